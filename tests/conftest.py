@@ -1,0 +1,27 @@
+"""Eight fake devices, no rank promotion, and the shared material or a reason to skip."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Compiling is most of what the tests cost, and many of them compile the same programs.
+_compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
+jax.config.update("jax_compilation_cache_dir", _compiled.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real clips and reference facts; tests that need it skip where it is absent."""
+    path = Path(os.environ.get("VIDJAX_SHARED", Path(__file__).parents[2] / "shared"))
+    if not path.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have the shared material; {path} is no folder")
+        pytest.skip(f"needs the shared material: {path} is no folder (set VIDJAX_SHARED)")
+    return path

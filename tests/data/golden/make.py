@@ -1,0 +1,146 @@
+"""Write a golden: a reference network, filled by the rule in `tests/golden.py`, and its answers to two inputs.
+
+    python tests/data/golden/make.py NAME …     (no name: lists them)
+
+needs torch 2.13.0, and torchvision 0.28.0 for `torchvision*` or transformers 4.57.6 for `hf_*` (from version 5 on the
+keys of its state dict are not those of the published checkpoints). It writes NAME.npz, the table of keys and the entry
+in index.json; what is written again agrees with what was there to about 1e-6.
+
+`videomae_mcg_vit_base_patch16_224_16x224` was made by the same rule from `modeling_finetune.vit_base_patch16_224` of
+MCG-NJU/VideoMAE at commit 14ef8d856287c94ef1f985fe30f958eb4ec2c55d, with num_classes=400. Tables in keys/ that no entry
+of the index names list the keys of further published checkpoints.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from tests.golden import FOLDER, Keys, coarse_noise, fill_state, noise, read_index, relative_error, state_crc32
+
+IMAGE, CLIP, VIDEOMAE_CLIP = (2, 3, 224, 224), (2, 3, 8, 112, 112), (2, 3, 16, 224, 224)
+
+
+def torchvision_model(name: str, of_video: bool) -> tuple[torch.nn.Module, str, str]:
+    """The network, the expression that builds it, and the version of what it is from."""
+    if "torchvision" not in sys.modules:
+        # Beside a CPU-only torch the import fails unless these operators exist; the networks do not use them.
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    import torchvision
+
+    home = torchvision.models.video if of_video else torchvision.models
+    expression = f"torchvision.models.{'video.' if of_video else ''}{name}(weights=None)"
+    return getattr(home, name)(weights=None), expression, f"torchvision {torchvision.__version__}"
+
+
+class VideoMAE(torch.nn.Module):
+    """transformers' classifier with the input (B, C, T, H, W) of the others."""
+
+    def __init__(self, **sizes: int):
+        super().__init__()
+        from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+        self.model = VideoMAEForVideoClassification(VideoMAEConfig(num_labels=400, **sizes))
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        # Attention is torch's own function, which in float64 stays there, unlike the "eager" one's softmax.
+        return self.model(pixel_values=video.transpose(1, 2)).logits
+
+    def state_dict(self, **kwargs):
+        return self.model.state_dict(**kwargs)
+
+    def load_state_dict(self, state, **kwargs):
+        return self.model.load_state_dict(state, **kwargs)
+
+
+def transformers_model(**sizes: int) -> tuple[torch.nn.Module, str, str]:
+    import transformers
+
+    if not transformers.__version__.startswith("4."):
+        sys.exit(f"transformers {transformers.__version__} names the weights anew: pip install transformers==4.57.6")
+    arguments = ", ".join(f"{key}={value}" for key, value in {"num_labels": 400, **sizes}.items())
+    expression = f"VideoMAEForVideoClassification(VideoMAEConfig({arguments}))"
+    return VideoMAE(**sizes), expression, f"transformers {transformers.__version__}"
+
+
+def _sizes(dim: int, heads: int, depth: int) -> dict[str, int]:
+    return {"hidden_size": dim, "num_attention_heads": heads, "num_hidden_layers": depth, "intermediate_size": 4 * dim}
+
+
+# name → (table of keys, input shape, what builds the network)
+GOLDENS = {
+    **{
+        f"torchvision2d_{name}_224": (f"torchvision2d_{name}", IMAGE, partial(torchvision_model, name, False))
+        for name in ("resnet18", "resnet34", "resnet50", "resnet101")
+    },
+    **{
+        f"torchvision_{name}_8x112": (f"torchvision_{name}", CLIP, partial(torchvision_model, name, True))
+        for name in ("r3d_18", "mc3_18", "r2plus1d_18")
+    },
+    **{
+        f"hf_videomae_{size}_cls_16x224": (f"hf4_videomae_{size}_cls", VIDEOMAE_CLIP, partial(transformers_model, **kw))
+        for size, kw in {
+            "small": _sizes(384, 6, 12),
+            "base": _sizes(768, 12, 12),
+            "large": _sizes(1024, 16, 24),
+        }.items()
+    },
+}
+
+
+def keys_of(model: torch.nn.Module) -> Keys:
+    return [(key, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for key, t in model.state_dict().items()]
+
+
+@torch.inference_mode()
+def answers(model: torch.nn.Module, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Logits of both inputs, in float32 and in float64 with the same weights."""
+    out = {}
+    for precision, suffix in ((torch.float32, ""), (torch.float64, "64")):
+        model = model.to(precision)
+        for prefix, x in (("", noise(shape)), ("coarse_", coarse_noise(shape))):
+            out[f"{prefix}logits{suffix}"] = model(torch.from_numpy(x).to(precision)).numpy()
+    return out
+
+
+def make(name: str) -> None:
+    table, shape, build = GOLDENS[name]
+    model, constructor, version = build()
+    keys = keys_of(model.eval())
+    state = fill_state(keys)
+    model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()}, strict=True)
+    arrays = answers(model, shape)
+    if (FOLDER / f"{name}.npz").is_file():
+        with np.load(FOLDER / f"{name}.npz") as before:
+            for array in arrays:
+                print(f"{name}: {array} against the one there: {relative_error(arrays[array], before[array]):.1e}")
+    np.savez_compressed(FOLDER / f"{name}.npz", **arrays)
+    rows = ("\t".join((key, "x".join(map(str, shape)), dtype)) for key, shape, dtype in keys)
+    (FOLDER / "keys" / f"{table}.tsv").write_text("\n".join(rows) + "\n")
+    spread = {k: float(np.linalg.norm(v[0] - v[1]) / np.linalg.norm(v[0])) for k, v in arrays.items()}
+    entry = {
+        "keys": table,
+        "input_shape": shape,
+        "constructor": constructor,
+        "reference": f"{version}, torch {torch.__version__}",
+        "state_crc32": state_crc32(keys, state),
+        "float32_error": round(relative_error(arrays["coarse_logits"], arrays["coarse_logits64"]), 9),
+        "sensitivity": [round(spread["logits"], 4), round(spread["coarse_logits"], 4)],  # of noise and coarse input
+    }
+    entries = sorted({**read_index(), name: entry}.items())
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries)
+    (FOLDER / "index.json").write_text(f"{{\n{lines}\n}}\n")
+    print(f"{name}: {entry}")
+
+
+if __name__ == "__main__":
+    if unknown := [name for name in sys.argv[1:] if name not in GOLDENS]:
+        sys.exit(f"there is no {', '.join(unknown)}; known are: {', '.join(GOLDENS)}")
+    print("\n".join(GOLDENS) if len(sys.argv) == 1 else "")
+    for name in sys.argv[1:]:
+        make(name)

@@ -1,0 +1,125 @@
+"""Other projects' transforms by name: settings, and pixels to the bit."""
+
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from vidjax import config as cfg
+from vidjax.choices import PRESETS
+from vidjax.config import Config, ConfigError, DataConfig, Spec
+from vidjax.data.clips import ClipReader, resolve_spec
+from vidjax.nn.normalise import normalise
+
+SPEC = Spec("toy", num_frames=16, stride=1, size=32, resize=(40,), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+def resolved(**settings):
+    data = cfg.validate(Config(data=DataConfig(train="x", **settings))).data
+    return data, resolve_spec(SPEC, data)
+
+
+def test_torchvisions_preset_gives_its_pixels(shared, tmp_path):
+    frames = np.load(shared / "data/frames/clip_SOX5yA1l24A_frames0-60step4_uint8.npz")["frames"]
+    expected = np.load(shared / "data/frames/preset_resnet3d.npz")["out"]
+    for i, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"{i + 1:05d}.png"), frame[..., ::-1])
+    data, spec = resolved(preset="torchvision_resnet")
+    (view,) = ClipReader(spec, data).read_eval(str(tmp_path), 1, 1)
+    assert view.shape == (16, 112, 112, 3)
+    ours = np.moveaxis(np.asarray(normalise(view, spec)), -1, 0)
+    # uint8 values are the same; what is left is float32 rounding in the normalisation.
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+    fast = dataclasses.replace(data, resize_rule="opencv")
+    (view_fast,) = ClipReader(spec, fast).read_eval(str(tmp_path), 1, 1)
+    assert 0 < np.abs(view_fast.astype(int) - view).max() <= 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_settings(preset):
+    data, spec = resolved(preset=preset)
+    for name, value in PRESETS[preset].items():
+        assert getattr(data, name) == value
+    assert (spec.mean, spec.std, spec.size) == (data.mean, data.std, data.size)
+    again = cfg.validate(Config(data=data)).data
+    assert again == data
+    assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(Config(data=data))))).data == data
+
+
+def test_own_settings_come_before_a_presets():
+    data, spec = resolved(preset="torchvision_resnet", size=96, mean=(0.1, 0.2, 0.3))
+    assert (data.size, spec.mean, data.resize) == (96, (0.1, 0.2, 0.3), (128, 171))
+
+
+def test_presets_of_torchvision_are_those_of_its_weights():
+    torch = pytest.importorskip("torch")
+    for name in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
+        operator, _, signature = name.partition("(")
+        try:
+            torch.library.define(f"torchvision::{operator}", f"({signature}")
+        except RuntimeError:
+            continue  # defined by another test, or by torchvision itself
+    from torchvision.models import video
+
+    weights = {
+        "resnet": video.R3D_18_Weights, "s3d": video.S3D_Weights, "mvit": video.MViT_V2_S_Weights,
+        "swin": video.Swin3D_B_Weights,
+    }  # fmt: skip
+    for name, enum in weights.items():
+        theirs = enum.DEFAULT.transforms()
+        _, spec = resolved(preset=f"torchvision_{name}")
+        assert tuple(theirs.resize_size) == spec.resize and theirs.crop_size == [spec.size] * 2
+        np.testing.assert_allclose(theirs.mean, spec.mean)
+        np.testing.assert_allclose(theirs.std, spec.std)
+
+
+def test_torchvision_rounds_the_centre_to_even(tmp_path):
+    ramp = np.broadcast_to(np.arange(41, dtype=np.uint8)[None, :, None], (32, 41, 3)) * 6
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f"{i + 1:05d}.png"), ramp)
+    spec = dataclasses.replace(SPEC, num_frames=2, resize=(32, 41))
+    lefts = {}
+    for rule in ("opencv", "torchvision"):
+        view = ClipReader(spec, DataConfig(resize_rule=rule)).read_eval(str(tmp_path), 1, 1)
+        lefts[rule] = view[0, 0, 0, 0, 0] // 6
+    assert lefts == {"opencv": 5, "torchvision": 4}  # half of 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "torchvision_resnet3d"}, "data.preset = 'torchvision_resnet3d': must be one of .*'torchvision_re"),
+        ({"speed": (2.0, 1.0)}, r"data.speed = \(2.0, 1.0\): give \(low, high\)"),
+        ({"speed": (0.5, 2.0), "train_sampling": "segments"}, "data.speed.*needs a rule with a stride.*segments"),
+        ({"temporal_jitter": True, "train_sampling": "uniform"}, "data.temporal_jitter.*needs a rule with a stride"),
+        ({"crop_area": (0.0, 1.0)}, "data.crop_area"),
+        ({"crop_scales": (0.5, 1.0)}, "data.crop_scales.*falling order"),
+        ({"crop_positions": 4}, "data.crop_positions.*5, 13, or 0"),
+        ({"train_crop": "short_side", "size": 300}, "data.short_side.*300 pixels or more"),
+        ({"hue": 0.6}, "data.hue = 0.6: must lie in 0…0.5"),
+        ({"randaugment_m": 11.0}, "data.randaugment_m = 11.0: must lie in 0…10"),
+        ({"erase_mode": "rand"}, "data.erase_mode.*'pixel', 'const'"),
+        ({"train_views": 0}, "data.train_views = 0: must be 1 or more"),
+        ({"mean": (0.5,)}, "data.mean.*three numbers"),
+        ({"std": (0.5, 0.5, 0.0)}, "data.std.*three positive numbers"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        cfg.validate(Config(data=DataConfig(train="x", **settings)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixup": -1.0}, "train.mixup = -1.0"),
+        ({"cutmix": 1.0, "batch_size": 1}, "train.cutmix.*batch_size must be 2 or more"),
+        ({"mix_probability": 1.5}, "train.mix_probability = 1.5: must lie in 0…1"),
+    ],
+)
+def test_wrong_mixing_is_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        cfg.validate(Config(train=cfg.TrainConfig(**settings)))

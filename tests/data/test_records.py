@@ -1,0 +1,164 @@
+"""CSV files and folders: what is read, and every mistake named with file and line."""
+
+import logging
+
+import chex
+import numpy as np
+import pytest
+
+from vidjax.config import DataConfig
+from vidjax.data.records import DataError, load_eval_set, load_sets
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Ten empty files: reading annotations opens none of them."""
+    for i in range(10):
+        (tmp_path / f"v{i}.mp4").touch()
+    return tmp_path
+
+
+def write(folder, name, *lines):
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_csv_pair(videos):
+    train = write(videos, "train.csv", "path,label,group", "v0.mp4,walk,a", "v1.mp4,run,a", "v2.mp4,jump,b")
+    val = write(videos, "val.csv", "path,label", "v3.mp4,walk", "v4.mp4,run")
+    train_set, eval_set = load_sets(DataConfig(train=train, eval=val))
+    assert train_set.class_names == eval_set.class_names == ("jump", "run", "walk")
+    np.testing.assert_array_equal(train_set.targets(), [2, 1, 0])
+    np.testing.assert_array_equal(eval_set.targets(), [2, 1])
+    assert train_set.records[0].path == str(videos / "v0.mp4") and train_set.records[2].group == "b"
+
+
+def test_split_column(videos):
+    rows = [f"v{i}.mp4,{'ab'[i % 2]},{'train' if i < 6 else 'val'}" for i in range(10)]
+    train_set, eval_set = load_sets(DataConfig(train=write(videos, "all.csv", "path,label,split", *rows)))
+    assert (len(train_set), len(eval_set)) == (6, 4)
+
+
+def test_multi_label(videos):
+    train = write(videos, "train.csv", "path,label", "v0.mp4,a|b", "v1.mp4,c")
+    val = write(videos, "val.csv", "path,label", "v2.mp4,b|c")
+    train_set, eval_set = load_sets(DataConfig(train=train, eval=val))
+    assert train_set.multi_label
+    np.testing.assert_array_equal(train_set.targets(), [[1, 1, 0], [0, 0, 1]])
+    chex.assert_type(eval_set.targets(), np.float32)
+    np.testing.assert_array_equal(eval_set.targets(), [[0, 1, 1]])
+
+
+def test_root_and_absolute_paths(videos, tmp_path_factory):
+    other = tmp_path_factory.mktemp("lists")
+    train = write(other, "train.csv", "path,label", "v0.mp4,a", f"{videos / 'v1.mp4'},b")
+    val = write(other, "val.csv", "path,label", "v2.mp4,a")
+    train_set, _ = load_sets(DataConfig(train=train, eval=val, root=str(videos)))
+    assert [r.path for r in train_set.records] == [str(videos / "v0.mp4"), str(videos / "v1.mp4")]
+
+
+def make_folder(root, **counts):
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            (root / name / f"{i:02d}.mp4").touch()
+    return root
+
+
+def test_folder_holds_out_a_share_of_every_class_the_same_each_time(tmp_path):
+    make_folder(tmp_path, run=10, walk=20)
+    train_set, eval_set = load_sets(DataConfig(train=str(tmp_path)), seed=3)
+    assert np.bincount(eval_set.targets()).tolist() == [2, 4]
+    assert len(train_set) == 24
+    assert load_sets(DataConfig(train=str(tmp_path)), seed=3)[1] == eval_set
+    assert load_sets(DataConfig(train=str(tmp_path)), seed=4)[1] != eval_set
+
+
+def test_held_out_groups_are_whole(videos):
+    rows = [f"v{i}.mp4,{'ab'[i % 2]},g{i // 4}" for i in range(10)]
+    train = write(videos, "all.csv", "path,label,group", *rows)
+    for seed in range(5):
+        train_set, eval_set = load_sets(DataConfig(train=train, eval_share=0.4), seed)
+        assert not {r.group for r in train_set.records} & {r.group for r in eval_set.records}
+
+
+def test_folder_lists_files_that_are_no_videos(tmp_path, caplog):
+    make_folder(tmp_path, run=3, walk=3)
+    (tmp_path / "run" / "notes.txt").touch()
+    with caplog.at_level(logging.WARNING, "vidjax"):
+        train_set, eval_set = load_sets(DataConfig(train=str(tmp_path)))
+    assert "run/notes.txt" in caplog.text
+    assert len(train_set) + len(eval_set) == 6
+
+
+def test_empty_class_folder(tmp_path):
+    make_folder(tmp_path, run=3, walk=0)
+    with pytest.raises(DataError, match="class 'walk' has no videos"):
+        load_sets(DataConfig(train=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["path,label", "v0.mp4,a", "gone.mp4,b"], r"train.csv:3: no such file: .*gone.mp4"),
+        (["path,label", "v0.mp4,a", "v1.mp4,"], r"train.csv:3: the label of 'v1.mp4' is empty"),
+        (["path,label", "v0.mp4,a", ",b"], r"train.csv:3: the path is empty"),
+        (["path,label", "v0.mp4,a", "v1.mp4,b|"], r"train.csv:3: the label of 'v1.mp4' is empty"),
+        (["path,label", "v0.mp4,a", "v1.mp4,b|b"], r"train.csv:3: a label of 'v1.mp4' is repeated"),
+        (["path,label", "v0.mp4,a", "v1.mp4,b", "v0.mp4,b"], r"train.csv:4: 'v0.mp4' is listed already at .*csv:2"),
+        (["path,label", "v0.mp4,a", "v1.mp4,b,c"], r"train.csv:3: 3 cells where the header has 2"),
+        (["path,label", "v0.mp4,a", "v1.mp4"], r"train.csv:3: 1 cells where the header has 2"),
+        (["file,label", "v0.mp4,a"], r"train.csv:1: no column 'path' in the header"),
+        (["path,label", 'v0.mp4,"a'], r"train.csv:\d: not a valid CSV line"),
+        (["path,label"], r"train.csv: no videos below the header"),
+        (["path,label", "v0.mp4,a", "v1.mp4,a"], r"needs at least two classes"),
+        (["path,label,split", "v0.mp4,a,train", "v1.mp4,b,later"], r"train.csv:3: split 'later'"),
+    ],
+)
+def test_wrong_lines_are_named(videos, lines, message):
+    with pytest.raises(DataError, match=message):
+        load_sets(DataConfig(train=write(videos, "train.csv", *lines)))
+
+
+def test_every_wrong_line_is_in_the_one_error(videos):
+    train = write(videos, "train.csv", "path,label", "x.mp4,a", "v1.mp4,", "v2.mp4,b,c")
+    with pytest.raises(DataError, match=r"csv:2: (.|\n)*csv:3: (.|\n)*csv:4: "):
+        load_sets(DataConfig(train=train))
+
+
+def test_unknown_label_in_evaluation(videos):
+    train = write(videos, "train.csv", "path,label", "v0.mp4,walking", "v1.mp4,running")
+    val = write(videos, "val.csv", "path,label", "v2.mp4,walking", "v3.mp4,runing")
+    with pytest.raises(DataError, match=r"val.csv:3: label 'runing' is none of the 2 .*mean 'running'"):
+        load_sets(DataConfig(train=train, eval=val))
+
+
+def test_wrong_path():
+    with pytest.raises(DataError, match=r"nowhere.csv: no such file or folder"):
+        load_sets(DataConfig(train="nowhere.csv"))
+    with pytest.raises(DataError, match=r"config.data.train is empty"):
+        load_sets(DataConfig())
+
+
+def test_not_text(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_bytes(b"path,label\n\xff\xfe\x00")
+    with pytest.raises(DataError, match="not a UTF-8 text file"):
+        load_sets(DataConfig(train=str(path)))
+
+
+def test_overlap_of_groups_is_warned_of(videos, caplog):
+    train = write(videos, "train.csv", "path,label,group", "v0.mp4,a,g1", "v1.mp4,b,g2")
+    val = write(videos, "val.csv", "path,label,group", "v2.mp4,a,g1")
+    with caplog.at_level(logging.WARNING, "vidjax"):
+        load_sets(DataConfig(train=train, eval=val))
+    assert "1 groups are in training and in evaluation" in caplog.text and "g1" in caplog.text
+
+
+def test_evaluation_set_with_a_models_classes(videos):
+    val = write(videos, "val.csv", "path,label", "v2.mp4,b")
+    videos_ = load_eval_set(val, "", ("a", "b", "c"), multi_label=False)
+    np.testing.assert_array_equal(videos_.targets(), [1])
+    with pytest.raises(DataError, match="label 'b' is none of the 2"):
+        load_eval_set(val, "", ("a", "c"), multi_label=False)

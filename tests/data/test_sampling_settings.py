@@ -1,0 +1,198 @@
+"""Every sampling rule and number of crops that settings name, from the file to the scores."""
+
+import dataclasses
+import types
+
+import chex
+import numpy as np
+import pytest
+
+from tests.videos import numbered_frames, write_video
+from vidjax import config as cfg
+from vidjax import parallel
+from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, Spec
+from vidjax.data.clips import ClipReader, clip_indices
+from vidjax.data.pipeline import eval_batches
+from vidjax.data.records import Record, VideoSet
+from vidjax.evaluation import report
+from vidjax.evaluation.evaluate import score, summarise
+from vidjax.video.sampling import RULES
+
+SPEC = Spec("toy", num_frames=4, stride=2, size=16, resize=(20,))
+LENGTHS = (10, 17, 26)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    paths = [write_video(folder / f"{n}.mp4", numbered_frames(n)) for n in LENGTHS]
+    return VideoSet(tuple(Record(str(path), (i % 2,)) for i, path in enumerate(paths)), ("a", "b"))
+
+
+def config(**settings):
+    return Config(data=DataConfig(train="x", **settings))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_trains_or_is_refused(videos, rule):
+    if rule in cfg.WHOLE_VIDEO_RULES:
+        with pytest.raises(ConfigError, match=r"config.data.train_sampling = '.*evaluation can use"):
+            cfg.validate(config(train_sampling=rule))
+        return
+    data = cfg.validate(config(train_sampling=rule)).data
+    clips = ClipReader(SPEC, data).train_clips(videos.records[2].path, np.random.default_rng(0))
+    chex.assert_shape([clips.video, clips.frames, clips.times], [(1, 4, 16, 16, 3), (1, 4), (1, 4)])
+    np.testing.assert_allclose(clips.video.mean(axis=(2, 3, 4)) / 8, clips.frames, atol=0.5)
+    np.testing.assert_allclose(clips.times, clips.frames / 10)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_evaluates_or_is_refused(videos, rule):
+    if rule in cfg.RANDOM_RULES:
+        with pytest.raises(ConfigError, match=r"config.data.eval_sampling = '.*evaluation takes multi_clip"):
+            cfg.validate(config(eval_sampling=rule))
+        return
+    several = Config(data=DataConfig(train="x", eval_sampling=rule), eval=EvalConfig(num_clips=2))
+    if rule in cfg.ONE_CLIP_RULES:
+        with pytest.raises(ConfigError, match=r"config.eval.num_clips = 2: must be 1 with config.data.eval_sampling"):
+            cfg.validate(several)
+        several.eval.num_clips = 1
+    cfg.validate(several)
+    clips = ClipReader(SPEC, several.data).eval_clips(videos.records[1].path, several.eval.num_clips, 1)
+    np.testing.assert_allclose(clips.video.mean(axis=(2, 3, 4)) / 8, clips.frames, atol=0.5)
+    assert len(clips.video) == {"sliding_window": 3, "all": 3}.get(rule, several.eval.num_clips)
+
+
+def test_short_video_rules_that_a_sampling_rule_lacks_are_refused():
+    with pytest.raises(ConfigError, match=r"config.data.short_video = 'loop': the rule slowfast knows hold only"):
+        cfg.validate(config(train_sampling="slowfast", short_video="loop"))
+    assert cfg.short_video_rule(DataConfig(), "slowfast") == "hold"
+    assert cfg.short_video_rule(DataConfig(), "multi_clip") == "loop"
+    assert cfg.short_video_rule(DataConfig(short_video="spread"), "multi_clip") == "spread"
+
+
+def test_hop_of_the_sliding_window():
+    data = DataConfig(eval_sampling="sliding_window", hop=5)
+    assert clip_indices("sliding_window", 20, 10.0, SPEC, data)[:, 0].tolist() == [0, 5, 10, 13]
+    for wrong in (DataConfig(train="x", hop=5), dataclasses.replace(data, hop=-1)):
+        with pytest.raises(ConfigError, match=r"config.data.hop"):
+            cfg.validate(Config(data=wrong))
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "short", "expected"),
+    [
+        (16, "loop", [[0, 2, 4, 6], [8, 10, 12, 14]]),
+        (20, "loop", [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18, 16, 18]]),
+        (20, "hold", [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18, 18, 18]]),
+        (20, "spread", [[0, 2, 4, 6], [8, 10, 12, 14], [16, 16, 18, 18]]),
+        (1, "loop", [[0, 0, 0, 0]]),
+    ],
+)
+def test_all_frames_are_cut_into_clips(num_frames, short, expected):
+    out = clip_indices("all", num_frames, 10.0, SPEC, DataConfig(short_video=short))
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_batches_of_videos_with_different_numbers_of_views(videos):
+    reader = ClipReader(SPEC, DataConfig(eval_sampling="sliding_window"))
+    (batch,) = eval_batches(videos, reader, batch_size=4, num_clips=1, num_crops=3)
+    assert batch["views"][:3].tolist() == [3 * 2, 3 * 3, 3 * 4] and batch["index"].tolist() == [0, 1, 2, -1]
+    chex.assert_shape(batch["video"], (4, 12, 4, 16, 16, 3))
+    assert batch["video"][0, :6].any() and not batch["video"][0, 6:].any()
+
+
+def test_padded_views_do_not_count(videos):
+    """A score that is 1 for black views would show any that got into the average."""
+    reader = ClipReader(SPEC, DataConfig(eval_sampling="sliding_window"))
+    bright = dataclasses.replace(videos, records=videos.records)
+
+    def forward(params, stats, video):
+        grey = np.asarray(video, np.float32).mean(axis=(1, 2, 3, 4))
+        return np.stack([np.log(grey + 1e-6), np.zeros_like(grey)], axis=-1)
+
+    mesh = parallel.make_mesh(1)
+    by_batch = {}
+    for batch_size in (1, 2, 3):
+        batches = eval_batches(bright, reader, batch_size=batch_size, num_clips=1, num_crops=1)
+        by_batch[batch_size] = score(forward, {}, {}, batches, mesh, multi_label=False)
+    scores = by_batch[3]
+    assert scores.num_views.tolist() == [2, 3, 4]
+    for i, record in enumerate(videos.records):
+        grey = reader.read_eval(record.path, 1, 1).astype(np.float32).mean(axis=(1, 2, 3, 4))
+        np.testing.assert_allclose(scores.video_scores[i, 0], (grey / (grey + 1)).mean(), rtol=1e-4)
+    for other in (by_batch[1], by_batch[2]):
+        np.testing.assert_allclose(other.view_scores, scores.view_scores, rtol=1e-5)
+        np.testing.assert_array_equal(other.num_views, scores.num_views)
+    summary = summarise(scores, videos)
+    assert (summary["num_views"], summary["num_clips_scored"]) == (4, 9)
+    # Labels are 0, 1, 0: of the clips 2 + 4 have the first one, and every clip brighter than 1 is given it.
+    assert summary["clip"]["top1"] == pytest.approx(6 / 9)
+
+
+def test_another_process_may_have_longer_videos(videos, monkeypatch):
+    """All processes call the model equally often: as often as the one with the most views has to."""
+    reader, calls = ClipReader(SPEC, DataConfig(eval_sampling="sliding_window")), []
+
+    def forward(params, stats, video):
+        calls.append(np.asarray(video, np.float32).mean(axis=(1, 2, 3, 4)))
+        return np.stack([calls[-1], 0 * calls[-1]], axis=-1)
+
+    def run():
+        batches = eval_batches(videos, reader, batch_size=3, num_clips=1, num_crops=1)
+        return score(forward, {}, {}, batches, parallel.make_mesh(1), multi_label=False)
+
+    alone = run()
+    monkeypatch.setattr(parallel, "gather_lists", lambda items: [*items, 6] if items and items == [4] else items)
+    together = run()
+    assert len(calls) == 4 + 6
+    np.testing.assert_allclose(together.video_scores, alone.video_scores)
+    np.testing.assert_array_equal(together.is_view[:, :4], alone.is_view)
+    assert not together.is_view[:, 4:].any()
+
+
+def test_prediction_refuses_views_that_the_rule_lacks(monkeypatch):
+    from vidjax.apps import predict
+
+    config = Config(data=DataConfig(train="x", eval_sampling="linspace"))
+    meta = types.SimpleNamespace(config=config, class_names=("a", "b"))
+    monkeypatch.setattr(predict, "load_model", lambda *_, **__: (None, meta, 0))
+    with pytest.raises(ConfigError, match=r"config.eval.num_clips = 3.*'linspace'"):
+        predict.Predictor("run", num_clips=3)
+
+
+def test_report_tells_how_many_views_were_scored(videos, tmp_path, capsys):
+    from rich.console import Console
+
+    from vidjax.evaluation.evaluate import Scores
+
+    view_scores = np.zeros((3, 4, 2))
+    view_scores[..., 0] = 1
+    scores = Scores(np.arange(3), view_scores, (), np.array([2, 3, 4]))
+    report.show(summarise(scores, videos), Console(force_terminal=False))
+    assert "3 of 3 videos, up to 4 views each, 9 in all" in capsys.readouterr().out
+    report.write(tmp_path, summarise(scores, videos), scores, videos)
+    assert np.load(tmp_path / "scores.npz")["num_views"].tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("num_crops", [1, 3, 5, 10])
+def test_crops(tmp_path, num_crops):
+    picture = np.zeros((8, 32, 48, 3), np.uint8)
+    picture[:, :16, :24], picture[:, 16:, 24:] = 100, 200
+    path = str(write_video(tmp_path / "v.mp4", picture))
+    spec = dataclasses.replace(SPEC, size=16, resize=(32,))
+    cfg.validate(Config(data=DataConfig(train="x"), eval=EvalConfig(num_crops=num_crops)))
+    views = ClipReader(spec, DataConfig()).eval_clips(path, 2, num_crops)
+    chex.assert_shape(views.video, (2 * num_crops, 4, 16, 16, 3))
+    np.testing.assert_array_equal(views.frames[:num_crops], views.frames[:1].repeat(num_crops, axis=0))
+    corners = views.video[:num_crops].mean(axis=(1, 2, 3, 4))
+    if num_crops >= 5:
+        np.testing.assert_allclose(corners[:4], [100, 0, 0, 200], atol=4)
+    if num_crops == 10:
+        np.testing.assert_allclose(corners[5:9], [0, 100, 200, 0], atol=4)
+        np.testing.assert_array_equal(views.video[9], views.video[4, :, :, ::-1])
+
+
+def test_other_numbers_of_crops_are_refused():
+    with pytest.raises(ConfigError, match=r"config.eval.num_crops = 4: must be 1, 3, 5 or 10"):
+        cfg.validate(Config(data=DataConfig(train="x"), eval=EvalConfig(num_crops=4)))

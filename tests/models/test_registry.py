@@ -1,0 +1,56 @@
+"""Named models: listing, errors, what every one of them keeps to."""
+
+import chex
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import vidjax
+from vidjax.models.registry import UnknownModelError, get_variant
+from vidjax.models.state import assign, merge, split
+
+
+def test_list_models_by_pattern():
+    assert "r2plus1d_18" in vidjax.list_models() and vidjax.list_models() == sorted(vidjax.list_models())
+    assert vidjax.list_models("videomae_*") == ["videomae_base", "videomae_large", "videomae_small"]
+    assert vidjax.list_models("nothing*") == []
+
+
+def test_unknown_name():
+    with pytest.raises(UnknownModelError, match=r"no model 'r2plus1d_81'. Did you mean r2plus1d_18"):
+        vidjax.create_model("r2plus1d_81")
+
+
+@pytest.mark.parametrize("name", vidjax.list_models())
+def test_every_model_keeps_the_protocol(name):
+    """Shapes alone: nothing is allocated or compiled."""
+    spec = vidjax.get_spec(name)
+    assert spec.name == name and spec.paper.startswith("http")
+    assert len(spec.mean) == len(spec.std) == 3 and len(spec.resize) in (1, 2) and spec.size <= min(spec.resize)
+    model = nnx.eval_shape(lambda: vidjax.create_model(name, num_classes=7))
+    graphdef, params, stats = split(model)
+    assert model.head.out_features == 7 and params["head.kernel"].shape[-1] == 7
+    video = jax.ShapeDtypeStruct((2, spec.num_frames, spec.size, spec.size, 3), np.float32)
+    logits = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s)(v), params, stats, video)
+    assert (logits.shape, logits.dtype) == ((2, 7), np.float32)
+    features = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
+    assert features.shape == (2, params["head.kernel"].shape[0])
+
+
+def test_seed_decides_the_weights():
+    one, again, other = (split(vidjax.create_model("frame_pool_tiny", seed=s))[1] for s in (0, 0, 1))
+    chex.assert_trees_all_equal(one, again)
+    assert not np.array_equal(one["head.kernel"], other["head.kernel"])
+
+
+def test_default_number_of_classes_is_the_published_one():
+    assert get_variant("r2plus1d_tiny").spec.num_classes == vidjax.create_model("r2plus1d_tiny").head.out_features
+
+
+def test_assign_refuses_other_shapes():
+    model = vidjax.create_model("frame_pool_tiny", num_classes=3)
+    with pytest.raises(ValueError, match=r"head.bias: the model has shape \(3,\), not \(4,\)"):
+        assign(model, {"head.bias": np.zeros(4, np.float32)})
+    assign(model, {"head.bias": np.ones(3, np.float32)})
+    np.testing.assert_array_equal(model.head.bias[...], 1)

@@ -1,0 +1,179 @@
+"""Shapes of the named models against the reference's, and how a tiny one behaves. Goldens: tests/weights."""
+
+import collections
+import csv
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from vidjax.models.state import merge, split
+from vidjax.models.videomae import VARIANTS, VideoMAE
+from vidjax.nn.positions import sinusoid_table
+
+REFERENCE = {name: f"{name.replace('videomae', 'videomae_mcg_vit')}_patch16_224" for name in VARIANTS}
+TINY = {"dim": 32, "depth": 2, "heads": 4, "num_frames": 4, "size": 32}
+
+
+def tiny(num_classes=3, **kwargs):
+    return VideoMAE(num_classes, **{**TINY, **kwargs}, rngs=nnx.Rngs(0))
+
+
+def clips(batch=4, seed=0, shape=(4, 32, 32)):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((batch, *shape, 3)), jnp.float32)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_named_models_have_the_references_parameters(shared, name):
+    variant = VARIANTS[name]
+    model = nnx.eval_shape(lambda: variant.build(variant.spec.num_classes, rngs=nnx.Rngs(0), **variant.kwargs))
+    _, params, stats = split(model)
+    assert not stats
+    with open(shared / "reference" / "models.tsv", newline="") as file:
+        counts = {row["name"]: int(row["params"]) for row in csv.DictReader(file, delimiter="\t")}
+    assert sum(math.prod(p.shape) for p in params.values()) == counts[REFERENCE[name]]
+    keys = (shared / "reference" / "checkpoint-keys" / f"{REFERENCE[name]}.tsv").read_text().splitlines()
+    theirs = (tuple(map(int, line.split("\t")[1].split("x"))) for line in keys)
+    # Layouts differ in the order of axes only.
+    ours = collections.Counter(tuple(sorted(p.shape)) for p in params.values())
+    assert ours == collections.Counter(tuple(sorted(shape)) for shape in theirs)
+    assert all(p.dtype == jnp.float32 for p in params.values())
+
+
+def test_specs_are_the_published_protocol():
+    for name, variant in VARIANTS.items():
+        spec = variant.spec
+        assert spec.name == name
+        assert (spec.num_frames, spec.stride, spec.size, spec.resize, spec.num_classes) == (16, 4, 224, (224,), 400)
+        assert spec.mean == (0.485, 0.456, 0.406)
+        assert spec.std == (0.229, 0.224, 0.225)
+        assert spec.sources == ("videomae", "transformers", "mmaction2")
+
+
+def test_model_protocol():
+    model = tiny()
+    model.eval()
+    video = clips(2)
+    features = model.features(video)
+    chex.assert_shape(features, (2, 32))
+    assert isinstance(model.head, nnx.Linear)
+    np.testing.assert_allclose(model(video), model.head(features), rtol=1e-6)
+    # Layer norm with fresh weights: every sample has mean 0 and variance 1.
+    np.testing.assert_allclose(features.mean(axis=1), 0, atol=1e-5)
+    np.testing.assert_allclose(features.var(axis=1), 1, atol=1e-3)
+    assert isinstance(hash(split(model)[0]), int)
+
+
+def test_order_of_frames_matters():
+    model = tiny()
+    model.eval()
+    video = clips(1)
+    assert float(jnp.abs(model.features(video) - model.features(video[:, ::-1])).max()) > 1e-3
+
+
+def test_positions_follow_the_input():
+    model = tiny(depth=0)
+    model.eval()
+    model.patch_embed.kernel[...] = jnp.zeros(model.patch_embed.kernel.shape)
+
+    def mean_position(shape):
+        return model.features(jnp.zeros((1, *shape, 3)))[0]
+
+    def normalised(x):
+        return (x - x.mean()) / np.sqrt(x.var() + 1e-6)
+
+    expected = normalised(sinusoid_table(2 * 2 * 2, 32).mean(axis=0))
+    np.testing.assert_allclose(mean_position((4, 32, 32)), expected, atol=1e-5)
+    # Interpolated evenly, the table keeps its mean; a sinusoid made for the other number of tokens has another one.
+    for shape in ((8, 32, 32), (2, 32, 32), (4, 16, 48)):
+        np.testing.assert_allclose(mean_position(shape), expected, atol=1e-5)
+    assert np.abs(normalised(sinusoid_table(4 * 2 * 2, 32).mean(axis=0)) - expected).max() > 0.1
+    with pytest.raises(ValueError, match="4×40×32 does not divide into tubelets of 2×16×16"):
+        mean_position((4, 40, 32))
+
+
+def test_drop_path_rises_linearly_with_depth():
+    model = nnx.eval_shape(lambda: VideoMAE(3, dim=8, depth=5, heads=2, drop_path=0.2, rngs=nnx.Rngs(0)))
+    np.testing.assert_allclose([block.drop_path.rate for block in model.blocks], [0, 0.05, 0.1, 0.15, 0.2])
+
+
+def test_training_mode_draws_and_evaluation_does_not():
+    model = tiny(dropout=0.5, drop_path=0.5)
+    model.head.kernel[...] = jnp.asarray(np.random.default_rng(0).standard_normal((32, 3)), jnp.float32)
+    video = clips(4)
+    model.train()
+    first = model(video, rngs=nnx.Rngs(dropout=0))
+    np.testing.assert_array_equal(first, model(video, rngs=nnx.Rngs(dropout=0)))
+    assert float(jnp.abs(first - model(video, rngs=nnx.Rngs(dropout=1))).max()) > 0.1
+    with pytest.raises(ValueError, match="random stream"):
+        model(video)
+    model.eval()
+    np.testing.assert_array_equal(model(video), model(video, rngs=nnx.Rngs(dropout=0)))
+
+
+def training_loss(remat=False):
+    """`(parameters, loss of the parameters)` of a tiny model with dropout and drop path on."""
+    model = tiny(dim=16, drop_path=0.2, dropout=0.1, remat=remat)
+    model.head.kernel[...] = jnp.asarray(np.random.default_rng(0).standard_normal((16, 3)), jnp.float32)
+    graphdef, params, stats = split(model)
+    video, labels = clips(4), jnp.arange(4) % 3
+
+    def loss(params):
+        logits = merge(graphdef, params, stats)(video, rngs=nnx.Rngs(dropout=0))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    return params, loss
+
+
+def test_loss_falls_and_every_parameter_learns():
+    params, loss = training_loss()
+
+    @jax.jit
+    def step(params):
+        value, gradients = jax.value_and_grad(loss)(params)
+        # Steps of one length in every array, whatever its gradient's scale.
+        unit = jax.tree.map(lambda g: g / (jnp.linalg.norm(g) + 1e-6), gradients)
+        return jax.tree.map(lambda p, u: p - 0.02 * u, params, unit), value, gradients
+
+    params, first, gradients = step(params)
+    chex.assert_tree_all_finite(gradients)
+    unmoved = [path for path, gradient in gradients.items() if not np.abs(gradient).max() > 0]
+    assert not unmoved, f"no gradient reaches {unmoved}"
+    for _ in range(30):
+        params, value, _ = step(params)
+    assert float(value) < 0.3 * float(first)
+
+
+def test_remat_recomputes_and_gives_the_same_gradients():
+    params, loss = training_loss()
+    _, remat_loss = training_loss(remat=True)
+    assert "remat" in str(jax.make_jaxpr(remat_loss)(params))
+    assert "remat" not in str(jax.make_jaxpr(loss)(params))
+    chex.assert_trees_all_close(jax.jit(jax.grad(remat_loss))(params), jax.jit(jax.grad(loss))(params), atol=1e-5)
+
+
+def test_bfloat16_is_close_and_gives_float32_logits():
+    video = clips(2)
+    results = []
+    for dtype in (None, jnp.bfloat16):
+        model = tiny(dtype=dtype)
+        model.eval()
+        assert all(p.dtype == jnp.float32 for p in split(model)[1].values())
+        results.append(model.features(video))
+        assert results[-1].dtype == jnp.float32
+        assert model(video).dtype == jnp.float32
+    exact, rounded = results
+    error = float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact))
+    assert 0 < error < 0.02
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="heads = 5 does not divide dim = 32"):
+        tiny(heads=5)
+    with pytest.raises(ValueError, match="4×40×40 does not divide"):
+        tiny(size=40)

@@ -1,0 +1,195 @@
+"""Attention against a softmax written out in NumPy, on every path that the function may choose."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from vidjax.nn import attention as module
+from vidjax.nn.attention import SelfAttention, attention
+
+
+def plain(q, k, v, bias=None, mask=None, scale=None):
+    """Attention in float64, head by head and query by query."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    full = (q.shape[0], q.shape[2], q.shape[1], k.shape[1])
+    bias = np.broadcast_to(0.0 if bias is None else np.asarray(bias, np.float64), full)
+    mask = np.broadcast_to(True if mask is None else np.asarray(mask), full)
+    scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
+    out = np.zeros(q.shape)
+    for b, h, n in np.ndindex(full[:3]):
+        scores = k[b, :, h] @ q[b, n, h] * scale + bias[b, h, n]
+        weights = np.where(mask[b, h, n], np.exp(scores - scores.max()), 0)
+        out[b, n, h] = weights @ v[b, :, h] / weights.sum()
+    return out
+
+
+def tokens(seed, batch=2, n=5, m=7, heads=3, d=4, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    shapes = (batch, n, heads, d), (batch, m, heads, d), (batch, m, heads, d)
+    return [jnp.asarray(rng.standard_normal(shape), dtype) for shape in shapes]
+
+
+def extras(seed, batch=2, n=5, m=7, heads=3):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((batch, 1, n, m)) < 0.6
+    mask[..., 0] = True  # every query sees a key
+    return {"bias": jnp.asarray(rng.standard_normal((1, heads, n, m)), jnp.float32), "mask": jnp.asarray(mask)}
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    st.integers(1, 2), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.sampled_from([1, 4, 8]),
+    st.booleans(), st.booleans(), st.sampled_from([None, 0.3]),
+)
+def test_equals_a_written_out_softmax(batch, n, m, heads, d, with_bias, with_mask, scale):
+    q, k, v = tokens(n, batch, n, m, heads, d)
+    given_extras = extras(m, batch, n, m, heads)
+    bias = given_extras["bias"] if with_bias else None
+    mask = given_extras["mask"] if with_mask else None
+    out = attention(q, k, v, bias=bias, mask=mask, scale=scale)
+    chex.assert_trees_all_close(out, plain(q, k, v, bias, mask, scale).astype(np.float32), atol=2e-6)
+
+
+@pytest.mark.parametrize("names", [(), ("bias", "mask")])
+def test_head_by_head_gives_the_same_values_and_gradients(monkeypatch, names):
+    inputs = tokens(0)
+    given_extras = {name: extras(1)[name] for name in names}
+    bias = given_extras.pop("bias", jnp.zeros((1, 3, 5, 7)))
+
+    def run(q, k, v, bias):
+        out = attention(q, k, v, bias=bias if names else None, **given_extras)
+        return (out**2).sum(), out
+
+    gradient = jax.grad(run, argnums=(0, 1, 2, 3), has_aux=True)
+    at_once = gradient(*inputs, bias)
+    monkeypatch.setattr(module, "_SCORES_PER_HEAD", 0)
+    looped = gradient(*inputs, bias)
+    chex.assert_trees_all_close(looped, at_once, atol=1e-5)
+    assert float(jnp.abs(looped[0][0]).max()) > 0.01
+    assert "scan" in str(jax.make_jaxpr(run)(*inputs, bias))
+
+
+def test_large_scores_go_head_by_head_on_the_cpu():
+    q, k, v = (jax.ShapeDtypeStruct((1, 1568, 2, 8), jnp.float32) for _ in range(3))
+    assert "scan" in str(jax.make_jaxpr(attention)(q, k, v))
+    q, k, v = (jax.ShapeDtypeStruct((1, 196, 2, 8), jnp.float32) for _ in range(3))
+    assert "scan" not in str(jax.make_jaxpr(attention)(q, k, v))
+
+
+def test_a_batch_split_over_devices_stays_split(monkeypatch):
+    monkeypatch.setattr(module, "_SCORES_PER_HEAD", 0)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    inputs = [jax.device_put(x, split) for x in tokens(0, batch=8)]
+    compiled = jax.jit(attention, out_shardings=split).lower(*inputs).compile()
+    for word in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
+        assert word not in compiled.as_text(), word
+    np.testing.assert_allclose(compiled(*inputs), plain(*inputs), atol=2e-6)
+
+
+def test_bfloat16_keeps_the_softmax_in_float32():
+    q, k, v = tokens(0, n=4, m=64, d=8, dtype=jnp.bfloat16)
+    out = attention(q, k, v)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(out, np.float32), plain(q, k, v), atol=4e-3)
+    # 4096 equal weights: added up one by one in bfloat16 they would stop at 256.
+    even = attention(jnp.zeros((1, 1, 1, 8), jnp.bfloat16), *2 * [jnp.ones((1, 4096, 1, 8), jnp.bfloat16)])
+    np.testing.assert_array_equal(np.asarray(even, np.float32), 1)
+
+
+def test_extreme_scores_stay_finite():
+    q, k, v = tokens(0)
+    np.testing.assert_allclose(attention(q * 1e4, k, v), plain(q * 1e4, k, v), atol=1e-3)
+    nothing_seen = attention(q, k, v, mask=jnp.zeros((1, 1, 1, 7), bool))
+    np.testing.assert_allclose(nothing_seen, np.broadcast_to(v.mean(axis=1, keepdims=True), q.shape), atol=1e-6)
+
+
+class FakeGPU:
+    def __init__(self, capability):
+        self.compute_capability = capability
+
+
+@pytest.mark.parametrize(
+    ("backend", "capability", "dtype", "d", "extra", "fused"),
+    [
+        ("gpu", "9.0", jnp.bfloat16, 64, {}, True),
+        ("gpu", "10.0", jnp.float16, 128, {}, True),
+        ("gpu", "9.0", jnp.float32, 64, {}, False),
+        ("gpu", "9.0", jnp.bfloat16, 136, {}, False),
+        ("gpu", "9.0", jnp.bfloat16, 20, {}, False),
+        ("gpu", "8.0", jnp.bfloat16, 64, {}, False),
+        ("gpu", "gfx90a", jnp.bfloat16, 64, {}, False),
+        ("tpu", None, jnp.bfloat16, 64, {}, False),
+        ("gpu", "9.0", jnp.bfloat16, 64, {"implementation": "xla"}, False),
+        ("gpu", "9.0", jnp.bfloat16, 64, {"mask": jnp.ones((1, 1, 1, 7), bool)}, False),
+        ("cpu", None, jnp.float32, 20, {"implementation": "cudnn"}, True),
+    ],
+)
+def test_when_cudnn_is_called(monkeypatch, backend, capability, dtype, d, extra, fused):
+    calls = []
+
+    def record(q, k, v, **kwargs):
+        calls.append(kwargs["implementation"])
+        return q
+
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "local_devices", lambda: [FakeGPU(capability)])
+    monkeypatch.setattr(jax.nn, "dot_product_attention", record)
+    attention(*tokens(0, d=d, dtype=dtype), **extra)
+    assert calls == (["cudnn"] if fused else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": (2, 7, 2, 4)}, r"k \(2, 7, 2, 4\) and v \(2, 7, 3, 4\) do not fit"),
+        ({"bias": (3, 5, 7)}, r"bias \(3, 5, 7\) does not broadcast to \(B, heads, N, M\) = \(2, 3, 5, 7\)"),
+        ({"bias": (1, 3, 7, 5)}, "does not broadcast"),
+        ({"mask": (1, 1, 5, 7)}, "mask is float32: it must be bool"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(change, message):
+    arguments = dict(zip("qkv", tokens(0), strict=True)) | {name: jnp.zeros(shape) for name, shape in change.items()}
+    with pytest.raises(ValueError, match=message):
+        attention(**arguments)
+
+
+def test_unknown_implementation():
+    with pytest.raises(ValueError, match="'flash': must be one of"):
+        attention(*tokens(0), implementation="flash")
+
+
+@pytest.mark.parametrize("kind", ["qv", "qkv", "none"])
+def test_self_attention_against_its_parameters(kind):
+    layer = SelfAttention(12, 3, qkv_bias=kind, rngs=nnx.Rngs(0))
+    names = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(layer, nnx.Param))}
+    biases = {"qv": {"q_bias", "v_bias"}, "qkv": {"qkv.bias"}, "none": set()}[kind]
+    assert names == {"qkv.kernel", "proj.kernel", "proj.bias"} | biases
+    rng = np.random.default_rng(0)
+    bias = rng.standard_normal(36).astype(np.float32)
+    if kind == "qv":
+        bias[12:24] = 0
+        layer.q_bias[...], layer.v_bias[...] = jnp.asarray(bias[:12]), jnp.asarray(bias[24:])
+    elif kind == "qkv":
+        layer.qkv.bias[...] = jnp.asarray(bias)
+    else:
+        bias[:] = 0
+    x = rng.standard_normal((2, 5, 12)).astype(np.float32)
+    mask = jnp.asarray(np.tril(np.ones((1, 1, 5, 5), bool)))
+    q, k, v = np.split(x @ np.asarray(layer.qkv.kernel) + bias, 3, axis=-1)
+    heads = [part.reshape(2, 5, 3, 4) for part in (q, k, v)]
+    expected = plain(*heads, mask=mask).reshape(2, 5, 12) @ np.asarray(layer.proj.kernel)
+    np.testing.assert_allclose(layer(jnp.asarray(x), mask=mask), expected, atol=1e-5)
+
+
+def test_self_attention_refuses():
+    with pytest.raises(ValueError, match="heads = 5 does not divide dim = 12"):
+        SelfAttention(12, 5, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="qkv_bias = 'q'"):
+        SelfAttention(12, 3, qkv_bias="q", rngs=nnx.Rngs(0))

@@ -1,0 +1,76 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidjax.nn.positions import resize_table, sinusoid_positions, sinusoid_table
+
+
+def test_table_entry_by_entry():
+    table = sinusoid_table(1568, 10)
+    assert table.shape == (1568, 10)
+    assert table.dtype == np.float32
+    for position in (0, 1, 77, 1567):
+        for pair in range(5):
+            angle = position / 10000 ** (2 * pair / 10)
+            # float32 of the float64 value, to the last bit or its neighbour
+            np.testing.assert_array_max_ulp(table[position, 2 * pair], np.float32(math.sin(angle)), 1)
+            np.testing.assert_array_max_ulp(table[position, 2 * pair + 1], np.float32(math.cos(angle)), 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 1000), st.sampled_from([2, 8, 64]))
+def test_dot_products_depend_on_the_distance_alone(p, q, shift, dim):
+    table = sinusoid_table(1401, dim).astype(np.float64)
+    np.testing.assert_allclose(table[p] @ table[q], table[p + shift] @ table[q + shift], atol=1e-5)
+    np.testing.assert_allclose(table[p] @ table[p], dim / 2, rtol=1e-6)
+
+
+grids = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))
+
+
+@settings(deadline=None, max_examples=30)
+@given(grids, grids)
+def test_resized_tables_stay_in_range_and_keep_constants(old, new):
+    table = np.random.default_rng(0).standard_normal((math.prod(old), 3)).astype(np.float32)
+    table[:, 0] = 7
+    resized = resize_table(table, old, new)
+    assert resized.shape == (math.prod(new), 3)
+    np.testing.assert_allclose(resized[:, 0], 7, rtol=1e-6)
+    assert table.min() - 1e-5 <= resized.min() <= resized.max() <= table.max() + 1e-5
+    np.testing.assert_allclose(resize_table(table, old, old), table, rtol=1e-6)
+
+
+def test_resizing_is_linear_between_token_centres_along_each_axis():
+    ramp = np.arange(4, dtype=np.float32)
+    wanted = np.array([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3], np.float32)
+    for axis in range(3):
+        old, new = [2, 2, 2], [2, 2, 2]
+        old[axis], new[axis] = 4, 8
+        place = [1, 1, 1]
+        place[axis] = -1
+        table = np.broadcast_to(ramp.reshape(place), old).reshape(-1, 1)
+        expected = np.broadcast_to(wanted.reshape(place), new).reshape(-1, 1)
+        np.testing.assert_allclose(resize_table(table, tuple(old), tuple(new)), expected, rtol=1e-6)
+
+
+def test_positions_are_the_table_on_its_own_grid_and_interpolated_on_others():
+    base = (2, 3, 3)
+    np.testing.assert_array_equal(sinusoid_positions(base, 6, base), sinusoid_table(18, 6))
+    longer = sinusoid_positions((4, 3, 3), 6, base).reshape(4, 9, 6)
+    table = sinusoid_table(18, 6).reshape(2, 9, 6)
+    np.testing.assert_allclose(longer[0], table[0], rtol=1e-6)
+    np.testing.assert_allclose(longer[1], 0.75 * table[0] + 0.25 * table[1], atol=1e-6)
+    np.testing.assert_allclose(longer[3], table[1], rtol=1e-6)
+
+
+def test_cached_positions_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        sinusoid_positions((1, 1, 2), 4, (1, 1, 2))[0, 0] = 1
+
+
+def test_a_table_of_another_grid_is_refused():
+    with pytest.raises(ValueError, match="a table of 9 positions does not belong to a grid of 2 × 2 × 2"):
+        resize_table(np.zeros((9, 4), np.float32), (2, 2, 2), (1, 1, 1))

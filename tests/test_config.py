@@ -1,0 +1,96 @@
+"""Settings: types, choices, unknown names, JSON."""
+
+import json
+
+import pytest
+
+from vidjax import config as cfg
+from vidjax.config import Config, ConfigError
+
+
+def test_json_round_trip_keeps_every_field():
+    config = Config()
+    config.data.resize = (128, 171)
+    config.model.kwargs = {"pool": "max"}
+    config.optimizer.learning_rate = 0.5
+    assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(config)))) == config
+
+
+def test_spec_round_trip():
+    spec = cfg.Spec("x", 16, fps=15.0, resize=(128, 171), sources=("torchvision",))
+    assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(spec))), cfg.Spec) == spec
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--config.optimizer.lerning_rate=1", "config.optimizer.learning_rate"),
+        ("--config.learning_rate=1", "config.optimizer.learning_rate"),
+        ("--config.train.batchsize", "config.train.batch_size"),
+    ],
+)
+def test_unknown_override_names_the_close_ones(flag, hint):
+    with pytest.raises(ConfigError, match=hint):
+        cfg.check_flags(["train.py", flag])
+
+
+def test_known_overrides_pass():
+    argv = ["train.py", f"--config={__file__}", "--config.seed=1", "--config.model.kwargs.pool=max", "--workdir", "x"]
+    cfg.check_flags(argv)
+
+
+@pytest.mark.parametrize("argv", [["--config=configs/nowhere.py"], ["--config", "configs/nowhere.py"]])
+def test_config_file_must_exist(argv):
+    with pytest.raises(ConfigError, match=r"--config=configs/nowhere.py: no such file"):
+        cfg.check_flags(["train.py", *argv])
+
+
+def test_from_dict_refuses_unknown_and_mistyped_fields():
+    with pytest.raises(ConfigError, match=r"config.data.strid is no setting.*config.data.stride"):
+        cfg.from_dict({"data": {"strid": 2}})
+    with pytest.raises(ConfigError, match=r"config.seed = 'a'"):
+        cfg.from_dict({"seed": "a"})
+    with pytest.raises(ConfigError, match=r"config.data.flip = 1"):
+        cfg.from_dict({"data": {"flip": 1}})
+
+
+def test_default_config_is_valid_and_validate_returns_it():
+    assert cfg.validate(Config()) == Config()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("train.batch_size", 0),
+        ("train.accumulate", 3),
+        ("train.label_smoothing", 1.0),
+        ("train.best_metric", "top1"),
+        ("data.scale", (1.2, 1.5)),
+        ("data.train_sampling", "randomly"),
+        ("data.resize", (1, 2, 3)),
+        ("data.timeout", 0.0),
+        ("optimizer.name", "adam"),
+        ("optimizer.learning_rate", -1.0),
+        ("eval.num_crops", 2),
+        ("mesh.data", 0),
+        ("model.dropout", 1.0),
+    ],
+)
+def test_values_out_of_range_name_their_field(field, value):
+    config = Config()
+    *parents, leaf = field.split(".")
+    owner = config
+    for name in parents:
+        owner = getattr(owner, name)
+    setattr(owner, leaf, value)
+    with pytest.raises(ConfigError, match=f"config.{field} = "):
+        cfg.validate(config)
+
+
+def test_all_problems_are_reported_at_once():
+    config = Config()
+    config.train.batch_size = 0
+    config.optimizer.name = "adam"
+    with pytest.raises(ConfigError) as error:
+        cfg.validate(config)
+    assert "train.batch_size" in str(error.value) and "'sgd', 'adamw'" in str(error.value)

@@ -1,0 +1,68 @@
+"""The goldens' own rule: tensors and inputs are those that the references were given."""
+
+import numpy as np
+import pytest
+
+from tests.golden import (
+    FOLDER,
+    channels_last,
+    coarse_noise,
+    fill,
+    golden,
+    read_index,
+    read_keys,
+    relative_error,
+    state_crc32,
+)
+
+
+@pytest.mark.parametrize("name", read_index())
+def test_data_are_whole(name):
+    expected = golden(name)
+    k = dict((key, shape) for key, shape, _ in read_keys(expected.table)).popitem()[1][0]
+    for logits in (expected.logits, expected.coarse_logits, expected.logits64, expected.coarse_logits64):
+        assert logits.shape == (2, k)
+        assert np.isfinite(logits).all()
+    assert relative_error(expected.logits, expected.logits64) < 1e-6
+    assert relative_error(expected.coarse_logits, expected.coarse_logits64) < 1e-6
+
+
+def heavy(name: str) -> list[pytest.MarkDecorator]:
+    return [] if "18" in name else [pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=heavy(name)) for name in read_index()])
+def test_filled_states_are_the_references(name):
+    expected = golden(name)
+    keys = read_keys(expected.table)
+    assert expected.state.keys() == {key for key, _, _ in keys}
+    assert state_crc32(keys, expected.state) == expected.entry["state_crc32"]
+
+
+def test_every_table_can_be_read():
+    for path in (FOLDER / "keys").glob("*.tsv"):
+        keys = read_keys(path.stem)
+        assert len({key for key, _, _ in keys}) == len(keys) > 20
+
+
+def test_the_rule_by_what_a_tensor_is():
+    assert abs(fill("a.weight", (64, 32, 3, 3)).std() * np.sqrt(32 * 9) - 1.25) < 0.05
+    assert abs(fill("a.weight", (4096,)).mean() - 1) < 0.01
+    assert fill("a.running_var", (64,)).min() >= 1
+    assert abs(fill("a.bias", (4096,)).std() - 0.1) < 0.01
+    assert abs(fill("cls_token", (1, 1, 4096)).std() - 0.2) < 0.02
+    assert not np.array_equal(fill("a.bias", (8,)), fill("b.bias", (8,)))
+
+
+def test_coarse_noise_is_constant_in_blocks():
+    x = coarse_noise((2, 3, 6, 112, 60))
+    assert x.shape == (2, 3, 6, 112, 60)
+    assert (x[:, :, :4, :56, :56] == x[:, :, :1, :1, :1]).all()
+    assert (x[:, :, 3] != x[:, :, 4]).all() and (x[..., 55] != x[..., 56]).all()
+    assert channels_last(coarse_noise((2, 3, 112, 112))).shape == (2, 1, 112, 112, 3)
+
+
+def test_relative_error():
+    assert relative_error(np.array([3.0, 0.0]), np.array([3.0, 4.0])) == pytest.approx(0.8)
+    with pytest.raises(AssertionError, match="compared"):
+        relative_error(np.zeros((2, 1)), np.zeros(2))

@@ -1,0 +1,104 @@
+"""The house: what may import what, what is light, and that every experiment and public name is there."""
+
+import ast
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vidjax
+from vidjax import config as cfg
+from vidjax.models import get_spec
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vidjax"
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+# From the ground up; a folder imports from those before it.
+FLOORS = ("errors", "choices", "config", "progress", "video", "nn", "parallel", "models", "data", "weights",
+          "evaluation", "training", "apps", "__main__")  # fmt: skip
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("vidjax"):
+            if node.module == "vidjax":
+                yield from (alias.name for alias in node.names)
+            else:
+                yield node.module.split(".")[1]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    floor = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if floor == "__init__":
+        return  # the front door names rooms on every floor, and opens them on first use
+    above = FLOORS[FLOORS.index(floor) + 1 :]
+    assert not set(imports_of(path)) & set(above)
+
+
+@pytest.mark.parametrize("folder", ["nn", "models"])
+def test_models_need_no_video_libraries(folder):
+    """Accelerator machines without decoders run models and the training step."""
+    for path in (PACKAGE / folder).glob("*.py"):
+        roots = {
+            (n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).split(".")[0]
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Import | ast.ImportFrom)
+        }
+        assert roots - set(sys.stdlib_module_names) <= {"jax", "flax", "numpy", "einops", "chex", "vidjax"}, path
+
+
+def loaded_by(code):
+    """Names of the modules that a fresh interpreter has loaded after `code`."""
+    code += "\nimport sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_import_and_help_are_light():
+    heavy = {"jax", "flax", "torch", "av", "cv2", "grain", "numpy", "matplotlib"}
+    assert not heavy & loaded_by("import vidjax")
+    help_text = "import vidjax.__main__ as m\ntry: m.main(['--help'])\nexcept SystemExit: pass"
+    assert not heavy & loaded_by(help_text)
+
+
+def test_data_workers_do_not_load_jax():
+    assert not {"jax", "flax", "torch"} & loaded_by("import vidjax.data.clips, vidjax.data.transforms")
+
+
+def test_public_names_exist():
+    for name in vidjax.__all__:
+        assert getattr(vidjax, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
+        _ = vidjax.create_modle
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_builds(path):
+    from vidjax.training.checkpoints import build_model
+
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = cfg.validate(module.get_config())
+    model = build_model(config, get_spec(config.model.name).num_classes, dtype=None, abstract=True)
+    assert hasattr(model, "head")
+    assert f"configs/{path.name}" in path.read_text(), "the docstring gives the command"
+
+
+def test_configs_are_documented():
+    readme = (ROOT / "configs" / "README.md").read_text()
+    assert [p.name for p in CONFIGS if p.name not in readme] == []
+
+
+def test_readme_stays_short_and_its_files_exist():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 250
+    import re
+
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target

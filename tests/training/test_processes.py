@@ -1,0 +1,197 @@
+"""`train.py` as a user runs it: killed at any moment and started again, stopped by SIGTERM, wrong flags, odd videos."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from vidjax.models.state import split
+from vidjax.training.checkpoints import load_model
+from vidjax.training.logs import read_metrics
+
+ROOT = Path(__file__).parents[2]
+TIMINGS = ("clips_per_second", "data_wait")
+pytestmark = pytest.mark.slow
+
+
+def command(data, workdir, *flags):
+    settings = {
+        "model.name": "frame_pool_tiny",
+        "model.dropout": 0.2,
+        "data.train": data,
+        "data.num_frames": 2,
+        "data.size": 16,
+        "data.resize": "(20,)",
+        "train.batch_size": 8,
+        "train.epochs": 30,
+        "train.ema_decay": 0.9,
+        "train.log_every": 1,
+        "train.eval_epochs": 8,
+        "train.checkpoint_epochs": 3,
+    }
+    overrides = [f"--config.{name}={value}" for name, value in settings.items()]
+    return [sys.executable, "train.py", "--config=configs/folder.py", f"--workdir={workdir}", *overrides, *flags]
+
+
+def environment():
+    return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+
+
+def run_to_the_end(data, workdir, *flags):
+    return subprocess.run(
+        command(data, workdir, *flags), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+    )
+
+
+def signal_after(data, workdir, update, number):
+    """Start the command, send a signal once `metrics.jsonl` shows that update; exit status and output."""
+    process = subprocess.Popen(
+        command(data, workdir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if any(line["step"] >= update for line in read_metrics(Path(workdir) / "metrics.jsonl")):
+            process.send_signal(number)
+            break
+        time.sleep(0.002)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def arrays(workdir):
+    steps = [int(p.name) for p in (Path(workdir) / "checkpoints").iterdir() if p.name.isdigit()]
+    model, _, _ = load_model(workdir, step=max(steps))
+    _, params, stats = split(model)
+    return jax.device_get(params | stats)
+
+
+def logged(workdir):
+    lines = read_metrics(Path(workdir) / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k not in TIMINGS} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(halves, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("processes") / "whole"
+    done = run_to_the_end(halves, workdir)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workdir
+
+
+def test_killed_at_any_moment_and_continued_is_bit_identical(whole, halves, tmp_path):
+    workdir = tmp_path / "killed"
+    total = max(line["step"] for line in logged(whole))
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4)))
+    moments = sorted(rng.choice(np.arange(1, total), size=3, replace=False).tolist())
+    for moment in moments:
+        code, output = signal_after(halves, workdir, moment, signal.SIGKILL)
+        assert code == -signal.SIGKILL, (moment, output)
+    done = run_to_the_end(halves, workdir)
+    assert done.returncode == 0, (moments, done.stdout + done.stderr)
+    jax.tree.map(np.testing.assert_array_equal, arrays(whole), arrays(workdir))
+    assert logged(whole) == logged(workdir), moments
+    one, two = (json.loads((w / "eval.json").read_text()) for w in (whole, workdir))
+    assert one == two
+
+
+def test_sigterm_saves_and_exits_in_order(whole, halves, tmp_path):
+    workdir = tmp_path / "stopped"
+    code, output = signal_after(halves, workdir, 10, signal.SIGTERM)
+    assert code == 0, output
+    assert "stopped by signal after update" in output
+    stopped_at = int(output.split("stopped by signal after update ")[1].split(";")[0])
+    assert (workdir / "checkpoints" / str(stopped_at)).is_dir()
+    done = run_to_the_end(halves, workdir)
+    assert done.returncode == 0 and f"continuing from update {stopped_at} of" in done.stdout, done.stdout + done.stderr
+    jax.tree.map(np.testing.assert_array_equal, arrays(whole), arrays(workdir))
+    assert logged(whole) == logged(workdir)
+
+
+def test_last_lines_say_the_figures_and_where_the_results_are(whole, halves):
+    done = run_to_the_end(halves, whole)
+    figures, place = done.stdout.strip().splitlines()[-2:]
+    assert figures.startswith("clip top-1 ") and "video top-1 " in figures and figures.count("top-5") == 2
+    assert place == f"results in {whole}"
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        (
+            "--config.train.batchsize=4",
+            "error: config.train.batchsize is no setting. Did you mean config.train.batch_size",
+        ),
+        ("--config.train.best_metric=top1", "error: config.train.best_metric = 'top1'"),
+        ("--config.model.name=r2plus1d_81", "error: there is no model 'r2plus1d_81'. Did you mean r2plus1d_18"),
+        ("--config.data.train=nowhere.csv", "error: nowhere.csv: no such file or folder"),
+        ("--config=configs/nowhere.py", "error: --config=configs/nowhere.py: no such file"),
+    ],
+)
+def test_wrong_flags_are_one_line_without_traceback(halves, tmp_path, flag, message):
+    done = run_to_the_end(halves, tmp_path / "run", flag)
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_with_every_odd_file_trains_to_the_end(shared, halves, tmp_path):
+    data = shutil.copytree(halves, tmp_path / "data")
+    odd = sorted((shared / "data" / "odd").iterdir())
+    for i, path in enumerate(odd):
+        shutil.copy(path, data / ("left", "right")[i % 2] / path.name)
+    (data / "left" / "empty.mp4").touch()
+    (data / "right" / "half.mp4").write_bytes((halves / "right" / "01.mp4").read_bytes()[:700])
+    workdir = tmp_path / "run"
+    done = run_to_the_end(data, workdir, "--config.train.epochs=2", "--config.data.num_workers=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "crunching.mp3" in done.stderr  # no video by its name: listed, not opened
+    listed = {Path(line["path"]).name for line in read_metrics(workdir / "bad_records.jsonl")}
+    report = json.loads((workdir / "eval.json").read_text())
+    unreadable = {Path(line["path"]).name for line in report["unreadable"]}
+    assert {"empty.mp4", "half.mp4"} <= listed | unreadable
+    assert listed | unreadable <= {"empty.mp4", "half.mp4", "corrupted.mp4"}
+    assert f"{len(listed)} training videos could not be read" in done.stdout or not listed
+    assert report["coverage"] == pytest.approx(report["num_videos"] / (report["num_videos"] + len(unreadable)))
+
+
+def test_evaluate_and_predict_what_was_trained(whole, halves, tmp_path):
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+
+    out = tmp_path / "evaluation"
+    done = run(
+        "eval.py", f"--workdir={whole}", f"--out={out}", "--config.eval.num_clips=4", "--config.eval.num_crops=3"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((out / "eval.json").read_text())
+    assert report["num_views"] == 12 and report["coverage"] == 1.0
+    assert done.stdout.strip().splitlines()[-1] == f"results in {out / 'eval.json'}"
+
+    moved = shutil.copytree(whole / "checkpoints", tmp_path / "alone" / "checkpoints").parent
+    video, missing = halves / "left" / "00.mp4", tmp_path / "missing.mp4"
+    done = run("-m", "vidjax", "predict", moved, video, "--json")
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads(done.stdout)
+    assert {row["class"] for row in entry["top"]} == {"left", "right"}
+    assert sum(row["score"] for row in entry["top"]) == pytest.approx(1)
+    done = run("-m", "vidjax", "predict", moved, video, missing)
+    assert done.returncode == 1 and "no such file" in done.stdout and "left" in done.stdout
+
+    wrong = run("eval.py", f"--checkpoint={tmp_path / 'alone'}", "--config.eval.num_clip=4")
+    assert wrong.returncode == 1 and "Did you mean config.eval.num_clips" in wrong.stderr
+    wrong = run("eval.py", f"--checkpoint={tmp_path / 'nothing'}")
+    assert wrong.returncode == 1 and "no vidjax checkpoint there" in wrong.stderr and "Traceback" not in wrong.stderr

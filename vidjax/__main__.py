@@ -1,0 +1,207 @@
+"""The command line: python -m vidjax COMMAND. Training and evaluation have scripts of their own."""
+
+import argparse
+import math
+import sys
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vidjax", description="Use and convert video models.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="classify video files with a trained model")
+    predict.add_argument("checkpoint", help="work directory of a run, or a folder written by convert")
+    predict.add_argument("videos", nargs="+", metavar="video", help="video file")
+    predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    predict.add_argument("--top", type=_positive, default=5, help="classes shown per video (default: 5)")
+    predict.add_argument("--num-clips", type=_positive, help="clips per video (default: as in the config)")
+    crops = (1, 3, 5, 10)
+    predict.add_argument("--num-crops", type=int, choices=crops, help="crops per clip (default: as in the config)")
+    predict.add_argument("--step", type=int, help="checkpoint of this update (default: the best)")
+
+    convert = commands.add_parser("convert", help="turn another framework's checkpoint into a vidjax one")
+    convert.add_argument("model", nargs="?", help="name of the vidjax model, such as r2plus1d_18")
+    convert.add_argument("checkpoint", nargs="?", help=".pth, .pt or .safetensors file, or a transformers folder")
+    convert.add_argument("out", nargs="?", help="new folder for the vidjax checkpoint")
+    convert.add_argument("--from", dest="source", help="what wrote the file (default: recognised by its keys)")
+    convert.add_argument(
+        "--num-classes", type=_positive, help="classes of the new head, where the file's is not wanted"
+    )
+    convert.add_argument("--class-names", metavar="FILE", help="class names in the order of the head, one a line")
+    convert.add_argument("--list", action="store_true", help="print the formats that can be read, and stop")
+    _add_check(commands)
+    _add_inspect(commands)
+    _add_prepare(commands)
+    return parser
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    from vidjax.config import DATASETS
+
+    check = commands.add_parser("check", help="look for missing, unreadable and too short videos of a data set")
+    check.add_argument("data", help="CSV file, folder with one sub-folder per class, or published annotations")
+    check.add_argument("--eval", default="", help="further CSV file, folder or annotations, for evaluation")
+    check.add_argument("--root", default="", help="folder with the videos (default: that of the annotations)")
+    check.add_argument("--dataset", default="", choices=DATASETS, help="whose annotations DATA are", metavar="NAME")
+    check.add_argument("--split", type=_positive, default=1, help="official split of the data set (default: 1)")
+    check.add_argument("--num-frames", type=_positive, default=1, help="frames per clip: shorter videos are listed")
+    check.add_argument("--stride", type=_positive, default=1, help="frames from one of the clip to the next")
+    check.add_argument("--fps", type=_positive_float, default=0.0, help="frames per second of it, instead of a stride")
+    check.add_argument("--decode", action="store_true", help="decode every frame: slow, and finds all damage")
+    check.add_argument("--timeout", type=_positive_float, default=60.0, help="seconds for a stalled file (default: 60)")
+    check.add_argument("--workers", type=_positive, help="videos at a time (default: the processor's cores)")
+    check.add_argument("--out", default="check.csv", help="report, a line per video (default: check.csv)")
+
+
+def _run_check(args: argparse.Namespace) -> int:
+    from vidjax.apps.check import Check, check
+    from vidjax.config import DataConfig
+
+    config = DataConfig(train=args.data, eval=args.eval, root=args.root, dataset=args.dataset, split=args.split)
+    how = Check(args.num_frames, args.stride, args.fps, args.decode, args.timeout)
+    return check(config, how, out=args.out, workers=args.workers or 0)
+
+
+def _add_inspect(commands: argparse._SubParsersAction) -> None:
+    inspect = commands.add_parser(
+        "inspect",
+        help="see and check what a training would make of a data set",
+        description="Contact sheets of the clips that training and evaluation see, and checks of sampling and splits.",
+        epilog="--config.field=value changes any setting, as in train.py.",
+    )
+    inspect.add_argument("data", nargs="?", help="CSV file or folder (default: that of the config)")
+    inspect.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
+    inspect.add_argument("--out", help="folder for the results (default: inspect/ and the name of the data)")
+    inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    inspect.add_argument("--videos", type=_positive, default=8, help="videos on each contact sheet (default: 8)")
+    inspect.add_argument("--draws", type=_positive, default=2, help="training clips of each of them (default: 2)")
+    inspect.add_argument(
+        "--open", type=int, default=500, help="videos of each split that the checks open; 0: all (default: 500)"
+    )
+
+
+def _run_inspect(args: argparse.Namespace) -> int:
+    from vidjax.apps.inspect import inspect
+
+    return inspect(
+        args.data,
+        [*([f"--config={args.config}"] if args.config else []), *args.settings],
+        out=args.out,
+        as_json=args.json,
+        num_videos=args.videos,
+        num_draws=args.draws,
+        num_opened=args.open,
+    )
+
+
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    from vidjax.config import DATASETS
+
+    prepare = commands.add_parser("prepare", help="write a data set as shards for fast random access")
+    prepare.add_argument("data", help="CSV file, folder with one sub-folder per class, or published annotations")
+    prepare.add_argument("out", help="new folder; its last part, in a-z, 0-9 and _, is the name of the data set")
+    prepare.add_argument("--eval", default="", help="the same for evaluation (default: as in training)")
+    prepare.add_argument("--root", default="", help="folder with the videos (default: that of the annotations)")
+    prepare.add_argument("--dataset", default="", choices=DATASETS, help="whose annotations DATA are", metavar="NAME")
+    prepare.add_argument("--split", type=_positive, default=1, help="official split of the data set (default: 1)")
+    prepare.add_argument("--seed", type=int, default=0, help="decides what is held out, as config.seed (default: 0)")
+    prepare.add_argument("--eval-share", type=float, default=0.2, help="share held out, if nothing else is given")
+    prepare.add_argument("--folder-fps", type=float, default=0.0, help="frames per second of folders of images")
+    prepare.add_argument("--jpeg", action="store_true", help="store JPEG frames (default: the files as they are)")
+    prepare.add_argument("--short-side", type=int, default=256, help="of JPEG frames, pixels; 0: full (default: 256)")
+    prepare.add_argument("--quality", type=_quality, default=75, help="of JPEG frames, 1-100 (default: 75)")
+    prepare.add_argument("--workers", type=_positive, help="processes that encode (default: the processor's cores)")
+    prepare.add_argument("--shard-mb", type=_positive, help="megabytes per shard (default: 256)")
+    prepare.add_argument(
+        "--beam", action="append", metavar="OPTION", help="use Beam, such as --beam runner=DirectRunner; repeatable"
+    )
+
+
+def _run_prepare(args: argparse.Namespace) -> int:
+    from vidjax.apps.prepare import prepare
+    from vidjax.config import Config, DataConfig
+    from vidjax.data.encode import Encoding
+
+    data = DataConfig(train=args.data, eval=args.eval, root=args.root, dataset=args.dataset, split=args.split)
+    data.eval_share, data.folder_fps = args.eval_share, args.folder_fps
+    return prepare(
+        Config(seed=args.seed, data=data),
+        args.out,
+        Encoding(args.jpeg, max(args.short_side, 0), args.quality),
+        num_workers=args.workers,
+        beam=args.beam,
+        shard_mb=args.shard_mb,
+    )
+
+
+def _quality(text: str) -> int:
+    if not 1 <= (value := int(text)) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} does not lie in 1-100")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status. Nothing heavy is imported before the arguments are known to be
+    right."""
+    parser = _parser()
+    args, args.settings = parser.parse_known_args(argv)
+    wrong = [a for a in args.settings if args.command != "inspect" or not a.startswith("--config.") or "=" not in a]
+    if wrong:
+        hint = " (settings are --config.field=value)" if args.command == "inspect" else ""
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")
+    if args.command == "convert" and not args.list and args.out is None:
+        parser.error("convert: give MODEL CHECKPOINT OUT, or --list")
+    from vidjax.apps.messages import explain
+
+    return explain(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.command == "predict":
+        from vidjax.apps.predict import predict
+
+        return predict(
+            args.checkpoint,
+            args.videos,
+            top=args.top,
+            as_json=args.json,
+            num_clips=args.num_clips,
+            num_crops=args.num_crops,
+            step=args.step,
+        )
+    if args.command == "check":
+        return _run_check(args)
+    if args.command == "inspect":
+        return _run_inspect(args)
+    if args.command == "prepare":
+        return _run_prepare(args)
+    from vidjax.apps.convert import convert, list_sources
+
+    if args.list:
+        return list_sources()
+    return convert(
+        args.model,
+        args.checkpoint,
+        args.out,
+        source=args.source,
+        num_classes=args.num_classes,
+        class_names=args.class_names,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

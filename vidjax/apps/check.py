@@ -1,0 +1,191 @@
+"""Look at every video of a data set before training does: which are missing, unreadable or too short."""
+
+import csv
+import os
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+from rich.console import Console
+
+from vidjax.config import DataConfig
+from vidjax.data.clips import segment_frames
+from vidjax.data.datasets import folder_fps
+from vidjax.data.records import DataError, Listing, list_videos
+from vidjax.data.stored import FrameReader, is_address, open_video
+from vidjax.progress import progress_bar
+from vidjax.video import VideoError, VideoReader
+
+STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short")
+COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "reason", "listed_at")
+_SHOWN = 20  # problems printed; the report has them all
+_CHUNK = 64  # frames decoded at a time
+_SLACK = 0.02  # share of the duration in its header that a whole file may lack; some headers count a frame too many
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found at one place of the annotations."""
+
+    listing: Listing
+    status: str  # one of `STATUSES`
+    reason: str = ""
+    frames: int | None = None  # in the listed part
+    fps: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """How closely to look.
+
+    Attributes:
+      num_frames: T, frames of a clip; videos with fewer than a clip spans are too short. 1: none is.
+      stride: τ, source frames between two of a clip.
+      fps: the clip's frames per second instead of a stride; 0: `stride`.
+      decode: decode every frame, instead of finding out how many there are and decoding the first.
+      timeout: seconds after which a stalled decoder is given up.
+    """
+
+    num_frames: int = 1
+    stride: int = 1
+    fps: float = 0.0
+    decode: bool = False
+    timeout: float = 60.0
+
+    def look(self, path: str, listings: Sequence[Listing], rate: float = 25.0) -> list[Finding]:
+        """The findings on one file, opened once for all its `listings`; `rate`: frames/s of a folder of images."""
+        try:
+            with open_video(path, timeout=self.timeout, folder_fps=rate) as reader:
+                if self.decode:
+                    for first in range(0, len(reader), _CHUNK):
+                        reader.read(range(first, min(first + _CHUNK, len(reader))), resize=(16, 16))
+                return [self._judge(reader, listing) for listing in listings]
+        except VideoError as error:
+            status = "unreadable" if is_address(path) or os.path.exists(path) else "missing"
+            return [Finding(listing, status, error.reason) for listing in listings]
+
+    def _judge(self, reader: VideoReader | FrameReader, listing: Listing) -> Finding:
+        seconds = _header_seconds(reader.path) if os.path.isfile(reader.path) else None
+        if seconds is not None and seconds - reader.duration > max(_SLACK * seconds, 2.5 / reader.fps):
+            reason = f"cut off: {reader.duration:.2f} s, {seconds:.2f} s by its header"
+            return Finding(listing, "incomplete", reason, len(reader), reader.fps, reader.width, reader.height)
+        _, frames = segment_frames(reader.timestamps, (listing.start, listing.end))
+        step = reader.fps / self.fps if self.fps else self.stride
+        span = int((self.num_frames - 1) * step + 0.5) + 1
+        reason = f"{frames} frames, a clip spans {span}" if frames < span else ""
+        status = "too short" if reason else "ok"
+        return Finding(listing, status, reason, frames, reader.fps, reader.width, reader.height)
+
+
+def check(
+    config: DataConfig,
+    how: Check,
+    *,
+    out: str | Path = "check.csv",
+    workers: int = 0,
+    console: Console | None = None,
+) -> int:
+    """Open every video that `config` lists, and write the CSV report `out`, a line per video in the order of the list.
+
+    Args:
+      config: `train`, `eval`, `root`, `dataset` and `split` are used.
+      how: what counts as too short, and whether all frames are decoded.
+      out: the report; rows appear in it as they are found, so that an interrupted check leaves what it has.
+      workers: videos looked at side by side; 0: as many as there are processor cores.
+      console: where progress and findings go; None: standard output, the bar on standard error.
+
+    Returns:
+      0 if all videos are in order, 1 if any is missing, unreadable or too short.
+
+    Raises:
+      DataError: for annotations that cannot be used.
+    """
+    listings = list_videos(config)
+    if not listings:
+        raise DataError(f"{config.train}: lists no videos")
+    counts: Counter[str] = Counter()
+    output = console or Console()
+    with open(out, "w", newline="", encoding="utf-8") as file:
+        report = csv.writer(file)
+        report.writerow(COLUMNS)
+        with progress_bar(console or Console(stderr=True)) as bar:
+            task = bar.add_task("check", total=len(listings), info="")
+            for finding in _findings(listings, how, folder_fps(config), workers or os.cpu_count() or 1):
+                counts[finding.status] += 1
+                report.writerow(_row(finding))
+                problems = counts.total() - counts["ok"]
+                if finding.status != "ok" and problems <= _SHOWN:
+                    bar.console.print(
+                        f"{finding.status}: {finding.listing.path} ({finding.reason})", highlight=False, markup=False,
+                        soft_wrap=True,
+                    )  # fmt: skip
+                bar.update(task, advance=1, info=f"{problems} problems" if problems else "")
+    found = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status] or status == "ok")
+    output.print(f"{len(listings)} videos: {found}; report in {out}", highlight=False, markup=False, soft_wrap=True)
+    return int(counts["ok"] < len(listings))
+
+
+def _findings(listings: Sequence[Listing], how: Check, rate: float, workers: int) -> Iterator[Finding]:
+    """The findings in the order of the listings, a few files ahead of the reader; parts of one file come together."""
+    files: dict[str, list[Listing]] = defaultdict(list)
+    for listing in listings:
+        files[listing.path].append(listing)
+    pending: deque[Future[list[Finding]]] = deque()
+    # Threads suffice: decoding releases the interpreter, and stalled decoders are given up by their reader.
+    with ThreadPoolExecutor(workers) as threads:
+        try:
+            for path, parts in files.items():
+                pending.append(threads.submit(_look, how, path, parts, rate))
+                if len(pending) > 4 * workers:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _look(how: Check, path: str, parts: list[Listing], rate: float) -> list[Finding]:
+    if parts[0].missing:
+        return [Finding(part, "missing", "no such file") for part in parts]
+    return how.look(path, parts, rate)
+
+
+def _header_seconds(path: str) -> float | None:
+    """How long the file says that its pictures last; None if it does not say."""
+    try:
+        with av.open(path, metadata_errors="ignore") as container:
+            stream = next(s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+            if stream.duration is not None and stream.time_base is not None:
+                # FFmpeg guesses the duration of a torn AVI by its size, but hands on the number of frames.
+                counted = stream.frames / stream.average_rate if stream.average_rate else 0
+                return float(max(stream.duration * stream.time_base, counted))
+            # Matroska keeps it in a tag; the file's own duration may be that of its sound.
+            clock = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
+            hours, minutes, seconds = map(float, clock.groups()) if clock else (0, 0, 0)
+            return 3600 * hours + 60 * minutes + seconds or None
+    except (av.FFmpegError, StopIteration):
+        return None
+
+
+def _row(finding: Finding) -> list[object]:
+    values = {
+        "path": finding.listing.path,
+        "status": finding.status,
+        "frames": finding.frames,
+        "fps": finding.fps and round(finding.fps, 4),
+        "width": finding.width,
+        "height": finding.height,
+        "start": finding.listing.start,
+        "end": finding.listing.end,
+        "reason": finding.reason,
+        "listed_at": finding.listing.where,
+    }
+    return [values[column] for column in COLUMNS]

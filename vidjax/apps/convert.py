@@ -1,0 +1,79 @@
+"""Turn another framework's checkpoint into a vidjax one, on disk."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from vidjax.config import Config, ModelConfig
+from vidjax.data.records import DataError
+from vidjax.models.registry import get_spec, get_variant
+from vidjax.models.state import split
+from vidjax.training.checkpoints import Meta, save_model
+from vidjax.weights import load_pretrained
+from vidjax.weights.mapping import sources
+
+
+def convert(
+    name: str,
+    checkpoint: str,
+    out: str | Path,
+    *,
+    source: str | None = None,
+    num_classes: int | None = None,
+    class_names: str | None = None,
+) -> int:
+    """Load `checkpoint` into the model `name` and write it to the new folder `out`.
+
+    Args:
+      name: one of `list_models()`.
+      checkpoint: see `load_pretrained`.
+      out: the result works with `predict`, `eval.py --checkpoint` and `config.model.init_from`.
+      source: what wrote the checkpoint; None: recognised by its keys.
+      num_classes: size of a new head; None: the checkpoint's.
+      class_names: file with one class name a line; None: the classes are called class_000, class_001, …
+
+    Returns:
+      0, the exit status.
+
+    Raises:
+      CheckpointError: if the checkpoint does not fit the model, naming every key.
+      DataError: if there are more or fewer class names than classes.
+    """
+    get_variant(name)
+    model = load_pretrained(name, checkpoint, source=source, num_classes=num_classes)
+    outputs = model.head.out_features
+    names = _class_names(class_names, outputs)
+    config = Config(model=ModelConfig(name=name))
+    save_model(out, model, Meta(config, get_spec(name), names))
+    _, params, _ = split(model)
+    Console().print(
+        f"{name}: {sum(p.size for p in params.values()):,} parameters, {outputs} classes; written to {out}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def list_sources() -> int:
+    """Print which formats can be read into which models."""
+    models: dict[str, dict[str, None]] = {}  # a source may have several tables
+    for source in sources():
+        models.setdefault(source.name, {}).update(dict.fromkeys(source.models))
+    table = Table("source (--from)", "models", title="Checkpoints that can be read")
+    for name, patterns in models.items():
+        table.add_row(name, ", ".join(patterns))
+    Console().print(table)
+    return 0
+
+
+def _class_names(file: str | None, count: int) -> tuple[str, ...]:
+    if file is None:
+        width = len(str(count - 1))
+        return tuple(f"class_{i:0{width}d}" for i in range(count))
+    names = tuple(line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip())
+    if len(names) != count:
+        raise DataError(f"{file}: {len(names)} class names for a head of {count} classes")
+    if len(set(names)) < count:
+        raise DataError(f"{file}: the class name {next(n for n in names if names.count(n) > 1)!r} stands there twice")
+    return names

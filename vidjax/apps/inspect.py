@@ -1,0 +1,259 @@
+"""Look at what a pipeline makes of a data set before training on it: contact sheets, checks of sampling and splits."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vidjax import config as cfg
+from vidjax.apps.settings import read_config
+from vidjax.apps.sheet import COLUMNS, Row, draw_sheet
+from vidjax.data import audit, overlap
+from vidjax.data.clips import ClipReader, clip_indices, resolve_spec, segment_frames
+from vidjax.data.datasets import folder_fps
+from vidjax.data.records import Record, VideoSet, load_sets
+from vidjax.data.stored import open_video
+from vidjax.models.registry import get_spec
+from vidjax.progress import progress_bar
+from vidjax.video import VideoError
+
+_DRAWS = 4  # random training clips that the checks look at, besides the earliest and the latest
+_VIEWS_SHOWN = 4  # of each video on the sheet of the evaluation
+_LISTED = 200  # paths per check in the JSON
+
+
+def inspect(
+    data: str | None,
+    argv: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    as_json: bool = False,
+    num_videos: int = 8,
+    num_draws: int = 2,
+    num_opened: int = 500,
+) -> int:
+    """Check a data set together with the settings that a training would read it with, and draw what the model sees.
+
+    Args:
+      data: CSV file or folder; takes the place of `data.train`. None: that of the config.
+      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
+      out: folder for `inspect.json`, `train.png` and `eval.png`; None: `inspect/` and the name of the data.
+      as_json: print JSON instead of a table.
+      num_videos: on each contact sheet.
+      num_draws: training clips per video on the sheet.
+      num_opened: videos per split that the checks open, drawn at random; 0: all of them.
+
+    Returns:
+      0, the exit status; warnings do not change it.
+
+    Raises:
+      ConfigError, DataError: as in training, for settings or annotations that cannot be used.
+    """
+    console = Console(stderr=as_json)
+    config = _config(data, argv)
+    train, evaluation = load_sets(config.data, config.seed)
+    spec = resolve_spec(get_spec(config.model.name), config.data)
+    reader = ClipReader(spec, config.data)
+    out = Path(out) if out else Path("inspect") / (Path(config.data.train).stem or "data")
+    out.mkdir(parents=True, exist_ok=True)
+
+    sets = {"training": train, "evaluation": evaluation}
+    probes, unreadable, sheets = {}, {}, []
+    with progress_bar(Console(stderr=True)) as bar:
+        for split, videos in sets.items():
+            records = _some(videos.records, num_opened, config.seed)
+            task = bar.add_task(f"open {split}", total=len(records), info="")
+            probes[split] = []
+            for result in _probe_all(records, reader, config, split):
+                if isinstance(result, VideoError):
+                    unreadable[result.path] = result.reason
+                else:
+                    probes[split].append(result)
+                bar.advance(task)
+        for split, name in (("training", "train.png"), ("evaluation", "eval.png")):
+            records = _pick(sets[split], num_videos, config.seed, unreadable)
+            task = bar.add_task(f"draw {name}", total=len(records), info="")
+            rows: list[Row] = []
+            for i, record in enumerate(records):
+                try:
+                    draws = [np.random.default_rng((config.seed, i, k)) for k in range(num_draws)]
+                    rows += _rows(record, sets[split], reader, config.eval, draws if split == "training" else None)
+                except VideoError as error:  # it opens, but does not decode
+                    unreadable[error.path] = error.reason
+                bar.advance(task)
+            (out / name).unlink(missing_ok=True)
+            if rows:
+                draw_sheet(out / name, _title(split, spec, config), rows)
+                sheets.append(str(out / name))
+        findings = _check(probes, unreadable, train, evaluation, config, spec)
+
+    summary = {
+        "data": config.data.train,
+        "model": config.model.name,
+        "spec": cfg.to_dict(spec),
+        "videos": {
+            split: {"num_videos": len(videos), "num_opened": len(probes[split])} for split, videos in sets.items()
+        },
+        "warnings": sum(not f.ok for f in findings),
+        "checks": {f.check: _entry(f) for f in findings},
+        "sheets": sheets,
+    }
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    (out / "inspect.json").write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        print(text)
+    else:
+        _show(findings, summary, console)
+    names = ", ".join([*(Path(sheet).name for sheet in sheets), "inspect.json"])
+    console.print(f"results in {out}: {names}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _config(data: str | None, argv: Sequence[str]) -> cfg.Config:
+    config = read_config(argv)
+    if data and data != config.data.train:
+        given = any(arg.lstrip("-").startswith("config.data.eval=") for arg in argv)
+        # The evaluation videos of a config file belong to the training videos of that file.
+        changes = {"train": data} if given else {"train": data, "eval": ""}
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+    return cfg.validate(config)
+
+
+def _some(records: Sequence[Record], count: int, seed: int) -> list[Record]:
+    if not count or len(records) <= count:
+        return list(records)
+    return [records[i] for i in np.sort(np.random.default_rng(seed).choice(len(records), count, replace=False))]
+
+
+def _probe_all(
+    records: Sequence[Record], reader: ClipReader, config: cfg.Config, split: str
+) -> Iterator[audit.Sampled | VideoError]:
+    with ThreadPoolExecutor(config.data.num_threads) as pool:
+        yield from pool.map(lambda record: _probe(record, reader, config, split), records)
+
+
+def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -> audit.Sampled | VideoError:
+    """The frames that clips of a video have, without decoding any."""
+    try:
+        with open_video(record.path, timeout=config.data.timeout, folder_fps=folder_fps(config.data)) as video:
+            timestamps, fps, height, width = video.timestamps, video.fps, video.height, video.width
+    except VideoError as error:
+        return error
+    first, count = segment_frames(timestamps, (record.start, record.end))
+
+    def clips(rng: Any = None) -> np.ndarray:
+        rule = config.data.eval_sampling if split == "evaluation" else config.data.train_sampling
+        many = config.eval.num_clips if split == "evaluation" else 1
+        return clip_indices(rule, count, fps, reader.spec, config.data, num_clips=many, rng=rng)
+
+    if split == "evaluation":
+        indices = clips()
+    else:
+        draws = [np.random.default_rng((config.seed, i)) for i in range(_DRAWS)]
+        ends = audit.ExtremeDraws(highest=False), audit.ExtremeDraws(highest=True)
+        indices = np.concatenate([clips(rng) for rng in (*ends, *draws)])
+    return audit.Sampled(record.path, timestamps[first : first + count], fps, height, width, indices)
+
+
+def _check(
+    probes: dict[str, list[audit.Sampled]],
+    unreadable: dict[str, str],
+    train: VideoSet,
+    evaluation: VideoSet,
+    config: cfg.Config,
+    spec: cfg.Spec,
+) -> list[audit.Finding]:
+    ours, theirs = probes["training"], probes["evaluation"]
+    everything = [*ours, *theirs]
+    rules = (config.data.train_sampling, config.data.eval_sampling)
+    digests = overlap.content_digests(r.path for r in (*train.records, *evaluation.records))
+    return [
+        audit.check_reading(unreadable, len(everything) + len(unreadable)),
+        audit.check_ends(ours, theirs),
+        audit.check_spacing(ours, theirs, train_rule=rules[0]),
+        audit.check_padding(ours, theirs),
+        audit.check_coverage(ours, theirs),
+        audit.check_fps(everything, rules=rules, num_frames=spec.num_frames, stride=spec.stride, target_fps=spec.fps),
+        audit.check_aspect(everything, resize=spec.resize, size=spec.size, num_crops=config.eval.num_crops),
+        overlap.check_classes(train, evaluation),
+        overlap.check_overlap(train, evaluation, digests),
+    ]
+
+
+def _pick(videos: VideoSet, count: int, seed: int, unreadable: Iterable[str]) -> list[Record]:
+    """Readable videos in random order, one of each class in turn."""
+    turns: dict[tuple[int, ...], int] = {}
+    queue = []
+    for i in np.random.default_rng(seed).permutation(len(videos)):
+        record = videos.records[i]
+        if record.path not in unreadable:
+            turns[record.labels] = turns.get(record.labels, 0) + 1
+            queue.append((turns[record.labels], record.labels, record))
+    return [record for *_, record in sorted(queue, key=lambda item: item[:2])[:count]]
+
+
+def _rows(
+    record: Record,
+    videos: VideoSet,
+    reader: ClipReader,
+    config: cfg.EvalConfig,
+    draws: Sequence[np.random.Generator] | None,
+) -> list[Row]:
+    """The views of one video: a training clip of each generator, or those of evaluation if there are none."""
+    segment = (record.start, record.end)
+    crops = config.num_crops
+    if draws:
+        clips = [reader.train_clips(record.path, rng, segment, directional=videos.directional) for rng in draws]
+        names = [f"draw {i + 1} of {len(draws)}" for i, c in enumerate(clips) for _ in c.video]
+    else:
+        clips = [reader.eval_clips(record.path, config.num_clips, crops, segment)]
+        count = len(clips[0].video) // crops
+        names = [f"clip {k + 1} of {count}, crop {c + 1} of {crops}" for k in range(count) for c in range(crops)]
+    labels = "|".join(videos.class_names[i] for i in record.labels)
+    views = [view for c in clips for view in zip(c.video, c.frames, c.times, strict=True)]
+    shown = range(len(views))
+    if not draws and len(views) > _VIEWS_SHOWN:
+        shown = np.unique(np.round(np.linspace(0, len(views) - 1, _VIEWS_SHOWN)).astype(int))
+    return [Row(f"{_short(Path(record.path).name)}\n{_short(labels)}\n{names[v]}", *views[v]) for v in shown]
+
+
+def _short(text: str, length: int = 34) -> str:
+    return text if len(text) <= length else text[: length // 2 - 1] + "…" + text[-length // 2 :]
+
+
+def _title(split: str, spec: cfg.Spec, config: cfg.Config) -> str:
+    rule = config.data.train_sampling if split == "training" else config.data.eval_sampling
+    pace = f" at {spec.fps:g} frames/s" if spec.fps else f" at a stride of {spec.stride}"
+    pace = "" if rule in cfg.UNSTRIDED_RULES else pace
+    part = f", {COLUMNS} of them shown" if spec.num_frames > COLUMNS else ""
+    return (
+        f"{split}: {rule}, {spec.num_frames} frames{pace}{part}, "
+        f"{spec.size}×{spec.size} (frame number, time; orange: repeats or goes back)"
+    )
+
+
+def _entry(finding: audit.Finding) -> dict[str, Any]:
+    return {
+        "ok": finding.ok,
+        "text": finding.text,
+        "values": finding.values,
+        "num_videos": len(finding.videos),
+        "videos": finding.videos[:_LISTED],
+    }
+
+
+def _show(findings: Sequence[audit.Finding], summary: dict[str, Any], console: Console) -> None:
+    table = Table("check", "", "found")
+    for finding in findings:
+        table.add_row(finding.check, "[green]ok[/]" if finding.ok else "[yellow]warn[/]", finding.text)
+    console.print(table)
+    counts = "; ".join(
+        f"{split}: {n['num_opened']} of {n['num_videos']} videos opened" for split, n in summary["videos"].items()
+    )
+    console.print(f"{counts}; {summary['warnings']} warning(s)", highlight=False, soft_wrap=True)

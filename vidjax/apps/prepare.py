@@ -1,0 +1,89 @@
+"""Turn videos and their annotations into a prepared data set, which trains by its folder."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from vidjax import config as cfg
+from vidjax.data.datasets import folder_fps
+from vidjax.data.encode import Encoding
+from vidjax.data.records import DataError, load_sets
+from vidjax.data.stored import is_address
+from vidjax.progress import progress_bar
+
+
+def prepare(
+    config: cfg.Config,
+    out: str | Path,
+    encoding: Encoding,
+    *,
+    num_workers: int | None = None,
+    beam: Sequence[str] | None = None,
+    shard_mb: int | None = None,
+    console: Console | None = None,
+) -> int:
+    """Write the training and evaluation videos that `config.data` names to the prepared data set `out`.
+
+    Started again after it was killed, it goes on with the first shard that is missing.
+
+    Args:
+      config: `data.train`, `eval`, `root`, `dataset`, `split`, `eval_share`, `folder_fps`, `timeout` and `seed` are
+        used.
+      out: folder; its last part is the name of the data set.
+      encoding: what is stored of each video.
+      num_workers: processes that encode; None: one per core.
+      beam: options of a Beam pipeline, such as `runner=DirectRunner`; None: this machine, without Beam.
+      shard_mb: megabytes per shard; None: 256.
+      console: where progress goes; None: standard output.
+
+    Returns:
+      0, the exit status.
+
+    Raises:
+      DataError: if the annotations or `out` cannot be used.
+    """
+    console = console or Console()
+    train, held_out = load_sets(cfg.validate(config).data, config.seed)
+    if any(is_address(record.path) for record in (*train.records, *held_out.records)):
+        raise DataError(f"{config.data.train}: is prepared already; give the videos it was prepared from")
+    try:
+        from vidjax.data.prepare import SHARD_BYTES
+        from vidjax.data.prepare import prepare as write
+    except ModuleNotFoundError as error:
+        raise DataError(f"preparing data needs {error.name}: pip install tensorflow-datasets") from None
+    total = len(train) + len(held_out)
+    what = f"JPEG frames of {encoding.short_side or 'full'} px" if encoding.jpeg else "files as they are"
+    console.print(
+        f"{len(train)} training and {len(held_out)} evaluation videos of {len(train.class_names)} classes, {what}",
+        highlight=False,
+    )
+    with progress_bar(console) as bar:
+        task = bar.add_task("prepare", total=total, info="")
+        result = write(
+            {"train": train, "validation": held_out},
+            out,
+            dataclasses.replace(encoding, folder_fps=folder_fps(config.data)),
+            num_workers=num_workers or os.cpu_count() or 1,
+            beam_options=beam,
+            shard_bytes=shard_mb << 20 if shard_mb else SHARD_BYTES,
+            timeout=config.data.timeout,
+            advance=lambda done, total: bar.update(task, completed=done),
+        )
+    if result.bad:
+        path, reason = result.bad[0]
+        console.print(
+            f"[yellow]{len(result.bad)} videos could not be read and are not stored, such as {path}: {reason}; all "
+            f"of them: {Path(result.folder) / 'bad_records.jsonl'}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+    state = "" if result.fresh else " (had been prepared before)"
+    console.print(
+        f"{result.stored} videos in {result.folder}{state}; train with --config.data.train={out}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0

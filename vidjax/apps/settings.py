@@ -1,0 +1,44 @@
+"""A `Config` from command-line arguments, for the commands of `python -m vidjax`: as train.py takes them."""
+
+import importlib.util
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from vidjax.config import Config, ConfigError, check_flags
+
+
+def read_config(argv: Sequence[str]) -> Config:
+    """The config of `--config=FILE`, or the defaults, with the `--config.field=value` among `argv` applied.
+
+    Raises:
+      ConfigError: for a file that is not there or gives no config, an argument that is none of these, or a value of
+        the wrong type.
+    """
+    argv = ["vidjax", *argv]
+    check_flags(argv)
+    files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
+    config = _load(files[-1]) if files else Config()
+    argv = [arg for arg in argv if not arg.startswith("--config=")]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=argv)
+        rest = values(argv)[1:]
+    except flags.Error as error:
+        raise ConfigError(str(error)) from None
+    if rest:
+        raise ConfigError(f"{rest[0]!r} is neither --config=FILE nor --config.field=value")
+    return values.config
+
+
+def _load(file: str) -> Config:
+    spec = importlib.util.spec_from_file_location("config_file", file)
+    if spec is None:
+        raise ConfigError(f"--config={file}: must be a Python file (.py) with a get_config()")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config() if hasattr(module, "get_config") else None
+    if not isinstance(config, Config):
+        raise ConfigError(f"--config={file}: must have a get_config() that returns a vidjax Config")
+    return config

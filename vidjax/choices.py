@@ -1,0 +1,54 @@
+"""What settings may be called: data sets, sampling rules and presets by name, with what can be said of them beforehand.
+
+The rooms that define them are further up the house; settings and `--help` must not load those.
+"""
+
+from typing import Any
+
+# Defined in vidjax/data/datasets.py; here are the names alone.
+DATASETS = (
+    "activitynet", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700", "moments",
+    "something_v1", "something_v2", "ucf101",
+)  # fmt: skip
+
+# The rules of vidjax/video/sampling.py → the short-video rules that each knows; "auto" takes the first.
+SAMPLING_RULES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "uniform", "linspace", "segments"),
+        ("loop", "hold", "spread"),
+    ),
+    "mmaction2_sample": ("loop", "hold"),
+    "mmaction2_tsn": ("loop", "hold"),
+    "mmaction2_uniform": ("spread",),
+    "mmaction2_dense": ("loop",),
+    "slowfast": ("hold",),
+    "slowfast_offset": ("hold",),
+    "pytorchvideo": ("spread",),
+}
+RANDOM_RULES = ("random", "dense")  # no two draws are alike: for training only
+WHOLE_VIDEO_RULES = ("sliding_window", "all")  # as many clips as the video has room for: for evaluation only
+ONE_CLIP_RULES = ("centre", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
+# Rules that take frames from all over the video, or from a window of fixed length, whatever the stride or rate.
+UNSTRIDED_RULES = ("uniform", "linspace", "segments", "mmaction2_tsn", "mmaction2_uniform", "mmaction2_dense")
+
+_KINETICS = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
+_HALF = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+# Crops of 224 from 256 and of 112 from 128: the share that torchvision cuts out at random in training.
+_TORCHVISION = {"resize_rule": "torchvision", "scale": (0.875, 0.875)}
+_PYTORCHVIDEO = _HALF | {
+    "resize_rule": "torchvision", "resize": (256,), "size": 224, "train_crop": "short_side", "short_side": (256, 320),
+}  # fmt: skip
+# What other projects publish as one transform: settings of `data`, those of evaluation exactly.
+PRESETS: dict[str, dict[str, Any]] = {
+    # torchvision.models.video, `Weights.transforms()`; training as in its references/video_classification/presets.py
+    "torchvision_resnet": {"resize": (128, 171), "size": 112} | _KINETICS | _TORCHVISION,
+    "torchvision_s3d": {"resize": (256, 256), "size": 224} | _KINETICS | _TORCHVISION,
+    "torchvision_mvit": {"resize": (256,), "size": 224} | _HALF | _TORCHVISION,
+    "torchvision_swin": {"resize": (256,), "size": 224} | _IMAGENET | _TORCHVISION,
+    # pytorchvideo.transforms.create_video_transform and its aug_type "default", "randaug" and "augmix"
+    "pytorchvideo": _PYTORCHVIDEO,
+    "pytorchvideo_randaug": _PYTORCHVIDEO
+    | {"randaugment_m": 9.0, "randaugment_n": 2, "randaugment_mstd": 0.5, "randaugment_inc": False},
+    "pytorchvideo_augmix": _PYTORCHVIDEO | {"augmix_m": 3.0, "augmix_width": 3, "augmix_alpha": 1.0},
+}

@@ -1,0 +1,444 @@
+"""Every setting there is, as typed dataclasses: one experiment is one `Config`.
+
+A config file (`configs/x.py`) has a `get_config()` that returns a `Config`; the command line overrides single fields
+with `--config.optimizer.learning_rate=0.1`. The config in use is written beside every run and inside every checkpoint.
+This module imports nothing heavy, so that data workers and `--help` stay light.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidjax.choices import (
+    DATASETS,
+    ONE_CLIP_RULES,
+    PRESETS,
+    RANDOM_RULES,
+    SAMPLING_RULES,
+    UNSTRIDED_RULES,
+    WHOLE_VIDEO_RULES,
+)
+from vidjax.errors import UserError
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type, or out of its range; the message names the field and the mend."""
+
+
+def _choice(default: str, *others: str) -> Any:
+    """A string field that takes one of a few values, the first being the default."""
+    return field(default=default, metadata={"choices": tuple(dict.fromkeys((default, *others)))})
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a named model expects of its input, and where it comes from. Stored in every checkpoint.
+
+    The preprocessing is: resize (`resize`), crop to `size`×`size`, scale to 0…1, subtract `mean`, divide by `std`.
+    """
+
+    name: str
+    num_frames: int  # T, frames per clip
+    stride: int = 1  # τ, source frames between two frames of a clip; used when `fps` is None
+    fps: float | None = None  # frames per second at which the published protocol samples; None: every τ-th frame
+    size: int = 224  # crop height and width, pixels
+    resize: tuple[int, ...] = (256,)  # (short side,) keeping the aspect, or (height, width) ignoring it, pixels
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # per channel, of values in 0…1
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    num_classes: int = 400  # K of the published checkpoints
+    paper: str = ""  # where the model is described
+    sources: tuple[str, ...] = ()  # checkpoint formats that `load_pretrained` reads for it
+
+
+@dataclass
+class ModelConfig:
+    name: str = "r2plus1d_18"  # see vidjax.list_models()
+    init_from: str = ""  # checkpoint to start from: a file of another framework, or a vidjax checkpoint directory
+    dropout: float = -1.0  # probability before the classifier; -1: the model's own
+    drop_path: float = -1.0  # probability of skipping a residual branch in the deepest block; -1: the model's own
+    compute_dtype: str = _choice("auto", "float32", "bfloat16")  # auto: bfloat16 on GPU and TPU, float32 on CPU
+    remat: bool = False  # recompute each block's activations in the backward pass: less memory, about 1/3 more compute
+    kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of the model's constructor
+
+
+@dataclass
+class DataConfig:
+    train: str = ""  # CSV file (path,label[,split,group]), folder with one sub-folder per class, folder of a prepared
+    # data set, or tfds:NAME[/CONFIG][:VERSION]; @SPLIT behind the last two takes one split alone
+    eval: str = ""  # the same; empty: the rows of `train` whose split column is val, or a held-out share of it
+    root: str = ""  # folder that relative paths in the CSVs start from; empty: the CSV's own folder. tfds: its data_dir
+    dataset: str = _choice("", *DATASETS)  # a published data set: `train` and `eval` are its annotation files or their
+    # folder, labels are its classes in its order, and videos not found below `root` are left out
+    split: int = 1  # which of the official splits, where `dataset` has several (UCF-101, HMDB-51: 1…3)
+    folder_fps: float = 0.0  # frames per second of videos given as folders of images; 0: the data set's, or else 25
+    synthetic: str = _choice("", "motion")  # write this generated data set to the folder of `train` if it is not there
+    eval_share: float = 0.2  # share held out (whole groups) when there is neither `eval` nor a split column
+
+    num_frames: int = 0  # T, frames per clip; 0: the model's
+    stride: int = 0  # τ, source frames between two of a clip; 0: the model's
+    fps: float = 0.0  # sample at this rate instead of a stride; 0: the model's
+    size: int = 0  # crop, pixels; 0: the model's
+    resize: tuple[int, ...] = ()  # (short side,) or (height, width) before the crop, pixels; (): the model's
+
+    train_sampling: str = _choice("random", *SAMPLING_RULES)  # which frames a training clip takes
+    eval_sampling: str = _choice("multi_clip", *SAMPLING_RULES)  # multi_clip: windows spread to both ends;
+    # sliding_window and all: the whole video, in as many clips as that takes
+    hop: int = 0  # source frames from one clip of sliding_window to the next; 0: no gap and no overlap
+    short_video: str = _choice("auto", "loop", "hold", "spread")  # a video shorter than a clip: again from the start,
+    # the last frame held, or its frames spread over the clip; auto: as the published rule does, or else loop
+    preset: str = _choice("", *PRESETS)  # another project's transform: sets those fields below, and of size, resize,
+    # that are at their defaults
+    resize_rule: str = _choice("opencv", "torchvision")  # torchvision: to the bit what that makes of pixels, several
+    # times slower
+    mean: tuple[float, ...] = ()  # per channel, subtracted from values in 0…1; (): the model's
+    std: tuple[float, ...] = ()  # per channel, divided by; (): the model's
+
+    # Training clips. Every draw holds for all frames of a clip.
+    train_views: int = 1  # clips per video in a batch, each with draws of its own; the video is read once for all
+    speed: tuple[float, float] = (1.0, 1.0)  # a clip runs so many times faster, log-uniformly drawn
+    temporal_jitter: bool = False  # each frame is a random one of those up to the next frame of the clip
+    reverse: float = 0.0  # share of the clips played backwards
+    train_crop: str = _choice("square", "short_side", "random_resized", "multi_scale")  # resized to `size` afterwards
+    scale: tuple[float, float] = (0.8, 1.0)  # square: side as a share of the resized short side; (1, 1): all of it
+    short_side: tuple[int, int] = (256, 320)  # short_side: frames are resized to one of these instead of `resize`,
+    # pixels, and `size` pixels are cut out anywhere
+    crop_area: tuple[float, float] = (0.08, 1.0)  # random_resized: share of the resized frame
+    crop_aspect: tuple[float, float] = (0.75, 4 / 3)  # random_resized: width to height
+    crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # multi_scale: sides as shares of the short side
+    crop_gap: int = 1  # multi_scale: how far apart in that list width and height may be; 0: squares
+    crop_positions: int = 13  # multi_scale: 5 (corners, centre), 13 (and those between), or 0: anywhere
+    flip: bool | None = None  # mirror half of the clips; None: unless classes tell left from right. True there swaps
+    # the labels that mirroring swaps, where they are known
+    colour_jitter: float = 0.0  # strength of random brightness, contrast and saturation, 0…1
+    hue: float = 0.0  # the colour circle is turned by up to this share of it, 0…0.5
+    greyscale: float = 0.0  # share of the clips that lose their colours
+    randaugment_m: float = 0.0  # > 0: RandAugment of this magnitude, up to 10
+    randaugment_n: int = 2  # its operations per clip, each carried out with probability 0.5
+    randaugment_mstd: float = 0.5  # deviation of the magnitude; above 100: uniform between 0 and m
+    randaugment_inc: bool = True  # whether a higher magnitude is a stronger change with every operation
+    augmix_m: float = 0.0  # > 0: AugMix with magnitudes up to this, up to 10
+    augmix_width: int = 3  # its chains of operations
+    augmix_depth: int = 0  # operations per chain; 0: 1, 2 or 3
+    augmix_alpha: float = 1.0  # of its Dirichlet and Beta distributions
+    erase: float = 0.0  # share of the clips of which a box is erased
+    erase_mode: str = _choice("pixel", "const")  # noise, or the mean colour
+    erase_area: tuple[float, float] = (0.02, 1 / 3)  # share of the picture
+    erase_aspect: tuple[float, float] = (0.3, 1 / 0.3)  # height to width
+
+    num_workers: int = 0  # decoding processes per training process; 0: threads of the training process
+    num_threads: int = 4  # decoding threads per process
+    prefetch: int = 4  # batches kept ready per process
+    timeout: float = 60.0  # seconds after which a stalled decoder is given up
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = _choice("sgd", "adamw")
+    learning_rate: float = 0.01  # peak
+    base_batch: int = 0  # > 0: learning_rate is meant for this batch size and scales linearly with the real one
+    schedule: str = _choice("cosine", "constant")
+    warmup_epochs: float = 0.0  # linear rise from 0
+    final_factor: float = 0.0  # learning rate at the end of the cosine, as a share of the peak
+    momentum: float = 0.9  # SGD
+    nesterov: bool = False  # SGD
+    b1: float = 0.9  # AdamW
+    b2: float = 0.999  # AdamW
+    weight_decay: float = 1e-4  # not on norms and biases; SGD: L2 term in the gradient, AdamW: decoupled
+    clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
+
+
+@dataclass
+class TrainConfig:
+    batch_size: int = 16  # videos per update, over all devices; each gives `data.train_views` clips
+    epochs: float = 10.0  # passes over the training videos
+    steps: int = 0  # updates; > 0: used instead of epochs
+    accumulate: int = 1  # the batch is worked through in this many parts: less memory, the same update
+    label_smoothing: float = 0.0  # share of the target spread over all classes
+    mixup: float = 0.0  # > 0: clips of a batch are blended in pairs, with shares from Beta(mixup, mixup)
+    cutmix: float = 0.0  # > 0: a box of one clip replaces that of another, with shares from Beta(cutmix, cutmix)
+    mix_probability: float = 1.0  # that a batch is mixed
+    cutmix_share: float = 0.5  # of the mixed batches, where both are on; the others get mixup
+    mix_per_clip: bool = False  # draw for every clip of a batch anew
+    ema_decay: float = 0.0  # > 0: evaluate and keep an exponential moving average of the weights
+    log_every: int = 10  # updates between log lines
+    eval_epochs: float = 1.0  # epochs between evaluations; 0: only at the end
+    checkpoint_epochs: float = 1.0  # epochs between checkpoints; 0: only at the end
+    keep_last: int = 2  # checkpoints kept besides the best one
+    best_metric: str = ""  # of eval.json, higher is better; empty: video/top1, multi-label: video/mAP
+
+
+@dataclass
+class EvalConfig:
+    num_clips: int = 1  # clips per video, spread evenly to both ends
+    num_crops: int = 1  # crops per clip: 1 centre, 3 along the longer side, 5 corners and centre, 10 these mirrored too
+    batch_size: int = 16  # videos per step, over all devices
+
+
+@dataclass
+class MeshConfig:
+    data: int = -1  # devices the batch is split over; -1: all of them
+
+
+@dataclass
+class Config:
+    seed: int = 0  # of weights, shuffling, augmentation and dropout
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+
+def short_video_rule(config: DataConfig, rule: str) -> str:
+    """What `config.short_video` means for a sampling rule: loop, hold or spread."""
+    return SAMPLING_RULES[rule][0] if config.short_video == "auto" else config.short_video
+
+
+def field_names(config: type | Any, prefix: str = "") -> list[str]:
+    """Dotted names of all settings: `["seed", "model.name", …]`."""
+    names = []
+    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
+    for f in dataclasses.fields(config):
+        if dataclasses.is_dataclass(hints[f.name]):
+            names += field_names(hints[f.name], f"{prefix}{f.name}.")
+        else:
+            names.append(prefix + f.name)
+    return names
+
+
+def check_flags(argv: Sequence[str]) -> None:
+    """Refuse a `--config=FILE` that is not there and `--config.some.field=…` flags that name no setting.
+
+    Raises:
+      ConfigError: naming the file, or the field and the closest ones that exist.
+    """
+    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, _, value = arg.lstrip("-").partition("=")
+        if arg.startswith("-") and name == "config" and not os.path.isfile(file := value or following):
+            raise ConfigError(f"--config={file}: no such file")
+    known = set(field_names(Config))
+    for arg in argv:
+        name = arg.lstrip("-").split("=")[0]
+        if not arg.startswith("-") or not name.startswith("config."):
+            continue
+        name = name.removeprefix("config.")
+        if name not in known and not name.startswith("model.kwargs."):
+            raise ConfigError(_unknown(name, known))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain dictionaries and lists, ready for JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(values: Mapping[str, Any], cls: type = Config, prefix: str = "") -> Any:
+    """The dataclass `cls` with the fields in `values`; fields not given keep their defaults.
+
+    Raises:
+      ConfigError: for a field that `cls` lacks or a value of the wrong type, naming it.
+    """
+    hints = typing.get_type_hints(cls)
+    kwargs = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise ConfigError(_unknown(prefix + name, [prefix + n for n in hints]))
+        if dataclasses.is_dataclass(hints[name]):
+            kwargs[name] = from_dict(value, hints[name], f"{prefix}{name}.")
+        else:
+            kwargs[name] = _coerce(value, hints[name], prefix + name)
+    return cls(**kwargs)
+
+
+def apply_preset(config: DataConfig) -> DataConfig:
+    """`config` with the settings of its preset in those fields that are at their defaults."""
+    standard = DataConfig()
+    preset = PRESETS.get(config.preset, {})
+    return dataclasses.replace(
+        config, **{name: value for name, value in preset.items() if getattr(config, name) == getattr(standard, name)}
+    )
+
+
+def validate(config: Config) -> Config:
+    """`config` itself with its preset applied, after checking types, choices and ranges that hold whatever the data.
+
+    Raises:
+      ConfigError: naming every field that is off, its value and what is allowed.
+    """
+    config = from_dict(dataclasses.asdict(config))
+    config.data = apply_preset(config.data)
+    problems = list(_choice_problems(config))
+
+    def need(ok: bool, name: str, what: str) -> None:
+        if not ok:
+            value = config
+            for part in name.split("."):
+                value = getattr(value, part)
+            problems.append(f"config.{name} = {value!r}: {what}")
+
+    data, opt, train, ev = config.data, config.optimizer, config.train, config.eval
+    for name in ("num_frames", "stride", "fps", "size"):
+        need(getattr(data, name) >= 0, f"data.{name}", "must be 0 (the model's own) or more")
+    need(
+        len(data.resize) <= 2 and all(r > 0 for r in data.resize),
+        "data.resize",
+        "give (short_side,) or (height, width)",
+    )
+    for name, most in (
+        ("scale", 1), ("crop_area", 1), ("erase_area", 1), ("crop_aspect", 100), ("erase_aspect", 100), ("speed", 100),
+        ("short_side", 10**5),
+    ):  # fmt: skip
+        value = getattr(data, name)
+        need(
+            len(value) == 2 and 0 < value[0] <= value[1] <= most,
+            f"data.{name}",
+            f"give (low, high) with 0 < low <= high <= {most}",
+        )
+    for name, most in (
+        ("colour_jitter", 1), ("hue", 0.5), ("greyscale", 1), ("reverse", 1), ("erase", 1), ("randaugment_m", 10),
+        ("augmix_m", 10),
+    ):  # fmt: skip
+        need(0 <= getattr(data, name) <= most, f"data.{name}", f"must lie in 0…{most}")
+    for name in ("mean", "std"):
+        value = getattr(data, name)
+        ok = len(value) in (0, 3) and all(v > 0 or name == "mean" for v in value)
+        need(ok, f"data.{name}", "give three positive numbers, or ()" if name == "std" else "give three numbers, or ()")
+    for name in ("train_views", "randaugment_n", "augmix_width"):
+        need(getattr(data, name) >= 1, f"data.{name}", "must be 1 or more")
+    for name in ("crop_gap", "augmix_depth", "randaugment_mstd"):
+        need(getattr(data, name) >= 0, f"data.{name}", "must be 0 or more")
+    need(data.augmix_alpha > 0, "data.augmix_alpha", "must be positive")
+    falling = all(a > b for a, b in zip(data.crop_scales, data.crop_scales[1:], strict=False))
+    need(
+        len(data.crop_scales) > 0 and falling and all(0 < s <= 1 for s in data.crop_scales),
+        "data.crop_scales",
+        "give shares in 0…1 in falling order",
+    )
+    need(data.crop_positions in (0, 5, 13), "data.crop_positions", "must be 5, 13, or 0 (anywhere)")
+    for name, on in (("speed", data.speed != (1, 1)), ("temporal_jitter", data.temporal_jitter)):
+        need(
+            not on or data.train_sampling not in UNSTRIDED_RULES,
+            f"data.{name}",
+            f"needs a rule with a stride; config.data.train_sampling = {data.train_sampling!r} has none",
+        )
+    need(
+        data.train_crop != "short_side" or min(data.short_side, default=0) >= data.size,
+        "data.short_side",
+        f"must be config.data.size = {data.size} pixels or more",
+    )
+    need(data.folder_fps >= 0, "data.folder_fps", "must be 0 (the data set's, or else 25) or more")
+    need(data.split >= 1, "data.split", "must be 1 or more")
+    need(0 < data.eval_share < 1, "data.eval_share", "must lie between 0 and 1")
+    need(data.num_workers >= 0, "data.num_workers", "must be 0 or more")
+    need(data.num_threads >= 1, "data.num_threads", "must be 1 or more")
+    need(data.prefetch >= 1, "data.prefetch", "must be 1 or more")
+    need(data.timeout > 0, "data.timeout", "must be positive, in seconds")
+    need(config.model.dropout == -1 or 0 <= config.model.dropout < 1, "model.dropout", "must be -1 or lie in 0…1")
+    need(config.model.drop_path == -1 or 0 <= config.model.drop_path < 1, "model.drop_path", "must be -1 or lie in 0…1")
+    need(opt.learning_rate > 0, "optimizer.learning_rate", "must be positive")
+    for name in ("base_batch", "warmup_epochs", "weight_decay", "clip_norm"):
+        need(getattr(opt, name) >= 0, f"optimizer.{name}", "must be 0 or more")
+    need(train.batch_size >= 1, "train.batch_size", "must be 1 or more")
+    need(train.accumulate >= 1, "train.accumulate", "must be 1 or more")
+    need(
+        train.accumulate < 1 or train.batch_size % train.accumulate == 0,
+        "train.accumulate",
+        f"must divide train.batch_size = {train.batch_size}",
+    )
+    need(train.epochs > 0 or train.steps > 0, "train.epochs", "must be positive (or give train.steps)")
+    need(0 <= train.label_smoothing < 1, "train.label_smoothing", "must lie in 0…1")
+    need(0 <= train.ema_decay < 1, "train.ema_decay", "must lie in 0…1")
+    for name in ("mixup", "cutmix"):
+        need(getattr(train, name) >= 0, f"train.{name}", "must be 0 (off) or more")
+        need(
+            getattr(train, name) <= 0 or train.batch_size >= 2,
+            f"train.{name}",
+            "mixes videos of a batch; config.train.batch_size must be 2 or more",
+        )
+    for name in ("mix_probability", "cutmix_share"):
+        need(0 <= getattr(train, name) <= 1, f"train.{name}", "must lie in 0…1")
+    need(train.log_every >= 1, "train.log_every", "must be 1 or more")
+    need(train.keep_last >= 1, "train.keep_last", "must be 1 or more")
+    need(
+        not train.best_metric or train.best_metric.split("/")[0] in ("clip", "video"),
+        "train.best_metric",
+        "give clip/… or video/… of eval.json, such as video/top1",
+    )
+    need(ev.num_clips >= 1, "eval.num_clips", "must be 1 or more")
+    need(
+        ev.num_clips <= 1 or data.eval_sampling not in ONE_CLIP_RULES,
+        "eval.num_clips",
+        f"must be 1 with config.data.eval_sampling = {data.eval_sampling!r}; multi_clip spreads several",
+    )
+    need(data.hop >= 0, "data.hop", "must be 0 or more source frames")
+    need(data.hop <= 0 or data.eval_sampling == "sliding_window", "data.hop", "is for eval_sampling = 'sliding_window'")
+    need(
+        data.train_sampling not in WHOLE_VIDEO_RULES,
+        "data.train_sampling",
+        "gives the whole video, which evaluation can use; training takes one clip: random, segments, …",
+    )
+    need(
+        data.eval_sampling not in RANDOM_RULES,
+        "data.eval_sampling",
+        "draws other frames each time; evaluation takes multi_clip, uniform, …",
+    )
+    for rule in {data.train_sampling: None, data.eval_sampling: None}:
+        known = SAMPLING_RULES.get(rule, (data.short_video,))
+        allowed = f"the rule {rule} knows {', '.join(known)} only; auto chooses"
+        need(data.short_video in ("auto", *known), "data.short_video", allowed)
+    need(ev.num_crops in (1, 3, 5, 10), "eval.num_crops", "must be 1, 3, 5 or 10")
+    need(ev.batch_size >= 1, "eval.batch_size", "must be 1 or more")
+    need(
+        config.mesh.data == -1 or config.mesh.data >= 1, "mesh.data", "must be -1 (all devices) or a number of devices"
+    )
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _choice_problems(config: Any, prefix: str = "config.") -> Iterable[str]:
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            yield from _choice_problems(value, f"{prefix}{f.name}.")
+        elif "choices" in f.metadata and value not in f.metadata["choices"]:
+            yield f"{prefix}{f.name} = {value!r}: must be one of {', '.join(map(repr, f.metadata['choices']))}"
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    leaf = name.rsplit(".", 1)[-1]
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close += [
+        k for k in known if k not in close and difflib.SequenceMatcher(None, k.rsplit(".", 1)[-1], leaf).ratio() > 0.8
+    ]
+    hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
+    return f"config.{name} is no setting.{hint} vidjax/config.py lists them all."
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the type `hint`, accepting what JSON and overrides make of it (lists for tuples, ints for floats)."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        hint = next(a for a in args if a is not type(None))
+        return _coerce(value, hint, name)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_coerce(v, args[0], name) for v in value)
+    if origin is tuple and isinstance(value, int | float) and not isinstance(value, bool):
+        return (_coerce(value, args[0], name),)
+    if origin is dict and isinstance(value, Mapping):
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    wanted = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"config.{name} = {value!r}: must be of type {wanted if origin is None else hint}")

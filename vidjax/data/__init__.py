@@ -1,0 +1,1 @@
+"""From records to batches: data sets, transforms and the Grain pipeline."""

@@ -1,0 +1,1 @@
+"""Metrics, and clip- and video-level evaluation over views."""

@@ -1,0 +1,67 @@
+"""Accuracy, confusion and average precision from scores, in NumPy."""
+
+import numpy as np
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of rows whose label is among the k highest scores; ties are resolved against the label.
+
+    Args:
+      scores: `(N, K)`.
+      labels: int `(N,)`.
+      k: more than K counts as K.
+
+    Returns:
+      0…1, or NaN for no rows.
+    """
+    if not len(labels):
+        return float("nan")
+    own = np.take_along_axis(scores, labels[:, None].astype(int), axis=1)
+    # A network that gives every class the same score must not come out right.
+    at_least = (scores >= own).sum(axis=1)
+    return float((at_least <= min(k, scores.shape[1])).mean()) if k < scores.shape[1] else 1.0
+
+
+def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """int64 `(K, K)`: how often the class of the row was predicted as the class of the column."""
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(matrix, (labels, predicted), 1)
+    return matrix
+
+
+def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Area under each class's precision-recall steps, as scikit-learn's `average_precision_score` defines it.
+
+    Args:
+      scores: `(N, K)`.
+      targets: `(N, K)`, zeros and ones.
+
+    Returns:
+      `(K,)`; NaN for classes without a positive.
+    """
+    return np.array([_average_precision(s, t) for s, t in zip(scores.T, targets.T, strict=True)])
+
+
+def _average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
+    if not targets.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    scores, targets = scores[order], targets[order]
+    # Equal scores are one threshold: only the last of each run counts.
+    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    true_positives = np.cumsum(targets)[last]
+    precision = true_positives / (last + 1)
+    recall = true_positives / true_positives[-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, in float64."""
+    logits = logits.astype(np.float64)
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Independent probabilities, in float64."""
+    return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))

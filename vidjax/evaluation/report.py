@@ -1,0 +1,107 @@
+"""An evaluation as files people and programs read: `eval.json`, a confusion matrix, per-video scores, a table."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vidjax.data.records import VideoSet
+from vidjax.evaluation.evaluate import Scores
+from vidjax.evaluation.metrics import confusion_matrix
+
+# Beyond this many classes neither a cell nor a name of the confusion matrix can be read.
+_NAMED_CLASSES = 60
+
+
+def write(folder: str | Path, summary: dict[str, Any], scores: Scores, videos: VideoSet) -> None:
+    """Write `eval.json`, `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png` to `folder`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "eval.json").write_text(json.dumps(_finite(summary), indent=2, ensure_ascii=False) + "\n")
+    records = [videos.records[i] for i in scores.index]
+    names = videos.class_names
+    with open(folder / "video_scores.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "prediction", "score", "correct"])
+        for record, row in zip(records, scores.video_scores, strict=True):
+            best = int(row.argmax())
+            label = "|".join(names[i] for i in record.labels)
+            writer.writerow([record.path, label, names[best], f"{row[best]:.6f}", int(best in record.labels)])
+    np.savez_compressed(
+        folder / "scores.npz",
+        scores=scores.video_scores.astype(np.float32),
+        view_scores=scores.view_scores.astype(np.float32),
+        num_views=scores.is_view.sum(axis=1),
+        targets=videos.targets()[scores.index],
+        paths=np.array([r.path for r in records]),
+        class_names=np.array(names),
+    )
+    if not videos.multi_label:
+        predicted, labels = scores.video_scores.argmax(axis=1), videos.targets()[scores.index]
+        plot_confusion(folder / "confusion.png", confusion_matrix(predicted, labels, len(names)), names)
+
+
+def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...]) -> None:
+    """Draw a confusion matrix, each row scaled to the share of its class."""
+    from matplotlib.figure import Figure
+
+    size = min(14.0, 3.0 + 0.35 * len(class_names))
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.add_subplot()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the class", shrink=0.7)
+    axes.set(xlabel="predicted", ylabel="label", title=f"{matrix.sum()} videos")
+    if len(class_names) <= _NAMED_CLASSES:
+        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
+        axes.set_yticks(range(len(class_names)), class_names)
+    if len(class_names) <= 20:
+        for (row, column), count in np.ndenumerate(matrix):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def show(summary: dict[str, Any], console: Console) -> None:
+    """Print the clip- and video-level figures, the coverage and what could not be read."""
+    names = list(summary["video"])
+    table = Table("", *names)
+    for level in ("clip", "video"):
+        table.add_row(level, *(_percent(summary[level][name]) for name in names))
+    console.print(table)
+    total = round(summary["num_videos"] / summary["coverage"]) if summary["coverage"] else len(summary["unreadable"])
+    each = f"{summary['num_views']} view(s) each"
+    if "num_clips_scored" in summary:
+        each = f"up to {summary['num_views']} views each, {summary['num_clips_scored']} in all"
+    console.print(f"{summary['num_videos']} of {total} videos, {each}")
+    for bad in summary["unreadable"][:10]:
+        console.print(f"[yellow]unreadable:[/] {bad['path']}: {bad['reason']}", highlight=False, soft_wrap=True)
+    if len(summary["unreadable"]) > 10:
+        console.print(f"[yellow]… and {len(summary['unreadable']) - 10} more in eval.json[/]")
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """One line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`."""
+    parts = []
+    for level in ("clip", "video"):
+        figures = "  ".join(f"{n.replace('top', 'top-')} {_percent(v)}" for n, v in summary[level].items())
+        parts.append(f"{level} {figures}")
+    return "   ".join(parts)
+
+
+def _percent(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN: null in its place."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

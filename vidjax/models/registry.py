@@ -1,0 +1,107 @@
+"""Named models: `create_model("r2plus1d_18", num_classes=400)`.
+
+Each family's file ends in a table `VARIANTS: name → Variant`; this module only gathers them.
+"""
+
+import difflib
+import fnmatch
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.errors import UserError
+
+# The files that hold a `VARIANTS` table.
+FAMILIES = ("frames", "resnet3d", "videomae")
+
+
+class UnknownModelError(UserError):
+    """No model has this name."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named model: the class (or function) that builds it, its arguments, and what it expects of its input.
+
+    `build(num_classes=…, rngs=…, dtype=…, **kwargs)` returns a module whose `__call__(video, rngs=None)` maps
+    `(B, T, H, W, C)` to logits `(B, K)`, whose `features(video, rngs=None)` gives `(B, D)`, and whose classifier is
+    the attribute `head`.
+    """
+
+    build: Callable[..., nnx.Module]
+    spec: Spec
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@cache
+def _variants() -> dict[str, Variant]:
+    found: dict[str, Variant] = {}
+    for family in FAMILIES:
+        for name, variant in importlib.import_module(f"vidjax.models.{family}").VARIANTS.items():
+            if name in found or name != variant.spec.name:
+                raise ValueError(
+                    f"models/{family}.py: variant {name!r} is defined twice or its spec is named otherwise"
+                )
+            found[name] = variant
+    return found
+
+
+def get_variant(name: str) -> Variant:
+    """The table entry of a named model.
+
+    Raises:
+      UnknownModelError: naming the close ones.
+    """
+    known = _variants()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise UnknownModelError(f"there is no model {name!r}.{hint} vidjax.list_models() names all {len(known)}.")
+    return known[name]
+
+
+def get_spec(name: str) -> Spec:
+    """Clip length, stride, size, normalisation, paper and checkpoint sources of a named model."""
+    return get_variant(name).spec
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the models that match a shell-style pattern such as `"*r50*"`, sorted."""
+    return sorted(fnmatch.filter(_variants(), pattern))
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    seed: int = 0,
+    dtype: Any = None,
+    **kwargs: Any,
+) -> nnx.Module:
+    """A freshly initialised model, in evaluation mode.
+
+    Args:
+      name: one of `list_models()`.
+      num_classes: K, outputs of the classifier; None: as many as the published checkpoint has.
+      seed: of the initial weights.
+      dtype: what activations are computed in (such as `jnp.bfloat16`); parameters stay float32. None: float32.
+      **kwargs: further arguments of the family's constructor, such as `dropout=0.5` or `remat=True`.
+
+    Returns:
+      A module: `model(video)` maps normalised float clips `(B, T, H, W, C)` to logits `(B, K)`, and
+      `model.features(video)` to `(B, D)`. `model.train()` switches dropout and batch statistics on; calls in that mode
+      take `rngs=nnx.Rngs(dropout=…)`.
+
+    Raises:
+      UnknownModelError: naming the close ones.
+    """
+    variant = get_variant(name)
+    num_classes = variant.spec.num_classes if num_classes is None else num_classes
+    model = variant.build(num_classes=num_classes, dtype=dtype, rngs=nnx.Rngs(seed), **{**variant.kwargs, **kwargs})
+    model.eval()
+    return model

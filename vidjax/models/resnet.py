@@ -1,0 +1,302 @@
+"""Residual networks over space and time: the one ResNet that the families are built from.
+
+Papers: He et al., Deep Residual Learning (1512.03385); Tran et al., A Closer Look at Spatiotemporal Convolutions
+(1711.11248). Reference code: torchvision `models/resnet.py` (v1.5: a bottleneck strides in its 3×3) and
+`models/video/resnet.py`. What tells one network from another is the kind of its 3×3 convolutions: with kernels of
+temporal extent 1 it is a 2D ResNet that sees every frame by itself.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.formulations import Triple
+from vidjax.nn.init import normal
+from vidjax.nn.norm import BatchNorm
+from vidjax.nn.pooling import TEMPORAL_POOLING, max_pool3d
+
+
+class FactorisedConv(nnx.Module):
+    """R(2+1)D's convolution: 1×k×k in space, norm, ReLU, then k×1×1 in time.
+
+    Args:
+      in_features: channels of the input.
+      mid_features: channels between the two.
+      out_features: channels of the output.
+      kernel_size: (kt, kh, kw) of the convolution that it stands for.
+      strides: of T, H, W.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        mid_features: int,
+        out_features: int,
+        kernel_size: Triple = (3, 3, 3),
+        strides: Triple = (1, 1, 1),
+        *,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        (kt, kh, kw), (st, sh, sw) = kernel_size, strides
+        self.spatial = Conv3D(
+            in_features, mid_features, (1, kh, kw), (1, sh, sw), (0, kh // 2, kw // 2), dtype=dtype, rngs=rngs
+        )
+        self.norm = BatchNorm(mid_features, rngs=rngs)
+        self.temporal = Conv3D(
+            mid_features, out_features, (kt, 1, 1), (st, 1, 1), (kt // 2, 0, 0), dtype=dtype, rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        return self.temporal(nnx.relu(self.norm(self.spatial(x))))
+
+
+# A kind of 3×3 convolution: `(in_features, out_features, strides, block_features, dtype=…, rngs=…)` builds the layer;
+# `block_features` are the channels that enter the block it stands in.
+ConvKind = Callable[..., nnx.Module]
+
+
+def frame_conv(in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any) -> Conv3D:
+    """1×3×3: every frame by itself."""
+    del block_features
+    return Conv3D(in_features, out_features, (1, 3, 3), strides, (0, 1, 1), **kwargs)
+
+
+def joint_conv(in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any) -> Conv3D:
+    """3×3×3: space and time at once."""
+    del block_features
+    return Conv3D(in_features, out_features, (3, 3, 3), strides, (1, 1, 1), **kwargs)
+
+
+def factorised_conv(
+    in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any
+) -> FactorisedConv:
+    """1×3×3, then 3×1×1, as many parameters as 3×3×3 has in the block's first convolution (1711.11248, 3.5)."""
+    mid_features = 27 * block_features * out_features // (9 * block_features + 3 * out_features)
+    return FactorisedConv(in_features, mid_features, out_features, strides=strides, **kwargs)
+
+
+class BasicBlock(nnx.Module):
+    """Two 3×3 convolutions and a shortcut.
+
+    Args:
+      in_features: channels of the input.
+      features: width of the block.
+      strides: of T, H, W, taken by the first convolution.
+      conv: kind of the 3×3 convolutions.
+      zero_init: start the residual branch as nothing.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        strides: Triple,
+        conv: ConvKind,
+        *,
+        zero_init: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.conv1 = conv(in_features, features, strides, in_features, dtype=dtype, rngs=rngs)
+        self.norm1 = BatchNorm(features, rngs=rngs)
+        self.conv2 = conv(features, features, (1, 1, 1), in_features, dtype=dtype, rngs=rngs)
+        self.norm2 = BatchNorm(features, zero_init=zero_init, rngs=rngs)
+        self.shortcut = _shortcut(in_features, features, strides, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', features)."""
+        y = nnx.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class Bottleneck(nnx.Module):
+    """1×1 down to `features`, 3×3, 1×1 up to 4 · `features`, and a shortcut. Arguments as for `BasicBlock`."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        strides: Triple,
+        conv: ConvKind,
+        *,
+        zero_init: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        out_features = features * self.expansion
+        self.conv1 = Conv3D(in_features, features, 1, dtype=dtype, rngs=rngs)
+        self.norm1 = BatchNorm(features, rngs=rngs)
+        self.conv2 = conv(features, features, strides, in_features, dtype=dtype, rngs=rngs)
+        self.norm2 = BatchNorm(features, rngs=rngs)
+        self.conv3 = Conv3D(features, out_features, 1, dtype=dtype, rngs=rngs)
+        self.norm3 = BatchNorm(out_features, zero_init=zero_init, rngs=rngs)
+        self.shortcut = _shortcut(in_features, out_features, strides, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', 4 · features)."""
+        y = nnx.relu(self.norm1(self.conv1(x)))
+        y = nnx.relu(self.norm2(self.conv2(y)))
+        y = self.norm3(self.conv3(y))
+        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class Shortcut(nnx.Module):
+    """1×1×1 convolution and norm, where a block changes its input's shape."""
+
+    def __init__(self, in_features: int, out_features: int, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.conv = Conv3D(in_features, out_features, 1, strides, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(out_features, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        return self.norm(self.conv(x))
+
+
+def _shortcut(in_features: int, out_features: int, strides: Triple, **kwargs: Any) -> Shortcut | None:
+    changes = in_features != out_features or strides != (1, 1, 1)
+    return Shortcut(in_features, out_features, strides, **kwargs) if changes else None
+
+
+class Stem(nnx.Module):
+    """The first convolution (full or factorised), norm, ReLU, and where asked for a 3×3 max-pool of stride 2.
+
+    Args:
+      features: channels of the output.
+      kernel_size: (kt, kh, kw).
+      strides: of T, H, W.
+      mid_features: factorise it, with this many channels between space and time; 0: one convolution.
+      max_pool: halve height and width once more.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_size: Triple,
+        strides: Triple = (1, 2, 2),
+        *,
+        mid_features: int = 0,
+        max_pool: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        if mid_features:
+            self.conv = FactorisedConv(3, mid_features, features, kernel_size, strides, dtype=dtype, rngs=rngs)
+        else:
+            padding = tuple(k // 2 for k in kernel_size)
+            self.conv = Conv3D(3, features, kernel_size, strides, padding, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(features, rngs=rngs)
+        self.max_pool = max_pool
+
+    def __call__(self, video: jax.Array) -> jax.Array:
+        """(B, T, H, W, 3) → (B, T, H', W', features)."""
+        x = nnx.relu(self.norm(self.conv(video)))
+        return max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1)) if self.max_pool else x
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of blocks of one width: how many, how wide, the first one's strides of T, H, W, the kind of convolution."""
+
+    depth: int
+    features: int
+    strides: Triple
+    conv: ConvKind
+
+
+class ResNet(nnx.Module):
+    """A residual network over clips.
+
+    Args:
+      num_classes: K.
+      stem: what comes before the stages.
+      stem_features: channels that it gives.
+      stages: the stages.
+      block: `BasicBlock` or `Bottleneck`.
+      temporal_pooling: how the frames' vectors become one: "mean" or "max".
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      zero_init: start every residual branch as nothing.
+      remat: recompute each block's activations in the backward pass.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+
+    Raises:
+      ValueError: for an unknown `temporal_pooling`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        stem: Stem,
+        stem_features: int,
+        stages: Sequence[Stage],
+        block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
+        temporal_pooling: str = "mean",
+        dropout: float = 0.0,
+        zero_init: bool = False,
+        remat: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        if temporal_pooling not in TEMPORAL_POOLING:
+            raise ValueError(f"temporal_pooling = {temporal_pooling!r}: must be one of {', '.join(TEMPORAL_POOLING)}")
+        self.stem = stem
+        self.stages = nnx.List()
+        features = stem_features
+        for stage in stages:
+            blocks = nnx.List()
+            for index in range(stage.depth):
+                strides = stage.strides if index == 0 else (1, 1, 1)
+                blocks.append(
+                    block(features, stage.features, strides, stage.conv, zero_init=zero_init, dtype=dtype, rngs=rngs)
+                )
+                features = stage.features * block.expansion
+            self.stages.append(blocks)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(features, num_classes, kernel_init=_head_kernel, rngs=rngs)
+        self.temporal_pooling = temporal_pooling
+        self.remat = remat
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what the classifier sees before dropout."""
+        del rngs  # nothing random comes before the classifier
+        x = self.stem(video)
+        for blocks in self.stages:
+            for block in blocks:
+                x = _recomputed(block, x) if self.remat else block(x)
+        frames = x.astype(jnp.float32).mean(axis=(2, 3))
+        return TEMPORAL_POOLING[self.temporal_pooling](frames)
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+        """
+        return self.head(self.dropout(self.features(video), rngs=rngs))
+
+
+def _head_kernel(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    return normal(key, shape, 0.01).astype(dtype)
+
+
+@nnx.remat
+def _recomputed(block: nnx.Module, x: jax.Array) -> jax.Array:
+    return block(x)

@@ -1,0 +1,49 @@
+"""A model as flat dictionaries `{dotted path: array}`, which masks, checkpoints and weight mapping all speak.
+
+`split` takes a module apart into a graph definition (static, hashable), parameters and statistics; `merge` puts it
+together again, also inside `jax.jit`.
+"""
+
+import jax
+from flax import nnx
+
+Arrays = dict[str, jax.Array]
+
+
+def split(model: nnx.Module) -> tuple[nnx.GraphDef, Arrays, Arrays]:
+    """`(graphdef, params, stats)`: the structure, the trained arrays and the batch statistics.
+
+    Raises:
+      ValueError: if the model holds state of another kind, naming it: random streams belong in the call.
+    """
+    graphdef, params, stats, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    if left := sorted(_flat(rest)):
+        raise ValueError(f"the model holds state that is neither parameter nor batch statistic: {', '.join(left)}")
+    return graphdef, _flat(params), _flat(stats)
+
+
+def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
+    """The module that `split` took apart, with these arrays."""
+    return nnx.merge(graphdef, _nested(params, nnx.Param), _nested(stats, nnx.BatchStat))
+
+
+def assign(model: nnx.Module, arrays: Arrays) -> None:
+    """Set parameters and statistics in place; every path must exist with that shape."""
+    _, params, stats = split(model)
+    for path, array in arrays.items():
+        target = params if path in params else stats
+        if target[path].shape != array.shape:
+            raise ValueError(f"{path}: the model has shape {target[path].shape}, not {array.shape}")
+        target[path] = array
+    nnx.update(model, _nested(params, nnx.Param), _nested(stats, nnx.BatchStat))
+
+
+def _flat(state: nnx.State) -> Arrays:
+    return {".".join(map(str, path)): variable.get_value() for path, variable in nnx.to_flat_state(state)}
+
+
+def _nested(arrays: Arrays, kind: type[nnx.Variable]) -> nnx.State:
+    def key(part: str) -> str | int:
+        return int(part) if part.isdigit() else part
+
+    return nnx.from_flat_state([(tuple(map(key, path.split("."))), kind(array)) for path, array in arrays.items()])

@@ -1,0 +1,159 @@
+"""VideoMAE's classifier: a joint space-time Vision Transformer over tubelets.
+
+Every token attends to every other in space and time. Positions are a fixed sinusoid over the token index; the mean of
+all tokens is normalised and classified.
+
+Source: Tong et al., "VideoMAE: masked autoencoders are data-efficient learners for self-supervised video pre-training"
+(arXiv 2203.12602); the layers, their names and epsilons are those of `modeling_finetune.py` in MCG-NJU/VideoMAE.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.attention import SelfAttention
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.positions import sinusoid_positions
+
+EPSILON = 1e-6  # of every layer norm; transformers has 1e-12 in the blocks and 1e-5 at the end, which no logit shows
+# The reference draws from a normal truncated at ±2, a hundred standard deviations: it is never cut.
+KERNEL_INIT = nnx.initializers.normal(0.02)
+HEAD_INIT = nnx.initializers.normal(0.02 * 0.001)  # scaled by the fine-tuning script's init_scale
+
+
+class Mlp(nnx.Module):
+    """Two dense layers with the exact (erf) GELU between: `(…, D)` → `(…, D)`."""
+
+    def __init__(self, dim: int, hidden: int, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.fc1 = nnx.Linear(dim, hidden, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
+        self.fc2 = nnx.Linear(hidden, dim, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+
+
+class Block(nnx.Module):
+    """Pre-norm Transformer block: attention and MLP, each a residual branch behind stochastic depth."""
+
+    def __init__(self, dim: int, heads: int, *, drop_path: float = 0.0, dtype: Any = None, rngs: nnx.Rngs):
+        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, qkv_bias="qv", kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, dtype=dtype, rngs=rngs)
+        self.drop_path = DropPath(drop_path)
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        x = x + self.drop_path(self.attn(self.norm1(x)), rngs)
+        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
+
+
+class VideoMAE(nnx.Module):
+    """Joint space-time ViT classifier.
+
+    Videos of another length or size than `num_frames` and `size` are taken as they come, as long as the tubelet divides
+    them: the positions are then interpolated from the grid of `num_frames` and `size` (`nn/positions.py`). A network
+    that is trained anew at another size is best built with it.
+
+    Args:
+      num_classes: K.
+      dim: D, features of a token.
+      depth: number of blocks.
+      heads: attention heads per block; divides `dim`.
+      num_frames: T that the position table is made for.
+      size: height and width that the position table is made for, pixels.
+      tubelet: frames, rows and columns of a token.
+      dropout: probability, between the normalised mean and the classifier.
+      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
+      remat: recompute each block's activations in the backward pass.
+      rngs: `params` draws the initial weights.
+
+    Raises:
+      ValueError: if `heads` does not divide `dim`, or the tubelet not the size.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        num_frames: int = 16,
+        size: int = 224,
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.remat = remat
+        self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
+        self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
+        rates = np.linspace(0, drop_path, depth)
+        self.blocks = nnx.List(
+            [Block(dim, heads, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates]
+        )
+        self.fc_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(dim, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised mean of all tokens.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        grid = self.patch_embed.grid(video)
+        x = self.patch_embed(video)
+        positions = sinusoid_positions(grid, x.shape[-1], self.base_grid)
+        x = x + jnp.asarray(positions, x.dtype)[None]
+        run = nnx.remat(_run) if self.remat else _run
+        for block in self.blocks:
+            x = run(block, x, rngs)
+        return self.fc_norm(x.mean(axis=1, dtype=jnp.float32))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
+
+        Args:
+          video: the clips.
+          rngs: stream `dropout`, for dropout and drop path in training mode.
+        """
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+
+
+def _run(block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+    return block(x, rngs)
+
+
+def _variant(name: str, *, dim: int, depth: int, heads: int) -> Variant:
+    # The published Kinetics-400 protocol: 16 frames, every 4th, short side 224 (run_class_finetuning.py's
+    # short_side_size), ImageNet statistics, 5 clips × 3 crops.
+    spec = Spec(
+        name=name,
+        num_frames=16,
+        stride=4,
+        size=224,
+        resize=(224,),
+        paper="https://arxiv.org/abs/2203.12602",
+        sources=("videomae", "transformers", "mmaction2"),
+    )
+    return Variant(VideoMAE, spec, {"dim": dim, "depth": depth, "heads": heads})
+
+
+VARIANTS = {
+    variant.spec.name: variant
+    for variant in (
+        _variant("videomae_small", dim=384, depth=12, heads=6),
+        _variant("videomae_base", dim=768, depth=12, heads=12),
+        _variant("videomae_large", dim=1024, depth=24, heads=16),
+    )
+}

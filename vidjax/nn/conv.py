@@ -1,0 +1,317 @@
+"""Space-time convolution: one layer, one kernel layout, and per backend the formulation that runs fastest.
+
+XLA's own 3D convolution is the best choice on TPU and the worst on CPU. Every kernel a video network uses can also be
+written with 2D convolutions, matrix products or shifted multiply-adds, which agree with it to rounding; `choose` picks
+one from the backend and the kernel's shape. No model knows about it: kernels are always stored as D·H·W·I·O.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded, patches
+from vidjax.nn.init import kaiming_fan_out
+
+Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
+
+# What each formulation does, and which kernels (kt, kh, kw) it can express:
+#   native     XLA's 3D convolution: any
+#   pointwise  matrix product over the channels: 1×1×1, one group
+#   fold       time folded into the batch, 2D convolution: 1×kh×kw
+#   temporal   2D convolution over T × (H·W): kt×1×1
+#   taps       sum over the kt temporal taps of folded 2D convolutions: any
+#   row        like taps, with a clip's frames side by side in one long row: any, one group
+#   winograd   like row, two output lines from four products instead of six (Winograd's F(2, 3); Lavin & Gray,
+#              1509.09308): kt×3×kw of stride 1 in H, one group, float32
+#   patches    matrix product over every output's gathered neighbourhood: any, one group
+#   shift      sum over all taps of shifted products: depthwise
+
+# CPU: measured, forward and backward (tests/benchmarks/models.py), by the width of the output: XLA's CPU library shares
+# a 2D convolution out among cores by columns and output channels only, never by frames, so wide pictures are worth
+# putting in a row and small ones worth gathering. TPU: the v5e compiler's estimates. GPU: reasoned, not measured: 2D
+# convolutions keep cuDNN's channels-last kernels, where 3D ones are transposed to channels-first before Hopper, and
+# grouped convolutions have slow gradients. The first row that fits and has an entry counts.
+_TABLE = {
+    #             cpu: up to 16, up to 31,    more         gpu          tpu
+    "depthwise": ("shift",       "shift",     "shift",     "shift",     "native"),
+    "grouped":   ("taps",        "taps",      "taps",      "taps",      "native"),
+    "1x1x1":     ("pointwise",   "pointwise", "pointwise", "pointwise", "native"),
+    "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native"),
+    "winograd":  ("patches",     "winograd",  "winograd",  None,        None),
+    "1xkxk":     ("patches",     "fold",      "row",       "fold",      "native"),
+    "any":       ("patches",     "taps",      "row",       "native",    "native"),
+}  # fmt: skip
+
+_forced: ContextVar[str | None] = ContextVar("conv_formulation", default=None)
+
+
+@contextlib.contextmanager
+def conv_formulation(name: str | None) -> Iterator[None]:
+    """Within this context, convolutions that `name` can express use it; the others keep the table's choice.
+
+    The choice is made when a function is traced: what `jax.jit` has compiled before does not change. `"native"` is the
+    one for compiling ahead of time for a TPU on another machine; None restores the table.
+
+    Raises:
+      ValueError: if there is no such formulation.
+    """
+    if name is not None and name not in FORMULATIONS:
+        raise ValueError(f"there is no formulation {name!r}; choose from {', '.join(FORMULATIONS)}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def choose(
+    kernel_shape: Sequence[int],
+    strides: Triple,
+    width: int,
+    groups: int = 1,
+    dtype: Any = jnp.float32,
+    backend: str | None = None,
+) -> str:
+    """The formulation for a convolution.
+
+    Args:
+      kernel_shape: (kt, kh, kw, I / groups, O).
+      strides: of T, H, W.
+      width: of the output, pixels.
+      groups: as for `conv3d`.
+      dtype: of the input.
+      backend: "cpu", "gpu" or "tpu", or None: what JAX runs on. Any other gets TPU's column, XLA's own convolution.
+    """
+    kt, kh, kw, _, out_features = kernel_shape
+    # What rows of the table and formulations ask of the kernel.
+    fits = {
+        "depthwise": groups > 1 and kernel_shape[3] == 1 and out_features == groups,
+        "grouped": groups > 1,
+        "1x1x1": kt == kh == kw == groups == 1,
+        "kx1x1": kh == kw == 1,
+        # Sums of lines are formed before the product, which 16-bit floats are too coarse for.
+        "winograd": kh == 3 and strides[1] == 1 and groups == 1 and jnp.dtype(dtype).itemsize >= 4,
+        "1xkxk": kt == 1,
+        "any": True,
+    }
+    fits |= {
+        "native": True,
+        "pointwise": fits["1x1x1"],
+        "fold": fits["1xkxk"],
+        "temporal": fits["kx1x1"],
+        "taps": True,
+        "row": groups == 1,
+        "patches": groups == 1,
+        "shift": fits["depthwise"],
+    }
+    forced = _forced.get()
+    if forced is not None and fits[forced]:
+        return forced
+    backend = jax.default_backend() if backend is None else backend
+    if backend == "cpu":
+        column = 0 if width <= 16 else 1 if width < 32 else 2
+    else:
+        column = 3 if backend in ("gpu", "cuda", "rocm") else 4
+    return next(names[column] for row, names in _TABLE.items() if fits[row] and names[column])
+
+
+def conv3d(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = 0,
+    groups: int = 1,
+) -> jax.Array:
+    """Space-time convolution (cross-correlation, as in every framework), channels last.
+
+    Args:
+      x: (B, T, H, W, I).
+      kernel: (kt, kh, kw, I / groups, O).
+      strides: of T, H, W.
+      padding: with zeros: one int or three, on both sides; three pairs (low, high); or "SAME", TensorFlow's rule.
+      groups: the input and output channels fall into this many parts, convolved separately.
+
+    Returns:
+      (B, T', H', W', O), of `x`'s dtype.
+    """
+    strides = triple(strides, "strides")
+    pads = pads_of(padding, x.shape[1:4], kernel.shape[:3], strides)
+    width = out_size(x.shape[3] + sum(pads[2]), kernel.shape[2], strides[2])
+    name = choose(kernel.shape, strides, width, groups, x.dtype)
+    # A product per tap pays for the 3×3 kernels inside a network, not for the 7×7 ones of its stem.
+    own_gradient = name not in ("native", "shift") and groups == 1 and math.prod(kernel.shape[:3]) <= 27
+    if own_gradient and jax.default_backend() == "cpu":
+        return _with_own_gradient(name, strides, pads, x, kernel)
+    return FORMULATIONS[name](x, kernel, strides, pads, groups)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _with_own_gradient(name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A formulation whose kernel gradient is matrix products, instead of XLA's.
+
+    XLA writes that gradient as a convolution with a window as large as the picture, which its CPU library does not
+    take: products are up to four times as fast there.
+    """
+    return FORMULATIONS[name](x, kernel, strides, pads, 1)
+
+
+def _forward(name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.Array):
+    return FORMULATIONS[name](x, kernel, strides, pads, 1), (x, kernel)
+
+
+def _backward(name: str, strides: Triple, pads: Pads, saved: tuple[jax.Array, jax.Array], dy: jax.Array):
+    x, kernel = saved
+    if name in ("row", "winograd") and strides == (1, 1, 1) and _full(pads, kernel.shape):
+        # The same convolution once more, with the reversed kernel.
+        back = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
+        rest = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False))
+        dx = FORMULATIONS[name](dy, back, strides, rest, 1)
+    else:
+        plain = "taps" if name in ("row", "winograd") else name
+        (dx,) = jax.linear_transpose(lambda x: FORMULATIONS[plain](x, kernel, strides, pads, 1), x)(dy)
+    if name == "patches":
+        (dk,) = jax.linear_transpose(lambda kernel: patches(x, kernel, strides, pads, 1), kernel)(dy)
+    else:
+        dk = _kernel_gradient(x, dy, kernel.shape, strides, pads).astype(kernel.dtype)
+    return dx, dk
+
+
+_with_own_gradient.defvjp(_forward, _backward)
+
+
+def _full(pads: Pads, kernel_shape: Sequence[int]) -> bool:
+    """Whether no padding is wider than the kernel reaches."""
+    return all(max(pair) < k for pair, k in zip(pads, kernel_shape[:3], strict=True))
+
+
+def _kernel_gradient(
+    x: jax.Array, dy: jax.Array, kernel_shape: Sequence[int], strides: Triple, pads: Pads
+) -> jax.Array:
+    (st, sh, sw), (before, _) = strides, pads[0]
+    kt, kh, kw = kernel_shape[:3]
+    frames, height, width = dy.shape[1:4]
+    # Long clips are worth a product each, summed afterwards: one product with so tall a contraction runs on one core.
+    parts = dy.shape[0] if frames * height * width >= 2048 else 1
+    x = padded(x, ((0, 0), *pads[1:]))
+    taps = []
+    for t in range(kt):
+        # The output frames whose tap t falls inside the clip; padding in time would be copied for nothing.
+        first = max(0, -(-(before - t) // st))
+        last = min(frames - 1, (x.shape[1] - 1 + before - t) // st)
+        start = first * st + t - before
+        for h in range(kh):
+            for w in range(kw):
+                if first > last:
+                    taps.append(jnp.zeros(kernel_shape[3:], jnp.float32))
+                    continue
+                window = (
+                    slice(start, start + (last - first) * st + 1, st),
+                    slice(h, h + (height - 1) * sh + 1, sh),
+                    slice(w, w + (width - 1) * sw + 1, sw),
+                )
+                # Flattened by hand: XLA would transpose both operands for a contraction over several axes.
+                seen = x[:, *window].reshape(parts, -1, x.shape[-1])
+                answer = dy[:, first : last + 1].reshape(parts, -1, dy.shape[-1])
+                tap = jnp.einsum("bni,bno->bio", seen, answer, preferred_element_type=jnp.float32)
+                taps.append(tap.sum(axis=0))
+    return jnp.stack(taps).reshape(kernel_shape)
+
+
+def triple(value: int | Sequence[int], name: str) -> Triple:
+    """One integer for all of T, H, W, or three.
+
+    Raises:
+      ValueError: for anything else, naming the argument `name`.
+    """
+    values = (value,) * 3 if isinstance(value, int) else tuple(value)
+    if len(values) != 3 or not all(isinstance(v, int) for v in values):
+        raise ValueError(f"{name} = {value!r}: give one integer, or three for T, H, W")
+    return values
+
+
+def pads_of(padding: Padding, sizes: Sequence[int], kernel: Sequence[int], strides: Triple) -> Pads:
+    """Any way of naming the padding as three pairs (low, high)."""
+    if padding == "SAME":
+        totals = [max(0, (-(-n // s) - 1) * s + k - n) for n, k, s in zip(sizes, kernel, strides, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    if isinstance(padding, str):
+        raise ValueError(f"padding = {padding!r}: give 'SAME', integers, or (low, high) pairs")
+    if not isinstance(padding, int) and any(not isinstance(p, int) for p in padding):
+        pads = tuple((int(low), int(high)) for low, high in padding)
+        if len(pads) != 3:
+            raise ValueError(f"padding = {padding!r}: give three pairs, for T, H, W")
+        return pads
+    return tuple((p, p) for p in triple(padding, "padding"))
+
+
+class Conv3D(nnx.Module):
+    """Space-time convolution layer.
+
+    Args:
+      in_features: I, channels of the input.
+      out_features: O, channels of the output.
+      kernel_size: (kt, kh, kw), or one int for all three.
+      strides: of T, H, W.
+      padding: as for `conv3d`; ints are on both sides, as in PyTorch.
+      feature_group_count: groups; I for a depthwise convolution.
+      use_bias: add a bias per output channel.
+      padding_mode: "zeros", or "replicate": the border frame and pixel again.
+      dtype: what it is computed in; None: the input's dtype. The kernel stays float32.
+      kernel_init: initialiser, called with key, shape and dtype.
+      rngs: gives the key of the initial kernel.
+
+    Raises:
+      ValueError: if groups do not divide the channels, or for an unknown `padding_mode`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: Padding = 0,
+        *,
+        feature_group_count: int = 1,
+        use_bias: bool = False,
+        padding_mode: str = "zeros",
+        dtype: Any = None,
+        kernel_init: nnx.Initializer = kaiming_fan_out,
+        rngs: nnx.Rngs,
+    ):
+        if in_features % feature_group_count or out_features % feature_group_count:
+            raise ValueError(
+                f"feature_group_count = {feature_group_count} must divide in_features = {in_features} and "
+                f"out_features = {out_features}"
+            )
+        if padding_mode not in ("zeros", "replicate"):
+            raise ValueError(f"padding_mode = {padding_mode!r}: must be 'zeros' or 'replicate'")
+        kernel_shape = (*triple(kernel_size, "kernel_size"), in_features // feature_group_count, out_features)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), kernel_shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
+        self.strides = triple(strides, "strides")
+        self.padding = padding
+        self.feature_group_count = feature_group_count
+        self.padding_mode = padding_mode
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, I) → (B, T', H', W', O)."""
+        kernel = self.kernel[...]
+        x = x if self.dtype is None else x.astype(self.dtype)
+        padding = self.padding
+        if self.padding_mode == "replicate":
+            x = padded(x, pads_of(padding, x.shape[1:4], kernel.shape[:3], self.strides), mode="edge")
+            padding = 0
+        y = conv3d(
+            x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count
+        )
+        return y if self.bias is None else y + self.bias[...].astype(y.dtype)[None, None, None, None]

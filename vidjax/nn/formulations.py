@@ -1,0 +1,158 @@
+"""The ways to compute a space-time convolution, all to the same result.
+
+Each takes clips `x` (B, T, H, W, I), a kernel (kt, kh, kw, I / groups, O), strides and (low, high) zero padding of T,
+H, W, and the number of groups, and gives (B, T', H', W', O). What each can express, and where it is used, stands in
+`vidjax.nn.conv`.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Triple = tuple[int, int, int]
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair, Pair]  # (low, high) of T, H, W
+
+
+def native(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Sequence[Pair], groups: int
+) -> jax.Array:
+    """XLA's convolution; also of pictures (N, H, W, I), with one stride, padding and kernel size less."""
+    # Zeros that no tap next to the picture reaches are put there by hand: XLA on CPU gets the gradient wrong with them.
+    inside = [(min(low, k - 1), min(high, k - 1)) for k, (low, high) in zip(kernel.shape, pads, strict=False)]
+    x = padded(x, [(pad[0] - reached[0], pad[1] - reached[1]) for pad, reached in zip(pads, inside, strict=True)])
+    pads = inside
+    axes = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}[x.ndim - 2]
+    return lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=axes, feature_group_count=groups)
+
+
+def pointwise(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """Matrix product over the channels."""
+    del groups
+    st, sh, sw = strides
+    return padded(x, pads)[:, ::st, ::sh, ::sw] @ kernel[0, 0, 0]
+
+
+def fold(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """2D convolution with time folded into the batch."""
+    x = padded(x, (pads[0], (0, 0), (0, 0)))[:, :: strides[0]]
+    y = native(x.reshape(-1, *x.shape[2:]), kernel[0], strides[1:], pads[1:], groups)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def temporal(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """2D convolution over T × (H·W)."""
+    st, sh, sw = strides
+    x = padded(x, ((0, 0), *pads[1:]))[:, :, ::sh, ::sw]
+    batch, frames, height, width, features = x.shape
+    y = native(x.reshape(batch, frames, height * width, features), kernel[:, 0], (st, 1), (pads[0], (0, 0)), groups)
+    return y.reshape(batch, -1, height, width, y.shape[-1])
+
+
+def taps(
+    x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int, spatial: Callable[..., jax.Array] = fold
+) -> jax.Array:
+    """Sum over the temporal taps of `spatial` convolutions."""
+    x = padded(x, (pads[0], (0, 0), (0, 0)))
+    st = strides[0]
+    frames = out_size(x.shape[1], kernel.shape[0], st)
+    return sum(
+        spatial(
+            x[:, tap : tap + (frames - 1) * st + 1 : st],
+            kernel[tap : tap + 1],
+            (1, *strides[1:]),
+            ((0, 0), *pads[1:]),
+            groups,
+        )
+        for tap in range(kernel.shape[0])
+    )
+
+
+def row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """Sum over the temporal taps of 2D convolutions of clips whose frames stand in one long row."""
+    return taps(x, kernel, strides, pads, groups, spatial=_frames_in_a_row)
+
+
+def _frames_in_a_row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    batch, frames, height, width, features = x.shape
+    kw, (_, sh, sw), (_, (top, bottom), (left, right)) = kernel.shape[2], strides, pads
+    out_width = out_size(width + left + right, kw, sw)
+    # Every frame's share of the row is a multiple of the stride, so that all frames meet the kernel in the same phase;
+    # the zeros between two frames are the right border of one and the left border of the next.
+    share = -(-max(width + max(left, right), out_width * sw) // sw) * sw
+    x = jnp.pad(x.swapaxes(1, 2), ((0, 0), (top, bottom), (0, 0), (0, share - width), (0, 0)))
+    x = x.reshape(batch, top + height + bottom, frames * share, features)
+    y = native(x, kernel[0], (sh, sw), ((0, 0), (left, kw - 1 - left)), groups)
+    return y.reshape(*y.shape[:2], frames, share // sw, -1)[:, :, :, :out_width].swapaxes(1, 2)
+
+
+def winograd(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """Two output lines from four products instead of six: F(2, 3) along H (Lavin & Gray, 1509.09308)."""
+    top, bottom = pads[1]
+    height = x.shape[2] + top + bottom - 2
+    pairs = -(-height // 2)
+    x = padded(x, ((0, 0), (top, 2 * pairs + 2 - x.shape[2] - top), (0, 0)))
+    # A pair of output lines sees four input lines; the letters are the paper's.
+    d = [x[:, :, line : line + 2 * pairs : 2] for line in range(4)]
+    g = [kernel[:, line : line + 1] for line in range(3)]
+    lines = (d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3])
+    kernels = (g[0], (g[0] + g[1] + g[2]) / 2, (g[0] - g[1] + g[2]) / 2, g[2])
+    m = [row(d, g, strides, (pads[0], (0, 0), pads[2]), groups) for d, g in zip(lines, kernels, strict=True)]
+    y = jnp.stack([m[0] + m[1] + m[2], m[1] - m[2] - m[3]], axis=3)
+    return y.reshape(*y.shape[:2], 2 * pairs, *y.shape[4:])[:, :, :height]
+
+
+def patches(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """Matrix product over every output's gathered neighbourhood."""
+    del groups
+    gathered = jnp.concatenate([x for _, x in _windows(x, kernel.shape, strides, pads)], axis=-1)
+    # Flattened by hand: XLA transposes the operands of a product over several axes.
+    y = gathered.reshape(-1, gathered.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(*gathered.shape[:-1], -1)
+
+
+def shift(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """Sum over all taps of shifted products, channel by channel."""
+    del groups
+    return sum(
+        x * kernel[*tap, 0, None, None, None, None, :] for tap, x in _windows(x, kernel.shape, strides, pads)
+    )
+
+
+def _windows(
+    x: jax.Array, kernel_shape: Sequence[int], strides: Triple, pads: Pads
+) -> Iterator[tuple[Triple, jax.Array]]:
+    """`(tap, what it sees)` for every tap of the kernel, (B, T', H', W', I)."""
+    x = padded(x, pads)
+    sizes = [out_size(n, k, s) for n, k, s in zip(x.shape[1:4], kernel_shape[:3], strides, strict=True)]
+    for tap in itertools.product(*map(range, kernel_shape[:3])):
+        window = (slice(k, k + (n - 1) * s + 1, s) for k, n, s in zip(tap, sizes, strides, strict=True))
+        yield tap, x[:, *window]
+
+
+def padded(x: jax.Array, pads: Sequence[Pair], mode: str = "constant") -> jax.Array:
+    """`x` with its T, H, W padded, as `jnp.pad` does in that mode."""
+    if not any(map(any, pads)):
+        return x
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)), mode=mode)
+
+
+def out_size(size: int, kernel: int, stride: int) -> int:
+    """Outputs along an axis of that size, padding included."""
+    return (size - kernel) // stride + 1
+
+
+FORMULATIONS: dict[str, Callable[..., jax.Array]] = {
+    "native": native,
+    "pointwise": pointwise,
+    "fold": fold,
+    "temporal": temporal,
+    "taps": taps,
+    "row": row,
+    "winograd": winograd,
+    "patches": patches,
+    "shift": shift,
+}

@@ -1,0 +1,66 @@
+"""Video → tokens: non-overlapping space-time blocks (tubelets), each projected to one token."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+
+
+class TubeletEmbedding(nnx.Module):
+    """Cuts `(B, T, H, W, C)` into tubelets and projects each to D features: `(B, N, D)`, N = T'·H'·W' in t, h, w order.
+
+    The same as a 3D convolution whose stride is its kernel (ViViT, arXiv 2103.15691, section 3.2), computed as a
+    reshape and one matrix product, which is faster. `kernel` is `(t, h, w, C, D)`, `bias` `(D,)`.
+
+    Args:
+      in_features: C, channels of the video.
+      dim: D, features of a token.
+      tubelet: frames, rows and columns of a tubelet.
+      dtype: what is computed in; None: float32. Parameters are float32.
+      rngs: `params` draws the initial kernel, uniform in ±1/√(t·h·w·C), PyTorch's default for convolutions; bias 0.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        dim: int,
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        *,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.tubelet = tuple(tubelet)
+        self.dtype = dtype
+        init = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        self.kernel = nnx.Param(init(rngs.params(), (*self.tubelet, in_features, dim), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(dim))
+
+    def grid(self, video: jax.Array) -> tuple[int, int, int]:
+        """`(T', H', W')`, tokens along time, height and width of a video `(B, T, H, W, C)`.
+
+        Raises:
+          ValueError: if the video has not five axes or other channels than the kernel, or the tubelet does not divide
+            its size, naming the sizes.
+        """
+        channels = self.kernel.shape[3]
+        if video.ndim != 5 or video.shape[4] != channels:
+            raise ValueError(f"video {video.shape}: expected (B, T, H, W, C) with C = {channels}, channels last")
+        sizes = video.shape[1:4]
+        if any(size % patch or not size for size, patch in zip(sizes, self.tubelet, strict=True)):
+            (t, h, w), (pt, ph, pw) = sizes, self.tubelet
+            raise ValueError(
+                f"video of T×H×W = {t}×{h}×{w} does not divide into tubelets of {pt}×{ph}×{pw}: "
+                f"choose num_frames as a multiple of {pt}, height of {ph} and width of {pw}"
+            )
+        return tuple(size // patch for size, patch in zip(sizes, self.tubelet, strict=True))
+
+    def __call__(self, video: jax.Array) -> jax.Array:
+        """`(B, T, H, W, C)` → `(B, N, D)`."""
+        self.grid(video)
+        dtype = self.dtype or jnp.promote_types(video.dtype, self.kernel.dtype)
+        video, kernel, bias = (x.astype(dtype) for x in (video, self.kernel[...], self.bias[...]))
+        pt, ph, pw = self.tubelet
+        patches = rearrange(video, "b (t pt) (h ph) (w pw) c -> b (t h w) (pt ph pw c)", pt=pt, ph=ph, pw=pw)
+        return patches @ rearrange(kernel, "pt ph pw c d -> (pt ph pw c) d") + bias[None, None]

@@ -1,0 +1,1 @@
+"""Training: loss, optimiser, the pure step, checkpoints, logging and the loop."""

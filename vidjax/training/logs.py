@@ -1,0 +1,91 @@
+"""What a run leaves to read: `metrics.jsonl`, TensorBoard, the progress bar, the learning curve, the list of bad
+videos."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from vidjax.data.pipeline import BadRecord
+
+
+class MetricsLog:
+    """Appends one JSON object a line to `metrics.jsonl` and the same figures to TensorBoard.
+
+    On resuming, lines beyond the restored step are dropped, so that a run killed and continued leaves the file of one
+    that was never interrupted.
+    """
+
+    def __init__(self, workdir: Path, resume_step: int):
+        from tensorboardX import SummaryWriter
+
+        self.path = workdir / "metrics.jsonl"
+        kept = [line for line in read_metrics(self.path) if line["step"] <= resume_step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(self.path)
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the run
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """Log figures of one kind, "train" or "eval", after update `step`."""
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._writer.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`; a last line cut off by a kill is left out. Empty if there is no file."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+class BadRecordLog:
+    """Counts the unreadable videos and lists each once in `bad_records.jsonl`."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._known = {line["path"] for line in read_metrics(path)}
+        self.substitutions = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, records: list[BadRecord]) -> None:
+        """Note the records of one batch."""
+        self.substitutions += len(records)
+        for record in records:
+            if record.path not in self._known:
+                self._known.add(record.path)
+                with open(self._path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"path": record.path, "reason": record.reason}) + "\n")
+
+
+def plot_learning_curve(metrics: list[dict[str, Any]], path: Path, best_metric: str) -> None:
+    """Draw training loss and accuracy, and the evaluation metric, over the updates."""
+    from matplotlib.figure import Figure
+
+    train = [m for m in metrics if m["kind"] == "train"]
+    evals = [m for m in metrics if m["kind"] == "eval" and m.get(best_metric) is not None]
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([m["step"] for m in train], [m["loss"] for m in train])
+    left.set(xlabel="update", ylabel="training loss", ylim=(0, None))
+    right.plot([m["step"] for m in train], [m["accuracy"] for m in train], label="training clips, top-1")
+    right.plot([m["step"] for m in evals], [m[best_metric] for m in evals], "o-", label=f"evaluation, {best_metric}")
+    right.set(xlabel="update", ylabel="accuracy", ylim=(0, 1.02))
+    right.legend(loc="lower right")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

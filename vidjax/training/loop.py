@@ -1,0 +1,353 @@
+"""The training run: data, step, evaluation, checkpoints, from a config to a work directory full of results.
+
+A run that is killed and started again with the same command goes on from its last checkpoint and ends as if it had
+never
+stopped: the state restores parameters, optimiser, moving average and metric sums; dropout and the data of a step follow
+from the seed and the step's number.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from flax import nnx
+from rich.console import Console
+
+from vidjax import config as cfg
+from vidjax import parallel
+from vidjax.data.clips import ClipReader, resolve_spec
+from vidjax.data.pipeline import train_batches
+from vidjax.data.records import VideoSet, load_sets
+from vidjax.errors import UserError
+from vidjax.evaluation import report
+from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward
+from vidjax.models.registry import get_spec
+from vidjax.models.state import Arrays
+from vidjax.progress import progress_bar
+from vidjax.training import checkpoints as ckpt
+from vidjax.training.initial import start_from
+from vidjax.training.logs import BadRecordLog, MetricsLog, plot_learning_curve, read_metrics
+from vidjax.training.mix import MixRule
+from vidjax.training.optimizer import make_optimizer, make_schedule
+from vidjax.training.step import TrainState, init_metrics, init_state, make_train_step
+
+logger = logging.getLogger("vidjax")
+
+# Settings that may change when a run goes on: none of them changes what is computed.
+_MAY_CHANGE = ("data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "train.keep_last", "mesh.data")
+# Without a terminal there is no bar; a line this often shows that the run is alive.
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class DivergedError(UserError):
+    """The loss was not finite; the message names the step and the last good checkpoint."""
+
+
+class Interrupted(SystemExit):
+    """SIGTERM: the state is saved, and the process ends with status 0."""
+
+    def __init__(self, message: str):
+        super().__init__(0)
+        self.message = message
+
+
+def train(config: cfg.Config, workdir: str | Path, console: Console | None = None) -> dict[str, Any]:
+    """Train and evaluate what `config` describes; everything is written under `workdir`.
+
+    Args:
+      config: see `vidjax.config`; checked before anything starts.
+      workdir: new, or that of a run with the same config, which is then continued.
+      console: where progress goes; None: standard output.
+
+    Returns:
+      The final evaluation, as in `eval.json`.
+
+    Raises:
+      ConfigError, DataError: before training, for settings or annotations that cannot be used.
+      CheckpointFolderError: if `workdir` belongs to another run, or holds a model.
+      DivergedError: if the loss becomes NaN or infinite.
+      Interrupted: after SIGTERM, once the state is saved.
+    """
+    return _Run(cfg.validate(config), Path(workdir), console or Console()).train()
+
+
+class _Run:
+    def __init__(self, config: cfg.Config, workdir: Path, console: Console):
+        self.config, self.workdir = config, workdir
+        self.console = console if parallel.is_writer() else Console(quiet=True)
+        self.mesh = parallel.make_mesh(config.mesh.data)
+        parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
+        _prepare(config.data, self.console)
+        self.videos, self.eval_videos = load_sets(config.data, config.seed)
+        known = _metric_names(self.videos)
+        config.train.best_metric = config.train.best_metric or known[0]
+        if config.train.best_metric not in known:
+            raise cfg.ConfigError(
+                f"config.train.best_metric = {config.train.best_metric!r}: this data set has {', '.join(known)}"
+            )
+        self.spec = resolve_spec(get_spec(config.model.name), config.data)
+        self.reader = ClipReader(self.spec, config.data)
+        self.meta = ckpt.Meta(config, self.spec, self.videos.class_names, self.videos.multi_label)
+        self.steps_per_epoch = len(self.videos) / config.train.batch_size
+        self.clips_per_update = config.train.batch_size * config.data.train_views
+        self.steps = config.train.steps or max(1, round(config.train.epochs * self.steps_per_epoch))
+        self.schedule = make_schedule(
+            config.optimizer,
+            steps=self.steps,
+            steps_per_epoch=self.steps_per_epoch,
+            batch_size=config.train.batch_size,
+        )
+
+    def train(self) -> dict[str, Any]:
+        self._claim_workdir()
+        self._say_what_is_trained()
+        dtype = parallel.compute_dtype(self.config.model.compute_dtype)
+        model = ckpt.build_model(self.config, len(self.videos.class_names), dtype=dtype)
+        optimizer = make_optimizer(self.config.optimizer, self.schedule)
+        with contextlib.ExitStack() as stack:
+            return self._train(model, optimizer, dtype, stack)
+
+    def _train(
+        self, model: nnx.Module, optimizer: optax.GradientTransformation, dtype: Any, stack: contextlib.ExitStack
+    ) -> dict[str, Any]:
+        workdir = self.workdir
+        self.checkpoints = ckpt.RunCheckpoints(workdir, self.config.train.keep_last, self.config.train.best_metric)
+        stack.callback(self.checkpoints.close)
+        resuming = self.checkpoints.latest_step is not None
+        if self.config.model.init_from and not resuming:
+            start_from(model, self.config.model.init_from, self.config.model.name)
+        state = self._initial_state(model, optimizer, resuming)
+        self.forward = make_forward(model, self.spec, self.mesh, dtype)
+        step = make_train_step(
+            model,
+            optimizer,
+            self.spec,
+            seed=self.config.seed,
+            label_smoothing=self.config.train.label_smoothing,
+            ema_decay=self.config.train.ema_decay,
+            accumulate=self.config.train.accumulate,
+            mix=MixRule.of(self.config.train),
+            dtype=dtype,
+        )
+        compiled = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(self.mesh))
+        self.log = MetricsLog(workdir, int(state.step)) if parallel.is_writer() else None
+        if self.log:
+            stack.callback(self.log.close)
+        rank = jax.process_index()
+        self.bad_records = BadRecordLog(workdir / (f"bad_records-{rank}.jsonl" if rank else "bad_records.jsonl"))
+        terminated = stack.enter_context(_TermFlag())
+        return self._finish(self._steps(state, compiled, terminated))
+
+    def _claim_workdir(self) -> None:
+        """Record the config, or check that it is the one this work directory was started with."""
+        saved = self.workdir / "config.json"
+        if saved.exists():
+            old = cfg.from_dict(json.loads(saved.read_text()))
+            changed = [d for d in ckpt.differences(old, self.config) if not d.startswith(_MAY_CHANGE)]
+            if changed and ckpt.is_checkpoint(self.workdir):
+                raise ckpt.CheckpointFolderError(
+                    f"{self.workdir} holds a run with another config; choose a new --workdir, "
+                    "or repeat that run's settings:\n" + "\n".join(f"  {d}" for d in changed)
+                )
+        if parallel.is_writer():
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            saved.write_text(json.dumps(cfg.to_dict(self.config), indent=2) + "\n")
+
+    def _say_what_is_trained(self) -> None:
+        spec = self.spec
+        every = (
+            f"{spec.fps:g} frames/s"
+            if spec.fps
+            else f"every {spec.stride}. frame"
+            if spec.stride > 1
+            else "every frame"
+        )
+        self.console.print(
+            f"{self.config.model.name} on {len(self.videos)} videos of {len(self.videos.class_names)} classes, "
+            f"{len(self.eval_videos)} for evaluation; clips of {spec.num_frames} frames ({every}) at {spec.size}²; "
+            f"{self.steps} updates of {self.clips_per_update} clips; {parallel.describe(self.mesh)}",
+            highlight=False,
+        )
+
+    def _initial_state(self, model: nnx.Module, optimizer: optax.GradientTransformation, resuming: bool) -> TrainState:
+        state = init_state(model, optimizer, ema=self.config.train.ema_decay > 0)
+        state = parallel.place(state, parallel.replicated(self.mesh))
+        if resuming:
+            state = self.checkpoints.restore(state)
+            self._check_classes()
+            self.console.print(f"continuing from update {int(state.step)} of {self.steps}")
+        return state
+
+    def _check_classes(self) -> None:
+        meta = self.checkpoints.latest_meta()
+        if meta.class_names != self.videos.class_names:
+            raise ckpt.CheckpointFolderError(
+                f"{self.workdir} was trained on the classes {', '.join(meta.class_names)}, but the data now has "
+                f"{', '.join(self.videos.class_names)}; choose a new --workdir"
+            )
+
+    def _steps(self, state: TrainState, compiled: Any, terminated: "_TermFlag") -> TrainState:
+        config, start = self.config.train, int(state.step)
+        eval_every = max(1, round(config.eval_epochs * self.steps_per_epoch)) if config.eval_epochs else self.steps
+        save_every = (
+            max(1, round(config.checkpoint_epochs * self.steps_per_epoch)) if config.checkpoint_epochs else self.steps
+        )
+        batches = train_batches(
+            self.videos,
+            self.reader,
+            batch_size=config.batch_size,
+            seed=self.config.seed,
+            start_step=start,
+            process=parallel.process_rank(),
+        )
+        sharding = parallel.batch_sharding(self.mesh)
+        self.waited, self.lap, self.last_line = 0.0, time.perf_counter(), time.perf_counter()
+        self.timed_updates = 0
+        with progress_bar(self.console) as self.bar:
+            self.task = self.bar.add_task("train", total=self.steps, completed=start, info="compiling")
+            for done in range(start + 1, self.steps + 1):
+                waiting = time.perf_counter()
+                batch = next(batches)
+                self.waited += time.perf_counter() - waiting
+                self.bad_records.add(batch["bad"])
+                state = compiled(state, parallel.place({k: batch[k] for k in ("video", "label")}, sharding))
+                self.timed_updates += 1
+                last = done == self.steps
+                if done % config.log_every == 0 or last:
+                    state = self._log(state, done)
+                self.bar.update(self.task, completed=done)
+                evaluating = done % eval_every == 0 and not last
+                if evaluating or (done % save_every == 0 and not last) or terminated:
+                    self._check_finite(state)
+                    # Also when stopping: a checkpoint that is due an evaluation is never left without it.
+                    metrics = self._evaluate(state, done)[0] if evaluating else None
+                    self.checkpoints.save(state, self.meta, metrics and flat_metrics(metrics))
+                if terminated and not last:
+                    self.checkpoints.wait()
+                    raise Interrupted(f"stopped by signal after update {done}; the same command continues from there")
+        return state
+
+    def _log(self, state: TrainState, done: int) -> TrainState:
+        self._check_finite(state)
+        sums = {k: float(v) for k, v in jax.device_get(state.metrics).items()}
+        now = time.perf_counter()
+        seconds = max(now - self.lap, 1e-9)
+        values = {
+            "epoch": done / self.steps_per_epoch,
+            "learning_rate": float(self.schedule(done - 1)),
+            "loss": sums["loss"] / sums["updates"],
+            "accuracy": sums["correct"] / sums["clips"],
+            "grad_norm": sums["grad_norm"] / sums["updates"],
+            "clips_per_second": self.timed_updates * self.clips_per_update / seconds,
+            "data_wait": self.waited / seconds,
+        }
+        if self.log:
+            self.log.write("train", done, values)
+        info = (
+            f"loss {values['loss']:.3f}  top-1 {100 * values['accuracy']:.1f} %  "
+            f"{values['clips_per_second']:.1f} clips/s  waiting for data {100 * values['data_wait']:.0f} %"
+        )
+        self.bar.update(self.task, info=info)
+        if not self.console.is_terminal and now - self.last_line > _SECONDS_BETWEEN_LINES:
+            self.console.print(f"update {done}/{self.steps}  {info}", highlight=False, soft_wrap=True)
+            self.last_line = now
+        self.waited, self.timed_updates, self.lap = 0.0, 0, time.perf_counter()
+        return dataclasses.replace(state, metrics=parallel.place(init_metrics(), parallel.replicated(self.mesh)))
+
+    def _check_finite(self, state: TrainState) -> None:
+        bad_step = int(state.metrics["bad_step"])
+        if bad_step >= 0:
+            self.checkpoints.wait()
+            kept = self.checkpoints.latest_step
+            good = (
+                f"the last good checkpoint is that of update {kept}"
+                if kept is not None
+                else "there is no checkpoint yet"
+            )
+            raise DivergedError(
+                f"the loss was NaN or infinite in update {bad_step + 1}; {good} in {self.workdir}. Lower "
+                "config.optimizer.learning_rate, lengthen warmup_epochs, or set clip_norm"
+            )
+
+    def _evaluate(self, state: TrainState, done: int) -> tuple[dict[str, Any], Any]:
+        arrays: dict[str, Arrays] = state.ema or {"params": state.params, "stats": state.stats}
+        started = time.perf_counter()
+        summary, scores = evaluate(
+            self.forward, arrays["params"], arrays["stats"], self.eval_videos, self.reader, self.config.eval, self.mesh
+        )
+        if self.log:
+            self.log.write("eval", done, flat_metrics(summary) | {"coverage": summary["coverage"]})
+        self.console.print(f"update {done}/{self.steps}  {report.headline(summary)}", highlight=False, soft_wrap=True)
+        self.last_line = time.perf_counter()
+        self.lap += time.perf_counter() - started  # evaluation does not count as training time
+        return summary, scores
+
+    def _finish(self, state: TrainState) -> dict[str, Any]:
+        done = int(state.step)
+        summary, scores = self._evaluate(state, done)
+        self.checkpoints.save(state, self.meta, flat_metrics(summary))
+        self.checkpoints.wait()
+        best = self.checkpoints.best()
+        if self.log:
+            report.write(self.workdir, summary | {"step": done}, scores, self.eval_videos)
+            metric = self.config.train.best_metric
+            plot_learning_curve(read_metrics(self.log.path), self.workdir / "learning_curve.png", metric)
+        if len(self.bad_records):
+            self.console.print(
+                f"[yellow]{len(self.bad_records)} training videos could not be read and were replaced: "
+                f"{self.workdir / 'bad_records.jsonl'}[/]",
+                highlight=False,
+            )
+        report.show(summary, self.console)
+        if best and best[0] != done:
+            self.console.print(
+                f"best by {self.config.train.best_metric}: {best[1]:.4f} after update {best[0]}", highlight=False
+            )
+        self.console.print(report.headline(summary), highlight=False, soft_wrap=True)
+        self.console.print(f"results in {self.workdir}", highlight=False, soft_wrap=True)
+        return summary
+
+
+class _TermFlag:
+    """Truthy once SIGTERM has arrived; outside the main thread signals cannot be caught, and it stays false."""
+
+    def __enter__(self) -> "_TermFlag":
+        self._set, self._previous = False, None
+        try:
+            self._previous = signal.signal(signal.SIGTERM, self._note)
+        except ValueError:
+            logger.debug("not in the main thread: SIGTERM is not caught")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def __bool__(self) -> bool:
+        return self._set
+
+    def _note(self, *_: object) -> None:
+        self._set = True
+
+
+def _prepare(config: cfg.DataConfig, console: Console) -> None:
+    """Write the generated data set that `config.synthetic` asks for, unless it is there."""
+    if config.synthetic != "motion":
+        return
+    from vidjax.video.synthetic import write_motion
+
+    if parallel.is_writer():
+        write_motion(Path(config.train).parent, console=console)
+
+
+def _metric_names(videos: VideoSet) -> list[str]:
+    """What this data set can be judged by, the default first."""
+    names = ("mAP",) if videos.multi_label else ("top1", "top5")
+    return [f"{level}/{name}" for level in ("video", "clip") for name in names]

@@ -1,0 +1,229 @@
+"""The training step: a pure function of state and batch, to be compiled once.
+
+State and metrics stay on the devices; the loop reads the metrics when it logs. The step also notes the first update
+whose loss was not finite, so that a diverged run can be stopped with the exact step and without a host sync per update.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from einops import rearrange, repeat
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.state import Arrays, merge, split
+from vidjax.nn.normalise import normalise
+from vidjax.training.mix import Mix, MixRule, draw_mix, mix_clips
+
+# Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.
+_MIXING = 2**32 - 1
+
+
+@chex.dataclass(frozen=True)
+class TrainState:
+    """Everything that training changes. A pytree of arrays, so it is checkpointed and placed as one."""
+
+    step: jax.Array  # int32, updates done
+    params: Arrays
+    stats: Arrays  # batch statistics
+    opt_state: Any
+    ema: dict[str, Arrays]  # {"params", "stats"}: their moving average; empty without EMA
+    metrics: dict[str, jax.Array]  # sums since the last log line
+
+
+def init_metrics() -> dict[str, jax.Array]:
+    """Sums over updates: all zero, and no bad step."""
+    # Each has a buffer of its own, since the step's input is donated.
+    sums = {name: jnp.zeros((), jnp.float32) for name in ("loss", "correct", "clips", "grad_norm", "updates")}
+    return sums | {"bad_step": jnp.full((), -1, jnp.int32)}
+
+
+def init_state(model: nnx.Module, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
+    """The state before the first update of `model`'s parameters."""
+    _, params, stats = split(model)
+    # The moving average must not share buffers with the weights: the step's input is donated.
+    average = jax.tree.map(jnp.copy, {"params": params, "stats": stats}) if ema else {}
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        stats=stats,
+        opt_state=optimizer.init(params),
+        ema=average,
+        metrics=init_metrics(),
+    )
+
+
+def soft_targets(labels: jax.Array, num_classes: int, label_smoothing: float = 0.0) -> jax.Array:
+    """What the network is to answer, float32 `(B, K)`.
+
+    Args:
+      labels: int32 `(B,)` class indices; or float32 `(B, K)` zeros and ones.
+      num_classes: K.
+      label_smoothing: share of the target that is spread evenly over all classes (multi-label: moved towards 1/2).
+    """
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
+    return labels * (1 - label_smoothing) + 0.5 * label_smoothing
+
+
+def classification_loss(
+    logits: jax.Array,
+    labels: jax.Array,
+    label_smoothing: float = 0.0,
+    partner_labels: jax.Array | None = None,
+    weight: jax.Array | None = None,
+) -> jax.Array:
+    """Mean over the batch, in float32.
+
+    Args:
+      logits: `(B, K)`.
+      labels: int32 `(B,)`: softmax cross-entropy; or float32 `(B, K)` zeros and ones: sigmoid cross-entropy, mean
+        over classes.
+      label_smoothing: see `soft_targets`.
+      partner_labels: of the clips that these are mixed with, as `labels`.
+      weight: float32 `(B,)`, the share of `labels` in the targets of mixed clips.
+    """
+    chex.assert_rank(logits, 2)
+    logits = logits.astype(jnp.float32)
+    targets = soft_targets(labels, logits.shape[-1], label_smoothing)
+    if partner_labels is not None:
+        weight = weight[:, None]
+        targets = weight * targets + (1 - weight) * soft_targets(partner_labels, logits.shape[-1], label_smoothing)
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        return optax.softmax_cross_entropy(logits, targets).mean()
+    return optax.sigmoid_binary_cross_entropy(logits, targets).mean()
+
+
+def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """float32 `(B,)`: 1 where the highest logit belongs to the label (multi-label: to one of the labels), else 0."""
+    best = jnp.argmax(logits, -1)
+    if jnp.issubdtype(labels.dtype, jnp.integer):
+        return (best == labels).astype(jnp.float32)
+    return jnp.take_along_axis(labels, best[:, None], axis=-1)[:, 0]
+
+
+def num_correct(
+    logits: jax.Array, labels: jax.Array, partner_labels: jax.Array | None = None, weight: jax.Array | None = None
+) -> jax.Array:
+    """How many clips `is_correct` holds of, float32; of mixed ones each label counts with its share."""
+    if partner_labels is None:
+        return is_correct(logits, labels).sum()
+    return (weight * is_correct(logits, labels) + (1 - weight) * is_correct(logits, partner_labels)).sum()
+
+
+@chex.dataclass(frozen=True)
+class _Clips:
+    """The batch, or a part of it: B clips and, if they are to be mixed, their partners and the draws."""
+
+    video: jax.Array  # uint8 (B, T, H, W, C)
+    labels: jax.Array  # int32 (B,) or float32 (B, K)
+    partner_video: jax.Array | None
+    partner_labels: jax.Array | None
+    mix: Mix | None
+
+
+def make_train_step(
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    spec: Spec,
+    *,
+    seed: int,
+    label_smoothing: float = 0.0,
+    ema_decay: float = 0.0,
+    accumulate: int = 1,
+    mix: MixRule | None = None,
+    dtype: Any = None,
+) -> Callable[[TrainState, dict[str, jax.Array]], TrainState]:
+    """The function `(state, {"video", "label"}) → state` that makes one update.
+
+    Args:
+      model: gives the structure; its arrays are not used.
+      optimizer: what `init_state` was called with.
+      spec: normalisation.
+      seed: of dropout and mixing; the draws depend on it and the step alone.
+      label_smoothing, ema_decay: see the config.
+      accumulate: the batch is worked through in so many parts, whose gradients are averaged. Batch statistics are
+        those of the parts, one after the other.
+      mix: mixup and CutMix, within the whole batch; None: neither.
+      dtype: of the normalised video.
+
+    Returns:
+      A pure function; compile it with `jax.jit(…, donate_argnums=0)`. `video` is uint8 `(B, V, T, H, W, C)`; the V
+      views of a training video count as clips of their own.
+    """
+    model.train()
+    graphdef, _, _ = split(model)
+    model.eval()
+    # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
+    unroll = accumulate if jax.default_backend() == "cpu" else 1
+
+    def loss_fn(params: Arrays, stats: Arrays, clips: _Clips, key: jax.Array):
+        network = merge(graphdef, params, stats)
+        if clips.mix is None:
+            video, mixed = normalise(clips.video, spec, dtype), ()
+        else:
+            # Normalised for each part here: the batch stays uint8 until it is used.
+            video = mix_clips(normalise(clips.video, spec), normalise(clips.partner_video, spec), clips.mix)
+            video, mixed = video.astype(dtype or jnp.float32), (clips.partner_labels, clips.mix.weight)
+        logits = network(video, rngs=nnx.Rngs(dropout=key))
+        loss = classification_loss(logits, clips.labels, label_smoothing, *mixed)
+        return loss, (split(network)[2], num_correct(logits, clips.labels, *mixed))
+
+    def step(state: TrainState, batch: dict[str, jax.Array]) -> TrainState:
+        chex.assert_rank(batch["video"], 6)
+        views = batch["video"].shape[1]
+        video = rearrange(batch["video"], "b v ... -> (b v) ...")
+        labels = repeat(batch["label"], "b ... -> (b v) ...", v=views)
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        clips = _Clips(video=video, labels=labels, partner_video=None, partner_labels=None, mix=None)
+        if mix is not None:
+            draws = draw_mix(mix, jax.random.fold_in(key, _MIXING), video.shape[0], *video.shape[2:4])
+            clips = _Clips(
+                video=video, labels=labels, partner_video=video[::-1], partner_labels=labels[::-1], mix=draws
+            )
+
+        def part(carry, inputs):
+            grads, loss, correct, stats = carry
+            i, clips = inputs
+            (part_loss, (stats, part_correct)), g = jax.value_and_grad(loss_fn, has_aux=True)(
+                state.params, stats, clips, jax.random.fold_in(key, i)
+            )
+            return (jax.tree.map(jnp.add, grads, g), loss + part_loss, correct + part_correct, stats), None
+
+        if accumulate == 1:
+            (loss, (stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+                state.params, state.stats, clips, jax.random.fold_in(key, 0)
+            )
+        else:
+            # Each part takes every accumulate-th clip, so that it is spread over all devices as the batch is.
+            parts = jax.tree.map(lambda x: rearrange(x, "(b a) ... -> a b ...", a=accumulate), clips)
+            zeros = jax.tree.map(jnp.zeros_like, state.params)
+            init = (zeros, jnp.float32(0), jnp.float32(0), state.stats)
+            (grads, loss, correct, stats), _ = jax.lax.scan(part, init, (jnp.arange(accumulate), parts), unroll=unroll)
+            grads = jax.tree.map(lambda g: g / accumulate, grads)
+            loss = loss / accumulate
+
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema
+        if ema_decay:
+            ema = optax.incremental_update({"params": params, "stats": stats}, ema, 1 - ema_decay)
+        finite = jnp.isfinite(loss)
+        sums = state.metrics
+        metrics = {
+            "loss": sums["loss"] + loss,
+            "correct": sums["correct"] + correct,
+            "clips": sums["clips"] + video.shape[0],
+            "grad_norm": sums["grad_norm"] + optax.tree.norm(grads),
+            "updates": sums["updates"] + 1,
+            "bad_step": jnp.where((sums["bad_step"] < 0) & ~finite, state.step, sums["bad_step"]),
+        }
+        return TrainState(
+            step=state.step + 1, params=params, stats=stats, opt_state=opt_state, ema=ema, metrics=metrics
+        )
+
+    return step

@@ -1,0 +1,413 @@
+"""Which packet holds which frame, and how to reach it: the part of reading that talks to FFmpeg.
+
+A file is scanned once without decoding, and from then on frames are named by their presentation timestamp. Three
+savings make picking frames cheap, none of which changes a pixel: decoding starts at the keyframe before the frame,
+pictures that no other refers to are not decoded unless asked for, and the decoder is drained as soon as it holds the
+last one wanted. Containers that store no presentation times (AVI with B-frames) are counted by decoding them once.
+"""
+
+import io
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import av
+import numpy as np
+from av.stream import Discard, Disposition
+from av.video.frame import PictureType
+
+from vidjax.video.errors import VideoError, require_file
+
+# Containers that store presentation times, so that times rising in file order just mean that nothing is reordered.
+_STORES_TIMES = {"mov", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg"}
+# 38 hours at 30 frames a second; whatever claims more is taken for damage.
+_MAX_PACKETS = 1 << 22
+# Bytes that FFmpeg asks for at a time of what is in memory: each request goes through Python.
+_BUFFER = 1 << 18
+
+
+class _InMemory(io.BytesIO):
+    """The content of a file that goes by the name of one."""
+
+    def __init__(self, name: str, content: bytes):
+        super().__init__(content)
+        self.name = os.path.basename(name)
+
+
+class Decoder:
+    """One open video stream: its index, and its frames by number.
+
+    Args:
+      path: a regular file.
+      stream: which of its video streams, by order; cover pictures of audio files are not counted.
+      check: called between packets; raises once the time is up.
+      content: of the file, where it is not on disk; its name then tells FFmpeg no more than a hint at the format.
+
+    Raises:
+      VideoError: if the file cannot be opened, has no such stream, or not one frame of it decodes.
+    """
+
+    def __init__(self, path: str, stream: int, check: Callable[[], None], content: bytes | None = None):
+        self.path, self._number, self._check, self._content = path, stream, check, content
+        self._container = None
+        self._sequence: Iterator[av.VideoFrame] | None = None  # decoding by count: frames still to come …
+        self._position = 0  # … and the number of the next one
+        self._next_read = -1  # the first frame after the last read
+        self._trouble = ""  # what FFmpeg said last
+        if content is None:
+            require_file(path)
+        try:
+            self._open()
+            self._scan()
+            first = None if self._by_count else self._first_frame()
+            # A first frame whose time no packet has: the times of this file do not name frames.
+            if first is None or first.pts not in self._display:
+                first = self._count()
+        except av.FFmpegError as error:
+            self.close()
+            raise VideoError(path, f"does not open as a video ({error.strerror})") from error
+        except BaseException:
+            self.close()
+            raise
+        self.orientation = _orientation(first)
+        swap = self.orientation[0]
+        self.height, self.width = (first.width, first.height) if swap else (first.height, first.width)
+        self._fps_and_timestamps()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+        self._container = None
+
+    def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decodes the frames `wanted` (distinct, sorted): pairs of number and frame, in the order they come out.
+
+        Raises:
+          VideoError: naming the first frame that does not decode.
+        """
+        missing, self._trouble = set(wanted), ""
+        try:
+            yield from self._frames_by_count(missing) if self._by_count else self._frames_by_time(missing)
+        except BaseException:
+            self._sent = self._sequence = None  # stopped halfway: the next read begins afresh
+            raise
+        if missing:
+            because = f" ({self._trouble})" if self._trouble else ""
+            reason = f"frame {min(missing)} of {len(self)} does not decode{because}"
+            raise VideoError(self.path, reason, "the file is damaged there: fetch or encode it again, or leave it out")
+
+    # Opening
+
+    def _open(self) -> None:
+        self.close()
+        # "file:" so that no name is taken for a protocol; the whitelist so that a playlist cannot reach the network.
+        options = {"protocol_whitelist": "file"}
+        file = "file:" + os.path.abspath(self.path) if self._content is None else _InMemory(self.path, self._content)
+        self._container = av.open(file, options=options, metadata_errors="replace", buffer_size=_BUFFER)
+        if self._container.format.name == "tty":  # FFmpeg would show the letters as a film
+            raise VideoError(self.path, "does not open as a video (it is text)", "leave it out")
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            kinds = {"cover picture" if s.type == "video" else s.type for s in self._container.streams}
+            kinds = ", ".join(sorted(kinds)) or "nothing"
+            raise VideoError(self.path, f"has no video stream (only {kinds})", "give a file with pictures")
+        if not 0 <= self._number < len(streams):
+            raise VideoError(self.path, f"has no video stream {self._number}", f"give stream = 0…{len(streams) - 1}")
+        self._stream = streams[self._number]
+        for other in self._container.streams:
+            if other.index != self._stream.index:
+                other.discard = Discard.all
+        self._codec = self._stream.codec_context
+        if self._codec is None:
+            raise VideoError(self.path, "is coded in a way that this FFmpeg cannot decode", "encode it as H.264")
+        # Measured per CPU-second, one thread is never slower; loaders run many readers side by side instead.
+        self._codec.thread_count = 1
+        self._packets: Iterator[av.Packet] = iter(())
+        self._sent: int | None = None  # decoding by time: place of the last packet sent, None where a seek is due
+        self._entry: int | None = None  # time of the keyframe that decoding began with, None for the first
+        self._entered = False  # whether that keyframe has come out whole
+        self._in_decoder: set[int] = set()  # frames sent to be decoded that have not come out
+        self._spare: dict[int, av.VideoFrame] = {}  # frames that came out early, for a read that goes on from here
+
+    def _demux(self) -> Iterator[av.Packet]:
+        """The packets of the stream from the current position on, empty ones (which would end decoding) left out."""
+        try:
+            for packet in self._container.demux(self._stream):
+                self._check()
+                if packet.size and packet.stream_index == self._stream.index:
+                    yield packet
+        except IndexError:
+            return  # what PyAV ends with where a damaged file seems to gain streams on the way
+
+    def _scan(self) -> None:
+        """Indexes the packets, in file order ("place") and by presentation time, without decoding any."""
+        pts, dts, keys, shown = [], [], [], []
+        self._opening = None  # packet of the first keyframe
+        hides = self._codec.name == "vp8"
+        torn = 0  # packets at the end that the file does not hold whole
+        try:
+            for packet in self._demux():
+                if len(pts) >= _MAX_PACKETS:
+                    raise VideoError(self.path, f"claims more than {_MAX_PACKETS} packets")
+                torn = torn + 1 if packet.is_corrupt else 0
+                if packet.is_keyframe:
+                    keys.append(len(pts))
+                    self._opening = self._opening or packet
+                pts.append(packet.pts)
+                dts.append(packet.dts)
+                # VP8 stores pictures that are only referred to as packets of their own, told by one bit.
+                shown.append(not packet.is_discard and not (hides and not memoryview(packet)[0] & 0x10))
+        except av.FFmpegError as error:
+            self._trouble = error.strerror
+        whole = len(pts) - torn
+        pts, dts, shown = pts[:whole], dts[:whole], shown[:whole]
+        self._keys = [k for k in keys if k < whole]
+        self._pts, self._dts = pts, dts
+        if not whole:
+            because = f" ({self._trouble})" if self._trouble else ""
+            raise VideoError(self.path, f"has a video stream without a single whole frame{because}")
+        self._by_count = not self._times_name_frames(pts, shown)
+        if self._by_count:
+            return
+        order = sorted((p, place) for place, p in enumerate(pts) if shown[place])
+        self._place = [place for _, place in order]
+        self._display = {p: i for i, (p, _) in enumerate(order)}
+        self._place_at = {p: place for place, p in enumerate(pts)}
+        self._length = len(order)
+        # The keyframe to start from, as a position in self._keys. Pictures shown before the keyframe that they follow
+        # in the file (an open GOP) lean on the group before as well.
+        start = np.searchsorted(self._keys, self._place, side="right") - 1
+        opens = np.array([pts[self._keys[s]] for s in start]) > np.array([p for p, _ in order])
+        self._start = np.maximum(start - opens, 0).tolist()
+
+    def _times_name_frames(self, pts: list, shown: list) -> bool:
+        times = [p for p, s in zip(pts, shown, strict=True) if s]
+        if not self._keys or not times or None in pts or len(set(times)) < len(times):
+            return False
+        # What comes before the first keyframe, in the file or on the screen, usually does not decode.
+        if any(shown[: self._keys[0]]) or (min(times) < pts[self._keys[0]] and shown[self._keys[0]]):
+            return False
+        stores_times = not _STORES_TIMES.isdisjoint(self._container.format.name.split(","))
+        reorders = self._codec.has_b_frames and all(a < b for a, b in itertools.pairwise(times))
+        return stores_times or not reorders
+
+    def _first_frame(self) -> av.VideoFrame | None:
+        """The picture of the first keyframe, which tells size and orientation."""
+        try:
+            frames = self._codec.decode(self._opening) + self._codec.decode(None)
+        except av.FFmpegError as error:
+            raise VideoError(self.path, f"its first frame does not decode ({error.strerror})") from error
+        self._opening = None
+        return frames[0] if frames else None
+
+    def _count(self) -> av.VideoFrame:
+        """Decodes everything once, so that frames can be told by their number; the first of them."""
+        self._by_count, first, times = True, None, []
+        try:
+            for frame in self._decode_all():
+                first = first or frame
+                times.append(frame.pts)
+        except av.FFmpegError as error:
+            self._trouble = error.strerror
+        if first is None:
+            raise VideoError(self.path, f"not one frame decodes ({self._trouble or 'no picture came out'})")
+        self._length = len(times)
+        self._display = {p: i for i, p in enumerate(times)}
+        return first
+
+    def _fps_and_timestamps(self) -> None:
+        rates = [float(r) for r in (self._stream.average_rate, self._stream.guessed_rate) if r]
+        stated = next((r for r in rates if 0 < r < 1000), 25.0)  # 25: what FFmpeg assumes where nothing is said
+        times = list(self._display)
+        if None in self._display or len(times) < len(self) or times != sorted(times):
+            self.fps, self.timestamps = stated, np.arange(len(self)) / stated
+            return
+        times = np.asarray(times, np.float64)
+        self.timestamps = (times - times[0]) * float(self._stream.time_base)
+        measured = (len(self) - 1) / self.timestamps[-1] if len(self) > 1 else stated
+        # Containers round times to their clock; a stated rate that agrees is the exact one.
+        self.fps = stated if abs(stated - measured) < 0.01 * measured else float(measured)
+
+    # Decoding by number
+
+    def _decode_all(self) -> Iterator[av.VideoFrame]:
+        self._open()
+        for packet in self._demux():
+            yield from self._codec.decode(packet)
+        yield from self._codec.decode(None)
+
+    def _frames_by_count(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        if self._sequence is None or self._position > min(missing):
+            self._sequence, self._position = self._decode_all(), 0
+        last = max(missing)
+        while self._position <= last:
+            try:
+                frame = next(self._sequence, None)
+            except av.FFmpegError as error:
+                frame, self._trouble = None, error.strerror
+            if frame is None:
+                self._sequence = None
+                return
+            number, self._position = self._position, self._position + 1
+            if number in missing:
+                missing.remove(number)
+                yield number, frame
+
+    # Decoding by time
+
+    def _frames_by_time(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        # Reads that move forward through a file keep the decoder running; others empty it for the sake of speed.
+        onward = 0 <= self._next_read <= min(missing)
+        self._next_read = max(missing) + 1
+        for number in sorted(missing & self._spare.keys()):
+            missing.remove(number)
+            yield number, self._spare.pop(number)
+        # Where a frame does not come out after a seek, earlier keyframes are tried, at last the beginning.
+        for back in (0, 1, 4):
+            groups: dict[int, set[int]] = {}
+            for number in sorted(missing):
+                groups.setdefault(max(0, self._start[number] - back), set()).add(number)
+            for (key, group), following in itertools.zip_longest(groups.items(), list(groups)[1:]):
+                last = max(self._place[i] for i in group)
+                linger = onward if following is None else self._keys[following] - last <= 2
+                yield from self._run(key, group, missing, linger, onward)
+            if not missing or set(groups) == {0}:
+                break
+        if missing:
+            yield from self._from_the_beginning(missing)
+
+    def _run(self, key: int, group: set, missing: set, linger: bool, keep: bool) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decodes from a keyframe on until the frames of `group`, which are taken off `missing`, have come out."""
+        group = group & missing  # an earlier group may have brought some along
+        if not group:
+            return
+        begin, last = self._keys[key], max(self._place[i] for i in group)
+        # Going on is cheaper than a seek within a group of pictures, and up to the edge of the next.
+        if self._sent is None or begin - self._sent > 2 or not all(map(self._ahead, group)):
+            self._seek(key)
+        if self._sent is None:
+            return
+        beyond = max(missing)
+        while not group.isdisjoint(missing):
+            self._check()
+            packet = self._next_packet() if self._sent < last or linger else None
+            frames, alive = self._send(packet, missing, beyond if keep else self._length)
+            for frame in frames:
+                number = self._display.get(frame.pts)
+                self._in_decoder.discard(number)
+                if not self._sound(frame):
+                    alive = alive and self._sent is not None
+                    continue
+                if number in missing:
+                    missing.remove(number)
+                    yield number, frame
+                elif keep and number is not None and number > beyond:
+                    self._spare[number] = frame
+            if not alive:
+                return
+
+    def _sound(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame is sure to be what decoding from the start gives.
+
+        Pictures shown before the keyframe that decoding began with may lean on what came before it. So may all of them
+        where that keyframe is none (H.264 that refreshes itself column by column marks where this begins).
+        """
+        if self._entry is None:  # at the beginning of the file: this is what it holds, damaged or not
+            return True
+        if frame.is_corrupt or frame.pts is None or frame.pts < self._entry:
+            return False
+        if not self._entered:
+            self._entered = frame.pts == self._entry and frame.pict_type not in (PictureType.P, PictureType.B)
+            if not self._entered:
+                self._start, self._sent = [0] * len(self), None
+        return self._entered
+
+    def _ahead(self, number: int) -> bool:
+        """Whether a frame will still come out if decoding goes on."""
+        return self._place[number] > self._sent or number in self._in_decoder
+
+    def _next_packet(self) -> av.Packet | None:
+        try:
+            return next(self._packets, None)
+        except av.FFmpegError as error:
+            self._trouble = error.strerror
+            return None
+
+    def _send(self, packet: av.Packet | None, missing: set, beyond: int) -> tuple[list[av.VideoFrame], bool]:
+        """Frames that come out for a packet, and whether the decoder takes more; None empties it."""
+        frames, alive = [], packet is not None
+        try:
+            if packet is not None:
+                number = self._display.get(packet.pts)
+                asked = number is not None and (number in missing or number > beyond)
+                self._codec.skip_frame = "DEFAULT" if asked else "NONREF"
+                if asked:
+                    self._in_decoder.add(number)
+                self._sent = max(self._sent, self._place_at.get(packet.pts, -1))
+                frames += self._codec.decode(packet)
+        except av.FFmpegError as error:
+            self._trouble, alive = error.strerror, False
+        if not alive:
+            self._sent = None
+            try:
+                frames += self._codec.decode(None)
+            except av.FFmpegError as error:
+                self._trouble = self._trouble or error.strerror
+        return frames, alive
+
+    def _seek(self, key: int) -> None:
+        """Puts the packets of a keyframe, or of one before it, next in line."""
+        self._in_decoder.clear()
+        self._spare.clear()
+        goal = self._keys[key]
+        # Some containers seek by presentation time, some by decoding time, and either may land too late.
+        for stamp in (self._pts[goal], self._dts[goal]):
+            if stamp is None:
+                continue
+            try:
+                self._container.seek(stamp, stream=self._stream)
+                if self._land(goal):
+                    return
+            except av.FFmpegError:
+                continue
+        self._open()
+        self._land(goal)
+
+    def _land(self, goal: int) -> bool:
+        packets = self._demux()
+        for packet in packets:
+            if packet.is_keyframe:
+                place = self._place_at.get(packet.pts, goal + 1)
+                self._packets, self._sent = itertools.chain([packet], packets), place - 1
+                self._entry, self._entered = packet.pts if place else None, False
+                return place <= goal
+        return False
+
+    def _from_the_beginning(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The last resort: plain decoding, frames told by time, or by number where times turn out to be off."""
+        try:
+            for number, frame in enumerate(self._decode_all()):
+                number = self._display.get(frame.pts, number)
+                if number in missing:
+                    missing.remove(number)
+                    yield number, frame
+                    if not missing:
+                        break
+        except av.FFmpegError as error:
+            self._trouble = error.strerror
+        self._open()
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether to transpose, then to mirror left-right, then top-bottom, as the display matrix of a frame asks."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            # x' = a·x + c·y, y' = b·x + d·y, in 16.16 fixed point; angles go to the nearest quarter turn.
+            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+            if abs(b) + abs(c) > abs(a) + abs(d):
+                return True, c < 0, b < 0
+            return False, a < 0, d < 0
+    return False, False, False

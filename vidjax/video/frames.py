@@ -1,0 +1,55 @@
+"""A video given as a folder with one image per frame, such as `00001.jpg` or `img_00001.jpg`."""
+
+import os
+import re
+from collections.abc import Sequence
+
+from vidjax.video.errors import VideoError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class ImageFiles(Sequence):
+    """The encoded images of a folder in the order of the numbers in their names; files are read when asked for.
+
+    Args:
+      folder: with the images; what stands before the number must be the same in all names.
+
+    Raises:
+      VideoError: if there is no image, if names do not agree, or a number is missing between the first and the last.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = os.fspath(folder)
+        numbered: dict[int, str] = {}
+        stems = set()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                match = re.fullmatch(r"(.*?)(\d+)", os.path.splitext(entry.name)[0])
+                if not entry.name.lower().endswith(IMAGE_SUFFIXES) or entry.name.startswith(".") or not match:
+                    continue
+                stems.add(match[1])
+                numbered[int(match[2])] = entry.path
+        if not numbered:
+            raise VideoError(self.folder, "is a folder without numbered images", "give a video, or a folder of frames")
+        if len(stems) > 1:
+            names = ", ".join(repr(f"{s}…") for s in sorted(stems))
+            raise VideoError(self.folder, f"holds images of several kinds ({names})", "keep one kind in the folder")
+        first, last = min(numbered), max(numbered)
+        if gaps := [n for n in range(first, last + 1) if n not in numbered][:3]:
+            raise VideoError(
+                self.folder,
+                f"lacks the images {', '.join(map(str, gaps))} between {first} and {last}",
+                "fetch or extract it again, or leave it out",
+            )
+        self._paths = [numbered[n] for n in range(first, last + 1)]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> bytes:
+        try:
+            with open(self._paths[index], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise VideoError(self._paths[index], f"cannot be read ({error})", "check the disk") from error

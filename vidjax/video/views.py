@@ -1,0 +1,52 @@
+"""Which part of a frame: square crops of it."""
+
+import numpy as np
+
+SPATIAL_VIEWS = {"centre": 1, "three": 3, "five": 5, "ten": 10}
+CROPS = {count: name for name, count in SPATIAL_VIEWS.items()}  # as `config.eval.num_crops` names them
+
+
+def spatial_views(height: int, width: int, size: int, views: str) -> np.ndarray:
+    """Square crops of a frame.
+
+    Args:
+      height: of the frame, pixels.
+      width: of the frame, pixels.
+      size: side of the crops, pixels.
+      views: "centre"; "three" along the longer side (left, centre, right on wide and square frames, top, middle, bottom
+        on tall ones); "five" (corners in reading order, centre); "ten" (the five, and the five of the mirrored frame:
+        see `spatial_flips`).
+
+    Returns:
+      int64 `(V, 4)`: top, left, height, width, in pixels of the frame as it is. An odd margin has its larger half at
+      the top and on the left, as in SlowFast and pytorchvideo.
+
+    Raises:
+      ValueError: for a crop larger than the frame, or unknown views.
+    """
+    flips = spatial_flips(views)
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"size = {size}: must be between 1 and the shorter side of the frame, {height} × {width}")
+    bottom, right = height - size, width - size
+    middle, centre = (bottom + 1) // 2, (right + 1) // 2
+    if views == "centre":
+        corners = [(middle, centre)]
+    elif views == "three":
+        tall = height > width
+        corners = [(y, centre) for y in (0, middle, bottom)] if tall else [(middle, x) for x in (0, centre, right)]
+    else:
+        corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (middle, centre)] * (len(flips) // 5)
+    boxes = np.array([(top, left, size, size) for top, left in corners], np.int64)
+    boxes[flips, 1] = right - boxes[flips, 1]
+    return boxes
+
+
+def spatial_flips(views: str) -> np.ndarray:
+    """Which crops of `spatial_views` are to be mirrored left to right, bool `(V,)`.
+
+    Raises:
+      ValueError: for unknown views.
+    """
+    if views not in SPATIAL_VIEWS:
+        raise ValueError(f"views = {views!r}: must be one of {', '.join(SPATIAL_VIEWS)}")
+    return np.arange(SPATIAL_VIEWS[views]) >= 5

@@ -1,0 +1,6 @@
+"""Other frameworks' checkpoints → a vidjax model: read the file, name the source, map, check."""
+
+from vidjax.weights.load import LoadReport, load_into, load_pretrained
+from vidjax.weights.read import CheckpointError, read_state_dict
+
+__all__ = ["CheckpointError", "LoadReport", "load_into", "load_pretrained", "read_state_dict"]

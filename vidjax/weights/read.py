@@ -1,0 +1,250 @@
+"""Checkpoint file, folder or state dict → `{key: NumPy array}`, whatever framework wrote it and however it is wrapped.
+
+Formats are told by content, not by file name. Pickles are read by PyTorch's restricted unpickler, which builds tensors
+and plain values and never runs code from the file.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidjax.errors import UserError
+
+# Entries that a training script puts the state dict under, beside the epoch, the optimiser and the like.
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module")
+# What wrapper modules (DataParallel, torch.compile, a Lightning module) put before every key.
+PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, or does not fit the model; the message names the file or the keys, and the mend."""
+
+
+def read_state_dict(
+    checkpoint: str | os.PathLike | Mapping[str, Any], prefixes: tuple[str, ...] = PREFIXES
+) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint by their keys.
+
+    Args:
+      checkpoint: a PyTorch file (`.pth`, `.pt`, `.pyth`, `.th`, `.ckpt`, `.bin`; zip or legacy pickle), a
+        `.safetensors` file, a folder as transformers saves it (whole or in shards), or a mapping of PyTorch tensors,
+        NumPy or JAX arrays. The arrays may be nested under the names in `WRAPPERS`, several levels deep; what stands
+        beside these names is left out.
+      prefixes: taken off when every key has them, again and again.
+
+    Returns:
+      `{key: array}`; 16-bit floats as float32, other types as they are.
+
+    Raises:
+      CheckpointError: if it cannot be read, holds code, or has something that is no array among the arrays.
+      FileNotFoundError: if there is no such file.
+      ImportError: if PyTorch is needed and missing.
+    """
+    if isinstance(checkpoint, Mapping):
+        where, content = "the state dict", checkpoint
+    elif isinstance(checkpoint, str | os.PathLike):
+        where, content = str(checkpoint), _read_path(Path(checkpoint))
+    else:
+        hint = " Give its state_dict()." if hasattr(checkpoint, "state_dict") else ""
+        raise CheckpointError(f"a checkpoint is a path or a mapping of arrays, not {type(checkpoint).__name__}.{hint}")
+    content = _unwrapped(content, where)
+    arrays, odd = {}, []
+    for key, value in content.items():
+        array = _array(value) if isinstance(key, str) else None
+        if array is None:
+            odd.append(f"{key!r} ({type(value).__name__})")
+        else:
+            arrays[key] = array
+    if odd:
+        raise CheckpointError(
+            f"{where}: these entries stand among the weights and are no arrays: {', '.join(odd)}. "
+            f"Give the weights alone, or nest them under {', '.join(WRAPPERS)}."
+        )
+    if not arrays:
+        raise CheckpointError(f"{where}: holds no weights")
+    while prefix := next((p for p in prefixes if all(key.startswith(p) for key in arrays)), ""):
+        arrays = {key.removeprefix(prefix): array for key, array in arrays.items()}
+    return arrays
+
+
+def _unwrapped(content: Any, where: str) -> Mapping[Any, Any]:
+    """The innermost mapping under the names in `WRAPPERS`."""
+    path = []
+    while True:
+        if not isinstance(content, Mapping):
+            at = f" under {'.'.join(path)}" if path else ""
+            hint = " Save its state_dict() instead." if hasattr(content, "state_dict") else ""
+            raise CheckpointError(f"{where}: has a {type(content).__name__}{at}, not a state dict.{hint}")
+        inner = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
+        if not inner:
+            return content
+        if len(inner) > 1:
+            raise CheckpointError(
+                f"{where}: has several state dicts, {' and '.join(inner)}. Read the file and give the one you want."
+            )
+        path.append(inner[0])
+        content = content[inner[0]]
+
+
+def _array(value: Any) -> np.ndarray | None:
+    """A tensor or array as a NumPy array, or None for anything else. 16-bit floats become float32."""
+    if hasattr(value, "detach") and hasattr(value, "numpy"):  # a PyTorch tensor, without importing PyTorch
+        value = value.detach().cpu()
+        if str(value.dtype) in ("torch.bfloat16", "torch.float16"):
+            value = value.float()
+        try:
+            value = value.numpy()
+        except (RuntimeError, TypeError):  # sparse and quantised tensors
+            return None
+    if not isinstance(value, np.ndarray | np.generic) and not hasattr(value, "__array__"):
+        return None
+    array = np.asarray(value)
+    if array.dtype.name in ("float16", "bfloat16"):
+        return array.astype(np.float32)
+    return array if array.dtype.kind in "fiub" else None
+
+
+def _read_path(path: Path) -> Any:
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(256)
+    if not size:
+        raise CheckpointError(f"{path}: the file is empty. Fetch it again.")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path}: is a Git LFS pointer, not the file itself. Run `git lfs pull`.")
+    if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise CheckpointError(f"{path}: is a web page, not a checkpoint. Fetch it again from the direct address.")
+    # A safetensors file starts with the length of its JSON header.
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
+        return _read_safetensors(path)
+    if start.startswith(b"PK"):
+        if _is_numpy_archive(path):
+            raise CheckpointError(f"{path}: is a NumPy archive. Read it with numpy.load and give the mapping.")
+        return _read_torch(path)
+    if start.startswith(b"\x80"):
+        return _read_torch(path)
+    raise CheckpointError(
+        f"{path}: is neither a PyTorch file (zip or pickle) nor safetensors; it starts with {start[:16]!r}."
+    )
+
+
+def _is_numpy_archive(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is a PyTorch file, and reading those needs PyTorch: pip install 'vidjax[torch]'"
+        ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        # Before that the restricted unpickler could be made to run code (CVE-2025-32434).
+        raise ImportError(f"PyTorch {torch.__version__} does not read {path} safely: pip install -U 'vidjax[torch]'")
+    try:
+        # Given the open file and not its path, whose ending torch.load would go by.
+        with path.open("rb") as file, torch.serialization.safe_globals(_plain_types()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error)
+        if "Unsupported operand" in reason:
+            raise _broken(path, "a pickle that PyTorch did not write") from error
+        if name := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", reason):
+            reason = name.group(1)
+        else:
+            reason = reason.split("WeightsUnpickler error: ")[-1].strip().splitlines()[0]
+        raise CheckpointError(
+            f"{path}: refused, because it holds more than weights ({reason}), and loading that would run code from the "
+            "file. Nothing was run. If you trust its origin, load it where it was written and save only the weights: "
+            "torch.save(model.state_dict(), …) or safetensors."
+        ) from None
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise _broken(path, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+
+
+def _plain_types() -> list[Any]:
+    """What training scripts put beside the weights and holds values only: parsed arguments and NumPy scalars."""
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = {type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")}
+    return [argparse.Namespace, np.dtype, *dtypes, scalar, (scalar, "numpy.core.multiarray.scalar")]
+
+
+def _broken(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path}: is damaged, incomplete or no checkpoint ({reason}). Fetch it again.")
+
+
+# Safetensors' names of element types. bfloat16, which NumPy lacks, is the upper half of a float32.
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        tensors = deserialize(path.read_bytes())
+    except SafetensorError as error:
+        raise _broken(path, str(error)) from error
+    out = {}
+    for key, tensor in tensors:
+        dtype, shape, data = tensor["dtype"], tensor["shape"], tensor["data"]
+        if dtype == "BF16":
+            array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+        elif dtype in _DTYPES:
+            array = np.frombuffer(data, _DTYPES[dtype])
+        else:
+            raise CheckpointError(f"{path}: {key} has elements of type {dtype}. Convert it to float32 first.")
+        out[key] = array.reshape(shape)
+    return out
+
+
+def _read_folder(path: Path) -> dict[str, Any]:
+    """A folder as transformers saves it: one file, or an index that says which shard each key is in."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (path / name).is_file():
+            return _read_path(path / name)
+    for name in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        if (path / name).is_file():
+            return _read_shards(path / name)
+    raise CheckpointError(
+        f"{path}: the folder holds no checkpoint that is known. Expected was model.safetensors or pytorch_model.bin, "
+        "whole or with an index of shards, beside a config.json, as transformers' save_pretrained writes them. "
+        "(What vidjax trained or converted itself is read by vidjax.load_model.)"
+    )
+
+
+def _read_shards(index: Path) -> dict[str, Any]:
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: is no index of shards: it needs weight_map, from keys to files.") from error
+    if absent := [name for name in shards if not (index.parent / name).is_file()]:
+        raise CheckpointError(f"{index}: names shards that are not there: {', '.join(absent)}. Fetch them too.")
+    content: dict[str, Any] = {}
+    for name in shards:
+        content |= _read_path(index.parent / name)
+    if absent := [key for key in places if key not in content]:
+        raise CheckpointError(f"{index}: these keys are in no shard: {', '.join(absent)}. Fetch the shards again.")
+    return content

@@ -1,0 +1,101 @@
+"""VideoMAE's classifier in the names of its own repository, of transformers (before and since 5.0) and of mmaction2.
+
+All of them have the same layers. The key of an attention layer has no bias in any: nothing stands for it.
+"""
+
+from vidjax.weights.mapping import CONV3D, COPY, LINEAR, QKV_LINEAR, Rule, Source
+
+MODELS = ("videomae_*",)
+
+
+def _dense(key: str, path: str) -> tuple[Rule, Rule]:
+    return Rule(f"{key}.weight", f"{path}.kernel", LINEAR), Rule(f"{key}.bias", f"{path}.bias", COPY)
+
+
+def _norm(key: str, path: str) -> tuple[Rule, Rule]:
+    return Rule(f"{key}.weight", f"{path}.scale", COPY), Rule(f"{key}.bias", f"{path}.bias", COPY)
+
+
+def _patches(key: str) -> tuple[Rule, Rule]:
+    return Rule(f"{key}.weight", "patch_embed.kernel", CONV3D), Rule(f"{key}.bias", "patch_embed.bias", COPY)
+
+
+# What the repository and mmaction2 name alike.
+_SHARED = (
+    *_norm("blocks.{i}.norm1", "blocks.{i}.norm1"),
+    Rule("blocks.{i}.attn.qkv.weight", "blocks.{i}.attn.qkv.kernel", LINEAR),
+    Rule("blocks.{i}.attn.q_bias", "blocks.{i}.attn.q_bias", COPY),
+    Rule("blocks.{i}.attn.v_bias", "blocks.{i}.attn.v_bias", COPY),
+    *_dense("blocks.{i}.attn.proj", "blocks.{i}.attn.proj"),
+    *_norm("blocks.{i}.norm2", "blocks.{i}.norm2"),
+    *_norm("fc_norm", "fc_norm"),
+)
+
+# MCG-NJU/VideoMAE, modeling_finetune.py.
+ORIGINAL = Source(
+    name="videomae",
+    models=MODELS,
+    signature=("patch_embed.proj.weight", "blocks.0.attn.q_bias", "fc_norm.weight", "head.weight"),
+    rules=(
+        *_patches("patch_embed.proj"),
+        *_SHARED,
+        *_dense("blocks.{i}.mlp.fc1", "blocks.{i}.mlp.fc1"),
+        *_dense("blocks.{i}.mlp.fc2", "blocks.{i}.mlp.fc2"),
+        *_dense("head", "head"),
+    ),
+    prefixes=("encoder.", "backbone."),  # run_class_finetuning.py takes both off as well
+)
+
+# open-mmlab/mmaction2, configs/recognition/videomae.
+MMACTION2 = Source(
+    name="mmaction2",
+    models=MODELS,
+    signature=("patch_embed.projection.weight", "blocks.0.attn.q_bias", "fc_norm.weight", "cls_head.fc_cls.weight"),
+    rules=(
+        *_patches("patch_embed.projection"),
+        *_SHARED,
+        *_dense("blocks.{i}.mlp.layers.0.0", "blocks.{i}.mlp.fc1"),
+        *_dense("blocks.{i}.mlp.layers.1", "blocks.{i}.mlp.fc2"),
+        *_dense("cls_head.fc_cls", "head"),
+    ),
+    ignore=("pos_embed",),  # a buffer: the sinusoid for 16×224², which the model computes itself
+    prefixes=("backbone.",),
+)
+
+
+def _transformers(q_bias: str, v_bias: str) -> Source:
+    """transformers' VideoMAEForVideoClassification, given what it calls the biases of queries and values."""
+    layer, attention = "videomae.encoder.layer.{i}", "videomae.encoder.layer.{i}.attention.attention"
+    return Source(
+        name="transformers",
+        models=MODELS,
+        signature=(
+            "videomae.embeddings.patch_embeddings.projection.weight",
+            f"{attention}.{q_bias}".replace("{i}", "0"),
+            "fc_norm.weight",
+            "classifier.weight",
+        ),
+        rules=(
+            *_patches("videomae.embeddings.patch_embeddings.projection"),
+            *_norm(f"{layer}.layernorm_before", "blocks.{i}.norm1"),
+            Rule(
+                tuple(f"{attention}.{part}.weight" for part in ("query", "key", "value")),
+                "blocks.{i}.attn.qkv.kernel",
+                QKV_LINEAR,
+            ),
+            Rule(f"{attention}.{q_bias}", "blocks.{i}.attn.q_bias", COPY),
+            Rule(f"{attention}.{v_bias}", "blocks.{i}.attn.v_bias", COPY),
+            *_dense(f"{layer}.attention.output.dense", "blocks.{i}.attn.proj"),
+            *_norm(f"{layer}.layernorm_after", "blocks.{i}.norm2"),
+            *_dense(f"{layer}.intermediate.dense", "blocks.{i}.mlp.fc1"),
+            *_dense(f"{layer}.output.dense", "blocks.{i}.mlp.fc2"),
+            *_norm("fc_norm", "fc_norm"),
+            *_dense("classifier", "head"),
+        ),
+    )
+
+
+TRANSFORMERS_4 = _transformers("q_bias", "v_bias")  # also the names of the checkpoints on the hub
+TRANSFORMERS_5 = _transformers("query.bias", "value.bias")
+
+SOURCES = (ORIGINAL, TRANSFORMERS_4, TRANSFORMERS_5, MMACTION2)
