@@ -14,7 +14,8 @@ Use both inputs: global pooling averages white noise away, the coarse one tells 
 
 import json
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,14 @@ def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def fill_state(keys: Keys) -> dict[str, np.ndarray]:
-    """A whole state dict by the rule. Counters, and what else is no float, are zeros."""
+def fill_state(keys: Keys, aliases: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
+    """A whole state dict by the rule. Counters, and what else is no float, are zeros.
+
+    `aliases` names keys under which another key's tensor stands once more.
+    """
+    aliases = aliases or {}
     return {
-        key: fill(key, shape) if dtype.startswith("float") and not key.endswith("num_batches_tracked")
+        key: fill(aliases.get(key, key), shape) if dtype.startswith("float") and not key.endswith("num_batches_tracked")
         else np.zeros(shape, dtype)
         for key, shape, dtype in keys
     }  # fmt: skip
@@ -89,7 +94,10 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Golden:
-    """One reference network's answers. Logits are (2, K): float32, and with the same weights in float64 arithmetic."""
+    """One reference network's answers. Logits are (2, K): float32, and with the same weights in float64 arithmetic.
+
+    A pre-training network's logits are the pixels that it predicts for the first two masked tokens, (2, 2, pixels).
+    """
 
     name: str
     table: str  # of keys
@@ -98,12 +106,13 @@ class Golden:
     coarse_logits: np.ndarray
     logits64: np.ndarray
     coarse_logits64: np.ndarray
-    entry: dict[str, Any]  # what index.json says: constructor, versions, checksum
+    entry: dict[str, Any]  # what index.json says: constructor, versions, checksum, frames of a slow pathway
+    others: dict[str, np.ndarray] = field(default_factory=dict)  # what else its file holds, such as the mask
 
     @cached_property
     def state(self) -> dict[str, np.ndarray]:
         """The reference's state dict, under its own keys."""
-        return fill_state(read_keys(self.table))
+        return fill_state(read_keys(self.table), self.entry.get("aliases"))
 
     @property
     def video(self) -> np.ndarray:
@@ -125,7 +134,9 @@ def golden(name: str) -> Golden:
     """The golden of that name in `data/golden/index.json`."""
     entry = read_index()[name]
     with np.load(FOLDER / f"{name}.npz") as arrays:
-        return Golden(name, entry["keys"], tuple(entry["input_shape"]), entry=entry, **arrays)
+        arrays = dict(arrays)
+    logits = {name: arrays.pop(name) for name in ("logits", "coarse_logits", "logits64", "coarse_logits64")}
+    return Golden(name, entry["keys"], tuple(entry["input_shape"]), **logits, entry=entry, others=arrays)
 
 
 def relative_error(y: Any, g: Any) -> float:

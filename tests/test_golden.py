@@ -19,19 +19,23 @@ from tests.golden import (
 @pytest.mark.parametrize("name", read_index())
 def test_data_are_whole(name):
     expected = golden(name)
-    k = dict((key, shape) for key, shape, _ in read_keys(expected.table)).popitem()[1][0]
+    outputs = [shape[0] for _, shape, _ in read_keys(expected.table) if shape]
     for logits in (expected.logits, expected.coarse_logits, expected.logits64, expected.coarse_logits64):
-        assert logits.shape == (2, k)
+        assert logits.shape[0] == 2 and logits.shape[-1] in outputs
         assert np.isfinite(logits).all()
-    assert relative_error(expected.logits, expected.logits64) < 1e-6
-    assert relative_error(expected.coarse_logits, expected.coarse_logits64) < 1e-6
+    noise, coarse = np.broadcast_to(expected.entry["float32_error"], 2)
+    assert relative_error(expected.logits, expected.logits64) <= 1.1 * noise
+    assert relative_error(expected.coarse_logits, expected.coarse_logits64) <= 1.1 * coarse
 
 
-def heavy(name: str) -> list[pytest.MarkDecorator]:
-    return [] if "18" in name else [pytest.mark.slow]
+def of_each_reference() -> list[str]:
+    """The smallest golden of each project."""
+    index = read_index()
+    by_size = sorted(index, key=lambda name: sum(np.prod(shape) for _, shape, _ in read_keys(index[name]["keys"])))
+    return list({index[name]["reference"].split()[0]: name for name in reversed(by_size)}.values())
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=heavy(name)) for name in read_index()])
+@pytest.mark.parametrize("name", of_each_reference())
 def test_filled_states_are_the_references(name):
     expected = golden(name)
     keys = read_keys(expected.table)
