@@ -54,6 +54,7 @@ class Spec:
     num_classes: int = 400  # K of the published checkpoints
     paper: str = ""  # where the model is described
     sources: tuple[str, ...] = ()  # checkpoint formats that `load_pretrained` reads for it
+    published: str = ""  # accuracy reported elsewhere, with its views and its source; never measured here
 
 
 @dataclass

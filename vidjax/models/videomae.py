@@ -18,6 +18,7 @@ from vidjax.config import Spec
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.positions import sinusoid_positions
 
@@ -27,17 +28,6 @@ KERNEL_INIT = nnx.initializers.normal(0.02)
 HEAD_INIT = nnx.initializers.normal(0.02 * 0.001)  # scaled by the fine-tuning script's init_scale
 
 
-class Mlp(nnx.Module):
-    """Two dense layers with the exact (erf) GELU between: `(…, D)` → `(…, D)`."""
-
-    def __init__(self, dim: int, hidden: int, *, dtype: Any = None, rngs: nnx.Rngs):
-        self.fc1 = nnx.Linear(dim, hidden, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
-        self.fc2 = nnx.Linear(hidden, dim, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
-
-
 class Block(nnx.Module):
     """Pre-norm Transformer block: attention and MLP, each a residual branch behind stochastic depth."""
 
@@ -45,7 +35,7 @@ class Block(nnx.Module):
         self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         self.attn = SelfAttention(dim, heads, qkv_bias="qv", kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
         self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.mlp = Mlp(dim, 4 * dim, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:

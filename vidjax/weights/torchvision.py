@@ -3,19 +3,10 @@
 A 2D kernel becomes a 3D one of temporal extent 1: the frame-pooling networks see every frame by itself.
 """
 
-from vidjax.weights.mapping import CONV2D, CONV3D, COPY, LINEAR, Rule, Source
+from vidjax.weights.mapping import CONV2D, CONV3D, Rule, Source
+from vidjax.weights.rules import batch_norm, dense
 
-
-def _norm(key: str, path: str) -> tuple[Rule, ...]:
-    return (
-        Rule(f"{key}.weight", f"{path}.scale", COPY),
-        Rule(f"{key}.bias", f"{path}.bias", COPY),
-        Rule(f"{key}.running_mean", f"{path}.mean", COPY),
-        Rule(f"{key}.running_var", f"{path}.var", COPY),
-    )
-
-
-_HEAD = (Rule("fc.weight", "head.kernel", LINEAR), Rule("fc.bias", "head.bias", COPY))
+_HEAD = dense("fc", "head")
 _IGNORE = ("*.num_batches_tracked",)
 _BLOCK = "stages.{s-1}.{b}"
 
@@ -25,11 +16,11 @@ RESNET_2D = Source(
     signature=("conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.weight"),
     rules=(
         Rule("conv1.weight", "stem.conv.kernel", CONV2D),
-        *_norm("bn1", "stem.norm"),
+        *batch_norm("bn1", "stem.norm"),
         Rule("layer{s}.{b}.conv{c}.weight", f"{_BLOCK}.conv{{c}}.kernel", CONV2D),
-        *_norm("layer{s}.{b}.bn{c}", f"{_BLOCK}.norm{{c}}"),
+        *batch_norm("layer{s}.{b}.bn{c}", f"{_BLOCK}.norm{{c}}"),
         Rule("layer{s}.{b}.downsample.0.weight", f"{_BLOCK}.shortcut.conv.kernel", CONV2D),
-        *_norm("layer{s}.{b}.downsample.1", f"{_BLOCK}.shortcut.norm"),
+        *batch_norm("layer{s}.{b}.downsample.1", f"{_BLOCK}.shortcut.norm"),
         *_HEAD,
     ),
     ignore=_IGNORE,
@@ -37,9 +28,9 @@ RESNET_2D = Source(
 
 # What the video networks name alike: `conv1` and `conv2` are sequences of a convolution and its norm.
 _VIDEO = (
-    *_norm("layer{s}.{b}.conv{c}.1", f"{_BLOCK}.norm{{c}}"),
+    *batch_norm("layer{s}.{b}.conv{c}.1", f"{_BLOCK}.norm{{c}}"),
     Rule("layer{s}.{b}.downsample.0.weight", f"{_BLOCK}.shortcut.conv.kernel", CONV3D),
-    *_norm("layer{s}.{b}.downsample.1", f"{_BLOCK}.shortcut.norm"),
+    *batch_norm("layer{s}.{b}.downsample.1", f"{_BLOCK}.shortcut.norm"),
     *_HEAD,
 )
 
@@ -49,7 +40,7 @@ RESNET_3D = Source(
     signature=("stem.0.weight", "stem.1.weight", "layer1.0.conv1.0.weight", "layer1.0.conv1.1.weight"),
     rules=(
         Rule("stem.0.weight", "stem.conv.kernel", CONV3D),
-        *_norm("stem.1", "stem.norm"),
+        *batch_norm("stem.1", "stem.norm"),
         Rule("layer{s}.{b}.conv{c}.0.weight", f"{_BLOCK}.conv{{c}}.kernel", CONV3D),
         *_VIDEO,
     ),
@@ -63,11 +54,11 @@ R2PLUS1D = Source(
     signature=("stem.0.weight", "stem.3.weight", "layer1.0.conv1.0.0.weight", "layer1.0.conv1.0.3.weight"),
     rules=(
         Rule("stem.0.weight", "stem.conv.spatial.kernel", CONV3D),
-        *_norm("stem.1", "stem.conv.norm"),
+        *batch_norm("stem.1", "stem.conv.norm"),
         Rule("stem.3.weight", "stem.conv.temporal.kernel", CONV3D),
-        *_norm("stem.4", "stem.norm"),
+        *batch_norm("stem.4", "stem.norm"),
         Rule("layer{s}.{b}.conv{c}.0.0.weight", f"{_BLOCK}.conv{{c}}.spatial.kernel", CONV3D),
-        *_norm("layer{s}.{b}.conv{c}.0.1", f"{_BLOCK}.conv{{c}}.norm"),
+        *batch_norm("layer{s}.{b}.conv{c}.0.1", f"{_BLOCK}.conv{{c}}.norm"),
         Rule("layer{s}.{b}.conv{c}.0.3.weight", f"{_BLOCK}.conv{{c}}.temporal.kernel", CONV3D),
         *_VIDEO,
     ),

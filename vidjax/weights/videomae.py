@@ -3,32 +3,21 @@
 All of them have the same layers. The key of an attention layer has no bias in any: nothing stands for it.
 """
 
-from vidjax.weights.mapping import CONV3D, COPY, LINEAR, QKV_LINEAR, Rule, Source
+from vidjax.weights.mapping import COPY, LINEAR, QKV_LINEAR, Rule, Source
+from vidjax.weights.rules import conv, dense, layer_norm
 
 MODELS = ("videomae_*",)
 
 
-def _dense(key: str, path: str) -> tuple[Rule, Rule]:
-    return Rule(f"{key}.weight", f"{path}.kernel", LINEAR), Rule(f"{key}.bias", f"{path}.bias", COPY)
-
-
-def _norm(key: str, path: str) -> tuple[Rule, Rule]:
-    return Rule(f"{key}.weight", f"{path}.scale", COPY), Rule(f"{key}.bias", f"{path}.bias", COPY)
-
-
-def _patches(key: str) -> tuple[Rule, Rule]:
-    return Rule(f"{key}.weight", "patch_embed.kernel", CONV3D), Rule(f"{key}.bias", "patch_embed.bias", COPY)
-
-
 # What the repository and mmaction2 name alike.
 _SHARED = (
-    *_norm("blocks.{i}.norm1", "blocks.{i}.norm1"),
+    *layer_norm("blocks.{i}.norm1", "blocks.{i}.norm1"),
     Rule("blocks.{i}.attn.qkv.weight", "blocks.{i}.attn.qkv.kernel", LINEAR),
     Rule("blocks.{i}.attn.q_bias", "blocks.{i}.attn.q_bias", COPY),
     Rule("blocks.{i}.attn.v_bias", "blocks.{i}.attn.v_bias", COPY),
-    *_dense("blocks.{i}.attn.proj", "blocks.{i}.attn.proj"),
-    *_norm("blocks.{i}.norm2", "blocks.{i}.norm2"),
-    *_norm("fc_norm", "fc_norm"),
+    *dense("blocks.{i}.attn.proj", "blocks.{i}.attn.proj"),
+    *layer_norm("blocks.{i}.norm2", "blocks.{i}.norm2"),
+    *layer_norm("fc_norm", "fc_norm"),
 )
 
 # MCG-NJU/VideoMAE, modeling_finetune.py.
@@ -37,11 +26,11 @@ ORIGINAL = Source(
     models=MODELS,
     signature=("patch_embed.proj.weight", "blocks.0.attn.q_bias", "fc_norm.weight", "head.weight"),
     rules=(
-        *_patches("patch_embed.proj"),
+        *conv("patch_embed.proj", "patch_embed"),
         *_SHARED,
-        *_dense("blocks.{i}.mlp.fc1", "blocks.{i}.mlp.fc1"),
-        *_dense("blocks.{i}.mlp.fc2", "blocks.{i}.mlp.fc2"),
-        *_dense("head", "head"),
+        *dense("blocks.{i}.mlp.fc1", "blocks.{i}.mlp.fc1"),
+        *dense("blocks.{i}.mlp.fc2", "blocks.{i}.mlp.fc2"),
+        *dense("head", "head"),
     ),
     prefixes=("encoder.", "backbone."),  # run_class_finetuning.py takes both off as well
 )
@@ -52,11 +41,11 @@ MMACTION2 = Source(
     models=MODELS,
     signature=("patch_embed.projection.weight", "blocks.0.attn.q_bias", "fc_norm.weight", "cls_head.fc_cls.weight"),
     rules=(
-        *_patches("patch_embed.projection"),
+        *conv("patch_embed.projection", "patch_embed"),
         *_SHARED,
-        *_dense("blocks.{i}.mlp.layers.0.0", "blocks.{i}.mlp.fc1"),
-        *_dense("blocks.{i}.mlp.layers.1", "blocks.{i}.mlp.fc2"),
-        *_dense("cls_head.fc_cls", "head"),
+        *dense("blocks.{i}.mlp.layers.0.0", "blocks.{i}.mlp.fc1"),
+        *dense("blocks.{i}.mlp.layers.1", "blocks.{i}.mlp.fc2"),
+        *dense("cls_head.fc_cls", "head"),
     ),
     ignore=("pos_embed",),  # a buffer: the sinusoid for 16×224², which the model computes itself
     prefixes=("backbone.",),
@@ -76,8 +65,8 @@ def _transformers(q_bias: str, v_bias: str) -> Source:
             "classifier.weight",
         ),
         rules=(
-            *_patches("videomae.embeddings.patch_embeddings.projection"),
-            *_norm(f"{layer}.layernorm_before", "blocks.{i}.norm1"),
+            *conv("videomae.embeddings.patch_embeddings.projection", "patch_embed"),
+            *layer_norm(f"{layer}.layernorm_before", "blocks.{i}.norm1"),
             Rule(
                 tuple(f"{attention}.{part}.weight" for part in ("query", "key", "value")),
                 "blocks.{i}.attn.qkv.kernel",
@@ -85,12 +74,12 @@ def _transformers(q_bias: str, v_bias: str) -> Source:
             ),
             Rule(f"{attention}.{q_bias}", "blocks.{i}.attn.q_bias", COPY),
             Rule(f"{attention}.{v_bias}", "blocks.{i}.attn.v_bias", COPY),
-            *_dense(f"{layer}.attention.output.dense", "blocks.{i}.attn.proj"),
-            *_norm(f"{layer}.layernorm_after", "blocks.{i}.norm2"),
-            *_dense(f"{layer}.intermediate.dense", "blocks.{i}.mlp.fc1"),
-            *_dense(f"{layer}.output.dense", "blocks.{i}.mlp.fc2"),
-            *_norm("fc_norm", "fc_norm"),
-            *_dense("classifier", "head"),
+            *dense(f"{layer}.attention.output.dense", "blocks.{i}.attn.proj"),
+            *layer_norm(f"{layer}.layernorm_after", "blocks.{i}.norm2"),
+            *dense(f"{layer}.intermediate.dense", "blocks.{i}.mlp.fc1"),
+            *dense(f"{layer}.output.dense", "blocks.{i}.mlp.fc2"),
+            *layer_norm("fc_norm", "fc_norm"),
+            *dense("classifier", "head"),
         ),
     )
 

@@ -1,0 +1,51 @@
+"""The two dense layers between attention layers that every Transformer here shares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+LECUN_NORMAL = nnx.initializers.lecun_normal()
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact (erf) GELU, PyTorch's default; Flax's own default is the tanh approximation."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+class Mlp(nnx.Module):
+    """Two dense layers with an activation between: `(…, D)` → `(…, out)`.
+
+    Args:
+      dim: D, features in.
+      hidden: features between the layers.
+      out: features out; None: `dim`.
+      activation: between the layers.
+      dropout: probability, after the activation and after the second layer, in training mode.
+      kernel_init: of both kernels; biases start at 0.
+      dtype: what is computed in; None: float32. Parameters are float32.
+      rngs: `params` draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        out: int | None = None,
+        *,
+        activation: Callable[[jax.Array], jax.Array] = gelu,
+        dropout: float = 0.0,
+        kernel_init: nnx.Initializer = LECUN_NORMAL,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.fc1 = nnx.Linear(dim, hidden, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+        self.fc2 = nnx.Linear(hidden, out or dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+        self.activation = activation
+        self.dropout = nnx.Dropout(dropout)
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(…, D)` → `(…, out)`; `rngs` (stream `dropout`) is needed in training mode with dropout."""
+        x = self.dropout(self.activation(self.fc1(x)), rngs=rngs)
+        return self.dropout(self.fc2(x), rngs=rngs)
