@@ -6,8 +6,8 @@ needs torch 2.13.0, and torchvision 0.28.0 for `torchvision*` or transformers 4.
 keys of its state dict are not those of the published checkpoints). It writes NAME.npz, the table of keys and the entry
 in index.json; what is written again agrees with what was there to about 1e-6.
 
-The goldens of projects that this file does not build were made by the same rule from the constructor and the commit that
-index.json names. Tables in keys/ that no entry of the index names list the keys of further published checkpoints.
+The goldens of projects that this file does not build were made by the same rule from the constructor and the commit
+that index.json names. Tables in keys/ that no entry of the index names list the keys of further published checkpoints.
 """
 
 import json
