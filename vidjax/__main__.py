@@ -29,6 +29,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("--class-names", metavar="FILE", help="class names in the order of the head, one a line")
     convert.add_argument("--list", action="store_true", help="print the formats that can be read, and stop")
+    models = commands.add_parser("models", help="list the models and what they cost, or the layers of one")
+    models.add_argument("pattern", nargs="?", default="*", help="a name, or a pattern such as '*r50*' (default: all)")
+    models.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    models.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    models.add_argument("--depth", type=int, default=2, help="of the layers listed for one model; 0: all (default: 2)")
     _add_check(commands)
     _add_inspect(commands)
     _add_prepare(commands)
@@ -189,6 +194,10 @@ def _run(args: argparse.Namespace) -> int:
         return _run_inspect(args)
     if args.command == "prepare":
         return _run_prepare(args)
+    if args.command == "models":
+        from vidjax.apps.models import models
+
+        return models(args.pattern, as_json=args.json, markdown=args.markdown, depth=args.depth)
     from vidjax.apps.convert import convert, list_sources
 
     if args.list:

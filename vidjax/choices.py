@@ -5,6 +5,9 @@ The rooms that define them are further up the house; settings and `--help` must 
 
 from typing import Any
 
+# What of a clip enters the network: its frames, the differences between them, or both side by side.
+INPUTS = ("rgb", "diff", "rgb+diff")
+
 # Defined in vidjax/data/datasets.py; here are the names alone.
 DATASETS = (
     "activitynet", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700", "moments",

@@ -8,6 +8,7 @@ This module imports nothing heavy, so that data workers and `--help` stay light.
 import dataclasses
 import difflib
 import json
+import math
 import os
 import types
 import typing
@@ -17,6 +18,7 @@ from typing import Any
 
 from vidjax.choices import (
     DATASETS,
+    INPUTS,
     ONE_CLIP_RULES,
     PRESETS,
     RANDOM_RULES,
@@ -51,6 +53,7 @@ class Spec:
     resize: tuple[int, ...] = (256,)  # (short side,) keeping the aspect, or (height, width) ignoring it, pixels
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # per channel, of values in 0…1
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    input: str = "rgb"  # what enters the network: "rgb", "diff" or "rgb+diff", see ModelConfig
     num_classes: int = 400  # K of the published checkpoints
     paper: str = ""  # where the model is described
     sources: tuple[str, ...] = ()  # checkpoint formats that `load_pretrained` reads for it
@@ -61,6 +64,8 @@ class Spec:
 class ModelConfig:
     name: str = "r2plus1d_18"  # see vidjax.list_models()
     init_from: str = ""  # checkpoint to start from: a file of another framework, or a vidjax checkpoint directory
+    input: str = _choice(*INPUTS)  # rgb: frames; diff: each frame less the one before, after normalisation, the first 0;
+    # rgb+diff: both side by side, 6 channels. Weights for rgb start rgb+diff with zeros for the differences
     dropout: float = -1.0  # probability before the classifier; -1: the model's own
     drop_path: float = -1.0  # probability of skipping a residual branch in the deepest block; -1: the model's own
     compute_dtype: str = _choice("auto", "float32", "bfloat16")  # auto: bfloat16 on GPU and TPU, float32 on CPU
@@ -71,8 +76,16 @@ class ModelConfig:
 @dataclass
 class DataConfig:
     train: str = ""  # CSV file (path,label[,split,group]), folder with one sub-folder per class, folder of a prepared
-    # data set, or tfds:NAME[/CONFIG][:VERSION]; @SPLIT behind the last two takes one split alone
+    # data set, or tfds:NAME[/CONFIG][:VERSION]; @SPLIT behind the last two takes one split alone. Several of these
+    # are joined by commas; a class is known by its name, so sources that have a name in common share the class
     eval: str = ""  # the same; empty: the rows of `train` whose split column is val, or a held-out share of it
+    mixture: tuple[float, ...] = ()  # a weight for each source of `train`: the share of the clips that it gives; ():
+    # every video of every source once per epoch. An epoch is as many clips as there are training videos in any case
+    balance: str = _choice("", "class", "sqrt")  # class: every class of a source gives as many clips as any other;
+    # sqrt: in proportion to the square root of its videos. Within a class, every video before any comes again
+    quarantine: str = ""  # videos to leave alone: the CSV of `vidjax check`, any CSV with the column path, a
+    # bad_records.jsonl or the work directory that has it; several joined by commas. Not trained on; in evaluation
+    # they count as unreadable
     root: str = ""  # folder that relative paths in the CSVs start from; empty: the CSV's own folder. tfds: its data_dir
     dataset: str = _choice("", *DATASETS)  # a published data set: `train` and `eval` are its annotation files or their
     # folder, labels are its classes in its order, and videos not found below `root` are left out
@@ -114,8 +127,9 @@ class DataConfig:
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # multi_scale: sides as shares of the short side
     crop_gap: int = 1  # multi_scale: how far apart in that list width and height may be; 0: squares
     crop_positions: int = 13  # multi_scale: 5 (corners, centre), 13 (and those between), or 0: anywhere
-    flip: bool | None = None  # mirror half of the clips; None: unless classes tell left from right. True there swaps
-    # the labels that mirroring swaps, where they are known
+    flip: bool | None = None  # mirror half of the clips; None: unless classes tell left from right and `flip_pairs` is
+    # empty. Where they do, the labels that mirroring swaps are swapped, as far as they are known
+    flip_pairs: tuple[str, ...] = ()  # classes that mirroring turns into each other: "turn left<>turn right"
     colour_jitter: float = 0.0  # strength of random brightness, contrast and saturation, 0…1
     hue: float = 0.0  # the colour circle is turned by up to this share of it, 0…0.5
     greyscale: float = 0.0  # share of the clips that lose their colours
@@ -135,7 +149,8 @@ class DataConfig:
     num_workers: int = 0  # decoding processes per training process; 0: threads of the training process
     num_threads: int = 4  # decoding threads per process
     prefetch: int = 4  # batches kept ready per process
-    timeout: float = 60.0  # seconds after which a stalled decoder is given up
+    timeout: float = 60.0  # seconds after which a stalled decoder is killed
+    isolate: bool = True  # decode in processes of their own, one per decoding thread, that can be killed and may crash
 
 
 @dataclass
@@ -195,6 +210,11 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+
+
+def mirrors(config: DataConfig, directional: bool) -> bool:
+    """Whether `config` has half of the training clips mirrored; `directional`: their classes tell left from right."""
+    return config.flip if config.flip is not None else not directional or bool(config.flip_pairs)
 
 
 def short_video_rule(config: DataConfig, rule: str) -> str:
@@ -336,6 +356,14 @@ def validate(config: Config) -> Config:
     need(data.folder_fps >= 0, "data.folder_fps", "must be 0 (the data set's, or else 25) or more")
     need(data.split >= 1, "data.split", "must be 1 or more")
     need(0 < data.eval_share < 1, "data.eval_share", "must lie between 0 and 1")
+    need(
+        all(0 < w < math.inf for w in data.mixture),
+        "data.mixture",
+        "give a positive weight for each source; leave out of config.data.train what is not wanted",
+    )
+    for pair in data.flip_pairs:
+        ok = len(names := [name.strip() for name in pair.split("<>")]) == 2 and all(names) and names[0] != names[1]
+        need(ok, "data.flip_pairs", f"{pair!r} must be two classes joined by <>, such as 'turn left<>turn right'")
     need(data.num_workers >= 0, "data.num_workers", "must be 0 or more")
     need(data.num_threads >= 1, "data.num_threads", "must be 1 or more")
     need(data.prefetch >= 1, "data.prefetch", "must be 1 or more")

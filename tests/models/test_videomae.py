@@ -52,7 +52,7 @@ def test_specs_are_the_published_protocol():
         assert (spec.num_frames, spec.stride, spec.size, spec.resize, spec.num_classes) == (16, 4, 224, (224,), 400)
         assert spec.mean == (0.485, 0.456, 0.406)
         assert spec.std == (0.229, 0.224, 0.225)
-        assert spec.sources == ("videomae", "transformers", "mmaction2")
+        assert spec.sources == ("videomae", "transformers", "mmaction2", "vit_timm", "vit_torchvision")
 
 
 def test_model_protocol():

@@ -1,13 +1,27 @@
 """Pooling with PyTorch's meaning of padding, and masked pooling over time."""
 
+import functools
+import math
+
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidjax.nn.pooling import avg_pool3d, max_pool3d, temporal_max, temporal_mean
+from vidjax.nn.pooling import (
+    NetVLAD,
+    avg_pool3d,
+    grid_mean,
+    max_pool3d,
+    temporal_max,
+    temporal_mean,
+    temporal_pooling,
+    temporal_pyramid,
+)
 
 
 def draw(shape, seed=0):
@@ -59,3 +73,125 @@ def test_without_mask_all_frames_count():
 def test_wrong_windows_are_named():
     with pytest.raises(ValueError, match="window"):
         max_pool3d(jnp.zeros((1, 2, 2, 2, 1)), (2, 2))
+
+
+POOLINGS = ("mean", "max", "last", "pyramid", "attention", "netvlad")
+ORDERLESS = ("mean", "max", "attention", "netvlad")
+
+
+@functools.cache
+def pooling_of(name, features=4):
+    pooling = temporal_pooling(name, features, rngs=nnx.Rngs(0))
+    if name == "attention":  # the scores start at 0, all weights equal
+        pooling.score.kernel.set_value(jnp.asarray(draw((128, 1))))
+    return pooling
+
+
+@settings(deadline=None, max_examples=8)
+@given(counts=st.lists(st.booleans(), min_size=5, max_size=5), seed=st.integers(0, 99))
+@pytest.mark.parametrize("name", POOLINGS)
+def test_masking_frames_is_cutting_them_out(name, counts, seed):
+    pooling, x = pooling_of(name), draw((1, 5, 4), seed)
+    mask = np.array([counts])
+    spoilt = jnp.asarray(np.where(mask[..., None], x, np.nan))
+    masked = pooling(spoilt, jnp.asarray(mask))
+    chex.assert_shape(masked, (1, pooling.out_features))
+    if mask.any():
+        chex.assert_trees_all_close(masked, pooling(jnp.asarray(x[:, mask[0]])), atol=1e-5)
+    else:
+        chex.assert_trees_all_equal(masked, jnp.zeros_like(masked))
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_poolings_know_order_or_do_not(name):
+    pooling, x = pooling_of(name), draw((2, 5, 4))
+    one, other = pooling(jnp.asarray(x)), pooling(jnp.asarray(x[:, [3, 0, 4, 1, 2]]))
+    assert np.allclose(one, other, atol=1e-5) == (name in ORDERLESS)
+
+
+@pytest.mark.parametrize("name", [name for name in POOLINGS if name != "pyramid"])
+def test_frame_by_frame_is_the_whole_clip(name):
+    pooling, x, state = pooling_of(name), jnp.asarray(draw((2, 4, 4))), None
+    for t in range(4):
+        vector, state = pooling.step(x[:, t], state)
+        chex.assert_trees_all_close(vector, pooling(x[:, : t + 1]), atol=1e-5)
+
+
+def test_a_pyramid_cannot_be_fed_frame_by_frame():
+    with pytest.raises(ValueError, match="pyramid"):
+        pooling_of("pyramid").step(jnp.zeros((1, 4)))
+
+
+@settings(deadline=None, max_examples=10)
+@given(frames=st.integers(1, 19))
+def test_a_pyramid_divides_clips_of_any_length(frames):
+    x = draw((2, frames, 3))
+    expected = []
+    for parts in (1, 2, 4, 8):
+        for part in range(parts):
+            first, end = part * frames // parts, math.ceil((part + 1) * frames / parts)
+            expected.append(x[:, first:end].mean(axis=1))
+    chex.assert_trees_all_close(temporal_pyramid(jnp.asarray(x)), np.concatenate(expected, axis=1), atol=1e-5)
+
+
+@settings(deadline=None, max_examples=6)
+@given(seed=st.integers(0, 99), frames=st.integers(1, 5))
+def test_netvlad_is_the_sum_over_frames_and_centres(seed, frames):
+    pooling, x = NetVLAD(6, clusters=3, rngs=nnx.Rngs(1)), draw((2, frames, 6), seed)
+    kernel, bias, centres = (np.asarray(p[...], np.float64) for p in (
+        pooling.assign.kernel, pooling.assign.bias, pooling.centres))  # fmt: skip
+    expected = np.zeros((2, 3, 6))
+    for clip in range(2):
+        for t in range(frames):
+            vector = x[clip, t] / np.linalg.norm(x[clip, t])
+            shares = np.exp(vector @ kernel + bias)
+            for k in range(3):
+                expected[clip, k] += shares[k] / shares.sum() * (vector - centres[k])
+        for k in range(3):
+            expected[clip, k] /= np.linalg.norm(expected[clip, k])
+        expected[clip] /= np.linalg.norm(expected[clip])
+    chex.assert_trees_all_close(pooling(jnp.asarray(x)), expected.reshape(2, -1).astype(np.float32), atol=1e-5)
+
+
+def test_netvlad_starts_as_soft_assignment_to_its_centres():
+    pooling = NetVLAD(64, clusters=4, rngs=nnx.Rngs(0))
+    centres = pooling.centres[...]
+    chex.assert_trees_all_close(jnp.linalg.norm(centres, axis=1), jnp.ones(4), atol=1e-5)
+    shares = np.asarray(jax.nn.softmax(pooling.assign(centres)))
+    assert (shares.argmax(axis=1) == np.arange(4)).all()
+    others = np.asarray(jax.nn.softmax(pooling.assign(jnp.asarray(draw((50, 64)) / 8))))
+    assert 0.3 < others.max(axis=1).mean() < 0.95
+
+
+def test_netvlad_and_attention_have_finite_gradients_for_empty_clips():
+    mask = jnp.array([[False] * 3, [True] * 3])
+    for name in ("attention", "netvlad"):
+        pooling = pooling_of(name)
+        gradient = jax.grad(lambda x, pooling=pooling: (pooling(x, mask) ** 2).sum())(jnp.asarray(draw((2, 3, 4))))
+        assert np.isfinite(gradient).all() and not gradient[0].any()
+
+
+def test_attention_weighs_by_its_scores():
+    pooling, x = pooling_of("attention"), jnp.asarray(draw((2, 5, 4)))
+    hidden = np.tanh(np.asarray(x) @ np.asarray(pooling.hidden.kernel[...]) + np.asarray(pooling.hidden.bias[...]))
+    weights = np.exp(hidden @ np.asarray(pooling.score.kernel[...]))
+    expected = (weights * np.asarray(x)).sum(axis=1) / weights.sum(axis=1)
+    chex.assert_trees_all_close(pooling(x), expected, atol=1e-5)
+    fresh = temporal_pooling("attention", 4, rngs=nnx.Rngs(0))
+    chex.assert_trees_all_close(fresh(x), x.mean(axis=1), atol=1e-6)
+
+
+def test_a_grid_keeps_places_apart():
+    x = draw((1, 2, 5, 4, 3))
+    expected = [
+        x[:, :, rows, columns].mean(axis=(2, 3))
+        for rows in (slice(0, 3), slice(2, 5))
+        for columns in (slice(0, 2), slice(2, 4))
+    ]
+    chex.assert_trees_all_close(grid_mean(jnp.asarray(x), 2), np.concatenate(expected, axis=-1), atol=1e-6)
+    chex.assert_trees_all_close(grid_mean(jnp.asarray(x), 1), x.mean(axis=(2, 3)), atol=1e-6)
+
+
+def test_an_unknown_pooling_is_named():
+    with pytest.raises(ValueError, match="'median': must be one of mean"):
+        temporal_pooling("median", 4, rngs=nnx.Rngs(0))

@@ -42,5 +42,5 @@ def test_what_is_no_video(tmp_path, names, message):
 def test_image_that_is_gone(tmp_path):
     images = ImageFiles(fill(tmp_path, "1.jpg", "2.jpg"))
     (tmp_path / "2.jpg").unlink()
-    with pytest.raises(VideoError, match=r"2.jpg: cannot be read"):
+    with pytest.raises(VideoError, match=r"2.jpg: no such file"):
         images[1]

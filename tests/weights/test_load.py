@@ -70,7 +70,7 @@ def test_the_model_shares_no_memory_with_the_state_dict(donor, state):
 
 def test_further_arguments_reach_the_model(state):
     model = load_pretrained(MODEL, state, source="toy", dtype=jnp.bfloat16, dropout=0.25, temporal_pooling="max")
-    assert (model.dropout.rate, model.temporal_pooling) == (0.25, "max")
+    assert (model.dropout.rate, model.pooling.name) == (0.25, "max")
     assert {array.dtype for array in all_arrays(model).values()} == {np.dtype(np.float32)}
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import builtins
+import collections
 import json
 import os
 import pickle
@@ -60,8 +61,13 @@ def test_half_precision_becomes_float32(tmp_path, half):
     safetensors.torch.save_file({"x": x}, tmp_path / "x.safetensors")
     torch.save({"x": x}, tmp_path / "x.pth")
     jax_array = jnp.asarray(x.float().numpy(), half)
-    for checkpoint in (tmp_path / "x.safetensors", tmp_path / "x.pth", {"x": x}, {"x": jax_array},
-                       {"x": np.asarray(jax_array)}):
+    for checkpoint in (
+        tmp_path / "x.safetensors",
+        tmp_path / "x.pth",
+        {"x": x},
+        {"x": jax_array},
+        {"x": np.asarray(jax_array)},
+    ):
         found = read_state_dict(checkpoint)["x"]
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, x.float().numpy())
@@ -80,7 +86,7 @@ def test_parameters_that_want_gradients():
     np.testing.assert_array_equal(found["bias"], linear.bias.detach().numpy())
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model_state", "model", "module"])
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model_state", "model", "module", "blobs"])
 def test_what_training_scripts_put_around(tmp_path, wrapper):
     content = {
         wrapper: tensors(),
@@ -165,6 +171,35 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, writer, nested):
     assert trace.exists()
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_plain_pickle_of_arrays(tmp_path, protocol):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({"blobs": arrays(), "epoch": 3, "lr": np.float32(0.1)}, protocol))
+    assert_same(read_state_dict(path))
+    path.write_bytes(pickle.dumps(collections.OrderedDict(arrays()), protocol))
+    assert_same(read_state_dict(path))
+
+
+def test_a_pickle_that_python_2_wrote(tmp_path):
+    """The bytes by hand: text and an array's data are both Python 2's str, which Python 3 does not write."""
+    values = np.array([1.5, -2.0, 200.25], "<f4")
+    stored = b"U" + bytes([values.nbytes]) + values.tobytes()
+    dtype = b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x03\x85" + dtype
+    content = b"\x80\x02}U\x05blobs}U\x06pred_b" + array + b"\x89" + stored + b"tbss."
+    (tmp_path / "a.pkl").write_bytes(content)
+    found = read_state_dict(tmp_path / "a.pkl")
+    assert found.keys() == {"pred_b"}
+    np.testing.assert_array_equal(found["pred_b"], values)
+
+
+@pytest.mark.parametrize("name", ["builtins\neval", "numpy\nload", "numpy.core.multiarray\nfromfile", "os\nsystem"])
+def test_other_globals_of_a_plain_pickle_are_refused(tmp_path, name):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02c" + name.encode() + b"\nU\x011\x85R.")
+    with pytest.raises(CheckpointError, match=f"refused.*{re.escape(name.replace(chr(10), '.'))}.*Nothing was run"):
+        read_state_dict(tmp_path / "a.pkl")
+
+
 def test_a_whole_pickled_module_is_refused(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"refused.*torch\.nn\.modules\.linear\.Linear"):
@@ -193,7 +228,8 @@ def test_a_truncated_file(tmp_path, writer, share):
         (b"\n<!DOCTYPE html><html>", "web page"),
         (b"hello", r"neither .* starts with b'hello'"),
         (b"PK\x03\x04 and no more", "damaged"),
-        (pickle.dumps({"x": np.zeros(2)}, protocol=4), "a pickle that PyTorch did not write"),
+        (pickle.dumps([1.0], protocol=4), "has a list, not a state dict"),
+        (pickle.dumps({"x": np.zeros(2)}, protocol=2)[:-20], "is damaged"),
     ],
 )
 def test_other_files(tmp_path, content, says):

@@ -2,15 +2,12 @@
 
 import csv
 import os
-import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-from av.stream import Disposition
 from rich.console import Console
 
 from vidjax.config import DataConfig
@@ -20,6 +17,7 @@ from vidjax.data.records import DataError, Listing, list_videos
 from vidjax.data.stored import FrameReader, is_address, open_video
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
+from vidjax.video.sources import exists
 
 STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "reason", "listed_at")
@@ -50,7 +48,7 @@ class Check:
       stride: τ, source frames between two of a clip.
       fps: the clip's frames per second instead of a stride; 0: `stride`.
       decode: decode every frame, instead of finding out how many there are and decoding the first.
-      timeout: seconds after which a stalled decoder is given up.
+      timeout: seconds after which a stalled decoder is killed.
     """
 
     num_frames: int = 1
@@ -68,11 +66,11 @@ class Check:
                         reader.read(range(first, min(first + _CHUNK, len(reader))), resize=(16, 16))
                 return [self._judge(reader, listing) for listing in listings]
         except VideoError as error:
-            status = "unreadable" if is_address(path) or os.path.exists(path) else "missing"
+            status = "unreadable" if is_address(path) or _exists(path) else "missing"
             return [Finding(listing, status, error.reason) for listing in listings]
 
     def _judge(self, reader: VideoReader | FrameReader, listing: Listing) -> Finding:
-        seconds = _header_seconds(reader.path) if os.path.isfile(reader.path) else None
+        seconds = None if is_address(reader.path) else reader.stated_duration
         if seconds is not None and seconds - reader.duration > max(_SLACK * seconds, 2.5 / reader.fps):
             reason = f"cut off: {reader.duration:.2f} s, {seconds:.2f} s by its header"
             return Finding(listing, "incomplete", reason, len(reader), reader.fps, reader.width, reader.height)
@@ -138,7 +136,7 @@ def _findings(listings: Sequence[Listing], how: Check, rate: float, workers: int
     for listing in listings:
         files[listing.path].append(listing)
     pending: deque[Future[list[Finding]]] = deque()
-    # Threads suffice: decoding releases the interpreter, and stalled decoders are given up by their reader.
+    # Threads suffice: each has a process that decodes for it, and that is killed if it stalls.
     with ThreadPoolExecutor(workers) as threads:
         try:
             for path, parts in files.items():
@@ -158,21 +156,11 @@ def _look(how: Check, path: str, parts: list[Listing], rate: float) -> list[Find
     return how.look(path, parts, rate)
 
 
-def _header_seconds(path: str) -> float | None:
-    """How long the file says that its pictures last; None if it does not say."""
+def _exists(path: str) -> bool:
     try:
-        with av.open(path, metadata_errors="ignore") as container:
-            stream = next(s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
-            if stream.duration is not None and stream.time_base is not None:
-                # FFmpeg guesses the duration of a torn AVI by its size, but hands on the number of frames.
-                counted = stream.frames / stream.average_rate if stream.average_rate else 0
-                return float(max(stream.duration * stream.time_base, counted))
-            # Matroska keeps it in a tag; the file's own duration may be that of its sound.
-            clock = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
-            hours, minutes, seconds = map(float, clock.groups()) if clock else (0, 0, 0)
-            return 3600 * hours + 60 * minutes + seconds or None
-    except (av.FFmpegError, StopIteration):
-        return None
+        return exists(path)
+    except VideoError:  # nobody knows
+        return True
 
 
 def _row(finding: Finding) -> list[object]:

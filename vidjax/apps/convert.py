@@ -10,7 +10,7 @@ from vidjax.data.records import DataError
 from vidjax.models.registry import get_spec, get_variant
 from vidjax.models.state import split
 from vidjax.training.checkpoints import Meta, save_model
-from vidjax.weights import load_pretrained
+from vidjax.weights.load import load_with_arguments
 from vidjax.weights.mapping import sources
 
 
@@ -41,10 +41,10 @@ def convert(
       DataError: if there are more or fewer class names than classes.
     """
     get_variant(name)
-    model = load_pretrained(name, checkpoint, source=source, num_classes=num_classes)
+    model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes)
     outputs = model.head.out_features
     names = _class_names(class_names, outputs)
-    config = Config(model=ModelConfig(name=name))
+    config = Config(model=ModelConfig(name=name, kwargs=kwargs))
     save_model(out, model, Meta(config, get_spec(name), names))
     _, params, _ = split(model)
     Console().print(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidjax.config import DataConfig, Spec, short_video_rule
+from vidjax.config import DataConfig, Spec, mirrors, short_video_rule
 from vidjax.data import augment, transforms
 from vidjax.data.datasets import folder_fps
 from vidjax.data.stored import FrameReader, open_video
@@ -38,8 +38,9 @@ def segment_frames(timestamps: np.ndarray, segment: Segment) -> tuple[int, int]:
     return first, last - first
 
 
-def resolve_spec(spec: Spec, config: DataConfig) -> Spec:
-    """`spec` with the clip settings that `config` overrides; the result is what is stored in checkpoints."""
+def resolve_spec(spec: Spec, config: DataConfig, input: str = "rgb") -> Spec:
+    """`spec` with the clip settings that `config` overrides and what enters the network (`config.model.input`); the
+    result is what is stored in checkpoints."""
     names = ("num_frames", "size", "resize", "mean", "std")
     changes = {name: getattr(config, name) for name in names if getattr(config, name)}
     if config.fps:
@@ -49,7 +50,7 @@ def resolve_spec(spec: Spec, config: DataConfig) -> Spec:
     if config.size and not config.resize:
         # The published margin between resizing and cropping is kept when only the crop changes.
         changes["resize"] = tuple(round(r * config.size / spec.size) for r in spec.resize)
-    return dataclasses.replace(spec, **changes)
+    return dataclasses.replace(spec, input=input, **changes)
 
 
 def clip_indices(
@@ -117,6 +118,10 @@ class ClipReader:
     spec: Spec
     config: DataConfig
 
+    def _open(self, path: str) -> VideoReader | FrameReader:
+        config = self.config
+        return open_video(path, timeout=config.timeout, folder_fps=folder_fps(config), isolate=config.isolate)
+
     def read_train(self, path: str, rng: np.random.Generator, segment: Segment = (None, None)) -> np.ndarray:
         """The video of `train_clips`, uint8 `(V, T, size, size, 3)`."""
         return self.train_clips(path, rng, segment).video
@@ -130,14 +135,14 @@ class ClipReader:
           path: of the file, or an address.
           rng: draws frames and augmentation, for each clip anew and for all its frames alike.
           segment: start and end, seconds.
-          directional: mirroring would change what the video shows. Then clips are mirrored only if `config.flip` is
-            True, and all views of a video or none, since they share a label.
+          directional: mirroring would change what the video shows. Then clips are mirrored only where
+            `vidjax.config.mirrors` says so, and all views of a video or none, since they share a label.
 
         Raises:
           VideoError: if the file cannot be decoded.
         """
         config = self.config
-        with open_video(path, timeout=config.timeout, folder_fps=folder_fps(config)) as reader:
+        with self._open(path) as reader:
             indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.train_views)])
             sizes = [self._train_resize(rng) for _ in indices]
             # Views of different sizes come from one pass at full size.
@@ -145,8 +150,7 @@ class ClipReader:
             wanted, where = np.unique(indices, return_inverse=True)
             frames = reader.read(wanted, resize=sizes[0] if early else None)
             times = reader.timestamps[indices]
-        flip = not directional if config.flip is None else config.flip
-        mirrored = (rng.random(len(indices)) < 0.5) & flip
+        mirrored = (rng.random(len(indices)) < 0.5) & mirrors(config, directional)
         if directional:
             mirrored[:] = mirrored[0]
         views = []
@@ -167,7 +171,7 @@ class ClipReader:
         Raises:
           VideoError: if the file cannot be decoded.
         """
-        with open_video(path, timeout=self.config.timeout, folder_fps=folder_fps(self.config)) as reader:
+        with self._open(path) as reader:
             indices = self._indices(self.config.eval_sampling, reader, segment, num_clips, None)
             wanted, where = np.unique(indices, return_inverse=True)
             early = self.config.resize_rule == "opencv"

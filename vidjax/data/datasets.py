@@ -28,6 +28,7 @@ from vidjax.data.records import (
     raise_problems,
 )
 from vidjax.data.stored import ASSUMED_FPS
+from vidjax.video.sources import is_remote
 
 logger = logging.getLogger("vidjax")
 
@@ -340,6 +341,9 @@ def _annotation_files(config: DataConfig, role: str) -> list[Path]:
             f"config.data.{role} is empty: give {dataset.title}'s annotation file, or "
             f"the folder that holds it ({dataset.url})"
         )
+    for given in (source, config.root):
+        if is_remote(given):
+            raise DataError(f"{given}: the files of {dataset.title} are searched on disks only; copy or mount them")
     path = Path(source).expanduser()
     if not path.exists():
         raise DataError(f"{source}: no such file or folder (current folder: {os.getcwd()})")

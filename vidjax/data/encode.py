@@ -1,15 +1,15 @@
 """Turning a video into what a prepared data set stores of it: its own file, byte by byte, or JPEG frames."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from vidjax.data.clips import Segment, segment_frames
-from vidjax.data.stored import ASSUMED_FPS, open_video
-from vidjax.video import VideoError
+from vidjax.data.stored import ASSUMED_FPS, is_address, open_video
+from vidjax.video import VideoError, VideoReader
+from vidjax.video.sources import read_bytes
 
 _CHUNK = 64  # frames in memory at a time
 
@@ -45,9 +45,9 @@ def encode(path: str, encoding: Encoding, *, segment: Segment = (None, None), ti
     """
     with open_video(path, timeout=timeout, folder_fps=encoding.folder_fps) as reader:
         if not encoding.jpeg:
-            if not Path(path).is_file():
+            if not isinstance(reader, VideoReader) or is_address(path):
                 raise VideoError(path, "is no file that could be stored as it is", "store JPEG frames")
-            return {"video": Path(path).read_bytes(), "fps": reader.fps, "num_frames": len(reader)}
+            return {"video": read_bytes(path), "fps": reader.fps, "num_frames": len(reader)}
         first, count = segment_frames(reader.timestamps, segment)
         short = min(encoding.short_side or reader.height, reader.height, reader.width)
         frames = []

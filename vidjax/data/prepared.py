@@ -18,6 +18,7 @@ from rich.console import Console
 from vidjax.data import stored
 from vidjax.data.records import EVAL_SPLITS, TRAIN_SPLITS, DataError
 from vidjax.progress import progress_bar
+from vidjax.video.sources import exists, is_remote
 
 logger = logging.getLogger("vidjax")
 
@@ -100,6 +101,10 @@ def read_info(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def _folder(name: str) -> str | None:
+    if is_remote(name):
+        if not name.startswith(("http://", "https://")) and exists(f"{name.rstrip('/')}/dataset_info.json"):
+            raise DataError(f"{name}: ArrayRecords are read from disks only; copy the folder to this machine")
+        return None
     path = Path(name).expanduser()
     if (path / "dataset_info.json").is_file():
         return os.fspath(path)

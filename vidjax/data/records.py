@@ -1,11 +1,13 @@
 """Which videos there are, and their labels: CSV files and folders read into `VideoSet`s, with every mistake named.
 
 A CSV has a header with `path` and `label`, optionally `split` and `group` (videos cut from one source share a group).
-Several labels of one video are joined by `|`. A folder has one sub-folder per class.
+Several labels of one video are joined by `|`. A folder has one sub-folder per class. Both may lie elsewhere, and so
+may the videos that a CSV lists: `gs://bucket/train.csv`.
 """
 
 import csv
 import difflib
+import io
 import logging
 import os
 from collections import Counter, defaultdict
@@ -17,8 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidjax.config import DataConfig
+from vidjax.data.places import Presence, class_folders, locate
 from vidjax.data.stored import is_address
 from vidjax.errors import UserError
+from vidjax.video import VideoError
+from vidjax.video.sources import is_remote, read_bytes
 
 if TYPE_CHECKING:
     from vidjax.data.prepared import Prepared
@@ -180,9 +185,9 @@ def list_videos(config: DataConfig) -> list[Listing]:
 
         return datasets.list_videos(config)
     rows = [row for s in (config.train, config.eval) if s for row in _read(s, config.root, need_files=False)]
+    there = Presence()
     return [
-        Listing(row.path, row.where, not (is_address(row.path) or os.path.exists(row.path)), row.start, row.end)
-        for row in rows
+        Listing(row.path, row.where, not (is_address(row.path) or there(row.path)), row.start, row.end) for row in rows
     ]
 
 
@@ -200,19 +205,30 @@ def _read(source: str, root: str, need_files: bool = True) -> list[_Row]:
             path, labels = stored.address(e), tuple(stored.class_names[i] for i in e.labels)
             rows.append(_Row(path, labels, e.split if whole else "", e.group, path, e.start, e.end))
         return rows
+    if is_remote(source):
+        return _read_remote(source, root, need_files)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(str(path))
     if not path.exists():
         raise DataError(f"{source}: no such file or folder (current folder: {os.getcwd()})")
-    return _read_csv(path, Path(root).expanduser() if root else path.parent, need_files)
+    return _read_csv(str(path), path.read_bytes(), root or str(path.parent), need_files)
 
 
-def _read_csv(path: Path, root: Path, need_files: bool) -> list[_Row]:
-    rows, problems = [], []
+def _read_remote(source: str, root: str, need_files: bool) -> list[_Row]:
+    try:
+        if not source.lower().partition("?")[0].endswith(".csv"):
+            return _read_folder(source.rstrip("/"))
+        return _read_csv(source, read_bytes(source), root or source.rpartition("/")[0], need_files)
+    except VideoError as error:
+        raise DataError(str(error)) from None
+
+
+def _read_csv(path: str, content: bytes, root: str, need_files: bool) -> list[_Row]:
+    rows, problems, there = [], [], Presence() if need_files else None
     seen: dict[str, str] = {}
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(content.decode("utf-8-sig"), newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = [c.strip() for c in reader.fieldnames or ()]
             if missing := [c for c in ("path", "label") if c not in columns]:
@@ -225,7 +241,7 @@ def _read_csv(path: Path, root: Path, need_files: bool) -> list[_Row]:
             reader.fieldnames = columns
             for cells in reader:
                 where = f"{path}:{reader.line_num}"
-                row = _parse(cells, len(columns), where, root, need_files, problems)
+                row = _parse(cells, len(columns), where, root, there, problems)
                 if row is None:
                     continue
                 if row.path in seen:
@@ -245,7 +261,7 @@ def _read_csv(path: Path, root: Path, need_files: bool) -> list[_Row]:
 
 
 def _parse(
-    cells: dict, num_columns: int, where: str, root: Path, need_file: bool, problems: list[str]
+    cells: dict, num_columns: int, where: str, root: str, there: Presence | None, problems: list[str]
 ) -> _Row | None:
     found = sum(v is not None for k, v in cells.items() if k is not None) + len(cells.get(None, ()))
     if found != num_columns:
@@ -259,27 +275,27 @@ def _parse(
         problems.append(f"{where}: the label of {values['path']!r} is empty")
     elif len(set(labels)) < len(labels):
         problems.append(f"{where}: a label of {values['path']!r} is repeated: {values['label']!r}")
-    elif not (video := root / values["path"]).exists() and need_file:
-        problems.append(f"{where}: no such file: {video}")
+    elif there and not there(locate(root, values["path"])):
+        problems.append(f"{where}: no such file: {locate(root, values['path'])}")
     else:
-        return _Row(str(video), labels, values.get("split", "").lower(), values.get("group", ""), where)
+        video = locate(root, values["path"])
+        return _Row(video, labels, values.get("split", "").lower(), values.get("group", ""), where)
     return None
 
 
-def _read_folder(path: Path) -> list[_Row]:
+def _read_folder(path: str) -> list[_Row]:
     rows, problems, ignored = [], [], []
-    classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = class_folders(path)
     if not classes:
         raise DataError(f"{path}: no sub-folders; put the videos of each class into a sub-folder named after it")
-    for folder in classes:
-        files = sorted(p for p in folder.rglob("*") if not p.is_dir() and not p.name.startswith("."))
-        videos = [p for p in files if p.suffix.lower() in VIDEO_SUFFIXES]
-        ignored += [p for p in files if p.suffix.lower() not in VIDEO_SUFFIXES]
+    for name, files in classes.items():
+        videos = [p for p in files if os.path.splitext(p)[1].lower() in VIDEO_SUFFIXES]
+        ignored += [p for p in files if os.path.splitext(p)[1].lower() not in VIDEO_SUFFIXES]
         if not videos:
-            problems.append(f"{folder}: the class {folder.name!r} has no videos; add some or remove the folder")
-        rows += [_Row(str(p), (folder.name,), "", "", str(p)) for p in videos]
+            problems.append(f"{path}/{name}: the class {name!r} has no videos; add some or remove the folder")
+        rows += [_Row(p, (name,), "", "", p) for p in videos]
     if ignored:
-        names = ", ".join(str(p.relative_to(path)) for p in ignored[:_SHOWN])
+        names = ", ".join(p[len(path) :].lstrip("/") for p in ignored[:_SHOWN])
         logger.warning("%s: %d files are no videos by their suffix and are ignored: %s", path, len(ignored), names)
     raise_problems(problems)
     return rows

@@ -21,6 +21,7 @@ from etils import epath
 from vidjax.data.encode import Encoding, encode
 from vidjax.data.records import DataError, Record, VideoSet
 from vidjax.video import VideoError
+from vidjax.video.sources import file_system, is_remote
 
 _JPEG_GROWTH = 4  # JPEG frames take about so many times the space of the file
 
@@ -42,8 +43,9 @@ class Item:
 
 def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[Item]]:
     """The videos in their order, cut into shards of about `shard_bytes`."""
-    paths = [os.path.abspath(record.path) for record in videos.records]
-    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    paths = [r.path if is_remote(r.path) else os.path.abspath(r.path) for r in videos.records]
+    # Letter by letter, cut at a slash: commonpath would take the two slashes of an address for one.
+    root = os.path.commonprefix([f"{os.path.dirname(path)}/" for path in paths]).rpartition("/")[0]  # noqa: RUF071
     limit = shard_bytes // _JPEG_GROWTH if encoding.jpeg else shard_bytes
     shards: list[list[Item]] = [[]]
     filled = 0
@@ -52,7 +54,7 @@ def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[It
         if shards[-1] and filled + size > limit:
             shards.append([])
             filled = 0
-        shards[-1].append(Item(record, os.path.relpath(path, root), size))
+        shards[-1].append(Item(record, path[len(root) :].lstrip("/"), size))
         filled += size
     return shards
 
@@ -60,8 +62,11 @@ def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[It
 def _size(path: str) -> int:
     """Bytes of a file, or of a folder of images; 0 where there is neither, as encoding it will tell what is wrong."""
     try:
+        if is_remote(path):
+            files, inner = file_system(path)
+            return files.size(inner) or 0
         return sum(e.stat().st_size for e in os.scandir(path)) if os.path.isdir(path) else os.path.getsize(path)
-    except OSError:
+    except (OSError, VideoError):
         return 0
 
 

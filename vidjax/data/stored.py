@@ -21,7 +21,8 @@ import numpy as np
 
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.frames import ImageFiles
-from vidjax.video.reader import target_size
+from vidjax.video.pixels import target_size
+from vidjax.video.sources import is_folder
 
 # Data sets of others often do not tell the rate of their frames; this one is taken then.
 ASSUMED_FPS = 25.0
@@ -40,25 +41,31 @@ def is_address(path: str) -> bool:
 
 
 def open_video(
-    path: str, *, timeout: float = 60.0, folder_fps: float = ASSUMED_FPS
+    path: str, *, timeout: float = 60.0, folder_fps: float = ASSUMED_FPS, isolate: bool = True
 ) -> "VideoReader | FrameReader":
-    """A reader of the video at `path`: a file, a folder of images (taken at `folder_fps`), or the address of a stored
-    one.
+    """A reader of the video at `path`: a file, a folder of images, either of them on this machine or elsewhere
+    (gs://bucket/clip.mp4), or the address of a stored one.
+
+    Args:
+      path: of the video.
+      timeout: seconds that opening, and each reading, may take.
+      folder_fps: frames per second of folders of images.
+      isolate: decode in another process, see `VideoReader`.
 
     Raises:
       VideoError: if it cannot be read.
     """
     match = _ADDRESS.fullmatch(path)
-    if match is None and os.path.isdir(path):
+    if match is None and is_folder(path):
         return FrameReader(path, ImageFiles(path), folder_fps)
     if match is None:
-        return VideoReader(path, timeout=timeout)
+        return VideoReader(path, timeout=timeout, isolate=isolate)
     if match["index"] == "-":
         raise VideoError(path, "could not be read when the data set was prepared", "see its bad_records.jsonl")
     features, kind = _read(path, match["folder"], match["split"], int(match["index"]))
     stored = features["video"].bytes_list.value
     if kind == "file":
-        return VideoReader(path, timeout=timeout, content=stored[0])
+        return VideoReader(path, timeout=timeout, content=stored[0], isolate=isolate)
     rates = features["fps"].float_list.value if "fps" in features else ()
     # Rates are stored in single precision; those in use, 30000/1001 among them, are small fractions.
     fps = float(Fraction(rates[0]).limit_denominator(1001)) if rates else ASSUMED_FPS
@@ -91,6 +98,11 @@ class FrameReader:
     def duration(self) -> float:
         """Seconds from the first frame until the last one has been shown."""
         return len(self) / self.fps
+
+    @property
+    def stated_duration(self) -> None:
+        """Images state nothing: see `VideoReader`."""
+        return None
 
     @functools.cached_property
     def _shape(self) -> tuple[int, int]:

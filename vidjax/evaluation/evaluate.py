@@ -22,7 +22,7 @@ from vidjax.data.pipeline import BadRecord, Batch, eval_batches
 from vidjax.data.records import VideoSet
 from vidjax.evaluation import metrics
 from vidjax.models.state import Arrays, merge, split
-from vidjax.nn.normalise import normalise
+from vidjax.nn.normalise import network_input, normalise
 from vidjax.progress import progress_bar
 
 # (params, stats, uint8 video (B, T, H, W, C)) → logits (B, K)
@@ -57,7 +57,8 @@ def make_forward(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None) -
     graphdef, _, _ = split(model)
 
     def forward(params: Arrays, stats: Arrays, video: jax.Array) -> jax.Array:
-        return merge(graphdef, params, stats)(normalise(video, spec, dtype)).astype(jax.numpy.float32)
+        video = network_input(normalise(video, spec), spec, dtype)
+        return merge(graphdef, params, stats)(video).astype(jax.numpy.float32)
 
     return jax.jit(forward, out_shardings=parallel.batch_sharding(mesh))
 

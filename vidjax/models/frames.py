@@ -1,20 +1,34 @@
-"""Frame pooling: a 2D ResNet on every frame by itself, and the mean (or maximum) of the frames' features.
+"""2D networks over frames, and the plain ways to make one answer of several frames.
 
-The baseline that sees appearance and no motion: shuffling a clip's frames does not change its answer. Paper of the
-network: He et al. (1512.03385); of pooling frames: Wang et al., Temporal Segment Networks (1608.00859). Reference code:
-torchvision `models/resnet.py`. With one frame the logits are those of the 2D network.
+- frame_pool: every frame by itself, then a pooling of the frames' features. With "mean", "max" (and attention, NetVLAD)
+  shuffling a clip does not change the answer: appearance without motion.
+- single_frame: every frame is classified by itself, and the probabilities are averaged.
+- tsn: frames from all over the video, averaged (Wang et al., Temporal Segment Networks, 1608.00859).
+- late_fusion: the frames' features side by side, in their order, into a small dense network.
+- early_fusion: the frames side by side as channels of one picture: the first layer alone sees motion. Both fusions are
+  of Karpathy et al., Large-scale Video Classification with Convolutional Neural Networks (2014).
+
+Paper of the network: He et al. (1512.03385). Reference code: torchvision `models/resnet.py`; mmaction2 for TSN.
 """
 
+from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+from einops import rearrange
 from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.registry import Variant
 from vidjax.models.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
+from vidjax.nn.conv import Conv3D, conv3d
+from vidjax.nn.formulations import Triple
+from vidjax.nn.head import dense_logits
+from vidjax.nn.init import kaiming_fan_out
 
 # Depth of the four stages and the kind of block, by the number of layers.
-_LAYERS = {
+LAYERS = {
     18: ((2, 2, 2, 2), BasicBlock),
     34: ((3, 4, 6, 3), BasicBlock),
     50: ((3, 4, 6, 3), Bottleneck),
@@ -22,53 +36,210 @@ _LAYERS = {
 }
 
 
-def frame_pool(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """A 2D ResNet of 18, 34, 50 or 101 layers over frames. Further arguments are those of `ResNet`."""
-    depths, block = _LAYERS[layers]
-    stem = Stem(64, (1, 7, 7), max_pool=True, dtype=dtype, rngs=rngs)
+def image_network(layers: int, *, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
+    """Arguments of `ResNet` for the image network of 18, 34, 50 or 101 layers: stem, stages and kind of block."""
+    depths, block = LAYERS[layers]
     stages = [
         Stage(depth, 64 * 2**index, (1, 1, 1) if index == 0 else (1, 2, 2), frame_conv)
         for index, depth in enumerate(depths)
     ]
-    return ResNet(
-        num_classes, stem=stem, stem_features=64, stages=stages, block=block, dtype=dtype, rngs=rngs, **kwargs
-    )
+    stem = Stem(64, (1, 7, 7), max_pool=True, dtype=dtype, rngs=rngs)
+    return {"stem": stem, "stem_features": 64, "stages": stages, "block": block, "dtype": dtype, "rngs": rngs}
 
 
-def frame_pool_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """`r2plus1d_tiny` without time: the same widths and strides, 2D convolutions. Further arguments are `ResNet`'s."""
+def small_network(*, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
+    """The same of a network for learning and tests: `r2plus1d_tiny` without time."""
     stem = Stem(16, (1, 7, 7), dtype=dtype, rngs=rngs)
     stages = [Stage(1, width, (1, 2, 2), frame_conv) for width in (16, 32, 64)]
-    return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
+    return {"stem": stem, "stem_features": 16, "stages": stages, "dtype": dtype, "rngs": rngs}
 
 
-def _variant(layers: int) -> Variant:
-    spec = Spec(
-        name=f"frame_pool_r{layers}",
-        num_frames=8,
-        stride=8,
-        size=224,
-        resize=(256,),
-        num_classes=400,
-        paper="https://arxiv.org/abs/1608.00859",
-        sources=("torchvision2d",),
+def body(layers: int, *, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
+    """`image_network(layers)`, or `small_network` for 0 layers."""
+    return image_network(layers, dtype=dtype, rngs=rngs) if layers else small_network(dtype=dtype, rngs=rngs)
+
+
+def frame_pool(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
+    """A 2D ResNet over frames. Further arguments are those of `ResNet`, `temporal_pooling` above all."""
+    return ResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), **kwargs)
+
+
+class SingleFrameResNet(ResNet):
+    """Every frame is classified by itself; the logits are the logarithm of the frames' mean probabilities."""
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K), the network's own for T = 1."""
+        return dense_logits(self.head, self.dropout(self.frames(video), rngs=rngs))
+
+
+def single_frame(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
+    """`SingleFrameResNet` of so many layers. Further arguments are those of `ResNet` but for `temporal_pooling`."""
+    return SingleFrameResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), temporal_pooling="mean", **kwargs)
+
+
+class Concatenation(nnx.Module):
+    """The frames' vectors side by side, a dense layer and ReLU: `(B, T, D)` → `(B, hidden)`, for one T only.
+
+    Args:
+      features: D.
+      num_frames: T.
+      hidden: outputs.
+      rngs: of the initial weights.
+    """
+
+    def __init__(self, features: int, num_frames: int, hidden: int, *, rngs: nnx.Rngs):
+        self.num_frames = num_frames
+        self.out_features = hidden
+        init = nnx.initializers.variance_scaling(2.0, "fan_in", "normal")
+        self.dense = nnx.Linear(num_frames * features, hidden, kernel_init=init, rngs=rngs)
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """(B, T, D) → (B, hidden); frames that `mask` (B, T) leaves out enter as zeros.
+
+        Raises:
+          ValueError: for another T than that of the weights.
+        """
+        del rngs  # nothing is random
+        _check_frames(x.shape[1], self.num_frames, "late_fusion")
+        x = x if mask is None else jnp.where(mask.astype(bool)[..., None], x, 0)
+        return nnx.relu(self.dense(rearrange(x, "b t d -> b (t d)")))
+
+
+def late_fusion(
+    num_classes: int,
+    *,
+    layers: int,
+    num_frames: int,
+    hidden: int = 512,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
+) -> ResNet:
+    """A 2D ResNet over frames whose features are concatenated. Further arguments are those of `ResNet`.
+
+    Args:
+      num_classes: K.
+      layers: 18, 34, 50 or 101; 0: the small network.
+      num_frames: T, frames of every clip.
+      hidden: width of the dense layer before the classifier.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+    """
+    pooling = partial(Concatenation, num_frames=num_frames, hidden=hidden)
+    return ResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), temporal_pooling=pooling, **kwargs)
+
+
+class StackConv(Conv3D):
+    """A 2D convolution over T frames side by side in the channels, (B, T, H, W, I) → (B, 1, H', W', O).
+
+    Its kernel is stored as that of a space-time convolution, (T, kh, kw, I, O): one and the same function for clips of
+    T frames, so that image kernels are inflated and channels added as anywhere else.
+    """
+
+    def __init__(self, num_frames: int, *args: Any, kernel_size: Triple, **kwargs: Any):
+        def kernel_init(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+            frames, kh, kw, features, out = shape
+            kernel = kaiming_fan_out(key, (1, kh, kw, frames * features, out), dtype)
+            return rearrange(kernel[0], "kh kw (t i) o -> t kh kw i o", t=frames)
+
+        _, kh, kw = kernel_size
+        super().__init__(*args, kernel_size=(num_frames, kh, kw), kernel_init=kernel_init, **kwargs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, I) → (B, 1, H', W', O).
+
+        Raises:
+          ValueError: for another T than the kernel's.
+        """
+        kernel = self.kernel[...]
+        _check_frames(x.shape[1], kernel.shape[0], "early_fusion")
+        x = x if self.dtype is None else x.astype(self.dtype)
+        x = rearrange(x, "b t h w i -> b 1 h w (t i)")
+        kernel = rearrange(kernel, "t kh kw i o -> 1 kh kw (t i) o").astype(x.dtype)
+        return conv3d(x, kernel, strides=self.strides, padding=self.padding)
+
+
+def early_fusion(
+    num_classes: int, *, layers: int, num_frames: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+) -> ResNet:
+    """A 2D ResNet on one picture of 3·T channels. Further arguments are those of `ResNet`.
+
+    Args:
+      num_classes: K.
+      layers: 18, 34, 50 or 101; 0: the small network.
+      num_frames: T, frames of every clip.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+    """
+    network = body(layers, dtype=dtype, rngs=rngs)
+    network["stem"].conv = StackConv(
+        num_frames,
+        3,
+        network["stem_features"],
+        kernel_size=(1, 7, 7),
+        strides=(1, 2, 2),
+        padding=(0, 3, 3),
+        dtype=dtype,
+        rngs=rngs,
     )
-    return Variant(frame_pool, spec, {"layers": layers})
+    return ResNet(num_classes, **network, **kwargs)
 
 
-VARIANTS = {f"frame_pool_r{layers}": _variant(layers) for layers in _LAYERS} | {
-    "frame_pool_tiny": Variant(
-        frame_pool_tiny,
-        Spec(
-            name="frame_pool_tiny",
-            num_frames=8,
-            stride=2,
-            size=64,
-            resize=(72,),
-            mean=(0.5, 0.5, 0.5),
-            std=(0.25, 0.25, 0.25),
-            num_classes=6,
-            paper="https://arxiv.org/abs/1608.00859",
-        ),
-    )
+def _check_frames(given: int, wanted: int, name: str) -> None:
+    if given != wanted:
+        raise ValueError(
+            f"{name} has weights for clips of {wanted} frames, and was given {given}: build it with num_frames={given}"
+        )
+
+
+def _image_spec(name: str, **changes: Any) -> Spec:
+    """The protocol of frame-wise networks: 8 frames at 224², ImageNet's statistics."""
+    settings = {
+        "num_frames": 8, "stride": 8, "paper": "https://arxiv.org/abs/1608.00859", "sources": ("torchvision2d",)
+    } | changes  # fmt: skip
+    return Spec(name=name, **settings)
+
+
+def tiny_spec(name: str, **changes: Any) -> Spec:
+    """The protocol of the small networks: 8 frames of 64², six classes."""
+    settings = {
+        "num_frames": 8, "stride": 2, "size": 64, "resize": (72,), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
+        "num_classes": 6, "paper": "https://arxiv.org/abs/1608.00859",
+    } | changes  # fmt: skip
+    return Spec(name=name, **settings)
+
+
+_KARPATHY = "https://openaccess.thecvf.com/content_cvpr_2014/html/Karpathy_Large-scale_Video_Classification_2014_CVPR_paper.html"
+_MMACTION2 = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/tsn"
+# mmaction2: 8 segments in training, 25 frames × 10 crops in testing, whose scores are averaged.
+_TSN = {50: "74.12 / 91.34", 101: "75.89 / 92.07"}
+
+
+def _tsn(layers: int) -> Variant:
+    name = f"tsn_r{layers}"
+    published = f"{_TSN[layers]}: 25 frames x 10 crops, trained on 8 segments ({_MMACTION2})"
+    spec = _image_spec(name, sources=("mmaction2", "torchvision2d"), published=published)
+    return Variant(frame_pool, spec, {"layers": layers, "dropout": 0.4})
+
+
+VARIANTS = {
+    **{
+        f"frame_pool_r{layers}": Variant(frame_pool, _image_spec(f"frame_pool_r{layers}"), {"layers": layers})
+        for layers in LAYERS
+    },
+    "frame_pool_tiny": Variant(frame_pool, tiny_spec("frame_pool_tiny"), {"layers": 0}),
+    "single_frame_r50": Variant(
+        single_frame, _image_spec("single_frame_r50", num_frames=1, stride=1, paper=_KARPATHY), {"layers": 50}
+    ),
+    "late_fusion_r50": Variant(
+        late_fusion, _image_spec("late_fusion_r50", paper=_KARPATHY), {"layers": 50, "num_frames": 8}, fixed_length=True
+    ),
+    "early_fusion_r50": Variant(
+        early_fusion,
+        _image_spec("early_fusion_r50", paper=_KARPATHY),
+        {"layers": 50, "num_frames": 8},
+        fixed_length=True,
+    ),
+    "tsn_r50": _tsn(50),
+    "tsn_r101": _tsn(101),
 }

@@ -13,11 +13,30 @@ from typing import Any
 
 from flax import nnx
 
+from vidjax.choices import INPUTS
 from vidjax.config import Spec
 from vidjax.errors import UserError
+from vidjax.models.inputs import widened
 
 # The files that hold a `VARIANTS` table.
-FAMILIES = ("frames", "resnet3d", "videomae")
+FAMILIES = (
+    "c3d",
+    "csn",
+    "frames",
+    "inception",
+    "mvit",
+    "recurrent",
+    "resnet3d",
+    "s3d",
+    "shift",
+    "slow",
+    "slowfast",
+    "swin",
+    "timesformer",
+    "videomae",
+    "vivit",
+    "x3d",
+)
 
 
 class UnknownModelError(UserError):
@@ -31,11 +50,15 @@ class Variant:
     `build(num_classes=…, rngs=…, dtype=…, **kwargs)` returns a module whose `__call__(video, rngs=None)` maps
     `(B, T, H, W, C)` to logits `(B, K)`, whose `features(video, rngs=None)` gives `(B, D)`, and whose classifier is
     the attribute `head`.
+
+    With `fixed_length` the network has weights for each frame of a clip: its argument `num_frames` must be the clip's
+    length, and is set to it where that is configured.
     """
 
     build: Callable[..., nnx.Module]
     spec: Spec
     kwargs: dict[str, Any] = field(default_factory=dict)
+    fixed_length: bool = False
 
 
 @cache
@@ -70,6 +93,18 @@ def get_spec(name: str) -> Spec:
     return get_variant(name).spec
 
 
+def family_of(name: str) -> tuple[int, str]:
+    """Place of a model's family in `FAMILIES`, and the family: what tables are sorted by.
+
+    Raises:
+      UnknownModelError: naming the close ones.
+    """
+    get_variant(name)
+    modules = (importlib.import_module(f"vidjax.models.{family}") for family in FAMILIES)
+    place = next(place for place, module in enumerate(modules) if name in module.VARIANTS)
+    return place, FAMILIES[place]
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models that match a shell-style pattern such as `"*r50*"`, sorted."""
     return sorted(fnmatch.filter(_variants(), pattern))
@@ -81,6 +116,7 @@ def create_model(
     num_classes: int | None = None,
     seed: int = 0,
     dtype: Any = None,
+    input: str = "rgb",
     **kwargs: Any,
 ) -> nnx.Module:
     """A freshly initialised model, in evaluation mode.
@@ -90,6 +126,7 @@ def create_model(
       num_classes: K, outputs of the classifier; None: as many as the published checkpoint has.
       seed: of the initial weights.
       dtype: what activations are computed in (such as `jnp.bfloat16`); parameters stay float32. None: float32.
+      input: what the model is given: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels.
       **kwargs: further arguments of the family's constructor, such as `dropout=0.5` or `remat=True`.
 
     Returns:
@@ -99,9 +136,15 @@ def create_model(
 
     Raises:
       UnknownModelError: naming the close ones.
+      ValueError: for an unknown `input`.
     """
     variant = get_variant(name)
     num_classes = variant.spec.num_classes if num_classes is None else num_classes
-    model = variant.build(num_classes=num_classes, dtype=dtype, rngs=nnx.Rngs(seed), **{**variant.kwargs, **kwargs})
+    rngs = nnx.Rngs(seed)
+    model = variant.build(num_classes=num_classes, dtype=dtype, rngs=rngs, **{**variant.kwargs, **kwargs})
+    if input == "rgb+diff":
+        model = widened(model, len(variant.spec.mean), rngs)
+    elif input not in INPUTS:
+        raise ValueError(f"input = {input!r}: must be one of {', '.join(INPUTS)}")
     model.eval()
     return model

@@ -8,6 +8,7 @@ temporal extent 1 it is a 2D ResNet that sees every frame by itself.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,49 +16,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.formulations import Triple
 from vidjax.nn.init import normal
 from vidjax.nn.norm import BatchNorm
-from vidjax.nn.pooling import TEMPORAL_POOLING, max_pool3d
-
-
-class FactorisedConv(nnx.Module):
-    """R(2+1)D's convolution: 1×k×k in space, norm, ReLU, then k×1×1 in time.
-
-    Args:
-      in_features: channels of the input.
-      mid_features: channels between the two.
-      out_features: channels of the output.
-      kernel_size: (kt, kh, kw) of the convolution that it stands for.
-      strides: of T, H, W.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        mid_features: int,
-        out_features: int,
-        kernel_size: Triple = (3, 3, 3),
-        strides: Triple = (1, 1, 1),
-        *,
-        dtype: Any = None,
-        rngs: nnx.Rngs,
-    ):
-        (kt, kh, kw), (st, sh, sw) = kernel_size, strides
-        self.spatial = Conv3D(
-            in_features, mid_features, (1, kh, kw), (1, sh, sw), (0, kh // 2, kw // 2), dtype=dtype, rngs=rngs
-        )
-        self.norm = BatchNorm(mid_features, rngs=rngs)
-        self.temporal = Conv3D(
-            mid_features, out_features, (kt, 1, 1), (st, 1, 1), (kt // 2, 0, 0), dtype=dtype, rngs=rngs
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
-        return self.temporal(nnx.relu(self.norm(self.spatial(x))))
-
+from vidjax.nn.pooling import grid_mean, max_pool3d
+from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
 
 # A kind of 3×3 convolution: `(in_features, out_features, strides, block_features, dtype=…, rngs=…)` builds the layer;
 # `block_features` are the channels that enter the block it stands in.
@@ -78,10 +42,10 @@ def joint_conv(in_features: int, out_features: int, strides: Triple, block_featu
 
 def factorised_conv(
     in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any
-) -> FactorisedConv:
+) -> Conv2Plus1D:
     """1×3×3, then 3×1×1, as many parameters as 3×3×3 has in the block's first convolution (1711.11248, 3.5)."""
-    mid_features = 27 * block_features * out_features // (9 * block_features + 3 * out_features)
-    return FactorisedConv(in_features, mid_features, out_features, strides=strides, **kwargs)
+    mid_features = mid_width(block_features, out_features)
+    return Conv2Plus1D(in_features, out_features, strides=strides, mid_features=mid_features, **kwargs)
 
 
 class BasicBlock(nnx.Module):
@@ -116,15 +80,18 @@ class BasicBlock(nnx.Module):
         self.norm2 = BatchNorm(features, zero_init=zero_init, rngs=rngs)
         self.shortcut = _shortcut(in_features, features, strides, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', features)."""
-        y = nnx.relu(self.norm1(self.conv1(x)))
+    def __call__(self, x: jax.Array, shifted: jax.Array | None = None) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', features); `shifted`: what the residual branch sees instead of `x`."""
+        y = nnx.relu(self.norm1(self.conv1(x if shifted is None else shifted)))
         y = self.norm2(self.conv2(y))
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
 class Bottleneck(nnx.Module):
-    """1×1 down to `features`, 3×3, 1×1 up to 4 · `features`, and a shortcut. Arguments as for `BasicBlock`."""
+    """1×1 down to `features`, 3×3, 1×1 up to 4 · `features`, and a shortcut.
+
+    Arguments as for `BasicBlock`; `temporal_kernel` is the extent in time of the first convolution.
+    """
 
     expansion = 4
 
@@ -135,12 +102,14 @@ class Bottleneck(nnx.Module):
         strides: Triple,
         conv: ConvKind,
         *,
+        temporal_kernel: int = 1,
         zero_init: bool = False,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         out_features = features * self.expansion
-        self.conv1 = Conv3D(in_features, features, 1, dtype=dtype, rngs=rngs)
+        kernel_size, padding = (temporal_kernel, 1, 1), (temporal_kernel // 2, 0, 0)
+        self.conv1 = Conv3D(in_features, features, kernel_size, padding=padding, dtype=dtype, rngs=rngs)
         self.norm1 = BatchNorm(features, rngs=rngs)
         self.conv2 = conv(features, features, strides, in_features, dtype=dtype, rngs=rngs)
         self.norm2 = BatchNorm(features, rngs=rngs)
@@ -148,9 +117,9 @@ class Bottleneck(nnx.Module):
         self.norm3 = BatchNorm(out_features, zero_init=zero_init, rngs=rngs)
         self.shortcut = _shortcut(in_features, out_features, strides, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', 4 · features)."""
-        y = nnx.relu(self.norm1(self.conv1(x)))
+    def __call__(self, x: jax.Array, shifted: jax.Array | None = None) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', 4 · features); `shifted`: what the branch sees instead of `x`."""
+        y = nnx.relu(self.norm1(self.conv1(x if shifted is None else shifted)))
         y = nnx.relu(self.norm2(self.conv2(y)))
         y = self.norm3(self.conv3(y))
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
@@ -182,6 +151,9 @@ class Stem(nnx.Module):
       strides: of T, H, W.
       mid_features: factorise it, with this many channels between space and time; 0: one convolution.
       max_pool: halve height and width once more.
+      pool_strides: of the max-pool over T, H, W.
+      in_features: C, channels of the video.
+      epsilon: of the norm behind the convolution.
       dtype: what it is computed in; None: the input's.
       rngs: of the initial weights.
     """
@@ -194,21 +166,27 @@ class Stem(nnx.Module):
         *,
         mid_features: int = 0,
         max_pool: bool = False,
+        pool_strides: Triple = (1, 2, 2),
+        in_features: int = 3,
+        epsilon: float = 1e-5,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         if mid_features:
-            self.conv = FactorisedConv(3, mid_features, features, kernel_size, strides, dtype=dtype, rngs=rngs)
+            self.conv = Conv2Plus1D(
+                in_features, features, kernel_size, strides, mid_features=mid_features, dtype=dtype, rngs=rngs
+            )
         else:
             padding = tuple(k // 2 for k in kernel_size)
-            self.conv = Conv3D(3, features, kernel_size, strides, padding, dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(features, rngs=rngs)
+            self.conv = Conv3D(in_features, features, kernel_size, strides, padding, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)
         self.max_pool = max_pool
+        self.pool_strides = pool_strides
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, 3) → (B, T, H', W', features)."""
+        """(B, T, H, W, in) → (B, T', H', W', features)."""
         x = nnx.relu(self.norm(self.conv(video)))
-        return max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1)) if self.max_pool else x
+        return max_pool3d(x, (1, 3, 3), self.pool_strides, (0, 1, 1)) if self.max_pool else x
 
 
 @dataclass(frozen=True)
@@ -230,8 +208,10 @@ class ResNet(nnx.Module):
       stem_features: channels that it gives.
       stages: the stages.
       block: `BasicBlock` or `Bottleneck`.
-      temporal_pooling: how the frames' vectors become one: "mean" or "max".
+      temporal_pooling: how the frames' vectors become one: a name that `vidjax.nn.pooling.temporal_pooling` knows, or
+        a function `(features, rngs=rngs)` that gives a module like those it gives.
       dropout: probability of dropping a feature before the classifier, in training mode.
+      grid: cells along height and width whose means make a frame's vector; 1: one mean over the whole map.
       zero_init: start every residual branch as nothing.
       remat: recompute each block's activations in the backward pass.
       dtype: what activations are computed in; None: float32.
@@ -249,15 +229,14 @@ class ResNet(nnx.Module):
         stem_features: int,
         stages: Sequence[Stage],
         block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
-        temporal_pooling: str = "mean",
+        temporal_pooling: str | Callable[..., nnx.Module] = "mean",
         dropout: float = 0.0,
+        grid: int = 1,
         zero_init: bool = False,
         remat: bool = False,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        if temporal_pooling not in TEMPORAL_POOLING:
-            raise ValueError(f"temporal_pooling = {temporal_pooling!r}: must be one of {', '.join(TEMPORAL_POOLING)}")
         self.stem = stem
         self.stages = nnx.List()
         features = stem_features
@@ -270,30 +249,42 @@ class ResNet(nnx.Module):
                 )
                 features = stage.features * block.expansion
             self.stages.append(blocks)
-        self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(features, num_classes, kernel_init=_head_kernel, rngs=rngs)
-        self.temporal_pooling = temporal_pooling
         self.remat = remat
+        if isinstance(temporal_pooling, str):
+            temporal_pooling = partial(make_temporal_pooling, temporal_pooling)
+        self.grid = grid
+        self.pooling = temporal_pooling(features * grid**2, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(self.pooling.out_features, num_classes, kernel_init=head_kernel, rngs=rngs)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what the classifier sees before dropout."""
-        del rngs  # nothing random comes before the classifier
+    def maps(self, video: jax.Array) -> list[jax.Array]:
+        """Normalised clips (B, T, H, W, 3) → what each stage makes of them, (B, T', H', W', C')."""
         x = self.stem(video)
+        maps = []
         for blocks in self.stages:
             for block in blocks:
                 x = _recomputed(block, x) if self.remat else block(x)
-        frames = x.astype(jnp.float32).mean(axis=(2, 3))
-        return TEMPORAL_POOLING[self.temporal_pooling](frames)
+            maps.append(x)
+        return maps
+
+    def frames(self, video: jax.Array) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → a float32 vector for each frame that is left, (B, T', grid²·C')."""
+        return grid_mean(self.maps(video)[-1].astype(jnp.float32), self.grid)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what the classifier sees before dropout."""
+        return self.pooling(self.frames(video), rngs=rngs)
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
 
         In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
         """
-        return self.head(self.dropout(self.features(video), rngs=rngs))
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
 
 
-def _head_kernel(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+def head_kernel(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """Initial kernel of a classifier: normal, of standard deviation 0.01."""
     return normal(key, shape, 0.01).astype(dtype)
 
 

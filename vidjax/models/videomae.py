@@ -134,7 +134,7 @@ def _variant(name: str, *, dim: int, depth: int, heads: int) -> Variant:
         size=224,
         resize=(224,),
         paper="https://arxiv.org/abs/2203.12602",
-        sources=("videomae", "transformers", "mmaction2"),
+        sources=("videomae", "transformers", "mmaction2", "vit_timm", "vit_torchvision"),
     )
     return Variant(VideoMAE, spec, {"dim": dim, "depth": depth, "heads": heads})
 

@@ -3,6 +3,8 @@
 Tokens come as `(B, N, heads, d)`. The softmax is taken in float32 whatever the inputs' type.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -33,7 +35,7 @@ def attention(
     Args:
       q: queries, `(B, N, heads, d)`.
       k: keys, `(B, M, heads, d)`.
-      v: values, `(B, M, heads, d)`.
+      v: values, `(B, M, heads, e)`; mostly e = d.
       bias: added to the scores; anything that broadcasts to `(B, heads, N, M)` from four axes.
       mask: bool, four axes as for `bias`; False keeps a query from seeing a key. A query that sees no key at all gets
         the mean of all values.
@@ -44,7 +46,7 @@ def attention(
         The choice is made at trace time from the default backend.
 
     Returns:
-      `(B, N, heads, d)` of the type of `q`.
+      `(B, N, heads, e)` of the type of `q`.
 
     Raises:
       ValueError: for shapes that do not fit together, naming them, or an unknown implementation.
@@ -53,9 +55,13 @@ def attention(
     if implementation not in ("auto", "cudnn", "xla"):
         raise ValueError(f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'xla'")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    fused = implementation == "auto" and bias is None and mask is None and _cudnn_applies(q)
+    fused = implementation == "auto" and bias is None and mask is None and _cudnn_applies(q, v)
     if fused or implementation == "cudnn":
-        return jax.nn.dot_product_attention(q, k, v, bias=bias, mask=mask, scale=scale, implementation="cudnn")
+        # The fused kernel wants values as long as the keys.
+        short = q.shape[-1] - v.shape[-1]
+        padded = jnp.pad(v, ((0, 0), (0, 0), (0, 0), (0, short))) if short else v
+        y = jax.nn.dot_product_attention(q, k, padded, bias=bias, mask=mask, scale=scale, implementation="cudnn")
+        return y[..., : v.shape[-1]]
     if jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
         return _head_by_head(q, k, v, bias, mask, scale)
     # Heads before tokens: two plain batched matrix products on any backend.
@@ -100,28 +106,47 @@ class SelfAttention(nnx.Module):
         if qkv_bias not in ("qv", "qkv", "none"):
             raise ValueError(f"qkv_bias = {qkv_bias!r}: must be one of 'qv', 'qkv', 'none'")
         self.heads = heads
-        self.qkv = nnx.Linear(
-            dim, 3 * dim, use_bias=qkv_bias == "qkv", kernel_init=kernel_init, dtype=dtype, rngs=rngs
-        )
+        self.qkv = nnx.Linear(dim, 3 * dim, use_bias=qkv_bias == "qkv", kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.q_bias = nnx.Param(jnp.zeros(dim)) if qkv_bias == "qv" else nnx.data(None)
         self.v_bias = nnx.Param(jnp.zeros(dim)) if qkv_bias == "qv" else nnx.data(None)
         self.proj = nnx.Linear(dim, dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, *, bias: jax.Array | None = None, mask: jax.Array | None = None) -> jax.Array:
-        """`(B, N, D)` → `(B, N, D)`; `bias` and `mask` as in `attention`."""
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        bias: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        attend: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None = None,
+    ) -> jax.Array:
+        """`(B, N, D)` → `(B, N, D)`.
+
+        Args:
+          x: the tokens.
+          bias: as in `attention`.
+          mask: as in `attention`.
+          attend: what maps queries, keys and values `(B, N, heads, d)` to `(B, N, heads, d)` in the place of
+            `attention`, such as a pattern of `nn/attention_patterns.py`; without bias and mask.
+
+        Raises:
+          ValueError: if `attend` comes with a bias or a mask.
+        """
+        if attend is not None and not (bias is None and mask is None):
+            raise ValueError("attend takes neither bias nor mask: give it functions that know them")
+        attend = attend or partial(attention, bias=bias, mask=mask)
         batch, tokens, dim = x.shape
         qkv = self.qkv(x)
         if self.q_bias is not None:
             joint = jnp.concatenate([self.q_bias[...], jnp.zeros(dim), self.v_bias[...]])
             qkv = qkv + joint.astype(qkv.dtype)[None, None]
         q, k, v = (x.reshape(batch, tokens, self.heads, dim // self.heads) for x in jnp.split(qkv, 3, axis=-1))
-        return self.proj(attention(q, k, v, bias=bias, mask=mask).reshape(batch, tokens, dim))
+        return self.proj(attend(q, k, v).reshape(batch, tokens, dim))
 
 
 def _softmax_product(
     q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float
 ) -> jax.Array:
-    """Attention with tokens and features as the last two axes: `(…, N, d)`, `(…, M, d)`, `(…, M, d)` → `(…, N, d)`."""
+    """Attention with tokens and features as the last two axes: `(…, N, d)`, `(…, M, d)`, `(…, M, e)` → `(…, N, e)`."""
     scores = jnp.einsum("...nd,...md->...nm", q, k, preferred_element_type=jnp.float32) * scale
     if bias is not None:
         scores = scores + bias.astype(jnp.float32)
@@ -157,9 +182,9 @@ def _head_by_head(
     return jnp.moveaxis(jax.lax.map(one_head, (tokens, per_head)), 0, 2)
 
 
-def _cudnn_applies(q: jax.Array) -> bool:
-    """Whether cuDNN's fused kernel takes queries of this type and head dimension on the default backend."""
-    if q.dtype not in (jnp.bfloat16, jnp.float16) or q.shape[-1] % 8 or q.shape[-1] > 128:
+def _cudnn_applies(q: jax.Array, v: jax.Array) -> bool:
+    """Whether cuDNN's fused kernel takes inputs of this type and head dimensions on the default backend."""
+    if q.dtype not in (jnp.bfloat16, jnp.float16) or q.shape[-1] % 8 or not v.shape[-1] <= q.shape[-1] <= 128:
         return False
     if jax.default_backend() != "gpu":
         return False
@@ -169,14 +194,12 @@ def _cudnn_applies(q: jax.Array) -> bool:
     return capability.replace(".", "").isdigit() and float(capability) >= 9.0
 
 
-def _check_shapes(
-    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None
-) -> None:
-    fits = q.ndim == 4 and k.ndim == 4 and k.shape == v.shape
+def _check_shapes(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None) -> None:
+    fits = q.ndim == k.ndim == v.ndim == 4 and k.shape[:3] == v.shape[:3]
     if not (fits and (q.shape[0], *q.shape[2:]) == (k.shape[0], *k.shape[2:])):
         raise ValueError(
             f"q {q.shape}, k {k.shape} and v {v.shape} do not fit: they must be (B, N, heads, d), (B, M, heads, d) and "
-            "(B, M, heads, d)"
+            "(B, M, heads, e)"
         )
     full = (q.shape[0], q.shape[2], q.shape[1], k.shape[1])
     for name, extra in (("bias", bias), ("mask", mask)):

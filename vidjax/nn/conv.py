@@ -311,7 +311,5 @@ class Conv3D(nnx.Module):
         if self.padding_mode == "replicate":
             x = padded(x, pads_of(padding, x.shape[1:4], kernel.shape[:3], self.strides), mode="edge")
             padding = 0
-        y = conv3d(
-            x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count
-        )
+        y = conv3d(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count)
         return y if self.bias is None else y + self.bias[...].astype(y.dtype)[None, None, None, None]

@@ -17,9 +17,7 @@ Pair = tuple[int, int]
 Pads = tuple[Pair, Pair, Pair]  # (low, high) of T, H, W
 
 
-def native(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Sequence[Pair], groups: int
-) -> jax.Array:
+def native(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Sequence[Pair], groups: int) -> jax.Array:
     """XLA's convolution; also of pictures (N, H, W, I), with one stride, padding and kernel size less."""
     # Zeros that no tap next to the picture reaches are put there by hand: XLA on CPU gets the gradient wrong with them.
     inside = [(min(low, k - 1), min(high, k - 1)) for k, (low, high) in zip(kernel.shape, pads, strict=False)]
@@ -117,9 +115,7 @@ def patches(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups
 def shift(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
     """Sum over all taps of shifted products, channel by channel."""
     del groups
-    return sum(
-        x * kernel[*tap, 0, None, None, None, None, :] for tap, x in _windows(x, kernel.shape, strides, pads)
-    )
+    return sum(x * kernel[*tap, 0, None, None, None, None, :] for tap, x in _windows(x, kernel.shape, strides, pads))
 
 
 def _windows(

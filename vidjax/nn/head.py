@@ -25,3 +25,22 @@ def dense_logits(head: nnx.Linear, x: jax.Array) -> jax.Array:
     if logits.shape[1] == 1:
         return logits[:, 0]
     return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=1) - jnp.log(float(logits.shape[1]))
+
+
+def window_means(x: jax.Array, window: int) -> jax.Array:
+    """What `dense_logits` classifies: the mean over all frames and each square window, one pixel from the last.
+
+    Args:
+      x: `(B, T, H, W, D)`, the last feature map.
+      window: height and width of the windows; 0: the whole map, as is a window that is larger than the map.
+
+    Returns:
+      `(B, 1, H', W', D)` float32, with H' = H - window + 1.
+
+    Source: the same as that of `dense_logits`; the references' window is 7×7, the map that they train on 224² with.
+    """
+    frames = x.astype(jnp.float32).mean(axis=1, keepdims=True)
+    height, width = (min(window or size, size) for size in x.shape[2:4])
+    if (height, width) == x.shape[2:4]:
+        return frames.mean(axis=(2, 3), keepdims=True)
+    return nnx.avg_pool(frames, (1, height, width), (1, 1, 1))

@@ -1,7 +1,7 @@
 """Initial weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,24 +9,57 @@ import jax
 import jax.numpy as jnp
 
 
-@partial(jax.jit, static_argnums=1)
-def _block(key: jax.Array, size: int) -> jax.Array:
-    return jax.random.normal(key, (size,))
+@partial(jax.jit, static_argnums=(0, 2))
+def _block(draw: Callable[..., jax.Array], key: jax.Array, size: int) -> jax.Array:
+    return draw(key, (size,))
 
 
-def normal(key: jax.Array, shape: Sequence[int], scale: float) -> jax.Array:
-    """Float32 normal deviates of standard deviation `scale`.
+def _drawn(draw: Callable[..., jax.Array], key: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Float32 random numbers, drawn in blocks of two sizes and cut to shape.
 
-    They are drawn in blocks of two sizes and cut to shape: JAX compiles its generator anew for each shape, which takes
-    longer than everything else about building a network of dozens of shapes.
+    JAX compiles its generator anew for each shape, which takes longer than everything else about building a network of
+    dozens of shapes.
     """
     size = math.prod(shape)
     block = 2**16 if size <= 2**16 else 2**20
-    blocks = [_block(jax.random.fold_in(key, index), block) for index in range(-(-size // block))]
+    blocks = [_block(draw, jax.random.fold_in(key, index), block) for index in range(-(-size // block))]
     values = blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
-    return values[:size].reshape(shape) * scale
+    return values[:size].reshape(shape)
+
+
+def normal(key: jax.Array, shape: Sequence[int], scale: float) -> jax.Array:
+    """Float32 normal deviates of standard deviation `scale`."""
+    return _drawn(jax.random.normal, key, shape) * scale
+
+
+def scaled_normal(scale: float) -> Callable[..., jax.Array]:
+    """Initialiser of normal deviates of standard deviation `scale`, whatever the shape."""
+    return lambda key, shape, dtype=jnp.float32: normal(key, shape, scale).astype(dtype)
+
+
+def uniform(key: jax.Array, shape: Sequence[int], bound: float) -> jax.Array:
+    """Float32 numbers spread evenly from `-bound` to `bound`."""
+    return (2 * _drawn(jax.random.uniform, key, shape) - 1) * bound
+
+
+def uniform_fan_in(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Initial kernel (…, I, O) between ±1/√(inputs of an output): what PyTorch's layers start with, unless told."""
+    return uniform(key, shape, 1 / math.sqrt(math.prod(shape[:-1]))).astype(dtype)
+
+
+def uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
+    """Initialiser of the bias (O,) of a layer whose outputs have `fan_in` inputs each: PyTorch's, as its kernel's."""
+    return lambda key, shape, dtype=jnp.float32: uniform(key, shape, 1 / math.sqrt(fan_in)).astype(dtype)
 
 
 def kaiming_fan_out(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """Initial kernel (kt, kh, kw, I, O) that keeps the variance of the gradient through ReLUs (1502.01852, fan out)."""
     return normal(key, shape, math.sqrt(2 / (shape[-1] * math.prod(shape[:-2])))).astype(dtype)
+
+
+def normal_002(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Initial weights of most Transformers: normal, standard deviation 0.02.
+
+    Their codes say truncated normal, which PyTorch cuts at ±2, a hundred standard deviations: it is never cut.
+    """
+    return normal(key, shape, 0.02).astype(dtype)

@@ -1,10 +1,11 @@
-"""uint8 pixels → the numbers a model expects, on the device."""
+"""uint8 pixels → the numbers a model expects, and which of them enter it, on the device."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from vidjax.choices import INPUTS
 from vidjax.config import Spec
 
 
@@ -20,3 +21,26 @@ def normalise(video: jax.Array, spec: Spec, dtype: Any = None) -> jax.Array:
     std = jnp.asarray(spec.std, jnp.float32).reshape(shape)
     mean = jnp.asarray(spec.mean, jnp.float32).reshape(shape)
     return ((video.astype(jnp.float32) / 255 - mean) / std).astype(dtype or jnp.float32)
+
+
+def network_input(video: jax.Array, spec: Spec, dtype: Any = None) -> jax.Array:
+    """Normalised clips → what enters the network, by `spec.input`.
+
+    Args:
+      video: float `(B, T, H, W, C)`, from `normalise`.
+      spec: "rgb": the frames as they are. "diff": each frame less the one before; the first has none and is 0.
+        "rgb+diff": both, channels side by side.
+      dtype: of the result; None: float32. Differences are taken before rounding to it.
+
+    Returns:
+      `(B, T, H, W, C)`, or `(B, T, H, W, 2·C)` for "rgb+diff".
+
+    Raises:
+      ValueError: for another `spec.input`.
+    """
+    if spec.input not in INPUTS:
+        raise ValueError(f"spec.input = {spec.input!r}: must be one of {', '.join(INPUTS)}")
+    if spec.input != "rgb":
+        differences = jnp.concatenate([jnp.zeros_like(video[:, :1]), video[:, 1:] - video[:, :-1]], axis=1)
+        video = differences if spec.input == "diff" else jnp.concatenate([video, differences], axis=-1)
+    return video.astype(dtype or jnp.float32)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
+TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
 
 class TubeletEmbedding(nnx.Module):
     """Cuts `(B, T, H, W, C)` into tubelets and projects each to D features: `(B, N, D)`, N = T'·H'·W' in t, h, w order.
@@ -18,8 +20,9 @@ class TubeletEmbedding(nnx.Module):
       in_features: C, channels of the video.
       dim: D, features of a token.
       tubelet: frames, rows and columns of a tubelet.
+      kernel_init: by default uniform in ±1/√(t·h·w·C), PyTorch's default for convolutions; the bias starts at 0.
       dtype: what is computed in; None: float32. Parameters are float32.
-      rngs: `params` draws the initial kernel, uniform in ±1/√(t·h·w·C), PyTorch's default for convolutions; bias 0.
+      rngs: `params` draws the initial kernel.
     """
 
     def __init__(
@@ -28,13 +31,13 @@ class TubeletEmbedding(nnx.Module):
         dim: int,
         tubelet: tuple[int, int, int] = (2, 16, 16),
         *,
+        kernel_init: nnx.Initializer = TORCH_UNIFORM,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         self.tubelet = tuple(tubelet)
         self.dtype = dtype
-        init = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-        self.kernel = nnx.Param(init(rngs.params(), (*self.tubelet, in_features, dim), jnp.float32))
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (*self.tubelet, in_features, dim), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(dim))
 
     def grid(self, video: jax.Array) -> tuple[int, int, int]:

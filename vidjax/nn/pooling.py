@@ -1,12 +1,19 @@
 """Pooling over space-time windows, and from one vector per frame to one per clip."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.conv import Padding, pads_of, triple
+
+# Into how many parts a temporal pyramid divides the clip, level by level.
+PYRAMID_LEVELS = (1, 2, 4, 8)
+
+# Instead of the score of a frame that does not count; finite, so that gradients are.
+_LOWEST = -1e30
 
 
 def max_pool3d(
@@ -51,6 +58,26 @@ def avg_pool3d(
     return nnx.avg_pool(x, window, strides, pads, count_include_pad=count_padding)
 
 
+def grid_mean(x: jax.Array, grid: int) -> jax.Array:
+    """Means over the cells of a grid that divides each frame: where in the picture something is stays known.
+
+    Cell i of n covers the rows (columns) from ⌊i·H/n⌋ up to ⌈(i + 1)·H/n⌉.
+
+    Args:
+      x: (B, T, H, W, C).
+      grid: cells along height and along width; 1: the mean over the whole frame.
+
+    Returns:
+      (B, T, grid²·C), row by row.
+    """
+    if grid == 1:
+        return x.mean(axis=(2, 3))
+    height, width = x.shape[2:4]
+    rows = [slice(i * height // grid, -(-(i + 1) * height // grid)) for i in range(grid)]
+    columns = [slice(i * width // grid, -(-(i + 1) * width // grid)) for i in range(grid)]
+    return jnp.concatenate([x[:, :, row, column].mean(axis=(2, 3)) for row in rows for column in columns], axis=-1)
+
+
 def temporal_mean(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Mean over time.
 
@@ -64,19 +91,11 @@ def temporal_mean(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     if mask is None:
         return x.mean(axis=1)
     weight = mask.astype(x.dtype)[..., None]
-    return (x * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)
+    return jnp.where(weight > 0, x, 0).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1)
 
 
 def temporal_max(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Maximum over time, per channel.
-
-    Args:
-      x: (B, T, D), one vector per frame.
-      mask: (B, T), true where a frame counts; None: all do. A clip without any frame gives 0.
-
-    Returns:
-      (B, D).
-    """
+    """Maximum over time, per channel. Arguments and result as for `temporal_mean`."""
     if mask is None:
         return x.max(axis=1)
     mask = mask.astype(bool)[..., None]
@@ -84,7 +103,203 @@ def temporal_max(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     return jnp.where(mask.any(axis=1), best, 0)
 
 
-TEMPORAL_POOLING = {"mean": temporal_mean, "max": temporal_max}
+def temporal_last(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The last frame's vector. Arguments and result as for `temporal_mean`."""
+    if mask is None:
+        return x[:, -1]
+    mask = mask.astype(bool)
+    last = x.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+    vector = jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+    return jnp.where(mask.any(axis=1)[:, None], vector, 0)
+
+
+def temporal_pyramid(x: jax.Array, mask: jax.Array | None = None, levels: Sequence[int] = PYRAMID_LEVELS) -> jax.Array:
+    """Means over the parts of ever finer divisions of the clip, side by side.
+
+    Part i of n covers the frames from ⌊i·T/n⌋ up to ⌈(i + 1)·T/n⌉, so that clips of any length have n parts; where n
+    does not divide T, neighbours share a frame.
+
+    Args:
+      x: (B, T, D), one vector per frame.
+      mask: (B, T), true where a frame counts; None: all do. The clip is divided as if the others were cut out. A clip
+        without any frame gives 0.
+      levels: into how many parts each division goes.
+
+    Returns:
+      (B, sum(levels)·D), level after level, part after part.
+
+    Source: temporal pyramid pooling (1503.01224), with means as each part's vector.
+    """
+    mask = jnp.ones(x.shape[:2], bool) if mask is None else mask.astype(bool)
+    place = jnp.cumsum(mask, axis=1) - 1  # of each frame among those that count
+    length = mask.sum(axis=1, keepdims=True)
+    parts = []
+    for level in levels:
+        for part in range(level):
+            first, end = part * length // level, -(-(part + 1) * length // level)
+            parts.append(temporal_mean(x, mask & (place >= first) & (place < end)))
+    return jnp.concatenate(parts, axis=-1)
+
+
+# Poolings without parameters.
+TEMPORAL_POOLING = {
+    "mean": temporal_mean,
+    "max": temporal_max,
+    "last": temporal_last,
+    "pyramid": temporal_pyramid,
+}
+
+
+class PlainPooling(nnx.Module):
+    """One of `TEMPORAL_POOLING` as a module: `(B, T, D)`, mask `(B, T)` or None → `(B, out_features)`."""
+
+    def __init__(self, name: str, features: int):
+        self.name = name
+        self.out_features = features * (sum(PYRAMID_LEVELS) if name == "pyramid" else 1)
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """(B, T, D) → (B, out_features)."""
+        del rngs  # nothing is random
+        return TEMPORAL_POOLING[self.name](x, mask)
+
+    def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
+        """One more frame (B, D) and what the last step gave (None: none yet) → the vector so far, and the state.
+
+        Raises:
+          ValueError: for the pyramid, whose parts move as the clip grows.
+        """
+        if self.name == "pyramid":
+            raise ValueError("the pyramid divides whole clips: a stream takes mean, max, last, attention or netvlad")
+        if self.name == "last":
+            return x, ()
+        if self.name == "max":
+            best = x if state is None else jnp.maximum(state, x)
+            return best, best
+        total, count = (x, jnp.float32(1)) if state is None else (state[0] + x, state[1] + 1)
+        return total / count, (total, count)
+
+
+class AttentionPooling(nnx.Module):
+    """Mean over time with learned weights: the softmax over frames of v·tanh(W·x + b) (additive attention, 1409.0473).
+
+    Args:
+      features: D.
+      hidden: rows of W.
+      rngs: of the initial weights. v starts at 0: the plain mean.
+    """
+
+    name = "attention"
+
+    def __init__(self, features: int, hidden: int = 128, *, rngs: nnx.Rngs):
+        self.out_features = features
+        self.hidden = nnx.Linear(features, hidden, rngs=rngs)
+        self.score = nnx.Linear(hidden, 1, use_bias=False, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+
+    def scores(self, x: jax.Array) -> jax.Array:
+        """(…, D) → (…), before the softmax."""
+        return self.score(jnp.tanh(self.hidden(x)))[..., 0]
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """(B, T, D), mask (B, T) or None → (B, D). A clip without any frame gives 0."""
+        del rngs  # nothing is random
+        if mask is None:
+            return jnp.einsum("bt,btd->bd", jax.nn.softmax(self.scores(x), axis=1), x)
+        mask = mask.astype(bool)
+        x = jnp.where(mask[..., None], x, 0)
+        scores = jnp.where(mask, self.scores(x), _LOWEST)
+        # A clip without any frame has equal weights, and nothing but zeros to weigh.
+        return jnp.einsum("bt,btd->bd", jax.nn.softmax(scores, axis=1), x)
+
+    def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
+        """One more frame (B, D) and what the last step gave (None: none yet) → the vector so far, and the state: the
+        highest score, the sum of the weights relative to it, and the weighted sum."""
+        score = self.scores(x)[:, None]
+        if state is None:
+            return x, (score, jnp.ones_like(score), x)
+        top, weights, total = state
+        higher = jnp.maximum(top, score)
+        old, new = jnp.exp(top - higher), jnp.exp(score - higher)
+        weights, total = old * weights + new, old * total + new * x
+        return total / weights, (higher, weights, total)
+
+
+class NetVLAD(nnx.Module):
+    """Residuals of the frames' vectors to learned centres, each frame shared out softly among the centres.
+
+    For centre c_k: V_k = Σ_t a_k(x_t)·(x_t - c_k), where a(x) is the softmax of a linear layer. Every V_k is scaled to
+    length 1 (intra-normalisation), then all of them together.
+
+    It starts without k-means: the centres are random directions of length 1, and the shares those of a softmax over
+    2·α·c_k·x - α·‖c_k‖² with α = √D, for which they are neither equal nor all or nothing. Vectors are scaled to length
+    1 before, so that this holds whatever they are.
+
+    Args:
+      features: D.
+      clusters: K, number of centres.
+      rngs: of the initial weights.
+
+    Source: NetVLAD (1511.07247), sections 3.1 and 5.1.
+    """
+
+    name = "netvlad"
+
+    def __init__(self, features: int, clusters: int = 8, *, rngs: nnx.Rngs):
+        self.out_features = clusters * features
+        alpha = features**0.5
+        centres = jax.random.normal(rngs.params(), (clusters, features))
+        centres = _unit(centres)
+        self.centres = nnx.Param(centres)
+        self.assign = nnx.Linear(features, clusters, rngs=rngs)
+        self.assign.kernel.set_value(2 * alpha * centres.T)
+        self.assign.bias.set_value(-alpha * (centres**2).sum(axis=1))
+
+    def residuals(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """(B, T, D), mask (B, T) or None → V (B, K, D), before normalisation."""
+        x = _unit(x if mask is None else jnp.where(mask.astype(bool)[..., None], x, 0))
+        shares = jax.nn.softmax(self.assign(x), axis=-1)
+        shares = shares if mask is None else shares * mask.astype(x.dtype)[..., None]
+        return jnp.einsum("btk,btd->bkd", shares, x) - shares.sum(axis=1)[..., None] * self.centres[...][None]
+
+    def normalised(self, residuals: jax.Array) -> jax.Array:
+        """(B, K, D) → (B, K·D): each centre's part to length 1, then the whole."""
+        return _unit(_unit(residuals).reshape(residuals.shape[0], -1))
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """(B, T, D), mask (B, T) or None → (B, K·D). A clip without any frame gives 0."""
+        del rngs  # nothing is random
+        return self.normalised(self.residuals(x, mask))
+
+    def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
+        """One more frame (B, D) and what the last step gave (None: none yet) → the vector so far, and V."""
+        residuals = self.residuals(x[:, None])
+        residuals = residuals if state is None else state + residuals
+        return self.normalised(residuals), residuals
+
+
+def temporal_pooling(name: str, features: int, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The pooling of that name as a module: `pooling(x, mask=None)` maps (B, T, D) to (B, `pooling.out_features`).
+
+    Args:
+      name: "mean", "max", "last", "pyramid" (no parameters), "attention" or "netvlad".
+      features: D.
+      rngs: of the initial weights.
+
+    Raises:
+      ValueError: for another name.
+    """
+    if name in TEMPORAL_POOLING:
+        return PlainPooling(name, features)
+    learned = {"attention": AttentionPooling, "netvlad": NetVLAD}
+    if name not in learned:
+        known = ", ".join((*TEMPORAL_POOLING, *learned))
+        raise ValueError(f"temporal_pooling = {name!r}: must be one of {known}")
+    return learned[name](features, rngs=rngs)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """Scaled to length 1 along the last axis; 0 stays 0, with gradient 0."""
+    squares = (x**2).sum(axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
 
 
 def _window(x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None, padding: Padding):

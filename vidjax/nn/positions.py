@@ -1,4 +1,7 @@
-"""Fixed position tables that are added to tokens. NumPy, in float64: angles of a thousand radians need the digits."""
+"""Positions: fixed tables that are added to tokens, and how tables are fitted to another grid.
+
+NumPy; sinusoids in float64: angles of a thousand radians need the digits.
+"""
 
 from functools import lru_cache
 
@@ -46,6 +49,17 @@ def sinusoid_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
         table = resize_table(table, base, grid)
     table.flags.writeable = False
     return table
+
+
+def nearest(old: int, new: int) -> np.ndarray:
+    """`(new,)` indices into `old` rows: row ⌊i·old/new⌋ for the new row i, PyTorch's `nearest` interpolation."""
+    return np.arange(new) * old // new
+
+
+def aligned(old: int, new: int) -> np.ndarray:
+    """`(new, old)` float32 weights of linear interpolation that keeps both ends: `scipy.ndimage.zoom(…, order=1)`."""
+    places = np.linspace(0, old - 1, new)
+    return np.stack([np.interp(places, np.arange(old), column) for column in np.eye(old)], axis=1).astype(np.float32)
 
 
 def _interpolation(old: int, new: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.errors import UserError
-from vidjax.models.registry import create_model
+from vidjax.models.registry import create_model, get_variant
 from vidjax.models.state import Arrays, merge, split
 from vidjax.training.step import TrainState
 
@@ -245,6 +245,8 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
     """The model that `config.model` describes, freshly initialised or, if `abstract`, as shapes alone."""
     model = config.model
     kwargs = dict(model.kwargs)
+    if config.data.num_frames and get_variant(model.name).fixed_length:
+        kwargs.setdefault("num_frames", config.data.num_frames)
     if model.dropout >= 0:
         kwargs["dropout"] = model.dropout
     if model.drop_path >= 0:
@@ -253,7 +255,9 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
         kwargs["remat"] = True
 
     def build() -> nnx.Module:
-        return create_model(model.name, num_classes=num_classes, seed=config.seed, dtype=dtype, **kwargs)
+        return create_model(
+            model.name, num_classes=num_classes, seed=config.seed, dtype=dtype, input=model.input, **kwargs
+        )
 
     try:
         return nnx.eval_shape(build) if abstract else build()

@@ -4,6 +4,7 @@ import logging
 
 from flax import nnx
 
+from vidjax.models.inputs import fit_differences
 from vidjax.models.state import assign, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
@@ -24,6 +25,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str) -> None:
     arrays, meta = ckpt.load_arrays(checkpoint)
     _, params, stats = split(model)
     own = params | stats
+    arrays = {p: fit_differences(a, own[p].shape) if p in own else a for p, a in arrays.items()}
     new_head = {p for p in own if p.startswith("head.") and p in arrays and arrays[p].shape != own[p].shape}
     kept = {p: a for p, a in arrays.items() if p not in new_head}
     if wrong := ckpt.mismatches(kept, {p: a for p, a in own.items() if p not in new_head}):

@@ -92,7 +92,7 @@ class _Run:
             raise cfg.ConfigError(
                 f"config.train.best_metric = {config.train.best_metric!r}: this data set has {', '.join(known)}"
             )
-        self.spec = resolve_spec(get_spec(config.model.name), config.data)
+        self.spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
         self.reader = ClipReader(self.spec, config.data)
         self.meta = ckpt.Meta(config, self.spec, self.videos.class_names, self.videos.multi_label)
         self.steps_per_epoch = len(self.videos) / config.train.batch_size

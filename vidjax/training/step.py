@@ -16,7 +16,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.state import Arrays, merge, split
-from vidjax.nn.normalise import normalise
+from vidjax.nn.normalise import network_input, normalise
 from vidjax.training.mix import Mix, MixRule, draw_mix, mix_clips
 
 # Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.
@@ -143,7 +143,7 @@ def make_train_step(
     Args:
       model: gives the structure; its arrays are not used.
       optimizer: what `init_state` was called with.
-      spec: normalisation.
+      spec: normalisation, and what enters the network.
       seed: of dropout and mixing; the draws depend on it and the step alone.
       label_smoothing, ema_decay: see the config.
       accumulate: the batch is worked through in so many parts, whose gradients are averaged. Batch statistics are
@@ -164,12 +164,12 @@ def make_train_step(
     def loss_fn(params: Arrays, stats: Arrays, clips: _Clips, key: jax.Array):
         network = merge(graphdef, params, stats)
         if clips.mix is None:
-            video, mixed = normalise(clips.video, spec, dtype), ()
+            video, mixed = normalise(clips.video, spec), ()
         else:
             # Normalised for each part here: the batch stays uint8 until it is used.
             video = mix_clips(normalise(clips.video, spec), normalise(clips.partner_video, spec), clips.mix)
-            video, mixed = video.astype(dtype or jnp.float32), (clips.partner_labels, clips.mix.weight)
-        logits = network(video, rngs=nnx.Rngs(dropout=key))
+            mixed = (clips.partner_labels, clips.mix.weight)
+        logits = network(network_input(video, spec, dtype), rngs=nnx.Rngs(dropout=key))
         loss = classification_loss(logits, clips.labels, label_smoothing, *mixed)
         return loss, (split(network)[2], num_correct(logits, clips.labels, *mixed))
 

@@ -1,70 +1,76 @@
 """Which packet holds which frame, and how to reach it: the part of reading that talks to FFmpeg.
 
-A file is scanned once without decoding, and from then on frames are named by their presentation timestamp. Three
-savings make picking frames cheap, none of which changes a pixel: decoding starts at the keyframe before the frame,
-pictures that no other refers to are not decoded unless asked for, and the decoder is drained as soon as it holds the
-last one wanted. Containers that store no presentation times (AVI with B-frames) are counted by decoding them once.
+A file is indexed once without decoding, by its own tables where they leave no doubt, or else by reading it through;
+from then on frames are named by their presentation timestamp. Three savings make picking frames cheap, none of which
+changes a pixel: decoding starts at the keyframe before the frame, pictures that no other refers to are not decoded
+unless asked for, and the decoder is drained as soon as it holds the last one wanted. Containers that store no
+presentation times (AVI with B-frames) are counted by decoding them once.
 """
 
-import io
 import itertools
-import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
 from av.stream import Discard, Disposition
 from av.video.frame import PictureType
 
-from vidjax.video.errors import VideoError, require_file
-
-# Containers that store presentation times, so that times rising in file order just mean that nothing is reordered.
-_STORES_TIMES = {"mov", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg"}
-# 38 hours at 30 frames a second; whatever claims more is taken for damage.
-_MAX_PACKETS = 1 << 22
-# Bytes that FFmpeg asks for at a time of what is in memory: each request goes through Python.
-_BUFFER = 1 << 18
+from vidjax.video.clock import Clock
+from vidjax.video.errors import VideoError
+from vidjax.video.index import Index, index_by_reading, index_by_tables
+from vidjax.video.sources import BUFFER, find_source
 
 
-class _InMemory(io.BytesIO):
-    """The content of a file that goes by the name of one."""
+class _Misled(Exception):
+    """A packet is not what the tables of the file say."""
 
-    def __init__(self, name: str, content: bytes):
-        super().__init__(content)
-        self.name = os.path.basename(name)
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to know of a video."""
+
+    length: int  # frames
+    height: int  # pixels, as shown
+    width: int
+    fps: float
+    timestamps: np.ndarray  # float64 (N,), seconds from the first frame
+    stated_duration: float | None  # seconds by the header
 
 
 class Decoder:
     """One open video stream: its index, and its frames by number.
 
     Args:
-      path: a regular file.
+      path: of a regular file, or an address: see `sources.py`.
       stream: which of its video streams, by order; cover pictures of audio files are not counted.
-      check: called between packets; raises once the time is up.
+      clock: asked between packets and between pieces of the file whether time is up.
       content: of the file, where it is not on disk; its name then tells FFmpeg no more than a hint at the format.
 
     Raises:
       VideoError: if the file cannot be opened, has no such stream, or not one frame of it decodes.
     """
 
-    def __init__(self, path: str, stream: int, check: Callable[[], None], content: bytes | None = None):
-        self.path, self._number, self._check, self._content = path, stream, check, content
+    def __init__(self, path: str, stream: int, clock: Clock, content: bytes | None = None):
+        self.path, self._number, self._clock, self._check = path, stream, clock, clock.check
         self._container = None
         self._sequence: Iterator[av.VideoFrame] | None = None  # decoding by count: frames still to come …
         self._position = 0  # … and the number of the next one
         self._next_read = -1  # the first frame after the last read
         self._trouble = ""  # what FFmpeg said last
-        if content is None:
-            require_file(path)
         try:
+            self._source = find_source(path, clock, content)
             self._open()
-            self._scan()
-            first = None if self._by_count else self._first_frame()
-            # A first frame whose time no packet has: the times of this file do not name frames.
-            if first is None or first.pts not in self._display:
-                first = self._count()
+            index = index_by_tables(self._stream, self._source.open, self._source.size)
+            try:
+                first = self._prepare(index or index_by_reading(path, self._demux(), self._codec))
+            except _Misled:
+                first = self._read_through()
         except av.FFmpegError as error:
             self.close()
+            self._check()  # what FFmpeg has been stopped by
             raise VideoError(path, f"does not open as a video ({error.strerror})") from error
         except BaseException:
             self.close()
@@ -82,6 +88,11 @@ class Decoder:
             self._container.close()
         self._container = None
 
+    def facts(self) -> Facts:
+        """What there is to know of the video."""
+        shape = (self.height, self.width)
+        return Facts(len(self), *shape, self.fps, self.timestamps, _stated_duration(self._stream))
+
     def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decodes the frames `wanted` (distinct, sorted): pairs of number and frame, in the order they come out.
 
@@ -90,7 +101,15 @@ class Decoder:
         """
         missing, self._trouble = set(wanted), ""
         try:
-            yield from self._frames_by_count(missing) if self._by_count else self._frames_by_time(missing)
+            try:
+                yield from self._frames(missing)
+            except _Misled:
+                length, missing = len(self), set(wanted)
+                self._read_through()
+                if len(self) != length:
+                    reason = f"has {len(self)} frames, {length} by its tables"
+                    raise VideoError(self.path, reason, "encode it again, or leave it out") from None
+                yield from self._frames(missing)
         except BaseException:
             self._sent = self._sequence = None  # stopped halfway: the next read begins afresh
             raise
@@ -103,10 +122,15 @@ class Decoder:
 
     def _open(self) -> None:
         self.close()
-        # "file:" so that no name is taken for a protocol; the whitelist so that a playlist cannot reach the network.
+        # The whitelist so that a playlist cannot reach the network; the timeout ends calls that read on and on.
         options = {"protocol_whitelist": "file"}
-        file = "file:" + os.path.abspath(self.path) if self._content is None else _InMemory(self.path, self._content)
-        self._container = av.open(file, options=options, metadata_errors="replace", buffer_size=_BUFFER)
+        self._container = av.open(
+            self._source.for_ffmpeg(),
+            options=options,
+            metadata_errors="replace",
+            buffer_size=BUFFER,
+            timeout=self._clock.left(),
+        )
         if self._container.format.name == "tty":  # FFmpeg would show the letters as a film
             raise VideoError(self.path, "does not open as a video (it is text)", "leave it out")
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -142,65 +166,39 @@ class Decoder:
         except IndexError:
             return  # what PyAV ends with where a damaged file seems to gain streams on the way
 
-    def _scan(self) -> None:
-        """Indexes the packets, in file order ("place") and by presentation time, without decoding any."""
-        pts, dts, keys, shown = [], [], [], []
-        self._opening = None  # packet of the first keyframe
-        hides = self._codec.name == "vp8"
-        torn = 0  # packets at the end that the file does not hold whole
-        try:
-            for packet in self._demux():
-                if len(pts) >= _MAX_PACKETS:
-                    raise VideoError(self.path, f"claims more than {_MAX_PACKETS} packets")
-                torn = torn + 1 if packet.is_corrupt else 0
-                if packet.is_keyframe:
-                    keys.append(len(pts))
-                    self._opening = self._opening or packet
-                pts.append(packet.pts)
-                dts.append(packet.dts)
-                # VP8 stores pictures that are only referred to as packets of their own, told by one bit.
-                shown.append(not packet.is_discard and not (hides and not memoryview(packet)[0] & 0x10))
-        except av.FFmpegError as error:
-            self._trouble = error.strerror
-        whole = len(pts) - torn
-        pts, dts, shown = pts[:whole], dts[:whole], shown[:whole]
-        self._keys = [k for k in keys if k < whole]
-        self._pts, self._dts = pts, dts
-        if not whole:
-            because = f" ({self._trouble})" if self._trouble else ""
-            raise VideoError(self.path, f"has a video stream without a single whole frame{because}")
-        self._by_count = not self._times_name_frames(pts, shown)
-        if self._by_count:
-            return
-        order = sorted((p, place) for place, p in enumerate(pts) if shown[place])
-        self._place = [place for _, place in order]
-        self._display = {p: i for i, (p, _) in enumerate(order)}
-        self._place_at = {p: place for place, p in enumerate(pts)}
-        self._length = len(order)
-        # The keyframe to start from, as a position in self._keys. Pictures shown before the keyframe that they follow
-        # in the file (an open GOP) lean on the group before as well.
-        start = np.searchsorted(self._keys, self._place, side="right") - 1
-        opens = np.array([pts[self._keys[s]] for s in start]) > np.array([p for p, _ in order])
-        self._start = np.maximum(start - opens, 0).tolist()
+    def _prepare(self, index: Index) -> av.VideoFrame:
+        """Arranges frames by an index; the first of them, which tells size and orientation."""
+        self._index, self._pts, self._keys = index, index.pts, index.keys
+        self._by_count, first = not index.times_name_frames(self._container, self._codec), None
+        if not self._by_count:
+            times, self._place, self._start = index.by_time()
+            self._length = len(times)
+            self._display = {p: i for i, p in enumerate(times)}
+            self._place_at = {p: place for place, p in enumerate(index.pts)}
+            first = self._first_frame()
+        # A first frame whose time no packet has: the times of this file do not name frames.
+        if first is None or first.pts not in self._display:
+            first = self._count()
+        return first
 
-    def _times_name_frames(self, pts: list, shown: list) -> bool:
-        times = [p for p, s in zip(pts, shown, strict=True) if s]
-        if not self._keys or not times or None in pts or len(set(times)) < len(times):
-            return False
-        # What comes before the first keyframe, in the file or on the screen, usually does not decode.
-        if any(shown[: self._keys[0]]) or (min(times) < pts[self._keys[0]] and shown[self._keys[0]]):
-            return False
-        stores_times = not _STORES_TIMES.isdisjoint(self._container.format.name.split(","))
-        reorders = self._codec.has_b_frames and all(a < b for a, b in itertools.pairwise(times))
-        return stores_times or not reorders
+    def _read_through(self) -> av.VideoFrame:
+        """As `_prepare`, for a file whose tables are wrong."""
+        self._open()
+        return self._prepare(index_by_reading(self.path, self._demux(), self._codec))
 
     def _first_frame(self) -> av.VideoFrame | None:
-        """The picture of the first keyframe, which tells size and orientation."""
+        """The picture of the first keyframe."""
+        opening, self._index.opening = self._index.opening, None
+        self._by_tables = opening is None
+        if self._by_tables:
+            if not self._land(self._keys[0]):
+                raise _Misled
+            opening = next(self._packets)
+            self._sent = None
         try:
-            frames = self._codec.decode(self._opening) + self._codec.decode(None)
+            frames = self._codec.decode(opening) + self._codec.decode(None)
         except av.FFmpegError as error:
             raise VideoError(self.path, f"its first frame does not decode ({error.strerror})") from error
-        self._opening = None
         return frames[0] if frames else None
 
     def _count(self) -> av.VideoFrame:
@@ -230,6 +228,9 @@ class Decoder:
         measured = (len(self) - 1) / self.timestamps[-1] if len(self) > 1 else stated
         # Containers round times to their clock; a stated rate that agrees is the exact one.
         self.fps = stated if abs(stated - measured) < 0.01 * measured else float(measured)
+
+    def _frames(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        return self._frames_by_count(missing) if self._by_count else self._frames_by_time(missing)
 
     # Decoding by number
 
@@ -364,7 +365,7 @@ class Decoder:
         self._spare.clear()
         goal = self._keys[key]
         # Some containers seek by presentation time, some by decoding time, and either may land too late.
-        for stamp in (self._pts[goal], self._dts[goal]):
+        for stamp in (self._pts[goal], self._index.dts[goal]):
             if stamp is None:
                 continue
             try:
@@ -381,10 +382,21 @@ class Decoder:
         for packet in packets:
             if packet.is_keyframe:
                 place = self._place_at.get(packet.pts, goal + 1)
+                if self._by_tables:
+                    if packet.pts not in self._place_at or not self._index.is_key(place):
+                        raise _Misled
+                    packets = self._compared(packets, place + 1)
                 self._packets, self._sent = itertools.chain([packet], packets), place - 1
                 self._entry, self._entered = packet.pts if place else None, False
                 return place <= goal
         return False
+
+    def _compared(self, packets: Iterator[av.Packet], place: int) -> Iterator[av.Packet]:
+        """The packets from `place` on, after a look whether they are what the tables say."""
+        for at, packet in enumerate(packets, place):
+            if at >= len(self._pts) or packet.pts != self._pts[at]:
+                raise _Misled
+            yield packet
 
     def _from_the_beginning(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The last resort: plain decoding, frames told by time, or by number where times turn out to be off."""
@@ -411,3 +423,15 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
                 return True, c < 0, b < 0
             return False, a < 0, d < 0
     return False, False, False
+
+
+def _stated_duration(stream: Any) -> float | None:
+    """How many seconds the file says that its pictures last; None if it does not say."""
+    if stream.duration is not None and stream.time_base is not None:
+        # FFmpeg guesses the duration of a torn AVI by its size, but hands on the number of frames.
+        counted = stream.frames / stream.average_rate if stream.average_rate else 0
+        return float(max(stream.duration * stream.time_base, counted))
+    # Matroska keeps it in a tag; the file's own duration may be that of its sound.
+    clock = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
+    hours, minutes, seconds = map(float, clock.groups()) if clock else (0, 0, 0)
+    return 3600 * hours + 60 * minutes + seconds or None

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from vidjax.video.errors import VideoError
+from vidjax.video.sources import is_remote, list_files, read_bytes
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -13,7 +14,7 @@ class ImageFiles(Sequence):
     """The encoded images of a folder in the order of the numbers in their names; files are read when asked for.
 
     Args:
-      folder: with the images; what stands before the number must be the same in all names.
+      folder: with the images, or its address; what stands before the number must be the same in all names.
 
     Raises:
       VideoError: if there is no image, if names do not agree, or a number is missing between the first and the last.
@@ -23,13 +24,13 @@ class ImageFiles(Sequence):
         self.folder = os.fspath(folder)
         numbered: dict[int, str] = {}
         stems = set()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                match = re.fullmatch(r"(.*?)(\d+)", os.path.splitext(entry.name)[0])
-                if not entry.name.lower().endswith(IMAGE_SUFFIXES) or entry.name.startswith(".") or not match:
-                    continue
-                stems.add(match[1])
-                numbered[int(match[2])] = entry.path
+        for path in _files(self.folder):
+            name = os.path.basename(path)
+            match = re.fullmatch(r"(.*?)(\d+)", os.path.splitext(name)[0])
+            if not name.lower().endswith(IMAGE_SUFFIXES) or name.startswith(".") or not match:
+                continue
+            stems.add(match[1])
+            numbered[int(match[2])] = path
         if not numbered:
             raise VideoError(self.folder, "is a folder without numbered images", "give a video, or a folder of frames")
         if len(stems) > 1:
@@ -48,8 +49,8 @@ class ImageFiles(Sequence):
         return len(self._paths)
 
     def __getitem__(self, index: int) -> bytes:
-        try:
-            with open(self._paths[index], "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise VideoError(self._paths[index], f"cannot be read ({error})", "check the disk") from error
+        return read_bytes(self._paths[index])
+
+
+def _files(folder: str) -> list[str]:
+    return list_files(folder) if is_remote(folder) else [entry.path for entry in os.scandir(folder)]

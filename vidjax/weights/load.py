@@ -3,16 +3,18 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.models import create_model
+from vidjax.models import create_model, get_spec
 from vidjax.models.state import assign, split
-from vidjax.weights.mapping import convert, head_classes, recognise
+from vidjax.weights.mapping import conversion, head_classes, recognise
 from vidjax.weights.read import CheckpointError, read_state_dict
 
 log = logging.getLogger("vidjax")
@@ -22,12 +24,20 @@ Checkpoint = str | os.PathLike | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded: the source it was read as, how many parameters and statistics were set, and the classifier."""
+    """What was loaded: the source it was read as, how many parameters and statistics were set, and the classifier.
+
+    The lists hold paths of parameters. All but those in `fresh`, and a classifier that is not loaded, are set.
+    """
 
     source: str
     num_loaded: int
-    checkpoint_classes: int  # K of the checkpoint's classifier
+    checkpoint_classes: int | None  # K of the checkpoint's classifier; None: it has none
     model_classes: int  # K of the model's
+    inflated: tuple[str, ...] = ()  # kernels of images, given a temporal extent
+    resized: tuple[str, ...] = ()  # positions of another grid
+    widened: tuple[str, ...] = ()  # kernels for frames, with zeros for their differences
+    copied: tuple[str, ...] = ()  # from weights that are another parameter's in the first place
+    fresh: tuple[str, ...] = ()  # newly initialised: the checkpoint's network lacks them
 
     @property
     def head_loaded(self) -> bool:
@@ -43,6 +53,7 @@ def load_pretrained(
     source: str | None = None,
     dtype: Any = None,
     seed: int = 0,
+    inflation: str = "",
     **kwargs: Any,
 ) -> nnx.Module:
     """A named model with a checkpoint's weights, in evaluation mode.
@@ -54,21 +65,47 @@ def load_pretrained(
         anew from `seed`, and a warning is logged.
       source: how the checkpoint names its weights, one of the spec's `sources`; None: recognised by its keys.
       dtype: what activations are computed in; parameters are float32.
-      seed: of the weights of a classifier that starts anew.
+      seed: of the weights of what starts anew.
+      inflation: how kernels of an image network are given a temporal extent: `"central"` (in the middle frame, else 0)
+        or `"average"` (in every frame, divided by their number); empty: as the model's attribute `inflation` says, or
+        else the source's table.
       **kwargs: further arguments of the model's constructor, as for `vidjax.create_model`.
 
     Raises:
       CheckpointError: if the checkpoint cannot be read, is of no known source, or differs from the model in anything
         but the number of classes; the message lists every name.
-      ValueError: for an unknown model or source.
+      ValueError: for an unknown model, source or inflation, or an inflation where nothing is inflated.
     """
+    return load_with_arguments(
+        name, checkpoint, num_classes=num_classes, source=source, dtype=dtype, seed=seed, inflation=inflation, **kwargs
+    )[0]
+
+
+def load_with_arguments(
+    name: str,
+    checkpoint: Checkpoint,
+    *,
+    num_classes: int | None = None,
+    source: str | None = None,
+    dtype: Any = None,
+    seed: int = 0,
+    inflation: str = "",
+    **kwargs: Any,
+) -> tuple[nnx.Module, dict[str, Any]]:
+    """`load_pretrained`, and the further arguments with which `create_model` builds this network again.
+
+    They are `kwargs` and those of the source, whose networks may differ from the named model's own.
+    """
+    get_spec(name)  # an unknown name is an error of its own
     state_dict = read_state_dict(checkpoint)
-    if num_classes is None:
-        with _named(checkpoint, name):
-            num_classes = head_classes(state_dict, recognise(state_dict, name, source))
+    with _named(checkpoint, name):
+        table = recognise(state_dict, name, source)
+        if num_classes is None:
+            num_classes = head_classes(state_dict, table)
+    kwargs = {**table.kwargs, **kwargs}
     model = create_model(name, num_classes=num_classes, seed=seed, dtype=dtype, **kwargs)
-    _set(model, state_dict, checkpoint, name, source, allow_head_mismatch=True)
-    return model
+    _set(model, state_dict, checkpoint, name, source, allow_head_mismatch=True, inflation=inflation)
+    return model, kwargs
 
 
 def load_into(
@@ -78,6 +115,7 @@ def load_into(
     name: str,
     source: str | None = None,
     allow_head_mismatch: bool = True,
+    inflation: str = "",
 ) -> LoadReport:
     """Set a model's parameters and statistics, in place, from a checkpoint.
 
@@ -88,11 +126,13 @@ def load_into(
       source: how the checkpoint names its weights; None: recognised by its keys.
       allow_head_mismatch: let the classifier keep its weights if the number of classes differs, and log a warning;
         otherwise that is an error like any other.
+      inflation: as for `load_pretrained`.
 
     Raises:
       CheckpointError: if the checkpoint cannot be read, is of no known source, or does not fit; the model is unchanged.
+      ValueError: for an unknown source or inflation, or an inflation where nothing is inflated.
     """
-    return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch)
+    return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation)
 
 
 def _set(
@@ -102,18 +142,31 @@ def _set(
     name: str,
     source: str | None,
     allow_head_mismatch: bool,
+    inflation: str,
 ) -> LoadReport:
     _, params, stats = split(model)
     current = {**params, **stats}
     with _named(checkpoint, name):
         table = recognise(state_dict, name, source)
         shapes = {path: array.shape for path, array in current.items()}
-        arrays = convert(state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch)
+        made = conversion(
+            state_dict, table, shapes,
+            allow_head_mismatch=allow_head_mismatch,
+            inflation=inflation or (getattr(model, "inflation", "") if table.inflates else ""),
+            grid=getattr(model, "base_grid", None),
+        )  # fmt: skip
         checkpoint_classes = head_classes(state_dict, table)
-    assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in arrays.items()})
+    assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
     model_classes = shapes[f"{table.head}.kernel"][-1]
-    report = LoadReport(table.name, len(arrays), checkpoint_classes, model_classes)
-    if not report.head_loaded:
+    report = LoadReport(
+        table.name, len(made.arrays), checkpoint_classes, model_classes,
+        inflated=made.inflated, resized=made.resized, widened=made.widened, copied=made.copied, fresh=made.fresh,
+    )  # fmt: skip
+    for title in ("inflated", "resized", "widened", "copied", "fresh"):
+        if paths := getattr(report, title):
+            level, title = (logging.WARNING, "newly initialised") if title == "fresh" else (logging.INFO, title)
+            log.log(level, "%s into %s: %s: %s", _title(checkpoint), name, title, ", ".join(_grouped(paths)))
+    if checkpoint_classes is not None and not report.head_loaded:
         log.warning(
             "%s: the checkpoint's classifier has %d classes and %s is to have %d: it starts anew, the rest is loaded.",
             _title(checkpoint), checkpoint_classes, name, model_classes,
@@ -128,6 +181,12 @@ def _named(checkpoint: Checkpoint, name: str) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{_title(checkpoint)} into {name}: {error}") from None
+
+
+def _grouped(paths: Iterable[str]) -> list[str]:
+    """Paths that differ in their numbers only as one: `blocks.*.attn.qkv.kernel (12)`."""
+    counts = Counter(re.sub(r"(?<=\.)\d+(?=\.)", "*", path) for path in paths)
+    return [path if count == 1 and "*" not in path else f"{path} ({count})" for path, count in counts.items()]
 
 
 def _title(checkpoint: Checkpoint) -> str:

@@ -9,15 +9,36 @@ import fnmatch
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 
+from vidjax.nn.positions import Grid
+from vidjax.models.inputs import fit_differences
+from vidjax.weights.fit import INFLATIONS, Conversion, Fit, check_inflation
+from vidjax.weights.patterns import fill, placeholders, regex
 from vidjax.weights.read import CheckpointError
 
 # The files that hold a `SOURCES` table.
-TABLES = ("torchvision", "videomae")
+TABLES = (
+    "c3d",
+    "csn",
+    "frames",
+    "image_vit",
+    "inception",
+    "mvit",
+    "s3d",
+    "slow",
+    "slowfast",
+    "swin",
+    "timesformer",
+    "torchvision",
+    "videomae",
+    "vivit",
+    "x3d",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +77,10 @@ CONV3D = _permuted("O·I·T·H·W → T·H·W·I·O", (2, 3, 4, 1, 0))
 CONV2D = Transform(
     "O·I·H·W → 1·H·W·I·O", lambda x: np.transpose(x, (2, 3, 1, 0))[None], lambda x: (np.transpose(x[0], (3, 2, 0, 1)),)
 )
+# A convolution of one pixel and frame as a dense layer.
+POINTWISE = Transform(
+    "O·I·1·1·1 → I·O", lambda x: np.squeeze(x, (2, 3, 4)).T, lambda x: (np.expand_dims(x.T, (2, 3, 4)),)
+)
 QKV_LINEAR = joined(3, LINEAR)  # query, key, value (D, D) each → (D, 3·D)
 QKV_BIAS = joined(3, COPY)  # query, key, value (D,) each → (3·D,)
 
@@ -72,41 +97,55 @@ class Rule:
       keys: pattern, or a tuple of patterns where several arrays make one parameter, in the transform's order.
       path: of the parameter: attributes and list indices of the module, joined by dots.
       transform: of the arrays.
+      fit: what makes the result the model's shape where it has another one, such as another grid of positions; None:
+        another shape is an error.
+      also: further parameters that the same keys make, `(path, transform)` each. They are set where the model has them
+        and no key of the checkpoint is theirs.
 
     Raises:
-      ValueError: if a pattern or the path has other placeholders than the first pattern, or cannot be parsed.
+      ValueError: if a pattern or a path has other placeholders than the first pattern, or cannot be parsed.
     """
 
     keys: str | tuple[str, ...]
     path: str
     transform: Transform = COPY
+    fit: Fit | None = None
+    also: tuple[tuple[str, Transform], ...] = ()
 
     def __post_init__(self):
-        names = [{name for name, _ in _placeholders(text)} for text in (*self.patterns, self.path)]
+        names = [{name for name, _ in placeholders(text)} for text in (*self.patterns, *self.paths)]
         if any(n != names[0] for n in names):
             raise ValueError(f"{self}: every pattern and the path must have the same placeholders")
-        if any(step for text in self.patterns for _, step in _placeholders(text)):
+        if any(step for text in self.patterns for _, step in placeholders(text)):
             raise ValueError(f"{self}: arithmetic such as {{s-1}} belongs in the path, not in a key")
 
     @property
     def patterns(self) -> tuple[str, ...]:
         return (self.keys,) if isinstance(self.keys, str) else self.keys
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, *(path for path, _ in self.also))
+
     @cached_property
     def _regexes(self) -> list[re.Pattern]:
-        numbers = {name for name, step in _placeholders(self.path) if step}
-        return [_regex(pattern, numbers) for pattern in self.patterns]
+        numbers = {name for path in self.paths for name, step in placeholders(path) if step}
+        return [regex(pattern, numbers) for pattern in self.patterns]
 
     def match(self, key: str) -> dict[str, str] | None:
         """What the placeholders stand for if any of the patterns gives `key`."""
-        for regex in self._regexes:
-            if found := regex.fullmatch(key):
+        for pattern in self._regexes:
+            if found := pattern.fullmatch(key):
                 return found.groupdict()
         return None
 
     def fill(self, values: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
         """`(keys, path)` with the placeholders filled in."""
-        return tuple(_fill(pattern, values) for pattern in self.patterns), _fill(self.path, values)
+        return tuple(fill(pattern, values) for pattern in self.patterns), fill(self.path, values)
+
+    def copies(self, values: Mapping[str, str]) -> tuple[tuple[str, Transform], ...]:
+        """`also` with the placeholders filled in."""
+        return tuple((fill(path, values), transform) for path, transform in self.also)
 
 
 @dataclass(frozen=True)
@@ -122,6 +161,11 @@ class Source:
       ignore: shell-style patterns of keys that hold no parameter, such as `*.num_batches_tracked`.
       head: path of the classifier in the model, the one part that may be left out when the number of classes differs.
       prefixes: taken off the front of each key that has one (again and again) before anything is matched.
+      absent: keys that such a checkpoint does not have: they tell it from one whose keys include its own.
+      fresh: shell-style patterns of the model's parameters that the source's network may lack: where the checkpoint has
+        none of their keys they keep their initial values, and the `LoadReport` and the log name them.
+      kwargs: arguments with which the model's constructor builds this source's network, where that differs from the
+        named model's own; `load_pretrained` sets them.
     """
 
     name: str
@@ -131,6 +175,9 @@ class Source:
     ignore: tuple[str, ...] = ()
     head: str = "head"
     prefixes: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def serves(self, model_name: str) -> bool:
         return any(fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models)
@@ -152,9 +199,19 @@ class Source:
         return out
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """The keys of the signature that are not there."""
+        """What keeps the keys from being this source's: those of the signature that lack, and `not KEY` for others."""
         present = self.stripped(keys)
-        return [key for key in self.signature if key not in present]
+        lacking = [key for key in self.signature if key not in present]
+        return lacking + [f"not {key}" for key in self.absent if key in present]
+
+    @property
+    def inflates(self) -> bool:
+        """Whether kernels of images may be given a temporal extent."""
+        return any(rule.fit in INFLATIONS.values() for rule in self.rules)
+
+    def may_lack(self, path: str) -> bool:
+        """Whether the parameter may keep its initial values."""
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.fresh)
 
 
 @cache
@@ -213,25 +270,26 @@ class _Plan:
     """What a table makes of the keys at hand. Keys are the checkpoint's own, prefixes included."""
 
     params: dict[str, tuple[Rule, tuple[str, ...]]]  # path → the rule and the keys that make it
+    copies: dict[str, tuple[Rule, tuple[str, ...]]]  # the same of what a rule makes besides, where nothing else does
     unmatched: list[str]  # keys that no rule takes
     problems: list[str]  # parameters of which a part is missing, or that several rules make
 
 
 def _plan(keys: Iterable[str], source: Source) -> _Plan:
     originals = source.stripped(keys)
-    plan = _Plan({}, [], [])
-    groups: dict[tuple[Rule, tuple[str, ...], str], None] = {}
+    plan = _Plan({}, {}, [], [])
+    groups: dict[tuple[Rule, tuple[str, ...], str], tuple[tuple[str, Transform], ...]] = {}
     for short, key in originals.items():
         if any(fnmatch.fnmatchcase(short, pattern) for pattern in source.ignore):
             continue
         for rule in source.rules:
             values = rule.match(short)
             if values is not None:
-                groups[(rule, *rule.fill(values))] = None
+                groups[(rule, *rule.fill(values))] = rule.copies(values)
                 break
         else:
             plan.unmatched.append(key)
-    for rule, needed, path in groups:
+    for (rule, needed, path), copies in groups.items():
         absent = [key for key in needed if key not in originals]
         if absent:
             there = ", ".join(originals[key] for key in needed if key in originals)
@@ -241,20 +299,26 @@ def _plan(keys: Iterable[str], source: Source) -> _Plan:
             plan.problems.append(f"{path}: several keys make it: {twice}")
         else:
             plan.params[path] = (rule, tuple(originals[key] for key in needed))
+            for other, transform in copies:
+                plan.copies[other] = (replace(rule, transform=transform), plan.params[path][1])
+    for path in plan.copies.keys() & plan.params.keys():
+        del plan.copies[path]
     return plan
 
 
-def head_classes(state_dict: Mapping[str, np.ndarray], source: Source) -> int:
-    """K, outputs of the checkpoint's classifier.
+def head_classes(state_dict: Mapping[str, np.ndarray], source: Source) -> int | None:
+    """K, outputs of the checkpoint's classifier; None if it has none and the source may lack it.
 
     Raises:
-      CheckpointError: if the checkpoint has none.
+      CheckpointError: if the checkpoint has no classifier and should.
     """
     plan = _plan(state_dict, source)
     for leaf in ("bias", "kernel"):
         if found := plan.params.get(f"{source.head}.{leaf}"):
             rule, keys = found
             return rule.transform.forward(*(state_dict[key] for key in keys)).shape[-1]
+    if source.may_lack(f"{source.head}.kernel"):
+        return None
     wanted = ", ".join(p for r in source.rules if r.path.startswith(f"{source.head}.") for p in r.patterns)
     raise CheckpointError(f"the checkpoint has no classifier (source {source.name} looks for {wanted})")
 
@@ -266,6 +330,19 @@ def convert(
     *,
     allow_head_mismatch: bool = False,
 ) -> dict[str, np.ndarray]:
+    """The arrays of `conversion`."""
+    return conversion(state_dict, source, shapes, allow_head_mismatch=allow_head_mismatch).arrays
+
+
+def conversion(
+    state_dict: Mapping[str, np.ndarray],
+    source: Source,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    allow_head_mismatch: bool = False,
+    inflation: str = "",
+    grid: Grid | None = None,
+) -> Conversion:
     """A source's arrays as a model's parameters and statistics.
 
     Args:
@@ -273,23 +350,33 @@ def convert(
       source: the table to go by.
       shapes: of all parameters and statistics of the model, by dotted path.
       allow_head_mismatch: leave the classifier (all paths under `source.head`) out of the result if it differs from
-        the model's in the number of classes, its last axis, and in nothing else.
+        the model's in the number of classes, its last axis, and in nothing else; in any way if the source may lack
+        it.
+      inflation: how kernels of images are given a temporal extent, one of `INFLATIONS`; empty: as the table says.
+      grid: the model's tokens along T, H and W, for tables of positions that are made to fit it.
 
     Returns:
-      `{path: float32 array}`, copies; every path in `shapes`, or all but the classifier's.
+      `{path: float32 array}`, copies; every path in `shapes`, or all but the classifier's and the fresh ones.
 
     Raises:
       CheckpointError: one error that lists every key without a place, every parameter that stays unset, every
         incomplete or doubly set one and every shape that differs.
+      ValueError: for an unknown `inflation`, or one where nothing is inflated.
     """
+    if inflation:
+        check_inflation(inflation, source.name, source.inflates)
     plan = _plan(state_dict, source)
     problems = list(plan.problems)
     left = [f"{key} ({_dims(np.shape(state_dict[key]))})" for key in plan.unmatched]
-    unset = [f"{path} ({_dims(shape)})" for path, shape in shapes.items() if path not in plan.params]
+    copies = {path: made for path, made in plan.copies.items() if path in shapes}
+    without = [path for path in shapes if path not in plan.params and path not in copies]
+    fresh = [path for path in without if source.may_lack(path)]
+    unset = [f"{path} ({_dims(shapes[path])})" for path in without if path not in fresh]
     differing: list[str] = []
     arrays: dict[str, np.ndarray] = {}
     other_head: list[str] = []
-    for path, (rule, keys) in plan.params.items():
+    fitted: dict[str, list[str]] = {"inflated": [], "resized": [], "widened": []}
+    for path, (rule, keys) in {**plan.params, **copies}.items():
         if path not in shapes:
             left += [f"{key} ({_dims(np.shape(state_dict[key]))}), for {path}" for key in keys]
             continue
@@ -300,12 +387,25 @@ def convert(
             problems.append(f"{path}: {rule.transform.name} cannot take {given}: {error}")
             continue
         wanted = tuple(shapes[path])
+        if (wide := fit_differences(array, wanted)) is not array:
+            array = wide
+            fitted["widened"].append(path)
+        if rule.fit and array.shape != wanted:
+            fit = INFLATIONS[inflation] if inflation and rule.fit in INFLATIONS.values() else rule.fit
+            try:
+                array = fit.forward(array, wanted, grid)
+                fitted[fit.name].append(path)
+            except (ValueError, IndexError) as error:
+                differing.append(f"{path}: {', '.join(keys)} give {_dims(array.shape)}, the model has {_dims(wanted)}, "
+                                 f"and {error}")  # fmt: skip
+                continue
         if array.shape == wanted:
             # A copy, so that the model shares no memory with the caller's arrays.
             arrays[path] = np.array(array, np.float32, order="C")
             continue
         in_head = path.startswith(f"{source.head}.")
-        if allow_head_mismatch and in_head and len(wanted) == array.ndim and wanted[:-1] == array.shape[:-1]:
+        same_inputs = len(wanted) == array.ndim and wanted[:-1] == array.shape[:-1]
+        if allow_head_mismatch and in_head and (same_inputs or source.may_lack(path)):
             other_head.append(path)
         else:
             differing.append(f"{path}: {', '.join(keys)} give {_dims(array.shape)}, the model has {_dims(wanted)}")
@@ -320,43 +420,14 @@ def convert(
         for title, lines in groups:
             if lines:
                 text += [f"{len(lines)} {title}:", *(f"  {line}" for line in lines)]
+        if source.kwargs:
+            settings = " ".join(f"--config.model.kwargs.{key}={value}" for key, value in source.kwargs.items())
+            text.append(f"Networks of this source are built with {settings} (load_pretrained does so by itself).")
         raise CheckpointError("\n".join(text))
     if other_head:
         arrays = {path: array for path, array in arrays.items() if not path.startswith(f"{source.head}.")}
-    return arrays
-
-
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)([+-]\d+)?\}")
-
-
-def _placeholders(text: str) -> list[tuple[str, int]]:
-    """`[(name, number added)]` of a pattern or path."""
-    if set("{}") & set(_PLACEHOLDER.sub("", text)):
-        raise ValueError(f"{text!r}: a placeholder is {{name}}, {{name+1}} or {{name-1}}, in lower-case letters")
-    return [(name, int(step or 0)) for name, step in _PLACEHOLDER.findall(text)]
-
-
-def _regex(pattern: str, numbers: set[str]) -> re.Pattern:
-    seen: set[str] = set()
-
-    def group(found: re.Match) -> str:
-        name = found.group(1)
-        if name in seen:
-            return f"(?P={name})"
-        seen.add(name)
-        return f"(?P<{name}>{'[0-9]+' if name in numbers else '[^.]+'})"
-
-    # Odd parts are placeholders, even ones literal text.
-    parts = re.split(r"(\{[a-z_]+\})", pattern)
-    return re.compile("".join(_PLACEHOLDER.sub(group, p) if i % 2 else re.escape(p) for i, p in enumerate(parts)))
-
-
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    def value(found: re.Match) -> str:
-        name, step = found.groups()
-        return str(int(values[name]) + int(step)) if step else values[name]
-
-    return _PLACEHOLDER.sub(value, text)
+    return Conversion(arrays, **{name: tuple(paths) for name, paths in fitted.items()}, copied=tuple(copies),
+                      fresh=tuple(fresh))  # fmt: skip
 
 
 def _dims(shape: Iterable[int]) -> str:

@@ -1,7 +1,7 @@
 """Checkpoint file, folder or state dict → `{key: NumPy array}`, whatever framework wrote it and however it is wrapped.
 
-Formats are told by content, not by file name. Pickles are read by PyTorch's restricted unpickler, which builds tensors
-and plain values and never runs code from the file.
+Formats are told by content, not by file name. Pickles are read by restricted unpicklers, PyTorch's or the one here:
+they build tensors or arrays and plain values and never run code from the file.
 """
 
 import argparse
@@ -20,9 +20,13 @@ import numpy as np
 from vidjax.errors import UserError
 
 # Entries that a training script puts the state dict under, beside the epoch, the optimiser and the like.
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module")
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "blobs")
 # What wrapper modules (DataParallel, torch.compile, a Lightning module) put before every key.
 PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+# What a legacy file of PyTorch's starts with: a pickle of this number.
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 
 
 class CheckpointError(UserError):
@@ -35,10 +39,10 @@ def read_state_dict(
     """The arrays of a checkpoint by their keys.
 
     Args:
-      checkpoint: a PyTorch file (`.pth`, `.pt`, `.pyth`, `.th`, `.ckpt`, `.bin`; zip or legacy pickle), a
-        `.safetensors` file, a folder as transformers saves it (whole or in shards), or a mapping of PyTorch tensors,
-        NumPy or JAX arrays. The arrays may be nested under the names in `WRAPPERS`, several levels deep; what stands
-        beside these names is left out.
+      checkpoint: a PyTorch file (`.pth`, `.pt`, `.pyth`, `.th`, `.ckpt`, `.bin`; zip or legacy pickle), a plain pickle
+        of NumPy arrays (caffe2's `.pkl`; from Python 2 too), a `.safetensors` file, a folder as transformers saves it
+        (whole or in shards), or a mapping of PyTorch tensors, NumPy or JAX arrays. The arrays may be nested under the
+        names in `WRAPPERS`, several levels deep; what stands beside these names is left out.
       prefixes: taken off when every key has them, again and again.
 
     Returns:
@@ -135,7 +139,7 @@ def _read_path(path: Path) -> Any:
             raise CheckpointError(f"{path}: is a NumPy archive. Read it with numpy.load and give the mapping.")
         return _read_torch(path)
     if start.startswith(b"\x80"):
-        return _read_torch(path)
+        return _read_torch(path) if _TORCH_MAGIC in start else _read_pickle(path)
     raise CheckpointError(
         f"{path}: is neither a PyTorch file (zip or pickle) nor safetensors; it starts with {start[:16]!r}."
     )
@@ -166,17 +170,11 @@ def _read_torch(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
-        if "Unsupported operand" in reason:
-            raise _broken(path, "a pickle that PyTorch did not write") from error
         if name := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", reason):
             reason = name.group(1)
         else:
             reason = reason.split("WeightsUnpickler error: ")[-1].strip().splitlines()[0]
-        raise CheckpointError(
-            f"{path}: refused, because it holds more than weights ({reason}), and loading that would run code from the "
-            "file. Nothing was run. If you trust its origin, load it where it was written and save only the weights: "
-            "torch.save(model.state_dict(), …) or safetensors."
-        ) from None
+        raise _refused(path, reason) from None
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise _broken(path, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
 
@@ -186,6 +184,58 @@ def _plain_types() -> list[Any]:
     scalar = np.float64(0).__reduce__()[0]
     dtypes = {type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")}
     return [argparse.Namespace, np.dtype, *dtypes, scalar, (scalar, "numpy.core.multiarray.scalar")]
+
+
+class _ForbiddenError(pickle.UnpicklingError):
+    """The pickle names a global that is not about arrays."""
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds dictionaries, lists, text, numbers and NumPy arrays, and refuses every other global by name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        # NumPy 2 has renamed the module; files of either side are read by either side.
+        module = re.sub(r"^numpy\._core\b", "numpy.core", module)
+        if (module, name) not in _ARRAY_GLOBALS:
+            raise _ForbiddenError(f"{module}.{name}")
+        return _ARRAY_GLOBALS[module, name]
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    """What Python 3 writes for bytes in pickles that Python 2 can read."""
+    if encoding != "latin1":
+        raise _ForbiddenError(f"_codecs.encode to {encoding!r}")
+    return text.encode("latin1")
+
+
+_ARRAY_GLOBALS = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+    ("numpy.core.multiarray", "scalar"): np.float64(0).__reduce__()[0],
+    ("numpy.core.numeric", "_frombuffer"): np.zeros(0).__reduce_ex__(5)[0],
+    ("collections", "OrderedDict"): dict,
+    ("_codecs", "encode"): _latin1,
+}
+
+
+def _read_pickle(path: Path) -> Any:
+    """A plain pickle of arrays, such as caffe2's, which Python 2 wrote."""
+    try:
+        with path.open("rb") as file:
+            return _ArrayUnpickler(file, encoding="latin1").load()
+    except _ForbiddenError as error:
+        raise _refused(path, str(error)) from None
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise _broken(path, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+
+
+def _refused(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: refused, because it holds more than weights ({reason}), and loading that would run code from the "
+        "file. Nothing was run. If you trust its origin, load it where it was written and save only the weights: "
+        "torch.save(model.state_dict(), …) or safetensors."
+    )
 
 
 def _broken(path: Path, reason: str) -> CheckpointError:

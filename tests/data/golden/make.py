@@ -2,14 +2,16 @@
 
     python tests/data/golden/make.py NAME …     (no name: lists them)
 
-needs torch 2.13.0, and torchvision 0.28.0 for `torchvision*` or transformers 4.57.6 for `hf_*` (from version 5 on the
-keys of its state dict are not those of the published checkpoints). It writes NAME.npz, the table of keys and the entry
-in index.json; what is written again agrees with what was there to about 1e-6.
+needs torch 2.13.0, and torchvision 0.28.0 for `torchvision*`, transformers 4.57.6 for `hf_*` (from version 5 on the
+keys of its state dict are not those of the published checkpoints), or pytorchvideo 0.1.5 for `pytorchvideo*` (install
+it with --no-deps, beside fvcore, iopath and what they ask for). It writes NAME.npz, the table of keys and the entry in
+index.json; what is written again agrees with what was there to about 1e-6.
 
 The goldens of projects that this file does not build were made by the same rule from the constructor and the commit
 that index.json names. Tables in keys/ that no entry of the index names list the keys of further published checkpoints.
 """
 
+import importlib.metadata
 import json
 import sys
 from functools import partial
@@ -24,17 +26,31 @@ from tests.golden import FOLDER, Keys, coarse_noise, fill_state, noise, read_ind
 IMAGE, CLIP, VIDEOMAE_CLIP = (2, 3, 224, 224), (2, 3, 8, 112, 112), (2, 3, 16, 224, 224)
 
 
-def torchvision_model(name: str, of_video: bool) -> tuple[torch.nn.Module, str, str]:
-    """The network, the expression that builds it, and the version of what it is from."""
+def declare_operators() -> None:
+    """Beside a CPU-only torch, importing torchvision fails unless these exist; the networks do not use them."""
     if "torchvision" not in sys.modules:
-        # Beside a CPU-only torch the import fails unless these operators exist; the networks do not use them.
         for operator in ("nms", "qnms"):
             torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+
+
+def torchvision_model(name: str, of_video: bool) -> tuple[torch.nn.Module, str, str]:
+    """The network, the expression that builds it, and the version of what it is from."""
+    declare_operators()
     import torchvision
 
     home = torchvision.models.video if of_video else torchvision.models
     expression = f"torchvision.models.{'video.' if of_video else ''}{name}(weights=None)"
     return getattr(home, name)(weights=None), expression, f"torchvision {torchvision.__version__}"
+
+
+def pytorchvideo_model(name: str) -> tuple[torch.nn.Module, str, str]:
+    declare_operators()
+    from pytorchvideo.models import hub
+
+    # This version ends in a softmax unless told otherwise, later commits do not.
+    expression = f"pytorchvideo.models.hub.{name}(pretrained=False, head_activation=None)"
+    version = f"pytorchvideo {importlib.metadata.version('pytorchvideo')}"
+    return getattr(hub, name)(pretrained=False, head_activation=None), expression, version
 
 
 class VideoMAE(torch.nn.Module):
@@ -80,6 +96,14 @@ GOLDENS = {
     **{
         f"torchvision_{name}_8x112": (f"torchvision_{name}", CLIP, partial(torchvision_model, name, True))
         for name in ("r3d_18", "mc3_18", "r2plus1d_18")
+    },
+    **{
+        f"pytorchvideo_{name}_{frames}x{size}": (
+            f"pytorchvideo_{name}",
+            (2, 3, frames, size, size),
+            partial(pytorchvideo_model, name),
+        )
+        for name, frames, size in (("x3d_s", 13, 160), ("x3d_m", 16, 224), ("x3d_l", 16, 312))
     },
     **{
         f"hf_videomae_{size}_cls_16x224": (f"hf4_videomae_{size}_cls", VIDEOMAE_CLIP, partial(transformers_model, **kw))

@@ -1,0 +1,54 @@
+"""`python -m vidjax models`."""
+
+import json
+
+import pytest
+
+from vidjax.__main__ import main
+from vidjax.apps.models import markdown_table, shown
+from vidjax.models.cost import model_cost
+
+
+def test_a_pattern_lists_models_with_their_costs(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["models", "*_18"]) == 0
+    out = capsys.readouterr().out
+    assert "r3d_18" in out and "33.37 M" in out and "40.7" in out and "16 at 15 fps, 112²" in out
+    assert "videomae" not in out
+
+
+def test_json(capsys):
+    assert main(["models", "r2plus1d_t*", "--json"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    cost = model_cost("r2plus1d_tiny")
+    assert record["name"] == "r2plus1d_tiny" and record["params"] == cost.params and record["macs"] == cost.macs
+    assert record["num_frames"] == 8 and "layers" not in record
+
+
+def test_an_exact_name_prints_its_layers(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["models", "r2plus1d_tiny"]) == 0
+    out = capsys.readouterr().out
+    assert "stages.2.0" in out and "8×32×32×16" in out and "146,412" in out and "spatial" not in out
+    assert main(["models", "r2plus1d_tiny", "--depth", "0"]) == 0
+    assert "spatial" in capsys.readouterr().out
+    assert main(["models", "r2plus1d_tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["layers"][0]["macs"] == model_cost("r2plus1d_tiny").macs
+
+
+def test_depth_of_layers():
+    layers = model_cost("frame_pool_tiny").layers
+    assert [(layer.path, level) for layer, level in shown(layers, 0)][:3] == [("", 0), ("stem", 1), ("stem.conv", 2)]
+    assert {level for _, level in shown(layers, 1)} == {0, 1}
+
+
+def test_markdown_has_a_line_per_model_by_family():
+    lines = markdown_table({name: model_cost(name) for name in ("r2plus1d_tiny", "frame_pool_tiny")})
+    assert [line.split("`")[1] for line in lines[2:]] == ["frame_pool_tiny", "r2plus1d_tiny"]
+    assert "8×2, 64²" in lines[3] and "0.2 M" in lines[3] and "0.0715" in lines[3]
+
+
+@pytest.mark.parametrize(("pattern", "hint"), [("r2plus1d_17", "r2plus1d_18"), ("nothing*", "list_models")])
+def test_no_such_model(capsys, pattern, hint):
+    assert main(["models", pattern]) == 1
+    assert hint in capsys.readouterr().err

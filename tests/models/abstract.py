@@ -1,0 +1,53 @@
+"""Models that cost little to make: shapes alone, and small ones with drawn weights."""
+
+import functools
+import math
+import types
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.models.registry import get_variant
+from vidjax.models.state import merge, split
+
+
+@functools.cache
+def abstract(name: str, num_classes: int = 400) -> nnx.Module:
+    """The named model whose arrays are shapes and types only.
+
+    Its random numbers come from one key. Flax's streams count their draws, and counting inside a trace takes time that
+    grows with the square of the number of parameters: 13 s for the largest model.
+    """
+    variant = get_variant(name)
+    return _shapes(lambda rngs: variant.build(num_classes, rngs=rngs, **variant.kwargs))
+
+
+def drawn(build: Callable[..., nnx.Module], seed: int = 0) -> nnx.Module:
+    """What `build(rngs=…)` gives, in evaluation mode and with other weights: NumPy's, which need no compiling.
+
+    They are so large that nothing in the network goes unnoticed: kernels keep the variance of what they are given,
+    scales are about 1, all else is normal with standard deviation 0.3.
+    """
+    graphdef, params, stats = split(_shapes(build))
+    assert not stats, "statistics are not normal deviates"
+    rng = np.random.default_rng(seed)
+
+    def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        z = rng.standard_normal(shape)
+        if path.endswith("kernel"):
+            return z / math.sqrt(math.prod(shape[:-1]))
+        return 1 + 0.1 * z if path.endswith("scale") else 0.3 * z
+
+    params = {path: jnp.asarray(draw(path, p.shape), p.dtype) for path, p in params.items()}
+    model = merge(graphdef, params, stats)
+    model.eval()
+    return model
+
+
+def _shapes(build: Callable[..., nnx.Module]) -> nnx.Module:
+    key = jax.random.key(0)
+    rngs = types.SimpleNamespace(params=lambda: key)
+    return nnx.eval_shape(lambda: build(rngs=rngs))

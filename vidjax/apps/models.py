@@ -1,0 +1,141 @@
+"""Which models there are, and what each costs."""
+
+import dataclasses
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vidjax.config import Spec
+from vidjax.models.cost import Cost, Layer, model_cost
+from vidjax.models.registry import family_of, get_spec, list_models
+from vidjax.progress import progress_bar
+
+
+def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False, depth: int = 2) -> int:
+    """Print the models that match a pattern, or, for the exact name of one, its layers.
+
+    Args:
+      pattern: a name, or a shell-style pattern.
+      as_json: JSON instead of a table.
+      markdown: the table as the README has it.
+      depth: how many modules deep the layers of a single model are listed; 0: all.
+
+    Returns:
+      0, the exit status.
+
+    Raises:
+      UnknownModelError: if there is no such model, naming the close ones.
+    """
+    names = list_models(pattern)
+    if not names:
+        get_spec(pattern)  # says what is close
+    costs: dict[str, Cost] = {}
+    with progress_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("counting", total=len(names), info="")
+        for name in names:
+            costs[name] = model_cost(name)
+            bar.advance(task)
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps([_record(name, cost, name == pattern) for name, cost in costs.items()]))
+    elif markdown:
+        print("\n".join(markdown_table(costs)))
+    elif names == [pattern]:
+        _print_layers(console, pattern, costs[pattern], depth)
+    else:
+        _print_models(console, costs)
+    return 0
+
+
+def markdown_table(costs: dict[str, Cost]) -> list[str]:
+    """Lines of a Markdown table: a model each, by family."""
+    lines = ["| model | clip | parameters | GMACs | published accuracy | checkpoints |", "|---|---|---|---|---|---|"]
+    for name, cost in sorted(costs.items(), key=lambda item: family_of(item[0])):
+        spec = get_spec(name)
+        lines.append(
+            f"| `{name}` | {_clip(spec)} | {cost.params / 1e6:.1f} M | {_gmacs(cost)} | {spec.published} "
+            f"| {', '.join(spec.sources)} |"
+        )
+    return lines
+
+
+def _print_models(console: Console, costs: dict[str, Cost]) -> None:
+    table = Table(title=f"{len(costs)} models", caption="per view; M: 10⁶, GMACs: 10⁹ multiply-adds")
+    for column in ("model", "clip"):
+        table.add_column(column, no_wrap=True)
+    for column in ("params", "GMACs", "activations"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("published")
+    table.add_column("checkpoints")
+    for name, cost in costs.items():
+        spec = get_spec(name)
+        table.add_row(
+            name,
+            _clip(spec),
+            f"{cost.params / 1e6:.2f} M",
+            _gmacs(cost),
+            f"{cost.activations / 1e6:.0f} M",
+            spec.published,
+            ", ".join(spec.sources),
+        )
+    console.print(table)
+
+
+def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
+    spec, frames = get_spec(name), "×".join(map(str, cost.input))
+    table = Table("layer", "kind", "output", title=f"{name} on a clip of {frames}")
+    for column in ("calls", "parameters", "MMACs"):
+        table.add_column(column, justify="right")
+    for layer, level in shown(cost.layers, depth):
+        inside = layer.path.removeprefix(f"{layer.parent}.") if layer.parent else layer.path
+        table.add_row(
+            f"{'  ' * level}{inside or name}",
+            layer.kind,
+            "×".join(map(str, layer.output[1:])),
+            str(layer.calls) if layer.calls > 1 else "",
+            f"{layer.params:,}" if layer.params else "",
+            f"{layer.macs / 1e6:,.1f}" if layer.macs else "",
+        )
+    console.print(table)
+    for title, text in (
+        ("clip", _clip(spec)),
+        ("in all", f"{cost.params:,} parameters, {_gmacs(cost)} GMACs, {cost.activations / 1e6:.1f} M activations"),
+        ("pixels", f"resize {'×'.join(map(str, spec.resize))}, mean {spec.mean}, std {spec.std}"),
+        ("published", spec.published),
+        ("paper", spec.paper),
+        ("checkpoints", ", ".join(spec.sources)),
+    ):
+        if text:
+            console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
+
+
+def shown(layers: tuple[Layer, ...], depth: int) -> list[tuple[Layer, int]]:
+    """Those layers that ran or hold parameters and lie at most `depth` modules deep, with their depth; 0: at any."""
+    level: dict[str | None, int] = {None: -1}
+    for layer in layers:
+        level[layer.path] = level[layer.parent] + 1
+    return [
+        (layer, level[layer.path])
+        for layer in layers
+        if (layer.calls or layer.params) and (not depth or level[layer.path] <= depth)
+    ]
+
+
+def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
+    record = {"name": name, **dataclasses.asdict(get_spec(name)), **dataclasses.asdict(cost)}
+    record["gmacs"] = cost.gmacs
+    if not layers:
+        del record["layers"]
+    return record
+
+
+def _clip(spec: Spec) -> str:
+    """Such as 16×4, 224²: 16 frames, every 4th, 224 pixels high and wide."""
+    step = f" at {spec.fps:g} fps" if spec.fps else f"×{spec.stride}"
+    return f"{spec.num_frames}{step}, {spec.size}²"
+
+
+def _gmacs(cost: Cost) -> str:
+    return f"{cost.gmacs:.1f}" if cost.gmacs >= 10 else f"{cost.gmacs:.3g}"

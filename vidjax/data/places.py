@@ -1,0 +1,64 @@
+"""Where the videos of a data set lie: paths on this machine, and addresses elsewhere (gs://bucket/videos), alike."""
+
+import os
+from pathlib import Path
+
+from vidjax.video.sources import file_system, is_remote, list_files
+
+
+def locate(root: str, path: str) -> str:
+    """A path or address as annotations give it, below `root` unless it says itself where it is."""
+    if is_remote(path) or (is_remote(root) and path.startswith("/")):
+        return path
+    return f"{root.rstrip('/')}/{path}" if is_remote(root) else str(Path(root).expanduser() / path)
+
+
+class Presence:
+    """Which files there are. Elsewhere, a folder is listed once for all that are looked for in it.
+
+    Servers that list nothing (http://) are not asked: what they lack is found out when it is read.
+    """
+
+    def __init__(self):
+        self._listed: dict[str, set[str]] = {}
+
+    def __call__(self, path: str) -> bool:
+        """Whether there is a file or folder at a path or an address.
+
+        Raises:
+          VideoError: if what reads such addresses is not installed.
+        """
+        if not is_remote(path):
+            return os.path.exists(path)
+        if path.startswith(("http://", "https://")):
+            return True
+        files, inner = file_system(path)
+        folder = files._parent(inner)
+        if folder not in self._listed:
+            try:
+                names = files.ls(folder, detail=False)
+            except FileNotFoundError:
+                names = []
+            self._listed[folder] = {files._strip_protocol(name) for name in names}
+        return files._strip_protocol(inner) in self._listed[folder]
+
+
+def class_folders(source: str) -> dict[str, list[str]]:
+    """The files below each sub-folder of a folder or address, in a fixed order; hidden ones are left out.
+
+    Raises:
+      VideoError: if an address cannot be listed.
+    """
+    if not is_remote(source):
+        folders = sorted(p for p in Path(source).iterdir() if p.is_dir() and not p.name.startswith("."))
+        return {
+            folder.name: [str(p) for p in sorted(folder.rglob("*")) if not p.is_dir() and not p.name.startswith(".")]
+            for folder in folders
+        }
+    found: dict[str, list[str]] = {}
+    root = source.rstrip("/")
+    for path in list_files(source, below=True):
+        name, slash, rest = path[len(root) + 1 :].partition("/")
+        if slash and not name.startswith(".") and not os.path.basename(rest).startswith("."):
+            found.setdefault(name, []).append(path)
+    return found

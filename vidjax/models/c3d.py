@@ -1,0 +1,200 @@
+"""Plain stacks of 3×3×3 convolutions: C3D, and a network of two of them to learn from.
+
+Paper: Tran et al., Learning Spatiotemporal Features with 3D Convolutional Networks (1412.0767). Reference code:
+mmaction2 `models/backbones/c3d.py`, DavideA/c3d-pytorch (the weights of the authors' Caffe network on Sports-1M).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.errors import UserError
+from vidjax.models.registry import Variant
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.init import scaled_normal
+from vidjax.nn.norm import BatchNorm
+from vidjax.nn.pooling import max_pool3d
+
+STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the convolutions between two pools
+
+
+class C3D(nnx.Module):
+    """Eight convolutions without norm, five max-pools, two dense layers and a classifier.
+
+    The first pool leaves time alone, the others halve everything; the last pads height and width, so that 112 pixels
+    end in 4. The dense layers read the whole last map: a network is made for one clip length and size.
+
+    Args:
+      num_classes: K.
+      num_frames: T of the clips.
+      size: height and width of the clips, pixels.
+      stages: channels of the convolutions, one row per pool.
+      hidden: D, features of the dense layers.
+      dropout: probability of dropping a feature behind each of them, in training mode.
+      remat: recompute each stage's activations in the backward pass.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+
+    Raises:
+      ValueError: if the clips are too short or too small for the pools.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        num_frames: int = 16,
+        size: int = 112,
+        stages: Sequence[Sequence[int]] = STAGES,
+        hidden: int = 4096,
+        dropout: float = 0.5,
+        remat: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        pools = len(stages)
+        # Behind the last pool, which alone has padding: one pixel on both sides.
+        frames, pixels = num_frames // 2 ** (pools - 1), (size // 2 ** (pools - 1) + 2) // 2
+        if frames < 1 or size < 2 ** (pools - 1):
+            least = 2 ** (pools - 1)
+            raise ValueError(
+                f"num_frames = {num_frames}, size = {size}: {pools} pools need at least {least} frames of {least} pixels"
+            )
+        self.stages = nnx.List()
+        features = 3
+        for widths in stages:
+            convs = nnx.List()
+            for width in widths:
+                convs.append(Conv3D(features, width, 3, padding=1, use_bias=True, dtype=dtype, rngs=rngs))
+                features = width
+            self.stages.append(convs)
+        self.fc6 = nnx.Linear(
+            frames * pixels**2 * features, hidden, kernel_init=scaled_normal(0.005), dtype=dtype, rngs=rngs
+        )
+        self.fc7 = nnx.Linear(hidden, hidden, kernel_init=scaled_normal(0.005), dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(hidden, num_classes, kernel_init=scaled_normal(0.01), rngs=rngs)
+        self.clip = (num_frames, size, size)
+        self.remat = remat
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what is called fc7.
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+
+        Raises:
+          UserError: if the clips are not those that the network is made for.
+        """
+        if video.shape[1:4] != self.clip:
+            made, given = ("{} frames of {}×{} pixels".format(*shape) for shape in (self.clip, video.shape[1:4]))
+            raise UserError(
+                f"this C3D is made for clips of {made}, not {given}: build it with num_frames=… and size=…, or, from a "
+                "configuration, model.kwargs.num_frames and model.kwargs.size"
+            )
+        x = video
+        for index, convs in enumerate(self.stages):
+            x = _recomputed(convs, x) if self.remat else _stage(convs, x)
+            last = index == len(self.stages) - 1
+            x = max_pool3d(x, (2 if index else 1, 2, 2), padding=(0, 1, 1) if last else 0)
+        x = nnx.relu(self.fc6(x.reshape(x.shape[0], -1)))
+        x = nnx.relu(self.fc7(self.dropout(x, rngs=rngs)))
+        return x.astype(jnp.float32)
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K). See `features`."""
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+
+
+def _stage(convs: nnx.List, x: jax.Array) -> jax.Array:
+    for conv in convs:
+        x = nnx.relu(conv(x))
+    return x
+
+
+_recomputed = nnx.remat(_stage)
+
+
+class Conv3DNet(nnx.Module):
+    """As little as a network needs to see motion: per width a 3×3×3 convolution, norm, ReLU and a halving max-pool.
+
+    The mean over the last map is classified, so that clips may have any length and size.
+
+    Args:
+      num_classes: K.
+      widths: channels of the convolutions.
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        widths: Sequence[int] = (12, 24),
+        dropout: float = 0.0,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.convs, self.norms = nnx.List(), nnx.List()
+        for features, width in zip((3, *widths[:-1]), widths, strict=True):
+            self.convs.append(Conv3D(features, width, 3, padding=1, dtype=dtype, rngs=rngs))
+            self.norms.append(BatchNorm(width, rngs=rngs))
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(widths[-1], num_classes, rngs=rngs)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D)."""
+        del rngs  # nothing random comes before the classifier
+        x = video
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            # "SAME" keeps the last frame of an odd number: even a clip of one frame passes.
+            x = max_pool3d(nnx.relu(norm(conv(x))), 2, padding="SAME")
+        return x.astype(jnp.float32).mean(axis=(1, 2, 3))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+        """
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+
+
+VARIANTS = {
+    "c3d": Variant(
+        C3D,
+        Spec(
+            name="c3d",
+            num_frames=16,
+            size=112,
+            resize=(128,),
+            # Pixels stay in 0…255, less a mean that is listed as Caffe does, blue first, and applied to red first:
+            # that is how mmaction2 trained and evaluates.
+            mean=(104 / 255, 117 / 255, 128 / 255),
+            std=(1 / 255, 1 / 255, 1 / 255),
+            num_classes=101,
+            paper="https://arxiv.org/abs/1412.0767",
+            sources=("mmaction2", "c3d_pytorch"),
+            published="UCF-101 83.08 / 95.93, 10 clips × 1 crop, from Sports-1M weights (mmaction2's model zoo)",
+        ),
+        fixed_length=True,
+    ),
+    "conv3d_tiny": Variant(
+        Conv3DNet,
+        Spec(
+            name="conv3d_tiny",
+            num_frames=8,
+            stride=2,
+            size=64,
+            resize=(72,),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+            num_classes=6,
+            paper="https://arxiv.org/abs/1412.0767",
+        ),
+    ),
+}

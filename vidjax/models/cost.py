@@ -1,0 +1,230 @@
+"""What a model costs, before anything is run: parameters, multiply-adds, activations, in all and layer by layer.
+
+Counted from the traced computation with abstract arrays, so that the largest model takes seconds and no memory.
+Multiply-adds are those of convolutions and matrix products (attention's among them), whatever formulation the backend
+would choose; "GFLOPs" in papers on video models are these, in units of 10⁹. Norms, activations and pooling are not
+counted.
+"""
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.models.registry import get_spec, get_variant
+from vidjax.models.state import split
+from vidjax.nn.conv import conv_formulation
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One module of a model, everything inside it included."""
+
+    path: str  # attributes and list indices, joined by dots; "" for the model itself
+    parent: str | None  # path of the module that it is a part of; None for the model itself
+    kind: str  # name of its class
+    output: tuple[int, ...]  # shape of what it gave at its last call; () if it was not called
+    params: int
+    macs: int
+    calls: int  # how often it ran: 0 for a module that another one only takes parameters from
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one view.
+
+    `activations` are the elements that convolutions and matrix products put out, as Radosavovic et al. count them
+    (2003.13678).
+    """
+
+    input: tuple[int, ...]  # (T, H, W, C)
+    params: int
+    macs: int
+    activations: int
+    layers: tuple[Layer, ...]  # in the order in which they first ran, each before its parts
+
+    @property
+    def gmacs(self) -> float:
+        return self.macs / 1e9
+
+
+def model_cost(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    num_frames: int | None = None,
+    size: int | None = None,
+    **kwargs: Any,
+) -> Cost:
+    """The cost of a named model for one clip.
+
+    Args:
+      name: one of `list_models()`.
+      num_classes: K; None: as many as the published checkpoint has.
+      num_frames: T; None: the spec's.
+      size: height and width, pixels; None: the spec's.
+      **kwargs: further arguments of the model's constructor.
+
+    Raises:
+      UnknownModelError: naming the close ones.
+    """
+    spec, variant = get_spec(name), get_variant(name)
+    num_classes = spec.num_classes if num_classes is None else num_classes
+    shape = (num_frames or spec.num_frames, *(2 * (size or spec.size,)), len(spec.mean))
+
+    def build() -> nnx.Module:
+        model = variant.build(num_classes=num_classes, rngs=nnx.Rngs(0), **{**variant.kwargs, **kwargs})
+        model.eval()
+        return model
+
+    return module_cost(nnx.eval_shape(build), shape)
+
+
+def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
+    """The cost of a model for one clip.
+
+    Args:
+      model: real or abstract (`nnx.eval_shape`), in evaluation mode.
+      shape: of the clip, (T, H, W, C).
+    """
+    graphdef, state = nnx.split(model)
+    calls: dict[str, tuple[int, ...]] = {}
+    counts: dict[str, int] = defaultdict(int)
+
+    def run(state: nnx.State, video: jax.Array) -> jax.Array:
+        merged = nnx.merge(graphdef, state)
+        with _scopes(merged, calls, counts):
+            return merged(video)
+
+    with conv_formulation("native"):
+        jaxpr = jax.make_jaxpr(run)(state, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).jaxpr
+    macs: dict[str, int] = defaultdict(int)
+    activations = 0
+    for path, mac, elements in _products(jaxpr, (), 1):
+        activations += elements
+        for depth in range(len(path) + 1):
+            macs[".".join(path[:depth])] += mac
+    params = {path: array.size for path, array in split(model)[1].items()}
+    modules = {
+        ".".join(map(str, path)): module
+        for path, module in nnx.iter_modules(model)
+        if not isinstance(module, nnx.List | nnx.Dict)
+    }
+    parents = _parents(modules)
+    first = {path: place for place, path in enumerate(counts)}
+
+    def place(path: str) -> tuple[int, ...]:
+        """Where the module and all that it lies in first ran: what is inside a module follows it at once."""
+        above = place(parents[path]) if path else ()
+        return (*above, min((n for p, n in first.items() if _inside(p, path)), default=len(first)))
+
+    layers = tuple(
+        Layer(
+            path,
+            parents[path],
+            type(module).__name__,
+            calls.get(path, ()),
+            sum(n for p, n in params.items() if _inside(p, path)),
+            macs[path],
+            counts[path],
+        )
+        for path, module in sorted(modules.items(), key=lambda item: place(item[0]))
+    )
+    return Cost(shape, sum(params.values()), macs[""], activations, layers)
+
+
+def _inside(path: str, outer: str) -> bool:
+    return not outer or path == outer or path.startswith(f"{outer}.")
+
+
+def _parents(paths: Iterable[str]) -> dict[str, str | None]:
+    """The innermost other path that each lies in."""
+    ordered = sorted(paths, key=len)
+    return {path: next((p for p in reversed(ordered) if p != path and _inside(path, p)), None) for path in ordered}
+
+
+@contextlib.contextmanager
+def _scopes(model: nnx.Module, calls: dict[str, tuple[int, ...]], counts: dict[str, int]) -> Iterator[None]:
+    """Within this context every module of `model` that runs leaves its path in the trace, and its output's shape."""
+    paths = {id(module): ".".join(map(str, path)) for path, module in nnx.iter_modules(model)}
+    classes = {type(module) for _, module in nnx.iter_modules(model) if "__call__" in dir(type(module))}
+    saved = {cls: cls.__dict__.get("__call__") for cls in classes}
+
+    def traced(call):
+        def wrapper(self, *args, **kwargs):
+            path = paths.get(id(self))
+            if path is None or path in running:  # of another model, or a class that calls its parent's method
+                return call(self, *args, **kwargs)
+            running.append(path)
+            counts[path] += 1
+            try:
+                with jax.named_scope(f"module:{path}"):
+                    out = call(self, *args, **kwargs)
+            finally:
+                running.pop()
+            arrays = [leaf for leaf in jax.tree.leaves(out) if hasattr(leaf, "shape")]
+            calls[path] = tuple(arrays[0].shape) if arrays else ()
+            return out
+
+        return wrapper
+
+    running: list[str] = []
+    originals = {cls: cls.__call__ for cls in classes}
+    try:
+        for cls, call in originals.items():
+            cls.__call__ = traced(call)
+        yield
+    finally:
+        for cls, call in saved.items():
+            if call is None:
+                del cls.__call__
+            else:
+                cls.__call__ = call
+
+
+def _products(jaxpr: Any, path: tuple[str, ...], times: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
+    """`(path of the innermost module, multiply-adds, elements put out)` of every convolution and matrix product."""
+    for eqn in jaxpr.eqns:
+        here = _innermost(str(eqn.source_info.name_stack), path)
+        if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
+            elements = math.prod(eqn.outvars[0].aval.shape)
+            yield here, times * elements * _depth(eqn), times * elements
+            continue
+        inner = times * eqn.params["length"] if eqn.primitive.name == "scan" else times
+        for sub in _inner(eqn):
+            yield from _products(sub, here, inner)
+
+
+def _innermost(stack: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    found = [part.removeprefix("module:") for part in stack.split("/") if part.startswith("module:")]
+    return tuple(found[-1].split(".")) if found and found[-1] else path
+
+
+def _depth(eqn: Any) -> int:
+    """Multiply-adds per element that a product puts out."""
+    left, right = (var.aval.shape for var in eqn.invars[:2])
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        return math.prod(left[axis] for axis in contracted)
+    out_features = right[eqn.params["dimension_numbers"].rhs_spec[0]]
+    return math.prod(right) // out_features
+
+
+def _inner(eqn: Any) -> Iterator[Any]:
+    """The computations inside an equation; of a condition's branches the first, they do the same kind of work."""
+    if eqn.primitive.name == "cond":
+        yield eqn.params["branches"][0].jaxpr
+        return
+    for name, value in eqn.params.items():
+        if name in ("fwd_jaxpr_thunk", "bwd", "jvp_jaxpr_fun"):
+            continue
+        if hasattr(value, "eqns"):
+            yield value
+        elif hasattr(value, "jaxpr"):
+            yield value.jaxpr

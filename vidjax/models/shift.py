@@ -1,0 +1,170 @@
+"""TSM: a 2D ResNet whose blocks see parts of the neighbouring frames' features, at no cost in arithmetic.
+
+In front of the first convolution of every residual branch, one eighth of the channels comes from the next frame, one
+eighth from the frame before. The causal form takes channels from the frame before only, so that it can run on a stream:
+`step` takes one frame and what the blocks kept of the last one.
+
+Paper: Lin et al., TSM: Temporal Shift Module for Efficient Video Understanding (1811.08383). Reference code: mmaction2
+`models/backbones/resnet_tsm.py` and `models/heads/tsm_head.py`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.frames import body, tiny_spec
+from vidjax.models.registry import Variant
+from vidjax.models.resnet import ResNet
+from vidjax.nn.init import normal
+from vidjax.nn.pooling import grid_mean
+
+# What a stream has gone through: per block the channels kept of the last frame, and the mean of the frames' features.
+StreamState = dict[str, Any]
+
+
+def temporal_shift(x: jax.Array, share: int = 8) -> jax.Array:
+    """The first C // share channels of the next frame, as many of the frame before, the others of the frame itself.
+
+    Args:
+      x: (B, T, H, W, C). Beyond the ends of the clip there are zeros.
+      share: one part in so many goes each way.
+
+    Returns:
+      (B, T, H, W, C).
+    """
+    fold = x.shape[-1] // share
+    blank = jnp.zeros_like(x[:, :1, ..., :fold])
+    following = jnp.concatenate([x[:, 1:, ..., :fold], blank], axis=1)
+    before = jnp.concatenate([blank, x[:, :-1, ..., fold : 2 * fold]], axis=1)
+    return jnp.concatenate([following, before, x[..., 2 * fold :]], axis=-1)
+
+
+def causal_shift(x: jax.Array, share: int = 8, kept: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """The first C // share channels of the frame before, the others of the frame itself.
+
+    Args:
+      x: (B, T, H, W, C).
+      share: one part in so many is shifted.
+      kept: (B, 1, H, W, C // share), these channels of the frame before the first; None: zeros.
+
+    Returns:
+      (B, T, H, W, C), and what to keep for the frames that follow.
+    """
+    fold = x.shape[-1] // share
+    moving = x[..., :fold]
+    kept = jnp.zeros_like(moving[:, :1]) if kept is None else kept
+    before = jnp.concatenate([kept, moving[:, :-1]], axis=1)
+    return jnp.concatenate([before, x[..., fold:]], axis=-1), moving[:, -1:]
+
+
+class TemporalShiftResNet(ResNet):
+    """A 2D ResNet with temporal shifts. Every frame is classified, and the logits are averaged.
+
+    Args:
+      num_classes: K.
+      share: one part in so many of a block's channels goes each way.
+      causal: take them from the frame before only.
+      dropout: probability of dropping a feature of a frame before the classifier, in training mode.
+      rngs: of the initial weights.
+      **kwargs: stem, stages and the rest, as for `ResNet`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        share: int = 8,
+        causal: bool = False,
+        dropout: float = 0.5,
+        rngs: nnx.Rngs,
+        **kwargs: Any,
+    ):
+        super().__init__(num_classes, temporal_pooling="mean", dropout=dropout, rngs=rngs, **kwargs)
+        self.share = share
+        self.causal = causal
+        # As in mmaction2, where blocks are many every other one shifts.
+        self.every = 2 if any(len(blocks) >= 23 for blocks in self.stages) else 1
+        self.head.kernel.set_value(normal(rngs.params(), self.head.kernel.shape, 0.001))
+
+    def maps(self, video: jax.Array) -> list[jax.Array]:
+        """Normalised clips (B, T, H, W, 3) → what each stage makes of them, (B, T, H', W', C')."""
+        return self._run(video, {})[0]
+
+    def _run(self, video: jax.Array, kept: dict[str, jax.Array]) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        x = self.stem(video)
+        maps, keep = [], {}
+        for stage, blocks in enumerate(self.stages):
+            for index, block in enumerate(blocks):
+                shifted = x
+                if index % self.every == 0:
+                    name = f"{stage}.{index}"
+                    if self.causal:
+                        shifted, keep[name] = causal_shift(x, self.share, kept.get(name))
+                    else:
+                        shifted = temporal_shift(x, self.share)
+                x = (_recomputed if self.remat else _apply)(block, x, shifted)
+            maps.append(x)
+        return maps, keep
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K), the mean over frames."""
+        return self.head(self.dropout(self.frames(video), rngs=rngs).mean(axis=1))
+
+    def step(self, frame: jax.Array, state: StreamState | None = None) -> tuple[jax.Array, StreamState]:
+        """One frame of a stream, in evaluation mode: after t frames the answer is that to the clip of these t frames.
+
+        Args:
+          frame: (B, H, W, 3), normalised.
+          state: what the last step gave; None: the stream begins.
+
+        Returns:
+          `(logits (B, K), state)`.
+
+        Raises:
+          ValueError: if the network is not causal.
+        """
+        if not self.causal:
+            raise ValueError("a stream has no next frame to take channels from: build the network with causal=True")
+        state = {"kept": {}, "pooling": None} if state is None else state
+        maps, kept = self._run(frame[:, None], state["kept"])
+        vector = grid_mean(maps[-1].astype(jnp.float32), self.grid)[:, 0]
+        vector, pooling = self.pooling.step(vector, state["pooling"])
+        return self.head(vector), {"kept": kept, "pooling": pooling}
+
+
+def _apply(block: nnx.Module, x: jax.Array, shifted: jax.Array) -> jax.Array:
+    return block(x, shifted)
+
+
+_recomputed = nnx.remat(_apply)
+
+
+def tsm(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> TemporalShiftResNet:
+    """`TemporalShiftResNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
+    return TemporalShiftResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), **kwargs)
+
+
+_PAPER = "https://arxiv.org/abs/1811.08383"
+
+VARIANTS = {
+    "tsm_r50": Variant(
+        tsm,
+        Spec(
+            name="tsm_r50",
+            num_frames=8,
+            stride=8,
+            size=224,
+            resize=(256,),
+            num_classes=400,
+            paper=_PAPER,
+            sources=("mmaction2", "torchvision2d"),
+            published="73.18 / 90.56: 8 frames x 10 crops "
+            "(https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/tsm)",
+        ),
+        {"layers": 50},
+    ),
+    "tsm_tiny": Variant(tsm, tiny_spec("tsm_tiny", paper=_PAPER), {"layers": 0, "dropout": 0.0}),
+}

@@ -1,0 +1,282 @@
+"""C2D, Slow, I3D, non-local and R(2+1)D networks of 50 layers: one pathway of bottlenecks, time added here or there.
+
+All are a 2D ResNet-50 some of whose kernels reach over frames: none (C2D), those of the last two stages (Slow), every
+other one and the first (I3D), the middle of every bottleneck (R(2+1)D). Time is never strided, except by one max-pool.
+
+Papers: Feichtenhofer et al., SlowFast Networks (1812.03982), for Slow; Wang et al., Non-local Neural Networks
+(1711.07971), for C2D, I3D and the blocks; Tran et al. (1711.11248) for R(2+1)D. Reference code: pytorchvideo
+`models/hub/resnet.py`, `models/hub/r2plus1d.py`; facebookresearch/SlowFast `models/video_model_builder.py`; mmaction2
+`models/backbones/resnet3d.py` for the names that end in `_mm`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.models.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.formulations import Triple
+from vidjax.nn.head import dense_logits, window_means
+from vidjax.nn.init import normal
+from vidjax.nn.nonlocal_ import NonLocal
+from vidjax.nn.norm import BatchNorm
+from vidjax.nn.pooling import max_pool3d
+
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # bottlenecks of the four stages, by the number of layers
+STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2))
+
+
+class TemporalFirstConv(nnx.Module):
+    """The 3×3×3 kernel of `r2plus1d_r50` taken apart: 3×1×1, norm, ReLU, then 1×3×3, all of one width.
+
+    The other way round than in torchvision's R(2+1)D, and without its rule for the width between the two.
+    """
+
+    def __init__(self, in_features: int, out_features: int, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
+        st, sh, sw = strides
+        layer = {"dtype": dtype, "rngs": rngs}
+        self.temporal = Conv3D(in_features, out_features, (3, 1, 1), (st, 1, 1), (1, 0, 0), **layer)
+        self.norm = BatchNorm(out_features, rngs=rngs)
+        self.spatial = Conv3D(out_features, out_features, (1, 3, 3), (1, sh, sw), (0, 1, 1), **layer)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        return self.spatial(nnx.relu(self.norm(self.temporal(x))))
+
+
+def temporal_first_conv(
+    in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any
+) -> TemporalFirstConv:
+    """`TemporalFirstConv` as a kind of convolution of `vidjax.models.resnet`."""
+    del block_features
+    return TemporalFirstConv(in_features, out_features, strides, **kwargs)
+
+
+class Pathway(nnx.Module):
+    """A stem and four stages of bottlenecks.
+
+    Args:
+      depths: bottlenecks of each stage.
+      width: channels of the stem, and inside the first stage's bottlenecks; each further stage has twice as many.
+      temporal_kernels: of each stage, the extents in time of its bottlenecks' first convolutions, over and over.
+      stem_kernel: (kt, kh, kw) of the first convolution.
+      stem_strides: its strides of T, H, W.
+      pool_strides: of the stem's 3×3 max-pool over T, H, W; None: no max-pool.
+      strides: of each stage's first bottleneck.
+      conv: kind of the bottlenecks' middle convolution.
+      frame_pool: frames that are max-pooled into one behind the first stage; 1: none are.
+      nonlocal_blocks: of each stage, the indices of bottlenecks with a non-local block behind them.
+      nonlocal_options: arguments of `vidjax.nn.nonlocal_.NonLocal`.
+      extra_features: channels that each stage gets besides those of the one before it.
+      in_features: C, channels of the video.
+      zero_init: start every residual branch as nothing.
+      remat: recompute each bottleneck's activations in the backward pass.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        depths: Sequence[int],
+        temporal_kernels: Sequence[Sequence[int]],
+        width: int = 64,
+        stem_kernel: Triple = (1, 7, 7),
+        stem_strides: Triple = (1, 2, 2),
+        pool_strides: Triple | None = (1, 2, 2),
+        strides: Sequence[Triple] = STRIDES,
+        conv: ConvKind = frame_conv,
+        frame_pool: int = 1,
+        nonlocal_blocks: Sequence[Sequence[int]] = ((), (), (), ()),
+        nonlocal_options: Mapping[str, Any] | None = None,
+        extra_features: Sequence[int] = (0, 0, 0, 0),
+        in_features: int = 3,
+        zero_init: bool = True,
+        remat: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        pool = {"max_pool": pool_strides is not None, "pool_strides": pool_strides}
+        self.stem = Stem(width, stem_kernel, stem_strides, **pool, in_features=in_features, dtype=dtype, rngs=rngs)
+        self.stages = nnx.List()
+        self.nonlocals = nnx.List()
+        features = width
+        for stage, depth in enumerate(depths):
+            kernels = temporal_kernels[stage]
+            features += extra_features[stage]
+            blocks, behind = nnx.List(), nnx.List()
+            for index in range(depth):
+                block = Bottleneck(
+                    features,
+                    width * 2**stage,
+                    strides[stage] if index == 0 else (1, 1, 1),
+                    conv,
+                    temporal_kernel=kernels[index % len(kernels)],
+                    zero_init=zero_init,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                features = width * 2**stage * Bottleneck.expansion
+                wanted = index in nonlocal_blocks[stage]
+                blocks.append(block)
+                behind.append(
+                    NonLocal(features, **(nonlocal_options or {}), dtype=dtype, rngs=rngs) if wanted else None
+                )
+            self.stages.append(blocks)
+            self.nonlocals.append(behind)
+        self.out_features = features
+        self.frame_pool = frame_pool
+        self.remat = remat
+
+    def stage(self, index: int, x: jax.Array) -> jax.Array:
+        """What the stage of that index (from 0) makes of its input: (B, T, H, W, in) → (B, T', H', W', out)."""
+        for block, nonlocal_block in zip(self.stages[index], self.nonlocals[index], strict=True):
+            x = _recomputed(block, x) if self.remat else block(x)
+            if nonlocal_block is not None:
+                x = _recomputed(nonlocal_block, x) if self.remat else nonlocal_block(x)
+        return max_pool3d(x, (self.frame_pool, 1, 1)) if index == 0 and self.frame_pool > 1 else x
+
+
+class VideoResNet(Pathway):
+    """The network of one pathway.
+
+    Args:
+      num_classes: K.
+      window: height and width of the windows of the last map that are classified, see `vidjax.nn.head`; 0: the whole
+        map.
+      nonlocal_mode: of the non-local blocks, where there are any: "softmax" or "dot_product".
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      **kwargs: the arguments of `Pathway`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        window: int = 7,
+        nonlocal_mode: str = "softmax",
+        nonlocal_options: Mapping[str, Any] | None = None,
+        dropout: float = 0.5,
+        rngs: nnx.Rngs,
+        **kwargs: Any,
+    ):
+        super().__init__(nonlocal_options={"mode": nonlocal_mode, **(nonlocal_options or {})}, rngs=rngs, **kwargs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(self.out_features, num_classes, kernel_init=head_kernel, rngs=rngs)
+        self.window = window
+
+    def _windows(self, video: jax.Array) -> jax.Array:
+        x = self.stem(video)
+        for index in range(len(self.stages)):
+            x = self.stage(index, x)
+        return window_means(x, self.window)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 vectors (B, D): the mean of what the classifier sees."""
+        del rngs  # nothing random comes before the classifier
+        return self._windows(video).mean(axis=(1, 2, 3))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 logits (B, K).
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+        """
+        return dense_logits(self.head, self.dropout(self._windows(video), rngs=rngs))
+
+
+@nnx.remat
+def _recomputed(block: nnx.Module, x: jax.Array) -> jax.Array:
+    return block(x)
+
+
+def small_normal(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """Initial kernel of mmaction2's non-local blocks: normal, of standard deviation 0.01."""
+    return normal(key, shape, 0.01).astype(dtype)
+
+
+C2D = {"depths": DEPTHS[50], "temporal_kernels": ((1,),) * 4}
+SLOW = {"depths": DEPTHS[50], "temporal_kernels": ((1,), (1,), (3,), (3,))}
+I3D = {
+    "depths": DEPTHS[50],
+    "temporal_kernels": ((3,), (3, 1), (3, 1), (1, 3)),
+    "stem_kernel": (5, 7, 7),
+    "frame_pool": 2,
+}
+R2PLUS1D = {
+    "depths": DEPTHS[50],
+    "temporal_kernels": ((1,),) * 4,
+    "pool_strides": None,
+    "strides": ((1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2)),
+    "conv": temporal_first_conv,
+}
+NONLOCAL = {"nonlocal_blocks": ((), (1, 3), (1, 3, 5), ())}
+# mmaction2 averages the whole map. Its I3D starts from ImageNet weights, and its residual branches not as nothing.
+MMACTION2 = {"window": 0}
+MMACTION2_I3D = I3D | MMACTION2 | {"stem_strides": (2, 2, 2), "pool_strides": (2, 2, 2), "zero_init": False}
+MMACTION2_NONLOCAL = NONLOCAL | {
+    "nonlocal_options": {"scaled": False, "pool_first": False, "out_bias": False, "kernel_init": small_normal}
+}
+
+# Where published accuracies stand.
+ZOOS = {
+    "pytorchvideo": "pytorchvideo's model zoo",
+    "slowfast": "the SlowFast repository's model zoo",
+    "mmaction2": "mmaction2's model zoo",
+}
+
+
+def variant(
+    build: Callable[..., nnx.Module],
+    name: str,
+    kwargs: Mapping[str, Any],
+    *,
+    frames: tuple[int, int],
+    paper: str,
+    sources: tuple[str, ...],
+    published: str,
+) -> Variant:
+    """A named network trained on Kinetics-400: `frames` are T and τ, `published` top-1 / top-5 of its first source."""
+    statistics = {} if sources == ("mmaction2",) else {"mean": (0.45,) * 3, "std": (0.225,) * 3}
+    spec = Spec(
+        name=name,
+        num_frames=frames[0],
+        stride=frames[1],
+        size=224,
+        resize=(256,),
+        num_classes=400,
+        paper=f"https://arxiv.org/abs/{paper}",
+        sources=sources,
+        published=f"Kinetics-400 top-1 / top-5 {published}, 10 × 3 views of 256² ({ZOOS[sources[0]]})",
+        **statistics,
+    )
+    return Variant(build, spec, dict(kwargs))
+
+
+ALL, REPOSITORY = ("pytorchvideo", "slowfast", "caffe2"), ("slowfast", "caffe2")
+HUB, MM = ("pytorchvideo",), ("mmaction2",)
+_SLOW, _NONLOCAL, _R2PLUS1D = "1812.03982", "1711.07971", "1711.11248"
+_NL_MM = MMACTION2_I3D | MMACTION2_NONLOCAL
+_DOT = {"nonlocal_mode": "dot_product"}
+
+# name: arguments, (T, τ), paper, sources, published accuracy
+_TABLE = {
+    "c2d_r50": (C2D | {"frame_pool": 2}, (8, 8), _NONLOCAL, ("pytorchvideo", "slowfast"), "71.46 / 89.68"),
+    "c2d_r50_nopool": (C2D, (8, 8), _NONLOCAL, REPOSITORY, "67.2 / 87.8"),
+    "slow_r50": (SLOW, (8, 8), _SLOW, ALL, "74.58 / 91.63"),
+    "slow_r50_4x16": (SLOW, (4, 16), _SLOW, ALL, "72.40 / 90.18"),
+    "slow_r50_mm": (SLOW | MMACTION2, (8, 8), _SLOW, MM, "75.15 / 92.11"),
+    "i3d_r50": (I3D, (8, 8), _NONLOCAL, ALL, "73.27 / 90.70"),
+    "i3d_r50_nl": (I3D | NONLOCAL, (8, 8), _NONLOCAL, REPOSITORY, "74.0 / 91.1"),
+    "i3d_r50_mm": (MMACTION2_I3D, (32, 2), _NONLOCAL, MM, "73.47 / 91.27"),
+    "i3d_r50_nl_mm": (_NL_MM, (32, 2), _NONLOCAL, MM, "74.73 / 91.80"),
+    "i3d_r50_nl_dot_mm": (_NL_MM | _DOT, (32, 2), _NONLOCAL, MM, "74.80 / 92.07"),
+    "r2plus1d_r50": (R2PLUS1D, (16, 4), _R2PLUS1D, HUB, "76.01 / 92.23"),
+}
+VARIANTS = {
+    name: variant(VideoResNet, name, kwargs, frames=frames, paper=paper, sources=sources, published=published)
+    for name, (kwargs, frames, paper, sources, published) in _TABLE.items()
+}

@@ -1,0 +1,229 @@
+"""SlowFast networks: a wide pathway that sees few frames, a narrow one that sees all of them.
+
+Both are bottleneck ResNets (`vidjax.models.slow`). The Slow pathway takes one frame in α; the Fast one takes all, never
+strides time and has 1/β of the channels. Before every stage a convolution strided by α in time hands what Fast sees to
+Slow, which carries on with its own channels and these. The classifier gets the means of both, side by side.
+
+Paper: Feichtenhofer et al., SlowFast Networks for Video Recognition (1812.03982). Reference code:
+facebookresearch/SlowFast `models/video_model_builder.py`; pytorchvideo `models/slowfast.py`; mmaction2
+`models/backbones/resnet3d_slowfast.py` for the names that end in `_mm`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.errors import UserError
+from vidjax.models.resnet import head_kernel
+from vidjax.models.slow import ALL, DEPTHS, MM, Pathway, variant
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.head import dense_logits, window_means
+from vidjax.nn.norm import BatchNorm
+
+SLOW_FRAMES = ("spread", "every")
+
+
+class ClipLengthError(UserError):
+    """A clip whose number of frames α does not divide."""
+
+
+def slow_frames(num_frames: int, alpha: int, rule: str = "spread") -> np.ndarray:
+    """Which frames of the clip the Slow pathway takes: indices (T / α,).
+
+    Args:
+      num_frames: T.
+      alpha: α.
+      rule: "spread" (the SlowFast repository, pytorchvideo): evenly from the first frame to the last one, rounded down,
+        so 0 4 8 13 17 22 26 31 of 32 with α = 4; "every" (mmaction2): every α-th from the first one.
+
+    Raises:
+      ClipLengthError: if α does not divide T: the two pathways would not meet.
+      ValueError: for an unknown rule.
+    """
+    if rule not in SLOW_FRAMES:
+        raise ValueError(f"slow_frames = {rule!r}: must be one of {', '.join(SLOW_FRAMES)}")
+    if num_frames % alpha or not num_frames:
+        raise ClipLengthError(
+            f"a clip of {num_frames} frames: the Slow pathway takes one in {alpha}, so their number must be a multiple "
+            f"of {alpha}. Set data.num_frames."
+        )
+    count = num_frames // alpha
+    if rule == "every":
+        return np.arange(count) * alpha
+    return np.arange(count) * (num_frames - 1) // max(count - 1, 1)
+
+
+class Lateral(nnx.Module):
+    """What Fast hands to Slow: a convolution over time that strides by α, norm and ReLU.
+
+    Args:
+      in_features: channels of the Fast pathway.
+      out_features: channels that the Slow pathway gets.
+      kernel: extent in time, odd.
+      alpha: α.
+      normed: have the norm and the ReLU; mmaction2 has neither.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel: int,
+        alpha: int,
+        normed: bool,
+        *,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        size, strides, padding = (kernel, 1, 1), (alpha, 1, 1), (kernel // 2, 0, 0)
+        self.conv = Conv3D(in_features, out_features, size, strides, padding, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(out_features, rngs=rngs) if normed else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T / α, H, W, out)."""
+        x = self.conv(x)
+        return x if self.norm is None else nnx.relu(self.norm(x))
+
+
+class SlowFast(nnx.Module):
+    """The network. It takes one clip, the Fast pathway's; the Slow pathway's frames are chosen inside.
+
+    Args:
+      num_classes: K.
+      depths: bottlenecks of each stage, of both pathways.
+      fast_depths: of the Fast pathway, where they differ.
+      alpha: α, frames that Fast sees for each one of Slow.
+      beta: channels of Slow for each one of Fast, 1/β in the paper.
+      width: channels of Slow's stem, see `Pathway`.
+      slow_kernels: Slow's `temporal_kernels`, see `Pathway`.
+      fast_kernels: Fast's.
+      lateral_kernel: extent in time of the lateral convolutions.
+      lateral_ratio: channels that they give, for each one of Fast.
+      lateral_norm: whether they have a norm and a ReLU.
+      slow_frames: which frames Slow sees: "spread" or "every", see `slow_frames`.
+      window: height and width of the windows of the last maps that are classified, see `vidjax.nn.head`; 0: the whole
+        maps.
+      in_features: C, channels of the video.
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      zero_init: start every residual branch as nothing.
+      remat: recompute each bottleneck's activations in the backward pass.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+
+    Raises:
+      ValueError: for an unknown `slow_frames`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        depths: Sequence[int],
+        fast_depths: Sequence[int] | None = None,
+        alpha: int = 4,
+        beta: int = 8,
+        width: int = 64,
+        slow_kernels: Sequence[Sequence[int]] = ((1,), (1,), (3,), (3,)),
+        fast_kernels: Sequence[Sequence[int]] = ((3,), (3,), (3,), (3,)),
+        lateral_kernel: int = 5,
+        lateral_ratio: int = 2,
+        lateral_norm: bool = True,
+        slow_frames: str = "spread",
+        window: int = 7,
+        in_features: int = 3,
+        dropout: float = 0.5,
+        zero_init: bool = True,
+        remat: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        if slow_frames not in SLOW_FRAMES:
+            raise ValueError(f"slow_frames = {slow_frames!r}: must be one of {', '.join(SLOW_FRAMES)}")
+        # What Fast has before each stage: its stem's channels, then those of the stage before.
+        channels = [width // beta, *(4 * (width // beta) * 2**stage for stage in range(len(depths) - 1))]
+        given = tuple(lateral_ratio * c for c in channels)
+        shared = {"in_features": in_features, "zero_init": zero_init, "remat": remat, "dtype": dtype, "rngs": rngs}
+        self.slow = Pathway(depths=depths, temporal_kernels=slow_kernels, width=width, extra_features=given, **shared)
+        self.fast = Pathway(
+            depths=fast_depths or depths,
+            temporal_kernels=fast_kernels,
+            width=width // beta,
+            stem_kernel=(5, 7, 7),
+            **shared,
+        )
+        self.laterals = nnx.List(
+            Lateral(c, extra, lateral_kernel, alpha, lateral_norm, dtype=dtype, rngs=rngs)
+            for c, extra in zip(channels, given, strict=True)
+        )
+        self.dropout = nnx.Dropout(dropout)
+        features = self.slow.out_features + self.fast.out_features
+        self.head = nnx.Linear(features, num_classes, kernel_init=head_kernel, rngs=rngs)
+        self.alpha = alpha
+        self.slow_frames = slow_frames
+        self.window = window
+
+    def _windows(self, video: jax.Array) -> jax.Array:
+        frames = slow_frames(video.shape[1], self.alpha, self.slow_frames)
+        slow, fast = self.slow.stem(video[:, frames]), self.fast.stem(video)
+        for index, lateral in enumerate(self.laterals):
+            slow = jnp.concatenate([slow, lateral(fast)], axis=-1)
+            slow, fast = self.slow.stage(index, slow), self.fast.stage(index, fast)
+        return jnp.concatenate([window_means(x, self.window) for x in (slow, fast)], axis=-1)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 vectors (B, D), Slow's part, then Fast's.
+
+        Raises:
+          ClipLengthError: if α does not divide T.
+        """
+        del rngs  # nothing random comes before the classifier
+        return self._windows(video).mean(axis=(1, 2, 3))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → float32 logits (B, K).
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+
+        Raises:
+          ClipLengthError: if α does not divide T.
+        """
+        return dense_logits(self.head, self.dropout(self._windows(video), rngs=rngs))
+
+
+R50_4X16 = {"depths": DEPTHS[50], "alpha": 8, "lateral_kernel": 5}
+R50_8X8 = {"depths": DEPTHS[50], "alpha": 4, "lateral_kernel": 7}
+R101_8X8 = {"depths": DEPTHS[101], "alpha": 4, "lateral_kernel": 5}
+# "R101_50_50": the third stage has as many kernels that reach over frames as a ResNet-50 has there.
+SIX_OF_23 = (3,) * 6 + (1,) * 17
+R101_16X8 = R101_8X8 | {
+    "slow_kernels": ((1,), (1,), SIX_OF_23, (3,)),
+    "fast_kernels": ((3,), (3,), SIX_OF_23, (3,)),
+}
+# A Slow pathway of 101 layers, a Fast one of 50.
+R101_R50_4X16 = R50_4X16 | {"depths": DEPTHS[101], "fast_depths": DEPTHS[50]}
+MMACTION2 = {"lateral_norm": False, "slow_frames": "every", "window": 0}
+
+
+# name: arguments, T, sources, published accuracy
+_TABLE = {
+    "slowfast_r50_4x16": (R50_4X16, 32, ALL, "75.34 / 91.89"),
+    "slowfast_r50_8x8": (R50_8X8, 32, ALL, "76.94 / 92.69"),
+    "slowfast_r101_8x8": (R101_8X8, 32, ALL, "77.90 / 93.27"),
+    "slowfast_r101_16x8": (R101_16X8, 64, ALL, "78.70 / 93.61"),
+    "slowfast_r50_4x16_mm": (R50_4X16 | MMACTION2, 32, MM, "75.55 / 92.35"),
+    "slowfast_r50_8x8_mm": (R50_8X8 | MMACTION2, 32, MM, "76.80 / 92.99"),
+    "slowfast_r101_8x8_mm": (R101_8X8 | MMACTION2 | {"lateral_kernel": 7}, 32, MM, "78.65 / 93.88"),
+    "slowfast_r101_r50_4x16_mm": (R101_R50_4X16 | MMACTION2, 32, MM, "77.03 / 92.99"),
+}
+VARIANTS = {
+    name: variant(
+        SlowFast, name, kwargs, frames=(num_frames, 2), paper="1812.03982", sources=sources, published=published
+    )
+    for name, (kwargs, num_frames, sources, published) in _TABLE.items()
+}

@@ -1,0 +1,253 @@
+"""Video Swin: a hierarchical Transformer with attention in shifted space-time windows.
+
+Tubelets of 2×4×4 pixels become tokens; four stages halve height and width between them and double the features. Time
+keeps its length throughout. Positions are known to the attention alone, as biases of relative positions.
+
+Source: Liu et al., "Video Swin Transformer" (arXiv 2106.13230), and the code of SwinTransformer/Video-Swin-Transformer,
+to which torchvision's and mmaction2's networks are equal.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.init import normal_002
+from vidjax.nn.mlp import Mlp
+from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.windows import Triple, WindowAttention
+
+EPSILON = 1e-5  # of every layer norm
+
+
+class Block(nnx.Module):
+    """Pre-norm block: window attention and MLP, each a residual branch behind stochastic depth."""
+
+    def __init__(
+        self, dim: int, heads: int, *, window: Triple, shift: Triple, drop_path: float, dtype: Any, rngs: nnx.Rngs
+    ):
+        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = WindowAttention(dim, heads, window=window, shift=shift, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.drop_path = DropPath(drop_path)
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, C)` → the same shape."""
+        x = x + self.drop_path(self.attn(self.norm1(x)), rngs)
+        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
+
+
+class PatchMerging(nnx.Module):
+    """Four neighbouring tokens of a frame become one of twice the features; odd sizes are filled up with zeros."""
+
+    def __init__(self, dim: int, *, dtype: Any, rngs: nnx.Rngs):
+        self.norm = nnx.LayerNorm(4 * dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.reduction = nnx.Linear(4 * dim, 2 * dim, use_bias=False, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`(B, T, H, W, C)` → `(B, T, ⌈H/2⌉, ⌈W/2⌉, 2·C)`."""
+        height, width = x.shape[2:4]
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, height % 2), (0, width % 2), (0, 0)))
+        # Rows first: (0, 0), (1, 0), (0, 1), (1, 1).
+        corners = [x[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(jnp.concatenate(corners, axis=-1)))
+
+
+class Stage(nnx.Module):
+    """Patch merging (but in the first stage), then blocks whose windows are shifted in every second."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        rates: Sequence[float],
+        *,
+        window: Triple,
+        merge: bool,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        self.merge = PatchMerging(dim // 2, dtype=dtype, rngs=rngs) if merge else None
+        half = tuple(w // 2 for w in window)
+        self.blocks = nnx.List(
+            [
+                Block(
+                    dim,
+                    heads,
+                    window=window,
+                    shift=half if index % 2 else (0, 0, 0),
+                    drop_path=rate,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                for index, rate in enumerate(rates)
+            ]
+        )
+
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None, remat: bool) -> jax.Array:
+        x = x if self.merge is None else self.merge(x)
+        run = nnx.remat(_run) if remat else _run
+        for block in self.blocks:
+            x = run(block, x, rngs)
+        return x
+
+
+def _run(block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+    return block(x, rngs)
+
+
+class VideoSwin(nnx.Module):
+    """Video Swin classifier.
+
+    Takes videos of any length and size: they are filled up with zeros to whole tubelets and windows, and windows that
+    are larger than what they look at shrink to it, by the reference's rules. No parameter depends on the size.
+
+    Args:
+      num_classes: K.
+      dim: features of the first stage; each further one has twice as many, D = dim·2^(stages - 1).
+      depths: blocks of each stage.
+      heads: attention heads of each stage.
+      window: tokens along T, H, W of a window.
+      tubelet: frames, rows and columns of a token.
+      dropout: probability, between the pooled features and the classifier.
+      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
+      remat: recompute each block's activations in the backward pass.
+      rngs: `params` draws the initial weights.
+
+    Raises:
+      ValueError: if a stage's heads do not divide its features, or `depths` and `heads` differ in length.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        dim: int,
+        depths: Sequence[int],
+        heads: Sequence[int],
+        window: Triple = (8, 7, 7),
+        tubelet: Triple = (2, 4, 4),
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        if len(depths) != len(heads):
+            raise ValueError(f"depths = {depths} and heads = {heads} must name as many stages")
+        self.remat = remat
+        self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
+        self.patch_norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        rates = np.linspace(0, drop_path, sum(depths)).tolist()
+        stages, start = [], 0
+        for index, (depth, count) in enumerate(zip(depths, heads, strict=True)):
+            stages.append(
+                Stage(
+                    dim * 2**index,
+                    count,
+                    rates[start : start + depth],
+                    window=window,
+                    merge=index > 0,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+            )
+            start += depth
+        self.stages = nnx.List(stages)
+        features = dim * 2 ** (len(depths) - 1)
+        self.norm = nnx.LayerNorm(features, epsilon=EPSILON, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the mean of the normalised tokens.
+
+        Raises:
+          ValueError: if the video has not five axes, or other channels than the first kernel.
+        """
+        if video.ndim == 5:
+            short = [-n % t for n, t in zip(video.shape[1:4], self.patch_embed.tubelet, strict=True)]
+            video = jnp.pad(video, ((0, 0), *((0, n) for n in short), (0, 0)))
+        grid = self.patch_embed.grid(video)
+        x = self.patch_norm(self.patch_embed(video))
+        x = x.reshape(x.shape[0], *grid, x.shape[-1])
+        for stage in self.stages:
+            x = stage(x, rngs, self.remat)
+        return self.norm(x).mean(axis=(1, 2, 3))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
+
+        Args:
+          video: the clips.
+          rngs: stream `dropout`, for dropout and drop path in training mode.
+        """
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+
+
+_REPOSITORY = "https://github.com/SwinTransformer/Video-Swin-Transformer"
+_MMACTION2 = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/swin"
+
+
+def _variant(name: str, *, published: str, torchvision: bool = True, drop_path: float, **kwargs: Any) -> Variant:
+    # The published Kinetics-400 protocol: 32 frames, every 2nd, short side 224, ImageNet statistics, 4 clips × 3 crops.
+    spec = Spec(
+        name=name,
+        num_frames=32,
+        stride=2,
+        size=224,
+        resize=(224,),
+        paper="https://arxiv.org/abs/2106.13230",
+        sources=(*(("torchvision",) if torchvision else ()), "video_swin", "mmaction2"),
+        published=published,
+    )
+    # The dropout before the classifier is that of the repository's head.
+    return Variant(VideoSwin, spec, {**kwargs, "dropout": 0.5, "drop_path": drop_path})
+
+
+VARIANTS = {
+    variant.spec.name: variant
+    for variant in (
+        _variant(
+            "swin3d_t",
+            published=f"Kinetics-400 78.8 / 93.6, 4 clips × 3 crops, {_REPOSITORY}",
+            dim=96,
+            depths=(2, 2, 6, 2),
+            heads=(3, 6, 12, 24),
+            drop_path=0.1,
+        ),
+        _variant(
+            "swin3d_s",
+            published=f"Kinetics-400 80.6 / 94.5, 4 clips × 3 crops, {_REPOSITORY}",
+            dim=96,
+            depths=(2, 2, 18, 2),
+            heads=(3, 6, 12, 24),
+            drop_path=0.1,
+        ),
+        _variant(
+            "swin3d_b",
+            published=f"Kinetics-400 80.6 / 94.6 (82.7 / 95.5 from ImageNet-22K), 4 clips × 3 crops, {_REPOSITORY}",
+            dim=128,
+            depths=(2, 2, 18, 2),
+            heads=(4, 8, 16, 32),
+            drop_path=0.3,
+        ),
+        _variant(
+            "swin3d_l",
+            published=f"Kinetics-400 83.46 / 95.91 from ImageNet-22K, 4 clips × 3 crops, {_MMACTION2}",
+            torchvision=False,
+            dim=192,
+            depths=(2, 2, 18, 2),
+            heads=(6, 12, 24, 48),
+            drop_path=0.4,
+        ),
+    )
+}

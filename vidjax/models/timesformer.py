@@ -1,0 +1,254 @@
+"""TimeSformer: a Vision Transformer over the patches of all frames, with attention divided between time and space.
+
+A block of the published networks lets each patch see its place in all frames first, and then its frame. The other
+schemes of the paper are here as well; `nn/attention_patterns.py` says who sees whom and at what cost.
+
+Source: Bertasius et al., "Is space-time attention all you need for video understanding?" (arXiv 2102.05095), and
+facebookresearch/TimeSformer, `timesformer/models/vit.py`, whose layers, epsilons and initial weights these are. That
+code knows divided, joint and space-only attention; sparse and axial follow the paper (section 3), with the same rules
+for the class token and for the steps before the last.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.attention import SelfAttention
+from vidjax.nn.attention_patterns import Grid, block_steps, pattern
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.mlp import Mlp
+from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.positions import nearest
+
+EPSILON = 1e-6
+# The reference cuts its normal at ±2, a hundred standard deviations: never.
+NORMAL_002 = nnx.initializers.normal(0.02)
+ZEROS = nnx.initializers.zeros_init()
+
+
+class EarlierStep(nnx.Module):
+    """Attention among the patches alone, before a block's last step; `fc` starts at 0, and with it the whole branch.
+
+    So a network that starts from an image model starts as that model, frame by frame.
+    """
+
+    def __init__(self, dim: int, heads: int, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, kernel_init=NORMAL_002, dtype=dtype, rngs=rngs)
+        self.fc = nnx.Linear(dim, dim, kernel_init=ZEROS, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, name: str, grid: Grid) -> jax.Array:
+        """`(B, N, D)` patches → `(B, N, D)`, what is to be added to them."""
+        return self.fc(self.attn(self.norm(x), attend=pattern(name, grid)))
+
+
+class Block(nnx.Module):
+    """Pre-norm Transformer block with one attention step or several, then the MLP, each a residual branch.
+
+    The class token takes part in the last step: a member of every group, it takes the mean of their answers.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        steps: tuple[str, ...],
+        *,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.steps = steps
+        self.earlier = nnx.List([EarlierStep(dim, heads, dtype=dtype, rngs=rngs) for _ in steps[:-1]])
+        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, kernel_init=NORMAL_002, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, kernel_init=NORMAL_002, dtype=dtype, rngs=rngs)
+        self.drop_path = DropPath(drop_path)
+
+    def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, 1 + N, D)`, the class token first → the same shape."""
+        for name, step in zip(self.steps, self.earlier, strict=False):
+            x = x.at[:, 1:].add(self.drop_path(step(x[:, 1:], name, grid), rngs))
+        attend = pattern(self.steps[-1], grid, prefix=1)
+        x = x + self.drop_path(self.attn(self.norm1(x), attend=attend), rngs)
+        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
+
+
+class TimeSformer(nnx.Module):
+    """Vision Transformer over `(B, T, H, W, 3)` clips with a class token.
+
+    Videos of another length or size than `num_frames` and `size` are taken as they come, as long as `patch` divides
+    them: every place and frame then takes the positions of the nearest one in the tables, as in the reference.
+
+    Drop path leaves a branch out for a whole clip (with space-only attention: a frame). The reference draws anew for
+    every frame, and in time attention for every place.
+
+    Args:
+      num_classes: K.
+      attention: `"divided"` (time, then space), `"joint"`, `"space"` (frames never meet; the class tokens of all frames
+        are averaged at the end), `"sparse"`, `"axial"` or `"alternating"`; see `nn/attention_patterns.py`.
+      dim: D, features of a token.
+      depth: number of blocks.
+      heads: attention heads; divides `dim`.
+      num_frames: T that the table of time is made for.
+      size: height and width that the table of places is made for, pixels.
+      patch: rows and columns of a token.
+      dropout: probability, between the normalised class token and the classifier.
+      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
+      remat: recompute each block's activations in the backward pass.
+      rngs: `params` draws the initial weights.
+
+    Raises:
+      ValueError: if `heads` does not divide `dim`, the patch not the size, or for an unknown `attention`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        attention: str = "divided",
+        dim: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        num_frames: int = 8,
+        size: int = 224,
+        patch: int = 16,
+        dropout: float = 0.0,
+        drop_path: float = 0.1,
+        dtype: Any = None,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.attention = attention
+        self.remat = remat
+        self.patch_embed = TubeletEmbedding(3, dim, (1, patch, patch), dtype=dtype, rngs=rngs)
+        self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
+        _, height, width = self.base_grid
+        self.cls_token = nnx.Param(NORMAL_002(rngs.params(), (1, 1, dim)))
+        self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + height * width, dim)))
+        self.time_embed = nnx.data(None) if attention == "space" else nnx.Param(jnp.zeros((1, num_frames, dim)))
+        self.blocks = nnx.List(
+            [
+                Block(dim, heads, block_steps(attention, i), drop_path=float(rate), dtype=dtype, rngs=rngs)
+                for i, rate in enumerate(np.linspace(0, drop_path, depth))
+            ]
+        )
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(dim, num_classes, kernel_init=NORMAL_002, rngs=rngs)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token.
+
+        Raises:
+          ValueError: if the patch does not divide the video, naming the sizes.
+        """
+        batch = video.shape[0]
+        if self.attention == "space":
+            # Every frame is a clip of its own.
+            video = video.reshape(-1, 1, *video.shape[2:])
+        grid = self.patch_embed.grid(video)
+        x = self.patch_embed(video)
+        first, patches = self._positions(grid)
+        first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, x.shape[2]))
+        x = jnp.concatenate([first, x + patches.astype(x.dtype)], axis=1)
+        run = nnx.remat(_run, static_argnums=2) if self.remat else _run
+        for block in self.blocks:
+            x = run(block, x, grid, rngs)
+        return self.norm(x[:, 0].reshape(batch, -1, x.shape[2]).mean(axis=1, dtype=jnp.float32))
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
+
+        Args:
+          video: the clips.
+          rngs: stream `dropout`, for dropout and drop path in training mode.
+        """
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+
+    def _positions(self, grid: Grid) -> tuple[jax.Array, jax.Array]:
+        """The class token with its position, `(1, 1, D)`, and the patches' positions, `(1, N, D)`."""
+        (t, h, w), (_, base_h, base_w) = grid, self.base_grid
+        table = self.pos_embed[...]
+        places = table[:, 1:].reshape(1, 1, base_h, base_w, -1)
+        if (h, w) != (base_h, base_w):
+            places = places[:, :, nearest(base_h, h)][:, :, :, nearest(base_w, w)]
+        if self.time_embed is not None:
+            frames = self.time_embed[...]
+            if t != frames.shape[1]:
+                frames = frames[:, nearest(frames.shape[1], t)]
+            places = places + frames[:, :, None, None]
+        return self.cls_token[...] + table[:, :1], places.reshape(1, t * h * w, -1)
+
+
+def _run(block: Block, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
+    return block(x, grid, rngs)
+
+
+_REPOSITORY = "https://github.com/facebookresearch/TimeSformer"
+_MMACTION = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/timesformer"
+_FORMATS = ("timesformer", "transformers", "mmaction2")
+_IMAGES = ("vit_timm", "vit_torchvision")
+
+
+def _variant(
+    name: str,
+    attention: str,
+    published: str,
+    *,
+    num_frames: int = 8,
+    stride: int = 32,
+    size: int = 224,
+    mean: float = 0.45,
+    std: float = 0.225,
+    sources: tuple[str, ...] = _FORMATS + _IMAGES,
+) -> Variant:
+    # The published protocol: one clip, short side and crop of one size, three crops.
+    spec = Spec(
+        name=name,
+        num_frames=num_frames,
+        stride=stride,
+        size=size,
+        resize=(size,),
+        mean=(mean,) * 3,
+        std=(std,) * 3,
+        paper="https://arxiv.org/abs/2102.05095",
+        sources=sources,
+        published=f"Kinetics-400 {published}",
+    )
+    return Variant(TimeSformer, spec, {"attention": attention, "num_frames": num_frames, "size": size})
+
+
+VARIANTS = {
+    variant.spec.name: variant
+    for variant in (
+        _variant("timesformer_base_divided", "divided", f"77.9 / 93.2, 1 clip × 3 crops, {_REPOSITORY}"),
+        _variant(
+            "timesformer_base_divided_hr", "divided", f"79.6 / 94.0, 1 clip × 3 crops, {_REPOSITORY}",
+            num_frames=16, stride=16, size=448,
+        ),
+        _variant(
+            "timesformer_base_divided_large", "divided", f"80.6 / 94.7, 1 clip × 3 crops, {_REPOSITORY}",
+            num_frames=96, stride=4,
+        ),
+        # The only published checkpoints of these two are mmaction2's, with its normalisation.
+        _variant(
+            "timesformer_base_joint", "joint", f"76.95 / 93.28, 1 clip × 3 crops, {_MMACTION}", mean=0.5, std=0.5,
+        ),
+        # An image ViT in timm's names is this very network: it is read as `timesformer`.
+        _variant(
+            "timesformer_base_space", "space", f"76.93 / 92.88, 1 clip × 3 crops, {_MMACTION}", mean=0.5, std=0.5,
+            sources=(*_FORMATS, "vit_torchvision"),
+        ),
+        # No checkpoint of these was published.
+        _variant("timesformer_base_sparse", "sparse", "75.9, 1 clip × 3 crops, the paper's table 1", sources=_IMAGES),
+        _variant("timesformer_base_axial", "axial", "73.5, 1 clip × 3 crops, the paper's table 1", sources=_IMAGES),
+    )
+}  # fmt: skip

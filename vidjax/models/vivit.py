@@ -1,0 +1,330 @@
+"""ViViT: a Vision Transformer over tubelets, in its four factorisations of space-time attention.
+
+Model 1 lets every token see every other. Model 2 (`fe`) encodes each frame of tubelets by itself and then relates the
+frames; model 3 (`fsa`) attends over space and then over time in each block; model 4 (`fdp`) gives half of the heads to
+each of the two.
+
+Source: Arnab et al., "ViViT: a video vision Transformer" (arXiv 2103.15691), and google-research/scenic,
+`projects/vivit/model.py` and its configs, whose layers, epsilons and initial weights these are; transformers has the
+same model 1. In model 3 the order is the paper's, space first (scenic's default is time first), and of the layer in
+time, whose weights the paper starts at 0, only the last projection does: with all at 0 no gradient would reach it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.attention import SelfAttention
+from vidjax.nn.attention_patterns import Grid, pattern
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.mlp import Mlp
+from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.positions import aligned
+
+EPSILON = 1e-6
+# Xavier's uniform limits for square matrices; that of queries, keys and values is three of these side by side.
+XAVIER_SQUARE = nnx.initializers.variance_scaling(1.0, "fan_in", "uniform")
+XAVIER = nnx.initializers.xavier_uniform()
+LECUN = nnx.initializers.lecun_normal()
+NORMAL_002 = nnx.initializers.normal(0.02)
+ZEROS = nnx.initializers.zeros_init()
+
+
+def central_frame(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """A kernel `(t, h, w, C, D)` that sees the middle frame of a tubelet, frame ⌊t/2⌋, alone."""
+    middle = jnp.arange(shape[0]) == shape[0] // 2
+    return LECUN(key, shape, dtype) * middle.astype(dtype)[:, None, None, None, None]
+
+
+def same_frames(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """A kernel `(t, h, w, C, D)` that treats all frames of a tubelet alike."""
+    return jnp.broadcast_to(LECUN(key, shape, dtype)[:1], shape)
+
+
+# name: the initial kernel, and how the kernel of an image network is inflated to it.
+EMBEDDINGS = {"central": (central_frame, "central"), "average": (same_frames, "average"), "uniform": (LECUN, "")}
+
+
+class Block(nnx.Module):
+    """Pre-norm Transformer block; `fsa` has a second attention layer, over time, between the first and the MLP."""
+
+    def __init__(self, dim: int, heads: int, kind: str, *, drop_path: float = 0.0, dtype: Any = None, rngs: nnx.Rngs):
+        self.kind = kind
+        norm = {"epsilon": EPSILON, "dtype": dtype, "rngs": rngs}
+        attention = {"kernel_init": XAVIER_SQUARE, "dtype": dtype, "rngs": rngs}
+        self.norm1 = nnx.LayerNorm(dim, **norm)
+        self.attn = SelfAttention(dim, heads, **attention)
+        self.temporal_norm = self.temporal_attn = nnx.data(None)
+        if kind == "fsa":
+            self.temporal_norm = nnx.LayerNorm(dim, **norm)
+            self.temporal_attn = SelfAttention(dim, heads, **attention)
+            self.temporal_attn.proj.kernel[...] = jnp.zeros((dim, dim))
+        self.norm2 = nnx.LayerNorm(dim, **norm)
+        # The tanh approximation of the GELU, Flax's default.
+        self.mlp = Mlp(dim, 4 * dim, activation=nnx.gelu, kernel_init=XAVIER, dtype=dtype, rngs=rngs)
+        self.drop_path = DropPath(drop_path)
+
+    def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, N, D)` → the same; class tokens before the grid's are possible in `joint` blocks."""
+        name = {"joint": "joint", "fsa": "space", "fdp": "factorised"}[self.kind]
+        prefix = x.shape[1] - int(np.prod(grid))
+        x = x + self.drop_path(self.attn(self.norm1(x), attend=pattern(name, grid, prefix)), rngs)
+        if self.temporal_attn is not None:
+            attend = pattern("time", grid, prefix)
+            x = x + self.drop_path(self.temporal_attn(self.temporal_norm(x), attend=attend), rngs)
+        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
+
+
+class _Classifier(nnx.Module):
+    """What all four share: the embedding of tubelets, and the classifier on `features`.
+
+    Attributes: `patch_embed`; `base_grid`, tokens along T, H, W that position tables are made for; `inflation`, how an
+    image network's kernel is inflated; `dropout` and `head`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        num_frames: int,
+        size: int,
+        tubelet: tuple[int, int, int],
+        embedding: str,
+        dropout: float,
+        dtype: Any,
+        remat: bool,
+        rngs: nnx.Rngs,
+    ):
+        if embedding not in EMBEDDINGS:
+            raise ValueError(f"embedding = {embedding!r}: must be one of {', '.join(map(repr, EMBEDDINGS))}")
+        kernel_init, self.inflation = EMBEDDINGS[embedding]
+        self.remat = remat
+        self.sampled = embedding == "uniform"
+        self.tubelet = tuple(tubelet)
+        kernel = (1, *tubelet[1:]) if self.sampled else self.tubelet
+        self.patch_embed = TubeletEmbedding(3, dim, kernel, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+        video = jax.eval_shape(self.sample, jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
+        self.base_grid = self.patch_embed.grid(video)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(dim, num_classes, kernel_init=ZEROS, rngs=rngs)
+
+    def sample(self, video: jax.Array) -> jax.Array:
+        """With `embedding="uniform"` one of each tubelet's frames, evenly spread; else the video itself.
+
+        Raises:
+          ValueError: if the length is no multiple of the tubelet's.
+        """
+        step, frames = self.tubelet[0], video.shape[1]
+        if not self.sampled or step == 1:
+            return video
+        if frames % step:
+            raise ValueError(f"video of {frames} frames: choose num_frames as a multiple of {step}")
+        count = frames // step
+        return video[:, np.round(np.arange(1, count + 1) * frames / (count + 1)).astype(int)]
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
+
+        Args:
+          video: the clips.
+          rngs: stream `dropout`, for dropout and drop path in training mode.
+        """
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+
+    def _blocks(self, blocks: nnx.List, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
+        run = nnx.remat(_run, static_argnums=2) if self.remat else _run
+        for block in blocks:
+            x = run(block, x, grid, rngs)
+        return x
+
+
+class ViViT(_Classifier):
+    """Models 1, 3 and 4: one sequence of all tokens.
+
+    Videos of another length or size than `num_frames` and `size` are taken as they come, as long as the tubelet divides
+    them: the positions are then interpolated linearly along T, H and W with aligned ends (scenic's rule for images).
+
+    Args:
+      num_classes: K.
+      attention: `"joint"` (model 1, with a class token), `"fsa"` (3) or `"fdp"` (4), which average all tokens.
+      dim: D, features of a token.
+      depth: number of blocks.
+      heads: attention heads; divides `dim`.
+      num_frames: T that the position table is made for.
+      size: height and width that the position table is made for, pixels.
+      tubelet: frames, rows and columns of a token.
+      embedding: `"central"`: tubelets, whose kernel starts on the middle frame; `"average"`: tubelets, whose kernel
+        starts alike on all frames; both say how an image network's kernel is inflated. `"uniform"`: patches of one
+        frame in each tubelet's worth of frames.
+      dropout: probability, before the classifier.
+      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
+      remat: recompute each block's activations in the backward pass.
+      rngs: `params` draws the initial weights.
+
+    Raises:
+      ValueError: if `heads` does not divide `dim`, the tubelet not the video, or for an unknown option.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        attention: str = "joint",
+        num_frames: int = 32,
+        size: int = 224,
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        embedding: str = "central",
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        if attention not in ("joint", "fsa", "fdp"):
+            raise ValueError(f"attention = {attention!r}: must be one of 'joint', 'fsa', 'fdp'")
+        super().__init__(num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, rngs)
+        self.cls_token = nnx.Param(jnp.zeros((1, 1, dim))) if attention == "joint" else nnx.data(None)
+        tokens = int(np.prod(self.base_grid)) + (attention == "joint")
+        self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, tokens, dim)))
+        self.blocks = _stack(dim, depth, heads, attention, drop_path, dtype, rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token or mean of tokens.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        video = self.sample(video)
+        grid = self.patch_embed.grid(video)
+        x = _with_positions(self.patch_embed(video), self.cls_token, self.pos_embed[...], self.base_grid, grid)
+        x = self._blocks(self.blocks, x, grid, rngs)
+        if self.cls_token is not None:
+            return self.norm(x[:, 0].astype(jnp.float32))
+        return self.norm(x.astype(jnp.float32)).mean(axis=1)
+
+
+class FactorisedEncoder(_Classifier):
+    """Model 2: frames of tubelets are encoded one by one, and then one token per frame is related over time.
+
+    Arguments and rules as for `ViViT`, and:
+
+    Args:
+      temporal_depth: number of blocks over time.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        temporal_depth: int,
+        num_frames: int = 32,
+        size: int = 224,
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        embedding: str = "central",
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, rngs)
+        time, height, width = self.base_grid
+        self.cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
+        self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + height * width, dim)))
+        self.blocks = _stack(dim, depth, heads, "joint", drop_path, dtype, rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.temporal_cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
+        self.temporal_pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + time, dim)))
+        self.temporal_blocks = _stack(dim, temporal_depth, heads, "joint", drop_path, dtype, rngs)
+        self.temporal_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token over time.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        video = self.sample(video)
+        t, h, w = self.patch_embed.grid(video)
+        base_t, *base_places = self.base_grid
+        x = self.patch_embed(video)
+        x = x.reshape(-1, h * w, x.shape[2])
+        x = _with_positions(x, self.cls_token, self.pos_embed[...], (1, *base_places), (1, h, w))
+        x = self.norm(self._blocks(self.blocks, x, (1, h, w), rngs)[:, 0])
+        x = x.reshape(-1, t, x.shape[1]).astype(self.patch_embed.dtype or x.dtype)
+        x = _with_positions(x, self.temporal_cls_token, self.temporal_pos_embed[...], (base_t, 1, 1), (t, 1, 1))
+        x = self._blocks(self.temporal_blocks, x, (t, 1, 1), rngs)
+        return self.temporal_norm(x[:, 0].astype(jnp.float32))
+
+
+def _stack(dim: int, depth: int, heads: int, kind: str, drop_path: float, dtype: Any, rngs: nnx.Rngs) -> nnx.List:
+    rates = np.linspace(0, drop_path, depth)
+    return nnx.List([Block(dim, heads, kind, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates])
+
+
+def _with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base: Grid, grid: Grid) -> jax.Array:
+    """`(B, N, D)` with the class token, if there is one, before, and positions added."""
+    prefix = 0 if token is None else 1
+    if grid != base:
+        places = table[:, prefix:].reshape(*base, -1)
+        for axis, (old, new) in enumerate(zip(base, grid, strict=True)):
+            if old != new:
+                places = jnp.moveaxis(jnp.tensordot(aligned(old, new), places, axes=(1, axis)), 0, axis)
+        table = jnp.concatenate([table[:, :prefix], places.reshape(1, -1, table.shape[-1])], axis=1)
+    if token is not None:
+        first = jnp.broadcast_to(token[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
+        x = jnp.concatenate([first, x], axis=1)
+    return x + table.astype(x.dtype)
+
+
+def _run(block: Block, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
+    return block(x, grid, rngs)
+
+
+_BASE = {"dim": 768, "depth": 12, "heads": 12}
+_LARGE = {"dim": 1024, "depth": 24, "heads": 16}
+_IMAGES = ("vit_timm", "vit_torchvision")
+_ZOO = "4 clips × 3 crops, https://github.com/google-research/scenic/tree/main/scenic/projects/vivit"
+
+
+def _variant(
+    name: str, build: type[_Classifier], published: str, sources: tuple[str, ...] = _IMAGES, **kwargs
+) -> Variant:
+    spec = Spec(
+        name=name,
+        num_frames=32,
+        stride=2,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        paper="https://arxiv.org/abs/2103.15691",
+        sources=sources,
+        published=published,
+    )
+    return Variant(build, spec, kwargs)
+
+
+VARIANTS = {
+    variant.spec.name: variant
+    for variant in (
+        _variant("vivit_base_16x2", ViViT, f"Kinetics-400 79.9, {_ZOO}", ("transformers", *_IMAGES), **_BASE),
+        _variant("vivit_base_16x2_fe", FactorisedEncoder, f"Kinetics-400 78.4, {_ZOO}", **_BASE, temporal_depth=4),
+        _variant("vivit_large_16x2_fe", FactorisedEncoder, f"Kinetics-400 80.3, {_ZOO}", **_LARGE, temporal_depth=24),
+        _variant("vivit_base_16x2_fsa", ViViT, "Kinetics-400 77.4, the paper's table 2", **_BASE, attention="fsa"),
+        _variant("vivit_large_16x2_fsa", ViViT, "", **_LARGE, attention="fsa"),
+        _variant("vivit_base_16x2_fdp", ViViT, "Kinetics-400 76.3, the paper's table 2", **_BASE, attention="fdp"),
+        _variant("vivit_large_16x2_fdp", ViViT, "", **_LARGE, attention="fdp"),
+    )
+}

@@ -1,0 +1,239 @@
+"""X3D: a tiny 2D network that was expanded, an axis at a time, to frames, size, depth and width that pay.
+
+Paper: Feichtenhofer, X3D: Expanding Architectures for Efficient Video Recognition (2004.04730). Reference code:
+`slowfast/models/video_model_builder.py` in facebookresearch/SlowFast and `models/x3d.py` in pytorchvideo. Only
+depthwise convolutions look at more than one pixel and frame; time is never strided, so that all frames reach the head.
+
+The two references differ in one layer. SlowFast's, and mmaction2's after it, has a norm on every shortcut with a
+convolution; pytorchvideo's has none where the width stays the same, which is the first. The named models are
+pytorchvideo's; `norm_every_shortcut=True` builds the other, and `load_pretrained` does so by itself for a checkpoint
+of those two. Neither can stand for the other: the norm shifts, which the convolution cannot, and it moves in training.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.formulations import Triple
+from vidjax.nn.head import dense_logits
+from vidjax.nn.norm import BatchNorm
+from vidjax.nn.pooling import avg_pool3d
+from vidjax.nn.squeeze import SqueezeExcitation
+
+WIDTHS = (24, 48, 96, 192)  # channels between the blocks of each stage
+DEPTHS = (1, 2, 5, 3)  # blocks of each stage, before the depth factor
+EXPANSION = 2.25  # of the width inside a block
+FEATURES = 2048  # that the classifier sees
+STRIDE = 32  # of the last map, pixels
+HEAD_INIT = nnx.initializers.normal(0.01)
+
+
+class Stem(nnx.Module):
+    """1×3×3 of stride 2, then depthwise 5×1×1, norm, ReLU."""
+
+    def __init__(self, features: int, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.spatial = Conv3D(3, features, (1, 3, 3), (1, 2, 2), (0, 1, 1), dtype=dtype, rngs=rngs)
+        self.temporal = Conv3D(
+            features, features, (5, 1, 1), padding=(2, 0, 0), feature_group_count=features, dtype=dtype, rngs=rngs
+        )
+        self.norm = BatchNorm(features, rngs=rngs)
+
+    def __call__(self, video: jax.Array) -> jax.Array:
+        """(B, T, H, W, 3) → (B, T, H', W', features)."""
+        return nnx.relu(self.norm(self.temporal(self.spatial(video))))
+
+
+class Shortcut(nnx.Module):
+    """1×1×1 convolution, and a norm if wanted."""
+
+    def __init__(
+        self, in_features: int, out_features: int, strides: Triple, norm: bool, *, dtype: Any = None, rngs: nnx.Rngs
+    ):
+        self.conv = Conv3D(in_features, out_features, 1, strides, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(out_features, rngs=rngs) if norm else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x)
+
+
+class Block(nnx.Module):
+    """1×1×1 up, depthwise 3×3×3 with squeeze-and-excitation and Swish, 1×1×1 down, and a shortcut.
+
+    Args:
+      in_features: channels of the input.
+      features: channels of the output.
+      strides: of T, H, W, taken by the depthwise convolution.
+      squeeze: weigh the channels by squeeze-and-excitation.
+      norm_shortcut: normalise the shortcut, if it has a convolution and the width stays; if that changes, always.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        strides: Triple,
+        *,
+        squeeze: bool,
+        norm_shortcut: bool,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        inner = int(EXPANSION * features)
+        self.conv1 = Conv3D(in_features, inner, 1, dtype=dtype, rngs=rngs)
+        self.norm1 = BatchNorm(inner, rngs=rngs)
+        self.conv2 = Conv3D(inner, inner, 3, strides, 1, feature_group_count=inner, dtype=dtype, rngs=rngs)
+        self.norm2 = BatchNorm(inner, rngs=rngs)
+        self.squeeze = SqueezeExcitation(inner, squeezed_width(inner), rngs=rngs) if squeeze else None
+        self.conv3 = Conv3D(inner, features, 1, dtype=dtype, rngs=rngs)
+        self.norm3 = BatchNorm(features, zero_init=True, rngs=rngs)
+        widens = in_features != features
+        self.shortcut = (
+            Shortcut(in_features, features, strides, widens or norm_shortcut, dtype=dtype, rngs=rngs)
+            if widens or strides != (1, 1, 1)
+            else None
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → (B, T', H', W', features)."""
+        y = nnx.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        y = nnx.silu(y if self.squeeze is None else self.squeeze(y))
+        y = self.norm3(self.conv3(y))
+        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+def squeezed_width(features: int) -> int:
+    """Units inside squeeze-and-excitation: a sixteenth, as a multiple of 8 that is at most 10 % too small."""
+    wanted = features / 16
+    width = max(8, int(wanted + 4) // 8 * 8)
+    return width + 8 if width < 0.9 * wanted else width
+
+
+class X3D(nnx.Module):
+    """The network.
+
+    Args:
+      num_classes: K.
+      depth_factor: of the number of blocks, which is rounded up in each stage.
+      num_frames: T that it is made for.
+      size: height and width that it is made for, pixels. The last map is averaged over windows as large as it is for
+        such a clip; a larger clip has several, whose probabilities are averaged (`vidjax.nn.head`).
+      widths: channels between the blocks of each stage; the first is also the stem's.
+      depths: blocks of each stage, before the factor.
+      out_features: D, what the classifier sees.
+      norm_every_shortcut: normalise the first shortcut too, as SlowFast and mmaction2 do and pytorchvideo does not.
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      remat: recompute each block's activations in the backward pass.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        depth_factor: float,
+        num_frames: int,
+        size: int,
+        widths: tuple[int, ...] = WIDTHS,
+        depths: tuple[int, ...] = DEPTHS,
+        out_features: int = FEATURES,
+        norm_every_shortcut: bool = False,
+        dropout: float = 0.5,
+        remat: bool = False,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.stem = Stem(widths[0], dtype=dtype, rngs=rngs)
+        self.stages = nnx.List()
+        features = widths[0]
+        for width, depth in zip(widths, depths, strict=True):
+            blocks = nnx.List()
+            for index in range(math.ceil(depth_factor * depth)):
+                block = Block(
+                    features,
+                    width,
+                    (1, 2, 2) if index == 0 else (1, 1, 1),
+                    squeeze=index % 2 == 0,
+                    norm_shortcut=norm_every_shortcut,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                blocks.append(block)
+                features = width
+            self.stages.append(blocks)
+        inner = int(EXPANSION * features)
+        self.conv5 = Conv3D(features, inner, 1, dtype=dtype, rngs=rngs)
+        self.norm5 = BatchNorm(inner, rngs=rngs)
+        self.lin5 = Conv3D(inner, out_features, 1, dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(out_features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.window = (num_frames, -(-size // STRIDE), -(-size // STRIDE))
+        self.remat = remat
+
+    def _pooled(self, video: jax.Array) -> jax.Array:
+        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
+        x = self.stem(video)
+        for blocks in self.stages:
+            for block in blocks:
+                x = _recomputed(block, x) if self.remat else block(x)
+        x = nnx.relu(self.norm5(self.conv5(x)))
+        window = tuple(min(pair) for pair in zip(self.window, x.shape[1:4], strict=True))
+        return nnx.relu(self.lin5(avg_pool3d(x.astype(jnp.float32), window, 1)))
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D): what the classifier sees, before dropout."""
+        del rngs  # nothing random comes before the classifier
+        return self._pooled(video).mean(axis=(1, 2, 3), dtype=jnp.float32)
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
+
+        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+        """
+        return dense_logits(self.head, self.dropout(self._pooled(video), rngs=rngs))
+
+
+@nnx.remat
+def _recomputed(block: Block, x: jax.Array) -> jax.Array:
+    return block(x)
+
+
+def _variant(
+    letter: str, num_frames: int, stride: int, size: int, resize: int, depth_factor: float, published: str
+) -> Variant:
+    spec = Spec(
+        name=f"x3d_{letter}",
+        num_frames=num_frames,
+        stride=stride,
+        size=size,
+        resize=(resize,),
+        mean=(0.45, 0.45, 0.45),
+        std=(0.225, 0.225, 0.225),
+        num_classes=400,
+        paper="https://arxiv.org/abs/2004.04730",
+        sources=("pytorchvideo", "slowfast", "mmaction2"),
+        published=f"Kinetics-400 top-1 / top-5 {published}, 10 × 3 views of {resize}² (pytorchvideo's model zoo)",
+    )
+    return Variant(X3D, spec, {"depth_factor": depth_factor, "num_frames": num_frames, "size": size})
+
+
+VARIANTS = {
+    variant.spec.name: variant
+    for variant in (
+        _variant("xs", 4, 12, 160, 182, 2.2, "69.12 / 88.63"),
+        _variant("s", 13, 6, 160, 182, 2.2, "73.33 / 91.27"),
+        _variant("m", 16, 5, 224, 256, 2.2, "75.94 / 92.72"),
+        _variant("l", 16, 5, 312, 356, 5.0, "77.44 / 93.31"),
+    )
+}

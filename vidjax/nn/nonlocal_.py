@@ -1,0 +1,90 @@
+"""Non-local blocks: every position of a feature map looks at every other one.
+
+Paper: Wang et al., Non-local Neural Networks (1711.07971). Reference code: facebookresearch/SlowFast
+`models/nonlocal_helper.py`; mmcv `cnn/bricks/non_local.py`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.nn.attention import attention
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.formulations import Triple
+from vidjax.nn.init import kaiming_fan_out
+from vidjax.nn.norm import BatchNorm
+from vidjax.nn.pooling import max_pool3d
+
+MODES = ("softmax", "dot_product")
+
+
+class NonLocal(nnx.Module):
+    """`x + norm(out(affinity(theta(x), phi(x))·g(x)))`, over all positions of space and time at once.
+
+    The norm starts with scale 0, so that the block starts as nothing and can be put into a trained network. Keys and
+    values are those of a map max-pooled by `pool`, which divides the cost, N·M products of width `features` for the
+    affinity and as many for the sum, by as much.
+
+    Args:
+      in_features: channels of the input and the output.
+      features: channels inside; None: half of `in_features`.
+      mode: what the affinity of positions i and j is: `"softmax"` (embedded Gaussian): the softmax over j of
+        theta_i·phi_j; `"dot_product"`: theta_i·phi_j over the number of keys.
+      scaled: divide theta_i·phi_j by √features before the softmax. (The paper does not; the SlowFast repository does.)
+      pool: window and strides (T, H, W) of the keys' and values' max-pool.
+      pool_first: pool the input of `phi` and `g` (the SlowFast repository) rather than their output (the paper, mmcv).
+      out_bias: give `out` a bias, which the norm behind it makes redundant.
+      kernel_init: of the four 1×1×1 convolutions.
+      dtype: what it is computed in; None: the input's. The softmax is float32.
+      rngs: of the initial weights.
+
+    Raises:
+      ValueError: for an unknown `mode`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int | None = None,
+        *,
+        mode: str = "softmax",
+        scaled: bool = True,
+        pool: Triple = (1, 2, 2),
+        pool_first: bool = True,
+        out_bias: bool = True,
+        kernel_init: nnx.Initializer = kaiming_fan_out,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        if mode not in MODES:
+            raise ValueError(f"nonlocal_mode = {mode!r}: must be one of {', '.join(MODES)}")
+        features = in_features // 2 if features is None else features
+        layer = {"kernel_init": kernel_init, "dtype": dtype, "rngs": rngs}
+        self.theta = Conv3D(in_features, features, 1, use_bias=True, **layer)
+        self.phi = Conv3D(in_features, features, 1, use_bias=True, **layer)
+        self.g = Conv3D(in_features, features, 1, use_bias=True, **layer)
+        self.out = Conv3D(features, in_features, 1, use_bias=out_bias, **layer)
+        self.norm = BatchNorm(in_features, zero_init=True, rngs=rngs)
+        self.mode = mode
+        self.scale = features**-0.5 if scaled else 1.0
+        self.pool = pool
+        self.pool_first = pool_first
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, in) → the same shape."""
+        queries = self.theta(x)
+        if self.pool_first:
+            pooled = max_pool3d(x, self.pool)
+            keys, values = self.phi(pooled), self.g(pooled)
+        else:
+            keys, values = max_pool3d(self.phi(x), self.pool), max_pool3d(self.g(x), self.pool)
+        q, k, v = (y.reshape(y.shape[0], -1, y.shape[-1]) for y in (queries, keys, values))
+        if self.mode == "softmax":
+            y = attention(q[:, :, None], k[:, :, None], v[:, :, None], scale=self.scale)[:, :, 0]
+        else:
+            # Without a softmax the order of the products is free: keys with values first needs no N×M affinity.
+            both = jnp.einsum("bmd,bme->bde", k, v, preferred_element_type=jnp.float32) / k.shape[1]
+            y = jnp.einsum("bnd,bde->bne", q.astype(jnp.float32), both).astype(q.dtype)
+        return x + self.norm(self.out(y.reshape(queries.shape)))

@@ -1,0 +1,38 @@
+"""Squeeze-and-excitation: channels weighed by what a clip holds as a whole."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.nn.init import kaiming_fan_out
+
+
+class SqueezeExcitation(nnx.Module):
+    """Multiplies every channel by a number in 0…1 that two dense layers make of all channels' means.
+
+    Both layers work in float32, on one vector per clip.
+
+    Args:
+      features: C, channels.
+      reduced: units between the two layers.
+      rngs: of the initial weights.
+
+    Source: Hu et al., Squeeze-and-Excitation Networks (1709.01507), the mean taken over time as well.
+    """
+
+    def __init__(self, features: int, reduced: int, *, rngs: nnx.Rngs):
+        self.fc1 = nnx.Linear(features, reduced, kernel_init=_kernel, rngs=rngs)
+        self.fc2 = nnx.Linear(reduced, features, kernel_init=_kernel, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, C) → (B, T, H, W, C)."""
+        mean = x.mean(axis=(1, 2, 3), dtype=jnp.float32)
+        weight = jax.nn.sigmoid(self.fc2(nnx.relu(self.fc1(mean))))
+        return x * weight.astype(x.dtype)[:, None, None, None]
+
+
+def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    # The reference has 1×1×1 convolutions here, and starts them as such.
+    return kaiming_fan_out(key, (1, 1, 1, *shape), dtype)[0, 0, 0]

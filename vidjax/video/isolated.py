@@ -1,0 +1,337 @@
+"""Decoding in a process of its own, which can be killed: nothing else ends a decoder that does not return.
+
+A process serves one video at a time, and the next one afterwards; it ends with its parent. Pixels come back through
+memory that both share and that is used again, so that a frame costs no more than it does in the same process. A
+decoder that stalls, or that crashes the process it runs in, costs one `VideoError`.
+"""
+
+import atexit
+import contextlib
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from vidjax.video.clock import Clock
+from vidjax.video.decoder import Decoder, Facts
+from vidjax.video.errors import VideoError
+from vidjax.video.pixels import write_frames
+
+_GRACE = 0.25  # seconds in which a decoder that merely is slow stops by its own clock
+_START = 120.0  # seconds that a new process may take until it can serve
+_PAGE = 1 << 20  # shared memory comes in multiples of so many bytes
+_SPARE = 2  # pieces of shared memory that are kept for the next read
+_HEAD = struct.Struct(">Q")
+
+
+class IsolatedDecoder:
+    """A video that is open in another process.
+
+    Args:
+      path: of the file, or its address.
+      stream: which video stream.
+      timeout: seconds that opening may take.
+      content: of the file, if it is in memory.
+
+    Raises:
+      VideoError: if it cannot be opened, takes too long or crashes.
+    """
+
+    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
+        self._clock = Clock(path)
+        self._process = _idle.take()
+        self.facts: Facts = self._ask(("open", path, stream, timeout, content), timeout)
+
+    def read(self, numbers: list[int], height: int, width: int, timeout: float) -> np.ndarray:
+        """Frames by number, uint8 `(T, height, width, 3)`.
+
+        Raises:
+          VideoError: for a frame that does not decode, or if it takes too long or crashes.
+        """
+        if self._process is None:
+            raise ValueError(f"{self._clock.path}: this reader is closed; open a new one")
+        shape = (len(numbers), height, width, 3)
+        memory = self._process.memory(int(np.prod(shape)))
+        self._ask(("read", numbers, shape, timeout, memory.number, memory.size), timeout, memory.new_fd())
+        return np.asarray(_Lease(self._process, memory, shape))
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is no reading any more: closed, killed or crashed."""
+        return self._process is None
+
+    def close(self) -> None:
+        """Closes the file; the process is free for the next one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.release()
+
+    def _ask(self, request: tuple, timeout: float, fd: int | None = None) -> Any:
+        self._clock.start(timeout)
+        try:
+            answer, error = self._process.ask(request, timeout + _GRACE, fd)
+        except TimeoutError:
+            self._process, process = None, self._process
+            process.kill()
+            raise self._clock.error() from None
+        except (OSError, EOFError):
+            self._process, process = None, self._process
+            raise VideoError(self._clock.path, f"crashed the process that decoded it ({process.kill(1.0)})") from None
+        except BaseException:  # interrupted while the process works on: what it answers later must not reach the next
+            self._process, process = None, self._process
+            process.kill()
+            raise
+        if error is not None:
+            if request[0] == "open":
+                self.close()
+            raise error
+        return answer
+
+
+class _Process:
+    """One process that decodes, as its parent sees it."""
+
+    def __init__(self):
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            code = f"from vidjax.video.isolated import serve; serve({theirs.fileno()})"
+            # As the parent finds modules; not its __main__, which is none of the child's business.
+            paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+            self._child = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # Without a pool of threads for linear algebra, which takes memory and is never used.
+                env=os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},
+            )
+        self._dead = False
+        self._spare: list[_Memory] = []
+        self._numbers = iter(range(1 << 62))
+        self._dropped: list[int] = []
+        self._socket.settimeout(_START)
+        try:
+            _receive(self._socket)
+        except (OSError, EOFError):
+            how = self.kill(1.0)
+            raise RuntimeError(f"the process that decodes videos does not start ({how}): {sys.executable}") from None
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def ask(self, request: tuple, timeout: float, fd: int | None = None) -> Any:
+        self._socket.settimeout(timeout)
+        dropped, self._dropped = self._dropped, []
+        _send(self._socket, (request, dropped), [] if fd is None else [fd])
+        return _receive(self._socket)[0]
+
+    def release(self) -> None:
+        try:
+            self.ask(("close",), 5.0)
+        except (OSError, EOFError):
+            self.kill()
+        else:
+            _idle.give(self)
+
+    def kill(self, wait: float = 0.0) -> str:
+        """Ends the process, and what it held, unless it ends by itself within `wait` seconds; how it ended."""
+        try:
+            code = self._child.wait(wait) if wait else self._child.poll()
+        except subprocess.TimeoutExpired:
+            code = None
+        if code is None:
+            self._child.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # waiting for a disk that hangs, it cannot even die
+                self._child.wait(5)
+        self._socket.close()
+        self._dead = True
+        while self._spare:
+            self._spare.pop().close()
+        if code is None or code >= 0:
+            return f"exit status {code}"
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        return f"{name}{', for want of memory?' if -code == signal.SIGKILL else ''}"
+
+    def memory(self, size: int) -> "_Memory":
+        """Shared memory of at least so many bytes."""
+        fitting = [m for m in self._spare if m.size >= size]
+        if fitting:
+            memory = min(fitting, key=lambda m: m.size)
+            self._spare.remove(memory)
+            return memory
+        return _Memory(next(self._numbers), -(-max(size, 1) // _PAGE) * _PAGE)
+
+    def give_back(self, memory: "_Memory") -> None:
+        if self._dead:
+            memory.close()
+            return
+        self._spare.append(memory)
+        while len(self._spare) > _SPARE:
+            smallest = min(self._spare, key=lambda m: m.size)
+            self._spare.remove(smallest)
+            self._dropped.append(smallest.number)
+            smallest.close()
+
+
+class _Idle:
+    """The processes without a video."""
+
+    def __init__(self):
+        self._processes: deque[_Process] = deque()
+        self._owner = os.getpid()
+
+    def take(self) -> _Process:
+        if self._owner != os.getpid():  # a fork: these are its parent's
+            self.__init__()
+        while True:
+            try:
+                process = self._processes.pop()
+            except IndexError:
+                return _Process()
+            if process.alive:
+                return process
+            process.kill()
+
+    def give(self, process: _Process) -> None:
+        self._processes.append(process)
+
+    def end(self) -> None:
+        if self._owner == os.getpid():
+            while self._processes:
+                self._processes.pop().kill()
+
+
+_idle = _Idle()
+atexit.register(_idle.end)
+
+
+class _Memory:
+    """A piece of memory that both processes see."""
+
+    def __init__(self, number: int, size: int):
+        self.number, self.size = number, size
+        self._fd = _shared_file(size)
+        self.map = mmap.mmap(self._fd, size)
+        self._sent = False
+
+    def new_fd(self) -> int | None:
+        """Its file, to be sent to the other process, unless that was done before."""
+        self._sent, sent = True, self._sent
+        return None if sent else self._fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+        with contextlib.suppress(BufferError):  # an array still looks at it: it goes with the array
+            self.map.close()
+
+
+class _Lease:
+    """Memory in use by an array, which keeps this alive."""
+
+    def __init__(self, process: _Process, memory: _Memory, shape: tuple[int, ...]):
+        self._process, self._memory = process, memory
+        self._view = np.frombuffer(memory.map, np.uint8, int(np.prod(shape)))
+        address = self._view.__array_interface__["data"]
+        self.__array_interface__ = {"shape": shape, "typestr": "|u1", "data": address, "version": 3}
+
+    def __del__(self):
+        del self._view
+        self._process.give_back(self._memory)
+
+
+def _shared_file(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("vidjax")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, size)
+    return fd
+
+
+def _send(channel: socket.socket, message: Any, fds: list[int] = []) -> None:  # noqa: B006
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    socket.send_fds(channel, [_HEAD.pack(len(data))], fds)
+    channel.sendall(data)
+
+
+def _receive(channel: socket.socket) -> tuple[Any, list[int]]:
+    head, fds, _, _ = socket.recv_fds(channel, _HEAD.size, 1)
+    while head and len(head) < _HEAD.size:
+        head += channel.recv(_HEAD.size - len(head))
+    if not head:
+        raise EOFError
+    data = bytearray(_HEAD.unpack(head)[0])
+    at = 0
+    while at < len(data):
+        count = channel.recv_into(memoryview(data)[at:])
+        if not count:
+            raise EOFError
+        at += count
+    return pickle.loads(data), fds
+
+
+# In the other process.
+
+
+def serve(fd: int) -> None:
+    """Answers requests that come through the socket `fd` until its other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    channel = socket.socket(fileno=fd)
+    threading.Thread(target=_end_with, args=(fd,), daemon=True).start()
+    reformatter, decoder, memories = VideoReformatter(), None, {}
+    clock = Clock("")
+    _send(channel, "ready")
+    while True:
+        try:
+            ((kind, *rest), dropped), fds = _receive(channel)
+        except (EOFError, OSError):
+            return
+        for number in dropped:
+            memories.pop(number).close()
+        answer = error = None
+        try:
+            if kind == "open":
+                path, stream, timeout, content = rest
+                clock = Clock(path)
+                clock.start(timeout)
+                decoder = Decoder(path, stream, clock, content)
+                answer = decoder.facts()
+            elif kind == "read":
+                numbers, shape, timeout, number, size = rest
+                if fds:
+                    memories[number] = mmap.mmap(fds[0], size)
+                    os.close(fds[0])
+                clock.start(timeout)
+                out = np.frombuffer(memories[number], np.uint8, int(np.prod(shape))).reshape(shape)
+                try:
+                    write_frames(out, numbers, decoder, reformatter)
+                finally:
+                    del out
+            elif decoder is not None:
+                decoder.close()
+                decoder = None
+        except Exception as caught:
+            error = caught if isinstance(caught, VideoError) else RuntimeError(f"{type(caught).__name__}: {caught}")
+        with contextlib.suppress(OSError):
+            _send(channel, (answer, error))
+
+
+def _end_with(fd: int) -> None:
+    """Ends this process once the other end of the socket is closed, whatever the decoder is doing."""
+    watch = select.poll()
+    watch.register(fd, 0)  # being hung up is always told
+    watch.poll()
+    os._exit(1)

@@ -1,0 +1,122 @@
+"""When each sample of an MP4 file is shown, by the file's own tables: no picture needs to be read for it.
+
+FFmpeg keeps what most of these tables say (place, size, decoding time, keyframes) in its index, except how much later
+than it is decoded a picture is shown. Only plain files are taken on, which leave no room for another reading; the
+others are indexed by reading them through.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+_LARGEST = 64 << 20  # bytes of a moov box; a day of video has some 30 MB
+_NESTED = {b"trak", b"mdia", b"minf", b"stbl", b"edts"}
+
+
+def display_offsets(file: BinaryIO, track: int, count: int) -> np.ndarray | None:
+    """What to add to the decoding time of each sample of a track to get the time at which it is shown.
+
+    Args:
+      file: an MP4 or QuickTime file, open for reading in binary; only the heads of its outermost boxes and its `moov`
+        box are read.
+      track: the number that the file gives the track, which FFmpeg calls the stream's id.
+      count: N, how many samples of it FFmpeg has found.
+
+    Returns:
+      int64 `(N,)` in ticks of the track; None where the file is in fragments, compressed or damaged, where the track
+      is cut by edits or has several codings, or where its number of samples is another.
+    """
+    try:
+        if (moov := _moov(file)) is None:
+            return None
+        for boxes in _tracks(moov):
+            if struct.unpack_from(">I", boxes[b"tkhd"], 20 if boxes[b"tkhd"][0] else 12)[0] == track:
+                return _offsets(boxes, count)
+    except (struct.error, KeyError, IndexError, OverflowError, ValueError):
+        pass  # damaged: whoever reads the file through will say how
+    return None
+
+
+def _moov(file: BinaryIO) -> memoryview | None:
+    """The content of the box that describes the tracks; None if the file is in fragments."""
+    at, found = 0, None
+    while True:
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8:
+            return found
+        size, kind = struct.unpack_from(">I4s", head)
+        start = 8
+        if size == 1:
+            size, start = struct.unpack_from(">Q", head, 8)[0], 16
+        if kind in (b"moof", b"sidx", b"styp"):
+            return None
+        if kind == b"moov":
+            if found is not None or not start <= size <= _LARGEST:
+                return None
+            file.seek(at + start)
+            content = file.read(size - start)
+            if len(content) < size - start:
+                return None
+            found = memoryview(content)
+        if size == 0:  # up to the end of the file
+            return found
+        if size < start:
+            return None
+        at += size
+
+
+def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    at = 0
+    while at + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, at)
+        start = 8
+        if size == 1:
+            size, start = struct.unpack_from(">Q", content, at + 8)[0], 16
+        elif size == 0:
+            size = len(content) - at
+        if size < start or at + size > len(content):
+            raise ValueError("a box that is larger than what it is in")
+        yield kind, content[at + start : at + size]
+        at += size
+
+
+def _tracks(moov: memoryview) -> Iterator[dict[bytes, memoryview]]:
+    """The boxes of each track, those within others among them."""
+    for kind, content in _boxes(moov):
+        if kind in (b"mvex", b"cmov"):
+            raise ValueError("in fragments, or compressed")
+        if kind == b"trak":
+            boxes, todo = {}, [content]
+            while todo:
+                for inner, inside in _boxes(todo.pop()):
+                    if inner in _NESTED:
+                        todo.append(inside)
+                    else:
+                        boxes[inner] = inside
+            yield boxes
+
+
+def _offsets(boxes: dict[bytes, memoryview], count: int) -> np.ndarray | None:
+    if struct.unpack_from(">I", boxes[b"stsd"], 4)[0] != 1:
+        return None
+    if b"elst" in boxes:
+        (number,) = struct.unpack_from(">I", boxes[b"elst"], 4)
+        wide = boxes[b"elst"][0] == 1
+        edits = [struct.unpack_from(">Qq" if wide else ">Ii", boxes[b"elst"], 8 + i * (20 if wide else 12))
+                 for i in range(min(number, 3))]  # fmt: skip
+        if sum(media_time >= 0 for _, media_time in edits) != 1 or number > 2:
+            return None
+    if struct.unpack_from(">I", boxes[b"stsz"], 8)[0] != count:
+        return None
+    if b"ctts" not in boxes:
+        return np.zeros(count, np.int64)
+    (entries,) = struct.unpack_from(">I", boxes[b"ctts"], 4)
+    table = np.frombuffer(boxes[b"ctts"][8 : 8 + 8 * entries], ">i4").reshape(entries, 2).astype(np.int64)
+    runs, offsets = table.T
+    if np.any(runs < 0) or runs.sum() != count:
+        return None
+    # Where offsets are negative, FFmpeg delays the whole track, so that nothing is shown before it is decoded.
+    return np.repeat(offsets - min(offsets.min(), 0), runs)

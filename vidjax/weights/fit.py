@@ -1,0 +1,128 @@
+"""Arrays of another size made to fit: kernels of images inflated over time, position tables resized."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidjax.nn.positions import Grid, aligned, nearest
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an array that is not of the parameter's shape is made to fit.
+
+    `forward(array, shape, grid)` gives an array of `shape`, or raises ValueError where it has no way to; `grid` is the
+    model's number of tokens along T, H and W, where that is known. `name` is the word of `LoadReport` for it:
+    `"inflated"` or `"resized"`.
+    """
+
+    name: str
+    forward: Callable[[np.ndarray, Shape, Grid | None], np.ndarray]
+
+
+def central(kernel: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+    """`(1, kh, kw, I, O)` → `(kt, kh, kw, I, O)`: the image's kernel in the middle of time, frame ⌊kt/2⌋, else 0.
+
+    Source: the central frame initialisation of ViViT (arXiv 2103.15691, section 3.4), `model_utils.py` in scenic.
+    """
+    out = np.zeros(_inflatable(kernel, shape), np.float32)
+    out[shape[0] // 2] = kernel[0]
+    return out
+
+
+def average(kernel: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+    """`(1, kh, kw, I, O)` → `(kt, kh, kw, I, O)`: the image's kernel in every frame, divided by kt.
+
+    Source: filter inflation in I3D (arXiv 1705.07750, section 2.4.1).
+    """
+    return np.broadcast_to(kernel / shape[0], _inflatable(kernel, shape))
+
+
+# Both give a video of one repeated frame the activations that the image has.
+INFLATIONS = {"central": Fit("inflated", central), "average": Fit("inflated", average)}
+
+
+def check_inflation(inflation: str, source: str, inflates: bool) -> None:
+    """Refuses an inflation that is unknown, or asked for where the source's checkpoints hold nothing to inflate.
+
+    Raises:
+      ValueError: saying which.
+    """
+    if inflation not in INFLATIONS:
+        raise ValueError(f"inflation = {inflation!r}: must be one of {', '.join(map(repr, INFLATIONS))}")
+    if not inflates:
+        raise ValueError(f"inflation = {inflation!r}: checkpoints of source {source} hold nothing to inflate")
+
+
+def _inflatable(kernel: np.ndarray, shape: Shape) -> Shape:
+    if len(shape) != kernel.ndim or kernel.shape[0] != 1 or kernel.shape[1:] != tuple(shape[1:]):
+        raise ValueError("only the temporal extent may differ")
+    return tuple(shape)
+
+
+def _square(table: np.ndarray) -> np.ndarray:
+    """`(1, 1 + n², D)`, a class token and a square grid → the grid, `(n, n, D)`."""
+    side = math.isqrt(table.shape[1] - 1)
+    if side**2 + 1 != table.shape[1]:
+        raise ValueError("only positions of a class token and a square grid can be resized")
+    return table[0, 1:].reshape(side, side, -1)
+
+
+def _joined(table: np.ndarray, places: np.ndarray, shape: Shape) -> np.ndarray:
+    """The class token's row, where `shape` has room for it, and the places' rows."""
+    flat = places.reshape(1, -1, places.shape[-1])
+    if shape == (1, flat.shape[1] + 1, flat.shape[2]):
+        return np.concatenate([table[:, :1], flat], axis=1)
+    if shape != flat.shape:
+        raise ValueError(f"the grid has {flat.shape[1]} places")
+    return flat
+
+
+def _nearest_grid(table: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+    old = _square(table)
+    height, width = grid[1:] if grid else 2 * (math.isqrt(shape[1] - 1),)
+    return _joined(table, old[nearest(len(old), height)][:, nearest(len(old), width)], shape)
+
+
+def _nearest_line(table: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+    if table.shape[2] != shape[2]:
+        raise ValueError("only the number of positions may differ")
+    return table[:, nearest(table.shape[1], shape[1])]
+
+
+def _linear_grid(table: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+    if grid is None:
+        raise ValueError("the model does not tell its grid of tokens")
+    old = _square(table)
+    rows, columns = (aligned(len(old), n) for n in grid[1:])
+    return _joined(table, np.einsum("ha,wb,abd->hwd", rows, columns, old), shape)
+
+
+def _tiled(table: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+    if grid is None:
+        raise ValueError("the model does not tell its grid of tokens")
+    frame = _linear_grid(table, (1, grid[1] * grid[2], table.shape[2]), grid)
+    return _joined(table, np.tile(frame, (grid[0], 1, 1)), shape)
+
+
+# For `(1, 1 + n², D)`, the positions of an image's class token and square grid, and `(1, n, D)`, those of a line.
+NEAREST_GRID = Fit("resized", _nearest_grid)  # each new position takes the nearest old one's row, as in TimeSformer
+NEAREST_LINE = Fit("resized", _nearest_line)
+LINEAR_GRID = Fit("resized", _linear_grid)  # linear interpolation with aligned ends, as in ViViT
+TILED = Fit("inflated", _tiled)  # the same, repeated for each of the grid's frames, as in ViViT
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A source's arrays as a model's, and how they came about. Paths are those of the model's parameters."""
+
+    arrays: dict[str, np.ndarray]
+    inflated: tuple[str, ...] = ()  # an image's kernel, given a temporal extent
+    resized: tuple[str, ...] = ()  # positions of another grid
+    widened: tuple[str, ...] = ()  # a kernel for frames, with zeros for their differences
+    copied: tuple[str, ...] = ()  # from keys that are another parameter's in the first place
+    fresh: tuple[str, ...] = ()  # no key: initial values

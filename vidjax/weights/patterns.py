@@ -1,0 +1,43 @@
+"""Patterns of keys with placeholders, such as `layer{s}.{b}.conv1.weight`, and paths that take them up."""
+
+import re
+from collections.abc import Mapping
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)([+-]\d+)?\}")
+
+
+def placeholders(text: str) -> list[tuple[str, int]]:
+    """`[(name, number added)]` of a pattern or path.
+
+    Raises:
+      ValueError: if a brace belongs to no placeholder.
+    """
+    if set("{}") & set(_PLACEHOLDER.sub("", text)):
+        raise ValueError(f"{text!r}: a placeholder is {{name}}, {{name+1}} or {{name-1}}, in lower-case letters")
+    return [(name, int(step or 0)) for name, step in _PLACEHOLDER.findall(text)]
+
+
+def regex(pattern: str, numbers: set[str]) -> re.Pattern:
+    """What matches the keys of a pattern; the placeholders in `numbers` stand for digits only."""
+    seen: set[str] = set()
+
+    def group(found: re.Match) -> str:
+        name = found.group(1)
+        if name in seen:
+            return f"(?P={name})"
+        seen.add(name)
+        return f"(?P<{name}>{'[0-9]+' if name in numbers else '[^.]+'})"
+
+    # Odd parts are placeholders, even ones literal text.
+    parts = re.split(r"(\{[a-z_]+\})", pattern)
+    return re.compile("".join(_PLACEHOLDER.sub(group, p) if i % 2 else re.escape(p) for i, p in enumerate(parts)))
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """A pattern or path with its placeholders filled in."""
+
+    def value(found: re.Match) -> str:
+        name, step = found.groups()
+        return str(int(values[name]) + int(step)) if step else values[name]
+
+    return _PLACEHOLDER.sub(value, text)
