@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_inspect(commands)
     _add_prepare(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -99,6 +100,38 @@ def _run_inspect(args: argparse.Namespace) -> int:
     )
 
 
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure the input pipeline of a training",
+        description="Clips per second and core, where the time goes, and how many cores an accelerator needs.",
+        epilog="--config.field=value changes any setting, as in train.py.",
+    )
+    bench.add_argument("what", choices=("data",), help="what to measure: the input pipeline")
+    bench.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
+    bench.add_argument("--seconds", type=_positive_float, default=30.0, help="how long to measure (default: 30)")
+    bench.add_argument("--accelerator", type=str.lower, default="h100", help="what is to be fed (default: h100)")
+    bench.add_argument(
+        "--accelerator-clips-per-s", "--accelerator_clips_per_s", type=_positive_float, metavar="CLIPS",
+        help="that one of them takes, as measured in training (default: estimated from the model)",
+    )  # fmt: skip
+    bench.add_argument("--mfu", type=_share, default=0.5, help="share of its peak, for the estimate (default: 0.5)")
+    bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _run_bench(args: argparse.Namespace) -> int:
+    from vidjax.apps.bench import bench_data
+
+    return bench_data(
+        [*([f"--config={args.config}"] if args.config else []), *args.settings],
+        seconds=args.seconds,
+        accelerator=args.accelerator,
+        accelerator_clips_per_s=args.accelerator_clips_per_s,
+        mfu=args.mfu,
+        as_json=args.json,
+    )
+
+
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
     from vidjax.config import DATASETS
 
@@ -145,6 +178,12 @@ def _quality(text: str) -> int:
     return value
 
 
+def _share(text: str) -> float:
+    if not 0 < (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie in 0-1")
+    return value
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -164,9 +203,10 @@ def main(argv: list[str] | None = None) -> int:
     right."""
     parser = _parser()
     args, args.settings = parser.parse_known_args(argv)
-    wrong = [a for a in args.settings if args.command != "inspect" or not a.startswith("--config.") or "=" not in a]
+    configured = args.command in ("inspect", "bench")
+    wrong = [a for a in args.settings if not configured or not a.startswith("--config.") or "=" not in a]
     if wrong:
-        hint = " (settings are --config.field=value)" if args.command == "inspect" else ""
+        hint = " (settings are --config.field=value)" if configured else ""
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")
     if args.command == "convert" and not args.list and args.out is None:
         parser.error("convert: give MODEL CHECKPOINT OUT, or --list")
@@ -192,6 +232,8 @@ def _run(args: argparse.Namespace) -> int:
         return _run_check(args)
     if args.command == "inspect":
         return _run_inspect(args)
+    if args.command == "bench":
+        return _run_bench(args)
     if args.command == "prepare":
         return _run_prepare(args)
     if args.command == "models":

@@ -64,7 +64,9 @@ class Spec:
 class ModelConfig:
     name: str = "r2plus1d_18"  # see vidjax.list_models()
     init_from: str = ""  # checkpoint to start from: a file of another framework, or a vidjax checkpoint directory
-    input: str = _choice(*INPUTS)  # rgb: frames; diff: each frame less the one before, after normalisation, the first 0;
+    input: str = _choice(
+        *INPUTS
+    )  # rgb: frames; diff: each frame less the one before, after normalisation, the first 0;
     # rgb+diff: both side by side, 6 channels. Weights for rgb start rgb+diff with zeros for the differences
     dropout: float = -1.0  # probability before the classifier; -1: the model's own
     drop_path: float = -1.0  # probability of skipping a residual branch in the deepest block; -1: the model's own
@@ -129,7 +131,8 @@ class DataConfig:
     crop_positions: int = 13  # multi_scale: 5 (corners, centre), 13 (and those between), or 0: anywhere
     flip: bool | None = None  # mirror half of the clips; None: unless classes tell left from right and `flip_pairs` is
     # empty. Where they do, the labels that mirroring swaps are swapped, as far as they are known
-    flip_pairs: tuple[str, ...] = ()  # classes that mirroring turns into each other: "turn left<>turn right"
+    flip_pairs: tuple[str, ...] = ()  # classes that mirroring turns into each other: ("turn left<>turn right",); on the
+    # command line "'turn left<>turn right','look left<>look right'"
     colour_jitter: float = 0.0  # strength of random brightness, contrast and saturation, 0…1
     hue: float = 0.0  # the colour circle is turned by up to this share of it, 0…0.5
     greyscale: float = 0.0  # share of the clips that lose their colours

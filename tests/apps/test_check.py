@@ -46,7 +46,10 @@ def test_csv_with_every_trouble(folder, capsys):
     assert [good[c] for c in ("frames", "fps", "width", "height", "reason")] == ["20", "10.0", "48", "32", ""]
     assert rows[2]["reason"] and rows[3]["reason"] == "5 frames, a clip spans 6"
     out, err = capsys.readouterr()
-    assert out == "4 videos: 1 ok, 1 missing, 1 unreadable, 1 too short; report in check.csv\n"
+    assert out == (
+        "4 videos: 1 ok, 1 missing, 1 unreadable, 1 too short; report in check.csv; "
+        "--config.data.quarantine=check.csv trains without these\n"
+    )
     assert f"missing: {folder / 'gone.mp4'} (no such file)" in err and "good.mp4" not in err
 
 

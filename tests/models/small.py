@@ -7,10 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 
 from vidjax.models.resnet import Stage, Stem, frame_conv
 from vidjax.models.state import merge, split
+from vidjax.nn.conv import conv_formulation
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_convolutions():
+    """XLA's own convolutions, which compile faster than those that run faster. For modules that import this name."""
+    with conv_formulation("native"):
+        yield
 
 
 def network(seed: int = 0) -> dict[str, Any]:

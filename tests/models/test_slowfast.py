@@ -16,8 +16,16 @@ from hypothesis import strategies as st
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec
 from vidjax.models.slowfast import VARIANTS, ClipLengthError, SlowFast, slow_frames
+from vidjax.nn.conv import conv_formulation
 
 TINY = {"depths": (1,), "width": 16, "beta": 4, "alpha": 4, "slow_kernels": ((1,), (3,)), "fast_kernels": ((3,), (3,))}
+
+
+@pytest.fixture(autouse=True)
+def quick_to_compile():
+    """Which formulation a convolution takes is tested elsewhere; XLA's own compiles ten times as fast."""
+    with conv_formulation("native"):
+        yield
 
 
 def tiny(**kwargs):
@@ -71,10 +79,11 @@ def test_published_protocols():
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"depths": (1, 1), "remat": True}, {"lateral_norm": False, "slow_frames": "every", "window": 0}]
+    "kwargs",
+    [{"alpha": 2, "remat": True}, {"lateral_norm": False, "slow_frames": "every", "window": 0}],
 )
 def test_it_overfits_three_clips(kwargs):
-    losses = overfit(tiny(dropout=0.1, **kwargs), draw((3, 8, 32, 32, 3)), steps=20, rate=0.1)
+    losses = overfit(tiny(dropout=0.1, **kwargs), draw((3, 4, 16, 16, 3)), steps=20, rate=0.2)
     assert losses[-1] < 0.3 * losses[0]
 
 

@@ -189,7 +189,7 @@ def test_made_file(made, name):
     with VideoReader(made(name)) as reader:
         assert (len(reader), reader.height, reader.width, reader.fps) == (70, 48, 64, 30)
         assert reader.duration == pytest.approx(70 / 30, abs=2e-3)
-        assert reader._decoder._by_count == (name == "counted.avi")
+        assert reader._engine._decoder._by_count == (name == "counted.avi")
         check_exact(reader, truth)
 
 
@@ -320,7 +320,7 @@ def test_paths_that_are_no_video(tmp_path, made):
         "playlist.m3u8": "does not open as a video",
         "notes.txt": "does not open as a video",
         "no_frames.mkv": "has a video stream without a single whole frame",
-        "http://127.0.0.1:9/clip.mp4": "no such file",
+        "http://127.0.0.1:9/clip.mp4": "cannot be read",
     }.items():
         begin = time.monotonic()
         with pytest.raises(VideoError) as caught:
@@ -387,7 +387,7 @@ def test_stall_on_opening_is_given_up(made, monkeypatch):
 def test_stall_on_reading_is_given_up_and_stays_so(made, monkeypatch):
     release = threading.Event()
     reader = VideoReader(made("gop12.mp4"), timeout=0.1)
-    monkeypatch.setattr(reader._decoder, "frames", lambda wanted: release.wait(30) and iter(()))
+    monkeypatch.setattr(reader._engine._decoder, "frames", lambda wanted: release.wait(30) and iter(()))
     try:
         with pytest.raises(VideoError, match="reading stalled"):
             reader.read([0])

@@ -9,24 +9,33 @@ from tests.golden import golden, relative_error
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise, sources
+from vidjax.weights.mapping import convert, recognise
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.torchvision import SOURCES
 
 LISTINGS = {
     "frame_pool_r18": "torchvision2d_resnet18",
     "frame_pool_r34": "torchvision2d_resnet34",
     "frame_pool_r50": "torchvision2d_resnet50",
     "frame_pool_r101": "torchvision2d_resnet101",
+    "single_frame_r50": "torchvision2d_resnet50",
+    "tsn_r50": "torchvision2d_resnet50",
+    "tsn_r101": "torchvision2d_resnet101",
+    "tsm_r50": "torchvision2d_resnet50",
     "r3d_18": "torchvision_r3d_18",
     "mc3_18": "torchvision_mc3_18",
     "r2plus1d_18": "torchvision_r2plus1d_18",
 }
 
 
+TABLES = [table for table in SOURCES if table.name.startswith("torchvision")]
+
+
 def empty_state(shared, listing: str) -> dict[str, np.ndarray]:
     """Zeros of the listed shapes that take no memory."""
     rows = (shared / "reference" / "checkpoint-keys" / f"{listing}.tsv").read_text().splitlines()
-    shapes = {key: tuple(int(n) for n in shape.split("x") if n) for key, shape, _ in (row.split("\t") for row in rows)}
+    cells = (row.split("\t") for row in rows)
+    shapes = {key: tuple(int(n) for n in shape.split("x") if n) for key, shape, *_ in cells}
     return {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
 
 
@@ -53,17 +62,16 @@ def test_every_published_key_and_shape_has_its_place(shared, name):
 def test_parameter_counts_are_the_references(shared, name):
     rows = [line.split("\t") for line in (shared / "reference" / "models.tsv").read_text().splitlines()[1:]]
     counts = {row[0]: int(row[1]) for row in rows}
-    num_classes = 1000 if name.startswith("frame_pool") else get_spec(name).num_classes
+    num_classes = 1000 if LISTINGS[name].startswith("torchvision2d") else get_spec(name).num_classes
     variant = get_variant(name)
     model = nnx.eval_shape(lambda: variant.build(num_classes=num_classes, rngs=nnx.Rngs(0), **variant.kwargs))
     assert sum(array.size for array in split(model)[1].values()) == counts[LISTINGS[name]]
 
 
-def test_every_model_that_names_torchvision_is_compared():
-    named = {name for name in list_models() if any(s.startswith("torchvision") for s in get_spec(name).sources)}
-    assert named == LISTINGS.keys()
-    served = {name for name in list_models() for s in sources() if s.name.startswith("torchvision") and s.serves(name)}
+def test_every_model_that_these_tables_serve_is_compared_and_names_torchvision():
+    served = {name for name in list_models() for table in TABLES if table.serves(name)}
     assert served == LISTINGS.keys()
+    assert all(any(s.startswith("torchvision") for s in get_spec(name).sources) for name in served)
 
 
 def test_layouts(shared):

@@ -64,6 +64,8 @@ class Check:
                 if self.decode:
                     for first in range(0, len(reader), _CHUNK):
                         reader.read(range(first, min(first + _CHUNK, len(reader))), resize=(16, 16))
+                else:
+                    reader.read([0], resize=(16, 16))
                 return [self._judge(reader, listing) for listing in listings]
         except VideoError as error:
             status = "unreadable" if is_address(path) or _exists(path) else "missing"
@@ -126,7 +128,9 @@ def check(
                     )  # fmt: skip
                 bar.update(task, advance=1, info=f"{problems} problems" if problems else "")
     found = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status] or status == "ok")
-    output.print(f"{len(listings)} videos: {found}; report in {out}", highlight=False, markup=False, soft_wrap=True)
+    mend = f"; --config.data.quarantine={out} trains without these" if counts["ok"] < len(listings) else ""
+    line = f"{len(listings)} videos: {found}; report in {out}{mend}"
+    output.print(line, highlight=False, markup=False, soft_wrap=True)
     return int(counts["ok"] < len(listings))
 
 

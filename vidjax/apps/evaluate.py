@@ -10,6 +10,8 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data import datasets
 from vidjax.data.clips import ClipReader
+from vidjax.data.mirroring import pair
+from vidjax.data.quarantine import mark, read
 from vidjax.data.records import DataError, VideoSet, load_eval_set, load_sets
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, make_forward
@@ -42,7 +44,7 @@ def evaluate_checkpoint(
     mesh = parallel.make_mesh(config.mesh.data)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
-    videos = _eval_videos(config, meta)
+    videos = mark(pair(_eval_videos(config, meta), config.data.flip_pairs), read(config.data))
     spec = meta.spec
     console.print(
         f"{meta.config.model.name} after update {step} on {len(videos)} videos, "

@@ -319,9 +319,7 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
         raise DataError(f"{file}:{reader.line_num}: not a valid CSV line ({error})") from None
 
 
-def _csv_with_header(
-    file: Path, columns: Sequence[str], problems: list[str]
-) -> Iterator[tuple[str, dict[str, str]]]:
+def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     rows = csv_rows(file)
     where, header = next(rows, (f"{file}:1", []))
     header = [cell.strip() for cell in header]

@@ -107,6 +107,17 @@ class Clips:
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """The frames of a training video's V clips, before they are augmented."""
+
+    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once
+    where: np.ndarray  # int64 (V, T), of which of them each clip consists
+    indices: np.ndarray  # int64 (V, T), numbers in the file
+    times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
+    sizes: list[int | tuple[int, int] | None]  # (V,) that a clip is still to be resized to; None: decoded to it
+
+
+@dataclass(frozen=True)
 class ClipReader:
     """Reads clips of one model's spec from video files.
 
@@ -141,6 +152,10 @@ class ClipReader:
         Raises:
           VideoError: if the file cannot be decoded.
         """
+        return self.augment(self.decode(path, rng, segment), rng, directional=directional)
+
+    def decode(self, path: str, rng: np.random.Generator, segment: Segment = (None, None)) -> Decoded:
+        """The first half of `train_clips`: draw frames and sizes, and decode."""
         config = self.config
         with self._open(path) as reader:
             indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.train_views)])
@@ -150,14 +165,21 @@ class ClipReader:
             wanted, where = np.unique(indices, return_inverse=True)
             frames = reader.read(wanted, resize=sizes[0] if early else None)
             times = reader.timestamps[indices]
-        mirrored = (rng.random(len(indices)) < 0.5) & mirrors(config, directional)
+        return Decoded(frames, where.reshape(indices.shape), indices, times, [None if early else s for s in sizes])
+
+    def augment(self, decoded: Decoded, rng: np.random.Generator, *, directional: bool = False) -> Clips:
+        """The second half of `train_clips`: resize what is not resized yet, mirror, crop, augment."""
+        indices = decoded.indices
+        mirrored = (rng.random(len(indices)) < 0.5) & mirrors(self.config, directional)
         if directional:
             mirrored[:] = mirrored[0]
         views = []
-        for clip, size, mirror in zip(where.reshape(indices.shape), sizes, mirrored, strict=True):
-            view = frames[clip] if early else transforms.resize(frames[clip], size, config.resize_rule)
+        for clip, size, mirror in zip(decoded.where, decoded.sizes, mirrored, strict=True):
+            view = decoded.frames[clip]
+            if size is not None:
+                view = transforms.resize(view, size, self.config.resize_rule)
             views.append(self._augment(view, rng, mirror))
-        return Clips(np.stack(views), indices, times, mirrored)
+        return Clips(np.stack(views), indices, decoded.times, mirrored)
 
     def read_eval(self, path: str, num_clips: int, num_crops: int, segment: Segment = (None, None)) -> np.ndarray:
         """The video of `eval_clips`, uint8 `(K · num_crops, T, size, size, 3)`."""

@@ -341,10 +341,7 @@ def _annotation_files(config: DataConfig, role: str) -> list[Path]:
             f"config.data.{role} is empty: give {dataset.title}'s annotation file, or "
             f"the folder that holds it ({dataset.url})"
         )
-    for given in (source, config.root):
-        if is_remote(given):
-            raise DataError(f"{given}: the files of {dataset.title} are searched on disks only; copy or mount them")
-    path = Path(source).expanduser()
+    path = _on_disk(source)
     if not path.exists():
         raise DataError(f"{source}: no such file or folder (current folder: {os.getcwd()})")
     one_file = dataset.train_files == dataset.eval_files  # holds both splits
@@ -363,9 +360,15 @@ def _annotation_files(config: DataConfig, role: str) -> list[Path]:
 
 def _root(config: DataConfig) -> Path:
     if config.root:
-        return Path(config.root).expanduser()
-    source = Path(config.train or config.eval).expanduser()
+        return _on_disk(config.root)
+    source = _on_disk(config.train or config.eval)
     return source if source.is_dir() else source.parent
+
+
+def _on_disk(given: str) -> Path:
+    if is_remote(given):
+        raise DataError(f"{given}: files of published data sets are searched on disks only; copy or mount them")
+    return Path(given).expanduser()
 
 
 @functools.cache

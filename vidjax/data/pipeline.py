@@ -8,26 +8,37 @@ of the V are the video's; the rest is padding, where the sampling rule gives lon
 
 Which examples make up step s, in which order and with which augmentation, depends on the seed and s alone: not on the
 number of workers or threads, and, as a whole, not on the number of processes. Resuming is therefore starting at a step.
+
+A training video that fails is replaced by another of its stratum (see `order`), which the seed, the step and the place
+in the batch decide, not what has been read before. So a video that is known to be bad can be passed over without being
+tried, and the batches are the same. Each decoding process does so after two failures in a row, of which it learns by
+itself; a file that does not change gives the same batches with any number of them.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
+import copy
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grain
 import numpy as np
 
-from vidjax.config import DataConfig
+from vidjax.config import DataConfig, Spec
 from vidjax.data.clips import ClipReader
+from vidjax.data.mirroring import mirrored_targets
+from vidjax.data.order import Order, make_strata
 from vidjax.data.records import DataError, VideoSet
 from vidjax.video import VideoError
 
 Batch = dict[str, Any]
-logger = logging.getLogger("vidjax")
 
 # A data set in which this many draws in a row fail is broken, not blemished.
 MAX_SUBSTITUTES = 20
+# So many of these come from the stratum of the video that failed, which may be bad as a whole; the rest from anywhere.
+_OF_THE_STRATUM = 10
+# A video that failed so many times in a row in one process is not tried again there.
+MAX_FAILURES = 2
 
 
 @dataclass(frozen=True)
@@ -47,23 +58,31 @@ def train_batches(
     seed: int,
     start_step: int = 0,
     process: tuple[int, int] = (0, 1),
+    known_bad: Mapping[str, str] | None = None,
 ) -> Iterator[Batch]:
     """Endless shuffled batches for training, from `start_step` on. A bad video is replaced by another, drawn by
     position.
 
     Args:
       videos: what to train on; a fresh order every epoch.
-      reader: how a clip is read; its config gives workers, threads and prefetch.
+      reader: how a clip is read; its config gives mixture and balance, workers, threads and prefetch.
       batch_size: clips per step over all processes.
       seed: of order and augmentation.
       start_step: the step whose batch comes first.
       process: (index, count) of this process among those that share each batch.
+      known_bad: path → reason, of files that failed before: they are replaced without being tried. Files of which
+        records are parts are tried all the same, since another part may be sound.
 
     Raises:
       DataError: if 20 drawn videos in a row cannot be read.
     """
-    loader = _TrainLoader(videos, reader)
-    dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat(None).random_map(loader)
+    config, order = reader.config, None
+    if config.mixture or config.balance:
+        order = Order(make_strata(videos, config.mixture, config.balance), len(videos), seed)
+        dataset = _Places(order).seed(seed)
+    else:
+        dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat(None)
+    dataset = dataset.random_map(_TrainLoader(videos, reader, order, known_bad or {}))
     dataset = _ProcessRows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=_collate)
     return _iterate(dataset[start_step:], reader.config)
 
@@ -99,40 +118,63 @@ def eval_batches(
 
 
 class _TrainLoader(grain.transforms.RandomMap):
-    def __init__(self, videos: VideoSet, reader: ClipReader):
-        self._videos, self._reader, self._targets = videos, reader, videos.targets()
-        self._mirrored = self._targets
-        if videos.directional and reader.config.flip:
-            if not videos.mirrored:
-                logger.warning(
-                    "clips are mirrored though the classes tell left from right, and it is not known which class "
-                    "mirroring makes of which; config.data.flip=false leaves them as they are"
-                )
-            swap = [videos.mirrored.get(i, i) for i in range(len(videos.class_names))]
-            self._mirrored = self._targets[:, np.argsort(swap)] if videos.multi_label else np.take(swap, self._targets)
-            self._mirrored = self._mirrored.astype(self._targets.dtype)
-        elif videos.directional and reader.config.flip is None:
-            logger.info("clips are not mirrored: the classes of this data set tell left from right")
+    def __init__(self, videos: VideoSet, reader: ClipReader, order: Order | None, known_bad: Mapping[str, str]):
+        self._videos, self._reader, self._order = videos, reader, order
+        self._targets, self._mirrored = videos.targets(), mirrored_targets(videos, reader.config)
+        # Record → failures in a row and the last reason; each process that decodes goes on from here with its own.
+        self._failed: dict[int, tuple[int, str]] = {}
+        for i, record in enumerate(videos.records if known_bad else ()):
+            if record.path in known_bad and record.start is None and record.end is None:
+                self._failed[i] = MAX_FAILURES, known_bad[record.path]
 
     def random_map(self, element: int, rng: np.random.Generator) -> Batch:
-        bad = []
-        for _ in range(MAX_SUBSTITUTES):
+        # The generator that each substitute is drawn and read with follows from the first one as it is now: how much
+        # was drawn of it until a video failed does not matter.
+        start = copy.deepcopy(rng.bit_generator)
+        first, element, bad = int(element), int(element), []
+        for attempt in range(MAX_SUBSTITUTES):
+            if attempt:
+                rng = np.random.Generator(start.jumped(attempt))
+                element = self._substitute(first, attempt, rng)
             record = self._videos.records[element]
-            path = record.path
-            try:
-                clips = self._reader.train_clips(
-                    path, rng, (record.start, record.end), directional=self._videos.directional
-                )
-            except VideoError as error:
-                bad.append(BadRecord(int(element), path, error.reason))
-                element = int(rng.integers(len(self._videos)))
-                continue
-            label = (self._mirrored if clips.mirrored.all() else self._targets)[element]
-            return {"video": clips.video, "label": label, "index": np.int64(element), "mask": np.True_, "bad": bad}
+            failures, reason = self._failed.get(element, (0, ""))
+            if failures < MAX_FAILURES:
+                try:
+                    clips = self._reader.train_clips(
+                        record.path, rng, (record.start, record.end), directional=self._videos.directional
+                    )
+                except VideoError as error:
+                    reason = error.reason
+                    self._failed[element] = failures + 1, reason
+                else:
+                    self._failed.pop(element, None)
+                    label = (self._mirrored if clips.mirrored.all() else self._targets)[element]
+                    index = np.int64(element)
+                    return {"video": clips.video, "label": label, "index": index, "mask": np.True_, "bad": bad}
+            bad.append(BadRecord(element, record.path, reason))
         raise DataError(
             f"{MAX_SUBSTITUTES} training videos in a row could not be read, "
             f"the last one {bad[-1].path}: {bad[-1].reason}"
         )
+
+    def _substitute(self, record: int, attempt: int, rng: np.random.Generator) -> int:
+        if self._order is None or attempt > _OF_THE_STRATUM:
+            return int(rng.integers(len(self._videos)))
+        return int(rng.choice(self._order.peers(record)))
+
+
+class _Places(grain.MapDataset):
+    """The records that an `Order` gives, without end."""
+
+    def __init__(self, order: Order):
+        super().__init__()
+        self._order = order
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index):
+        return self.slice(index) if isinstance(index, slice) else self._order[index]
 
 
 class _EvalLoader(grain.transforms.Map):
@@ -146,7 +188,9 @@ class _EvalLoader(grain.transforms.Map):
         spec = self._reader.spec
         shape = (self._num_clips * self._num_crops, spec.num_frames, spec.size, spec.size, 3)
         video, bad = np.zeros(shape, np.uint8), []
-        if not padding:
+        if element in self._videos.quarantined:
+            bad.append(BadRecord(int(element), record.path, self._videos.quarantined[element]))
+        elif not padding:
             try:
                 video = self._reader.read_eval(
                     record.path, self._num_clips, self._num_crops, (record.start, record.end)
@@ -173,7 +217,8 @@ class _ProcessRows(grain.MapDataset):
         self._batch_size, self._rows = batch_size, batch_size // self._processes
 
     def __len__(self) -> int:
-        return len(self._parent) // self._processes
+        # Endless sets are sys.maxsize long, which Grain's batching rounds up to more than a length may be.
+        return min(len(self._parent) // self._processes, 2**48)
 
     def __getitem__(self, index):
         if isinstance(index, slice):
@@ -196,11 +241,42 @@ def _pad_views(video: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([video, np.zeros((count - len(video), *video.shape[1:]), video.dtype)])
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """The most that the batches of one training process take of its machine's memory at any time.
+
+    Attributes:
+      batches: that exist at once, the ones being decoded and the one that is handed out among them: with threads alone
+        `max(num_threads, prefetch) + 1`; with workers, each has these and `prefetch` more on their way, and one is
+        handed out.
+      batch_bytes: of the video of one, this process's share of the batch.
+    """
+
+    batches: int
+    batch_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """Of all batches; besides, each thread holds the decoded frames of one video."""
+        return self.batches * self.batch_bytes
+
+
+def footprint(spec: Spec, config: DataConfig, batch_size: int, processes: int = 1) -> Footprint:
+    """What `train_batches` may hold in memory; see `Footprint`."""
+    clip = spec.num_frames * spec.size**2 * 3
+    each = _read_ahead(config) + 1
+    batches = config.num_workers * (each + config.prefetch) + 1 if config.num_workers else each
+    return Footprint(batches, batch_size // processes * config.train_views * clip)
+
+
+def _read_ahead(config: DataConfig) -> int:
+    """Batches that one decoding process works on or has ready; threads each work on one."""
+    return max(config.num_threads, config.prefetch)
+
+
 def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
-    threads = config.num_threads
-    dataset = dataset.to_iter_dataset(
-        grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, config.prefetch))
-    )
+    options = grain.ReadOptions(num_threads=config.num_threads, prefetch_buffer_size=_read_ahead(config))
+    dataset = dataset.to_iter_dataset(options)
     if config.num_workers:
         from absl import flags
 

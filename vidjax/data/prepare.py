@@ -276,9 +276,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         lines = (json.dumps({"path": path, "reason": reason}) + "\n" for path, reason in bad)
         (self.data_path / "bad_records.jsonl").write_text("".join(lines))
 
-    def _collect(
-        self, split: str, shards: list[Shard], bad: list[tuple[str, str]]
-    ) -> tuple[list[int], list[Entry]]:
+    def _collect(self, split: str, shards: list[Shard], bad: list[tuple[str, str]]) -> tuple[list[int], list[Entry]]:
         lengths, entries = [], []
         for shard in shards:
             first = sum(lengths)

@@ -30,29 +30,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("vidjax")
 
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".flv",
-        ".wmv",
-        ".ts",
-        ".m2ts",
-        ".3gp",
-        ".ogv",
-        ".gif",
-        ".vob",
-        ".mts",
-        ".divx",
-        ".asf",
-    ]
-)
+VIDEO_SUFFIXES = frozenset((
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".m2ts", ".3gp", ".ogv",
+    ".gif", ".vob", ".mts", ".divx", ".asf",
+))  # fmt: skip
 TRAIN_SPLITS = frozenset({"train", "training"})
 EVAL_SPLITS = frozenset({"val", "valid", "validation", "eval", "test", "testing"})
 _SHOWN = 20  # problems listed in one error
@@ -82,6 +63,8 @@ class VideoSet:
     multi_label: bool = False
     directional: bool = False  # its classes tell left from right, so that mirroring a clip can make its label wrong
     mirrored: dict[int, int] = field(default_factory=dict)  # class → class of the same clip mirrored, where they differ
+    sources: tuple[int, ...] = ()  # of each record, which of the sources of `config.train` lists it; (): there is one
+    quarantined: dict[int, str] = field(default_factory=dict)  # record → why it is not to be opened, see `quarantine`
 
     def __len__(self) -> int:
         return len(self.records)
@@ -116,6 +99,7 @@ class _Row:
     where: str  # "train.csv:12", for messages
     start: float | None = None  # seconds; see `Record`
     end: float | None = None
+    source: int = 0  # which of several
 
 
 def load_sets(config: DataConfig, seed: int = 0) -> tuple[VideoSet, VideoSet]:
@@ -124,42 +108,57 @@ def load_sets(config: DataConfig, seed: int = 0) -> tuple[VideoSet, VideoSet]:
     Without `config.eval`, evaluation takes the rows whose `split` is val or test, or else holds out whole groups.
 
     With `config.dataset`, both follow the publisher's annotations instead: see `vidjax.data.datasets`. Prepared data
-    sets keep the classes, and their order, that they were prepared with: see `vidjax.data.prepared`.
+    sets keep the classes, and their order, that they were prepared with: see `vidjax.data.prepared`. Several sources
+    have the classes of all together: see `vidjax.data.sources`.
+
+    Training leaves out the videos of `config.quarantine`; evaluation keeps them, marked.
 
     Args:
-      config: `dataset`, `split`, `train`, `eval`, `root` and `eval_share` are used.
+      config: `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine` and `flip_pairs` are
+        used.
       seed: decides which groups are held out.
 
     Raises:
       DataError: naming every wrong line (up to 20): a missing file, an empty label or class, a duplicate, a malformed
         line, a label in evaluation that training does not have.
     """
-    if config.dataset:
-        from vidjax.data import datasets  # which is built on this file
+    from vidjax.data import datasets, mirroring, quarantine, sources  # which are built on this file
 
-        return datasets.load_sets(config)
+    sources.check(config)
+    train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed)
+    train, held_out = (mirroring.pair(videos, config.flip_pairs) for videos in (train, held_out))
+    listed = quarantine.read(config)
+    return quarantine.leave_out(train, listed), quarantine.mark(held_out, listed)
+
+
+def _load_own(config: DataConfig, seed: int) -> tuple[VideoSet, VideoSet]:
+    from vidjax.data import sources
+
     if not config.train:
         raise DataError(
             "config.data.train is empty: give a CSV file (path,label) or a folder with one sub-folder per class"
         )
-    stored = _load_prepared(config.train, config.root)
-    rows = _read(config.train, config.root)
+    parts = [_load_prepared(source, config.root) for source in sources.names(config.train)]
+    rows = _read_all(config.train, config.root)
     if len(found := {label for row in rows for label in row.labels}) < 2:
         raise DataError(f"{config.train}: training needs at least two classes, found only {', '.join(found)}")
     if config.eval:
-        train = [row for row in rows if row.split not in EVAL_SPLITS] if stored else rows
-        held_out = _read(config.eval, config.root)
-    elif any(r.split for r in rows):
-        train, held_out = _by_split(rows, config.train)
+        train = [row for row in rows if not parts[row.source] or row.split not in EVAL_SPLITS]
+        held_out = _read_all(config.eval, config.root)
     else:
-        train, held_out = _hold_out(rows, config.eval_share, seed)
-    class_names = stored.class_names if stored else sorted({label for row in train for label in row.labels})
-    multi_label = bool(stored and stored.multi_label) or any(len(row.labels) > 1 for row in train + held_out)
+        split = {row.source for row in rows if row.split}
+        train, held_out = _by_split([r for r in rows if r.source in split], config.train) if split else ([], [])
+        if whole := [row for row in rows if row.source not in split]:
+            further = _hold_out(whole, config.eval_share, seed)
+            train, held_out = sorted(train + further[0], key=lambda r: r.source), held_out + further[1]
+    own = [{label for row in train if row.source == i for label in row.labels} for i in range(len(parts))]
+    class_names = sources.union([p.class_names if p else sorted(names) for p, names in zip(parts, own, strict=True)])
+    multi_label = any(p and p.multi_label for p in parts) or any(len(row.labels) > 1 for row in train + held_out)
+    sources.warn_of_twins([(row.path, row.source) for row in train])
     _warn_of_overlap(train, held_out)
     sets = (_video_set(train, class_names, multi_label), _video_set(held_out, class_names, multi_label))
-    if stored:
-        sets = tuple(replace(s, directional=stored.directional, mirrored=stored.mirrored) for s in sets)
-    return sets
+    directional, mirrored = sources.directions([p for p in parts if p], class_names)
+    return tuple(replace(s, directional=directional, mirrored=mirrored) for s in sets)
 
 
 def load_eval_set(source: str, root: str, class_names: Sequence[str], multi_label: bool) -> VideoSet:
@@ -168,7 +167,7 @@ def load_eval_set(source: str, root: str, class_names: Sequence[str], multi_labe
     Raises:
       DataError: as `load_sets`.
     """
-    rows = _read(source, root)
+    rows = _read_all(source, root)
     if any(r.split for r in rows):
         rows = [r for r in rows if r.split in EVAL_SPLITS] or rows
     return _video_set(rows, class_names, multi_label)
@@ -184,7 +183,7 @@ def list_videos(config: DataConfig) -> list[Listing]:
         from vidjax.data import datasets
 
         return datasets.list_videos(config)
-    rows = [row for s in (config.train, config.eval) if s for row in _read(s, config.root, need_files=False)]
+    rows = [row for s in (config.train, config.eval) if s for row in _read_all(s, config.root, need_files=False)]
     there = Presence()
     return [
         Listing(row.path, row.where, not (is_address(row.path) or there(row.path)), row.start, row.end) for row in rows
@@ -195,6 +194,14 @@ def _load_prepared(source: str, root: str) -> "Prepared | None":
     from vidjax.data import prepared  # which is built on this file
 
     return prepared.load(source, root)
+
+
+def _read_all(text: str, root: str, need_files: bool = True) -> list[_Row]:
+    """The rows of all sources, one after the other."""
+    from vidjax.data import sources
+
+    parts = [_read(source, root, need_files) for source in sources.names(text)]
+    return [replace(row, source=i) if i else row for i, rows in enumerate(parts) for row in rows]
 
 
 def _read(source: str, root: str, need_files: bool = True) -> list[_Row]:
@@ -346,7 +353,7 @@ def _hold_out(rows: list[_Row], share: float, seed: int) -> tuple[list[_Row], li
 
 def _video_set(rows: Iterable[_Row], class_names: Sequence[str], multi_label: bool) -> VideoSet:
     index = {name: i for i, name in enumerate(class_names)}
-    records, problems = [], []
+    records, sources, problems = [], [], []
     for row in rows:
         if unknown := [label for label in row.labels if label not in index]:
             close = difflib.get_close_matches(unknown[0], class_names, n=2)
@@ -359,8 +366,9 @@ def _video_set(rows: Iterable[_Row], class_names: Sequence[str], multi_label: bo
         else:
             labels = tuple(sorted(index[label] for label in row.labels))
             records.append(Record(row.path, labels, row.group, row.start, row.end))
+            sources.append(row.source)
     raise_problems(problems)
-    return VideoSet(tuple(records), tuple(class_names), multi_label)
+    return VideoSet(tuple(records), tuple(class_names), multi_label, sources=tuple(sources) if any(sources) else ())
 
 
 def _warn_of_overlap(train: list[_Row], held_out: list[_Row]) -> None:

@@ -62,7 +62,7 @@ class C3D(nnx.Module):
         if frames < 1 or size < 2 ** (pools - 1):
             least = 2 ** (pools - 1)
             raise ValueError(
-                f"num_frames = {num_frames}, size = {size}: {pools} pools need at least {least} frames of {least} pixels"
+                f"num_frames = {num_frames}, size = {size}: {pools} pools need {least} frames of {least} pixels"
             )
         self.stages = nnx.List()
         features = 3

@@ -240,6 +240,22 @@ VARIANTS = {
         {"layers": 50, "num_frames": 8},
         fixed_length=True,
     ),
+    "single_frame_tiny": Variant(
+        single_frame, tiny_spec("single_frame_tiny", num_frames=1, stride=1, paper=_KARPATHY), {"layers": 0}
+    ),
+    "late_fusion_tiny": Variant(
+        late_fusion,
+        tiny_spec("late_fusion_tiny", paper=_KARPATHY),
+        # The small pictures' maps are 4×4; one mean over them would hide where things are.
+        {"layers": 0, "num_frames": 8, "hidden": 64, "grid": 4},
+        fixed_length=True,
+    ),
+    "early_fusion_tiny": Variant(
+        early_fusion,
+        tiny_spec("early_fusion_tiny", paper=_KARPATHY),
+        {"layers": 0, "num_frames": 8},
+        fixed_length=True,
+    ),
     "tsn_r50": _tsn(50),
     "tsn_r101": _tsn(101),
 }

@@ -206,7 +206,7 @@ class ViViT(_Classifier):
         """
         video = self.sample(video)
         grid = self.patch_embed.grid(video)
-        x = _with_positions(self.patch_embed(video), self.cls_token, self.pos_embed[...], self.base_grid, grid)
+        x = with_positions(self.patch_embed(video), self.cls_token, self.pos_embed[...], self.base_grid, grid)
         x = self._blocks(self.blocks, x, grid, rngs)
         if self.cls_token is not None:
             return self.norm(x[:, 0].astype(jnp.float32))
@@ -262,10 +262,10 @@ class FactorisedEncoder(_Classifier):
         base_t, *base_places = self.base_grid
         x = self.patch_embed(video)
         x = x.reshape(-1, h * w, x.shape[2])
-        x = _with_positions(x, self.cls_token, self.pos_embed[...], (1, *base_places), (1, h, w))
+        x = with_positions(x, self.cls_token, self.pos_embed[...], (1, *base_places), (1, h, w))
         x = self.norm(self._blocks(self.blocks, x, (1, h, w), rngs)[:, 0])
         x = x.reshape(-1, t, x.shape[1]).astype(self.patch_embed.dtype or x.dtype)
-        x = _with_positions(x, self.temporal_cls_token, self.temporal_pos_embed[...], (base_t, 1, 1), (t, 1, 1))
+        x = with_positions(x, self.temporal_cls_token, self.temporal_pos_embed[...], (base_t, 1, 1), (t, 1, 1))
         x = self._blocks(self.temporal_blocks, x, (t, 1, 1), rngs)
         return self.temporal_norm(x[:, 0].astype(jnp.float32))
 
@@ -275,7 +275,7 @@ def _stack(dim: int, depth: int, heads: int, kind: str, drop_path: float, dtype:
     return nnx.List([Block(dim, heads, kind, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates])
 
 
-def _with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base: Grid, grid: Grid) -> jax.Array:
+def with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base: Grid, grid: Grid) -> jax.Array:
     """`(B, N, D)` with the class token, if there is one, before, and positions added."""
     prefix = 0 if token is None else 1
     if grid != base:

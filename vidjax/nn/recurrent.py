@@ -5,6 +5,8 @@ product or one batched convolution; calling the cell takes one frame's part and 
 products besides a large one, and a stream can be fed frame by frame.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,12 +14,17 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.init import normal
 
 # What a cell carries from frame to frame; its output comes first.
 State = tuple[jax.Array, ...]
 
-_INPUT = nnx.initializers.lecun_normal()
-_HIDDEN = nnx.initializers.orthogonal()
+_ORTHOGONAL = nnx.initializers.orthogonal()
+
+
+def _fan_in(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """Normal, so that each output has the variance of the inputs."""
+    return normal(key, shape, math.prod(shape[:-1]) ** -0.5).astype(dtype)
 
 
 class LSTMCell(nnx.Module):
@@ -34,8 +41,8 @@ class LSTMCell(nnx.Module):
 
     def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
         self.features = features
-        self.input = nnx.Linear(in_features, 4 * features, kernel_init=_INPUT, rngs=rngs)
-        self.hidden = nnx.Linear(features, 4 * features, use_bias=False, kernel_init=_HIDDEN, rngs=rngs)
+        self.input = nnx.Linear(in_features, 4 * features, kernel_init=_fan_in, rngs=rngs)
+        self.hidden = nnx.Linear(features, 4 * features, use_bias=False, kernel_init=_ORTHOGONAL, rngs=rngs)
         self.input.bias.set_value(_forget_bias(features))
 
     def project(self, x: jax.Array) -> jax.Array:
@@ -66,8 +73,8 @@ class GRUCell(nnx.Module):
 
     def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
         self.features = features
-        self.input = nnx.Linear(in_features, 3 * features, kernel_init=_INPUT, rngs=rngs)
-        self.hidden = nnx.Linear(features, 3 * features, kernel_init=_HIDDEN, rngs=rngs)
+        self.input = nnx.Linear(in_features, 3 * features, kernel_init=_fan_in, rngs=rngs)
+        self.hidden = nnx.Linear(features, 3 * features, kernel_init=_ORTHOGONAL, rngs=rngs)
 
     def project(self, x: jax.Array) -> jax.Array:
         """(…, I) → (…, 3·F)."""
@@ -103,8 +110,8 @@ class ConvLSTMCell(nnx.Module):
 
     def __init__(self, in_features: int, features: int, kernel_size: int = 3, *, dtype: Any = None, rngs: nnx.Rngs):
         self.features = features
-        self.input = _conv(in_features, 4 * features, kernel_size, _INPUT, bias=True, dtype=dtype, rngs=rngs)
-        self.hidden = _conv(features, 4 * features, kernel_size, _HIDDEN, dtype=dtype, rngs=rngs)
+        self.input = _conv(in_features, 4 * features, kernel_size, bias=True, dtype=dtype, rngs=rngs)
+        self.hidden = _conv(features, 4 * features, kernel_size, dtype=dtype, rngs=rngs)
         self.input.bias.set_value(_forget_bias(features))
 
     def project(self, x: jax.Array) -> jax.Array:
@@ -138,9 +145,9 @@ class ConvGRUCell(nnx.Module):
 
     def __init__(self, in_features: int, features: int, kernel_size: int = 3, *, dtype: Any = None, rngs: nnx.Rngs):
         self.features = features
-        self.input = _conv(in_features, 3 * features, kernel_size, _INPUT, bias=True, dtype=dtype, rngs=rngs)
-        self.gates = _conv(features, 2 * features, kernel_size, _HIDDEN, dtype=dtype, rngs=rngs)
-        self.candidate = _conv(features, features, kernel_size, _HIDDEN, dtype=dtype, rngs=rngs)
+        self.input = _conv(in_features, 3 * features, kernel_size, bias=True, dtype=dtype, rngs=rngs)
+        self.gates = _conv(features, 2 * features, kernel_size, dtype=dtype, rngs=rngs)
+        self.candidate = _conv(features, features, kernel_size, dtype=dtype, rngs=rngs)
 
     def project(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, I) → (B, T, H, W, 3·F) float32."""
@@ -284,11 +291,9 @@ def _forget_bias(features: int) -> jax.Array:
     return jnp.zeros(4 * features).at[features : 2 * features].set(1.0)
 
 
-def _conv(
-    in_features: int, out_features: int, size: int, init: nnx.Initializer, *, bias: bool = False, **kwargs: Any
-) -> Conv3D:
+def _conv(in_features: int, out_features: int, size: int, *, bias: bool = False, **kwargs: Any) -> Conv3D:
     padding = (0, size // 2, size // 2)
-    return Conv3D(in_features, out_features, (1, size, size), 1, padding, use_bias=bias, kernel_init=init, **kwargs)
+    return Conv3D(in_features, out_features, (1, size, size), 1, padding, use_bias=bias, kernel_init=_fan_in, **kwargs)
 
 
 def _of_frame(conv: Conv3D, x: jax.Array) -> jax.Array:

@@ -265,6 +265,10 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
         raise cfg.ConfigError(
             f"config.model.name = {model.name!r} does not take all of {sorted(kwargs)}: {error}"
         ) from error
+    except ValueError as error:
+        if isinstance(error, UserError) or not kwargs:
+            raise
+        raise cfg.ConfigError(f"config.model.name = {model.name!r} with {kwargs}: {error}") from error
 
 
 def _find(folder: Path) -> tuple[Path, list[int]]:

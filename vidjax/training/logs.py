@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vidjax.data.pipeline import BadRecord
+from vidjax.data.pipeline import MAX_FAILURES, BadRecord
+from vidjax.data.quarantine import BAD_RECORDS
 
 
 class MetricsLog:
@@ -52,24 +53,42 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class BadRecordLog:
-    """Counts the unreadable videos and lists each once in `bad_records.jsonl`."""
+    """Counts the unreadable videos and lists each once in `bad_records.jsonl`: `{"path", "reason", "replaced"}`, the
+    last being how often another video has stood in for it. Lines appear at once, counts are brought up to date by
+    `save`."""
 
     def __init__(self, path: Path):
         self._path = path
-        self._known = {line["path"] for line in read_metrics(path)}
+        self._lines: dict[str, dict[str, Any]] = {line["path"]: line for line in read_metrics(path)}
         self.substitutions = 0
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._lines)
 
     def add(self, records: list[BadRecord]) -> None:
         """Note the records of one batch."""
         self.substitutions += len(records)
         for record in records:
-            if record.path not in self._known:
-                self._known.add(record.path)
-                with open(self._path, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({"path": record.path, "reason": record.reason}) + "\n")
+            if (line := self._lines.get(record.path)) is not None:
+                line["replaced"] = line.get("replaced", 1) + 1
+                continue
+            self._lines[record.path] = {"path": record.path, "reason": record.reason, "replaced": 1}
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(self._lines[record.path]) + "\n")
+
+    def save(self) -> None:
+        """Write the list anew with the present counts."""
+        if not self._lines:
+            return
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in self._lines.values()), encoding="utf-8")
+        temporary.replace(self._path)
+
+
+def failed_before(workdir: Path) -> dict[str, str]:
+    """Path → reason of the videos that the run in `workdir` has replaced so often that it need not try them again."""
+    lines = [line for path in sorted(workdir.glob(BAD_RECORDS)) for line in read_metrics(path)]
+    return {line["path"]: line["reason"] for line in lines if line.get("replaced", 1) >= MAX_FAILURES}
 
 
 def plot_learning_curve(metrics: list[dict[str, Any]], path: Path, best_metric: str) -> None:

@@ -23,7 +23,7 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.clips import ClipReader, resolve_spec
-from vidjax.data.pipeline import train_batches
+from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import VideoSet, load_sets
 from vidjax.errors import UserError
 from vidjax.evaluation import report
@@ -32,8 +32,9 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
 from vidjax.training import checkpoints as ckpt
+from vidjax.training.feed import DEVICE_BATCHES, Feed
 from vidjax.training.initial import start_from
-from vidjax.training.logs import BadRecordLog, MetricsLog, plot_learning_curve, read_metrics
+from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before, plot_learning_curve, read_metrics
 from vidjax.training.mix import MixRule
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.step import TrainState, init_metrics, init_state, make_train_step
@@ -136,12 +137,19 @@ class _Run:
             mix=MixRule.of(self.config.train),
             dtype=dtype,
         )
-        compiled = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(self.mesh))
+
+        def step_and_signal(state: TrainState, batch: Arrays) -> tuple[TrainState, jax.Array]:
+            # The state is donated to the next update; this array of its own tells when this one is done.
+            state = step(state, batch)
+            return state, jax.numpy.copy(state.step)
+
+        compiled = jax.jit(step_and_signal, donate_argnums=0, out_shardings=parallel.replicated(self.mesh))
         self.log = MetricsLog(workdir, int(state.step)) if parallel.is_writer() else None
         if self.log:
             stack.callback(self.log.close)
         rank = jax.process_index()
         self.bad_records = BadRecordLog(workdir / (f"bad_records-{rank}.jsonl" if rank else "bad_records.jsonl"))
+        stack.callback(self.bad_records.save)
         terminated = stack.enter_context(_TermFlag())
         return self._finish(self._steps(state, compiled, terminated))
 
@@ -175,6 +183,18 @@ class _Run:
             f"{self.steps} updates of {self.clips_per_update} clips; {parallel.describe(self.mesh)}",
             highlight=False,
         )
+        data = self.config.data
+        most = footprint(spec, data, self.config.train.batch_size, jax.process_count())
+        readers = (
+            f"{data.num_workers} worker(s) of {data.num_threads} threads"
+            if data.num_workers
+            else (f"{data.num_threads} threads")
+        )
+        self.console.print(
+            f"data: {readers}; at most {most.batches} batches of {most.batch_bytes / 1e6:.1f} MB in memory, "
+            f"{most.bytes / 1e6:.0f} MB; at most {DEVICE_BATCHES} on the devices",
+            highlight=False,
+        )
 
     def _initial_state(self, model: nnx.Module, optimizer: optax.GradientTransformation, resuming: bool) -> TrainState:
         state = init_state(model, optimizer, ema=self.config.train.ema_decay > 0)
@@ -206,18 +226,19 @@ class _Run:
             seed=self.config.seed,
             start_step=start,
             process=parallel.process_rank(),
+            known_bad=failed_before(self.workdir),
         )
-        sharding = parallel.batch_sharding(self.mesh)
-        self.waited, self.lap, self.last_line = 0.0, time.perf_counter(), time.perf_counter()
+        self.feed = Feed(batches, parallel.batch_sharding(self.mesh), self.steps - start)
+        self.lap, self.last_line = time.perf_counter(), time.perf_counter()
         self.timed_updates = 0
         with progress_bar(self.console) as self.bar:
             self.task = self.bar.add_task("train", total=self.steps, completed=start, info="compiling")
             for done in range(start + 1, self.steps + 1):
-                waiting = time.perf_counter()
-                batch = next(batches)
-                self.waited += time.perf_counter() - waiting
-                self.bad_records.add(batch["bad"])
-                state = compiled(state, parallel.place({k: batch[k] for k in ("video", "label")}, sharding))
+                batch = self.feed.take()
+                self.bad_records.add(batch.bad)
+                state, signal_done = compiled(state, batch.arrays)
+                del batch  # the devices free it when the update is done
+                self.feed.advance(signal_done)
                 self.timed_updates += 1
                 last = done == self.steps
                 if done % config.log_every == 0 or last:
@@ -229,6 +250,7 @@ class _Run:
                     # Also when stopping: a checkpoint that is due an evaluation is never left without it.
                     metrics = self._evaluate(state, done)[0] if evaluating else None
                     self.checkpoints.save(state, self.meta, metrics and flat_metrics(metrics))
+                    self.bad_records.save()
                 if terminated and not last:
                     self.checkpoints.wait()
                     raise Interrupted(f"stopped by signal after update {done}; the same command continues from there")
@@ -246,7 +268,7 @@ class _Run:
             "accuracy": sums["correct"] / sums["clips"],
             "grad_norm": sums["grad_norm"] / sums["updates"],
             "clips_per_second": self.timed_updates * self.clips_per_update / seconds,
-            "data_wait": self.waited / seconds,
+            "data_wait": self.feed.waited / seconds,
         }
         if self.log:
             self.log.write("train", done, values)
@@ -258,7 +280,7 @@ class _Run:
         if not self.console.is_terminal and now - self.last_line > _SECONDS_BETWEEN_LINES:
             self.console.print(f"update {done}/{self.steps}  {info}", highlight=False, soft_wrap=True)
             self.last_line = now
-        self.waited, self.timed_updates, self.lap = 0.0, 0, time.perf_counter()
+        self.feed.waited, self.timed_updates, self.lap = 0.0, 0, time.perf_counter()
         return dataclasses.replace(state, metrics=parallel.place(init_metrics(), parallel.replicated(self.mesh)))
 
     def _check_finite(self, state: TrainState) -> None:

@@ -8,36 +8,21 @@ presentation times (AVI with B-frames) are counted by decoding them once.
 """
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import av
-import numpy as np
 from av.stream import Discard, Disposition
 from av.video.frame import PictureType
 
 from vidjax.video.clock import Clock
 from vidjax.video.errors import VideoError
+from vidjax.video.facts import Facts, orientation, rate_and_times, stated_duration, tells_orientation
 from vidjax.video.index import Index, index_by_reading, index_by_tables
 from vidjax.video.sources import BUFFER, find_source
 
 
 class _Misled(Exception):
-    """A packet is not what the tables of the file say."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What there is to know of a video."""
-
-    length: int  # frames
-    height: int  # pixels, as shown
-    width: int
-    fps: float
-    timestamps: np.ndarray  # float64 (N,), seconds from the first frame
-    stated_duration: float | None  # seconds by the header
+    """A packet or a frame is not what the tables of the file say."""
 
 
 class Decoder:
@@ -65,9 +50,9 @@ class Decoder:
             self._open()
             index = index_by_tables(self._stream, self._source.open, self._source.size)
             try:
-                first = self._prepare(index or index_by_reading(path, self._demux(), self._codec))
+                self._prepare(index or index_by_reading(path, self._demux(), self._codec))
             except _Misled:
-                first = self._read_through()
+                self._read_through()
         except av.FFmpegError as error:
             self.close()
             self._check()  # what FFmpeg has been stopped by
@@ -75,10 +60,7 @@ class Decoder:
         except BaseException:
             self.close()
             raise
-        self.orientation = _orientation(first)
-        swap = self.orientation[0]
-        self.height, self.width = (first.width, first.height) if swap else (first.height, first.width)
-        self._fps_and_timestamps()
+        self.fps, self.timestamps = rate_and_times(self._stream, list(self._display), len(self))
 
     def __len__(self) -> int:
         return self._length
@@ -91,7 +73,7 @@ class Decoder:
     def facts(self) -> Facts:
         """What there is to know of the video."""
         shape = (self.height, self.width)
-        return Facts(len(self), *shape, self.fps, self.timestamps, _stated_duration(self._stream))
+        return Facts(len(self), *shape, self.fps, self.timestamps, stated_duration(self._stream))
 
     def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decodes the frames `wanted` (distinct, sorted): pairs of number and frame, in the order they come out.
@@ -104,10 +86,10 @@ class Decoder:
             try:
                 yield from self._frames(missing)
             except _Misled:
-                length, missing = len(self), set(wanted)
+                before, missing = (len(self), self.width, self.height), set(wanted)
                 self._read_through()
-                if len(self) != length:
-                    reason = f"has {len(self)} frames, {length} by its tables"
+                if before != (found := (len(self), self.width, self.height)):
+                    reason = "has {} frames of {}×{}".format(*found) + ", {} of {}×{} by its tables".format(*before)
                     raise VideoError(self.path, reason, "encode it again, or leave it out") from None
                 yield from self._frames(missing)
         except BaseException:
@@ -166,35 +148,49 @@ class Decoder:
         except IndexError:
             return  # what PyAV ends with where a damaged file seems to gain streams on the way
 
-    def _prepare(self, index: Index) -> av.VideoFrame:
-        """Arranges frames by an index; the first of them, which tells size and orientation."""
+    def _prepare(self, index: Index) -> None:
+        """Arranges frames by an index, and finds out their size and orientation."""
         self._index, self._pts, self._keys = index, index.pts, index.keys
+        self._by_tables = index.opening is None and bool(index.keys)
+        self._sure = True  # of size and orientation
         self._by_count, first = not index.times_name_frames(self._container, self._codec), None
+        if self._by_tables and self._by_count:
+            raise _Misled
         if not self._by_count:
             times, self._place, self._start = index.by_time()
             self._length = len(times)
             self._display = {p: i for i, p in enumerate(times)}
             self._place_at = {p: place for place, p in enumerate(index.pts)}
-            first = self._first_frame()
+            opening = self._opening()
+            if index.upright and not tells_orientation(bytes(opening), self._codec.name, self._codec.extradata or b""):
+                self._sure = False
+                self.orientation = (False, False, False)
+                self.height, self.width = self._codec.height, self._codec.width
+                return
+            first = self._decode_one(opening)
         # A first frame whose time no packet has: the times of this file do not name frames.
         if first is None or first.pts not in self._display:
             first = self._count()
-        return first
+        self.orientation = orientation(first)
+        swap = self.orientation[0]
+        self.height, self.width = (first.width, first.height) if swap else (first.height, first.width)
 
-    def _read_through(self) -> av.VideoFrame:
+    def _read_through(self) -> None:
         """As `_prepare`, for a file whose tables are wrong."""
         self._open()
-        return self._prepare(index_by_reading(self.path, self._demux(), self._codec))
+        self._prepare(index_by_reading(self.path, self._demux(), self._codec))
 
-    def _first_frame(self) -> av.VideoFrame | None:
-        """The picture of the first keyframe."""
+    def _opening(self) -> av.Packet:
+        """The packet of the first keyframe."""
         opening, self._index.opening = self._index.opening, None
-        self._by_tables = opening is None
         if self._by_tables:
             if not self._land(self._keys[0]):
                 raise _Misled
             opening = next(self._packets)
             self._sent = None
+        return opening
+
+    def _decode_one(self, opening: av.Packet) -> av.VideoFrame | None:
         try:
             frames = self._codec.decode(opening) + self._codec.decode(None)
         except av.FFmpegError as error:
@@ -215,19 +211,6 @@ class Decoder:
         self._length = len(times)
         self._display = {p: i for i, p in enumerate(times)}
         return first
-
-    def _fps_and_timestamps(self) -> None:
-        rates = [float(r) for r in (self._stream.average_rate, self._stream.guessed_rate) if r]
-        stated = next((r for r in rates if 0 < r < 1000), 25.0)  # 25: what FFmpeg assumes where nothing is said
-        times = list(self._display)
-        if None in self._display or len(times) < len(self) or times != sorted(times):
-            self.fps, self.timestamps = stated, np.arange(len(self)) / stated
-            return
-        times = np.asarray(times, np.float64)
-        self.timestamps = (times - times[0]) * float(self._stream.time_base)
-        measured = (len(self) - 1) / self.timestamps[-1] if len(self) > 1 else stated
-        # Containers round times to their clock; a stated rate that agrees is the exact one.
-        self.fps = stated if abs(stated - measured) < 0.01 * measured else float(measured)
 
     def _frames(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         return self._frames_by_count(missing) if self._by_count else self._frames_by_time(missing)
@@ -302,6 +285,10 @@ class Decoder:
                 if not self._sound(frame):
                     alive = alive and self._sent is not None
                     continue
+                if not self._sure:
+                    if (frame.height, frame.width, orientation(frame)) != (self.height, self.width, self.orientation):
+                        raise _Misled
+                    self._sure = True
                 if number in missing:
                     missing.remove(number)
                     yield number, frame
@@ -411,27 +398,3 @@ class Decoder:
         except av.FFmpegError as error:
             self._trouble = error.strerror
         self._open()
-
-
-def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Whether to transpose, then to mirror left-right, then top-bottom, as the display matrix of a frame asks."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            # x' = a·x + c·y, y' = b·x + d·y, in 16.16 fixed point; angles go to the nearest quarter turn.
-            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-            if abs(b) + abs(c) > abs(a) + abs(d):
-                return True, c < 0, b < 0
-            return False, a < 0, d < 0
-    return False, False, False
-
-
-def _stated_duration(stream: Any) -> float | None:
-    """How many seconds the file says that its pictures last; None if it does not say."""
-    if stream.duration is not None and stream.time_base is not None:
-        # FFmpeg guesses the duration of a torn AVI by its size, but hands on the number of frames.
-        counted = stream.frames / stream.average_rate if stream.average_rate else 0
-        return float(max(stream.duration * stream.time_base, counted))
-    # Matroska keeps it in a tag; the file's own duration may be that of its sound.
-    clock = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
-    hours, minutes, seconds = map(float, clock.groups()) if clock else (0, 0, 0)
-    return 3600 * hours + 60 * minutes + seconds or None

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from vidjax.video.errors import VideoError
-from vidjax.video.mp4 import display_offsets
+from vidjax.video.mp4 import read_tables
 
 # Containers that store presentation times, so that times rising in file order just mean that nothing is reordered.
 _STORES_TIMES = {"mov", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg"}
@@ -28,10 +28,21 @@ class Index:
       shown: whether a packet's picture is shown, by place.
       opening: the packet of the first keyframe; None if the index is made from tables, and packets are yet to be
         compared with it.
+      upright: whether tables say that pictures are shown as they are.
     """
 
-    def __init__(self, pts: list, dts: list, keys: list[int], shown: list[bool], opening: av.Packet | None = None):
+    def __init__(
+        self,
+        pts: list,
+        dts: list,
+        keys: list[int],
+        shown: list[bool],
+        opening: av.Packet | None = None,
+        *,
+        upright: bool = False,
+    ):
         self.pts, self.dts, self.keys, self.shown, self.opening = pts, dts, keys, shown, opening
+        self.upright = upright
 
     def is_key(self, place: int) -> bool:
         """Whether the packet at `place` is a keyframe."""
@@ -81,13 +92,13 @@ def index_by_tables(stream: Any, file: Callable[[], BinaryIO], size: int) -> Ind
     keyframe, discard = 1, 2
     if any(f & discard for f in flags) or min(sizes) <= 0 or max(map(sum, zip(positions, sizes, strict=True))) > size:
         return None
-    with file() as tables:
-        offsets = display_offsets(tables, stream.id, len(dts))
-    if offsets is None:
+    with file() as content:
+        tables = read_tables(content, stream.id, len(dts))
+    if tables is None:
         return None
-    pts = (np.array(dts, np.int64) + offsets).tolist()
+    pts = (np.array(dts, np.int64) + tables.offsets).tolist()
     keys = [place for place, f in enumerate(flags) if f & keyframe]
-    return Index(pts, list(dts), keys, [True] * len(pts)) if keys else None
+    return Index(pts, list(dts), keys, [True] * len(pts), upright=tables.upright) if keys else None
 
 
 def index_by_reading(path: str, packets: Iterable[av.Packet], codec: Any) -> Index:

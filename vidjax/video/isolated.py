@@ -25,8 +25,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vidjax.video.clock import Clock
-from vidjax.video.decoder import Decoder, Facts
+from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
+from vidjax.video.facts import Facts
 from vidjax.video.pixels import write_frames
 
 _GRACE = 0.25  # seconds in which a decoder that merely is slow stops by its own clock
@@ -63,9 +64,14 @@ class IsolatedDecoder:
         if self._process is None:
             raise ValueError(f"{self._clock.path}: this reader is closed; open a new one")
         shape = (len(numbers), height, width, 3)
-        memory = self._process.memory(int(np.prod(shape)))
-        self._ask(("read", numbers, shape, timeout, memory.number, memory.size), timeout, memory.new_fd())
-        return np.asarray(_Lease(self._process, memory, shape))
+        process = self._process
+        memory = process.memory(int(np.prod(shape)))
+        try:
+            self._ask(("read", numbers, shape, timeout, memory.number, memory.size), timeout, memory.new_fd())
+        except BaseException:
+            process.give_back(memory)
+            raise
+        return np.asarray(_Lease(process, memory, shape))
 
     @property
     def closed(self) -> bool:

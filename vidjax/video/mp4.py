@@ -1,4 +1,4 @@
-"""When each sample of an MP4 file is shown, by the file's own tables: no picture needs to be read for it.
+"""When each sample of an MP4 file is shown, and which way up, by its own tables: no picture needs to be read for it.
 
 FFmpeg keeps what most of these tables say (place, size, decoding time, keyframes) in its index, except how much later
 than it is decoded a picture is shown. Only plain files are taken on, which leave no room for another reading; the
@@ -7,16 +7,26 @@ others are indexed by reading them through.
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 
 _LARGEST = 64 << 20  # bytes of a moov box; a day of video has some 30 MB
 _NESTED = {b"trak", b"mdia", b"minf", b"stbl", b"edts"}
+_UPRIGHT = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # a display matrix that changes nothing
 
 
-def display_offsets(file: BinaryIO, track: int, count: int) -> np.ndarray | None:
-    """What to add to the decoding time of each sample of a track to get the time at which it is shown.
+@dataclass(frozen=True)
+class Tables:
+    """What an MP4 file says of one track."""
+
+    offsets: np.ndarray  # int64 (N,), ticks from when a sample is decoded to when it is shown
+    upright: bool  # pictures are shown as they are, by what the file says; they may say otherwise themselves
+
+
+def read_tables(file: BinaryIO, track: int, count: int) -> Tables | None:
+    """The tables of a track.
 
     Args:
       file: an MP4 or QuickTime file, open for reading in binary; only the heads of its outermost boxes and its `moov`
@@ -25,18 +35,28 @@ def display_offsets(file: BinaryIO, track: int, count: int) -> np.ndarray | None
       count: N, how many samples of it FFmpeg has found.
 
     Returns:
-      int64 `(N,)` in ticks of the track; None where the file is in fragments, compressed or damaged, where the track
-      is cut by edits or has several codings, or where its number of samples is another.
+      None where the file is in fragments, compressed or damaged, where the track is cut by edits or has several
+      codings, or where its number of samples is another.
     """
     try:
         if (moov := _moov(file)) is None:
             return None
-        for boxes in _tracks(moov):
-            if struct.unpack_from(">I", boxes[b"tkhd"], 20 if boxes[b"tkhd"][0] else 12)[0] == track:
-                return _offsets(boxes, count)
+        film, tracks = _contents(moov)
+        for boxes in tracks:
+            head = boxes[b"tkhd"]
+            if struct.unpack_from(">I", head, 20 if head[0] else 12)[0] == track:
+                offsets = _offsets(boxes, count)
+                upright = _matrix(head, 52, 40) == _matrix(film, 48, 36) == _UPRIGHT
+                return None if offsets is None else Tables(offsets, upright)
     except (struct.error, KeyError, IndexError, OverflowError, ValueError):
         pass  # damaged: whoever reads the file through will say how
     return None
+
+
+def _matrix(head: memoryview, wide: int, narrow: int) -> bytes:
+    """The display matrix in a head, which lies further back where times have 64 bits."""
+    at = wide if head[0] else narrow
+    return bytes(head[at : at + 36])
 
 
 def _moov(file: BinaryIO) -> memoryview | None:
@@ -83,11 +103,14 @@ def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         at += size
 
 
-def _tracks(moov: memoryview) -> Iterator[dict[bytes, memoryview]]:
-    """The boxes of each track, those within others among them."""
+def _contents(moov: memoryview) -> tuple[memoryview, list[dict[bytes, memoryview]]]:
+    """The head of the film, and of each track its boxes, those within others among them."""
+    film, tracks = None, []
     for kind, content in _boxes(moov):
         if kind in (b"mvex", b"cmov"):
             raise ValueError("in fragments, or compressed")
+        if kind == b"mvhd":
+            film = content
         if kind == b"trak":
             boxes, todo = {}, [content]
             while todo:
@@ -96,7 +119,10 @@ def _tracks(moov: memoryview) -> Iterator[dict[bytes, memoryview]]:
                         todo.append(inside)
                     else:
                         boxes[inner] = inside
-            yield boxes
+            tracks.append(boxes)
+    if film is None:
+        raise ValueError("without a head")
+    return film, tracks
 
 
 def _offsets(boxes: dict[bytes, memoryview], count: int) -> np.ndarray | None:

@@ -183,8 +183,11 @@ class _Remote:
                 method = getattr(self._files, f"_{what}")
                 return fsspec.asyn.sync(self._files.loop, method, self._inner, timeout=self._clock.left(), **options)
             return getattr(self._files, what)(self._inner, **options)
-        except FileNotFoundError:
-            raise VideoError(self._path, "no such file", "check the path") from None
+        except FileNotFoundError as error:
+            cause = error.__cause__  # over http://, fsspec says so of a server that does not answer, too
+            if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in (404, 410):
+                raise VideoError(self._path, "no such file", "check the path") from None
+            raise self._failed(f"cannot be read ({type(cause).__name__}: {cause})") from error
         except IsADirectoryError:
             raise VideoError(self._path, "is a folder", "give the path of a video file") from None
         except Exception as error:  # each file system raises its own

@@ -29,6 +29,7 @@ TABLES = (
     "image_vit",
     "inception",
     "mvit",
+    "r2plus1d",
     "s3d",
     "slow",
     "slowfast",

@@ -1,7 +1,5 @@
 """torchvision's ResNets: `models.resnet*` on images and `models.video.r3d_18`, `mc3_18`, `r2plus1d_18` on clips.
 
-And mmaction2's R(2+1)D of 34 layers, which is built from the same blocks but not of the same widths.
-
 A 2D kernel becomes a 3D one of temporal extent 1: the frame-pooling networks see every frame by itself.
 """
 
@@ -69,32 +67,4 @@ R2PLUS1D = Source(
     ignore=_IGNORE,
 )
 
-# mmaction2 factorises the shortcuts as well, and calls the two parts by their names.
-_MM_CONV, _MM_SHORTCUT = "layer{s}.{b}.conv{c}", "layer{s}.{b}.downsample"
-
-
-def _mmaction2_factorised(key: str, path: str, norm: str) -> tuple[Rule, ...]:
-    """`Conv2plus1d` and the norm behind it."""
-    return (
-        Rule(f"{key}.conv.conv_s.weight", f"{path}.spatial.kernel", CONV3D),
-        *batch_norm(f"{key}.conv.bn_s", f"{path}.norm"),
-        Rule(f"{key}.conv.conv_t.weight", f"{path}.temporal.kernel", CONV3D),
-        *batch_norm(f"{key}.bn", norm),
-    )
-
-
-MMACTION2_R2PLUS1D = Source(
-    name="mmaction2",
-    models=("r2plus1d_34",),
-    signature=("conv1.conv.conv_s.weight", "layer1.0.conv1.conv.conv_t.weight", "cls_head.fc_cls.weight"),
-    rules=(
-        *_mmaction2_factorised("conv1", "stem.conv", "stem.norm"),
-        *_mmaction2_factorised(_MM_CONV, f"{_BLOCK}.conv{{c}}", f"{_BLOCK}.norm{{c}}"),
-        *_mmaction2_factorised(_MM_SHORTCUT, f"{_BLOCK}.shortcut.conv", f"{_BLOCK}.shortcut.norm"),
-        *dense("cls_head.fc_cls", "head"),
-    ),
-    ignore=_IGNORE,
-    prefixes=("backbone.",),
-)
-
-SOURCES = (RESNET_2D, RESNET_3D, R2PLUS1D, MMACTION2_R2PLUS1D)
+SOURCES = (RESNET_2D, RESNET_3D, R2PLUS1D)

@@ -50,27 +50,43 @@ def pytorchvideo_model(name: str) -> tuple[torch.nn.Module, str, str]:
     # This version ends in a softmax unless told otherwise, later commits do not.
     expression = f"pytorchvideo.models.hub.{name}(pretrained=False, head_activation=None)"
     version = f"pytorchvideo {importlib.metadata.version('pytorchvideo')}"
-    return getattr(hub, name)(pretrained=False, head_activation=None), expression, version
+    model = getattr(hub, name)(pretrained=False, head_activation=None)
+    return TwoPathways(model) if name.startswith("slowfast") else model, expression, version
 
 
-class VideoMAE(torch.nn.Module):
-    """transformers' classifier with the input (B, C, T, H, W) of the others."""
+class Wrapped(torch.nn.Module):
+    """A network with the input (B, C, T, H, W) of the others."""
 
-    def __init__(self, **sizes: int):
+    def __init__(self, model: torch.nn.Module):
         super().__init__()
-        from transformers import VideoMAEConfig, VideoMAEForVideoClassification
-
-        self.model = VideoMAEForVideoClassification(VideoMAEConfig(num_labels=400, **sizes))
-
-    def forward(self, video: torch.Tensor) -> torch.Tensor:
-        # Attention is torch's own function, which in float64 stays there, unlike the "eager" one's softmax.
-        return self.model(pixel_values=video.transpose(1, 2)).logits
+        self.model = model
 
     def state_dict(self, **kwargs):
         return self.model.state_dict(**kwargs)
 
     def load_state_dict(self, state, **kwargs):
         return self.model.load_state_dict(state, **kwargs)
+
+
+class TwoPathways(Wrapped):
+    """pytorchvideo's SlowFast, which wants the slow pathway's frames beside the clip: one in four, spread evenly."""
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        frames = torch.linspace(0, video.shape[2] - 1, video.shape[2] // 4).long()
+        return self.model([video[:, :, frames], video])
+
+
+class VideoMAE(Wrapped):
+    """transformers' classifier."""
+
+    def __init__(self, **sizes: int):
+        from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+
+        super().__init__(VideoMAEForVideoClassification(VideoMAEConfig(num_labels=400, **sizes)))
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        # Attention is torch's own function, which in float64 stays there, unlike the "eager" one's softmax.
+        return self.model(pixel_values=video.transpose(1, 2)).logits
 
 
 def transformers_model(**sizes: int) -> tuple[torch.nn.Module, str, str]:
@@ -103,7 +119,18 @@ GOLDENS = {
             (2, 3, frames, size, size),
             partial(pytorchvideo_model, name),
         )
-        for name, frames, size in (("x3d_s", 13, 160), ("x3d_m", 16, 224), ("x3d_l", 16, 312))
+        for name, frames, size in (
+            ("x3d_s", 13, 160),
+            ("x3d_m", 16, 224),
+            ("x3d_l", 16, 312),
+            ("slow_r50", 8, 224),
+            ("c2d_r50", 8, 224),
+            ("i3d_r50", 8, 224),
+            ("r2plus1d_r50", 16, 224),
+            ("slowfast_r50", 32, 224),
+            ("slowfast_r101", 32, 224),
+            ("slowfast_16x8_r101_50_50", 64, 224),
+        )
     },
     **{
         f"hf_videomae_{size}_cls_16x224": (f"hf4_videomae_{size}_cls", VIDEOMAE_CLIP, partial(transformers_model, **kw))

@@ -1,0 +1,151 @@
+"""Inception I3D on shrunk blocks: TensorFlow's padding, windows, training; and what the named networks share."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models.abstract import abstract
+from tests.models.small import draw, overfit
+from vidjax.models import get_spec
+from vidjax.models.inception import STAGES, Inception, SelfGate, SeparableUnit, Unit, Widths
+from vidjax.models.state import merge, split
+from vidjax.nn.conv import conv_formulation
+
+TINY = ((Widths(4, 3, 4, 2, 2, 2),), (Widths(5, 3, 4, 2, 3, 2),))
+
+
+@pytest.fixture(autouse=True)
+def plain_convolutions():
+    """Kernels of 7×7×7 on small maps become hundreds of slices on a CPU, which take longer to compile than to run."""
+    with conv_formulation("native"):
+        yield
+
+
+def make(**kwargs):
+    small = {"stem_features": (4, 4, 6), "stages": TINY[:1], "momentum": 0.9, "dropout": 0.0}
+    model = Inception(3, rngs=nnx.Rngs(0), **{**small, **kwargs})
+    model.eval()
+    return model
+
+
+def test_it_overfits_four_clips():
+    losses = overfit(make(stages=TINY), draw((3, 5, 17, 17, 3)), steps=12)
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_recomputing_activations_changes_nothing():
+    video, gradients = draw((1, 4, 12, 12, 3)), {}
+    for remat in (False, True):
+        graphdef, params, stats = split(make(remat=remat))
+
+        def first_logit(params, graphdef=graphdef, stats=stats):
+            return merge(graphdef, params, stats)(video)[0, 0]
+
+        gradients[remat] = jax.jit(jax.grad(first_logit))(params)
+        assert ("remat" in str(jax.make_jaxpr(first_logit)(params))) == remat
+    chex.assert_trees_all_close(gradients[True], gradients[False], atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(5, 8, 9), (6, 9, 8)])
+def test_strided_layers_pad_as_tensorflow_does(sizes):
+    torch = pytest.importorskip("torch")
+    unit = Unit(2, 3, 7, 2, rngs=nnx.Rngs(0))
+    unit.eval()
+    x = np.asarray(draw((1, *sizes, 2)))
+    pads = []
+    for n in reversed(sizes):
+        # The outputs are ⌈n / 2⌉, and what they lack on the whole goes to the end where it is odd.
+        lacking = max(0, (-(-n // 2) - 1) * 2 + 7 - n)
+        pads += [lacking // 2, lacking - lacking // 2]
+    padded = torch.nn.functional.pad(torch.from_numpy(x.transpose(0, 4, 1, 2, 3).copy()), pads)
+    kernel = torch.from_numpy(np.asarray(unit.conv.kernel[...]).transpose(4, 3, 0, 1, 2).copy())
+    expected = torch.nn.functional.conv3d(padded, kernel, stride=2).numpy().transpose(0, 2, 3, 4, 1)
+    chex.assert_trees_all_close(nnx.jit(unit)(jnp.asarray(x)), np.maximum(expected / np.sqrt(1 + 1e-3), 0), atol=1e-5)
+
+
+def test_epsilon_is_the_references_everywhere():
+    norms = [m for _, m in nnx.iter_modules(make(separable=True)) if isinstance(m, nnx.BatchNorm)]
+    assert {norm.epsilon for norm in norms} == {1e-3} and len(norms) == 5 + 8
+
+
+def test_windows_of_the_last_map():
+    """A map of 3 × 8 × 8 has 2 × 2 × 2 windows of 2 × 7 × 7; a smaller one is one window."""
+    graphdef, params, stats = split(abstract("i3d_inception_rgb"))
+    for shape, windows in (((24, 256, 256), (2, 2, 2)), ((16, 224, 224), (1, 1, 1)), ((4, 32, 32), (1, 1, 1))):
+        video = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
+        out = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).window_features(v), params, stats, video)
+        assert out.shape == (1, *windows, 1024)
+
+
+def test_logits_are_the_mean_over_time_of_those_of_each_step():
+    model, video = make(), draw((2, 8, 16, 16, 3))
+    over_time, logits, features = nnx.jit(lambda m, v: (m.logits_over_time(v), m(v), m.features(v)))(model, video)
+    chex.assert_shape((over_time, logits, features), [(2, 3, 3), (2, 3), (2, 12)])
+    chex.assert_trees_all_close(over_time.mean(axis=1), logits, atol=1e-5)
+    chex.assert_trees_all_close(model.head(features), logits, atol=1e-5)
+    assert float(jnp.abs(over_time[:, 0] - over_time[:, 1]).max()) > 1e-4
+
+
+def test_dropout_falls_on_each_window():
+    model = make(dropout=0.5)
+    model.dropout.train()
+    # In place of what comes before: every window holds ones.
+    model.window_features = lambda video: jnp.ones((1, 5, 3, 3, 12))
+    model.head.kernel.set_value(jnp.ones((12, 3)))
+    first, again, other = (np.asarray(model.logits_over_time(None, nnx.Rngs(dropout=seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    # Kept features are doubled: 9 windows of 12 features give about 12, never all or nothing.
+    assert (first > 6).all() and (first < 18).all() and len(np.unique(first)) > 3
+
+
+def test_activations_are_computed_in_the_dtype_and_logits_are_float32():
+    video, answers = draw((2, 4, 12, 12, 3)), {}
+    for dtype in (None, jnp.bfloat16):
+        model = make(dtype=dtype)
+        answers[dtype] = np.asarray(nnx.jit(lambda model: model(video))(model))
+        assert answers[dtype].dtype == np.float32
+        assert {array.dtype for array in split(model)[1].values()} == {jnp.dtype("float32")}
+    exact, rounded = answers.values()
+    assert 0 < np.linalg.norm(rounded - exact) < 0.05 * np.linalg.norm(exact)
+    assert jax.eval_shape(model.stages[0][0].branch1, jnp.zeros((1, 2, 4, 4, 3))).dtype == jnp.bfloat16
+
+
+def test_gating_needs_convolutions_in_time():
+    with pytest.raises(ValueError, match="separable=True"):
+        make(gating=True)
+
+
+def test_a_gate_scales_channels_by_the_whole_clip():
+    gate = SelfGate(3, rngs=nnx.Rngs(0))
+    gate.linear.kernel.set_value(draw((3, 3)))
+    gate.linear.bias.set_value(draw((3,), 1))
+    x = draw((2, 4, 5, 6, 3))
+    mean = np.asarray(x).mean(axis=(1, 2, 3))
+    weights = 1 / (1 + np.exp(-(mean @ np.asarray(gate.linear.kernel[...]) + np.asarray(gate.linear.bias[...]))))
+    chex.assert_trees_all_close(gate(x), np.asarray(x) * weights[:, None, None, None], atol=1e-5)
+
+
+def test_a_separable_unit_gates_behind_time():
+    kwargs = {"rngs": nnx.Rngs(0)}
+    unit = SeparableUnit(2, 3, 3, 2, gating=True, **kwargs)
+    unit.eval()
+    x = draw((1, 5, 6, 6, 2))
+    chex.assert_shape(jax.eval_shape(unit.spatial, x), (1, 5, 3, 3, 3))
+    apart, together = nnx.jit(lambda unit, x: (unit.gate(unit.temporal(unit.spatial(x))), unit(x)))(unit, x)
+    chex.assert_trees_all_close(together, apart, atol=1e-6)
+
+
+def test_the_named_networks():
+    for stream, channels in (("rgb", 3), ("flow", 2)):
+        name = f"i3d_inception_{stream}"
+        spec = get_spec(name)
+        assert (spec.num_frames, spec.fps, spec.size, spec.resize) == (64, 25, 224, (256,))
+        assert spec.mean == spec.std == (0.5,) * channels
+        params = split(abstract(name))[1]
+        assert params["stem.0.conv.kernel"].shape == (7, 7, 7, channels, 64)
+        assert params["head.kernel"].shape == (1024, 400)
+    assert [sum(widths.total for widths in stage[-1:]) for stage in STAGES] == [480, 832, 1024]

@@ -1,0 +1,102 @@
+"""Frames, differences, or both: what enters, which layers widen, in every model."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models.abstract import abstract
+from tests.models.small import draw, plain_convolutions  # noqa: F401
+from vidjax.models import create_model, list_models
+from vidjax.models.inputs import fit_differences, widened
+from vidjax.models.registry import get_variant
+from vidjax.models.state import merge, split
+from vidjax.nn.normalise import network_input
+
+FIRST_OF_ITS_KIND = {}
+for _name in list_models():
+    FIRST_OF_ITS_KIND.setdefault(get_variant(_name).build, _name)
+
+
+def both_of(name):
+    """`(frames alone, frames and differences)`: shapes of a named model's parameters, and the second as a module."""
+    model, channels = abstract(name), len(get_variant(name).spec.mean)
+    both = nnx.eval_shape(lambda model: widened(model, channels, nnx.Rngs(0)), model)
+    return split(model)[1], both, channels
+
+
+@pytest.mark.parametrize("name", sorted(FIRST_OF_ITS_KIND.values()))
+def test_in_every_kind_of_model_the_first_layers_read_twice_the_channels(name):
+    old, both, channels = both_of(name)
+    params = split(both)[1]
+    assert params.keys() == old.keys()
+    changed = {path for path in params if params[path].shape != old[path].shape}
+    assert changed, "no layer reads the differences"
+    for path in changed:
+        shape = old[path].shape
+        assert params[path].shape == (*shape[:3], 2 * channels, shape[4]) and shape[3] == channels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models())
+def test_every_model_takes_frames_and_differences(name):
+    """Shapes alone."""
+    _, both, channels = both_of(name)
+    spec, (graphdef, params, stats) = get_variant(name).spec, split(both)
+    video = jax.ShapeDtypeStruct((1, spec.num_frames, spec.size, spec.size, 2 * channels), np.float32)
+    out = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
+    assert out.shape[0] == 1 and out.dtype == np.float32
+
+
+def test_what_enters_the_network():
+    spec = get_variant("frame_pool_tiny").spec
+    video = np.asarray(draw((2, 3, 2, 2, 3)))
+    differences = np.zeros_like(video)
+    differences[:, 1:] = video[:, 1:] - video[:, :-1]
+    for entering, expected in (
+        ("rgb", video),
+        ("diff", differences),
+        ("rgb+diff", np.concatenate([video, differences], axis=-1)),
+    ):
+        given = network_input(jnp.asarray(video), dataclasses.replace(spec, input=entering))
+        chex.assert_trees_all_close(given, expected, atol=1e-6)
+    # Differences of neighbours are small: they are taken before rounding to 16 bits.
+    close = jnp.asarray([1.0, 1.001])[None, :, None, None, None] * jnp.ones((1, 2, 1, 1, 3))
+    small = network_input(close, dataclasses.replace(spec, input="diff"), jnp.bfloat16)
+    assert small.dtype == jnp.bfloat16
+    chex.assert_trees_all_close(small[:, 1].astype(jnp.float32), jnp.full((1, 1, 1, 3), 0.001), rtol=1e-2)
+    with pytest.raises(ValueError, match="'depth': must be one of rgb, diff"):
+        network_input(close, dataclasses.replace(spec, input="depth"))
+
+
+def test_weights_for_frames_answer_as_before_whatever_the_differences():
+    one, both = (create_model("frame_pool_tiny", input=entering) for entering in ("rgb", "rgb+diff"))
+    video, other = draw((1, 2, 8, 8, 3)), draw((1, 2, 8, 8, 3), 1)
+    answer = nnx.jit(lambda model, video: model(video))
+    kernel = both.stem.conv.kernel
+    drawn = np.asarray(kernel[...])
+    before = answer(both, jnp.concatenate([video, other], axis=-1))
+    kernel.set_value(jnp.asarray(fit_differences(np.asarray(one.stem.conv.kernel[...]), kernel.shape)))
+    after = answer(both, jnp.concatenate([video, other], axis=-1))
+    chex.assert_trees_all_close(after, answer(one, video), atol=1e-6)
+    # Fresh networks see both: the frames' part is the network's own, the differences' is as large.
+    assert float(jnp.abs(before - after).max()) > 1e-4
+    np.testing.assert_array_equal(drawn[..., :3, :], one.stem.conv.kernel[...])
+    assert 0.9 < drawn[..., 3:, :].std() / drawn[..., :3, :].std() < 1.1
+
+
+def test_other_kernels_are_left_alone():
+    for shape, wanted in (((3, 3), (3, 6)), ((1, 3, 3, 8, 4), (1, 3, 3, 16, 4)), ((1, 3, 3, 3, 4), (1, 3, 3, 3, 4))):
+        kernel = np.ones(shape, np.float32)
+        assert fit_differences(kernel, wanted) is kernel
+
+
+def test_a_network_that_reads_other_channels_is_named():
+    with pytest.raises(ValueError, match="no layer of ResNet reads 5 channels"):
+        widened(create_model("frame_pool_tiny"), 5, nnx.Rngs(0))
+    with pytest.raises(ValueError, match="'depth': must be one of rgb, diff"):
+        create_model("frame_pool_tiny", input="depth")

@@ -1,0 +1,132 @@
+"""CNN-LSTM, CNN-GRU and recurrent convolution networks: streams, order, options, and that they train."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
+from vidjax.models import get_spec, list_models
+from vidjax.models.recurrent import VARIANTS, RecurrentConvNet, RecurrentPooling, RecurrentResNet
+from vidjax.models.state import split
+
+
+def cnn_rnn(pooling="mean", **kwargs):
+    settings = {"cell": "lstm", "hidden": 6, "layers": 1, "bidirectional": False, "dropout": 0.0} | kwargs
+
+    def recurrent(features, *, rngs):
+        return RecurrentPooling(features, pooling=pooling, rngs=rngs, **settings)
+
+    model = RecurrentResNet(3, **network(), temporal_pooling=recurrent, grid=2)
+    model.eval()
+    return model
+
+
+def rcn(**kwargs):
+    model = RecurrentConvNet(3, **network(), **({"hidden": (3, 4)} | kwargs))
+    model.eval()
+    return model
+
+
+NETWORKS = {
+    "lstm": cnn_rnn,
+    "gru, attention, two layers": lambda: cnn_rnn("attention", cell="gru", layers=2),
+    "conv gru": lambda: rcn(hidden=(4,)),
+    "conv lstm": lambda: rcn(cell="lstm", hidden=(4,)),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_stream_gives_the_answers_to_the_clips_so_far(kind):
+    model, video, state = NETWORKS[kind](), draw((2, 3, 6, 6, 3)), None
+    step = nnx.jit(lambda model, frame, state: model.step(frame, state))
+    for t in range(3):
+        logits, state = step(model, video[:, t], state)
+    clip = nnx.jit(lambda model, video: model(video))
+    expected = clip(model, video)
+    chex.assert_trees_all_close(logits, expected, atol=1e-6)
+    # The state is what tells this frame from the same one at the beginning, and the order of frames matters.
+    chex.assert_shape(expected, (2, 3))
+    assert float(jnp.abs(step(model, video[:, 2], None)[0] - logits).max()) > 1e-5
+    assert float(jnp.abs(clip(model, video[:, ::-1]) - expected).max()) > 1e-5
+
+
+def test_what_cannot_stream_says_so():
+    with pytest.raises(ValueError, match="bidirectional=False"):
+        cnn_rnn(bidirectional=True).pooling.step(jnp.zeros((1, 64)))
+    with pytest.raises(ValueError, match="pyramid"):
+        cnn_rnn("pyramid").pooling.step(jnp.zeros((1, 64)))
+    with pytest.raises(ValueError, match="hidden"):
+        rcn(hidden=(1, 2, 3))
+    with pytest.raises(ValueError, match="'rnn'"):
+        rcn(cell="rnn")
+
+
+def test_masked_frames_are_cut_out_in_both_directions():
+    for pooling in ("mean", "last", "attention"):
+        layer = cnn_rnn(pooling, bidirectional=True, layers=2).pooling
+        assert layer.out_features == 12
+        x, mask = draw((1, 4, 64)), jnp.array([[True, True, True, False]])
+        chex.assert_trees_all_close(layer(x, mask), layer(x[:, :3]), atol=1e-6)
+
+
+def test_the_last_outputs_of_both_directions_have_seen_the_whole_clip():
+    layer, x = cnn_rnn("last", bidirectional=True).pooling, draw((1, 4, 64))
+    for t in (0, 3):
+        moved = layer(x.at[:, t].add(1.0)) - layer(x)
+        assert jnp.abs(moved[:, :6]).max() > 1e-4 and jnp.abs(moved[:, 6:]).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["gru, attention, two layers", "conv gru"])
+def test_they_overfit_four_clips(kind):
+    model = rcn() if kind == "conv gru" else NETWORKS[kind]()
+    if kind.startswith("gru"):  # the scores of attention start at 0, where their first layer has no gradient
+        score = model.pooling.pool.score.kernel
+        score.set_value(draw(score.shape))
+    losses = overfit(model, draw((4, 2, 6, 6, 3)), steps=30, rate=0.5)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_named_networks(name):
+    spec, variant = get_spec(name), VARIANTS[name]
+    model = nnx.eval_shape(lambda: variant.build(num_classes=5, rngs=nnx.Rngs(0), **variant.kwargs))
+    shapes = {path: array.shape for path, array in split(model)[1].items()}
+    layers = variant.kwargs["layers"]
+    if layers:
+        assert (spec.num_frames, spec.size, spec.sources) == (16, 224, ("torchvision2d",))
+        assert shapes["stem.conv.kernel"] == (1, 7, 7, 3, 64)
+    width = {0: 64, 18: 512, 50: 2048}[layers]
+    gates = {"lstm": 4, "gru": 3}[variant.kwargs["cell"]]
+    if name.startswith("cnn"):
+        hidden, inputs = (512, width) if layers else (64, 16 * width)
+        assert shapes["pooling.rnn.cells.0.0.input.kernel"] == (inputs, gates * hidden)
+        assert shapes["head.kernel"] == (hidden, 5)
+    else:
+        hidden = (64, 128, 256) if layers else (16, 32)
+        widths = (128, 256, 512) if layers else (32, 64)
+        for level, (inputs, features) in enumerate(zip(widths, hidden, strict=True)):
+            assert shapes[f"pooling.cells.{level}.input.kernel"] == (1, 3, 3, inputs, gates * features)
+        assert shapes["head.kernel"] == (sum(hidden), 5)
+
+
+def test_options_are_arguments():
+    variant = VARIANTS["cnn_lstm_r18"]
+    settings = {"recurrent_layers": 2, "bidirectional": True, "hidden": 8, "temporal_pooling": "attention",
+                "recurrent_dropout": 0.3, "dropout": 0.2}  # fmt: skip
+    model = nnx.eval_shape(lambda: variant.build(num_classes=5, rngs=nnx.Rngs(0), **{**variant.kwargs, **settings}))
+    assert [len(cells) for cells in model.pooling.rnn.cells] == [2, 2]
+    assert model.head.in_features == 16 and model.pooling.pool.name == "attention"
+    assert (model.dropout.rate, model.pooling.rnn.dropout.rate) == (0.2, 0.3)
+    assert list_models("rcn_*") == ["rcn_gru_r18", "rcn_gru_tiny", "rcn_lstm_r18"]
+
+
+def test_bfloat16_maps_and_a_float32_recurrence():
+    model = RecurrentConvNet(3, **(network() | {"dtype": jnp.bfloat16}), hidden=(3,))
+    model.eval()
+    video = jax.ShapeDtypeStruct((1, 2, 8, 8, 3), np.float32)
+    features, state = jax.eval_shape(lambda v: (model.features(v), model.step(v[:, 0])[1]), video)
+    assert features.dtype == np.float32 and state[0][0].dtype == np.float32
+    assert jax.eval_shape(lambda v: model.maps(v)[-1], video).dtype == jnp.bfloat16

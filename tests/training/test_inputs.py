@@ -1,0 +1,102 @@
+"""Frames, differences, or both: one meaning in training, evaluation and prediction, stored with the weights."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from rich.console import Console
+
+from tests.models.small import plain_convolutions  # noqa: F401
+from vidjax import parallel
+from vidjax.apps.predict import Predictor
+from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, Spec, TrainConfig, validate
+from vidjax.evaluation.evaluate import make_forward
+from vidjax.models import create_model, get_spec
+from vidjax.models.inputs import widened
+from vidjax.models.state import split
+from vidjax.nn.conv import Conv3D
+from vidjax.nn.normalise import network_input, normalise
+from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
+from vidjax.training.initial import start_from
+from vidjax.training.loop import train
+from vidjax.training.step import classification_loss, init_state, make_train_step
+
+QUIET = Console(quiet=True)
+
+
+class Toy(nnx.Module):
+    """A network whose compiling takes no time."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.conv = Conv3D(3, 8, 1, rngs=rngs)
+        self.head = nnx.Linear(8, 3, rngs=rngs)
+
+    def __call__(self, video, rngs=None):
+        return self.head(nnx.relu(self.conv(video)).mean(axis=(1, 2, 3)))
+
+
+@pytest.mark.parametrize("entering", ["diff", "rgb+diff"])
+def test_training_and_evaluation_see_the_same(entering):
+    spec = Spec("toy", num_frames=3, size=8, mean=(0.5,) * 3, std=(0.25,) * 3, input=entering)
+    model = Toy()
+    if entering == "rgb+diff":
+        model = widened(model, 3, nnx.Rngs(0))
+    video = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8, 3)).astype(np.uint8)
+    entered = network_input(normalise(jnp.asarray(video), spec), spec)
+
+    _, params, stats = split(model)
+    forward = make_forward(model, spec, parallel.make_mesh(1))
+    chex.assert_trees_all_close(forward(params, stats, video), jax.jit(model)(entered), atol=1e-5)
+
+    labels = jnp.arange(4) % 3
+    model.train()
+    expected = classification_loss(nnx.jit(lambda model, x: model(x))(nnx.clone(model), entered), labels)
+    optimizer = optax.sgd(0.0)
+    step = jax.jit(make_train_step(model, optimizer, spec, seed=0))
+    state = step(init_state(model, optimizer, ema=False), {"video": video[:, None], "label": np.asarray(labels)})
+    np.testing.assert_allclose(state.metrics["loss"], expected, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def finished(halves, tmp_path_factory):
+    """The folder of a model for frames, and a run on frames and differences, mixed, that starts from it."""
+    folder = tmp_path_factory.mktemp("inputs")
+    model = create_model("frame_pool_tiny", num_classes=2, seed=1)
+    meta = Meta(Config(model=ModelConfig(name="frame_pool_tiny")), get_spec("frame_pool_tiny"), ("left", "right"))
+    save_model(folder / "rgb", model, meta)
+    config = Config(
+        model=ModelConfig(name="frame_pool_tiny", input="rgb+diff", init_from=str(folder / "rgb")),
+        data=DataConfig(train=str(halves), num_frames=2, size=16, resize=(20,), eval_share=0.3),
+        train=TrainConfig(batch_size=8, steps=1, log_every=1, mixup=0.2),
+        eval=EvalConfig(batch_size=8),
+    )
+    train(config, folder / "both", QUIET)
+    return folder, config
+
+
+def test_a_run_stores_what_enters_and_predicts_by_it(finished, halves):
+    folder, _ = finished
+    model, meta, _ = load_model(folder / "both")
+    assert (meta.spec.input, meta.config.model.input) == ("rgb+diff", "rgb+diff")
+    assert model.stem.conv.kernel.shape[3] == 6
+    assert load_model(folder / "rgb")[1].spec.input == "rgb"
+    scores = Predictor(folder / "both").predict(next(halves.rglob("*.mp4")))
+    assert scores.shape == (2,) and np.isfinite(scores).all()
+
+
+def test_a_run_on_both_starts_from_one_on_frames(finished):
+    folder, config = finished
+    model = build_model(config, 2, dtype=None)
+    start_from(model, str(folder / "rgb"), "frame_pool_tiny")
+    kernel = np.asarray(model.stem.conv.kernel[...])
+    frames = np.asarray(load_model(folder / "rgb")[0].stem.conv.kernel[...])
+    np.testing.assert_array_equal(kernel, np.concatenate([frames, np.zeros_like(frames)], axis=3))
+
+
+def test_an_unknown_input_is_a_setting_with_choices():
+    with pytest.raises(ConfigError, match=r"config\.model\.input = 'depth': must be one of 'rgb', 'diff', 'rgb\+diff'"):
+        validate(Config(model=ModelConfig(input="depth")))

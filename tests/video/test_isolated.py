@@ -1,0 +1,213 @@
+"""Decoding in another process gives the same frames, and whatever happens there ends there."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import fsspec
+import numpy as np
+import pytest
+
+from tests.servers import wait_until
+from tests.video.test_reader import check_exact, plain, write
+from vidjax.video import VideoError, VideoReader, isolated
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("isolated") / "a.mp4", range(40))
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """No process of another test, and none left over."""
+    idle = isolated._Idle()
+    monkeypatch.setattr(isolated, "_idle", idle)
+    yield idle
+    gc.collect()
+    idle.end()
+
+
+def pid_of(reader):
+    return reader._engine._process._child.pid
+
+
+def is_gone(pid):
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def shared_memory():
+    with open("/proc/self/maps") as maps:
+        return sum("memfd:vidjax" in line for line in maps)
+
+
+def handles():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def stuck(tmp_path, monkeypatch):
+    """Decoders of new processes never come back: they run in C, without ever looking at a clock or a signal."""
+    (tmp_path / "sitecustomize.py").write_text(
+        textwrap.dedent("""
+            import hashlib
+            from vidjax.video import decoder
+
+            def spin(*_):
+                hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+            decoder.Decoder.frames = spin
+        """)
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "b.ts", "counted.avi"])
+def test_frames_are_the_same(tmp_path, name):
+    path = write(tmp_path / name, range(40))
+    truth = plain(path)
+    with VideoReader(path, isolate=True) as reader, VideoReader(path) as here:
+        check_exact(reader, truth)
+        assert (len(reader), reader.height, reader.width, reader.fps) == (len(here), here.height, here.width, here.fps)
+        assert reader.stated_duration == here.stated_duration
+        np.testing.assert_array_equal(reader.timestamps, here.timestamps)
+        np.testing.assert_array_equal(reader.read([3, 30], resize=20), here.read([3, 30], resize=20))
+        assert reader.read([]).shape == (0, 48, 64, 3)
+    with VideoReader("gone.mp4", content=path.read_bytes(), isolate=True) as reader:
+        check_exact(reader, truth)
+
+
+def test_frames_stay_what_they_are(video, fresh):
+    """Memory is used again only after the array that it held is gone."""
+    truth = plain(video)
+    with VideoReader(video, isolate=True) as reader:
+        kept = [reader.read([i, i + 1]) for i in range(10)]
+        parts = [reader.read([i])[0, 5:9] for i in range(10)]  # what is left of an array keeps it
+        gc.collect()
+        again = [reader.read([i]) for i in range(20, 30)]
+    for i in range(10):
+        np.testing.assert_array_equal(kept[i], np.stack(truth[i : i + 2]))
+        np.testing.assert_array_equal(parts[i], truth[i][5:9])
+        np.testing.assert_array_equal(again[i][0], truth[20 + i])
+    kept[0][:] = 7  # and they can be written to
+    del kept, parts, again
+    gc.collect()
+    assert shared_memory() <= isolated._SPARE
+    fresh.end()
+    assert shared_memory() == 0
+
+
+def test_one_process_after_the_other(video):
+    with VideoReader(video, isolate=True) as one:
+        pid = pid_of(one)
+        with VideoReader(video, isolate=True) as two:
+            assert pid_of(two) != pid
+    with VideoReader(video, isolate=True) as three:
+        again = pid_of(three)  # either
+    reader = VideoReader(video, isolate=True)
+    assert pid_of(reader) == again
+    del reader  # never closed
+    gc.collect()
+    with VideoReader(video, isolate=True) as last:
+        assert pid_of(last) == again
+
+
+def test_errors_are_the_same(tmp_path, video):
+    (tmp_path / "text.mp4").write_text("to be or not to be\n" * 50)
+    for path in (tmp_path / "text.mp4", tmp_path / "missing.mp4"):
+        messages = set()
+        for isolate in (False, True):
+            with pytest.raises(VideoError) as caught:
+                VideoReader(path, isolate=isolate)
+            messages.add(str(caught.value))
+        assert len(messages) == 1
+    with VideoReader(video, isolate=True) as reader, pytest.raises(IndexError, match="there is no frame 40"):
+        reader.read([40])
+    with pytest.raises(ValueError, match="this reader is closed"):
+        reader.read([0])
+
+
+def test_a_decoder_that_spins_is_killed(video, stuck):
+    reader = VideoReader(video, isolate=True)
+    before, pid = handles(), pid_of(reader)
+    begin = time.monotonic()
+    reader.timeout = 0.3
+    with pytest.raises(VideoError, match=r"a\.mp4: reading stalled and was given up after 0\.3 s"):
+        reader.read([5])
+    assert time.monotonic() - begin < 5
+    assert is_gone(pid) and shared_memory() == 0
+    assert handles() < before
+    with pytest.raises(ValueError, match="this reader is closed"):
+        reader.read([5])
+    reader.close()
+
+
+def test_a_stall_on_opening_is_killed(video, fresh):
+    with VideoReader(video, isolate=True) as reader:
+        pid = pid_of(reader)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(VideoError, match="stalled"):
+        VideoReader(video, isolate=True, timeout=0.2)
+    assert is_gone(pid)
+    with VideoReader(video, isolate=True) as reader:  # the next one has a process of its own
+        np.testing.assert_array_equal(reader.read([7])[0], plain(video)[7])
+
+
+def test_a_crash_is_one_bad_video(video):
+    reader = VideoReader(video, isolate=True)
+    pid = pid_of(reader)
+    os.kill(pid, signal.SIGSEGV)
+    with pytest.raises(VideoError, match=r"a\.mp4: crashed the process that decoded it \(SIGSEGV\)"):
+        reader.read([5])
+    assert is_gone(pid)
+    with VideoReader(video, isolate=True) as reader:
+        assert reader.read([5]).shape == (1, 48, 64, 3)
+        pid = pid_of(reader)
+    os.kill(pid, signal.SIGKILL)  # an idle one that died is not used
+    assert wait_until(lambda: not isolated._idle._processes[0].alive)
+    with VideoReader(video, isolate=True) as reader:
+        assert reader.read([5]).shape == (1, 48, 64, 3)
+
+
+def test_processes_end_with_their_parent(video, stuck):
+    code = f"""
+        import threading
+        from vidjax.video import VideoReader
+        reader = VideoReader({str(video)!r}, isolate=True)
+        print(reader._engine._process._child.pid, flush=True)
+        reader.read([0])
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, env=environment)
+    with parent:
+        pid = int(parent.stdout.readline())
+        time.sleep(0.2)  # it spins
+        assert not is_gone(pid)
+        parent.kill()
+    assert wait_until(lambda: is_gone(pid))
+
+
+def test_interrupted_reads_do_not_mix_up(video, monkeypatch):
+    reader = VideoReader(video, isolate=True)
+    pid = pid_of(reader)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(isolated, "_receive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        reader.read([0])
+    monkeypatch.undo()
+    assert is_gone(pid)
+
+
+def test_what_only_this_process_has_is_decoded_here(video):
+    fsspec.filesystem("memory").pipe("/here/a.mp4", video.read_bytes())
+    with VideoReader("memory://here/a.mp4", isolate=True) as reader:
+        assert not isinstance(reader._engine, isolated.IsolatedDecoder)
+        assert reader.read([3]).shape == (1, 48, 64, 3)

@@ -1,0 +1,66 @@
+"""Listings of published checkpoints' keys, and whether a model takes every one of them."""
+
+from functools import cache
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from tests.golden import read_keys
+from vidjax.models.registry import get_spec, get_variant
+from vidjax.models.state import split
+from vidjax.weights.mapping import Source, convert, recognise
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+class OneKey:
+    """Random streams for shapes alone, which give the same key over and over.
+
+    Under `eval_shape` every step of Flax's counters searches all that was traced before: most of a large network's time.
+    """
+
+    def __init__(self):
+        self.params = lambda: jax.random.key(0)
+
+
+@cache
+def shapes_of(name: str) -> tuple[Shapes, Shapes]:
+    """Of the parameters and of the statistics of a named model with 400 classes."""
+    variant = get_variant(name)
+    parts = split(nnx.eval_shape(lambda: variant.build(num_classes=400, rngs=OneKey(), **variant.kwargs)))
+    params, stats = ({path: array.shape for path, array in part.items()} for part in parts[1:])
+    return params, stats
+
+
+def count(name: str) -> int:
+    """Parameters of a named model with 400 classes."""
+    return sum(int(np.prod(shape)) for shape in shapes_of(name)[0].values())
+
+
+def zeros(shapes: Shapes) -> dict[str, np.ndarray]:
+    """Zeros of these shapes that take no memory."""
+    return {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
+
+
+def keys_here(table: str) -> Shapes:
+    """Of `tests/data/golden/keys`."""
+    return {key: shape for key, shape, _ in read_keys(table)}
+
+
+def keys_shared(shared: Path, listing: str) -> Shapes:
+    """Of the shared material."""
+    rows = (shared / "reference" / "checkpoint-keys" / f"{listing}.tsv").read_text().splitlines()
+    return {key: tuple(int(n) for n in shape.split("x") if n) for key, shape, *_ in (row.split("\t") for row in rows)}
+
+
+def assert_everything_has_its_place(name: str, state: dict[str, np.ndarray]) -> Source:
+    """No key is left over, no parameter is unset, no shape differs; gives the table that was recognised."""
+    params, stats = shapes_of(name)
+    table = recognise(state, name)
+    assert table.name in get_spec(name).sources
+    assert convert(state, table, {**params, **stats}).keys() == {**params, **stats}.keys()
+    floats = [array for key, array in state.items() if not key.endswith("num_batches_tracked")]
+    assert sum(array.size for array in floats) == sum(int(np.prod(s)) for s in (*params.values(), *stats.values()))
+    return table

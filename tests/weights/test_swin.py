@@ -1,0 +1,123 @@
+"""Video Swin's tables: every published key has its place in every named model, and the logits are the references'."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.golden import golden, read_keys, relative_error
+from tests.models.abstract import abstract
+from vidjax.models.registry import get_spec, list_models
+from vidjax.models.state import merge, split
+from vidjax.weights import load_pretrained
+from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.read import CheckpointError
+
+LISTINGS = [
+    ("swin3d_t", "torchvision_swin3d_t", "torchvision"),
+    ("swin3d_s", "torchvision_swin3d_s", "torchvision"),
+    ("swin3d_b", "torchvision_swin3d_b", "torchvision"),
+    ("swin3d_t", "mmaction2_swin", "mmaction2"),
+]
+
+
+def zeros(rows):
+    """Zeros of the listed shapes that take no memory."""
+    return {key: np.broadcast_to(np.float32(0), shape) for key, shape in rows}
+
+
+def listed(shared, name):
+    rows = (shared / "reference" / "checkpoint-keys" / f"{name}.tsv").read_text().splitlines()
+    split_rows = (row.split("\t") for row in rows)
+    return zeros((key, tuple(int(n) for n in shape.split("x") if n)) for key, shape, *_ in split_rows)
+
+
+def place_everything(name, state):
+    """Converts, and gives the source; checks that no value is left over."""
+    shapes = {path: p.shape for path, p in split(abstract(name))[1].items()}
+    table = recognise(state, name)
+    assert table.name in get_spec(name).sources
+    assert convert(state, table, shapes).keys() == shapes.keys()
+    values = [array for key, array in state.items() if not key.endswith("relative_position_index")]
+    assert sum(array.size for array in values) == sum(int(np.prod(shape)) for shape in shapes.values())
+    return table.name
+
+
+def in_the_repositorys_names(state):
+    """mmaction2 renamed the last layer norm of what it took over."""
+    return {key.replace("norm3", "norm"): array for key, array in state.items()}
+
+
+@pytest.mark.parametrize(("name", "listing", "source"), LISTINGS)
+def test_every_published_key_and_shape_has_its_place(shared, name, listing, source):
+    state = listed(shared, listing)
+    assert place_everything(name, state) == source
+    if source == "mmaction2":
+        assert place_everything(name, in_the_repositorys_names(state)) == "video_swin"
+
+
+@pytest.mark.parametrize("table", ["torchvision_swin3d_t", "mmaction2_swin_tiny_32x224"])
+def test_every_key_of_the_goldens_has_its_place(table):
+    place_everything("swin3d_t", zeros((key, shape) for key, shape, _ in read_keys(table)))
+
+
+def test_the_large_one_is_read_in_the_repositorys_names():
+    """There is no published list of its keys: those of the tiny one, with its widths and 18 blocks in stage 3."""
+    state, heads = {}, {3: 6, 6: 12, 12: 24, 24: 48}
+    for key, shape, _ in read_keys("mmaction2_swin_tiny_32x224"):
+        if key.endswith("bias_table"):
+            shape = (shape[0], heads[shape[1]])
+        elif not key.endswith(("index", "embed.proj.weight")):
+            shape = tuple(n if n == 400 else 2 * n for n in shape)
+        elif key.endswith("embed.proj.weight"):
+            shape = (2 * shape[0], *shape[1:])
+        blocks = range(2, 18, 2) if "layers.2.blocks" in key and key.split(".")[4] in "01" else ()
+        state[key] = shape
+        for block in blocks:
+            part = key.split(".")
+            part[4] = str(int(part[4]) + block)
+            state[".".join(part)] = shape
+    state = zeros(state.items())
+    assert place_everything("swin3d_l", state) == "mmaction2"
+    assert place_everything("swin3d_l", in_the_repositorys_names(state)) == "video_swin"
+
+
+def test_every_model_that_names_a_source_is_compared():
+    named = {(name, source) for name in list_models("swin3d_*") for source in get_spec(name).sources}
+    compared = {(name, source) for name, _, source in LISTINGS}
+    tables = {(name, source) for name in list_models("swin3d_*") for source in ("mmaction2", "video_swin")}
+    assert named == compared | tables
+
+
+def test_layouts():
+    keys = {
+        "features.2.1.attn.relative_position_bias_table": ("stages.1.blocks.1.attn.relative_bias", (0, 1)),
+        "features.5.reduction.weight": ("stages.3.merge.reduction.kernel", (1, 0)),
+        "features.6.0.mlp.3.weight": ("stages.3.blocks.0.mlp.fc2.kernel", (1, 0)),
+        "patch_embed.proj.weight": ("patch_embed.kernel", (2, 3, 4, 1, 0)),
+    }
+    state = zeros((key, shape) for key, shape, _ in read_keys("torchvision_swin3d_t"))
+    rng = np.random.default_rng(0)
+    state |= {key: rng.standard_normal(state[key].shape).astype(np.float32) for key in keys}
+    shapes = {path: p.shape for path, p in split(abstract("swin3d_t"))[1].items()}
+    arrays = convert(state, recognise(state, "swin3d_t"), shapes)
+    for key, (path, order) in keys.items():
+        np.testing.assert_array_equal(arrays[path], state[key].transpose(order))
+
+
+def test_a_deeper_network_is_refused_by_name(shared):
+    state = listed(shared, "torchvision_swin3d_s")
+    shapes = {path: p.shape for path, p in split(abstract("swin3d_t"))[1].items()}
+    with pytest.raises(CheckpointError, match=r"features\.4\.17\.mlp\.3\.weight"):
+        convert(state, recognise(state, "swin3d_t"), shapes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "reference", ["torchvision_swin3d_t_32x224", "torchvision_swin3d_t_8x224", "mmaction2_swin_tiny_32x224"]
+)
+def test_logits_are_the_references(reference):
+    expected = golden(reference)
+    graphdef, *arrays = split(load_pretrained("swin3d_t", expected.state))
+    logits = jax.jit(lambda arrays, video: merge(graphdef, *arrays)(video))
+    assert relative_error(logits(arrays, expected.video), expected.logits) < 1e-4
+    assert relative_error(logits(arrays, expected.coarse_video), expected.coarse_logits) < 1e-4

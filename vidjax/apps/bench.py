@@ -1,0 +1,281 @@
+"""How fast the input pipeline of an experiment is, where its time goes, and how many cores an accelerator needs."""
+
+import dataclasses
+import itertools
+import json
+import os
+import resource
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vidjax import config as cfg
+from vidjax import parallel
+from vidjax.apps.accelerators import PEAK_FLOPS
+from vidjax.apps.settings import read_config
+from vidjax.data.clips import ClipReader, resolve_spec
+from vidjax.data.pipeline import footprint, train_batches
+from vidjax.data.records import DataError, VideoSet, load_sets
+from vidjax.models.cost import module_cost
+from vidjax.models.registry import get_spec
+from vidjax.progress import progress_bar
+from vidjax.training.checkpoints import build_model
+from vidjax.training.feed import DEVICE_BATCHES
+from vidjax.video import VideoError
+
+_FEWEST = 3  # batches of the whole pipeline that count, however long they take
+_TRANSFERS = 5  # batches placed to time that; the median counts
+# Of the forward pass: once more for the gradient of each product's two inputs, and once more if it is recomputed.
+_PASSES = {False: 3, True: 4}
+_WARM_UP = 1 / 3  # share of the time of the whole pipeline that does not count: buffers fill, workers start
+
+
+def bench_data(
+    argv: Sequence[str],
+    *,
+    seconds: float = 30.0,
+    accelerator: str = "h100",
+    accelerator_clips_per_s: float | None = None,
+    mfu: float = 0.5,
+    as_json: bool = False,
+) -> int:
+    """Measure the training pipeline of a config on this machine, and print what one accelerator needs of it.
+
+    Decoding, transforms and collating are measured one video after the other, in processor seconds of this process,
+    FFmpeg's threads included (decoders are not isolated then). Transfer is the time from a batch in memory until it is
+    on the devices. The whole pipeline then runs with the workers and threads of the config and no model behind it: what
+    it gives in a second, and what it takes in processor seconds of all its processes, which is what "clips per second
+    and core" means. The difference between that and the three parts is what threads, processes and queues take.
+
+    Args:
+      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
+      seconds: about how long to measure; half for the parts, half for the whole.
+      accelerator: name in `PEAK_FLOPS`, whose clips per second are estimated.
+      accelerator_clips_per_s: those of an accelerator that was measured; None: estimate.
+      mfu: for the estimate, share of the peak that training reaches.
+      as_json: print JSON instead of a table.
+
+    Returns:
+      0, the exit status.
+
+    Raises:
+      ConfigError, DataError: as in training, for settings or annotations that cannot be used, or if no video can be
+        read.
+    """
+    if accelerator not in PEAK_FLOPS:
+        raise cfg.ConfigError(
+            f"--accelerator={accelerator}: give one of {', '.join(PEAK_FLOPS)}, or --accelerator-clips-per-s of another"
+        )
+    config = cfg.validate(read_config(argv))
+    _write_synthetic(config.data)
+    videos, _ = load_sets(config.data, config.seed)
+    spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
+    reader = ClipReader(spec, config.data)
+    views, batch_size = config.data.train_views, config.train.batch_size
+    with progress_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("parts", total=round(seconds), info="")
+        started = time.perf_counter()
+
+        def show(what: str) -> None:
+            bar.update(task, description=what, completed=min(round(time.perf_counter() - started), round(seconds)))
+
+        show("parts")
+        parts = _parts(videos, reader, config, seconds / 2, lambda: show("parts"))
+        show("pipeline")
+        whole = _whole(videos, reader, config, seconds / 2, lambda: show("pipeline"))
+        show("model")
+        flops = _train_flops(config, spec, len(videos.class_names))
+
+    worked = parts["decode"] + parts["transform"] + parts["collate"]
+    # No less than the parts: not every system tells what other processes take.
+    per_clip = max(whole["cpu_seconds"] / whole["clips"], worked)
+    own = per_clip - worked
+    milliseconds = {**{name: parts[name] for name in ("decode", "transform", "collate", "transfer")}, "pipeline": own}
+    total = sum(milliseconds.values())
+    wanted = accelerator_clips_per_s or mfu * PEAK_FLOPS[accelerator] / flops
+    most = footprint(spec, config.data, batch_size)
+    result = {
+        "model": config.model.name,
+        "data": config.data.train,
+        "num_workers": config.data.num_workers,
+        "num_threads": config.data.num_threads,
+        "cores": os.cpu_count(),
+        "clips_per_batch": batch_size * views,
+        "ms_per_clip": {name: 1e3 * value for name, value in milliseconds.items()},
+        "shares": {name: value / total for name, value in milliseconds.items()},
+        "clips_per_s": whole["clips"] / whole["seconds"],
+        "clips_per_s_per_core": 1 / per_clip,
+        "memory": {"batches": most.batches, "batch_bytes": most.batch_bytes, "bytes": most.bytes,
+                   "device_batches": DEVICE_BATCHES},
+        "accelerator": {
+            "name": "given" if accelerator_clips_per_s else accelerator,
+            "clips_per_s": wanted,
+            "estimated": accelerator_clips_per_s is None,
+            "flops_per_clip": flops,
+            "mfu": None if accelerator_clips_per_s else mfu,
+        },
+        "cores_per_accelerator": wanted * per_clip,
+        "measured": {"clips": parts["clips"], "unreadable": parts["unreadable"], "pipeline_clips": whole["clips"],
+                     "pipeline_seconds": whole["seconds"]},
+    }  # fmt: skip
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        _show(result, Console())
+    return 0
+
+
+def _write_synthetic(config: cfg.DataConfig) -> None:
+    if config.synthetic == "motion":
+        from vidjax.video.synthetic import write_motion
+
+        write_motion(Path(config.train).parent, console=Console(stderr=True))
+
+
+def _parts(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: float, show: Any) -> dict[str, Any]:
+    """Processor seconds per clip of decoding, transforms and collating, and wall-clock seconds of transfer."""
+    rng = np.random.default_rng(config.seed)
+    # In this process, whose time can be told exactly; what isolating decoders costs is in the whole.
+    reader = dataclasses.replace(reader, config=dataclasses.replace(reader.config, isolate=False))
+    views, batch_size = config.data.train_views, config.train.batch_size
+    decode = transform = 0.0
+    clips, read, unreadable = [], 0, 0
+    deadline = time.perf_counter() + seconds
+    for i in _endless(rng, len(videos)):
+        record = videos.records[i]
+        try:
+            at = time.process_time()
+            decoded = reader.decode(record.path, rng, (record.start, record.end))
+            between = time.process_time()
+            clip = reader.augment(decoded, rng, directional=videos.directional).video
+        except VideoError as error:
+            unreadable += 1
+            if not read and unreadable >= min(len(videos), 20):
+                raise DataError(f"none of {unreadable} training videos can be read, such as {error}") from None
+            continue
+        if read:  # the first one loads libraries
+            decode, transform = decode + between - at, transform + time.process_time() - between
+            clips = [*clips, clip][:batch_size]
+        read += 1
+        show()
+        if read > 1 and time.perf_counter() > deadline:
+            break
+    counted = (read - 1) * views
+    batch = list(itertools.islice(itertools.cycle(clips), batch_size))
+    at = time.process_time()
+    stacked = np.stack(batch)
+    collate = (time.process_time() - at) / (batch_size * views)
+    mesh = parallel.make_mesh(config.mesh.data)
+    parallel.check_batch_size(batch_size, mesh, "train.batch_size")
+    transfers = []
+    for _ in range(_TRANSFERS):
+        fresh = stacked.copy()  # the same memory might not be copied again
+        at = time.perf_counter()
+        jax.block_until_ready(parallel.place({"video": fresh}, parallel.batch_sharding(mesh)))
+        transfers.append((time.perf_counter() - at) / (batch_size * views))
+        show()
+    return {
+        "decode": decode / counted,
+        "transform": transform / counted,
+        "collate": collate,
+        "transfer": statistics.median(transfers),
+        "clips": counted,
+        "unreadable": unreadable,
+    }
+
+
+def _endless(rng: np.random.Generator, count: int) -> Iterator[int]:
+    while True:
+        yield from rng.permutation(count).tolist()
+
+
+def _whole(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: float, show: Any) -> dict[str, Any]:
+    """Clips that the whole pipeline gives in a number of seconds, and the processor seconds of all its processes."""
+    size = config.train.batch_size
+    batches = train_batches(videos, reader, batch_size=size, seed=config.seed)
+    begin = time.perf_counter()
+    # What waits ready when the clock starts has been worked on before: as much as that is let through first.
+    for passed in range(footprint(reader.spec, config.data, size).batches):
+        if passed and time.perf_counter() - begin > _WARM_UP * seconds:
+            break
+        next(batches)
+        show()
+    began, used, count = time.perf_counter(), _processor_seconds(), 0
+    while count < _FEWEST or time.perf_counter() - begin < seconds:
+        next(batches)
+        count += 1
+        show()
+    used, took = _processor_seconds() - used, time.perf_counter() - began
+    batches.close()
+    return {"clips": count * size * config.data.train_views, "seconds": took, "cpu_seconds": used}
+
+
+def _processor_seconds() -> float:
+    """Of this process, the processes that it has started and theirs, as far as the system tells (Linux does)."""
+    times, parents = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        parents[pid := int(stat.parent.name)] = int(fields[1])
+        times[pid] = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # its own, and that of its ended children
+
+    def ours(pid: int) -> bool:
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    others = sum(seconds for pid, seconds in times.items() if pid != os.getpid() and ours(pid))
+    return time.process_time() + ended.ru_utime + ended.ru_stime + others
+
+
+def _train_flops(config: cfg.Config, spec: cfg.Spec, num_classes: int) -> float:
+    """FLOP of one training clip: two per multiply-add of the forward pass, times the passes."""
+    model = build_model(config, num_classes, dtype=None, abstract=True)
+    channels = 6 if spec.input == "rgb+diff" else 3
+    cost = module_cost(model, (spec.num_frames, spec.size, spec.size, channels))
+    return 2.0 * _PASSES[config.model.remat] * cost.macs
+
+
+def _show(result: dict[str, Any], console: Console) -> None:
+    table = Table("", "ms per clip", "share", title=f"{result['data']} for {result['model']}")
+    names = {
+        "decode": "decoding (processor)",
+        "transform": "transforms (processor)",
+        "collate": "collating (processor)",
+        "pipeline": "threads, processes, queues (processor)",
+        "transfer": "transfer to the devices (wall clock)",
+    }
+    for name, title in names.items():
+        table.add_row(title, f"{result['ms_per_clip'][name]:.3f}", f"{100 * result['shares'][name]:.1f} %")
+    console.print(table)
+    memory, target = result["memory"], result["accelerator"]
+    readers = f"{result['num_threads']} threads"
+    if result["num_workers"]:
+        readers = f"{result['num_workers']} worker(s) of {readers}"
+    origin = (
+        f"an estimate for {target['name']}: {100 * target['mfu']:.0f} % of its peak, "
+        f"{target['flops_per_clip'] / 1e9:.3g} GFLOP per clip"
+        if target["estimated"]
+        else "as given"
+    )
+    for line in (
+        f"{result['clips_per_s']:.1f} clips/s with {readers} on {result['cores']} cores",
+        f"{result['clips_per_s_per_core']:.1f} clips/s per core",
+        f"memory: at most {memory['batches']} batches of {memory['batch_bytes'] / 1e6:.1f} MB, "
+        f"{memory['bytes'] / 1e6:.0f} MB; at most {memory['device_batches']} on the devices",
+        f"one accelerator takes {target['clips_per_s']:.0f} clips/s ({origin})",
+        f"it needs {result['cores_per_accelerator']:.1f} cores like these",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
+    if bad := result["measured"]["unreadable"]:
+        console.print(f"[yellow]{bad} videos could not be read and do not count[/]")
