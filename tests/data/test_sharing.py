@@ -206,9 +206,41 @@ def test_no_more_batches_exist_than_the_footprint_says(threads, prefetch):
     assert counts["most"] >= bound - 1  # it does read ahead
 
 
+@dataclasses.dataclass
+class Noting(Fake):
+    """Writes a byte to a file for every clip that it begins."""
+
+    notes: str = ""
+
+    def train_clips(self, *args, **kwargs):
+        with open(self.notes, "ab", buffering=0) as file:
+            file.write(b".")
+        return super().train_clips(*args, **kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "threads", "prefetch"), [(1, 2, 3), (2, 2, 1)])
+def test_workers_keep_to_the_footprint_too(tmp_path, workers, threads, prefetch):
+    config = DataConfig(num_workers=workers, num_threads=threads, prefetch=prefetch)
+    notes = tmp_path / "notes"
+    batches = train_batches(video_set(6), Noting(config, notes=str(notes)), batch_size=2, seed=0)
+    most = 0
+    for taken in range(8):
+        next(batches)
+        time.sleep(0.7)  # the workers run ahead until they may not
+        most = max(most, -(-notes.stat().st_size // 2) - taken)
+    bound = footprint(SPEC, config, 2).batches
+    assert bound - 1 <= most <= bound == workers * (max(threads, prefetch) + 4) + 1
+
+
+def test_batches_that_processes_cannot_share_are_refused():
+    with pytest.raises(DataError, match="batch of 7 cannot be shared evenly by 2 processes"):
+        train_batches(video_set(6), Fake(DataConfig()), batch_size=7, seed=0, process=(0, 2))
+
+
 def test_footprint_counts_workers_views_and_processes():
     spec = Spec("toy", num_frames=16, size=224)
     config = DataConfig(num_workers=8, num_threads=2, prefetch=4, train_views=2)
     most = footprint(spec, config, 64, processes=2)
-    assert most.batches == 8 * (4 + 1 + 4) + 1 == 73
-    assert most.batch_bytes == 32 * 2 * 16 * 224 * 224 * 3 and most.bytes == 73 * most.batch_bytes
+    assert most.batches == 8 * (4 + 4) + 1 == 65
+    assert most.batch_bytes == 32 * 2 * 16 * 224 * 224 * 3 and most.bytes == 65 * most.batch_bytes

@@ -15,18 +15,29 @@ from vidjax.models.state import merge, split
 
 
 @functools.cache
-def abstract(name: str, num_classes: int = 400) -> nnx.Module:
-    """The named model whose arrays are shapes and types only.
+def abstract(name: str, num_classes: int = 400, **kwargs) -> nnx.Module:
+    """The named model in evaluation mode, its arrays shapes and types only.
 
     Its random numbers come from one key. Flax's streams count their draws, and counting inside a trace takes time that
     grows with the square of the number of parameters: 13 s for the largest model.
     """
     variant = get_variant(name)
-    return _shapes(lambda rngs: variant.build(num_classes, rngs=rngs, **variant.kwargs))
+    return _shapes(lambda rngs: variant.build(num_classes, rngs=rngs, **{**variant.kwargs, **kwargs}))
+
+
+def params_of(name: str, **kwargs) -> dict[str, tuple[int, ...]]:
+    """Shapes of the named model's parameters by path."""
+    return {path: array.shape for path, array in split(abstract(name, **kwargs))[1].items()}
+
+
+def shapes_of(name: str, **kwargs) -> dict[str, tuple[int, ...]]:
+    """The same with those of its statistics."""
+    _, params, stats = split(abstract(name, **kwargs))
+    return {path: array.shape for path, array in {**params, **stats}.items()}
 
 
 def drawn(build: Callable[..., nnx.Module], seed: int = 0) -> nnx.Module:
-    """What `build(rngs=…)` gives, in evaluation mode and with other weights: NumPy's, which need no compiling.
+    """What `build(rngs=…)` gives, in evaluation mode, with other weights: NumPy's, which need no compiling.
 
     They are so large that nothing in the network goes unnoticed: kernels keep the variance of what they are given,
     scales are about 1, all else is normal with standard deviation 0.3.
@@ -42,12 +53,12 @@ def drawn(build: Callable[..., nnx.Module], seed: int = 0) -> nnx.Module:
         return 1 + 0.1 * z if path.endswith("scale") else 0.3 * z
 
     params = {path: jnp.asarray(draw(path, p.shape), p.dtype) for path, p in params.items()}
-    model = merge(graphdef, params, stats)
-    model.eval()
-    return model
+    return merge(graphdef, params, stats)
 
 
 def _shapes(build: Callable[..., nnx.Module]) -> nnx.Module:
     key = jax.random.key(0)
     rngs = types.SimpleNamespace(params=lambda: key)
-    return nnx.eval_shape(lambda: build(rngs=rngs))
+    model = nnx.eval_shape(lambda: build(rngs=rngs))
+    model.eval()
+    return model

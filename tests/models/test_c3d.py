@@ -14,9 +14,11 @@ from vidjax.models import create_model, get_spec
 from vidjax.models.c3d import C3D, Conv3DNet
 from vidjax.models.state import merge, split
 
+pytestmark = pytest.mark.usefixtures("plain_convolutions")
+
 
 def make(**kwargs):
-    small = {"num_frames": 4, "size": 12, "stages": ((4,), (6,), (8, 8)), "hidden": 16, "dropout": 0.0}
+    small = {"num_frames": 2, "size": 8, "stages": ((4,), (8, 8)), "hidden": 16, "dropout": 0.0}
     model = C3D(3, rngs=nnx.Rngs(0), **{**small, **kwargs})
     for layer in (model.fc6, model.fc7):  # of so few features the reference's small kernels would leave nothing
         layer.kernel.set_value(layer.kernel[...] * 50)
@@ -25,28 +27,28 @@ def make(**kwargs):
 
 
 def test_it_overfits_four_clips():
-    losses = overfit(make(), draw((4, 4, 12, 12, 3)), steps=40, rate=0.05)
+    losses = overfit(make(), draw((3, 2, 8, 8, 3)), steps=40, rate=0.05)
     assert losses[-1] < 0.3 * losses[0]
 
 
 def test_the_last_map_is_padded_and_read_whole():
-    # 12 pixels → 6 → 3 → one pixel of padding on both sides → 2; 4 frames → 4 → 2 → 1.
-    assert make().fc6.kernel[...].shape == (1 * 2 * 2 * 8, 16)
+    # 8 pixels → 4 → with one pixel of padding on both sides 3; 2 frames → 2 → 1.
+    assert make().fc6.kernel[...].shape == (1 * 3 * 3 * 8, 16)
     params = split(abstract("c3d", 101))[1]
     assert params["fc6.kernel"].shape == (1 * 4 * 4 * 512, 4096)
-    model = make(num_frames=9, size=21)
-    chex.assert_shape(jax.eval_shape(model, draw((2, 9, 21, 21, 3))), (2, 3))
+    model = make(num_frames=5, size=11)
+    chex.assert_shape(jax.eval_shape(model, draw((2, 5, 11, 11, 3))), (2, 3))
 
 
 def test_other_clips_are_refused_by_name():
-    with pytest.raises(UserError, match=r"4 frames of 12×12 pixels, not 4 frames of 12×16 pixels: .* size=…"):
-        make()(draw((1, 4, 12, 16, 3)))
-    with pytest.raises(ValueError, match=r"num_frames = 3, size = 12: 3 pools need 4 frames"):
-        make(num_frames=3)
+    with pytest.raises(UserError, match=r"2 frames of 8×8 pixels, not 2 frames of 8×12 pixels: .* size=…"):
+        make()(draw((1, 2, 8, 12, 3)))
+    with pytest.raises(ValueError, match=r"num_frames = 1, size = 8: 2 pools need 2 frames"):
+        make(num_frames=1)
 
 
 def test_recomputing_activations_changes_nothing():
-    video, gradients = draw((2, 4, 12, 12, 3)), {}
+    video, gradients = draw((2, 2, 8, 8, 3)), {}
     for remat in (False, True):
         graphdef, params, stats = split(make(remat=remat))
 
@@ -61,7 +63,7 @@ def test_recomputing_activations_changes_nothing():
 def test_both_dense_layers_are_dropped_out():
     model = make(dropout=0.5)
     model.dropout.train()
-    video = draw((1, 4, 12, 12, 3))
+    video = draw((1, 2, 8, 8, 3))
 
     @nnx.jit
     def answer(model, seed):
@@ -96,7 +98,7 @@ def test_mmaction2s_pixels():
 
 def test_the_teaching_network_learns():
     model = Conv3DNet(3, rngs=nnx.Rngs(0))
-    losses = overfit(model, draw((3, 4, 12, 12, 3)), steps=25, rate=0.5)
+    losses = overfit(model, draw((3, 4, 8, 8, 3)), steps=25, rate=0.5)
     assert losses[-1] < 0.3 * losses[0]
 
 

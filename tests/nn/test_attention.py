@@ -21,7 +21,7 @@ def plain(q, k, v, bias=None, mask=None, scale=None):
     bias = np.broadcast_to(0.0 if bias is None else np.asarray(bias, np.float64), full)
     mask = np.broadcast_to(True if mask is None else np.asarray(mask), full)
     scale = 1 / np.sqrt(q.shape[-1]) if scale is None else scale
-    out = np.zeros(q.shape)
+    out = np.zeros((*q.shape[:3], v.shape[-1]))
     for b, h, n in np.ndindex(full[:3]):
         scores = k[b, :, h] @ q[b, n, h] * scale + bias[b, h, n]
         weights = np.where(mask[b, h, n], np.exp(scores - scores.max()), 0)
@@ -44,8 +44,14 @@ def extras(seed, batch=2, n=5, m=7, heads=3):
 
 @settings(deadline=None, max_examples=12)
 @given(
-    st.integers(1, 2), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.sampled_from([1, 4, 8]),
-    st.booleans(), st.booleans(), st.sampled_from([None, 0.3]),
+    st.integers(1, 2),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.sampled_from([1, 4, 8]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 0.3]),
 )
 def test_equals_a_written_out_softmax(batch, n, m, heads, d, with_bias, with_mask, scale):
     q, k, v = tokens(n, batch, n, m, heads, d)
@@ -108,6 +114,32 @@ def test_extreme_scores_stay_finite():
     np.testing.assert_allclose(attention(q * 1e4, k, v), plain(q * 1e4, k, v), atol=1e-3)
     nothing_seen = attention(q, k, v, mask=jnp.zeros((1, 1, 1, 7), bool))
     np.testing.assert_allclose(nothing_seen, np.broadcast_to(v.mean(axis=1, keepdims=True), q.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("features", [2, 6])
+@pytest.mark.parametrize("looped", [False, True])
+def test_values_of_another_length(monkeypatch, features, looped):
+    if looped:
+        monkeypatch.setattr(module, "_SCORES_PER_HEAD", 0)
+    q, k, _ = tokens(0)
+    v = tokens(1, d=features)[2]
+    y = attention(q, k, v)
+    chex.assert_shape(y, (2, 5, 3, features))
+    np.testing.assert_allclose(y, plain(q, k, v), atol=2e-6)
+
+
+def test_cudnn_gets_values_as_long_as_the_keys(monkeypatch):
+    original = jax.nn.dot_product_attention
+
+    def by_xla(q, k, v, **kwargs):
+        assert q.shape[-1] == v.shape[-1]
+        return original(q, k, v, **{**kwargs, "implementation": "xla"})
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", by_xla)
+    q, k, _ = tokens(0, d=8)
+    v = tokens(1, d=6)[2]
+    y = attention(q, k, v, implementation="cudnn")
+    np.testing.assert_allclose(y, plain(q, k, v), atol=2e-6)
 
 
 class FakeGPU:

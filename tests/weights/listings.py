@@ -18,7 +18,7 @@ Shapes = dict[str, tuple[int, ...]]
 class OneKey:
     """Random streams for shapes alone, which give the same key over and over.
 
-    Under `eval_shape` every step of Flax's counters searches all that was traced before: most of a large network's time.
+    Under `eval_shape` every step of Flax's counters searches all that was traced before, which takes most of the time.
     """
 
     def __init__(self):

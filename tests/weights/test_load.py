@@ -1,6 +1,7 @@
 """`load_pretrained` and `load_into`: what is set, when the classifier starts anew, and what is refused."""
 
 import logging
+from dataclasses import replace
 
 import chex
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import vidjax
 from vidjax.models import create_model
 from vidjax.models.state import split
 from vidjax.weights import CheckpointError, LoadReport, load_into, load_pretrained, mapping
+from vidjax.weights.load import _grouped
 from vidjax.weights.mapping import CONV3D, COPY, LINEAR, Rule, Source
 
 MODEL = "frame_pool_tiny"
@@ -102,6 +104,32 @@ def test_the_report(state, caplog):
     assert not report.head_loaded
     with pytest.raises(CheckpointError, match=r"head\.kernel: head\.weight give 64x6, the model has 64x2"):
         load_into(model, state, name=MODEL, allow_head_mismatch=False)
+
+
+def test_what_the_checkpoint_lacks_is_logged_and_reported(donor, state, caplog, monkeypatch):
+    """Without its classifier and its second stage, as a network for another task may be."""
+    arrays, table = donor
+    partial = replace(table, fresh=("stages.1.*", "head.*"))
+    monkeypatch.setattr(mapping, "sources", lambda: (partial,))
+    kept = {key: value for key, value in state.items() if not key.startswith(("stages.1.", "head."))}
+    with caplog.at_level(logging.INFO, "vidjax"):
+        model = load_pretrained(MODEL, kept, seed=3)
+    assert f"state dict into {MODEL}: newly initialised: " in caplog.text
+    assert "head.kernel, stages.1.0.conv1.kernel, " in caplog.text
+    # As many classes as the model's published one.
+    fresh = all_arrays(create_model(MODEL, seed=3))
+    for path, array in all_arrays(model).items():
+        expected = fresh[path] if path.startswith(("stages.1.", "head.")) else arrays[path]
+        np.testing.assert_array_equal(array, expected, err_msg=path)
+    assert _grouped(["a.0.b", "a.1.b", "c", "d.2.e.3.f"]) == ["a.*.b (2)", "c", "d.2.e.3.f"]
+    report = load_into(model, kept, name=MODEL)
+    assert set(report.fresh) == {path for path in arrays if path.startswith(("stages.1.", "head."))}
+    assert report.num_loaded == len(arrays) - len(report.fresh)
+    assert report.checkpoint_classes is None
+    assert not report.head_loaded
+    monkeypatch.setattr(mapping, "sources", lambda: (table,))
+    with pytest.raises(CheckpointError, match=r"stay unset:\n  head\.bias"):
+        load_into(model, kept, name=MODEL)
 
 
 def test_a_checkpoint_that_does_not_fit_names_all_and_leaves_the_model_as_it_was(state):

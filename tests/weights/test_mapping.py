@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vidjax.models import get_spec, list_models
 from vidjax.weights import mapping
+from vidjax.weights.fit import INFLATIONS
 from vidjax.weights.mapping import (
     CONV2D,
     CONV3D,
@@ -19,6 +20,7 @@ from vidjax.weights.mapping import (
     QKV_LINEAR,
     Rule,
     Source,
+    conversion,
     convert,
     head_classes,
     joined,
@@ -262,6 +264,74 @@ def test_tables_of_one_name_are_told_apart_by_their_signatures(toy_table):
     new = Source("toy", ("toy_*",), ("conv.weight",), ())
     toy_table(TOY, new)
     assert recognise(["conv.weight"], "toy_1", source="toy") is new
+
+
+def test_absent_keys_tell_sources_apart(toy_table):
+    longer = Source("longer", ("toy_*",), ("stem.weight", "time"), ())
+    shorter = Source("shorter", ("toy_*",), ("stem.weight",), (), absent=("time",), prefixes=("net.",))
+    toy_table(longer, shorter)
+    assert recognise(["stem.weight", "time"], "toy_1") is longer
+    assert recognise(["net.stem.weight"], "toy_1") is shorter
+    with pytest.raises(CheckpointError, match="shorter lacks stem.weight, not time"):
+        recognise(["net.time"], "toy_1")
+
+
+# The toy whose stem may be inflated, whose second stage starts as the first, and which may lack its attention and head.
+PARTIAL = Source(
+    **{
+        **vars(TOY),
+        "rules": (
+            Rule("stem.weight", "stem.kernel", CONV3D, INFLATIONS["central"]),
+            Rule("layer{s}.{b}.weight", "stages.{s-1}.{b}.kernel", LINEAR, also=(("stages.{s}.{b}.kernel", LINEAR),)),
+            *TOY.rules[2:],
+        ),
+        "fresh": ("attn.*", "head.*"),
+    }
+)
+PARTIAL_SHAPES = {**SHAPES, "stem.kernel": (3, 3, 3, 3, 4), "stages.1.0.kernel": (4, 5)}
+NO_HEAD = {"fc.weight": None, "fc.bias": None}
+NO_ATTENTION = {f"attn.0.{part}": None for part in "qkv"}
+
+
+def test_a_partial_match_lists_what_was_inflated_copied_and_newly_initialised():
+    state = toy_state(**NO_HEAD, **NO_ATTENTION, **{"layer2.0.weight": None})
+    made = conversion(state, PARTIAL, PARTIAL_SHAPES)
+    assert made.inflated == ("stem.kernel",)
+    assert made.copied == ("stages.1.0.kernel",)
+    assert set(made.fresh) == {"attn.0.qkv", "head.kernel", "head.bias"}
+    assert made.resized == ()
+    assert made.arrays.keys() == PARTIAL_SHAPES.keys() - set(made.fresh)
+    np.testing.assert_array_equal(made.arrays["stages.1.0.kernel"], state["layer1.0.weight"].T)
+    np.testing.assert_array_equal(made.arrays["stem.kernel"][1], state["stem.weight"].transpose(2, 3, 4, 1, 0)[0])
+    assert not made.arrays["stem.kernel"][[0, 2]].any()
+    assert head_classes(state, PARTIAL) is None
+    other = conversion(state, PARTIAL, PARTIAL_SHAPES, inflation="average").arrays["stem.kernel"]
+    np.testing.assert_allclose(other[0], other[2])
+
+
+def test_a_copy_gives_way_to_the_parameters_own_key():
+    shapes = {**SHAPES, "stages.1.0.kernel": (4, 5)}
+    state = toy_state(**{"layer2.0.weight": (5, 4)})
+    made = conversion(state, PARTIAL, shapes)
+    assert made.copied == made.fresh == made.inflated == ()
+    np.testing.assert_array_equal(made.arrays["stages.1.0.kernel"], state["layer2.0.weight"].T)
+
+
+def test_what_may_be_lacking_is_no_excuse_for_the_rest():
+    state = toy_state(**NO_HEAD, **{"stem.weight": None, "layer1.0.weight": None, "layer2.0.weight": None})
+    with pytest.raises(CheckpointError) as raised:
+        conversion(state, PARTIAL, PARTIAL_SHAPES)
+    assert "stem.kernel (3x3x3x3x4)" in str(raised.value)
+    assert "head.kernel" not in str(raised.value)
+    with pytest.raises(CheckpointError, match="the model has 3x5x3x3x4, and only the temporal extent may differ"):
+        conversion(toy_state(), PARTIAL, {**PARTIAL_SHAPES, "stem.kernel": (3, 5, 3, 3, 4)})
+
+
+def test_inflations_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="inflation = 'middle': must be one of 'central', 'average'"):
+        conversion(toy_state(), PARTIAL, PARTIAL_SHAPES, inflation="middle")
+    with pytest.raises(ValueError, match="checkpoints of source toy hold nothing to inflate"):
+        conversion(toy_state(), TOY, SHAPES, inflation="average")
 
 
 @pytest.mark.parametrize("name", list_models())

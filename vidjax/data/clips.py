@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -206,13 +207,17 @@ class ClipReader:
         boxes, flips = spatial_views(height, width, side, CROPS[num_crops]).tolist(), spatial_flips(CROPS[num_crops])
         if num_crops == 1 and self.config.resize_rule == "torchvision":
             boxes = [(round((height - side) / 2), round((width - side) / 2), side, side)]  # .5 to the even number
-        views = []
-        for clip in where.reshape(indices.shape):
-            for box, flip in zip(boxes, flips, strict=True):
-                view = transforms.crop(frames[clip], tuple(box), self.spec.size)
-                views.append(view[:, :, ::-1] if flip else view)
+        clips, size = where.reshape(indices.shape), self.spec.size
+        video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, 3), np.uint8)
+        for view, (clip, (box, flip)) in zip(
+            video, itertools.product(clips, list(zip(boxes, flips, strict=True))), strict=True
+        ):
+            # Frame by frame: to gather the frames of a clip first would copy more than its crops hold.
+            for target, number in zip(view, clip, strict=True):
+                (part,) = transforms.crop(frames[number, None], tuple(box), size)
+                target[:] = part[:, ::-1] if flip else part
         indices, times = indices.repeat(num_crops, axis=0), times.repeat(num_crops, axis=0)
-        return Clips(np.stack(views), indices, times, np.tile(flips, len(views) // num_crops))
+        return Clips(video, indices, times, np.tile(flips, len(clips)))
 
     def _augment(self, frames: np.ndarray, rng: np.random.Generator, mirror: bool) -> np.ndarray:
         """Resized frames `(T, H, W, 3)` of one clip → `(T, size, size, 3)`."""

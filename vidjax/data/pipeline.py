@@ -39,6 +39,8 @@ MAX_SUBSTITUTES = 20
 _OF_THE_STRATUM = 10
 # A video that failed so many times in a row in one process is not tried again there.
 MAX_FAILURES = 2
+# Finished batches between a worker and the process that trains; what is kept ready waits on the worker's side.
+_QUEUE = 1
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def train_batches(
         records are parts are tried all the same, since another part may be sound.
 
     Raises:
-      DataError: if 20 drawn videos in a row cannot be read.
+      DataError: if the processes cannot share a batch evenly; while batches are taken, if 20 drawn videos in a row
+        cannot be read.
     """
     config, order = reader.config, None
     if config.mixture or config.balance:
@@ -214,6 +217,8 @@ class _ProcessRows(grain.MapDataset):
     def __init__(self, parent: grain.MapDataset, batch_size: int, process: tuple[int, int]):
         super().__init__(parent)
         self._process, self._processes = process
+        if batch_size % self._processes:
+            raise DataError(f"a batch of {batch_size} cannot be shared evenly by {self._processes} processes")
         self._batch_size, self._rows = batch_size, batch_size // self._processes
 
     def __len__(self) -> int:
@@ -247,8 +252,7 @@ class Footprint:
 
     Attributes:
       batches: that exist at once, the ones being decoded and the one that is handed out among them: with threads alone
-        `max(num_threads, prefetch) + 1`; with workers, each has these and `prefetch` more on their way, and one is
-        handed out.
+        `max(num_threads, prefetch) + 1`; with workers, each has so many, and 3 on their way, and one is handed out.
       batch_bytes: of the video of one, this process's share of the batch.
     """
 
@@ -265,7 +269,8 @@ def footprint(spec: Spec, config: DataConfig, batch_size: int, processes: int = 
     """What `train_batches` may hold in memory; see `Footprint`."""
     clip = spec.num_frames * spec.size**2 * 3
     each = _read_ahead(config) + 1
-    batches = config.num_workers * (each + config.prefetch) + 1 if config.num_workers else each
+    # On this side of the queue between two processes, Grain has a thread with one batch in hand and a queue again.
+    batches = config.num_workers * (each + 2 * _QUEUE + 1) + 1 if config.num_workers else each
     return Footprint(batches, batch_size // processes * config.train_views * clip)
 
 
@@ -282,6 +287,6 @@ def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
 
         if not flags.FLAGS.is_parsed():  # Grain reads absl flags in its worker processes; a library user has none
             flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(config.num_workers, per_worker_buffer_size=config.prefetch)
+        options = grain.MultiprocessingOptions(config.num_workers, per_worker_buffer_size=_QUEUE)
         dataset = dataset.mp_prefetch(options)
     return iter(dataset)

@@ -59,7 +59,7 @@ def attention(
     if fused or implementation == "cudnn":
         # The fused kernel wants values as long as the keys.
         short = q.shape[-1] - v.shape[-1]
-        padded = jnp.pad(v, ((0, 0), (0, 0), (0, 0), (0, short))) if short else v
+        padded = jnp.pad(v, ((0, 0), (0, 0), (0, 0), (0, short))) if short > 0 else v
         y = jax.nn.dot_product_attention(q, k, padded, bias=bias, mask=mask, scale=scale, implementation="cudnn")
         return y[..., : v.shape[-1]]
     if jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:

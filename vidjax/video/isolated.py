@@ -33,6 +33,7 @@ from vidjax.video.pixels import write_frames
 _GRACE = 0.25  # seconds in which a decoder that merely is slow stops by its own clock
 _START = 120.0  # seconds that a new process may take until it can serve
 _PAGE = 1 << 20  # shared memory comes in multiples of so many bytes
+_REST = 60.0  # seconds after which a process without a video ends
 _SPARE = 2  # pieces of shared memory that are kept for the next read
 _HEAD = struct.Struct(">Q")
 
@@ -52,8 +53,10 @@ class IsolatedDecoder:
 
     def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
         self._clock = Clock(path)
-        self._process = _idle.take()
-        self.facts: Facts = self._ask(("open", path, stream, timeout, content), timeout)
+        self._process: _Process | None = None
+        while self._process is None:
+            self._process = _idle.take()
+            self.facts: Facts = self._ask(("open", path, stream, timeout, content), timeout)
 
     def read(self, numbers: list[int], height: int, width: int, timeout: float) -> np.ndarray:
         """Frames by number, uint8 `(T, height, width, 3)`.
@@ -94,7 +97,10 @@ class IsolatedDecoder:
             raise self._clock.error() from None
         except (OSError, EOFError):
             self._process, process = None, self._process
-            raise VideoError(self._clock.path, f"crashed the process that decoded it ({process.kill(1.0)})") from None
+            how = process.kill(1.0)
+            if request[0] == "open" and process.retired:
+                return None  # it has not even heard of the request
+            raise VideoError(self._clock.path, f"crashed the process that decoded it ({how})") from None
         except BaseException:  # interrupted while the process works on: what it answers later must not reach the next
             self._process, process = None, self._process
             process.kill()
@@ -136,6 +142,11 @@ class _Process:
     @property
     def alive(self) -> bool:
         return self._child.poll() is None
+
+    @property
+    def retired(self) -> bool:
+        """Whether it has ended because there was nothing to do."""
+        return self._child.poll() == 0
 
     def ask(self, request: tuple, timeout: float, fd: int | None = None) -> Any:
         self._socket.settimeout(timeout)
@@ -301,10 +312,12 @@ def serve(fd: int) -> None:
     clock = Clock("")
     _send(channel, "ready")
     while True:
+        channel.settimeout(_REST if decoder is None else None)
         try:
             ((kind, *rest), dropped), fds = _receive(channel)
         except (EOFError, OSError):
             return
+        channel.settimeout(None)
         for number in dropped:
             memories.pop(number).close()
         answer = error = None

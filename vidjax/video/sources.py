@@ -17,8 +17,6 @@ _NEEDS = {
     "gcs": ("gcsfs", "gcs"),
     "s3": ("s3fs", "s3"),
     "s3a": ("s3fs", "s3"),
-    "http": ("aiohttp", "http"),
-    "https": ("aiohttp", "http"),
 }
 _FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")  # ends of names that folders do not have
 # FFmpeg asks for what is in memory in pieces of this size: each request goes through Python.

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -185,8 +184,10 @@ def _named(checkpoint: Checkpoint, name: str) -> Iterator[None]:
 
 def _grouped(paths: Iterable[str]) -> list[str]:
     """Paths that differ in their numbers only as one: `blocks.*.attn.qkv.kernel (12)`."""
-    counts = Counter(re.sub(r"(?<=\.)\d+(?=\.)", "*", path) for path in paths)
-    return [path if count == 1 and "*" not in path else f"{path} ({count})" for path, count in counts.items()]
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        groups.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", path), []).append(path)
+    return [f"{group} ({len(members)})" if len(members) > 1 else members[0] for group, members in groups.items()]
 
 
 def _title(checkpoint: Checkpoint) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.nn.positions import Grid
 from vidjax.models.inputs import fit_differences
+from vidjax.nn.positions import Grid
 from vidjax.weights.fit import INFLATIONS, Conversion, Fit, check_inflation
 from vidjax.weights.patterns import fill, placeholders, regex
 from vidjax.weights.read import CheckpointError
@@ -301,7 +301,8 @@ def _plan(keys: Iterable[str], source: Source) -> _Plan:
         else:
             plan.params[path] = (rule, tuple(originals[key] for key in needed))
             for other, transform in copies:
-                plan.copies[other] = (replace(rule, transform=transform), plan.params[path][1])
+                made_by = rule if transform == rule.transform else replace(rule, transform=transform)
+                plan.copies[other] = (made_by, plan.params[path][1])
     for path in plan.copies.keys() & plan.params.keys():
         del plan.copies[path]
     return plan
@@ -427,8 +428,13 @@ def conversion(
         raise CheckpointError("\n".join(text))
     if other_head:
         arrays = {path: array for path, array in arrays.items() if not path.startswith(f"{source.head}.")}
-    return Conversion(arrays, **{name: tuple(paths) for name, paths in fitted.items()}, copied=tuple(copies),
-                      fresh=tuple(fresh))  # fmt: skip
+    return Conversion(
+        arrays,
+        inflated=tuple(fitted["inflated"]),
+        resized=tuple(fitted["resized"]),
+        copied=tuple(path for path, (rule, _) in copies.items() if rule in source.rules),
+        fresh=tuple(fresh),
+    )
 
 
 def _dims(shape: Iterable[int]) -> str:

@@ -5,8 +5,6 @@ import numpy as np
 from vidjax.weights.mapping import CONV3D, COPY, QKV_BIAS, QKV_LINEAR, Rule, Source, Transform
 from vidjax.weights.rules import conv, dense, layer_norm
 
-MODELS = ("mvit_*",)
-
 
 def _flat(x: np.ndarray) -> np.ndarray:
     if x.shape[:-1] != (1, 1):
@@ -62,7 +60,7 @@ def _absolute(prefix: str) -> tuple[Rule, ...]:
 # facebookresearch/SlowFast, both versions.
 SLOWFAST = Source(
     name="slowfast",
-    models=MODELS,
+    models=("mvit_v1_b_16x4", "mvit_v1_b24_32x3", "mvit_v2_*"),
     signature=("cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "head.projection.weight"),
     rules=(
         *conv("patch_embed.proj", "patch_embed"),
@@ -100,7 +98,7 @@ def _pytorchvideo(kernel: str, norm: str, **which: tuple[str, ...]) -> Source:
     first = f"blocks.0.attn.{kernel}.weight".replace("{x}", "k")
     return Source(
         name="pytorchvideo",
-        models=("mvit_v1_*",),
+        models=("mvit_v1_b_*",),
         signature=("patch_embed.patch_model.weight", "cls_positional_encoding.cls_token", first, "head.proj.weight"),
         rules=(
             *conv("patch_embed.patch_model", "patch_embed"),
@@ -124,7 +122,7 @@ PYTORCHVIDEO_ALIASES = _pytorchvideo(
 
 TORCHVISION = Source(
     name="torchvision",
-    models=MODELS,
+    models=("mvit_v1_b_16x4", "mvit_v2_s"),
     signature=("conv_proj.weight", "pos_encoding.class_token", "blocks.0.attn.project.0.weight", "head.1.weight"),
     rules=(
         *conv("conv_proj", "patch_embed"),

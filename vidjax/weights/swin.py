@@ -34,7 +34,7 @@ _STEM = (*conv("patch_embed.proj", "patch_embed"), *layer_norm("patch_embed.norm
 
 TORCHVISION = Source(
     name="torchvision",
-    models=("swin3d_*",),
+    models=("swin3d_[tsb]",),
     signature=("patch_embed.proj.weight", "features.0.0.attn.qkv.weight", "head.weight"),
     rules=(
         *_STEM,

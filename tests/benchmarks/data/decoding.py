@@ -1,6 +1,6 @@
 """CPU-seconds to fetch clips from H.264 files: VideoReader against other libraries, same frames, one run.
 
-    python tests/benchmarks/data/decoding.py [--repeats 15] [--python /path/to/python] [--peers decord torchcodec pyav]
+    python -m tests.benchmarks.data.decoding [--repeats 15] [--python /path/to/python] [--peers decord torchcodec pyav]
 
 Opening the file is part of every timing. Each library decodes with one thread, in a process of its own, and they take
 turns clip by clip; the median over the clips counts. Checksums show that all give the same pixels. torchcodec runs on

@@ -1,4 +1,4 @@
-"""The files that are read: H.264 made here with a keyframe every 12 or 250 frames, and clips of Kinetics where given."""
+"""The files that are read: H.264 made here, with a keyframe every 12 or 250 frames, and clips of Kinetics."""
 
 import os
 from collections.abc import Iterator

@@ -127,8 +127,10 @@ class Peer:
         paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         environment = os.environ | {"PYTHONPATH": paths}
         if name == "torchcodec" and libraries:
-            environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [libraries, os.environ.get("LD_LIBRARY_PATH")]))
-        self._errors = tempfile.TemporaryFile("w+")
+            environment["LD_LIBRARY_PATH"] = os.pathsep.join(
+                filter(None, [libraries, os.environ.get("LD_LIBRARY_PATH")])
+            )
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         command = [python, str(Path(__file__)), name]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
@@ -167,7 +169,9 @@ def open_peers(names: list[str], python: str) -> dict[str, Peer]:
         try:
             peers[name] = Peer(name, python if name in ("decord", "torchcodec") else sys.executable, folder)
         except RuntimeError as error:
-            print(f"left out: {name} ({error}); pip install 'vidjax[bench]', or give --python of an interpreter with it")
+            print(
+                f"left out: {name} ({error}); pip install 'vidjax[bench]', or give --python of an interpreter with it"
+            )
     return peers
 
 

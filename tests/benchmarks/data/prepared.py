@@ -1,6 +1,6 @@
 """CPU-seconds to fetch training clips: JPEG ArrayRecord against the mp4 files it was prepared from, in one run.
 
-    python tests/benchmarks/prepared.py [--repeats 15]
+    python -m tests.benchmarks.data.prepared [--repeats 15]
 
 Each clip is 16 frames at stride 4 from a random start, at short side 256 (what most models crop from), opening
 included; all ways go through `open_video`, as training does. JPEG frames are stored at short side 256, in two
@@ -8,7 +8,6 @@ qualities. Also measured: the same files inside ArrayRecords. Exits with 1 where
 """
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.decoding import write_video
+from tests.benchmarks.data.files import benchmark_files
 from vidjax.data.encode import Encoding
 from vidjax.data.prepare import prepare
 from vidjax.data.records import Record, VideoSet
@@ -29,7 +28,7 @@ JPEGS = {f"jpeg_{quality}": Encoding(jpeg=True, quality=quality) for quality in 
 
 
 def fetch(path: str, start: int) -> np.ndarray:
-    with open_video(path) as reader:
+    with open_video(path, isolate=False) as reader:
         return reader.read(CLIP + start, resize=256)
 
 
@@ -37,15 +36,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15, help="clips per file")
     repeats = parser.parse_args().repeats
-    shared = Path(os.environ.get("VIDJAX_SHARED", Path(__file__).parents[3] / "shared"))
     ratios: dict[str, list[float]] = {name: [] for name in JPEGS}
     jpegs = " | ".join(f"JPEG {q} ms | mp4 ÷ JPEG {q} | disk" for q in (75, 90))
     print(f"| file | mp4 ms | mp4 in ArrayRecord ms | {jpegs} |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        files = [write_video(Path(folder) / f"gop{gop}.mp4", gop) for gop in (12, 250)]
-        kinetics = ("R6llTwEh07w.mp4", "SOX5yA1l24A.mp4", "WUzgd7C1pWA.mp4")
-        files += [f for f in (shared / "data" / "clips" / name for name in kinetics) if f.is_file()]
+        files = benchmark_files(Path(folder))
         videos = VideoSet(tuple(Record(str(f), (i % 2,)) for i, f in enumerate(files)), ("a", "b"))
         stored = {
             name: prepare({"train": videos}, Path(folder) / name, encoding, shard_bytes=1).folder
@@ -68,7 +64,7 @@ def main() -> int:
 
 def measure(ways: dict[str, str], repeats: int) -> dict[str, float]:
     """Median CPU milliseconds per clip and way, the ways taking turns."""
-    with open_video(ways["mp4"]) as reader:
+    with open_video(ways["mp4"], isolate=False) as reader:
         starts = np.random.default_rng(1).integers(0, len(reader) - CLIP[-1], repeats).tolist()
     first = {name: fetch(path, starts[0]) for name, path in ways.items()}
     assert np.array_equal(first["mp4"], first["files"])

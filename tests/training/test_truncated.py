@@ -1,0 +1,77 @@
+"""A folder of which a tenth of the files is truncated at random: training ends, and exactly those are listed."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vidjax.__main__ import main
+from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.data.records import load_sets
+from vidjax.training.logs import read_metrics
+from vidjax.training.loop import train
+from vidjax.video.synthetic import write_motion
+
+
+@pytest.fixture(scope="module")
+def torn(tmp_path_factory):
+    """The folder, and the names of the files cut: 2 of the 20 to train on, 1 of the 10 for evaluation."""
+    folder = write_motion(tmp_path_factory.mktemp("torn"), num_train=20, num_eval=10, num_frames=8, size=32)
+    rng, cut = np.random.default_rng(0), {}
+    for split in ("train", "val"):
+        files = sorted((folder / split).iterdir())
+        cut[split] = {files[i] for i in rng.choice(len(files), len(files) // 10, replace=False)}
+        for path in cut[split]:
+            data = path.read_bytes()
+            path.write_bytes(data[: int(len(data) * rng.random())])
+    return folder, {split: {str(path) for path in paths} for split, paths in cut.items()}
+
+
+def config(folder, **settings):
+    return Config(
+        model=ModelConfig(name="frame_pool_tiny"),
+        data=DataConfig(
+            train=str(folder / "train.csv"),
+            eval=str(folder / "val.csv"),
+            num_frames=2,
+            size=16,
+            resize=(20,),
+            **settings,
+        ),
+        optimizer=OptimizerConfig(name="adamw"),
+        train=TrainConfig(batch_size=8, epochs=2, eval_epochs=0, checkpoint_epochs=0),
+        eval=EvalConfig(batch_size=8),
+    )
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_training_ends_and_lists_exactly_the_truncated_files(torn, tmp_path, workers):
+    folder, cut = torn
+    output = io.StringIO()
+    summary = train(config(folder, num_workers=workers), tmp_path, Console(file=output, width=200))
+    listed = read_metrics(tmp_path / "bad_records.jsonl")
+    assert {line["path"] for line in listed} == cut["train"] and len(listed) == 2
+    assert all(line["reason"] and line["replaced"] >= 2 for line in listed)
+    report = json.loads((tmp_path / "eval.json").read_text())
+    assert {line["path"] for line in report["unreadable"]} == cut["val"] and len(report["unreadable"]) == 1
+    assert report["num_videos"] == 9 and report["coverage"] == summary["coverage"] == 0.9
+    text = output.getvalue()
+    assert "2 training videos could not be read and were replaced" in text
+    batches = {0: 5, 2: 2 * (4 + 4) + 1}[workers]
+    assert f"at most {batches} batches of 0.0 MB in memory" in text and "at most 2 on the devices" in text
+
+
+def test_the_lists_keep_those_files_out_of_the_next_run(torn, tmp_path, monkeypatch):
+    folder, cut = torn
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", str(folder / "train.csv"), "--eval", str(folder / "val.csv"), "--workers", "1"]) == 1
+    left, held_out = load_sets(config(folder, quarantine="check.csv").data)
+    assert {str(p) for p in (folder / "train").iterdir()} - {r.path for r in left.records} == cut["train"]
+    summary = train(config(folder, quarantine="check.csv"), tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run" / "bad_records.jsonl").exists()
+    assert summary["coverage"] == 0.9 and {line["path"] for line in summary["unreadable"]} == cut["val"]
+    assert summary["unreadable"][0]["reason"].startswith("in quarantine (unreadable: ")
+    assert len(held_out) == 10 and Path(held_out.records[next(iter(held_out.quarantined))].path).exists()
