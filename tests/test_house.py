@@ -97,7 +97,8 @@ def test_configs_are_documented():
 
 def test_readme_stays_short_and_its_files_exist():
     text = (ROOT / "README.md").read_text()
-    assert len(text.splitlines()) < 250
+    prose = text[: text.index("<!-- models -->")] + text[text.index("<!-- /models -->") :]  # a generated table
+    assert len(prose.splitlines()) < 250
     import re
 
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):

@@ -1,11 +1,13 @@
 """`python -m vidjax models`."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from vidjax.__main__ import main
 from vidjax.apps.models import markdown_table, shown
+from vidjax.models import get_spec, list_models
 from vidjax.models.cost import model_cost
 
 
@@ -52,3 +54,12 @@ def test_markdown_has_a_line_per_model_by_family():
 def test_no_such_model(capsys, pattern, hint):
     assert main(["models", pattern]) == 1
     assert hint in capsys.readouterr().err
+
+
+def test_the_readme_has_every_model_with_what_was_published():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    table = readme[readme.index("<!-- models -->") : readme.index("<!-- /models -->")]
+    rows = {line.split("`")[1]: line.split(" | ") for line in table.splitlines() if line.startswith("| `")}
+    assert rows.keys() == set(list_models()), "python -m vidjax models --markdown prints the table"
+    for name, cells in rows.items():
+        assert cells[4].strip() == get_spec(name).published, name

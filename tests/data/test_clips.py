@@ -12,6 +12,8 @@ from vidjax.config import DataConfig, Spec
 from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import train_batches
 from vidjax.data.records import Record, VideoSet
+from vidjax.errors import UserError
+from vidjax.models import get_spec
 
 SPEC = Spec("toy", num_frames=4, stride=4, size=16, resize=(20,), mean=(0.5,) * 3, std=(0.2,) * 3)
 
@@ -34,6 +36,11 @@ def coloured(tmp_path_factory):
 def clips(path, seed=0, directional=False, spec=SPEC, **settings):
     reader = ClipReader(spec, DataConfig(**settings))
     return reader.train_clips(path, np.random.default_rng(seed), directional=directional)
+
+
+def test_a_network_of_optical_flow_is_not_fed_with_colour():
+    with pytest.raises(UserError, match=r"i3d_inception_flow sees 2 channels \(data.mean: \(0.5, 0.5\)\)"):
+        ClipReader(get_spec("i3d_inception_flow"), DataConfig())
 
 
 def seen(path, **settings):

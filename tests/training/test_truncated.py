@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,14 +63,26 @@ def test_training_ends_and_lists_exactly_the_truncated_files(torn, tmp_path, wor
     assert f"at most {batches} batches of 0.0 MB in memory" in text and "at most 2 on the devices" in text
 
 
-def test_the_lists_keep_those_files_out_of_the_next_run(torn, tmp_path, monkeypatch):
-    folder, cut = torn
+@pytest.fixture
+def report(torn, tmp_path, monkeypatch):
+    """The report of `check` on the folder, in the current folder."""
+    folder, _ = torn
     monkeypatch.chdir(tmp_path)
     assert main(["check", str(folder / "train.csv"), "--eval", str(folder / "val.csv"), "--workers", "1"]) == 1
-    left, held_out = load_sets(config(folder, quarantine="check.csv").data)
+    return "check.csv"
+
+
+def test_a_report_keeps_exactly_those_files_out_of_training_and_marks_them_for_evaluation(torn, report):
+    folder, cut = torn
+    left, held_out = load_sets(config(folder, quarantine=report).data)
     assert {str(p) for p in (folder / "train").iterdir()} - {r.path for r in left.records} == cut["train"]
-    summary = train(config(folder, quarantine="check.csv"), tmp_path / "run", Console(quiet=True))
+    assert len(held_out) == 10 and {held_out.records[i].path for i in held_out.quarantined} == cut["val"]
+
+
+@pytest.mark.slow
+def test_a_run_without_those_files_has_no_bad_ones_and_the_same_coverage(torn, report, tmp_path):
+    folder, cut = torn
+    summary = train(config(folder, quarantine=report), tmp_path / "run", Console(quiet=True))
     assert not (tmp_path / "run" / "bad_records.jsonl").exists()
     assert summary["coverage"] == 0.9 and {line["path"] for line in summary["unreadable"]} == cut["val"]
     assert summary["unreadable"][0]["reason"].startswith("in quarantine (unreadable: ")
-    assert len(held_out) == 10 and Path(held_out.records[next(iter(held_out.quarantined))].path).exists()

@@ -13,6 +13,7 @@ from vidjax.config import DataConfig, Spec, mirrors, short_video_rule
 from vidjax.data import augment, transforms
 from vidjax.data.datasets import folder_fps
 from vidjax.data.stored import FrameReader, open_video
+from vidjax.errors import UserError
 from vidjax.video import VideoReader
 from vidjax.video.sampling import RULES
 from vidjax.video.views import CROPS, spatial_flips, spatial_views
@@ -125,10 +126,21 @@ class ClipReader:
     Attributes:
       spec: clip length, stride or rate, sizes.
       config: sampling, short-video rule, augmentation, timeout.
+
+    Raises:
+      UserError: if the spec is of a network that sees something else than colour, by its number of channels.
     """
 
     spec: Spec
     config: DataConfig
+
+    def __post_init__(self):
+        channels = len(self.spec.mean)
+        if channels != 3:
+            raise UserError(
+                f"{self.spec.name} sees {channels} channels (data.mean: {self.spec.mean}), but videos have 3. One of "
+                "optical flow is called from Python, with flow scaled to -1…1; data.mean and data.std have 3 numbers."
+            )
 
     def _open(self, path: str) -> VideoReader | FrameReader:
         config = self.config

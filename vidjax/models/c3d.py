@@ -179,7 +179,7 @@ VARIANTS = {
             num_classes=101,
             paper="https://arxiv.org/abs/1412.0767",
             sources=("mmaction2", "c3d_pytorch"),
-            published="UCF-101 83.08 / 95.93, 10 clips × 1 crop, from Sports-1M weights (mmaction2's model zoo)",
+            published="UCF-101 83.08 / 95.93, 10×1 views, from Sports-1M weights (mmaction2)",
         ),
         fixed_length=True,
     ),

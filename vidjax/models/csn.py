@@ -195,7 +195,7 @@ def _spec(name: str, source: str, published: str, **preprocessing: Any) -> Spec:
         num_classes=400,
         paper="https://arxiv.org/abs/1904.02811",
         sources=(source,),
-        published=f"Kinetics-400 top-1 / top-5 {published}, 10 × 3 views of 256² ({source}'s model zoo)",
+        published=f"K400 {published}, 10×3 views of 256² ({source})",
         **preprocessing,
     )
 

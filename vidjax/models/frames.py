@@ -210,14 +210,13 @@ def tiny_spec(name: str, **changes: Any) -> Spec:
 
 
 _KARPATHY = "https://openaccess.thecvf.com/content_cvpr_2014/html/Karpathy_Large-scale_Video_Classification_2014_CVPR_paper.html"
-_MMACTION2 = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/tsn"
 # mmaction2: 8 segments in training, 25 frames × 10 crops in testing, whose scores are averaged.
 _TSN = {50: "74.12 / 91.34", 101: "75.89 / 92.07"}
 
 
 def _tsn(layers: int) -> Variant:
     name = f"tsn_r{layers}"
-    published = f"{_TSN[layers]}: 25 frames x 10 crops, trained on 8 segments ({_MMACTION2})"
+    published = f"K400 {_TSN[layers]}, 25×10 views, trained on 8 segments (mmaction2)"
     spec = _image_spec(name, sources=("mmaction2", "torchvision2d"), published=published)
     return Variant(frame_pool, spec, {"layers": layers, "dropout": 0.4})
 

@@ -285,7 +285,7 @@ def _variant(name: str, channels: int, published: str) -> Variant:
         num_classes=400,
         paper="https://arxiv.org/abs/1705.07750",
         sources=("pytorch_i3d",),
-        published=f"Kinetics-400 test set {published}, whole videos (google-deepmind/kinetics-i3d)",
+        published=f"K400 test set {published}, whole videos (google-deepmind/kinetics-i3d)",
     )
     return Variant(Inception, spec, {"in_channels": channels})
 

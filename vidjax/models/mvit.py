@@ -230,7 +230,6 @@ def _kernel(kernel: Triple | None, strides: Triple) -> Triple | None:
     return None if kernel == strides == (1, 1, 1) else kernel
 
 
-_SLOWFAST = "https://github.com/facebookresearch/SlowFast"
 _V1, _V2 = "https://arxiv.org/abs/2104.11227", "https://arxiv.org/abs/2112.01526"
 
 
@@ -270,7 +269,7 @@ VARIANTS = {
             num_frames=16,
             stride=4,
             sources=("torchvision", "pytorchvideo", "slowfast"),
-            published=f"Kinetics-400 78.4 / 93.5, 5 clips × 1 crop, {_SLOWFAST}",
+            published="K400 78.4 / 93.5, 5×1 views (SlowFast)",
             version=1,
             depth=16,
             stages=(1, 3, 14),
@@ -281,7 +280,7 @@ VARIANTS = {
             num_frames=32,
             stride=3,
             sources=("pytorchvideo",),
-            published="Kinetics-400 80.3 / 94.7, 5 clips × 1 crop, https://github.com/facebookresearch/pytorchvideo",
+            published="K400 80.3 / 94.7, 5×1 views (pytorchvideo)",
             version=1,
             depth=16,
             stages=(1, 3, 14),
@@ -293,7 +292,7 @@ VARIANTS = {
             num_frames=32,
             stride=3,
             sources=("slowfast",),
-            published=f"Kinetics-400 80.4 / 94.8, 5 clips × 1 crop, {_SLOWFAST}",
+            published="K400 80.4 / 94.8, 5×1 views (SlowFast)",
             version=1,
             depth=24,
             stages=(2, 5, 21),
@@ -305,7 +304,7 @@ VARIANTS = {
             num_frames=16,
             stride=4,
             sources=("torchvision", "slowfast", "mmaction2"),
-            published=f"Kinetics-400 81.0 / 94.6, 5 clips × 1 crop, {_SLOWFAST}",
+            published="K400 81.0 / 94.6, 5×1 views (SlowFast)",
             version=2,
             depth=16,
             stages=(1, 3, 14),
@@ -316,7 +315,7 @@ VARIANTS = {
             num_frames=32,
             stride=3,
             sources=("slowfast", "mmaction2"),
-            published=f"Kinetics-400 82.9 / 95.7, 5 clips × 1 crop, {_SLOWFAST}",
+            published="K400 82.9 / 95.7, 5×1 views (SlowFast)",
             version=2,
             depth=24,
             stages=(2, 5, 21),
@@ -331,7 +330,7 @@ VARIANTS = {
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
             sources=("slowfast", "mmaction2"),
-            published=f"Kinetics-400 86.1 / 97.0, 5 clips × 3 crops, {_SLOWFAST}",
+            published="K400 86.1 / 97.0, 5×3 views (SlowFast)",
             version=2,
             dim=144,
             depth=48,

@@ -32,14 +32,14 @@ def _spec(name: str, published: str, sources: tuple[str, ...] = ()) -> Spec:
 VARIANTS = {
     "s3d": Variant(
         Inception,
-        _spec("s3d", "Kinetics-400 68.37 / 88.05, 1 clip of 128 frames at 15 fps (torchvision)", ("torchvision",)),
+        _spec("s3d", "K400 68.37 / 88.05, 1 clip of 128 frames at 15 fps (torchvision)", ("torchvision",)),
         _S3D,
     ),
     # Gates follow every convolution in time, as the paper says; the authors' TensorFlow code (nets/s3dg.py in
     # tensorflow/models) gates all four branches of each block instead, and not the first convolution.
     "s3dg": Variant(
         Inception,
-        _spec("s3dg", "Kinetics-400 74.7 / 93.4, trained on 64 frames from ImageNet weights (paper)"),
+        _spec("s3dg", "K400 74.7 / 93.4, trained on 64 frames from ImageNet weights (paper)"),
         {**_S3D, "gating": True},
     ),
 }

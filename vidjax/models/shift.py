@@ -161,8 +161,7 @@ VARIANTS = {
             num_classes=400,
             paper=_PAPER,
             sources=("mmaction2", "torchvision2d"),
-            published="73.18 / 90.56: 8 frames x 10 crops "
-            "(https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/tsm)",
+            published="K400 73.18 / 90.56, 10 crops (mmaction2)",
         ),
         {"layers": 50},
     ),

@@ -223,9 +223,9 @@ MMACTION2_NONLOCAL = NONLOCAL | {
 
 # Where published accuracies stand.
 ZOOS = {
-    "pytorchvideo": "pytorchvideo's model zoo",
-    "slowfast": "the SlowFast repository's model zoo",
-    "mmaction2": "mmaction2's model zoo",
+    "pytorchvideo": "pytorchvideo",
+    "slowfast": "SlowFast",
+    "mmaction2": "mmaction2",
 }
 
 
@@ -250,7 +250,7 @@ def variant(
         num_classes=400,
         paper=f"https://arxiv.org/abs/{paper}",
         sources=sources,
-        published=f"Kinetics-400 top-1 / top-5 {published}, 10 × 3 views of 256² ({ZOOS[sources[0]]})",
+        published=f"K400 {published}, 10×3 views of 256² ({ZOOS[sources[0]]})",
         **statistics,
     )
     return Variant(build, spec, dict(kwargs))

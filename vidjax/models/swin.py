@@ -193,10 +193,6 @@ class VideoSwin(nnx.Module):
         return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
 
 
-_REPOSITORY = "https://github.com/SwinTransformer/Video-Swin-Transformer"
-_MMACTION2 = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/swin"
-
-
 def _variant(name: str, *, published: str, torchvision: bool = True, drop_path: float, **kwargs: Any) -> Variant:
     # The published Kinetics-400 protocol: 32 frames, every 2nd, short side 224, ImageNet statistics, 4 clips × 3 crops.
     spec = Spec(
@@ -218,7 +214,7 @@ VARIANTS = {
     for variant in (
         _variant(
             "swin3d_t",
-            published=f"Kinetics-400 78.8 / 93.6, 4 clips × 3 crops, {_REPOSITORY}",
+            published="K400 78.8 / 93.6, 4×3 views (Video-Swin-Transformer)",
             dim=96,
             depths=(2, 2, 6, 2),
             heads=(3, 6, 12, 24),
@@ -226,7 +222,7 @@ VARIANTS = {
         ),
         _variant(
             "swin3d_s",
-            published=f"Kinetics-400 80.6 / 94.5, 4 clips × 3 crops, {_REPOSITORY}",
+            published="K400 80.6 / 94.5, 4×3 views (Video-Swin-Transformer)",
             dim=96,
             depths=(2, 2, 18, 2),
             heads=(3, 6, 12, 24),
@@ -234,7 +230,7 @@ VARIANTS = {
         ),
         _variant(
             "swin3d_b",
-            published=f"Kinetics-400 80.6 / 94.6 (82.7 / 95.5 from ImageNet-22K), 4 clips × 3 crops, {_REPOSITORY}",
+            published="K400 80.6 / 94.6 (82.7 / 95.5 from ImageNet-22K), 4×3 views (Video-Swin-Transformer)",
             dim=128,
             depths=(2, 2, 18, 2),
             heads=(4, 8, 16, 32),
@@ -242,7 +238,7 @@ VARIANTS = {
         ),
         _variant(
             "swin3d_l",
-            published=f"Kinetics-400 83.46 / 95.91 from ImageNet-22K, 4 clips × 3 crops, {_MMACTION2}",
+            published="K400 83.46 / 95.91 from ImageNet-22K, 4×3 views (mmaction2)",
             torchvision=False,
             dim=192,
             depths=(2, 2, 18, 2),

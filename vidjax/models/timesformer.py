@@ -192,8 +192,6 @@ def _run(block: Block, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.A
     return block(x, grid, rngs)
 
 
-_REPOSITORY = "https://github.com/facebookresearch/TimeSformer"
-_MMACTION = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/timesformer"
 _FORMATS = ("timesformer", "transformers", "mmaction2")
 _IMAGES = ("vit_timm", "vit_torchvision")
 
@@ -221,7 +219,7 @@ def _variant(
         std=(std,) * 3,
         paper="https://arxiv.org/abs/2102.05095",
         sources=sources,
-        published=f"Kinetics-400 {published}",
+        published=f"K400 {published}",
     )
     return Variant(TimeSformer, spec, {"attention": attention, "num_frames": num_frames, "size": size})
 
@@ -229,26 +227,26 @@ def _variant(
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
-        _variant("timesformer_base_divided", "divided", f"77.9 / 93.2, 1 clip × 3 crops, {_REPOSITORY}"),
+        _variant("timesformer_base_divided", "divided", "77.9 / 93.2, 1×3 views (TimeSformer)"),
         _variant(
-            "timesformer_base_divided_hr", "divided", f"79.6 / 94.0, 1 clip × 3 crops, {_REPOSITORY}",
+            "timesformer_base_divided_hr", "divided", "79.6 / 94.0, 1×3 views (TimeSformer)",
             num_frames=16, stride=16, size=448,
         ),
         _variant(
-            "timesformer_base_divided_large", "divided", f"80.6 / 94.7, 1 clip × 3 crops, {_REPOSITORY}",
+            "timesformer_base_divided_large", "divided", "80.6 / 94.7, 1×3 views (TimeSformer)",
             num_frames=96, stride=4,
         ),
         # The only published checkpoints of these two are mmaction2's, with its normalisation.
         _variant(
-            "timesformer_base_joint", "joint", f"76.95 / 93.28, 1 clip × 3 crops, {_MMACTION}", mean=0.5, std=0.5,
+            "timesformer_base_joint", "joint", "76.95 / 93.28, 1×3 views (mmaction2)", mean=0.5, std=0.5,
         ),
         # An image ViT in timm's names is this very network: it is read as `timesformer`.
         _variant(
-            "timesformer_base_space", "space", f"76.93 / 92.88, 1 clip × 3 crops, {_MMACTION}", mean=0.5, std=0.5,
+            "timesformer_base_space", "space", "76.93 / 92.88, 1×3 views (mmaction2)", mean=0.5, std=0.5,
             sources=(*_FORMATS, "vit_torchvision"),
         ),
         # No checkpoint of these was published.
-        _variant("timesformer_base_sparse", "sparse", "75.9, 1 clip × 3 crops, the paper's table 1", sources=_IMAGES),
-        _variant("timesformer_base_axial", "axial", "73.5, 1 clip × 3 crops, the paper's table 1", sources=_IMAGES),
+        _variant("timesformer_base_sparse", "sparse", "75.9, 1×3 views (the paper's table 1)", sources=_IMAGES),
+        _variant("timesformer_base_axial", "axial", "73.5, 1×3 views (the paper's table 1)", sources=_IMAGES),
     )
 }  # fmt: skip

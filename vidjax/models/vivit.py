@@ -297,7 +297,6 @@ def _run(block: Block, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.A
 _BASE = {"dim": 768, "depth": 12, "heads": 12}
 _LARGE = {"dim": 1024, "depth": 24, "heads": 16}
 _IMAGES = ("vit_timm", "vit_torchvision")
-_ZOO = "4 clips × 3 crops, https://github.com/google-research/scenic/tree/main/scenic/projects/vivit"
 
 
 def _variant(
@@ -319,12 +318,14 @@ def _variant(
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
-        _variant("vivit_base_16x2", ViViT, f"Kinetics-400 79.9, {_ZOO}", ("transformers", *_IMAGES), **_BASE),
-        _variant("vivit_base_16x2_fe", FactorisedEncoder, f"Kinetics-400 78.4, {_ZOO}", **_BASE, temporal_depth=4),
-        _variant("vivit_large_16x2_fe", FactorisedEncoder, f"Kinetics-400 80.3, {_ZOO}", **_LARGE, temporal_depth=24),
-        _variant("vivit_base_16x2_fsa", ViViT, "Kinetics-400 77.4, the paper's table 2", **_BASE, attention="fsa"),
+        _variant("vivit_base_16x2", ViViT, "K400 79.9, 4×3 views (Scenic)", ("transformers", *_IMAGES), **_BASE),
+        _variant("vivit_base_16x2_fe", FactorisedEncoder, "K400 78.4, 4×3 views (Scenic)", **_BASE, temporal_depth=4),
+        _variant(
+            "vivit_large_16x2_fe", FactorisedEncoder, "K400 80.3, 4×3 views (Scenic)", **_LARGE, temporal_depth=24
+        ),
+        _variant("vivit_base_16x2_fsa", ViViT, "K400 77.4 (the paper's table 2)", **_BASE, attention="fsa"),
         _variant("vivit_large_16x2_fsa", ViViT, "", **_LARGE, attention="fsa"),
-        _variant("vivit_base_16x2_fdp", ViViT, "Kinetics-400 76.3, the paper's table 2", **_BASE, attention="fdp"),
+        _variant("vivit_base_16x2_fdp", ViViT, "K400 76.3 (the paper's table 2)", **_BASE, attention="fdp"),
         _variant("vivit_large_16x2_fdp", ViViT, "", **_LARGE, attention="fdp"),
     )
 }

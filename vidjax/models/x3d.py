@@ -223,7 +223,7 @@ def _variant(
         num_classes=400,
         paper="https://arxiv.org/abs/2004.04730",
         sources=("pytorchvideo", "slowfast", "mmaction2"),
-        published=f"Kinetics-400 top-1 / top-5 {published}, 10 × 3 views of {resize}² (pytorchvideo's model zoo)",
+        published=f"K400 {published}, 10×3 views of {resize}² (pytorchvideo)",
     )
     return Variant(X3D, spec, {"depth_factor": depth_factor, "num_frames": num_frames, "size": size})
 

@@ -9,7 +9,7 @@ def cpu_seconds() -> float:
     """Seconds so far, to the nanosecond on Linux; elsewhere, of this process alone."""
     if not Path("/proc/self/schedstat").exists():
         return time.process_time()
-    return time.process_time() + sum(map(_spent, _descendants(os.getpid())))
+    return time.process_time() + sum(map(_spent, descendants(os.getpid())))
 
 
 def _spent(pid: int) -> float:
@@ -23,9 +23,10 @@ def _spent(pid: int) -> float:
     return max(sum(threads) / 1e9, coarse - 0.01)
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that they have."""
     try:
         children = [int(p) for t in Path(f"/proc/{pid}/task").iterdir() for p in (t / "children").read_text().split()]
     except FileNotFoundError:
         return []
-    return children + [below for child in children for below in _descendants(child)]
+    return children + [below for child in children for below in descendants(child)]
