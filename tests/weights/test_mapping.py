@@ -272,7 +272,7 @@ def test_absent_keys_tell_sources_apart(toy_table):
     toy_table(longer, shorter)
     assert recognise(["stem.weight", "time"], "toy_1") is longer
     assert recognise(["net.stem.weight"], "toy_1") is shorter
-    with pytest.raises(CheckpointError, match="shorter lacks stem.weight, not time"):
+    with pytest.raises(CheckpointError, match=r"shorter lacks stem\.weight, not time"):
         recognise(["net.time"], "toy_1")
 
 
