@@ -1,6 +1,9 @@
 """Eight fake devices, no rank promotion, and the shared material or a reason to skip."""
 
+import ctypes
+import gc
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,3 +28,14 @@ def shared() -> Path:
             pytest.fail(f"CI must have the shared material; {path} is no folder")
         pytest.skip(f"needs the shared material: {path} is no folder (set VIDJAX_SHARED)")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _full_size_networks_leave_nothing_behind(request):
+    """Compiled full-size networks hold gigabytes of weights; a run of all of them would fill the machine."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        jax.clear_caches()
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)

@@ -34,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--json", action="store_true", help="print JSON instead of a table")
     models.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     models.add_argument("--depth", type=int, default=2, help="of the layers listed for one model; 0: all (default: 2)")
+    fuse = commands.add_parser("fuse", help="accuracy of several evaluated networks together, such as two streams")
+    fuse.add_argument("runs", nargs="+", metavar="RUN", help="folder with the scores.npz of an evaluation")
+    fuse.add_argument("--weights", nargs="+", type=float, metavar="W", help="of the networks (default: equal ones)")
+    fuse.add_argument("--out", default="", help="folder for the fused scores.npz (default: none is written)")
+    fuse.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _add_check(commands)
     _add_inspect(commands)
     _add_prepare(commands)
@@ -236,6 +241,10 @@ def _run(args: argparse.Namespace) -> int:
         return _run_bench(args)
     if args.command == "prepare":
         return _run_prepare(args)
+    if args.command == "fuse":
+        from vidjax.apps.fuse import fuse_runs
+
+        return fuse_runs(args.runs, weights=args.weights, out=args.out, as_json=args.json)
     if args.command == "models":
         from vidjax.apps.models import models
 
