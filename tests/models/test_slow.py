@@ -75,7 +75,7 @@ def test_published_protocols():
     assert (mmaction2.num_frames, mmaction2.stride, mmaction2.mean[0]) == (32, 2, 0.485)
     assert VARIANTS["i3d_r50_nl_dot_mm"].kwargs["nonlocal_mode"] == "dot_product"
     for name in VARIANTS:
-        assert "top-1 / top-5" in get_spec(name).published
+        assert get_spec(name).published.startswith("K400 ")
 
 
 @pytest.mark.parametrize("family", SHRUNKEN)

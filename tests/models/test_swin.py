@@ -53,7 +53,7 @@ def test_specs_are_the_published_protocol():
         assert spec.mean == (0.485, 0.456, 0.406)
         assert spec.std == (0.229, 0.224, 0.225)
         assert ("torchvision" in spec.sources) == (name != "swin3d_l")
-        assert "4 clips × 3 crops" in spec.published
+        assert "4×3 views" in spec.published
 
 
 def test_model_protocol():

@@ -31,7 +31,7 @@ from vidjax.video.facts import Facts
 from vidjax.video.pixels import write_frames
 
 _GRACE = 0.25  # seconds in which a decoder that merely is slow stops by its own clock
-_START = 120.0  # seconds that a new process may take until it can serve
+_START = 300.0  # seconds that a new process may take until it can serve
 _PAGE = 1 << 20  # shared memory comes in multiples of so many bytes
 _REST = 60.0  # seconds after which a process without a video ends
 _SPARE = 2  # pieces of shared memory that are kept for the next read

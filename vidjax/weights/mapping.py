@@ -432,6 +432,7 @@ def conversion(
         arrays,
         inflated=tuple(fitted["inflated"]),
         resized=tuple(fitted["resized"]),
+        widened=tuple(fitted["widened"]),
         copied=tuple(path for path, (rule, _) in copies.items() if rule in source.rules),
         fresh=tuple(fresh),
     )
