@@ -117,6 +117,19 @@ def test_one_process_after_the_other(video):
         assert pid_of(last) == again
 
 
+def test_a_relative_path_starts_from_where_the_reader_is_made(tmp_path, monkeypatch):
+    for name, tones in (("one", range(40)), ("two", range(40, 60))):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.mp4", tones)
+    pids = set()
+    for name, length in (("one", 40), ("two", 20)):
+        monkeypatch.chdir(tmp_path / name)
+        with VideoReader("a.mp4", isolate=True) as reader:
+            assert len(reader) == length
+            pids.add(pid_of(reader))
+    assert len(pids) == 1
+
+
 def test_errors_are_the_same(tmp_path, video):
     (tmp_path / "text.mp4").write_text("to be or not to be\n" * 50)
     for path in (tmp_path / "text.mp4", tmp_path / "missing.mp4"):

@@ -56,7 +56,9 @@ class IsolatedDecoder:
         self._process: _Process | None = None
         while self._process is None:
             self._process = _idle.take()
-            self.facts: Facts = self._ask(("open", path, stream, timeout, content), timeout)
+            # A process that serves again may have been started from another folder, to which a relative path means
+            # another file.
+            self.facts: Facts = self._ask(("open", path, stream, timeout, content, _folder()), timeout)
 
     def read(self, numbers: list[int], height: int, width: int, timeout: float) -> np.ndarray:
         """Frames by number, uint8 `(T, height, width, 3)`.
@@ -110,6 +112,13 @@ class IsolatedDecoder:
                 self.close()
             raise error
         return answer
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed: only absolute paths mean anything
+        return os.path.abspath(os.sep)
 
 
 class _Process:
@@ -323,7 +332,8 @@ def serve(fd: int) -> None:
         answer = error = None
         try:
             if kind == "open":
-                path, stream, timeout, content = rest
+                path, stream, timeout, content, folder = rest
+                os.chdir(folder)
                 clock = Clock(path)
                 clock.start(timeout)
                 decoder = Decoder(path, stream, clock, content)
