@@ -188,11 +188,13 @@ class ClipReader:
             mirrored[:] = mirrored[0]
         views = []
         for clip, size, mirror in zip(decoded.where, decoded.sizes, mirrored, strict=True):
-            view = decoded.frames[clip]
+            whole = len(clip) == len(decoded.frames) and np.array_equal(clip, np.arange(len(clip)))
+            view = decoded.frames if whole else decoded.frames[clip]  # what need not be gathered is not
             if size is not None:
                 view = transforms.resize(view, size, self.config.resize_rule)
             views.append(self._augment(view, rng, mirror))
-        return Clips(np.stack(views), indices, decoded.times, mirrored)
+        video = np.stack(views) if len(views) > 1 else views[0][None]
+        return Clips(video, indices, decoded.times, mirrored)
 
     def read_eval(self, path: str, num_clips: int, num_crops: int, segment: Segment = (None, None)) -> np.ndarray:
         """The video of `eval_clips`, uint8 `(K · num_crops, T, size, size, 3)`."""
@@ -236,7 +238,8 @@ class ClipReader:
         config, spec = self.config, self.spec
         box = transforms.TRAIN_CROPS[config.train_crop](*frames.shape[1:3], rng, config, spec.size)
         frames = transforms.crop(frames, box, spec.size)
-        frames = np.ascontiguousarray(frames[:, :, ::-1] if mirror else frames)
+        # A copy, for what follows writes into it, and other views are made of the same frames.
+        frames = np.array(frames[:, :, ::-1] if mirror else frames, order="C")
         fill = [round(255 * m) for m in spec.mean]
         if config.colour_jitter or config.hue:
             frames = augment.colour_jitter(frames, config.colour_jitter, rng, config.hue)

@@ -1,0 +1,60 @@
+"""`python -m vidjax fuse RUN RUN …`: what several evaluated networks give together."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vidjax.evaluation.fusion import VideoScores, align, fuse, read_scores
+
+
+def fuse_runs(
+    runs: Sequence[str], *, weights: Sequence[float] | None = None, out: str = "", as_json: bool = False
+) -> int:
+    """Print the accuracy of each network and of all together, on the videos that all have scored.
+
+    Args:
+      runs: folders of evaluations, or their `scores.npz`.
+      weights: one per run; None: equal ones.
+      out: folder for the fused `scores.npz`, which can be fused again; empty: none is written.
+      as_json: print JSON instead of a table.
+
+    Raises:
+      UserError: as `vidjax.evaluation.fusion.fuse` and `read_scores` do.
+    """
+    streams = [read_scores(run) for run in runs]
+    fused = fuse(streams, weights)
+    if out:
+        _write(Path(out), fused)
+    most = max(map(len, streams))
+    figures = [stream.accuracy() for stream in align(streams)]
+    if as_json:
+        summary = {
+            "runs": [{"run": run} | accuracy for run, accuracy in zip(runs, figures, strict=True)],
+            "fused": fused.accuracy(),
+            "num_videos": len(fused),
+            "coverage": len(fused) / most,
+        }
+        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        return 0
+    table = Table("", *fused.accuracy())
+    for name, accuracy in [*zip(runs, figures, strict=True), ("together", fused.accuracy())]:
+        table.add_row(name, *(f"{100 * value:.2f} %" for value in accuracy.values()))
+    console = Console()
+    console.print(table)
+    console.print(f"{len(fused)} of {most} videos: those that all have scored")
+    return 0
+
+
+def _write(folder: Path, fused: VideoScores) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        folder / "scores.npz",
+        scores=fused.scores.astype(np.float32),
+        targets=fused.targets,
+        paths=fused.paths,
+        class_names=np.array(fused.class_names),
+    )
