@@ -13,9 +13,11 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Compiling is most of what the tests cost, and many of them compile the same programs.
-_compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
-jax.config.update("jax_compilation_cache_dir", _compiled.name)
+# Compiling is most of what the tests cost, and many of them compile the same programs. A folder named in the
+# environment is kept, so that running a few tests again costs little.
+if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    _compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
+    jax.config.update("jax_compilation_cache_dir", _compiled.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
