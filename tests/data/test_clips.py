@@ -9,6 +9,7 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.config import DataConfig, Spec
+from vidjax.data import transforms
 from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import train_batches
 from vidjax.data.records import Record, VideoSet
@@ -134,6 +135,39 @@ def test_short_side_shows_the_smaller_part_the_larger_it_is(coloured):
         return np.ptp(row)
 
     assert width(16) > 1.6 * width(32) > 2.4 * width(64)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"train_crop": "short_side", "short_side": (24, 36)}, {"scale": (0.5, 1.0)}, {"train_crop": "random_resized"},
+     {"train_crop": "multi_scale"}],
+    ids=str,
+)  # fmt: skip
+def test_a_part_cut_out_while_decoding_is_the_part_that_was_drawn(coloured, settings):
+    """Up to the half pixel of the video by which it is rounded."""
+    spec, picture = dataclasses.replace(SPEC, resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured).read([0])[0]
+    for seed in range(12):
+        reader = ClipReader(spec, DataConfig(flip=False, train_sampling="centre", **settings))
+        (seen,) = reader.train_clips(coloured, np.random.default_rng(seed)).video
+        rng = np.random.default_rng(seed)
+        size = reader._train_resize(rng)
+        rest = transforms.resize(picture[None], size)
+        box = transforms.TRAIN_CROPS[reader.config.train_crop](*rest.shape[1:3], rng, reader.config, spec.size)
+        (wanted,) = transforms.crop(rest, box, spec.size)
+        # Brightness rises by three of 255 from pixel to pixel, so that places show.
+        wanted, seen = (x.astype(int).sum(-1)[[0, -1]][:, [0, -1]] for x in (wanted, seen[0]))
+        chex.assert_trees_all_close(seen, wanted, atol=12)
+
+
+def test_one_clip_is_decoded_to_its_crop_and_a_much_enlarged_one_is_not(coloured, monkeypatch):
+    from vidjax.video import VideoReader
+
+    asked, read = [], VideoReader.read
+    monkeypatch.setattr(VideoReader, "read", lambda self, *a, **k: asked.append(k) or read(self, *a, **k))
+    clips(coloured)
+    clips(coloured, train_views=2)
+    clips(coloured, spec=dataclasses.replace(SPEC, resize=(90,)))
+    assert [k.get("crop") is not None for k in asked] == [True, False, False]
 
 
 def test_chances_are_chances(coloured):

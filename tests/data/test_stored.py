@@ -34,8 +34,20 @@ def test_size_and_time(images):
     assert reader.read([0], resize=12).shape == (1, 12, 18, 3)
     assert reader.read([0, 1], resize=(8, 8)).shape == (2, 8, 8, 3)
     assert reader.read([], resize=12).shape == (0, 12, 18, 3)
+    assert reader.read([], crop=(2, 3, 10, 9), resize=5).shape == (0, 6, 5, 3)
+    with pytest.raises(ValueError, match="inside frames of 24×36"):
+        reader.read([0], crop=(20, 0, 5, 5))
     with pytest.raises(IndexError, match="there is no frame 10"):
         reader.read([3, 10])
+
+
+def test_crop():
+    frame = np.random.default_rng(0).integers(0, 255, (24, 36, 3), np.uint8)
+    reader = FrameReader("x", [cv2.imencode(".png", frame[..., ::-1])[1].tobytes()], 5.0)
+    part = frame[2:12, 3:20]
+    np.testing.assert_array_equal(reader.read([0], crop=(2, 3, 10, 17))[0], part)
+    small = cv2.resize(np.ascontiguousarray(part), (8, 8), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(reader.read([0, 0], crop=(2, 3, 10, 17), resize=(8, 8)), [small, small])
 
 
 def test_damaged_frame_and_empty_video(images):

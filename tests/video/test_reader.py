@@ -271,6 +271,32 @@ def test_resize(made):
         assert reader.read([], resize=8).shape == (0, 8, 11, 3)
 
 
+@pytest.mark.parametrize("isolate", [False, True])
+def test_crop(made, isolate):
+    with VideoReader(str(made("gop12.mp4")), isolate=isolate) as reader:
+        full = reader.read([3, 40, 3])
+        top, left, height, width = box = (5, 7, 30, 20)
+        part = full[:, top : top + height, left : left + width]
+        np.testing.assert_array_equal(reader.read([3, 40, 3], crop=box), part)
+        for resize, (h, w) in {24: (36, 24), (16, 16): (16, 16)}.items():
+            by_hand = np.stack([cv2.resize(f, (w, h), interpolation=cv2.INTER_LINEAR) for f in part])
+            np.testing.assert_array_equal(reader.read([3, 40, 3], crop=box, resize=resize), by_hand)
+        assert reader.read([], crop=box).shape == (0, 30, 20, 3)
+        for wrong in ((0, 0, 49, 64), (0, 1, 48, 64), (-1, 0, 4, 4), (0, 0, 0, 4)):
+            with pytest.raises(ValueError, match=r"crop = .*inside frames of 48×64"):
+                reader.read([0], crop=wrong)
+
+
+def test_crop_of_a_rotated_video(shared):
+    with VideoReader(shared / "data" / "odd" / "video_90.mov") as reader:
+        full, (top, left, height, width) = reader.read([0, 2]), (8, 3, 17, 30)
+        box = (top, left, height, width)
+        part = full[:, top : top + height, left : left + width]
+        np.testing.assert_array_equal(reader.read([0, 2], crop=box), part)
+        by_hand = np.stack([cv2.resize(f, (16, 16), interpolation=cv2.INTER_LINEAR) for f in part])
+        np.testing.assert_array_equal(reader.read([0, 2], crop=box, resize=(16, 16)), by_hand)
+
+
 def test_indices_outside_the_range(made):
     with VideoReader(made("gop12.mp4")) as reader:
         for i in (-1, 70, 10**12):

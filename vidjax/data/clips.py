@@ -112,11 +112,12 @@ class Clips:
 class Decoded:
     """The frames of a training video's V clips, before they are augmented."""
 
-    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once
+    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once; the crop alone where `cropped`
     where: np.ndarray  # int64 (V, T), of which of them each clip consists
     indices: np.ndarray  # int64 (V, T), numbers in the file
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
     sizes: list[int | tuple[int, int] | None]  # (V,) that a clip is still to be resized to; None: decoded to it
+    cropped: bool = False  # whether the frames are cut out already
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,15 @@ class ClipReader:
             # Views of different sizes come from one pass at full size.
             early = config.resize_rule == "opencv" and len(set(sizes)) == 1
             wanted, where = np.unique(indices, return_inverse=True)
-            frames = reader.read(wanted, resize=sizes[0] if early else None)
+            # What a single clip does not show is neither resized nor kept.
+            box = self._source_box(reader, sizes[0], rng) if early and len(sizes) == 1 else None
+            if box:
+                frames = reader.read(wanted, crop=box, resize=(self.spec.size, self.spec.size))
+            else:
+                frames = reader.read(wanted, resize=sizes[0] if early else None)
             times = reader.timestamps[indices]
-        return Decoded(frames, where.reshape(indices.shape), indices, times, [None if early else s for s in sizes])
+        sizes = [None if early else s for s in sizes]
+        return Decoded(frames, where.reshape(indices.shape), indices, times, sizes, cropped=box is not None)
 
     def augment(self, decoded: Decoded, rng: np.random.Generator, *, directional: bool = False) -> Clips:
         """The second half of `train_clips`: resize what is not resized yet, mirror, crop, augment."""
@@ -192,7 +199,9 @@ class ClipReader:
             view = decoded.frames if whole else decoded.frames[clip]  # what need not be gathered is not
             if size is not None:
                 view = transforms.resize(view, size, self.config.resize_rule)
-            views.append(self._augment(view, rng, mirror))
+            if not decoded.cropped:
+                view = transforms.crop(view, self._box(*view.shape[1:3], rng), self.spec.size)
+            views.append(self._augment(transforms.mirror(view) if mirror else view.copy(), rng))
         video = np.stack(views) if len(views) > 1 else views[0][None]
         return Clips(video, indices, decoded.times, mirrored)
 
@@ -233,13 +242,25 @@ class ClipReader:
         indices, times = indices.repeat(num_crops, axis=0), times.repeat(num_crops, axis=0)
         return Clips(video, indices, times, np.tile(flips, len(clips)))
 
-    def _augment(self, frames: np.ndarray, rng: np.random.Generator, mirror: bool) -> np.ndarray:
-        """Resized frames `(T, H, W, 3)` of one clip → `(T, size, size, 3)`."""
+    def _box(self, height: int, width: int, rng: np.random.Generator) -> transforms.Box:
+        return transforms.TRAIN_CROPS[self.config.train_crop](height, width, rng, self.config, self.spec.size)
+
+    def _source_box(
+        self, reader: VideoReader | FrameReader, size: int | tuple[int, int], rng: np.random.Generator
+    ) -> transforms.Box | None:
+        """The crop that a clip resized to `size` would have, in pixels of the video; None for one that is enlarged so
+        much that whole pixels are too coarse for it."""
+        height, width = transforms.resized(reader.height, reader.width, size)
+        down, across = reader.height / height, reader.width / width
+        if min(down, across) < 0.5:
+            return None
+        top, left, tall, wide = self._box(height, width, rng)
+        tall, wide = max(1, round(tall * down)), max(1, round(wide * across))
+        return min(round(top * down), reader.height - tall), min(round(left * across), reader.width - wide), tall, wide
+
+    def _augment(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Colours and erasing of one clip `(T, size, size, 3)`, whose frames may be written into."""
         config, spec = self.config, self.spec
-        box = transforms.TRAIN_CROPS[config.train_crop](*frames.shape[1:3], rng, config, spec.size)
-        frames = transforms.crop(frames, box, spec.size)
-        # A copy, for what follows writes into it, and other views are made of the same frames.
-        frames = np.array(frames[:, :, ::-1] if mirror else frames, order="C")
         fill = [round(255 * m) for m in spec.mean]
         if config.colour_jitter or config.hue:
             frames = augment.colour_jitter(frames, config.colour_jitter, rng, config.hue)

@@ -21,7 +21,7 @@ import numpy as np
 
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.frames import ImageFiles
-from vidjax.video.pixels import target_size
+from vidjax.video.pixels import Box, check_crop, fit, target_size
 from vidjax.video.sources import is_folder
 
 # Data sets of others often do not tell the rate of their frames; this one is taken then.
@@ -118,7 +118,13 @@ class FrameReader:
         """Pixels from left to right."""
         return self._shape[1]
 
-    def read(self, indices: Sequence[int], *, resize: int | tuple[int, int] | None = None) -> np.ndarray:
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        crop: Box | None = None,
+        resize: int | tuple[int, int] | None = None,
+    ) -> np.ndarray:
         """Frames by number, uint8 `(T, H, W, 3)`, RGB: see `VideoReader.read`."""
         wanted = np.asarray(indices, np.int64)
         if len(outside := wanted[(wanted < 0) | (wanted >= len(self))]):
@@ -130,13 +136,16 @@ class FrameReader:
                 continue
             image = self._decode(number)
             if out is None:
-                height, width = target_size(*image.shape[:2], resize)
-                out = np.empty((len(wanted), height, width, 3), np.uint8)
-            if image.shape[:2] != (height, width):
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=out[t])
+                first = image.shape[:2]
+                if crop is not None:
+                    check_crop(crop, *first)
+                out = np.empty((len(wanted), *target_size(*(crop[2:] if crop else first), resize), 3), np.uint8)
+            fit(image, first, crop, out[t])
+            cv2.cvtColor(out[t], cv2.COLOR_BGR2RGB, dst=out[t])
             slots[number] = t
-        return np.empty((0, *target_size(*self._shape, resize), 3), np.uint8) if out is None else out
+        if out is None:
+            return np.empty((0, *target_size(*(crop[2:] if crop else self._shape), resize), 3), np.uint8)
+        return out
 
     def close(self) -> None:
         """Nothing is open; for the sake of `VideoReader`'s users."""

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 
 from vidjax.config import DataConfig
+from vidjax.video.pixels import Box
 
 # The pipeline runs several decoders side by side; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(1)
-
-Box = tuple[int, int, int, int]
 
 # Published pipelines give up on shapes that do not fit after so many draws.
 _ATTEMPTS = 10
@@ -75,6 +74,14 @@ def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
     if (height, width) == (size, size):
         return part
     return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_LINEAR) for frame in part])
+
+
+def mirror(frames: np.ndarray) -> np.ndarray:
+    """The frames `(T, H, W, 3)` with left and right swapped, in memory of their own."""
+    out = np.empty(frames.shape, np.uint8)
+    for frame, mirrored in zip(frames, out, strict=True):
+        cv2.flip(frame, 1, dst=mirrored)  # ten times as fast as NumPy's reversed copy
+    return out
 
 
 def square_box(height: int, width: int, rng: np.random.Generator, scale: tuple[float, float]) -> Box:

@@ -28,7 +28,8 @@ from vidjax.video.clock import Clock
 from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
 from vidjax.video.facts import Facts
-from vidjax.video.pixels import write_frames
+from vidjax.video.memory import Lease
+from vidjax.video.pixels import Box, write_frames
 
 _GRACE = 0.25  # seconds in which a decoder that merely is slow stops by its own clock
 _START = 300.0  # seconds that a new process may take until it can serve
@@ -60,8 +61,8 @@ class IsolatedDecoder:
             # another file.
             self.facts: Facts = self._ask(("open", path, stream, timeout, content, _folder()), timeout)
 
-    def read(self, numbers: list[int], height: int, width: int, timeout: float) -> np.ndarray:
-        """Frames by number, uint8 `(T, height, width, 3)`.
+    def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
+        """Frames by number, or the part `crop` of each, uint8 `(T, height, width, 3)`.
 
         Raises:
           VideoError: for a frame that does not decode, or if it takes too long or crashes.
@@ -72,11 +73,11 @@ class IsolatedDecoder:
         process = self._process
         memory = process.memory(int(np.prod(shape)))
         try:
-            self._ask(("read", numbers, shape, timeout, memory.number, memory.size), timeout, memory.new_fd())
+            self._ask(("read", numbers, shape, timeout, crop, memory.number, memory.size), timeout, memory.new_fd())
         except BaseException:
             process.give_back(memory)
             raise
-        return np.asarray(_Lease(process, memory, shape))
+        return np.asarray(Lease(process, memory, memory.map, shape))
 
     @property
     def closed(self) -> bool:
@@ -263,20 +264,6 @@ class _Memory:
             self.map.close()
 
 
-class _Lease:
-    """Memory in use by an array, which keeps this alive."""
-
-    def __init__(self, process: _Process, memory: _Memory, shape: tuple[int, ...]):
-        self._process, self._memory = process, memory
-        self._view = np.frombuffer(memory.map, np.uint8, int(np.prod(shape)))
-        address = self._view.__array_interface__["data"]
-        self.__array_interface__ = {"shape": shape, "typestr": "|u1", "data": address, "version": 3}
-
-    def __del__(self):
-        del self._view
-        self._process.give_back(self._memory)
-
-
 def _shared_file(size: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("vidjax")
@@ -339,14 +326,14 @@ def serve(fd: int) -> None:
                 decoder = Decoder(path, stream, clock, content)
                 answer = decoder.facts()
             elif kind == "read":
-                numbers, shape, timeout, number, size = rest
+                numbers, shape, timeout, crop, number, size = rest
                 if fds:
                     memories[number] = mmap.mmap(fds[0], size)
                     os.close(fds[0])
                 clock.start(timeout)
                 out = np.frombuffer(memories[number], np.uint8, int(np.prod(shape))).reshape(shape)
                 try:
-                    write_frames(out, numbers, decoder, reformatter)
+                    write_frames(out, numbers, decoder, reformatter, crop)
                 finally:
                     del out
             elif decoder is not None:

@@ -18,8 +18,11 @@ from av.video.reformatter import VideoReformatter
 from vidjax.video.clock import Clock
 from vidjax.video.decoder import Decoder
 from vidjax.video.isolated import IsolatedDecoder
-from vidjax.video.pixels import target_size, write_frames
+from vidjax.video.memory import Pool
+from vidjax.video.pixels import Box, check_crop, target_size, write_frames
 from vidjax.video.sources import in_this_process
+
+_memory = Pool()
 
 
 class VideoReader:
@@ -98,13 +101,20 @@ class VideoReader:
         """Seconds that the pictures last by the file's header, which may be wrong; None if it does not say."""
         return self._stated_duration
 
-    def read(self, indices: Sequence[int], *, resize: int | tuple[int, int] | None = None) -> np.ndarray:
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        crop: Box | None = None,
+        resize: int | tuple[int, int] | None = None,
+    ) -> np.ndarray:
         """Frames by number.
 
         Args:
           indices: T frame numbers in 0…N-1, in any order; frames asked for twice are decoded once.
-          resize: None, the short side in pixels (the aspect ratio is kept), or `(height, width)`. Bilinear, frame by
-            frame as they come out.
+          crop: `(top, left, height, width)` in pixels, the part that is wanted; None: whole frames.
+          resize: what `crop` leaves is scaled to: a short side in pixels (the aspect ratio is kept), or `(height,
+            width)`; None: not at all. Bilinear, frame by frame as they come out.
 
         Returns:
           uint8 `(T, H, W, 3)`, RGB, in the order asked for. Where the size changes in mid-video, frames are scaled to
@@ -112,6 +122,7 @@ class VideoReader:
 
         Raises:
           IndexError: for a number outside 0…N-1.
+          ValueError: for a part that is empty or reaches beyond the frames, or if the reader is closed.
           VideoError: for a frame that does not decode, or if it takes longer than `timeout`.
         """
         wanted = np.asarray(indices)
@@ -122,10 +133,12 @@ class VideoReader:
             raise IndexError(f"{self.path}: there is no frame {i}; the range is 0…{len(self) - 1}")
         if self._engine.closed:
             raise ValueError(f"{self.path}: this reader is closed; open a new one")
-        height, width = target_size(self.height, self.width, resize)
+        if crop is not None:
+            check_crop(crop, self.height, self.width)
+        height, width = target_size(*(crop[2:] if crop else (self.height, self.width)), resize)
         if not len(wanted):
             return np.empty((0, height, width, 3), np.uint8)
-        return self._engine.read(wanted.tolist(), height, width, self.timeout)
+        return self._engine.read(wanted.tolist(), height, width, self.timeout, crop)
 
     def close(self) -> None:
         """Closes the file and ends the thread, or frees the process; may be called twice."""
@@ -155,10 +168,10 @@ class _ThreadDecoder:
             raise
         self.facts = decoder.facts()
 
-    def read(self, numbers: list[int], height: int, width: int, timeout: float) -> np.ndarray:
+    def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
         decoder, reformatter = self._decoder, self._reformatter
-        out = np.empty((len(numbers), height, width, 3), np.uint8)
-        self._run(lambda: write_frames(out, numbers, decoder, reformatter), timeout)
+        out = _memory.empty((len(numbers), height, width, 3))
+        self._run(lambda: write_frames(out, numbers, decoder, reformatter, crop), timeout)
         return out
 
     @property

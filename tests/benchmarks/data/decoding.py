@@ -1,6 +1,6 @@
 """CPU-seconds to fetch clips from H.264 files: VideoReader against other libraries, same frames, one run.
 
-    python -m tests.benchmarks.data.decoding [--repeats 15] [--python /path/to/python] [--peers decord torchcodec pyav]
+    python -m tests.benchmarks.data.decoding [--repeats 30] [--python /path/to/python] [--peers decord torchcodec pyav]
 
 Opening the file is part of every timing. Each library decodes with one thread, in a process of its own, and they take
 turns clip by clip; the median over the clips counts. Checksums show that all give the same pixels. torchcodec runs on
@@ -56,7 +56,7 @@ def measure(peers: dict[str, Peer], path: Path, clips: list[np.ndarray]) -> dict
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=15, help="clips per file and pattern")
+    parser.add_argument("--repeats", type=int, default=30, help="clips per file and pattern")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has decord and torchcodec")
     parser.add_argument("--peers", nargs="*", default=["decord", "torchcodec", "pyav"], choices=[*PEERS])
     args = parser.parse_args()
