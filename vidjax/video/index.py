@@ -52,7 +52,7 @@ class Index:
     def times_name_frames(self, container: Any, codec: Any) -> bool:
         """Whether frames can be told by their times: each has one of its own, and one that is true."""
         pts, shown, keys = self.pts, self.shown, self.keys
-        times = [p for p, s in zip(pts, shown, strict=True) if s]
+        times = pts if all(shown) else list(itertools.compress(pts, shown))
         if not keys or not times or None in pts or len(set(times)) < len(times):
             return False
         # What comes before the first keyframe, in the file or on the screen, usually does not decode.
@@ -65,12 +65,13 @@ class Index:
     def by_time(self) -> tuple[list[int], list[int], list[int]]:
         """Of the frames in the order of showing: their times, their places, and for each the keyframe to start from, as
         a position in `keys`."""
-        order = sorted((p, place) for place, p in enumerate(self.pts) if self.shown[place])
-        times, places = [p for p, _ in order], [place for _, place in order]
+        pts, places = np.array(self.pts), np.flatnonzero(self.shown)
+        places = places[np.argsort(pts[places], kind="stable")]
+        times = pts[places]
         # Pictures shown before the keyframe that they follow in the file (an open GOP) lean on the group before too.
         start = np.searchsorted(self.keys, places, side="right") - 1
-        opens = np.array([self.pts[k] for k in self.keys])[start] > np.array(times)
-        return times, places, np.maximum(start - opens, 0).tolist()
+        opens = pts[self.keys][start] > times
+        return times.tolist(), places.tolist(), np.maximum(start - opens, 0).tolist()
 
 
 def index_by_tables(stream: Any, file: Callable[[], BinaryIO], size: int) -> Index | None:
@@ -84,9 +85,9 @@ def index_by_tables(stream: Any, file: Callable[[], BinaryIO], size: int) -> Ind
     container = stream.container
     if "mp4" not in container.format.name.split(",") or stream.codec_context.name not in _PLAIN:
         return None
-    entries = [(e.timestamp, e.flags, e.pos, e.size) for e in stream.index_entries]
-    if not entries or len(entries) > _MAX_PACKETS or len(entries) != stream.frames:
+    if not 0 < len(stream.index_entries) == stream.frames <= _MAX_PACKETS:
         return None
+    entries = [(e.timestamp, e.flags, e.pos, e.size) for e in stream.index_entries]
     dts, flags, positions, sizes = zip(*entries, strict=True)
     # Discarded or empty samples, and those beyond the end of a torn file, are for reading to judge.
     keyframe, discard = 1, 2
