@@ -64,6 +64,8 @@ class Spec:
 class ModelConfig:
     name: str = "r2plus1d_18"  # see vidjax.list_models()
     init_from: str = ""  # checkpoint to start from: a file of another framework, or a vidjax checkpoint directory
+    inflation: str = _choice("", "average", "central")  # how an image network's kernels get a temporal extent: in every
+    # frame, divided by their number, or in the middle frame alone; empty: as the model's paper does
     input: str = _choice(
         *INPUTS
     )  # rgb: frames; diff: each frame less the one before, after normalisation, the first 0;
@@ -161,8 +163,11 @@ class OptimizerConfig:
     name: str = _choice("sgd", "adamw")
     learning_rate: float = 0.01  # peak
     base_batch: int = 0  # > 0: learning_rate is meant for this batch size and scales linearly with the real one
-    schedule: str = _choice("cosine", "constant")
-    warmup_epochs: float = 0.0  # linear rise from 0
+    schedule: str = _choice("cosine", "constant", "steps")
+    step_epochs: tuple[float, ...] = ()  # steps: after so many epochs each the rate falls …
+    step_factor: float = 0.1  # … to this share of what it was
+    warmup_epochs: float = 0.0  # linear rise from `warmup_factor`
+    warmup_factor: float = 0.0  # learning rate at the start of the rise, as a share of the peak
     final_factor: float = 0.0  # learning rate at the end of the cosine, as a share of the peak
     momentum: float = 0.9  # SGD
     nesterov: bool = False  # SGD
@@ -376,6 +381,14 @@ def validate(config: Config) -> Config:
     need(opt.learning_rate > 0, "optimizer.learning_rate", "must be positive")
     for name in ("base_batch", "warmup_epochs", "weight_decay", "clip_norm"):
         need(getattr(opt, name) >= 0, f"optimizer.{name}", "must be 0 or more")
+    rising = all(a < b for a, b in zip((0.0, *opt.step_epochs), opt.step_epochs, strict=False))
+    need(
+        rising and bool(opt.step_epochs) == (opt.schedule == "steps"),
+        "optimizer.step_epochs",
+        "give rising numbers of epochs with optimizer.schedule = 'steps', and none with another schedule",
+    )
+    need(0 < opt.step_factor <= 1, "optimizer.step_factor", "must lie in 0…1")
+    need(0 <= opt.warmup_factor <= 1, "optimizer.warmup_factor", "must lie in 0…1")
     need(train.batch_size >= 1, "train.batch_size", "must be 1 or more")
     need(train.accumulate >= 1, "train.accumulate", "must be 1 or more")
     need(

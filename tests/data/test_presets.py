@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.peers import torchvision
 from vidjax import config as cfg
 from vidjax.choices import PRESETS
 from vidjax.config import Config, ConfigError, DataConfig, Spec
@@ -55,15 +56,7 @@ def test_own_settings_come_before_a_presets():
 
 
 def test_presets_of_torchvision_are_those_of_its_weights():
-    torch = pytest.importorskip("torch")
-    for name in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
-        operator, _, signature = name.partition("(")
-        try:
-            torch.library.define(f"torchvision::{operator}", f"({signature}")
-        except RuntimeError:
-            continue  # defined by another test, or by torchvision itself
-    from torchvision.models import video
-
+    video = torchvision().models.video
     weights = {
         "resnet": video.R3D_18_Weights, "s3d": video.S3D_Weights, "mvit": video.MViT_V2_S_Weights,
         "swin": video.Swin3D_B_Weights,

@@ -11,6 +11,7 @@ from flax import nnx
 
 from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
+from tests.peers import torchvision
 from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
 from vidjax.models.frames import VARIANTS, Concatenation, SingleFrameResNet, StackConv
@@ -148,16 +149,11 @@ def test_wrong_arguments_name_the_setting():
 
 @pytest.mark.slow
 def test_one_frame_is_torchvisions_network():
-    torch = pytest.importorskip("torch")
-    for operator in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, operator):
-            schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            torch.library.define(f"torchvision::{operator}", schema)
-    torchvision = pytest.importorskip("torchvision")
+    torch, models = pytest.importorskip("torch"), torchvision().models
     from vidjax.weights import load_pretrained
 
     torch.manual_seed(0)
-    theirs = torchvision.models.resnet18(num_classes=10).eval()
+    theirs = models.resnet18(num_classes=10).eval()
     image = np.random.default_rng(0).standard_normal((2, 64, 64, 3)).astype(np.float32)
     with torch.no_grad():
         expected = theirs(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).numpy()

@@ -200,6 +200,17 @@ def test_replicated_border():
     close(y, jnp.broadcast_to(y[:, :1], y.shape))
 
 
+def test_replicated_border_in_time_alone():
+    conv = Conv3D(1, 1, 3, padding=1, padding_mode="replicate_time", rngs=nnx.Rngs(0))
+    conv.kernel[...] = jnp.full((3, 3, 3, 1, 1), 1 / 27)
+    x = draw((1, 3, 4, 4, 1))
+    padded = np.pad(np.asarray(x), ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)), mode="edge")
+    padded = np.pad(padded, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
+    close(conv(x)[0, 0, 0, 0, 0], padded[0, :3, :3, :3].mean())
+    with pytest.raises(ValueError, match="padding_mode = 'edge'"):
+        Conv3D(1, 1, 3, padding_mode="edge", rngs=nnx.Rngs(0))
+
+
 def test_layer_bias_dtype_and_initial_scale():
     conv = Conv3D(16, 64, (1, 3, 3), padding=(0, 1, 1), use_bias=True, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     chex.assert_shape(conv.kernel[...], (1, 3, 3, 16, 64))

@@ -35,6 +35,26 @@ def test_constant_schedule():
     np.testing.assert_allclose(make_schedule(config, steps=10, steps_per_epoch=1, batch_size=1)(9), 0.1, rtol=1e-6)
 
 
+def test_steps():
+    config = OptimizerConfig(learning_rate=0.1, schedule="steps", step_epochs=(4.0, 6.5), step_factor=0.1)
+    schedule = make_schedule(config, steps=80, steps_per_epoch=10, batch_size=1)
+    reference = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    falling = torch.optim.lr_scheduler.MultiStepLR(reference, [40, 65], gamma=0.1)
+    for step in range(80):
+        np.testing.assert_allclose(schedule(step), falling.get_last_lr()[0], rtol=1e-5, err_msg=str(step))
+        reference.step()
+        falling.step()
+
+
+def test_steps_behind_a_warmup_from_a_share_of_the_peak():
+    config = OptimizerConfig(
+        learning_rate=0.1, schedule="steps", step_epochs=(4.0,), warmup_epochs=2.0, warmup_factor=0.25
+    )
+    schedule = make_schedule(config, steps=80, steps_per_epoch=10, batch_size=1)
+    np.testing.assert_allclose([schedule(i) for i in (0, 10, 20, 39, 41, 79)],
+                               [0.025, 0.0625, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)  # fmt: skip
+
+
 def test_warmup_longer_than_the_run():
     with pytest.raises(ConfigError, match=r"warmup_epochs = 5.*50 warm-up steps, but the whole run has 20"):
         make_schedule(OptimizerConfig(warmup_epochs=5.0), steps=20, steps_per_epoch=10, batch_size=1)

@@ -160,7 +160,7 @@ def r2plus1d_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwar
     return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
 
 
-def _torchvision(name: str, published: str, sources: tuple[str, ...] = ("torchvision",)) -> Spec:
+def _torchvision(name: str, published: str, sources: tuple[str, ...] = ("torchvision", "torchvision2d")) -> Spec:
     return Spec(
         name=name,
         num_frames=16,
@@ -178,9 +178,9 @@ def _torchvision(name: str, published: str, sources: tuple[str, ...] = ("torchvi
 
 VARIANTS = {
     "r3d_18": Variant(r3d_18, _torchvision("r3d_18", "63.20 / 83.48")),
-    "r3d_34": Variant(r3d_34, _torchvision("r3d_34", "", sources=())),
+    "r3d_34": Variant(r3d_34, _torchvision("r3d_34", "", sources=("torchvision2d",))),
     "mc3_18": Variant(mc3_18, _torchvision("mc3_18", "63.96 / 84.13")),
-    "r2plus1d_18": Variant(r2plus1d_18, _torchvision("r2plus1d_18", "67.46 / 86.18")),
+    "r2plus1d_18": Variant(r2plus1d_18, _torchvision("r2plus1d_18", "67.46 / 86.18", sources=("torchvision",))),
     "r2plus1d_34": Variant(
         r2plus1d_34,
         Spec(

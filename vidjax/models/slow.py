@@ -240,6 +240,8 @@ def variant(
     published: str,
 ) -> Variant:
     """A named network trained on Kinetics-400: `frames` are T and τ, `published` top-1 / top-5 of its first source."""
+    # Kernels of an image network fit all but those that are taken apart.
+    images = () if "conv" in kwargs else ("torchvision2d",)
     statistics = {} if sources == ("mmaction2",) else {"mean": (0.45,) * 3, "std": (0.225,) * 3}
     spec = Spec(
         name=name,
@@ -249,7 +251,7 @@ def variant(
         resize=(256,),
         num_classes=400,
         paper=f"https://arxiv.org/abs/{paper}",
-        sources=sources,
+        sources=(*sources, *images),
         published=f"K400 {published}, 10×3 views of 256² ({ZOOS[sources[0]]})",
         **statistics,
     )

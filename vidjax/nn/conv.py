@@ -263,7 +263,8 @@ class Conv3D(nnx.Module):
       padding: as for `conv3d`; ints are on both sides, as in PyTorch.
       feature_group_count: groups; I for a depthwise convolution.
       use_bias: add a bias per output channel.
-      padding_mode: "zeros", or "replicate": the border frame and pixel again.
+      padding_mode: "zeros"; "replicate": the border frame and pixel again; or "replicate_time": the border frame again,
+        zeros around the picture.
       dtype: what it is computed in; None: the input's dtype. The kernel stays float32.
       kernel_init: initialiser, called with key, shape and dtype.
       rngs: gives the key of the initial kernel.
@@ -292,8 +293,8 @@ class Conv3D(nnx.Module):
                 f"feature_group_count = {feature_group_count} must divide in_features = {in_features} and "
                 f"out_features = {out_features}"
             )
-        if padding_mode not in ("zeros", "replicate"):
-            raise ValueError(f"padding_mode = {padding_mode!r}: must be 'zeros' or 'replicate'")
+        if padding_mode not in ("zeros", "replicate", "replicate_time"):
+            raise ValueError(f"padding_mode = {padding_mode!r}: must be 'zeros', 'replicate' or 'replicate_time'")
         kernel_shape = (*triple(kernel_size, "kernel_size"), in_features // feature_group_count, out_features)
         self.kernel = nnx.Param(kernel_init(rngs.params(), kernel_shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_features)) if use_bias else None
@@ -308,8 +309,10 @@ class Conv3D(nnx.Module):
         kernel = self.kernel[...]
         x = x if self.dtype is None else x.astype(self.dtype)
         padding = self.padding
-        if self.padding_mode == "replicate":
-            x = padded(x, pads_of(padding, x.shape[1:4], kernel.shape[:3], self.strides), mode="edge")
-            padding = 0
+        if self.padding_mode != "zeros":
+            time, *space = pads_of(padding, x.shape[1:4], kernel.shape[:3], self.strides)
+            outside = ((0, 0), (0, 0))
+            x = padded(x, (time, *(space if self.padding_mode == "replicate" else outside)), mode="edge")
+            padding = 0 if self.padding_mode == "replicate" else ((0, 0), *space)
         y = conv3d(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count)
         return y if self.bias is None else y + self.bias[...].astype(y.dtype)[None, None, None, None]

@@ -4,23 +4,40 @@ import logging
 
 from flax import nnx
 
+from vidjax.config import ConfigError
 from vidjax.models.inputs import fit_differences
 from vidjax.models.state import assign, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
+from vidjax.weights.inflate import inflate
+from vidjax.weights.read import CheckpointError
 
 logger = logging.getLogger("vidjax")
 
 
-def start_from(model: nnx.Module, checkpoint: str, name: str) -> None:
+def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "") -> None:
     """Set `model`'s arrays from a vidjax checkpoint folder or a file of another framework; a head of another size
     stays new.
 
+    A vidjax network for images or frames is inflated where this one sees time: see `vidjax.weights.inflate`.
+
+    Args:
+      model: as `create_model(name, …)` built it.
+      checkpoint: the file or folder.
+      name: of the model.
+      inflation: see the config; empty: as the model or the source's table says, and "average" for a vidjax network.
+
     Raises:
       CheckpointError, CheckpointFolderError: if anything but the head does not fit, naming all of it.
+      ConfigError: for an inflation where the checkpoint holds nothing to inflate.
     """
     if not ckpt.is_checkpoint(checkpoint):
-        load_into(model, checkpoint, name=name)
+        try:
+            load_into(model, checkpoint, name=name, inflation=inflation)
+        except ValueError as error:
+            if isinstance(error, CheckpointError) or not inflation:
+                raise
+            raise ConfigError(f"config.model.inflation: {error}; leave it empty") from None
         return
     arrays, meta = ckpt.load_arrays(checkpoint)
     _, params, stats = split(model)
@@ -28,7 +45,20 @@ def start_from(model: nnx.Module, checkpoint: str, name: str) -> None:
     arrays = {p: fit_differences(a, own[p].shape) if p in own else a for p, a in arrays.items()}
     new_head = {p for p in own if p.startswith("head.") and p in arrays and arrays[p].shape != own[p].shape}
     kept = {p: a for p, a in arrays.items() if p not in new_head}
-    if wrong := ckpt.mismatches(kept, {p: a for p, a in own.items() if p not in new_head}):
+    wanted = {p: a.shape for p, a in own.items() if p not in new_head}
+    flat = [p for p, a in kept.items() if a.ndim == 5 and a.shape[0] == 1 < wanted.get(p, a.shape)[0]]
+    if flat:
+        made = inflate(kept, wanted, inflation or "average")
+        logger.info("%s into %s: %d kernels are inflated", checkpoint, name, len(made.inflated))
+        if made.fresh:
+            logger.warning("%s into %s: newly initialised: %s", checkpoint, name, ", ".join(made.fresh))
+        kept = made.arrays
+    elif inflation:
+        raise ConfigError(
+            f"config.model.inflation = {inflation!r}: {checkpoint} ({meta.config.model.name}) holds nothing that "
+            f"{name} has to inflate; leave it empty"
+        )
+    elif wrong := ckpt.mismatches(kept, {p: own[p] for p in wanted}):
         raise ckpt.CheckpointFolderError(
             f"{checkpoint} ({meta.config.model.name}) does not fit {name}:\n" + "\n".join(wrong)
         )

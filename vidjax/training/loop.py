@@ -123,7 +123,7 @@ class _Run:
         stack.callback(self.checkpoints.close)
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
-            start_from(model, self.config.model.init_from, self.config.model.name)
+            start_from(model, self.config.model.init_from, self.config.model.name, self.config.model.inflation)
         state = self._initial_state(model, optimizer, resuming)
         self.forward = make_forward(model, self.spec, self.mesh, dtype)
         step = make_train_step(

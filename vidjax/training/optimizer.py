@@ -7,7 +7,8 @@ from vidjax.models.state import Arrays
 
 
 def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float, batch_size: int) -> optax.Schedule:
-    """Step → learning rate: linear warm-up from 0, then a half cosine to `final_factor` × peak, or constant.
+    """Step → learning rate: linear warm-up from `warmup_factor` × peak, then a half cosine to `final_factor` × peak,
+    constant, or falling by `step_factor` after each of `step_epochs`.
 
     Args:
       config: peak, warm-up and shape. With `base_batch` > 0 the peak is `learning_rate · batch_size / base_batch`
@@ -28,11 +29,16 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
         )
     if config.schedule == "constant":
         main = optax.constant_schedule(peak)
+    elif config.schedule == "steps":
+        # Counted from the end of the warm-up on; a fall before it has happened by then.
+        falls = [round(epoch * steps_per_epoch) - warmup for epoch in config.step_epochs]
+        peak_after = peak * config.step_factor ** sum(fall <= 0 for fall in falls)
+        main = optax.piecewise_constant_schedule(peak_after, {fall: config.step_factor for fall in falls if fall > 0})
     else:
         main = optax.cosine_decay_schedule(peak, max(1, steps - warmup), alpha=config.final_factor)
     if not warmup:
         return main
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+    return optax.join_schedules([optax.linear_schedule(config.warmup_factor * peak, peak, warmup), main], [warmup])
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:

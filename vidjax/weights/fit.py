@@ -42,8 +42,47 @@ def average(kernel: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.nd
     return np.broadcast_to(kernel / shape[0], _inflatable(kernel, shape))
 
 
-# Both give a video of one repeated frame the activations that the image has.
+def _first(inflate: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """`inflate` for the kernel that reads the picture: where the video has another number of channels, such as stacked
+    flow, each gets the mean of the colours' kernels.
+
+    Source: the cross modality pre-training of temporal segment networks (arXiv 1608.00859, section 3.2).
+    """
+
+    def forward(kernel: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+        if kernel.shape[3] == 3 != shape[3]:
+            kernel = kernel.mean(axis=3, keepdims=True).repeat(shape[3], axis=3)
+        return inflate(kernel, shape, grid)
+
+    return forward
+
+
+def _beside(inflate: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """`inflate` for a kernel that reads more channels than the image network has, such as those of a lateral
+    connection behind its own: for these it starts at zero, so that the network answers at first as without them."""
+
+    def forward(kernel: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
+        more = shape[3] - kernel.shape[3]
+        return inflate(np.pad(kernel, ((0, 0),) * 3 + ((0, max(more, 0)), (0, 0))), shape, grid)
+
+    return forward
+
+
+# All give a video of one repeated frame the activations that the image has.
 INFLATIONS = {"central": Fit("inflated", central), "average": Fit("inflated", average)}
+FIRST = {name: Fit("inflated", _first(fit.forward)) for name, fit in INFLATIONS.items()}
+BESIDE = {name: Fit("inflated", _beside(fit.forward)) for name, fit in INFLATIONS.items()}
+
+
+def inflates(fit: Fit | None) -> bool:
+    """Whether it gives a kernel a temporal extent."""
+    return any(fit in group.values() for group in (INFLATIONS, FIRST, BESIDE))
+
+
+def by(fit: Fit, inflation: str) -> Fit:
+    """The same of another way of inflating; what does not inflate, and any for an empty name, as it is."""
+    groups = (group for group in (INFLATIONS, FIRST, BESIDE) if fit in group.values())
+    return next((group[inflation] for group in groups if inflation), fit)
 
 
 def check_inflation(inflation: str, source: str, inflates: bool) -> None:

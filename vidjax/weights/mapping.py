@@ -17,7 +17,7 @@ import numpy as np
 
 from vidjax.models.inputs import fit_differences
 from vidjax.nn.positions import Grid
-from vidjax.weights.fit import INFLATIONS, Conversion, Fit, check_inflation
+from vidjax.weights.fit import Conversion, Fit, by, check_inflation, inflates
 from vidjax.weights.patterns import fill, placeholders, regex
 from vidjax.weights.read import CheckpointError
 
@@ -28,6 +28,7 @@ TABLES = (
     "frames",
     "image_vit",
     "inception",
+    "inflate",
     "mvit",
     "r2plus1d",
     "s3d",
@@ -208,7 +209,7 @@ class Source:
     @property
     def inflates(self) -> bool:
         """Whether kernels of images may be given a temporal extent."""
-        return any(rule.fit in INFLATIONS.values() for rule in self.rules)
+        return any(inflates(rule.fit) for rule in self.rules)
 
     def may_lack(self, path: str) -> bool:
         """Whether the parameter may keep its initial values."""
@@ -393,7 +394,7 @@ def conversion(
             array = wide
             fitted["widened"].append(path)
         if rule.fit and array.shape != wanted:
-            fit = INFLATIONS[inflation] if inflation and rule.fit in INFLATIONS.values() else rule.fit
+            fit = by(rule.fit, inflation)
             try:
                 array = fit.forward(array, wanted, grid)
                 fitted[fit.name].append(path)
