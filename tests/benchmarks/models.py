@@ -1,68 +1,118 @@
-"""Time of video networks on CPU, side by side with the reference's: `python tests/benchmarks/models.py`.
+"""Time of video networks on CPU, side by side with the reference's: `python -m tests.benchmarks.models`.
 
-Both run on the same number of threads in one process, in turns: the ratio is the median of the turns' ratios. Forward
-is in evaluation mode, without gradients; forward and backward is a training step's cross-entropy and all parameter
-gradients, in training mode. PyTorch runs in the faster one of its two memory layouts. Run it on an idle machine: other
-work slows PyTorch's threads, which wait for each other at every layer, more than XLA's.
+Both have the same weights, checked by their logits, and run on the same number of threads in one process, in turns, so
+that a disturbance meets both: the ratio is the median of the turns' ratios. Forward is in evaluation mode, without
+gradients; forward and backward is a training step's cross-entropy and all parameter gradients, in training mode.
+PyTorch runs in the faster one of its two memory layouts. The clips are those that the model is made for. Run it on an
+idle machine: other work slows PyTorch's threads, which wait for each other at every layer, more than XLA's.
 
-The reference is torchvision's network of that name or else pytorchvideo's, which is installed with --no-deps, beside
-fvcore, iopath and what they ask for.
+The reference is torchvision's network, or else pytorchvideo's, which is installed with --no-deps, beside fvcore,
+iopath, parameterized and what they ask for; see `peers.py`.
 
-    --models r2plus1d_18 r3d_18   --batch 2   --frames 8   --size 112   --threads 2   --repeats 5   --pass forward
+    --models r2plus1d_18 videomae_base   --batch 1   --threads 2   --repeats 5   --pass forward
 """
 
 import argparse
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
-# Frames and size, where they are not those of the options' defaults: depthwise networks have fewer multiplications to
-# a pixel, and are made for larger pictures; S3D averages 7×7 pixels of its last map, which smaller clips do not leave.
-CLIPS = {"x3d_s": (13, 160), "x3d_m": (16, 224), "csn_r101": (8, 224), "s3d": (16, 224)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["r2plus1d_18", "r3d_18"])
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=0, help="0: 8, or what suits the model")
-    parser.add_argument("--size", type=int, default=0, help="0: 112, or what suits the model")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--pass", dest="kinds", nargs="+", default=["forward", "forward+backward"])
-    args = parser.parse_args()
-    # XLA's thread pool has one thread per processor the process may run on.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-
-    print("model         input            pass                torch      vidjax    ratio    ratio of processor time")
-    for name in args.models:
-        frames, size = CLIPS.get(name, (8, 112))
-        shape = (args.batch, args.frames or frames, args.size or size)
-        theirs, ours = torch_runs(name, shape, args.threads), jax_runs(name, shape)
-        for kind in args.kinds:
-            times = interleave({**theirs[kind], "jax": ours[kind]}, args.repeats)
-            mine = times.pop("jax")
-            # PyTorch's better layout is the one with the smaller median.
-            best = min(times.values(), key=lambda turns: statistics.median(wall for wall, _ in turns))
-            wall = statistics.median(wall for wall, _ in mine)
-            ratios = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(mine, best, strict=True)]
-            wall_ratio, processor_ratio = (statistics.median(values) for values in zip(*ratios, strict=True))
-            best_wall = statistics.median(wall for wall, _ in best)
-            clip = f"{shape[0]}×{shape[1]}×{shape[2]}²"
-            print(
-                f"{name:13} {clip:15} {kind:17} {best_wall * 1e3:7.0f} ms {wall * 1e3:8.0f} ms {wall_ratio:7.2f}x"
-                f" {processor_ratio:10.2f}x",
-                flush=True,
-            )
-
+# Networks and the ratios wanted: forward, and forward with backward.
+WANTED = {
+    "r3d_18": (1.2, 1.6),
+    "r2plus1d_18": (1.2, 1.6),
+    "slow_r50": (1.2, 1.6),
+    "i3d_r50": (1.2, 1.6),
+    "slowfast_r50_8x8": (1.2, 1.6),
+    "s3d": (1.2, 1.6),
+    "x3d_s": (2.0, 3.0),
+    "csn_r101": (2.0, 3.0),
+    "videomae_base": (1.2, None),
+    "timesformer_base_divided": (1.2, None),
+    "swin3d_t": (1.2, None),
+    "mvit_v2_s": (1.2, None),
+}
+FORWARD, BACKWARD = "forward", "forward + backward"
 
 Turn = tuple[float, float]  # seconds on the clock, and summed over processors
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(WANTED))
+    parser.add_argument("--batch", type=int, default=1, help="clips")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--pass", dest="passes", nargs="+", choices=["forward", "backward"], help="default: as wanted")
+    args = parser.parse_args()
+    # XLA's thread pool has one thread per processor the process may run on.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+
+    import torch
+
+    torch.set_num_threads(args.threads)
+    print(
+        "| network, clips | pass | torch ms (least) | vidjax ms (least) | ratio (wanted) | of processor time | compiling s |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name in args.models:
+        wanted = WANTED.get(name, (None, None))
+        passes = args.passes or ["forward", *(["backward"] if wanted[1] else [])]
+        compare(name, args.batch, passes, args.repeats, dict(zip((FORWARD, BACKWARD), wanted, strict=True)))
+
+
+def compare(name: str, batch: int, passes: list[str], repeats: int, wanted: dict[str, float | None]) -> None:
+    """Prints a network's rows of the table."""
+    import numpy as np
+
+    from tests.benchmarks import peers
+    from vidjax.models.registry import get_spec
+
+    spec = get_spec(name)
+    network, model = peers.pair(name)
+    shape = (batch, spec.num_frames, spec.size, spec.size, 3)
+    video = np.random.default_rng(0).standard_normal(shape, np.float32)
+    theirs, ours = torch_runs(name, network, video), jax_runs(model, video)
+    for kind in [FORWARD] * ("forward" in passes) + [BACKWARD] * ("backward" in passes):
+        start = time.perf_counter()
+        answer = ours[kind]()
+        compiling = time.perf_counter() - start
+        if kind == FORWARD:
+            agree(name, np.asarray(answer), next(iter(theirs[kind].values()))().numpy())
+        times = interleave({**theirs[kind], "vidjax": ours[kind]}, repeats)
+        mine = times.pop("vidjax")
+        # PyTorch's better layout is the one with the smaller median.
+        best = min(times.values(), key=lambda turns: statistics.median(wall for wall, _ in turns))
+        ratios = [[a / b for a, b in zip(*turns, strict=True)] for turns in zip(mine, best, strict=True)]
+        wall, processor = (statistics.median(values) for values in zip(*ratios, strict=True))
+        target = f" ({wanted[kind]})" if wanted.get(kind) else ""
+        print(
+            f"| `{name}`, {batch}×{spec.num_frames}×{spec.size}² | {kind} | {_milliseconds(best)} | "
+            f"{_milliseconds(mine)} | {wall:.2f}{target} | {processor:.2f} | {compiling:.0f} |",
+            flush=True,
+        )
+
+
+def _milliseconds(turns: list[Turn]) -> str:
+    walls = [wall * 1e3 for wall, _ in turns]
+    return f"{statistics.median(walls):.0f} ({min(walls):.0f})"
+
+
+def agree(name: str, ours, theirs) -> None:
+    """Ends the program unless both compute the same: the times would mean nothing."""
+    import numpy as np
+
+    # pytorchvideo's X3D gives probabilities.
+    if np.allclose(theirs.sum(axis=1), 1, atol=1e-3):
+        ours = np.exp(ours) / np.exp(ours).sum(axis=1, keepdims=True)
+    difference = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+    if not difference < 1e-4:
+        raise SystemExit(f"{name}: the answers differ by {difference:.1e}, relative: the times mean nothing")
+
+
 def interleave(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[Turn]]:
-    """The turns of each, taken one after the other, so that a disturbance meets all."""
+    """The turns of each, taken one after the other."""
     for run in runs.values():
         run()
     times: dict[str, list[Turn]] = {name: [] for name in runs}
@@ -74,73 +124,42 @@ def interleave(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str,
     return times
 
 
-def reference(name: str):
-    """The reference's network, with initial weights."""
+def torch_runs(name: str, network, video) -> dict[str, dict[str, Callable[[], object]]]:
+    import copy
+
     import torch
 
-    # torchvision's wheel expects operators that a CPU-only torch lacks; declaring them is enough for its models.
-    if "torchvision" not in sys.modules:
-        schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", schema)
-    import torchvision
+    from tests.benchmarks.peers import network_input
 
-    if build := getattr(torchvision.models.video, name, None):
-        return build()
-    if name == "csn_r101":
-        from pytorchvideo.models.csn import create_csn
-
-        # The hub's averages over four frames at the end, which takes clips of 32.
-        return create_csn(model_depth=101, stem_pool=torch.nn.MaxPool3d, head_pool_kernel_size=(1, 7, 7))
-    from pytorchvideo.models import hub
-
-    return getattr(hub, name)(pretrained=False)
-
-
-def torch_runs(name: str, shape: tuple[int, int, int], threads: int) -> dict[str, dict[str, Callable[[], object]]]:
-    import torch
-
-    batch, frames, size = shape
-    torch.set_num_threads(threads)
-    label = torch.arange(batch)
-    runs: dict[str, dict[str, Callable[[], object]]] = {"forward": {}, "forward+backward": {}}
+    label = torch.arange(len(video))
+    runs: dict[str, dict[str, Callable[[], object]]] = {FORWARD: {}, BACKWARD: {}}
     for layout in (torch.contiguous_format, torch.channels_last_3d):
-        model = reference(name).to(memory_format=layout)
-        video = torch.randn(batch, 3, frames, size, size).to(memory_format=layout)
-        # The slow pathway's frames.
-        if name.startswith("slowfast"):
-            slow = torch.linspace(0, frames - 1, frames // 4).long()
-            clip = lambda video=video, slow=slow: [video.index_select(2, slow), video]  # noqa: E731
-        else:
-            clip = lambda video=video: video  # noqa: E731
+        model = copy.deepcopy(network).to(memory_format=layout)
+        clip = torch.from_numpy(video).permute(0, 4, 1, 2, 3).contiguous(memory_format=layout)
 
         def forward(model=model, clip=clip):
             model.eval()
-            with torch.no_grad():
-                return model(clip())
+            with torch.inference_mode():
+                return model(network_input(name, clip))
 
         def forward_backward(model=model, clip=clip):
             model.train()
             model.zero_grad()
-            torch.nn.functional.cross_entropy(model(clip()), label).backward()
+            torch.nn.functional.cross_entropy(model(network_input(name, clip)), label).backward()
 
-        runs["forward"][str(layout)] = forward
-        runs["forward+backward"][str(layout)] = forward_backward
+        runs[FORWARD][str(layout)] = forward
+        runs[BACKWARD][str(layout)] = forward_backward
     return runs
 
 
-def jax_runs(name: str, shape: tuple[int, int, int]) -> dict[str, Callable[[], object]]:
+def jax_runs(model, video) -> dict[str, Callable[[], object]]:
     import jax
     import optax
     from flax import nnx
 
-    from vidjax.models import create_model
     from vidjax.models.state import merge, split
 
-    batch, frames, size = shape
-    model = create_model(name)
-    video = jax.random.normal(jax.random.key(0), (batch, frames, size, size, 3))
-    label = jax.numpy.arange(batch)
+    label = jax.numpy.arange(len(video))
     evaluated, params, stats = split(model)
     model.train()
     trained, _, _ = split(model)
@@ -160,8 +179,8 @@ def jax_runs(name: str, shape: tuple[int, int, int]) -> dict[str, Callable[[], o
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     return {
-        "forward": lambda: jax.block_until_ready(forward(params, stats, video)),
-        "forward+backward": lambda: jax.block_until_ready(forward_backward(params, stats, video)),
+        FORWARD: lambda: jax.block_until_ready(forward(params, stats, video)),
+        BACKWARD: lambda: jax.block_until_ready(forward_backward(params, stats, video)),
     }
 
 
