@@ -52,10 +52,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    print(
-        "| network, clips | pass | torch ms (least) | vidjax ms (least) | ratio (wanted) | of processor time | compiling s |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    print("| network, clips | pass | torch ms (least) | vidjax ms (least) | ratio (wanted) | of processor time |")
+    print("|---|---|---|---|---|---|")
     for name in args.models:
         wanted = WANTED.get(name, (None, None))
         passes = args.passes or ["forward", *(["backward"] if wanted[1] else [])]
