@@ -18,7 +18,7 @@ PACKAGE = ROOT / "vidjax"
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
-FLOORS = ("errors", "choices", "config", "progress", "video", "nn", "parallel", "models", "data", "weights",
+FLOORS = ("errors", "choices", "config", "progress", "launch", "video", "nn", "parallel", "models", "data", "weights",
           "evaluation", "training", "apps", "__main__")  # fmt: skip
 
 
