@@ -190,6 +190,8 @@ class TrainConfig:
     cutmix_share: float = 0.5  # of the mixed batches, where both are on; the others get mixup
     mix_per_clip: bool = False  # draw for every clip of a batch anew
     ema_decay: float = 0.0  # > 0: evaluate and keep an exponential moving average of the weights
+    skip_bad_steps: int = 0  # an update whose loss or gradient is NaN or infinite is left out, up to so many in a row;
+    # one more stops the run, as does the first with 0
     log_every: int = 10  # updates between log lines
     eval_epochs: float = 1.0  # epochs between evaluations; 0: only at the end
     checkpoint_epochs: float = 1.0  # epochs between checkpoints; 0: only at the end
@@ -408,6 +410,7 @@ def validate(config: Config) -> Config:
         )
     for name in ("mix_probability", "cutmix_share"):
         need(0 <= getattr(train, name) <= 1, f"train.{name}", "must lie in 0…1")
+    need(train.skip_bad_steps >= 0, "train.skip_bad_steps", "must be 0 (stop at the first) or more")
     need(train.log_every >= 1, "train.log_every", "must be 1 or more")
     need(train.keep_last >= 1, "train.keep_last", "must be 1 or more")
     need(

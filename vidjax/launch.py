@@ -1,13 +1,14 @@
 """How the processes of one training find each other, and what becomes of them when one is lost.
 
 A process is told its place by flags, or reads it from what its launcher sets: JAX's own variables (as in
-`configs/launch/jobset.yaml`), SLURM's `srun`, or Cloud TPU. Without any of these it is alone. Called before JAX is used.
+`configs/launch/jobset.yaml`), SLURM's `srun`, or Cloud TPU. Without any of these it is alone.
 """
 
 import contextlib
 import glob
 import os
 import sys
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,8 @@ _CONNECT_SECONDS = 300  # pods and nodes start at different times
 _SHUTDOWN_SECONDS = 30
 _TPU_PORT, _SLURM_PORTS = 8482, (61440, 4096)  # first and how many
 _METADATA_SECONDS = 5.0
+# In what collectives (Gloo, NCCL, TPU) and JAX's coordination service say when another process is gone.
+_LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "coordination", "Connection")
 
 
 class LaunchError(UserError):
@@ -103,8 +106,8 @@ def join(cluster: Cluster | None, say: Callable[[str], None] = print) -> None:
         )
     except RuntimeError as error:
         raise LaunchError(
-            f"process {cluster.process_id} of {cluster.num_processes} (by {cluster.found}) could not meet the others at "
-            f"{cluster.coordinator}: {_first_line(error)}. Have all of them been started, and may they reach that port?"
+            f"process {cluster.process_id} of {cluster.num_processes} (by {cluster.found}) could not meet the others "
+            f"at {cluster.coordinator}: {_first_line(error)}. Are all of them running, and may they reach that port?"
         ) from error
 
 
@@ -112,15 +115,20 @@ def join(cluster: Cluster | None, say: Callable[[str], None] = print) -> None:
 def together() -> Iterator[None]:
     """What is done within ends with a `LaunchError` when a collective fails because another process is gone.
 
-    A process that waits where no collective reports that is ended by JAX's heartbeat, after half a minute.
+    A process that waits where no collective reports that is ended by JAX's heartbeat, within half a minute or so. After
+    an error of its own, a process that has others ends at once, so that they too learn of it.
     """
     import jax
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except Exception as error:
+        if jax.process_count() == 1 or isinstance(error, UserError | OSError):
             raise
+        text = str(error)
+        if "RESOURCE_EXHAUSTED" in text or not any(sign in text for sign in _LOST):
+            traceback.print_exc()
+            leave(1)
         raise LaunchError(
             f"process {jax.process_index()} of {jax.process_count()} lost touch with another, which has probably died; "
             f"its own output tells why. The same command continues from the last checkpoint. ({_first_line(error)})"

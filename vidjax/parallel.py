@@ -5,6 +5,7 @@ and `model` (activations and parameters are split).
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vidjax.config import ConfigError
+from vidjax.errors import UserError
 
 AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
@@ -94,6 +96,46 @@ def gather_lists(items: list[Any]) -> list[Any]:
     lengths = multihost_utils.process_allgather(np.int64(len(text)))
     padded = multihost_utils.process_allgather(np.pad(text, (0, int(lengths.max()) - len(text))))
     return [item for row, length in zip(padded, lengths, strict=True) for item in json.loads(row[:length].tobytes())]
+
+
+def on_writer(call: Callable[[], Any]) -> Any:
+    """What `call` returns (a JSON value) in the one process that writes, on every process; the others wait for it.
+
+    Raises:
+      UserError: what `call` raised there, on every process.
+    """
+    if jax.process_count() == 1:
+        return call()
+    answer, failure = [], None
+    if is_writer():
+        try:
+            answer = [[call(), ""]]
+        except UserError as error:
+            answer, failure = [[None, str(error)]], error
+    ((value, message),) = gather_lists(answer)
+    if message:
+        raise failure or UserError(message)
+    return value
+
+
+def barrier(name: str) -> None:
+    """Return once every process has come here, however long that takes."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def stop_agreed(step: int) -> bool:
+    """Whether one of several processes has been told to stop (SIGTERM, preemption), and all are to do so after `step`.
+
+    To be called by every process after every step. A single process is never told by this.
+    """
+    if jax.process_count() == 1:
+        return False
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
 
 
 def is_writer() -> bool:

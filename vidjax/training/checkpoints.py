@@ -6,9 +6,10 @@ state, step, raw weights if they differ from the evaluated ones). A folder witho
 resume.
 """
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from vidjax import parallel
 from vidjax.errors import UserError
 from vidjax.models.registry import create_model, get_variant
 from vidjax.models.state import Arrays, merge, split
+from vidjax.training import damage
 from vidjax.training.step import TrainState
 
 logger = logging.getLogger("vidjax")
@@ -32,6 +34,10 @@ _FOLDER = "checkpoints"
 
 class CheckpointFolderError(UserError):
     """A folder holds no checkpoint of the kind asked for; the message names it and says what was expected."""
+
+
+class CheckpointWriteError(UserError):
+    """A checkpoint could not be written; the message says why, and which one is the last that was."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,13 @@ class Meta:
 
 
 class RunCheckpoints:
-    """The checkpoints of one run: the last `keep_last` and the one that is best by `best_metric`."""
+    """The checkpoints of one run: the last `keep_last` and the one that is best by `best_metric`.
+
+    Those that are visibly damaged are put aside with a warning.
+
+    Raises:
+      CheckpointFolderError: if there were some, and all are damaged.
+    """
 
     def __init__(self, workdir: str | Path, keep_last: int, best_metric: str):
         policies = ocp.checkpoint_managers
@@ -74,6 +86,10 @@ class RunCheckpoints:
             cleanup_tmp_directories=True,
         )
         folder = Path(workdir).absolute() / _FOLDER
+        if lost := parallel.on_writer(lambda: damage.check(folder)):
+            raise CheckpointFolderError(_all_damaged(folder, lost))
+        self._writing: int | None = None  # the update of the last save that was begun
+        self._failed = False
         self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=_handlers())
 
     def _metric(self, metrics: Mapping[str, float]) -> float:
@@ -91,7 +107,11 @@ class RunCheckpoints:
         return None if metrics is None else (step, metrics[self._best_metric])
 
     def save(self, state: TrainState, meta: Meta, metrics: Mapping[str, float] | None = None) -> None:
-        """Write the state in the background; an earlier save still under way is waited for."""
+        """Write the state in the background; an earlier save still under way is waited for.
+
+        Raises:
+          CheckpointWriteError: if that earlier one, or this, could not be written.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -101,39 +121,83 @@ class RunCheckpoints:
             train=ocp.args.StandardSave(train),
             meta=ocp.args.JsonSave(meta.to_dict()),
         )
-        self._manager.save(step, args=args, metrics=dict(metrics) if metrics else None, force=True)
+        with self._writes():
+            self._manager.wait_until_finished()
+            self._writing = step
+            self._manager.save(step, args=args, metrics=dict(metrics) if metrics else None, force=True)
 
     def restore(self, like: TrainState) -> TrainState:
-        """The newest checkpoint, with the shapes and placement of `like`.
+        """The newest checkpoint that can be read, with the shapes and placement of `like`; newer ones are put aside.
 
         Raises:
-          CheckpointFolderError: if the newest checkpoint is a model that was put there, not a state of this run.
+          CheckpointFolderError: if the newest checkpoint is a model that was put there, not a state of this run; if it
+            is of another model; or if none can be read.
         """
-        step = self.latest_step
-        folder = self._manager.directory / str(step)
-        if not (folder / "train").exists():
-            raise CheckpointFolderError(
-                f"{folder} holds a model but no training state: it is not this run's. Choose an empty "
-                "--workdir and start from the model with --config.model.init_from=FOLDER"
-            )
+        folder, lost = Path(self._manager.directory), []
+        while (step := self.latest_step) is not None:
+            if not (folder / str(step) / "train").exists():
+                raise CheckpointFolderError(
+                    f"{folder / str(step)} holds a model but no training state: it is not this run's. Choose an empty "
+                    "--workdir and start from the model with --config.model.init_from=FOLDER"
+                )
+            state, reason = self._read(step, like)
+            # What one process cannot read, all do without.
+            reasons = [r for r in parallel.gather_lists([reason]) if r]
+            if not reasons:
+                return state
+            parallel.on_writer(lambda s=step, r=reasons[0]: damage.put_aside(folder, s, r))
+            lost.append(str(step))
+            self._manager.reload()
+        raise CheckpointFolderError(_all_damaged(folder, lost))
+
+    def _read(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:
+        """One checkpoint, or None and why it cannot be read."""
         model, train = jax.tree.map(ocp.utils.to_shape_dtype_struct, _items(like))
         args = ocp.args.Composite(model=ocp.args.StandardRestore(model), train=ocp.args.StandardRestore(train))
-        _check_fit(self._manager, step, model)
-        items = self._manager.restore(step, args=args)
+        try:
+            _check_fit(self._manager, step, model, train)
+            items = self._manager.restore(step, args=args)
+        except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # whatever the readers of its many files make of what they find
+            return None, damage.first_line(error)
         raw = items.train.pop("raw", None) or items.model
         ema = items.model if like.ema else {}
-        return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, **items.train)
+        return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, **items.train), ""
 
     def latest_meta(self) -> Meta:
         """What the newest checkpoint says about its model."""
         return _read_meta(Path(self._manager.directory), self.latest_step)
 
     def wait(self) -> None:
-        """Return when everything is on disk."""
-        self._manager.wait_until_finished()
+        """Return when everything is on disk.
+
+        Raises:
+          CheckpointWriteError: if it could not be written.
+        """
+        with self._writes():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        """`wait`, and let go of what writes. After a failed write nothing more is raised."""
+        with contextlib.suppress(Exception) if self._failed else self._writes():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writes(self) -> Iterator[None]:
+        try:
+            yield
+        except (UserError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # OSError, or what TensorStore makes of it
+            self._failed = True
+            folder = Path(self._manager.directory)
+            whole = [s for s in _find(folder)[1] if s != self._writing]
+            good = f"That of update {whole[-1]} is whole" if whole else "There is none from before"
+            raise CheckpointWriteError(
+                f"the checkpoint of update {self._writing} could not be written to {folder}: "
+                f"{damage.write_reason(error)}. {good}; make room, and the same command continues"
+            ) from error
 
 
 def _handlers() -> dict[str, ocp.CheckpointHandler]:
@@ -218,8 +282,17 @@ def load_model(
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), {"params": params, "stats": stats}
         )
-        _check_fit(manager, step, like)
-        items = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(like)))
+        try:
+            _check_fit(manager, step, like)
+            items = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(like)))
+        except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:
+            others = ", ".join(str(s) for s in steps if s != step)
+            raise CheckpointFolderError(
+                f"{checkpoints / str(step)} is damaged: {damage.first_line(error)}. "
+                + (f"There are checkpoints of steps {others} too" if others else "There is no other checkpoint there")
+            ) from error
     return merge(graphdef, **items.model), meta, step
 
 
@@ -295,7 +368,16 @@ def mismatches(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _check_fit(manager: ocp.CheckpointManager, step: int, like: Mapping[str, Arrays]) -> None:
+def _all_damaged(folder: Path, lost: Sequence[str]) -> str:
+    return (
+        f"{folder}: every checkpoint of this run is damaged ({', '.join(lost)}); nothing is left to continue from. Put "
+        "back a copy under its number, or choose a new --workdir (or remove this one) to start from the beginning"
+    )
+
+
+def _check_fit(
+    manager: ocp.CheckpointManager, step: int, like: Mapping[str, Arrays], train: Mapping[str, Any] | None = None
+) -> None:
     """Compare names and shapes before anything is read."""
     stored = manager.item_metadata(step)["model"].tree
     problems = [line for kind in ("params", "stats") for line in mismatches(stored.get(kind) or {}, like[kind])]
@@ -303,6 +385,13 @@ def _check_fit(manager: ocp.CheckpointManager, step: int, like: Mapping[str, Arr
         raise CheckpointFolderError(
             f"{manager.directory / str(step)} does not fit this model; choose the config it was trained with:\n"
             + "\n".join(problems)
+        )
+    if train is not None and (
+        other := set(manager.item_metadata(step)["train"].tree["metrics"]) ^ set(train["metrics"])
+    ):
+        raise CheckpointFolderError(
+            f"{manager.directory / str(step)} was written by another version of vidjax (it differs in "
+            f"{', '.join(sorted(other))}); continue it with that, or start anew from it with --config.model.init_from"
         )
 
 

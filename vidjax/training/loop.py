@@ -8,8 +8,8 @@ from the seed and the step's number.
 
 import contextlib
 import dataclasses
-import json
 import logging
+import math
 import signal
 import time
 from pathlib import Path
@@ -32,17 +32,16 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
 from vidjax.training import checkpoints as ckpt
+from vidjax.training import workdir as workdir_of
 from vidjax.training.feed import DEVICE_BATCHES, Feed
 from vidjax.training.initial import start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before, plot_learning_curve, read_metrics
 from vidjax.training.mix import MixRule
 from vidjax.training.optimizer import make_optimizer, make_schedule
-from vidjax.training.step import TrainState, init_metrics, init_state, make_train_step
+from vidjax.training.step import TrainState, init_state, make_train_step, next_metrics
 
 logger = logging.getLogger("vidjax")
 
-# Settings that may change when a run goes on: none of them changes what is computed.
-_MAY_CHANGE = ("data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "train.keep_last", "mesh.data")
 # Without a terminal there is no bar; a line this often shows that the run is alive.
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -74,6 +73,7 @@ def train(config: cfg.Config, workdir: str | Path, console: Console | None = Non
       ConfigError, DataError: before training, for settings or annotations that cannot be used.
       CheckpointFolderError: if `workdir` belongs to another run, or holds a model.
       DivergedError: if the loss becomes NaN or infinite.
+      CheckpointWriteError: if a checkpoint cannot be written.
       Interrupted: after SIGTERM, once the state is saved.
     """
     return _Run(cfg.validate(config), Path(workdir), console or Console()).train()
@@ -85,7 +85,7 @@ class _Run:
         self.console = console if parallel.is_writer() else Console(quiet=True)
         self.mesh = parallel.make_mesh(config.mesh.data)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
-        _prepare(config.data, self.console)
+        parallel.on_writer(lambda: _prepare(config.data, self.console))
         self.videos, self.eval_videos = load_sets(config.data, config.seed)
         known = _metric_names(self.videos)
         config.train.best_metric = config.train.best_metric or known[0]
@@ -107,13 +107,25 @@ class _Run:
         )
 
     def train(self) -> dict[str, Any]:
-        self._claim_workdir()
+        with contextlib.ExitStack() as stack:
+            self._claim_workdir(stack)
+            return self._build_and_train(stack)
+
+    def _claim_workdir(self, stack: contextlib.ExitStack) -> None:
+        """Lock the work directory and record the config, or find that it is another run's."""
+
+        def claim() -> None:
+            stack.enter_context(workdir_of.lock(self.workdir))
+            workdir_of.claim(self.workdir, self.config)
+
+        parallel.on_writer(claim)
+
+    def _build_and_train(self, stack: contextlib.ExitStack) -> dict[str, Any]:
         self._say_what_is_trained()
         dtype = parallel.compute_dtype(self.config.model.compute_dtype)
         model = ckpt.build_model(self.config, len(self.videos.class_names), dtype=dtype)
         optimizer = make_optimizer(self.config.optimizer, self.schedule)
-        with contextlib.ExitStack() as stack:
-            return self._train(model, optimizer, dtype, stack)
+        return self._train(model, optimizer, dtype, stack)
 
     def _train(
         self, model: nnx.Module, optimizer: optax.GradientTransformation, dtype: Any, stack: contextlib.ExitStack
@@ -135,6 +147,7 @@ class _Run:
             ema_decay=self.config.train.ema_decay,
             accumulate=self.config.train.accumulate,
             mix=MixRule.of(self.config.train),
+            skip_bad_steps=self.config.train.skip_bad_steps,
             dtype=dtype,
         )
 
@@ -152,21 +165,6 @@ class _Run:
         stack.callback(self.bad_records.save)
         terminated = stack.enter_context(_TermFlag())
         return self._finish(self._steps(state, compiled, terminated))
-
-    def _claim_workdir(self) -> None:
-        """Record the config, or check that it is the one this work directory was started with."""
-        saved = self.workdir / "config.json"
-        if saved.exists():
-            old = cfg.from_dict(json.loads(saved.read_text()))
-            changed = [d for d in ckpt.differences(old, self.config) if not d.startswith(_MAY_CHANGE)]
-            if changed and ckpt.is_checkpoint(self.workdir):
-                raise ckpt.CheckpointFolderError(
-                    f"{self.workdir} holds a run with another config; choose a new --workdir, "
-                    "or repeat that run's settings:\n" + "\n".join(f"  {d}" for d in changed)
-                )
-        if parallel.is_writer():
-            self.workdir.mkdir(parents=True, exist_ok=True)
-            saved.write_text(json.dumps(cfg.to_dict(self.config), indent=2) + "\n")
 
     def _say_what_is_trained(self) -> None:
         spec = self.spec
@@ -201,12 +199,13 @@ class _Run:
         state = parallel.place(state, parallel.replicated(self.mesh))
         if resuming:
             state = self.checkpoints.restore(state)
-            self._check_classes()
+            meta = self.checkpoints.latest_meta()
+            workdir_of.refuse_changes(self.workdir, meta.config, self.config)
+            self._check_classes(meta)
             self.console.print(f"continuing from update {int(state.step)} of {self.steps}")
         return state
 
-    def _check_classes(self) -> None:
-        meta = self.checkpoints.latest_meta()
+    def _check_classes(self, meta: ckpt.Meta) -> None:
         if meta.class_names != self.videos.class_names:
             raise ckpt.CheckpointFolderError(
                 f"{self.workdir} was trained on the classes {', '.join(meta.class_names)}, but the data now has "
@@ -245,14 +244,16 @@ class _Run:
                     state = self._log(state, done)
                 self.bar.update(self.task, completed=done)
                 evaluating = done % eval_every == 0 and not last
-                if evaluating or (done % save_every == 0 and not last) or terminated:
+                stopping = terminated.after(done) and not last
+                if evaluating or (done % save_every == 0 and not last) or stopping:
                     self._check_finite(state)
                     # Also when stopping: a checkpoint that is due an evaluation is never left without it.
                     metrics = self._evaluate(state, done)[0] if evaluating else None
                     self.checkpoints.save(state, self.meta, metrics and flat_metrics(metrics))
                     self.bad_records.save()
-                if terminated and not last:
+                if stopping:
                     self.checkpoints.wait()
+                    parallel.barrier("stopped")
                     raise Interrupted(f"stopped by signal after update {done}; the same command continues from there")
         return state
 
@@ -264,12 +265,19 @@ class _Run:
         values = {
             "epoch": done / self.steps_per_epoch,
             "learning_rate": float(self.schedule(done - 1)),
-            "loss": sums["loss"] / sums["updates"],
-            "accuracy": sums["correct"] / sums["clips"],
-            "grad_norm": sums["grad_norm"] / sums["updates"],
+            # Of no update, if all since the last line were left out.
+            "loss": sums["loss"] / sums["updates"] if sums["updates"] else math.nan,
+            "accuracy": sums["correct"] / sums["clips"] if sums["clips"] else math.nan,
+            "grad_norm": sums["grad_norm"] / sums["updates"] if sums["updates"] else math.nan,
             "clips_per_second": self.timed_updates * self.clips_per_update / seconds,
             "data_wait": self.feed.waited / seconds,
         }
+        if self.config.train.skip_bad_steps:
+            values["skipped"] = sums["skipped"]
+            if sums["skipped_in_row"]:
+                logger.warning(
+                    "update %d is left out: its loss or gradient was not finite (%d in all)", done, values["skipped"]
+                )
         if self.log:
             self.log.write("train", done, values)
         info = (
@@ -281,7 +289,9 @@ class _Run:
             self.console.print(f"update {done}/{self.steps}  {info}", highlight=False, soft_wrap=True)
             self.last_line = now
         self.feed.waited, self.timed_updates, self.lap = 0.0, 0, time.perf_counter()
-        return dataclasses.replace(state, metrics=parallel.place(init_metrics(), parallel.replicated(self.mesh)))
+        return dataclasses.replace(
+            state, metrics=parallel.place(next_metrics(state.metrics), parallel.replicated(self.mesh))
+        )
 
     def _check_finite(self, state: TrainState) -> None:
         bad_step = int(state.metrics["bad_step"])
@@ -293,9 +303,12 @@ class _Run:
                 if kept is not None
                 else "there is no checkpoint yet"
             )
+            allowed = self.config.train.skip_bad_steps
+            times = f" (the {allowed + 1}th in a row; skip_bad_steps = {allowed} are left out)" if allowed else ""
+            also = "" if allowed else ", or leave such updates out with config.train.skip_bad_steps"
             raise DivergedError(
-                f"the loss was NaN or infinite in update {bad_step + 1}; {good} in {self.workdir}. Lower "
-                "config.optimizer.learning_rate, lengthen warmup_epochs, or set clip_norm"
+                f"the loss or the gradient was NaN or infinite in update {bad_step + 1}{times}; {good} in "
+                f"{self.workdir}. Lower config.optimizer.learning_rate, lengthen warmup_epochs, or set clip_norm{also}"
             )
 
     def _evaluate(self, state: TrainState, done: int) -> tuple[dict[str, Any], Any]:
@@ -314,6 +327,8 @@ class _Run:
     def _finish(self, state: TrainState) -> dict[str, Any]:
         done = int(state.step)
         summary, scores = self._evaluate(state, done)
+        if self.config.train.skip_bad_steps:
+            summary["skipped_updates"] = int(state.metrics["skipped"])
         self.checkpoints.save(state, self.meta, flat_metrics(summary))
         self.checkpoints.wait()
         best = self.checkpoints.best()
@@ -327,6 +342,7 @@ class _Run:
                 f"{self.workdir / 'bad_records.jsonl'}[/]",
                 highlight=False,
             )
+        parallel.barrier("finished")  # the writer's files may take longer than the others would wait at the exit
         report.show(summary, self.console)
         if best and best[0] != done:
             self.console.print(
@@ -338,22 +354,27 @@ class _Run:
 
 
 class _TermFlag:
-    """Truthy once SIGTERM has arrived; outside the main thread signals cannot be caught, and it stays false."""
+    """Whether to stop: SIGTERM has come. Outside the main thread signals cannot be caught, and it never has.
+
+    Among several processes JAX catches the signal, and all of them agree on the update after which they stop.
+    """
 
     def __enter__(self) -> "_TermFlag":
         self._set, self._previous = False, None
-        try:
-            self._previous = signal.signal(signal.SIGTERM, self._note)
-        except ValueError:
-            logger.debug("not in the main thread: SIGTERM is not caught")
+        if jax.process_count() == 1:
+            try:
+                self._previous = signal.signal(signal.SIGTERM, self._note)
+            except ValueError:
+                logger.debug("not in the main thread: SIGTERM is not caught")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
 
-    def __bool__(self) -> bool:
-        return self._set
+    def after(self, step: int) -> bool:
+        """Whether to stop after update `step`; to be asked after each."""
+        return parallel.stop_agreed(step) or self._set
 
     def _note(self, *_: object) -> None:
         self._set = True
@@ -365,8 +386,7 @@ def _prepare(config: cfg.DataConfig, console: Console) -> None:
         return
     from vidjax.video.synthetic import write_motion
 
-    if parallel.is_writer():
-        write_motion(Path(config.train).parent, console=console)
+    write_motion(Path(config.train).parent, console=console)
 
 
 def _metric_names(videos: VideoSet) -> list[str]:

@@ -1,7 +1,8 @@
 """The training step: a pure function of state and batch, to be compiled once.
 
-State and metrics stay on the devices; the loop reads the metrics when it logs. The step also notes the first update
-whose loss was not finite, so that a diverged run can be stopped with the exact step and without a host sync per update.
+State and metrics stay on the devices; the loop reads the metrics when it logs. The step also notes the update whose
+loss or gradient was not finite, so that a diverged run can be stopped with the exact step and without a host sync per
+update, or leaves such an update out.
 """
 
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from vidjax.training.mix import Mix, MixRule, draw_mix, mix_clips
 
 # Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.
 _MIXING = 2**32 - 1
+# int32 metrics: updates left out in the whole run, and in a row up to now.
+_COUNTS = ("skipped", "skipped_in_row")
 
 
 @chex.dataclass(frozen=True)
@@ -32,14 +35,20 @@ class TrainState:
     stats: Arrays  # batch statistics
     opt_state: Any
     ema: dict[str, Arrays]  # {"params", "stats"}: their moving average; empty without EMA
-    metrics: dict[str, jax.Array]  # sums since the last log line
+    metrics: dict[str, jax.Array]  # sums since the last log line, and counts of updates left out
 
 
 def init_metrics() -> dict[str, jax.Array]:
     """Sums over updates: all zero, and no bad step."""
     # Each has a buffer of its own, since the step's input is donated.
     sums = {name: jnp.zeros((), jnp.float32) for name in ("loss", "correct", "clips", "grad_norm", "updates")}
-    return sums | {"bad_step": jnp.full((), -1, jnp.int32)}
+    counts = {name: jnp.zeros((), jnp.int32) for name in _COUNTS}
+    return sums | counts | {"bad_step": jnp.full((), -1, jnp.int32)}
+
+
+def next_metrics(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """`init_metrics` for after a log line: what counts over the whole run goes on."""
+    return init_metrics() | {name: metrics[name] for name in _COUNTS}
 
 
 def init_state(model: nnx.Module, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
@@ -136,6 +145,7 @@ def make_train_step(
     ema_decay: float = 0.0,
     accumulate: int = 1,
     mix: MixRule | None = None,
+    skip_bad_steps: int = 0,
     dtype: Any = None,
 ) -> Callable[[TrainState, dict[str, jax.Array]], TrainState]:
     """The function `(state, {"video", "label"}) → state` that makes one update.
@@ -149,6 +159,8 @@ def make_train_step(
       accumulate: the batch is worked through in so many parts, whose gradients are averaged. Batch statistics are
         those of the parts, one after the other.
       mix: mixup and CutMix, within the whole batch; None: neither.
+      skip_bad_steps: > 0: an update whose loss or gradient is not finite changes nothing but the step and its counts;
+        more than so many in a row set `bad_step`, as does the first with 0.
       dtype: of the normalised video.
 
     Returns:
@@ -212,15 +224,27 @@ def make_train_step(
         ema = state.ema
         if ema_decay:
             ema = optax.incremental_update({"params": params, "stats": stats}, ema, 1 - ema_decay)
-        finite = jnp.isfinite(loss)
-        sums = state.metrics
+        sums, grad_norm = state.metrics, optax.tree.norm(grads)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        in_row = jnp.where(finite, 0, sums["skipped_in_row"] + 1)
+        bad = ~finite
+        if skip_bad_steps:
+            bad = in_row > skip_bad_steps
+            old = (state.params, state.stats, state.opt_state, state.ema)
+            params, stats, opt_state, ema = jax.tree.map(
+                lambda new, old: jnp.where(finite, new, old), (params, stats, opt_state, ema), old
+            )
+            loss, correct, grad_norm = (jnp.where(finite, x, 0) for x in (loss, correct, grad_norm))
+        counted = finite if skip_bad_steps else jnp.bool_(True)
         metrics = {
             "loss": sums["loss"] + loss,
             "correct": sums["correct"] + correct,
-            "clips": sums["clips"] + video.shape[0],
-            "grad_norm": sums["grad_norm"] + optax.tree.norm(grads),
-            "updates": sums["updates"] + 1,
-            "bad_step": jnp.where((sums["bad_step"] < 0) & ~finite, state.step, sums["bad_step"]),
+            "clips": sums["clips"] + counted * jnp.float32(video.shape[0]),
+            "grad_norm": sums["grad_norm"] + grad_norm,
+            "updates": sums["updates"] + counted.astype(jnp.float32),
+            "skipped": sums["skipped"] + (~counted).astype(jnp.int32),
+            "skipped_in_row": in_row,
+            "bad_step": jnp.where((sums["bad_step"] < 0) & bad, state.step, sums["bad_step"]),
         }
         return TrainState(
             step=state.step + 1, params=params, stats=stats, opt_state=opt_state, ema=ema, metrics=metrics

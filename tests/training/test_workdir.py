@@ -1,0 +1,44 @@
+"""One training at a time in a work directory, and only with the settings it was started with."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vidjax.config import Config, MeshConfig
+from vidjax.training import workdir
+
+
+def test_a_second_training_is_refused_while_the_first_lasts(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from vidjax.training import workdir\n"
+        "with workdir.lock(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout.readline() == "locked\n"
+    refused = pytest.raises(workdir.WorkdirError, match=rf"another training is running .*process {first.pid} on ")
+    with refused, workdir.lock(tmp_path):
+        pass
+    first.kill()
+    first.communicate()
+    with workdir.lock(tmp_path):
+        pass
+
+
+def test_a_config_cut_off_by_a_kill_does_not_stop_a_run(tmp_path):
+    workdir.claim(tmp_path, Config())
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text[:100])
+    workdir.claim(tmp_path, Config())
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_only_what_changes_no_result_may_change(tmp_path):
+    other = Config(mesh=MeshConfig(data=2))
+    other.data.num_workers, other.train.keep_last = 3, 7
+    workdir.refuse_changes(tmp_path, Config(), other)
+    other.seed = 1
+    with pytest.raises(workdir.WorkdirError, match=r"another config(.|\n)*seed: 0 → 1$"):
+        workdir.refuse_changes(tmp_path, Config(), other)

@@ -1,0 +1,90 @@
+"""Whose a work directory is: one run's, with one config, and of one training at a time."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidjax import config as cfg
+from vidjax.training import checkpoints as ckpt
+
+logger = logging.getLogger("vidjax")
+
+# Settings that may change when a run goes on: none of them changes what is computed, but for rounding.
+_MAY_CHANGE = ("data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "train.keep_last", "mesh.")
+_LOCK = ".lock"
+_NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class WorkdirError(ckpt.CheckpointFolderError):
+    """A work directory is in use, or belongs to a run with other settings."""
+
+
+def refuse_changes(workdir: Path, old: cfg.Config, new: cfg.Config) -> None:
+    """Compare the config of a run with the one it is to go on with.
+
+    Raises:
+      WorkdirError: naming every setting that has changed and must not.
+    """
+    if changed := [d for d in ckpt.differences(old, new) if not d.startswith(_MAY_CHANGE)]:
+        raise WorkdirError(
+            f"{workdir} holds a run with another config; choose a new --workdir, "
+            "or repeat that run's settings:\n" + "\n".join(f"  {d}" for d in changed)
+        )
+
+
+def check(workdir: Path, config: cfg.Config) -> None:
+    """Refuse a work directory that holds checkpoints of another config; its `config.json` tells.
+
+    Raises:
+      WorkdirError: see `refuse_changes`.
+    """
+    try:
+        old = cfg.from_dict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
+    except (FileNotFoundError, json.JSONDecodeError):  # none, or cut off: the checkpoints have it too
+        return
+    if ckpt.is_checkpoint(workdir):
+        refuse_changes(workdir, old, config)
+
+
+def claim(workdir: Path, config: cfg.Config) -> None:
+    """`check`, and write `config.json`, whole or not at all."""
+    check(workdir, config)
+    temporary = workdir / "config.tmp"
+    temporary.write_text(json.dumps(cfg.to_dict(config), indent=2) + "\n", encoding="utf-8")
+    temporary.replace(workdir / "config.json")
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Keep others from training in `workdir` while this lasts; the system lets go when the process ends, however.
+
+    The lock is one of the file system's, which shared ones (NFS) keep too; where there are none, nothing is locked.
+
+    Raises:
+      WorkdirError: naming the process that trains there.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    # Not by flock: processes forked for decoding would hold on to it after this one has been killed.
+    with open(workdir / _LOCK, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS_HERE:
+                logger.debug("%s cannot be locked: %s", workdir, error)
+            else:
+                file.seek(0)
+                raise WorkdirError(
+                    f"another training is running in {workdir} ({file.read().strip() or 'unknown process'}); "
+                    "wait for its end, stop it, or choose another --workdir"
+                ) from None
+        else:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+        yield
