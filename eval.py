@@ -10,6 +10,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
+from vidjax import launch
 from vidjax.config import Config, ConfigError, check_flags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run; its best checkpoint is evaluated.")
@@ -19,13 +20,20 @@ _CHECKPOINT = flags.DEFINE_string(
 _STEP = flags.DEFINE_integer("step", None, "Evaluate the checkpoint of this update instead of the best one.")
 _OUT = flags.DEFINE_string("out", None, "Folder for eval.json and the rest; default: the folder evaluated.")
 
+_CLUSTER = launch.define_flags()
+
 
 def main(_: list[str]) -> int:
     from vidjax.apps.evaluate import evaluate_checkpoint
     from vidjax.apps.messages import explain
 
-    folder = _WORKDIR.value or _CHECKPOINT.value
-    return explain(lambda: evaluate_checkpoint(folder, _CONFIG.value, step=_STEP.value, out=_OUT.value) and None)
+    def run() -> None:
+        launch.join(_CLUSTER())
+        with launch.together():
+            folder = _WORKDIR.value or _CHECKPOINT.value
+            evaluate_checkpoint(folder, _CONFIG.value, step=_STEP.value, out=_OUT.value)
+
+    return launch.leave(explain(run))
 
 
 def _stored_config(argv: list[str]) -> Config:

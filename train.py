@@ -9,30 +9,38 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
+from vidjax import launch
 from vidjax.config import ConfigError, check_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, a file with get_config().")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs and results; an earlier run there is continued."
 )
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, where no launcher tells it.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes share the training; with the above.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0; with the above.")
+_CLUSTER = launch.define_flags()
+_STOPPED_STATUS = flags.DEFINE_integer(
+    "stopped_status",
+    0,
+    "Exit status after SIGTERM, the state being saved; where launchers repeat only what fails: not 0.",
+)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Check settings, annotations, devices and shares, say what would be done, and do nothing."
+)
 
 
 def main(_: list[str]) -> int:
-    from vidjax import launch
     from vidjax.apps.messages import explain
 
-    def run() -> None:
-        launch.join(launch.detect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value))
-        from vidjax.training.loop import Interrupted, train
+    def run() -> int:
+        launch.join(_CLUSTER())
+        from vidjax.training.loop import Interrupted, dry_run, train
 
         try:
             with launch.together():
-                train(_CONFIG.value, _WORKDIR.value)
+                (dry_run if _DRY_RUN.value else train)(_CONFIG.value, _WORKDIR.value)
         except Interrupted as stop:
             print(stop.message)
+            return _STOPPED_STATUS.value
+        return 0
 
     return launch.leave(explain(run))
 

@@ -81,6 +81,20 @@ def detect(
     return found
 
 
+def define_flags() -> Callable[[], Cluster | None]:
+    """Define `--coordinator`, `--num_processes` and `--process_id`.
+
+    Returns:
+      `detect` with their values, for when the command line has been read.
+    """
+    from absl import flags
+
+    coordinator = flags.DEFINE_string("coordinator", None, "host:port of process 0, where no launcher tells it.")
+    count = flags.DEFINE_integer("num_processes", None, "How many processes do this together; with --coordinator.")
+    number = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0; with --coordinator.")
+    return lambda: detect(coordinator.value, count.value, number.value)
+
+
 def join(cluster: Cluster | None, say: Callable[[str], None] = print) -> None:
     """Connect this process with the others; nothing for None. Before anything else of JAX.
 

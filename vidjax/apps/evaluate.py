@@ -39,7 +39,7 @@ def evaluate_checkpoint(
     Returns:
       What is written to `eval.json`.
     """
-    console = console or Console()
+    console = (console or Console()) if parallel.is_writer() else Console(quiet=True)
     cfg.validate(config)
     mesh = parallel.make_mesh(config.mesh.data)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
@@ -62,6 +62,7 @@ def evaluate_checkpoint(
         report.show(summary, console)
         console.print(report.headline(summary), highlight=False, soft_wrap=True)
         console.print(f"results in {out / 'eval.json'}", highlight=False, soft_wrap=True)
+    parallel.barrier("evaluated")
     return summary
 
 

@@ -79,15 +79,42 @@ def train_batches(
       DataError: if the processes cannot share a batch evenly; while batches are taken, if 20 drawn videos in a row
         cannot be read.
     """
-    config, order = reader.config, None
-    if config.mixture or config.balance:
-        order = Order(make_strata(videos, config.mixture, config.balance), len(videos), seed)
-        dataset = _Places(order).seed(seed)
-    else:
-        dataset = grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat(None)
+    config = reader.config
+    order = _order(videos, config, seed)
+    dataset = train_order(videos, config, seed, order)
     dataset = dataset.random_map(_TrainLoader(videos, reader, order, known_bad or {}))
-    dataset = _ProcessRows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=_collate)
+    dataset = process_rows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=_collate)
     return _iterate(dataset[start_step:], reader.config)
+
+
+def train_order(videos: VideoSet, config: DataConfig, seed: int, order: Order | None = None) -> grain.MapDataset:
+    """The record that each place of an endless training takes: a fresh order every epoch.
+
+    Args:
+      videos: what to train on.
+      config: `mixture` and `balance` are used.
+      seed: of the order.
+      order: that of mixture and balance, where it is known already.
+    """
+    order = order or _order(videos, config, seed)
+    if order is not None:
+        return _Places(order).seed(seed)
+    return grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat(None)
+
+
+def process_rows(dataset: grain.MapDataset, batch_size: int, process: tuple[int, int]) -> grain.MapDataset:
+    """Those elements of `dataset` that one process, (index, count), has in batches of `batch_size` over all.
+
+    Raises:
+      DataError: if the processes cannot share a batch evenly.
+    """
+    return _ProcessRows(dataset, batch_size, process)
+
+
+def _order(videos: VideoSet, config: DataConfig, seed: int) -> Order | None:
+    if not (config.mixture or config.balance):
+        return None
+    return Order(make_strata(videos, config.mixture, config.balance), len(videos), seed)
 
 
 def num_train_batches(videos: VideoSet, batch_size: int) -> float:

@@ -243,6 +243,11 @@ def is_checkpoint(folder: str | Path) -> bool:
     return bool(_find(Path(folder))[1])
 
 
+def steps(folder: str | Path) -> list[int]:
+    """The steps of the checkpoints that `load_model` would find there, rising."""
+    return _find(Path(folder))[1]
+
+
 def load_model(
     folder: str | Path, *, step: int | None = None, sharding: NamedSharding | None = None, dtype: Any = None
 ) -> tuple[nnx.Module, Meta, int]:

@@ -32,6 +32,7 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
 from vidjax.training import checkpoints as ckpt
+from vidjax.training import rehearsal
 from vidjax.training import workdir as workdir_of
 from vidjax.training.feed import DEVICE_BATCHES, Feed
 from vidjax.training.initial import start_from
@@ -79,6 +80,32 @@ def train(config: cfg.Config, workdir: str | Path, console: Console | None = Non
     return _Run(cfg.validate(config), Path(workdir), console or Console()).train()
 
 
+def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = None) -> None:
+    """Say what `train` would do with the same arguments, and do nothing: see `vidjax.training.rehearsal`.
+
+    Raises:
+      ConfigError, DataError, CheckpointFolderError: as `train`.
+    """
+    config, console = cfg.validate(config), console or Console()
+    if config.data.synthetic and not Path(config.data.train).exists():
+        mesh = parallel.make_mesh(config.mesh.data)
+        parallel.check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")
+        if parallel.is_writer():
+            console.print(
+                f"{config.model.name}; {parallel.describe(mesh)}; {config.data.train} would be generated first, so the "
+                "number of updates and each process's share are not known yet; nothing was written",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return
+    run = _Run(config, Path(workdir), console)
+    run.say_what_is_trained()
+    most = footprint(run.spec, config.data, config.train.batch_size, jax.process_count())
+    rehearsal.say_share(run.config, run.videos, run.mesh, most, run.console)
+    rehearsal.say_start(run.config, run.workdir, len(run.videos.class_names), run.console)
+    run.console.print("dry run: nothing was written", highlight=False)
+
+
 class _Run:
     def __init__(self, config: cfg.Config, workdir: Path, console: Console):
         self.config, self.workdir = config, workdir
@@ -87,6 +114,7 @@ class _Run:
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
         parallel.on_writer(lambda: _prepare(config.data, self.console))
         self.videos, self.eval_videos = load_sets(config.data, config.seed)
+        workdir_of.check_alike(config, self.videos, self.eval_videos)
         known = _metric_names(self.videos)
         config.train.best_metric = config.train.best_metric or known[0]
         if config.train.best_metric not in known:
@@ -121,7 +149,7 @@ class _Run:
         parallel.on_writer(claim)
 
     def _build_and_train(self, stack: contextlib.ExitStack) -> dict[str, Any]:
-        self._say_what_is_trained()
+        self.say_what_is_trained()
         dtype = parallel.compute_dtype(self.config.model.compute_dtype)
         model = ckpt.build_model(self.config, len(self.videos.class_names), dtype=dtype)
         optimizer = make_optimizer(self.config.optimizer, self.schedule)
@@ -166,7 +194,7 @@ class _Run:
         terminated = stack.enter_context(_TermFlag())
         return self._finish(self._steps(state, compiled, terminated))
 
-    def _say_what_is_trained(self) -> None:
+    def say_what_is_trained(self) -> None:
         spec = self.spec
         every = (
             f"{spec.fps:g} frames/s"

@@ -1,16 +1,20 @@
-"""Whose a work directory is: one run's, with one config, and of one training at a time."""
+"""Whose a work directory is: one run's, with one config, of one training at a time, whose processes are alike."""
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vidjax import config as cfg
+from vidjax import parallel
+from vidjax.data.records import VideoSet
 from vidjax.training import checkpoints as ckpt
 
 logger = logging.getLogger("vidjax")
@@ -88,3 +92,29 @@ def lock(workdir: Path) -> Iterator[None]:
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
         yield
+
+
+def check_alike(config: cfg.Config, *sets: VideoSet) -> None:
+    """Refuse processes that were given different settings or see different videos: each would train on its own idea.
+
+    Raises:
+      ConfigError: on every process, naming what differs.
+    """
+    lines = [f"{name} = {value}" for name, value in sorted(_flat(cfg.to_dict(config)).items())]
+    seen = [f"{len(videos)} {name} videos" for videos, name in zip(sets, ("training", "evaluation"), strict=True)]
+    names = [[os.path.basename(r.path), list(r.labels), r.start] for videos in sets for r in videos.records]
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
+    all_of_them = parallel.gather_lists([[*lines, *seen, f"a list of videos with digest {digest}"]])
+    for number, theirs in enumerate(all_of_them):
+        differing = [f"{b} (process 0: {a})" for a, b in zip(all_of_them[0], theirs, strict=True) if a != b]
+        if differing:
+            raise cfg.ConfigError(
+                f"process {number} has {'; '.join(differing)}: give all processes the same command and the same files"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,88 @@
+"""What a training would do, without doing it: `train.py --dry_run`.
+
+Settings, annotations, the videos' existence, the mesh and each process's share are found as the training itself finds
+them. Nothing is written, decoded or compiled.
+"""
+
+import os
+import socket
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from rich.console import Console
+
+from vidjax import config as cfg
+from vidjax import parallel
+from vidjax.data.pipeline import Footprint, process_rows, train_order
+from vidjax.data.records import VideoSet
+from vidjax.models.state import split
+from vidjax.training import checkpoints as ckpt
+from vidjax.training import workdir as workdir_of
+
+_SHOWN = 2  # of the records that a process reads first
+
+
+def say_share(config: cfg.Config, videos: VideoSet, mesh: Mesh, most: Footprint, console: Console) -> None:
+    """A line for every process: where it runs, its devices, its rows of each batch and its records of the first epoch.
+
+    Args:
+      config: of the run.
+      videos: to train on.
+      mesh: over the devices of all processes.
+      most: what the batches of one process take.
+      console: where the writer prints.
+    """
+    batch_size = config.train.batch_size
+    process, processes = parallel.process_rank()
+    share = process_rows(train_order(videos, config.data, config.seed), batch_size, (process, processes))
+    count = -(-len(videos) // processes)
+    records = [int(share[i]) for i in range(count)]
+    own = [d.id for d in mesh.devices.flat if d.process_index == process]
+    here = {
+        "host": socket.gethostname(),
+        "devices": f"{len(own)} × {jax.local_devices()[0].device_kind} ({', '.join(map(str, own))})",
+        "rows": [process * batch_size // processes, (process + 1) * batch_size // processes - 1],
+        "distinct": len(set(records)),
+        "first": [os.path.basename(videos.records[r].path) for r in islice(records, _SHOWN)],
+    }
+    for number, line in enumerate(parallel.gather_lists([here])):
+        first, last = line["rows"]
+        console.print(
+            f"process {number} on {line['host']}: devices {line['devices']}; rows {first}…{last} of every batch of "
+            f"{batch_size}; {line['distinct']} of {len(videos)} videos in the first epoch ({', '.join(line['first'])}, "
+            f"…); batches take up to {most.bytes / 1e6:.0f} MB",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Console) -> None:
+    """What the training would start from, after building the model as shapes alone.
+
+    Raises:
+      ConfigError: for arguments that the model does not take, or weights to start from that are not there.
+      WorkdirError: if `workdir` belongs to another run.
+    """
+    workdir_of.check(workdir, config)
+    model = ckpt.build_model(config, num_classes, dtype=None, abstract=True)
+    _, params, _ = split(model)
+    count = sum(_size(p) for p in jax.tree.leaves(params))
+    if steps := ckpt.steps(workdir):
+        start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would go on from the last"
+    elif source := config.model.init_from:
+        if not Path(source).expanduser().exists():
+            raise cfg.ConfigError(f"config.model.init_from = {source!r}: no such file or folder")
+        start = f"{workdir} has no checkpoints: it would start from {source}"
+    else:
+        start = f"{workdir} has no checkpoints: it would start from new weights"
+    console.print(f"{config.model.name}: {count / 1e6:.2f} M parameters; {start}", highlight=False, soft_wrap=True)
+
+
+def _size(array: Any) -> int:
+    size = 1
+    for length in array.shape:
+        size *= length
+    return size
