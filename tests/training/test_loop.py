@@ -1,6 +1,7 @@
 """A whole run in this process: files it leaves, resuming, divergence, bad videos, wrong settings."""
 
 import dataclasses
+import io
 import json
 import shutil
 
@@ -14,7 +15,7 @@ from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConf
 from vidjax.models.state import split
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.training.logs import read_metrics
-from vidjax.training.loop import DivergedError, train
+from vidjax.training.loop import DivergedError, dry_run, train
 
 QUIET = Console(quiet=True)
 TIMINGS = ("clips_per_second", "data_wait")
@@ -142,6 +143,53 @@ def test_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(halves, tmp_
         train(config, tmp_path / "run", QUIET)
     for array in arrays(tmp_path / "run").values():
         assert np.isfinite(array).all()
+
+
+def test_bad_updates_are_left_out_up_to_so_many_in_a_row(halves, tmp_path, monkeypatch, caplog):
+    from vidjax.training import loop
+
+    original, bad = loop.train_batches, {2, 3}
+
+    def poisoned(*args, start_step, **kwargs):
+        for i, batch in enumerate(original(*args, start_step=start_step, **kwargs), start_step):
+            yield batch | {"label": np.full((8, 2), np.nan if i in bad else 0.5, np.float32)}
+
+    monkeypatch.setattr(loop, "train_batches", poisoned)
+    config = make_config(halves, steps=6, skip_bad_steps=2, checkpoint_epochs=1.0)
+    summary = train(config, tmp_path / "run", QUIET)
+    assert summary["skipped_updates"] == 2
+    assert json.loads((tmp_path / "run" / "eval.json").read_text())["skipped_updates"] == 2
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "train"]
+    assert [(line["step"], line["skipped"], line["loss"] is None) for line in lines] == [
+        (2, 0, False), (4, 2, True), (6, 2, False)
+    ]  # fmt: skip
+    assert "update 4 is left out" in caplog.text
+    bad |= {1}
+    with pytest.raises(DivergedError, match=r"in update 4 \(number 3 in a row; 2 are left out\)"):
+        train(config, tmp_path / "other", QUIET)
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, halves, tmp_path):
+    config, workdir, _ = finished
+    output = io.StringIO()
+    console = Console(file=output, width=400)
+    before = sorted((p, p.stat().st_mtime_ns) for p in tmp_path.parent.rglob("*"))
+    dry_run(config, tmp_path / "new", console)
+    dry_run(config, workdir, console)
+    said = output.getvalue()
+    assert "8 videos of 2 classes, 4 for evaluation" in said and "6 updates of 8 clips" in said
+    assert "rows 0…7 of every batch of 8; 8 of 8 videos in the first epoch (" in said
+    assert f"{tmp_path / 'new'} has no checkpoints: it would start from new weights" in said
+    assert "6: it would go on from the last" in said
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in tmp_path.parent.rglob("*"))
+    with pytest.raises(ConfigError, match=r"init_from = 'nowhere\.pth': no such file"):
+        dry_run(dataclasses.replace(config, model=ModelConfig(config.model.name, "nowhere.pth")), tmp_path, console)
+    other = dataclasses.replace(config, seed=5)
+    with pytest.raises(CheckpointFolderError, match="seed: 0 → 5"):
+        dry_run(other, workdir, console)
+    motion = dataclasses.replace(config.data, synthetic="motion", train=str(tmp_path / "motion" / "train.csv"))
+    dry_run(dataclasses.replace(config, data=motion), tmp_path / "new", console)
+    assert "would be generated first" in output.getvalue() and not list(tmp_path.iterdir())
 
 
 def test_bad_training_videos_are_listed_and_bad_evaluation_videos_reported(halves, tmp_path):

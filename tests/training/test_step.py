@@ -14,7 +14,7 @@ from flax import nnx
 from vidjax import parallel
 from vidjax.config import Spec
 from vidjax.models.state import split
-from vidjax.training.step import classification_loss, init_state, make_train_step, num_correct
+from vidjax.training.step import classification_loss, init_state, make_train_step, next_metrics, num_correct
 
 SPEC = Spec("toy", num_frames=2, size=4, mean=(0.5,) * 3, std=(0.25,) * 3)
 
@@ -152,3 +152,21 @@ def test_model_is_left_in_evaluation_mode():
     make_train_step(model, optax.sgd(0.1), SPEC, seed=0)
     assert model.dropout.deterministic
     assert split(model)[1].keys() == {"conv.kernel", "conv.bias", "head.kernel", "head.bias"}
+
+
+def test_updates_that_are_not_finite_change_nothing_and_are_counted():
+    good = [make_batch(seed=i, multi_label=True) for i in range(3)]
+    bad = good[0] | {"label": np.full((16, 5), np.nan, np.float32)}
+    expected = run(ToyNorm(), good, ema_decay=0.9)
+    state = run(ToyNorm(), [good[0], bad, bad, good[1], bad, good[2]], ema_decay=0.9, skip_bad_steps=2)
+    for part in ("params", "stats", "opt_state", "ema"):
+        chex.assert_trees_all_equal(getattr(state, part), getattr(expected, part))
+    counts = {name: float(state.metrics[name]) for name in ("skipped", "skipped_in_row", "bad_step", "updates")}
+    assert counts == {"skipped": 3, "skipped_in_row": 0, "bad_step": -1, "updates": 3} and state.step == 6
+    np.testing.assert_allclose(state.metrics["loss"], expected.metrics["loss"], rtol=1e-6)
+    np.testing.assert_allclose(state.metrics["clips"], 48)
+    # What counts over the run outlives a log line, and one more in a row than allowed is reported.
+    logged = state.replace(metrics=next_metrics(state.metrics))
+    assert logged.metrics["skipped"] == 3 and logged.metrics["loss"] == 0
+    assert run(ToyNorm(), [good[0], bad, bad, bad], skip_bad_steps=2).metrics["bad_step"] == 3
+    assert run(ToyNorm(), [good[0], bad, good[1]]).metrics["bad_step"] == 1

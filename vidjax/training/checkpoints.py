@@ -191,12 +191,15 @@ class RunCheckpoints:
             raise
         except Exception as error:  # OSError, or what TensorStore makes of it
             self._failed = True
+            reason = damage.write_reason(error)
+            if reason == damage.first_line(error) and jax.process_count() > 1:
+                raise  # not of the disk: another process may be gone
             folder = Path(self._manager.directory)
             whole = [s for s in _find(folder)[1] if s != self._writing]
             good = f"That of update {whole[-1]} is whole" if whole else "There is none from before"
             raise CheckpointWriteError(
                 f"the checkpoint of update {self._writing} could not be written to {folder}: "
-                f"{damage.write_reason(error)}. {good}; make room, and the same command continues"
+                f"{reason}. {good}; make room, and the same command continues"
             ) from error
 
 

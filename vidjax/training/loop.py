@@ -332,7 +332,7 @@ class _Run:
                 else "there is no checkpoint yet"
             )
             allowed = self.config.train.skip_bad_steps
-            times = f" (the {allowed + 1}th in a row; skip_bad_steps = {allowed} are left out)" if allowed else ""
+            times = f" (number {allowed + 1} in a row; {allowed} are left out)" if allowed else ""
             also = "" if allowed else ", or leave such updates out with config.train.skip_bad_steps"
             raise DivergedError(
                 f"the loss or the gradient was NaN or infinite in update {bad_step + 1}{times}; {good} in "
