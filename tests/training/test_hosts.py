@@ -37,7 +37,7 @@ def config_of(model, data):
     return Config(
         model=MODELS[model],
         data=DataConfig(train=str(data), num_frames=4, size=16, resize=(20,), eval_share=0.3),
-        optimizer=OptimizerConfig(name="sgd", learning_rate=0.02),
+        optimizer=OptimizerConfig(name="sgd", learning_rate=0.001),
         train=TrainConfig(batch_size=8, steps=STEPS, log_every=1, eval_epochs=0, checkpoint_epochs=0.1),
         eval=EvalConfig(num_clips=2, batch_size=8),
         mesh=MeshConfig(data=4),

@@ -160,7 +160,8 @@ def test_updates_that_are_not_finite_change_nothing_and_are_counted():
     expected = run(ToyNorm(), good, ema_decay=0.9)
     state = run(ToyNorm(), [good[0], bad, bad, good[1], bad, good[2]], ema_decay=0.9, skip_bad_steps=2)
     for part in ("params", "stats", "opt_state", "ema"):
-        chex.assert_trees_all_equal(getattr(state, part), getattr(expected, part))
+        # To rounding: the two are compiled apart.
+        chex.assert_trees_all_close(getattr(state, part), getattr(expected, part), rtol=1e-5, atol=1e-6)
     counts = {name: float(state.metrics[name]) for name in ("skipped", "skipped_in_row", "bad_step", "updates")}
     assert counts == {"skipped": 3, "skipped_in_row": 0, "bad_step": -1, "updates": 3} and state.step == 6
     np.testing.assert_allclose(state.metrics["loss"], expected.metrics["loss"], rtol=1e-6)
