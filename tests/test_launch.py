@@ -1,17 +1,10 @@
 """How a process learns its place among others: flags and each launcher's variables, and what is wrong with them."""
 
 import http.server
-import os
-import socket
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.training.conftest import write_halves
 from vidjax.launch import Cluster, LaunchError, detect
 
 SLURM = {
@@ -100,108 +93,3 @@ def test_place_is_read_from_a_tpu_machines_metadata(endpoints):
     assert (found and (found.coordinator, found.num_processes, found.process_id)) == (
         ("10.0.0.5:8482", 2, 1) if endpoints else None
     )
-
-
-ROOT = Path(__file__).parents[1]
-RECIPES = ROOT / "configs" / "launch"
-# What stands in for the launchers: the command in two processes, each with the variables that the launcher sets.
-SRUN = """#!/bin/bash
-while [[ $1 == -* ]]; do shift; done
-export SLURM_STEP_NODELIST=localhost SLURM_STEP_NUM_TASKS=2 SLURM_NTASKS=2 SLURM_STEP_TASKS_PER_NODE=2
-SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & other=$!
-SLURM_PROCID=0 SLURM_LOCALID=0 "$@"; status=$?
-wait $other && exit $status
-"""
-GCLOUD = """#!/bin/bash
-[[ $* == *"ssh slice"* && $* == *--worker=all* ]] || exit 9
-for argument in "$@"; do [[ $argument == --command=* ]] && command=${argument#--command=}; done
-export TPU_WORKER_HOSTNAMES=localhost,localhost
-TPU_WORKER_ID=1 bash -c "$command" & other=$!
-TPU_WORKER_ID=0 bash -c "$command"; status=$?
-wait $other && exit $status
-"""
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    return write_halves(tmp_path_factory.mktemp("launch") / "videos")
-
-
-@pytest.fixture
-def on_path(tmp_path, monkeypatch):
-    def put(name, text):
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        (tmp_path / "bin" / name).write_text(text)
-        (tmp_path / "bin" / name).chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-
-    return put
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def flags(videos, workdir):
-    return ["--config=configs/folder.py", f"--workdir={workdir}", f"--config.data.train={videos}",
-            "--config.model.name=frame_pool_tiny", "--config.train.batch_size=8", "--dry_run"]  # fmt: skip
-
-
-def environment(**more):
-    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2", "PYTHON": sys.executable} | more
-
-
-def assert_both_are_there(text, found):
-    assert f"2 processes (by {found})" in text, text
-    for process, rows in ((0, "0…3"), (1, "4…7")):
-        assert f"process {process} on " in text and f"rows {rows} of every batch of 8" in text, text
-    assert "2 process(es), 4 × cpu" in text and "dry run: nothing was written" in text, text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["slurm", "tpu"])
-def test_the_scripts_start_processes_that_find_each_other(recipe, videos, on_path, tmp_path):
-    on_path("srun", SRUN)
-    on_path("gcloud", GCLOUD)
-    workdir = tmp_path / "run"
-    if recipe == "slurm":
-        command, found = ["bash", RECIPES / "slurm.sh", *flags(videos, workdir)], "SLURM"
-        variables = {"SLURM_JOB_ID": str(free_port() % 4096), "SLURM_SUBMIT_DIR": str(ROOT), "SLURM_CPUS_PER_TASK": "2"}
-    else:
-        command, found = [RECIPES / "tpu.sh", "slice", "zone", *flags(videos, workdir)], "TPU_WORKER_HOSTNAMES"
-        variables = {"JAX_COORDINATOR_PORT": str(free_port()), "VIDJAX_DIR": str(ROOT)}
-    done = subprocess.run(
-        command, env=environment(**variables), cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert_both_are_there(done.stdout.replace("\n", " "), found)
-    assert not workdir.exists()
-
-
-@pytest.mark.slow
-def test_the_pods_of_the_manifest_find_each_other(videos, tmp_path):
-    manifest = yaml.safe_load((RECIPES / "jobset.yaml").read_text())
-    name, (job,) = manifest["metadata"]["name"], manifest["spec"]["replicatedJobs"]
-    spec = job["template"]["spec"]
-    (container,) = spec["template"]["spec"]["containers"]
-    variables = {entry["name"]: entry["value"] for entry in container["env"]}
-    host, port = variables["JAX_COORDINATOR_ADDRESS"].split(":")
-    assert host == f"{name}-{job['name']}-0-0.{name}" and spec["completionMode"] == "Indexed"
-    assert int(port) == container["ports"][0]["containerPort"]
-    assert spec["parallelism"] == spec["completions"] == int(variables["JAX_NUM_PROCESSES"]) == 2
-    # The name is known within the cluster alone.
-    variables["JAX_COORDINATOR_ADDRESS"] = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, *container["command"][1:], *flags(videos, tmp_path / "run")]
-    pods = [
-        subprocess.Popen(
-            command, cwd=ROOT, env=environment(**variables, JOB_COMPLETION_INDEX=str(i)), stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )
-        for i in range(2)
-    ]  # fmt: skip
-    outputs = [pod.communicate(timeout=200)[0] for pod in pods]
-    assert [pod.returncode for pod in pods] == [0, 0], outputs
-    assert_both_are_there(outputs[0].replace("\n", " "), "JAX_COORDINATOR_ADDRESS and JOB_COMPLETION_INDEX")
-    assert not (tmp_path / "run").exists()
