@@ -19,11 +19,22 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--num-crops", type=int, choices=crops, help="crops per clip (default: as in the config)")
     predict.add_argument("--step", type=int, help="checkpoint of this update (default: the best)")
 
-    convert = commands.add_parser("convert", help="turn another framework's checkpoint into a vidjax one")
-    convert.add_argument("model", nargs="?", help="name of the vidjax model, such as r2plus1d_18")
-    convert.add_argument("checkpoint", nargs="?", help=".pth, .pt or .safetensors file, or a transformers folder")
+    convert = commands.add_parser(
+        "convert",
+        help="turn another framework's checkpoint into a vidjax one, or back",
+        usage="%(prog)s MODEL CHECKPOINT OUT [options]\n       %(prog)s --to FRAMEWORK RUN OUT [--step STEP]\n"
+        "       %(prog)s --list",
+    )
+    convert.add_argument("model", nargs="?", help="name of the vidjax model, such as r2plus1d_18; with --to: the run")
+    convert.add_argument(
+        "checkpoint",
+        nargs="?",
+        help=".pth, .pt or .safetensors file, or a transformers folder; with --to: what to write",
+    )
     convert.add_argument("out", nargs="?", help="new folder for the vidjax checkpoint")
     convert.add_argument("--from", dest="source", help="what wrote the file (default: recognised by its keys)")
+    convert.add_argument("--to", metavar="FRAMEWORK", help="write RUN for users of torchvision, pytorchvideo, …")
+    convert.add_argument("--step", type=int, help="with --to: checkpoint of this update (default: the best)")
     convert.add_argument(
         "--num-classes", type=_positive, help="classes of the new head, where the file's is not wanted"
     )
@@ -213,8 +224,11 @@ def main(argv: list[str] | None = None) -> int:
     if wrong:
         hint = " (settings are --config.field=value)" if configured else ""
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")
-    if args.command == "convert" and not args.list and args.out is None:
-        parser.error("convert: give MODEL CHECKPOINT OUT, or --list")
+    if args.command == "convert" and args.to:
+        if args.checkpoint is None or args.out is not None or args.source or args.num_classes or args.class_names:
+            parser.error("convert: --to FRAMEWORK takes RUN OUT and --step alone")
+    elif args.command == "convert" and not args.list and (args.out is None or args.step is not None):
+        parser.error("convert: give MODEL CHECKPOINT OUT, --to FRAMEWORK RUN OUT, or --list")
     from vidjax.apps.messages import explain
 
     return explain(lambda: _run(args))
@@ -249,10 +263,12 @@ def _run(args: argparse.Namespace) -> int:
         from vidjax.apps.models import models
 
         return models(args.pattern, as_json=args.json, markdown=args.markdown, depth=args.depth)
-    from vidjax.apps.convert import convert, list_sources
+    from vidjax.apps.convert import convert, convert_back, list_sources
 
     if args.list:
         return list_sources()
+    if args.to:
+        return convert_back(args.model, args.checkpoint, args.to, step=args.step)
     return convert(
         args.model,
         args.checkpoint,

@@ -10,19 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidjax.models.registry import get_variant
+from vidjax.models.registry import abstract_model
 from vidjax.models.state import merge, split
 
 
 @functools.cache
 def abstract(name: str, num_classes: int = 400, **kwargs) -> nnx.Module:
-    """The named model in evaluation mode, its arrays shapes and types only.
-
-    Its random numbers come from one key. Flax's streams count their draws, and counting inside a trace takes time that
-    grows with the square of the number of parameters: 13 s for the largest model.
-    """
-    variant = get_variant(name)
-    return _shapes(lambda rngs: variant.build(num_classes, rngs=rngs, **{**variant.kwargs, **kwargs}))
+    """The named model in evaluation mode, its arrays shapes and types only."""
+    return abstract_model(name, num_classes=num_classes, **kwargs)
 
 
 def params_of(name: str, **kwargs) -> dict[str, tuple[int, ...]]:

@@ -3,33 +3,21 @@
 from functools import cache
 from pathlib import Path
 
-import jax
 import numpy as np
-from flax import nnx
 
 from tests.golden import read_keys
-from vidjax.models.registry import get_spec, get_variant
+from tests.models.abstract import abstract
+from vidjax.models.registry import get_spec
 from vidjax.models.state import split
 from vidjax.weights.mapping import Source, convert, recognise
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-class OneKey:
-    """Random streams for shapes alone, which give the same key over and over.
-
-    Under `eval_shape` every step of Flax's counters searches all that was traced before, which takes most of the time.
-    """
-
-    def __init__(self):
-        self.params = lambda: jax.random.key(0)
-
-
 @cache
 def shapes_of(name: str) -> tuple[Shapes, Shapes]:
     """Of the parameters and of the statistics of a named model with 400 classes."""
-    variant = get_variant(name)
-    parts = split(nnx.eval_shape(lambda: variant.build(num_classes=400, rngs=OneKey(), **variant.kwargs)))
+    parts = split(abstract(name))
     params, stats = ({path: array.shape for path, array in part.items()} for part in parts[1:])
     return params, stats
 

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from tests.golden import golden, relative_error
-from vidjax.models.registry import get_spec, get_variant, list_models
+from tests.models.abstract import abstract
+from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert, recognise
@@ -40,10 +40,7 @@ def empty_state(shared, listing: str) -> dict[str, np.ndarray]:
 
 
 def shapes_of(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:
-    variant = get_variant(name)
-    _, params, stats = split(
-        nnx.eval_shape(lambda: variant.build(num_classes=num_classes, rngs=nnx.Rngs(0), **variant.kwargs))
-    )
+    _, params, stats = split(abstract(name, num_classes))
     return {path: array.shape for path, array in {**params, **stats}.items()}
 
 
@@ -63,8 +60,7 @@ def test_parameter_counts_are_the_references(shared, name):
     rows = [line.split("\t") for line in (shared / "reference" / "models.tsv").read_text().splitlines()[1:]]
     counts = {row[0]: int(row[1]) for row in rows}
     num_classes = 1000 if LISTINGS[name].startswith("torchvision2d") else get_spec(name).num_classes
-    variant = get_variant(name)
-    model = nnx.eval_shape(lambda: variant.build(num_classes=num_classes, rngs=nnx.Rngs(0), **variant.kwargs))
+    model = abstract(name, num_classes)
     assert sum(array.size for array in split(model)[1].values()) == counts[LISTINGS[name]]
 
 

@@ -1,4 +1,4 @@
-"""Turn another framework's checkpoint into a vidjax one, on disk."""
+"""Turn another framework's checkpoint into a vidjax one, on disk, and the other way round."""
 
 from pathlib import Path
 
@@ -7,11 +7,12 @@ from rich.table import Table
 
 from vidjax.config import Config, ModelConfig
 from vidjax.data.records import DataError
-from vidjax.models.registry import get_spec, get_variant
+from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
-from vidjax.training.checkpoints import Meta, save_model
+from vidjax.training.checkpoints import Meta, load_model, save_model
 from vidjax.weights.load import load_with_arguments
 from vidjax.weights.mapping import sources
+from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
 
 
 def convert(
@@ -55,14 +56,53 @@ def convert(
     return 0
 
 
+def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int:
+    """Write a trained model for users of another framework.
+
+    Args:
+      run: a work directory, or a folder written by `convert`.
+      out: new `.pth`, `.pt`, `.pyth` or `.safetensors` file; for transformers a new folder.
+      to: whose names the weights get, one of those that `list_sources` prints.
+      step: which checkpoint; None: the best.
+
+    Returns:
+      0, the exit status.
+
+    Raises:
+      CheckpointError: if that framework has no such network, or something is at `out` already.
+      CheckpointFolderError: if there is no checkpoint.
+      ImportError: if PyTorch is needed and missing.
+    """
+    model, meta, step = load_model(run, step=step)
+    name, kwargs = meta.config.model.name, meta.config.model.kwargs
+    state = to_state_dict(model, name, to, **kwargs)
+    if to == "transformers":
+        write_transformers(out, state, model, meta.spec, meta.class_names)
+    else:
+        write_file(out, state, to)
+    spec = meta.spec
+    Console().print(
+        f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.class_names)} classes; written to {out}\n"
+        f"its input: RGB in 0…1, less {spec.mean}, divided by {spec.std}; clips of {spec.num_frames} frames at "
+        f"{spec.size}²",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
 def list_sources() -> int:
-    """Print which formats can be read into which models."""
+    """Print which formats can be read into which models, and which can be written."""
     models: dict[str, dict[str, None]] = {}  # a source may have several tables
     for source in sources():
         models.setdefault(source.name, {}).update(dict.fromkeys(source.models))
-    table = Table("source (--from)", "models", title="Checkpoints that can be read")
+    back: dict[str, list[str]] = {}
+    for name in list_models():
+        for source in writable(name):
+            back.setdefault(source, []).append(name)
+    table = Table("source (--from, --to)", "read into", "written from", title="Checkpoints of others", show_lines=True)
     for name, patterns in models.items():
-        table.add_row(name, ", ".join(patterns))
+        table.add_row(name, ", ".join(patterns), ", ".join(back.get(name, [])) or "—")
     Console().print(table)
     return 0
 

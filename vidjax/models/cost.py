@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.models.registry import get_spec, get_variant
+from vidjax.models.registry import abstract_model, get_spec
 from vidjax.models.state import split
 from vidjax.nn.conv import conv_formulation
 
@@ -74,16 +74,9 @@ def model_cost(
     Raises:
       UnknownModelError: naming the close ones.
     """
-    spec, variant = get_spec(name), get_variant(name)
-    num_classes = spec.num_classes if num_classes is None else num_classes
+    spec = get_spec(name)
     shape = (num_frames or spec.num_frames, *(2 * (size or spec.size,)), len(spec.mean))
-
-    def build() -> nnx.Module:
-        model = variant.build(num_classes=num_classes, rngs=nnx.Rngs(0), **{**variant.kwargs, **kwargs})
-        model.eval()
-        return model
-
-    return module_cost(nnx.eval_shape(build), shape)
+    return module_cost(abstract_model(name, num_classes=num_classes, **kwargs), shape)
 
 
 def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import jax
 from flax import nnx
 
 from vidjax.choices import INPUTS
@@ -138,9 +139,35 @@ def create_model(
       UnknownModelError: naming the close ones.
       ValueError: for an unknown `input`.
     """
+    return _build(name, num_classes, nnx.Rngs(seed), dtype, input, kwargs)
+
+
+def abstract_model(
+    name: str, *, num_classes: int | None = None, dtype: Any = None, input: str = "rgb", **kwargs: Any
+) -> nnx.Module:
+    """`create_model`, but every array is its shape and type alone: costs no memory and no compiling.
+
+    Raises:
+      UnknownModelError, ValueError: as `create_model`.
+    """
+    return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, kwargs))
+
+
+class _OneKey:
+    """Random streams for shapes alone, which give one key over and over.
+
+    Flax's streams count their draws, and counting inside a trace takes time that grows with the square of the number of
+    parameters: 13 s for the largest model.
+    """
+
+    def __init__(self):
+        key = jax.random.key(0)
+        self.params = lambda: key
+
+
+def _build(name: str, num_classes: int | None, rngs: Any, dtype: Any, input: str, kwargs: dict[str, Any]) -> nnx.Module:
     variant = get_variant(name)
     num_classes = variant.spec.num_classes if num_classes is None else num_classes
-    rngs = nnx.Rngs(seed)
     model = variant.build(num_classes=num_classes, dtype=dtype, rngs=rngs, **{**variant.kwargs, **kwargs})
     if input == "rgb+diff":
         model = widened(model, len(variant.spec.mean), rngs)

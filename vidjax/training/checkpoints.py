@@ -22,7 +22,7 @@ from jax.sharding import NamedSharding
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.errors import UserError
-from vidjax.models.registry import create_model, get_variant
+from vidjax.models.registry import abstract_model, create_model, get_variant
 from vidjax.models.state import Arrays, merge, split
 from vidjax.training import damage
 from vidjax.training.step import TrainState
@@ -335,13 +335,13 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
     if model.remat:
         kwargs["remat"] = True
 
-    def build() -> nnx.Module:
-        return create_model(
-            model.name, num_classes=num_classes, seed=config.seed, dtype=dtype, input=model.input, **kwargs
-        )
-
+    arguments = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
     try:
-        return nnx.eval_shape(build) if abstract else build()
+        return (
+            abstract_model(model.name, **arguments)
+            if abstract
+            else create_model(model.name, seed=config.seed, **arguments)
+        )
     except TypeError as error:
         raise cfg.ConfigError(
             f"config.model.name = {model.name!r} does not take all of {sorted(kwargs)}: {error}"

@@ -166,6 +166,8 @@ class Source:
       absent: keys that such a checkpoint does not have: they tell it from one whose keys include its own.
       fresh: shell-style patterns of the model's parameters that the source's network may lack: where the checkpoint has
         none of their keys they keep their initial values, and the `LoadReport` and the log name them.
+      buffers: of the state dict without prefixes, what the source keeps besides parameters (`{key: array}`); None:
+        nothing but the counters of norms that `ignore` names. For writing.
       kwargs: arguments with which the model's constructor builds this source's network, where that differs from the
         named model's own; `load_pretrained` sets them.
     """
@@ -180,6 +182,7 @@ class Source:
     absent: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
     def serves(self, model_name: str) -> bool:
         return any(fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models)

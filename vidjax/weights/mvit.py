@@ -1,5 +1,8 @@
 """MViT, version 1 and 2, in the names of SlowFast, pytorchvideo, torchvision and mmaction2."""
 
+import re
+from typing import Any
+
 import numpy as np
 
 from vidjax.weights.mapping import CONV3D, COPY, QKV_BIAS, QKV_LINEAR, Rule, Source, Transform
@@ -93,7 +96,7 @@ MMACTION2 = Source(
 )
 
 
-def _pytorchvideo(kernel: str, norm: str, **which: tuple[str, ...]) -> Source:
+def _pytorchvideo(kernel: str, norm: str, **which: Any) -> Source:
     """facebookresearch/pytorchvideo, version 1, given what the poolings are called."""
     first = f"blocks.0.attn.{kernel}.weight".replace("{x}", "k")
     return Source(
@@ -114,8 +117,14 @@ def _pytorchvideo(kernel: str, norm: str, **which: tuple[str, ...]) -> Source:
     )
 
 
+def _aliases(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each pooling under its other name."""
+    found = ((re.fullmatch(r"(.*\.attn\.)(pool|norm)_([qkv])\.(\w+)", key), array) for key, array in state.items())
+    return {f"{m[1]}_attention_pool_{m[3]}.{m[2]}.{m[4]}": array for m, array in found if m}
+
+
 # Its modules hold each pooling under two names, and so do their state dicts; published files may have only one.
-PYTORCHVIDEO = _pytorchvideo("pool_{x}", "norm_{x}", ignore=("*.attn._attention_pool_*",))
+PYTORCHVIDEO = _pytorchvideo("pool_{x}", "norm_{x}", ignore=("*.attn._attention_pool_*",), buffers=_aliases)
 PYTORCHVIDEO_ALIASES = _pytorchvideo(
     "_attention_pool_{x}.pool", "_attention_pool_{x}.norm", absent=("blocks.0.attn.pool_k.weight",)
 )

@@ -41,3 +41,24 @@ def fill(text: str, values: Mapping[str, str]) -> str:
         return str(int(values[name]) + int(step)) if step else values[name]
 
     return _PLACEHOLDER.sub(value, text)
+
+
+def unfill(text: str, filled: str) -> dict[str, str] | None:
+    """What the placeholders of a pattern or path stand for in `filled`; None if it cannot have come of it."""
+    steps = dict(reversed(placeholders(text)))  # the first of a name's counts
+    seen: set[str] = set()
+
+    def group(found: re.Match) -> str:
+        name, step = found.groups()
+        if name in seen:
+            return "[^.]+"
+        seen.add(name)
+        return f"(?P<{name}>{'[0-9]+' if step else '[^.]+'})"
+
+    parts = re.split(r"(\{[a-z_]+(?:[+-]\d+)?\})", text)
+    pattern = "".join(_PLACEHOLDER.sub(group, p) if i % 2 else re.escape(p) for i, p in enumerate(parts))
+    found = re.fullmatch(pattern, filled)
+    if found is None:
+        return None
+    values = {name: str(int(v) - steps[name]) if steps[name] else v for name, v in found.groupdict().items()}
+    return values if fill(text, values) == filled else None

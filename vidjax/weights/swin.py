@@ -3,6 +3,9 @@
 The relative position index is a buffer: the model computes it from the window.
 """
 
+import numpy as np
+
+from vidjax.nn.windows import relative_index
 from vidjax.weights.mapping import COPY, LINEAR, Rule, Source
 from vidjax.weights.rules import conv, dense, layer_norm
 
@@ -30,6 +33,12 @@ def _merging(merging: str, stage: int) -> tuple[Rule, ...]:
     )
 
 
+def _indices(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The index of each block's bias table: all windows are 8 frames by 7×7, wherever the clip is cut to."""
+    tables = [key.removesuffix("bias_table") for key in state if key.endswith(".relative_position_bias_table")]
+    return {f"{table}index": np.asarray(relative_index((8, 7, 7)), np.int64) for table in tables}
+
+
 _STEM = (*conv("patch_embed.proj", "patch_embed"), *layer_norm("patch_embed.norm", "patch_norm"))
 
 TORCHVISION = Source(
@@ -44,6 +53,7 @@ TORCHVISION = Source(
         *dense("head", "head"),
     ),
     ignore=("*.relative_position_index",),
+    buffers=_indices,
 )
 
 
@@ -66,6 +76,7 @@ def _openmmlab(name: str, norm: str) -> Source:
             *dense("cls_head.fc_cls", "head"),
         ),
         ignore=("*.relative_position_index",),
+        buffers=_indices,
         prefixes=("backbone.",),
     )
 

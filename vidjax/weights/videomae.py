@@ -3,6 +3,7 @@
 All of them have the same layers. The key of an attention layer has no bias in any: nothing stands for it.
 """
 
+from vidjax.nn.positions import sinusoid_table
 from vidjax.weights.mapping import COPY, LINEAR, QKV_LINEAR, Rule, Source
 from vidjax.weights.rules import conv, dense, layer_norm
 
@@ -48,6 +49,7 @@ MMACTION2 = Source(
         *dense("cls_head.fc_cls", "head"),
     ),
     ignore=("pos_embed",),  # a buffer: the sinusoid for 16×224², which the model computes itself
+    buffers=lambda state: {"pos_embed": sinusoid_table(8 * 14 * 14, len(state["fc_norm.weight"]))[None]},
     prefixes=("backbone.",),
 )
 

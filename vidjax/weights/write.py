@@ -1,0 +1,204 @@
+"""A vidjax model in the names of another framework: the tables that read checkpoints, applied backwards.
+
+What is written loads strictly there: every key of the reference's state dict, with what it keeps besides parameters,
+such as counters of norms and indices of windows.
+"""
+
+import fnmatch
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import abstract_model, get_variant
+from vidjax.models.state import split
+from vidjax.weights.mapping import Rule, Source, sources
+from vidjax.weights.patterns import unfill
+from vidjax.weights.read import CheckpointError
+from vidjax.weights.transformers import model_config, preprocessor_config
+
+StateDict = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a framework's files hold the weights: under which entry, and what stands before all keys but some."""
+
+    entry: str = ""
+    prefix: str = ""
+    bare: str = ""  # keys that start so have no prefix
+
+
+_LAYOUTS = {
+    "mmaction2": _Layout("state_dict", "backbone.", "cls_head."),
+    "video_swin": _Layout("state_dict", "backbone.", "cls_head."),
+    "pytorchvideo": _Layout("model_state"),
+    "slowfast": _Layout("model_state"),
+    "timesformer": _Layout("model_state", "model."),
+    "videomae": _Layout("model"),
+}
+# Blobs of caffe2 tell a layer by what comes before it, image networks lack what the model has.
+_READ_ONLY = ("caffe2", "vit_timm", "vit_torchvision")
+_COUNTERS = "*.num_batches_tracked"
+
+
+def writable(name: str) -> list[str]:
+    """Names of the sources that a named model can be written as."""
+    names = (s.name for s in sources() if s.serves(name) and s.name not in _READ_ONLY and not s.inflates)
+    return list(dict.fromkeys(names))
+
+
+def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> StateDict:
+    """A model's weights by another framework's keys.
+
+    Args:
+      model: as `create_model(name, …)` built it.
+      name: one of `vidjax.list_models()`.
+      to: name of the source, one of `writable(name)`.
+      **kwargs: the further arguments that the model was built with.
+
+    Returns:
+      `{key: array}` with every key of the reference's `state_dict()`: float32, counters and indices int64.
+
+    Raises:
+      CheckpointError: if the framework has no such network, naming every parameter that stands in the way.
+    """
+    _, params, stats = split(model)
+    arrays = {path: np.asarray(array) for path, array in {**params, **stats}.items()}
+    table, filled = _table(arrays, name, to)
+    _check_network(arrays, name, table, filled, kwargs)
+    out: StateDict = {}
+    for path, (rule, keys) in filled.items():
+        out |= dict(zip(keys, rule.transform.inverse(arrays[path]), strict=True))
+    if table.buffers is not None:
+        out |= table.buffers(out)
+    if _COUNTERS in table.ignore:
+        layers = [key.removesuffix(".running_mean") for key in out if key.endswith(".running_mean")]
+        out |= {f"{layer}.num_batches_tracked": np.zeros((), np.int64) for layer in layers}
+    prefix, bare = _LAYOUTS.get(to, _Layout()).prefix, _LAYOUTS.get(to, _Layout()).bare
+    return {key if bare and key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
+
+
+def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> None:
+    """Write a state dict: `.safetensors`, or what `torch.load` reads, with the entry that the framework's files have.
+
+    Raises:
+      CheckpointError: for another ending, or if there is such a file.
+      ImportError: if PyTorch is needed and missing.
+    """
+    file = Path(file)
+    if file.exists():
+        raise CheckpointError(f"{file}: exists; give a new file")
+    if file.suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        save_file(dict(state), file)
+        return
+    if file.suffix not in (".pth", ".pt", ".pyth", ".th", ".ckpt", ".bin"):
+        raise CheckpointError(f"{file}: end it in .pth, .pt or .pyth (PyTorch's), or .safetensors")
+    try:
+        import torch
+    except ImportError:
+        raise ImportError(
+            f"writing {file} needs PyTorch: pip install 'vidjax[torch]', or end the name in .safetensors"
+        ) from None
+    tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
+    entry = _LAYOUTS.get(to, _Layout()).entry
+    torch.save({entry: tensors} if entry else tensors, file)
+
+
+def write_transformers(
+    folder: str | Path, state: Mapping[str, np.ndarray], model: nnx.Module, spec: Spec, class_names: tuple[str, ...]
+) -> None:
+    """Write a folder that transformers' `from_pretrained` and image processors read.
+
+    Args:
+      folder: new or empty.
+      state: from `to_state_dict(…, "transformers")`.
+      model: what it was made of.
+      spec: its clip length, size and normalisation.
+      class_names: in the order of the classifier.
+
+    Raises:
+      CheckpointError: if something is in the folder.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder}: is not empty; give a new folder")
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(state), folder / "model.safetensors", metadata={"format": "pt"})
+    for name, content in (
+        ("config.json", model_config(model, spec, class_names)),
+        ("preprocessor_config.json", preprocessor_config(spec)),
+    ):
+        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+Filled = dict[str, tuple[Rule, tuple[str, ...]]]
+
+
+def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source, Filled]:
+    """The first table of the framework that names every parameter, and what it makes each of."""
+    known = writable(name)
+    if to not in known:
+        why = f"; {to} can only be read" if to in _READ_ONLY else ""
+        raise CheckpointError(f"{name} cannot be written as {to!r}{why}. It can be: {', '.join(known) or 'nothing'}")
+    lacking: list[str] = []
+    for table in sources():
+        if table.name != to or not table.serves(name) or table.inflates:
+            continue
+        filled = {path: found for path in arrays if (found := _rule(table, path))}
+        lacking = [path for path in arrays if path not in filled]
+        keys = {key for _, keys in filled.values() for key in keys}
+        if not lacking and all(key not in keys for key in table.absent):
+            return table, filled
+    raise CheckpointError(
+        f"{name} cannot be written as {to}: that network lacks\n" + "\n".join(f"  {path}" for path in lacking)
+    )
+
+
+def _rule(table: Source, path: str) -> tuple[Rule, tuple[str, ...]] | None:
+    """The rule that makes a parameter, and the keys that it makes it of."""
+    for rule in table.rules:
+        values = unfill(rule.path, path)
+        if values is None:
+            continue
+        keys = rule.fill(values)[0]
+        # A rule counts for a key only if no earlier one takes it, and if the key is a parameter's.
+        first = next((r for r in table.rules if r.match(keys[0]) is not None), None)
+        if first == rule and not any(fnmatch.fnmatchcase(keys[0], pattern) for pattern in table.ignore):
+            return rule, keys
+    return None
+
+
+def _check_network(
+    arrays: Mapping[str, np.ndarray], name: str, table: Source, filled: Filled, kwargs: Mapping[str, Any]
+) -> None:
+    """Refuse a network that differs from the reference's in more than its classes and the sizes of its positions."""
+    variant, classes = get_variant(name), arrays[f"{table.head}.kernel"].shape[-1]
+    _, params, stats = split(abstract_model(name, num_classes=classes, **table.kwargs))
+    wanted = {path: array.shape for path, array in {**params, **stats}.items()}
+    free = {path for path, (rule, _) in filled.items() if rule.fit is not None}
+    paths = sorted(arrays.keys() | wanted.keys())
+    different = [
+        f"  {path}: {arrays[path].shape if path in arrays else 'absent'}, there {wanted.get(path, 'absent')}"
+        for path in paths
+        if path not in free and (path not in arrays or arrays[path].shape != wanted.get(path))
+    ]
+    # What leaves no trace in the shapes, such as where a pooling stands.
+    own = {k: v for k, v in kwargs.items() if k not in ("dropout", "drop_path", "remat", "num_frames", "size")}
+    build = variant.build.__init__ if inspect.isclass(variant.build) else variant.build
+    usual = {k: p.default for k, p in inspect.signature(build).parameters.items()} | variant.kwargs
+    other = [f"  {k} = {v!r}" for k, v in own.items() if {**usual, **table.kwargs}.get(k, v) != v]
+    if different or other:
+        raise CheckpointError(
+            f"this {name} is not the network that {table.name} has; it differs in\n" + "\n".join([*other, *different])
+        )
