@@ -1,7 +1,8 @@
 """The clips of `configs/fights_r2plus1d.py`, at the same budget, for a 2D network whose first layer sees all frames.
 
     python train.py --config=configs/fights_early_fusion.py --workdir=runs/fights_early_fusion
-    python train.py --config=configs/fights_early_fusion.py --workdir=runs/fights_early_fusion_diff --config.model.input=diff
+    python train.py --config=configs/fights_early_fusion.py --workdir=runs/fights_early_fusion_diff \\
+        --config.model.input=diff
 """
 
 from configs import fights_r2plus1d

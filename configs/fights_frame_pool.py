@@ -1,7 +1,8 @@
 """The clips of `configs/fights_r2plus1d.py`, at the same budget, for a 2D network that averages its frames.
 
     python train.py --config=configs/fights_frame_pool.py --workdir=runs/fights_frame_pool
-    python train.py --config=configs/fights_frame_pool.py --workdir=runs/fights_frame_pool_diff --config.model.input=diff
+    python train.py --config=configs/fights_frame_pool.py --workdir=runs/fights_frame_pool_diff \\
+        --config.model.input=diff
 """
 
 from configs import fights_r2plus1d

@@ -5,9 +5,9 @@
     python train.py --config=configs/fights_r2plus1d.py --workdir=runs/fights_r2plus1d
     python train.py --config=configs/fights_r2plus1d.py --workdir=runs/fights_r2plus1d_diff --config.model.input=diff
 
-train.csv and val.csv have the columns path,label,group: 212 and 43 clips, the group being the video a clip was cut from,
-so that no video is in both. Every `fights_*.py` has this budget: 15 epochs, 8 frames of 48², every 4th. The accuracies
-of all are in the README; with 43 clips, one standard error is 7 points, so use several `--config.seed`.
+train.csv and val.csv have the columns path,label,group: 212 and 43 clips, the group being the video that a clip was cut
+from, so that no video is in both. Every `fights_*.py` has this budget: 15 epochs, 8 frames of 48², every 4th. With 43
+clips one standard error is 7 points: average several `--config.seed`. Measured: README, "Which model?".
 """
 
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig

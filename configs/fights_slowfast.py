@@ -1,7 +1,8 @@
 """The clips of `configs/fights_r2plus1d.py`, at the same budget, for SlowFast: two pathways of different rates.
 
     python train.py --config=configs/fights_slowfast.py --workdir=runs/fights_slowfast
-    python train.py --config=configs/fights_slowfast.py --workdir=runs/fights_slowfast_diff --config.model.input=diff
+    python train.py --config=configs/fights_slowfast.py --workdir=runs/fights_slowfast_diff \\
+        --config.model.input=diff
 """
 
 from configs import fights_r2plus1d

@@ -4,7 +4,7 @@
 
 Transformers have to find out that neighbouring pixels belong together, and want more epochs than `configs/motion.py`
 takes. Mirrored clips count for the opposite direction, which doubles the data. The same recipe serves the other small
-transformers: `--config.model.name=timesformer_tiny`, `swin3d_tiny`, `mvit_tiny`, `vivit_tiny_fe`, …
+transformers: `--config.model.name=timesformer_tiny`, `swin3d_tiny`, `mvit_tiny`, `vivit_fe_tiny`, …
 """
 
 from configs import motion

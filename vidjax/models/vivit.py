@@ -334,8 +334,8 @@ VARIANTS = {
     name: Variant(build, tiny_spec(name, "https://arxiv.org/abs/2103.15691", size=32, resize=(36,)), _TINY | kwargs)
     for name, build, kwargs in (
         ("vivit_tiny", ViViT, {}),
-        ("vivit_tiny_fe", FactorisedEncoder, {"depth": 3, "temporal_depth": 2}),
-        ("vivit_tiny_fsa", ViViT, {"attention": "fsa"}),
-        ("vivit_tiny_fdp", ViViT, {"attention": "fdp"}),
+        ("vivit_fe_tiny", FactorisedEncoder, {"depth": 3, "temporal_depth": 2}),
+        ("vivit_fsa_tiny", ViViT, {"attention": "fsa"}),
+        ("vivit_fdp_tiny", ViViT, {"attention": "fdp"}),
     )
 }  # fmt: skip

@@ -182,7 +182,10 @@ class Source:
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def serves(self, model_name: str) -> bool:
-        return any(fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models)
+        """Whether there are checkpoints of it for this model; of the small networks for learning there are none."""
+        return not model_name.endswith("_tiny") and any(
+            fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models
+        )
 
     def stripped(self, keys: Iterable[str]) -> dict[str, str]:
         """`{key without prefixes: key}`.
