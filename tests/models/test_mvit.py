@@ -68,7 +68,8 @@ def test_the_large_model_has_the_papers_parameters():
 
 def test_specs_are_the_published_protocol():
     clips = {"16x4": (16, 4), "32x3": (32, 3), "v2_s": (16, 4), "v2_b": (32, 3), "v2_l": (40, 3)}
-    for name, variant in VARIANTS.items():
+    for name in VARIANTS.keys() - {"mvit_tiny"}:
+        variant = VARIANTS[name]
         spec = variant.spec
         assert (spec.num_frames, spec.stride) == next(clip for end, clip in clips.items() if name.endswith(end))
         assert variant.kwargs["num_frames"] == spec.num_frames

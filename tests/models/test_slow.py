@@ -75,7 +75,7 @@ def test_published_protocols():
     assert (mmaction2.num_frames, mmaction2.stride, mmaction2.mean[0]) == (32, 2, 0.485)
     assert VARIANTS["i3d_r50_nl_dot_mm"].kwargs["nonlocal_mode"] == "dot_product"
     for name in VARIANTS:
-        assert get_spec(name).published.startswith("K400 ")
+        assert name.endswith("_tiny") or get_spec(name).published.startswith("K400 ")
 
 
 @pytest.mark.parametrize("family", SHRUNKEN)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.golden import golden, read_keys, relative_error
 from tests.models.abstract import params_of, shapes_of
-from vidjax.models.registry import get_spec, list_models
+from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert, recognise
@@ -42,7 +42,7 @@ def everything_has_its_place(name, state):
     return table.name
 
 
-@pytest.mark.parametrize("name", list_models("csn_*"))
+@pytest.mark.parametrize("name", TABLES)
 def test_every_key_and_shape_has_its_place(name):
     source, table, count = TABLES[name]
     assert everything_has_its_place(name, keys_of(table)) == source

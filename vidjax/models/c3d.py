@@ -13,7 +13,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.errors import UserError
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import scaled_normal
 from vidjax.nn.norm import BatchNorm
@@ -185,16 +185,6 @@ VARIANTS = {
     ),
     "conv3d_tiny": Variant(
         Conv3DNet,
-        Spec(
-            name="conv3d_tiny",
-            num_frames=8,
-            stride=2,
-            size=64,
-            resize=(72,),
-            mean=(0.5, 0.5, 0.5),
-            std=(0.25, 0.25, 0.25),
-            num_classes=6,
-            paper="https://arxiv.org/abs/1412.0767",
-        ),
+        tiny_spec("conv3d_tiny", "https://arxiv.org/abs/1412.0767"),
     ),
 }

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
 from vidjax.nn.head import dense_logits
@@ -215,4 +215,7 @@ VARIANTS = {
     "csn_ir_r50": _mmaction2(50, False, "79.44 / 94.26"),
     "csn_ir_r152": _mmaction2(152, False, "82.87 / 95.90"),
     "csn_ip_r152": _mmaction2(152, True, "82.68 / 95.69"),
+    "csn_tiny": Variant(
+        CSN, tiny_spec("csn_tiny", "https://arxiv.org/abs/1904.02811"), {"depths": (1, 1, 1), "width": 16}
+    ),
 }

@@ -20,7 +20,7 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
 from vidjax.nn.conv import Conv3D, conv3d
 from vidjax.nn.formulations import Triple
@@ -200,15 +200,6 @@ def _image_spec(name: str, **changes: Any) -> Spec:
     return Spec(name=name, **settings)
 
 
-def tiny_spec(name: str, **changes: Any) -> Spec:
-    """The protocol of the small networks: 8 frames of 64², six classes."""
-    settings = {
-        "num_frames": 8, "stride": 2, "size": 64, "resize": (72,), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
-        "num_classes": 6, "paper": "https://arxiv.org/abs/1608.00859",
-    } | changes  # fmt: skip
-    return Spec(name=name, **settings)
-
-
 _KARPATHY = "https://openaccess.thecvf.com/content_cvpr_2014/html/Karpathy_Large-scale_Video_Classification_2014_CVPR_paper.html"
 # mmaction2: 8 segments in training, 25 frames × 10 crops in testing, whose scores are averaged.
 _TSN = {50: "74.12 / 91.34", 101: "75.89 / 92.07"}
@@ -226,7 +217,9 @@ VARIANTS = {
         f"frame_pool_r{layers}": Variant(frame_pool, _image_spec(f"frame_pool_r{layers}"), {"layers": layers})
         for layers in LAYERS
     },
-    "frame_pool_tiny": Variant(frame_pool, tiny_spec("frame_pool_tiny"), {"layers": 0}),
+    "frame_pool_tiny": Variant(
+        frame_pool, tiny_spec("frame_pool_tiny", "https://arxiv.org/abs/1608.00859"), {"layers": 0}
+    ),
     "single_frame_r50": Variant(
         single_frame, _image_spec("single_frame_r50", num_frames=1, stride=1, paper=_KARPATHY), {"layers": 50}
     ),
@@ -240,18 +233,18 @@ VARIANTS = {
         fixed_length=True,
     ),
     "single_frame_tiny": Variant(
-        single_frame, tiny_spec("single_frame_tiny", num_frames=1, stride=1, paper=_KARPATHY), {"layers": 0}
+        single_frame, tiny_spec("single_frame_tiny", _KARPATHY, num_frames=1, stride=1), {"layers": 0}
     ),
     "late_fusion_tiny": Variant(
         late_fusion,
-        tiny_spec("late_fusion_tiny", paper=_KARPATHY),
+        tiny_spec("late_fusion_tiny", _KARPATHY),
         # The small pictures' maps are 4×4; one mean over them would hide where things are.
         {"layers": 0, "num_frames": 8, "hidden": 64, "grid": 4},
         fixed_length=True,
     ),
     "early_fusion_tiny": Variant(
         early_fusion,
-        tiny_spec("early_fusion_tiny", paper=_KARPATHY),
+        tiny_spec("early_fusion_tiny", _KARPATHY),
         {"layers": 0, "num_frames": 8},
         fixed_length=True,
     ),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D, Padding, triple
 from vidjax.nn.formulations import Triple
 from vidjax.nn.init import scaled_normal, uniform_bias, uniform_fan_in
@@ -290,7 +290,15 @@ def _variant(name: str, channels: int, published: str) -> Variant:
     return Variant(Inception, spec, {"in_channels": channels})
 
 
+# A small one for learning and tests.
+TINY = {
+    "stem_features": (16, 16, 32),
+    "stages": ((Widths(16, 16, 32, 4, 8, 8),), (Widths(32, 32, 64, 8, 16, 16),)),
+    "dropout": 0.0,
+}
+
 VARIANTS = {
     "i3d_inception_rgb": _variant("i3d_inception_rgb", 3, "71.1 / 89.3"),
     "i3d_inception_flow": _variant("i3d_inception_flow", 2, "63.4 / 84.9; with the RGB stream 74.2 / 91.3"),
+    "i3d_inception_tiny": Variant(Inception, tiny_spec("i3d_inception_tiny", "https://arxiv.org/abs/1705.07750"), TINY),
 }

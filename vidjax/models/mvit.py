@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.init import normal_002
@@ -339,4 +339,10 @@ VARIANTS = {
             drop_path=0.75,
         ),
     )
-}
+} | {
+    "mvit_tiny": Variant(
+        MViT,
+        tiny_spec("mvit_tiny", _V2, size=32, resize=(36,)),
+        {"version": 2, "dim": 48, "depth": 4, "stages": (2,), "kv_stride": 2, "num_frames": 8, "size": 32},
+    ),
+}  # fmt: skip

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.frames import body, tiny_spec
-from vidjax.models.registry import Variant
+from vidjax.models.frames import body
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import ResNet
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
 from vidjax.nn.recurrent import CONV_CELLS, Recurrent, cell_of, unroll
@@ -278,13 +278,13 @@ VARIANTS = {
     **{
         f"cnn_{cell}_tiny": Variant(
             cnn_rnn,
-            tiny_spec(f"cnn_{cell}_tiny", paper=_LRCN),
+            tiny_spec(f"cnn_{cell}_tiny", _LRCN),
             # The small pictures' maps are 4×4; one mean over them would hide where things are.
             {"layers": 0, "cell": cell, "hidden": 64, "grid": 4, "dropout": 0.0},
         )
         for cell in ("lstm", "gru")
     },
     "rcn_gru_tiny": Variant(
-        rcn, tiny_spec("rcn_gru_tiny", paper=_RCN), {"layers": 0, "cell": "gru", "hidden": (16, 32), "dropout": 0.0}
+        rcn, tiny_spec("rcn_gru_tiny", _RCN), {"layers": 0, "cell": "gru", "hidden": (16, 32), "dropout": 0.0}
     ),
 }

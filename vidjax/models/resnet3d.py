@@ -10,7 +10,7 @@ import jax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import ConvKind, ResNet, Stage, Stem, factorised_conv, frame_conv, joint_conv
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.formulations import Triple
@@ -149,6 +149,28 @@ def r2plus1d_34(num_classes: int, *, dropout: float = 0.5, dtype: Any = None, rn
     )
 
 
+def r3d_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
+    """A small R3D that trains on a CPU in minutes. Further arguments are those of `ResNet`."""
+    stem = Stem(16, (3, 7, 7), dtype=dtype, rngs=rngs)
+    stages = (
+        Stage(1, 16, (1, 2, 2), joint_conv),
+        Stage(1, 32, (2, 2, 2), joint_conv),
+        Stage(1, 64, (2, 2, 2), joint_conv),
+    )
+    return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
+
+
+def mc3_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
+    """A small MC3 that trains on a CPU in minutes. Further arguments are those of `ResNet`."""
+    stem = Stem(16, (3, 7, 7), dtype=dtype, rngs=rngs)
+    stages = (
+        Stage(1, 16, (1, 2, 2), joint_conv),
+        Stage(1, 32, (1, 2, 2), frame_conv),
+        Stage(1, 64, (1, 2, 2), frame_conv),
+    )
+    return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
+
+
 def r2plus1d_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
     """A small R(2+1)D that trains on a CPU in minutes. Further arguments are those of `ResNet`."""
     stem = Stem(16, (3, 7, 7), mid_features=16, dtype=dtype, rngs=rngs)
@@ -158,6 +180,9 @@ def r2plus1d_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwar
         Stage(1, 64, (2, 2, 2), factorised_conv),
     )
     return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
+
+
+_PAPER = "https://arxiv.org/abs/1711.11248"
 
 
 def _torchvision(name: str, published: str, sources: tuple[str, ...] = ("torchvision", "torchvision2d")) -> Spec:
@@ -170,7 +195,7 @@ def _torchvision(name: str, published: str, sources: tuple[str, ...] = ("torchvi
         mean=(0.43216, 0.394666, 0.37645),
         std=(0.22803, 0.22145, 0.216989),
         num_classes=400,
-        paper="https://arxiv.org/abs/1711.11248",
+        paper=_PAPER,
         sources=sources,
         published=published and f"K400 {published}, 5×1 views (torchvision)",
     )
@@ -190,23 +215,15 @@ VARIANTS = {
             size=224,
             resize=(256,),
             num_classes=400,
-            paper="https://arxiv.org/abs/1711.11248",
+            paper=_PAPER,
             sources=("mmaction2",),
             published="K400 69.76 / 88.41, with 32 frames, every 2nd, 75.46 / 92.28; 10×3 views of 256² (mmaction2)",
         ),
     ),
+    "r3d_tiny": Variant(r3d_tiny, tiny_spec("r3d_tiny", _PAPER)),
+    "mc3_tiny": Variant(mc3_tiny, tiny_spec("mc3_tiny", _PAPER)),
     "r2plus1d_tiny": Variant(
         r2plus1d_tiny,
-        Spec(
-            name="r2plus1d_tiny",
-            num_frames=8,
-            stride=2,
-            size=64,
-            resize=(72,),
-            mean=(0.5, 0.5, 0.5),
-            std=(0.25, 0.25, 0.25),
-            num_classes=6,
-            paper="https://arxiv.org/abs/1711.11248",
-        ),
+        tiny_spec("r2plus1d_tiny", _PAPER),
     ),
 }

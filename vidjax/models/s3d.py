@@ -5,8 +5,8 @@ Paper: Xie et al., Rethinking Spatiotemporal Feature Learning (1712.04851). Refe
 """
 
 from vidjax.config import Spec
-from vidjax.models.inception import Inception
-from vidjax.models.registry import Variant
+from vidjax.models.inception import TINY, Inception
+from vidjax.models.registry import Variant, tiny_spec
 
 # torchvision's norms keep 99.9 % of their running statistics at each step: a run of fewer than some thousand steps that
 # starts from fresh weights is better off with `--config.model.kwargs.momentum=0.99`.
@@ -41,5 +41,10 @@ VARIANTS = {
         Inception,
         _spec("s3dg", "K400 74.7 / 93.4, trained on 64 frames from ImageNet weights (paper)"),
         {**_S3D, "gating": True},
+    ),
+    "s3d_tiny": Variant(
+        Inception,
+        tiny_spec("s3d_tiny", "https://arxiv.org/abs/1712.04851"),
+        {**TINY, "separable": True, "padding": None},
     ),
 }

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.frames import body, tiny_spec
-from vidjax.models.registry import Variant
+from vidjax.models.frames import body
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import ResNet
 from vidjax.nn.init import normal
 from vidjax.nn.pooling import grid_mean
@@ -165,5 +165,5 @@ VARIANTS = {
         ),
         {"layers": 50},
     ),
-    "tsm_tiny": Variant(tsm, tiny_spec("tsm_tiny", paper=_PAPER), {"layers": 0, "dropout": 0.0}),
+    "tsm_tiny": Variant(tsm, tiny_spec("tsm_tiny", _PAPER), {"layers": 0, "dropout": 0.0}),
 }

@@ -16,7 +16,7 @@ import jax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
@@ -258,6 +258,17 @@ def variant(
     return Variant(build, spec, dict(kwargs))
 
 
+# Small ones for learning and tests.
+TINY = {
+    "depths": (1, 1, 1),
+    "width": 16,
+    "pool_strides": None,
+    "strides": ((1, 2, 2),) * 3,
+    "window": 0,
+    "dropout": 0.0,
+}
+TINY_I3D = TINY | {"temporal_kernels": ((3,), (3,), (1,)), "stem_kernel": (5, 7, 7), "frame_pool": 2}
+
 ALL, REPOSITORY = ("pytorchvideo", "slowfast", "caffe2"), ("slowfast", "caffe2")
 HUB, MM = ("pytorchvideo",), ("mmaction2",)
 _SLOW, _NONLOCAL, _R2PLUS1D = "1812.03982", "1711.07971", "1711.11248"
@@ -281,4 +292,11 @@ _TABLE = {
 VARIANTS = {
     name: variant(VideoResNet, name, kwargs, frames=frames, paper=paper, sources=sources, published=published)
     for name, (kwargs, frames, paper, sources, published) in _TABLE.items()
+} | {
+    name: Variant(VideoResNet, tiny_spec(name, f"https://arxiv.org/abs/{paper}"), kwargs)
+    for name, kwargs, paper in (
+        ("slow_tiny", TINY | {"temporal_kernels": ((1,), (3,), (3,))}, _SLOW),
+        ("i3d_tiny", TINY_I3D, _NONLOCAL),
+        ("i3d_nl_tiny", TINY_I3D | {"nonlocal_blocks": ((), (0,), ())}, _NONLOCAL),
+    )
 }

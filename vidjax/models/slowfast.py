@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.errors import UserError
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import head_kernel
 from vidjax.models.slow import ALL, DEPTHS, MM, Pathway, variant
 from vidjax.nn.conv import Conv3D
@@ -226,4 +227,14 @@ VARIANTS = {
         SlowFast, name, kwargs, frames=(num_frames, 2), paper="1812.03982", sources=sources, published=published
     )
     for name, (kwargs, num_frames, sources, published) in _TABLE.items()
-}
+} | {
+    # β = 4 leaves the Fast pathway 8 channels, which 8 would not.
+    "slowfast_tiny": Variant(
+        SlowFast,
+        tiny_spec("slowfast_tiny", "https://arxiv.org/abs/1812.03982"),
+        {
+            "depths": (1, 1, 1), "alpha": 4, "beta": 4, "width": 32, "slow_kernels": ((1,), (1,), (3,)),
+            "fast_kernels": ((3,),) * 3, "window": 0, "dropout": 0.0,
+        },
+    ),
+}  # fmt: skip

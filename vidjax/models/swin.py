@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
@@ -246,4 +246,10 @@ VARIANTS = {
             drop_path=0.4,
         ),
     )
-}
+} | {
+    "swin3d_tiny": Variant(
+        VideoSwin,
+        tiny_spec("swin3d_tiny", "https://arxiv.org/abs/2106.13230", size=32, resize=(36,)),
+        {"dim": 48, "depths": (2, 2), "heads": (3, 6), "window": (4, 4, 4)},
+    ),
+}  # fmt: skip

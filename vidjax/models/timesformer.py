@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import Grid, block_steps, pattern
 from vidjax.nn.droppath import DropPath
@@ -249,4 +249,10 @@ VARIANTS = {
         _variant("timesformer_base_sparse", "sparse", "75.9, 1×3 views (the paper's table 1)", sources=_IMAGES),
         _variant("timesformer_base_axial", "axial", "73.5, 1×3 views (the paper's table 1)", sources=_IMAGES),
     )
+} | {
+    "timesformer_tiny": Variant(
+        TimeSformer,
+        tiny_spec("timesformer_tiny", "https://arxiv.org/abs/2102.05095", size=32, resize=(36,)),
+        {"dim": 96, "depth": 4, "heads": 4, "num_frames": 8, "size": 32, "patch": 8, "drop_path": 0.0},
+    ),
 }  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import Grid, pattern
 from vidjax.nn.droppath import DropPath
@@ -296,6 +296,8 @@ def _run(block: Block, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.A
 
 _BASE = {"dim": 768, "depth": 12, "heads": 12}
 _LARGE = {"dim": 1024, "depth": 24, "heads": 16}
+# Small ones for learning and tests.
+_TINY = {"dim": 96, "depth": 4, "heads": 4, "num_frames": 8, "size": 32, "tubelet": (2, 8, 8)}
 _IMAGES = ("vit_timm", "vit_torchvision")
 
 
@@ -328,4 +330,12 @@ VARIANTS = {
         _variant("vivit_base_16x2_fdp", ViViT, "K400 76.3 (the paper's table 2)", **_BASE, attention="fdp"),
         _variant("vivit_large_16x2_fdp", ViViT, "", **_LARGE, attention="fdp"),
     )
-}
+} | {
+    name: Variant(build, tiny_spec(name, "https://arxiv.org/abs/2103.15691", size=32, resize=(36,)), _TINY | kwargs)
+    for name, build, kwargs in (
+        ("vivit_tiny", ViViT, {}),
+        ("vivit_fe_tiny", FactorisedEncoder, {"depth": 3, "temporal_depth": 2}),
+        ("vivit_fsa_tiny", ViViT, {"attention": "fsa"}),
+        ("vivit_fdp_tiny", ViViT, {"attention": "fdp"}),
+    )
+}  # fmt: skip

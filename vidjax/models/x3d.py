@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import Variant
+from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
 from vidjax.nn.head import dense_logits
@@ -236,4 +236,13 @@ VARIANTS = {
         _variant("m", 16, 5, 224, 256, 2.2, "75.94 / 92.72"),
         _variant("l", 16, 5, 312, 356, 5.0, "77.44 / 93.31"),
     )
-}
+} | {
+    "x3d_tiny": Variant(
+        X3D,
+        tiny_spec("x3d_tiny", "https://arxiv.org/abs/2004.04730"),
+        {
+            "widths": (16, 24, 48, 96), "depths": (1, 1, 2, 1), "depth_factor": 1.0, "num_frames": 8, "size": 64,
+            "out_features": 128, "dropout": 0.0,
+        },
+    ),
+}  # fmt: skip

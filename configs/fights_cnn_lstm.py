@@ -1,0 +1,15 @@
+"""The clips of `configs/fights_r2plus1d.py`, at the same budget, for an LSTM over the frames of a 2D network.
+
+    python train.py --config=configs/fights_cnn_lstm.py --workdir=runs/fights_cnn_lstm
+    python train.py --config=configs/fights_cnn_lstm.py --workdir=runs/fights_cnn_lstm_diff \\
+        --config.model.input=diff
+"""
+
+from configs import fights_r2plus1d
+from vidjax.config import Config
+
+
+def get_config() -> Config:
+    config = fights_r2plus1d.get_config()
+    config.model.name = "cnn_lstm_tiny"
+    return config

@@ -1,0 +1,22 @@
+"""Kinetics-400, C2D (a 2D ResNet-50 over frames) from scratch: the recipe of `configs/k400_slow_r50.py`.
+
+    python train.py --config=configs/k400_c2d_r50.py --workdir=runs/k400_c2d_r50 \\
+        --config.data.root=VIDEOS \\
+        --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
+
+Published of this network: 71.46 top-1, 89.68 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 256²:
+
+    python eval.py --workdir=runs/k400_c2d_r50 --config.eval.num_clips=10 --config.eval.num_crops=3 \\
+        --config.data.size=256 --config.data.resize="(256,)"
+
+Not trained here. Source: facebookresearch/SlowFast, configs/Kinetics/C2D_8x8_R50.yaml.
+"""
+
+from configs import k400_slow_r50
+from vidjax.config import Config
+
+
+def get_config() -> Config:
+    config = k400_slow_r50.get_config()
+    config.model.name = "c2d_r50"
+    return config
