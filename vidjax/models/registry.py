@@ -35,6 +35,7 @@ FAMILIES = (
     "timesformer",
     "videomae",
     "vivit",
+    "vjepa2",
     "x3d",
 )
 
