@@ -86,7 +86,9 @@ def test_parameters_that_want_gradients():
     np.testing.assert_array_equal(found["bias"], linear.bias.detach().numpy())
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model_state", "model", "module", "blobs"])
+@pytest.mark.parametrize(
+    "wrapper", ["state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs"]
+)
 def test_what_training_scripts_put_around(tmp_path, wrapper):
     content = {
         wrapper: tensors(),

@@ -36,6 +36,7 @@ FAMILIES = (
     "timesformer",
     "videomae",
     "vivit",
+    "vjepa2",
     "x3d",
 )
 

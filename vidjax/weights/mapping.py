@@ -39,6 +39,7 @@ TABLES = (
     "torchvision",
     "videomae",
     "vivit",
+    "vjepa2",
     "x3d",
 )
 

@@ -20,7 +20,7 @@ import numpy as np
 from vidjax.errors import UserError
 
 # Entries that a training script puts the state dict under, beside the epoch, the optimiser and the like.
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "blobs")
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")
 # What wrapper modules (DataParallel, torch.compile, a Lightning module) put before every key.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 

@@ -1,0 +1,204 @@
+"""V-JEPA 2: a joint space-time Vision Transformer with rotary positions, trained to predict its own features.
+
+The published encoders have no classifier. `vjepa2_large`, `_huge`, `_giant` and `_giant_384` classify the mean of the
+tokens; the models named after a data set pool them by attention first, which is how the published probes do it.
+
+Source: Assran et al., "V-JEPA 2: self-supervised video models enable understanding, prediction and planning"
+(arXiv 2506.09985), facebookresearch/vjepa2, and `modeling_vjepa2.py` in transformers, whose layers and epsilons these
+are.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.nn.attention import SelfAttention, attention
+from vidjax.nn.attentive import AttentivePooler
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.init import normal_002
+from vidjax.nn.mlp import Mlp
+from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.rotary import rotary_angles, rotate
+
+EPSILON = 1e-6
+
+
+class Block(nnx.Module):
+    """Pre-norm Transformer block: attention with turned queries and keys, and MLP, each a residual branch."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, *, drop_path: float, dtype: Any, rngs: nnx.Rngs):
+        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, hidden, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.drop_path = DropPath(drop_path)
+
+    def __call__(self, x: jax.Array, grid: tuple[int, int, int], rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, N, D)` tokens of `grid` → the same shape."""
+
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            angles = rotary_angles(grid, q.shape[-1])
+            return attention(rotate(q, angles), rotate(k, angles), v)
+
+        x = x + self.drop_path(self.attn(self.norm1(x), attend=attend), rngs)
+        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
+
+
+class VJEPA2(nnx.Module):
+    """V-JEPA 2's encoder, with or without attentive pooling, and a classifier.
+
+    Takes videos of any length and size that the tubelet divides: positions are counted in tokens, no parameter depends
+    on them, and a longer or larger clip has further angles. A clip of a single frame, an image, is shown twice.
+
+    Args:
+      num_classes: K.
+      dim: D, features of a token.
+      depth: number of blocks.
+      heads: attention heads per block; divides `dim`.
+      mlp: features between the layers of the encoder's MLPs. The pooler's MLPs have 4·D.
+      pooler: pool tokens by attention; else features are the mean of the tokens.
+      pooler_depth: its blocks of self-attention.
+      pooler_heads: its attention heads; 0: `heads`, as in transformers. Probes are trained with 16 in the original
+        code, which is the same for all but the giants (there transformers divides the same weights into 22).
+      tubelet: frames, rows and columns of a token.
+      dropout: probability, before the classifier.
+      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
+      remat: recompute each block's activations in the backward pass.
+      rngs: `params` draws the initial weights.
+
+    Raises:
+      ValueError: if the heads do not divide `dim`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp: int,
+        pooler: bool = False,
+        pooler_depth: int = 3,
+        pooler_heads: int = 0,
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.remat = remat
+        self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        rates = np.linspace(0, drop_path, depth)
+        self.blocks = nnx.List(
+            [Block(dim, heads, mlp, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates]
+        )
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        made = AttentivePooler(dim, pooler_heads or heads, pooler_depth, dtype=dtype, rngs=rngs) if pooler else None
+        self.pooler = nnx.data(made)
+        self.dropout = nnx.Dropout(dropout)
+        self.head = nnx.Linear(dim, num_classes, kernel_init=normal_002, rngs=rngs)
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)`, the encoder's normalised tokens in t, h, w order.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        if video.ndim == 5 and video.shape[1] == 1:
+            video = jnp.repeat(video, self.patch_embed.tubelet[0], axis=1)
+        grid = self.patch_embed.grid(video)
+        x = self.patch_embed(video)
+        run = nnx.remat(_run, static_argnums=2) if self.remat else _run
+        for block in self.blocks:
+            x = run(block, x, grid, rngs)
+        return self.norm(x)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32: the pooled tokens, or their mean.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        x = self.tokens(video, rngs)
+        return x.mean(axis=1, dtype=jnp.float32) if self.pooler is None else self.pooler(x)
+
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
+
+        Args:
+          video: the clips.
+          rngs: stream `dropout`, for dropout and drop path in training mode.
+        """
+        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+
+
+def _run(block: Block, x: jax.Array, grid: tuple[int, int, int], rngs: nnx.Rngs | None) -> jax.Array:
+    return block(x, grid, rngs)
+
+
+# Widths of src/models/vision_transformer.py; an MLP of the giant is 48/11 as wide as its tokens.
+_SIZES = {
+    "large": {"dim": 1024, "depth": 24, "heads": 16, "mlp": 4096},
+    "huge": {"dim": 1280, "depth": 32, "heads": 16, "mlp": 5120},
+    "giant": {"dim": 1408, "depth": 40, "heads": 22, "mlp": 6144},
+}
+
+
+def _variant(
+    name: str,
+    width: str,
+    *,
+    size: int = 256,
+    num_frames: int = 64,
+    stride: int = 2,
+    num_classes: int = 400,
+    published: str = "",
+) -> Variant:
+    # ImageNet statistics; the short side is 256/224 of the crop.
+    spec = Spec(
+        name=name,
+        num_frames=num_frames,
+        stride=stride,
+        size=size,
+        resize=(size * 256 // 224,),
+        num_classes=num_classes,
+        paper="https://arxiv.org/abs/2506.09985",
+        sources=("transformers", "vjepa2"),
+        published=published,
+    )
+    return Variant(VJEPA2, spec, {**_SIZES[width], "pooler": bool(published)})
+
+
+VARIANTS = {
+    variant.spec.name: variant
+    for variant in (
+        _variant("vjepa2_large", "large"),
+        _variant("vjepa2_huge", "huge"),
+        _variant("vjepa2_giant", "giant"),
+        _variant("vjepa2_giant_384", "giant", size=384),
+        _variant(
+            "vjepa2_large_ssv2", "large", num_frames=16, stride=4, num_classes=174,
+            published="SSv2 73.7, frozen encoder, 2×3 views (facebookresearch/vjepa2)",
+        ),
+        _variant(
+            "vjepa2_giant_384_ssv2", "giant", size=384, num_classes=174,
+            published="SSv2 77.3, frozen encoder, 2×3 views (facebookresearch/vjepa2)",
+        ),
+        _variant(
+            "vjepa2_large_diving48", "large", num_frames=32, num_classes=48,
+            published="Diving48 89.0, frozen encoder, 4×3 views (facebookresearch/vjepa2)",
+        ),
+        _variant(
+            "vjepa2_giant_384_diving48", "giant", size=384, num_frames=32, num_classes=48,
+            published="Diving48 90.2, frozen encoder, 4×3 views (facebookresearch/vjepa2)",
+        ),
+    )
+}  # fmt: skip

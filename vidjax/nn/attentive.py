@@ -1,0 +1,83 @@
+"""Pooling of tokens by attention: a learned query looks at all of them, after blocks of self-attention if wanted."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.nn.attention import SelfAttention, attention
+from vidjax.nn.init import normal_002
+from vidjax.nn.mlp import Mlp
+
+EPSILON = 1e-6
+
+
+class SelfAttentionBlock(nnx.Module):
+    """Pre-norm Transformer block."""
+
+    def __init__(self, dim: int, heads: int, *, dtype: Any, rngs: nnx.Rngs):
+        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`(B, N, D)` → `(B, N, D)`."""
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class CrossAttentionBlock(nnx.Module):
+    """Queries look at normalised tokens; no projection follows the attention, a residual MLP does."""
+
+    def __init__(self, dim: int, heads: int, *, dtype: Any, rngs: nnx.Rngs):
+        self.heads = heads
+        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.q = nnx.Linear(dim, dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.kv = nnx.Linear(dim, 2 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+
+    def __call__(self, queries: jax.Array, x: jax.Array) -> jax.Array:
+        """`(B, M, D)` queries and `(B, N, D)` tokens → `(B, M, D)`."""
+        q, (k, v) = self.q(queries), jnp.split(self.kv(self.norm1(x)), 2, axis=-1)
+        q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (q, k, v))
+        y = queries + attention(q, k, v).reshape(queries.shape)
+        return y + self.mlp(self.norm2(y))
+
+
+class AttentivePooler(nnx.Module):
+    """`(B, N, D)` tokens → `(B, D)` float32.
+
+    Args:
+      dim: D.
+      heads: attention heads; divides `dim`.
+      depth: blocks of self-attention before the query's own block.
+      dtype: what is computed in; parameters, norm statistics and softmax are float32.
+      rngs: `params` draws the initial weights.
+
+    Source: the attentive probe of V-JEPA 2 (arXiv 2506.09985), `src/models/attentive_pooler.py` in
+    facebookresearch/vjepa2.
+
+    Raises:
+      ValueError: if `heads` does not divide `dim`.
+    """
+
+    def __init__(self, dim: int, heads: int, depth: int = 3, *, dtype: Any = None, rngs: nnx.Rngs):
+        if dim % heads:
+            raise ValueError(f"heads = {heads} does not divide dim = {dim}")
+        self.query = nnx.Param(normal_002(rngs.params(), (1, 1, dim)))
+        self.blocks = nnx.List([SelfAttentionBlock(dim, heads, dtype=dtype, rngs=rngs) for _ in range(depth)])
+        self.cross = CrossAttentionBlock(dim, heads, dtype=dtype, rngs=rngs)
+        # The layers that end a residual branch start smaller the deeper they lie, as in the reference.
+        last = [kernel for block in self.blocks for kernel in (block.attn.proj.kernel, block.mlp.fc2.kernel)]
+        for place, kernel in enumerate((*last, self.cross.mlp.fc2.kernel)):
+            kernel[...] = kernel[...] / math.sqrt(2 * min(place // 2 + 1, max(depth, 1)))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for block in self.blocks:
+            x = block(x)
+        query = jnp.broadcast_to(self.query[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
+        return self.cross(query, x)[:, 0].astype(jnp.float32)
