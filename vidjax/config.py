@@ -54,6 +54,7 @@ class Spec:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # per channel, of values in 0…1
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     input: str = "rgb"  # what enters the network: "rgb", "diff" or "rgb+diff", see ModelConfig
+    objective: str = "classify"  # what it is trained for; "reconstruct": hidden pixels, without labels
     num_classes: int = 400  # K of the published checkpoints
     paper: str = ""  # where the model is described
     sources: tuple[str, ...] = ()  # checkpoint formats that `load_pretrained` reads for it
@@ -97,6 +98,9 @@ class DataConfig:
     folder_fps: float = 0.0  # frames per second of videos given as folders of images; 0: the data set's, or else 25
     synthetic: str = _choice("", "motion")  # write this generated data set to the folder of `train` if it is not there
     eval_share: float = 0.2  # share held out (whole groups) when there is neither `eval` nor a split column
+
+    train_share: float = 1.0  # share of the training videos that is used, of each class; which ones, the seed decides
+    # and nothing else, so that runs can be compared. A smaller share is part of a larger one
 
     num_frames: int = 0  # T, frames per clip; 0: the model's
     stride: int = 0  # τ, source frames between two of a clip; 0: the model's
@@ -173,12 +177,16 @@ class OptimizerConfig:
     nesterov: bool = False  # SGD
     b1: float = 0.9  # AdamW
     b2: float = 0.999  # AdamW
-    weight_decay: float = 1e-4  # not on norms and biases; SGD: L2 term in the gradient, AdamW: decoupled
+    weight_decay: float = 1e-4  # not on norms, biases, tokens, positions; SGD: L2 term in the gradient; AdamW: apart
     clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
+    layer_decay: float = 1.0  # Transformers: a block's learning rate is this share of the next one's, so that
+    # what was pre-trained changes the less the nearer it is to the pixels; the head has the whole. 1: the same for all
 
 
 @dataclass
 class TrainConfig:
+    objective: str = _choice("auto", "classify", "reconstruct")  # what the network learns: labels, or, without any, the
+    # pixels that are hidden from it; auto: what the model is for. Another one is an error
     batch_size: int = 16  # videos per update, over all devices; each gives `data.train_views` clips
     epochs: float = 10.0  # passes over the training videos
     steps: int = 0  # updates; > 0: used instead of epochs
@@ -196,7 +204,8 @@ class TrainConfig:
     eval_epochs: float = 1.0  # epochs between evaluations; 0: only at the end
     checkpoint_epochs: float = 1.0  # epochs between checkpoints; 0: only at the end
     keep_last: int = 2  # checkpoints kept besides the best one
-    best_metric: str = ""  # of eval.json, higher is better; empty: video/top1, multi-label: video/mAP
+    best_metric: str = ""  # of eval.json, higher is better; empty: video/top1, multi-label: video/mAP, objective
+    # reconstruct: reconstruction/explained
 
 
 @dataclass
@@ -365,6 +374,7 @@ def validate(config: Config) -> Config:
     )
     need(data.folder_fps >= 0, "data.folder_fps", "must be 0 (the data set's, or else 25) or more")
     need(data.split >= 1, "data.split", "must be 1 or more")
+    need(0 < data.train_share <= 1, "data.train_share", "must lie in 0…1, 1 being all of them")
     need(0 < data.eval_share < 1, "data.eval_share", "must lie between 0 and 1")
     need(
         all(0 < w < math.inf for w in data.mixture),
@@ -391,6 +401,7 @@ def validate(config: Config) -> Config:
     )
     need(0 < opt.step_factor <= 1, "optimizer.step_factor", "must lie in 0…1")
     need(0 <= opt.warmup_factor <= 1, "optimizer.warmup_factor", "must lie in 0…1")
+    need(0 < opt.layer_decay <= 1, "optimizer.layer_decay", "must lie in 0…1, 1 being off")
     need(train.batch_size >= 1, "train.batch_size", "must be 1 or more")
     need(train.accumulate >= 1, "train.accumulate", "must be 1 or more")
     need(
@@ -414,9 +425,9 @@ def validate(config: Config) -> Config:
     need(train.log_every >= 1, "train.log_every", "must be 1 or more")
     need(train.keep_last >= 1, "train.keep_last", "must be 1 or more")
     need(
-        not train.best_metric or train.best_metric.split("/")[0] in ("clip", "video"),
+        not train.best_metric or train.best_metric.split("/")[0] in ("clip", "video", "reconstruction"),
         "train.best_metric",
-        "give clip/… or video/… of eval.json, such as video/top1",
+        "give clip/… or video/… of eval.json, such as video/top1, or reconstruction/explained",
     )
     need(ev.num_clips >= 1, "eval.num_clips", "must be 1 or more")
     need(

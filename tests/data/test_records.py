@@ -162,3 +162,52 @@ def test_evaluation_set_with_a_models_classes(videos):
     np.testing.assert_array_equal(videos_.targets(), [1])
     with pytest.raises(DataError, match="label 'b' is none of the 2"):
         load_eval_set(val, "", ("a", "c"), multi_label=False)
+
+
+def test_videos_without_labels(videos):
+    """The column is not needed, and what it says is not looked at; one split each."""
+    rows = [f"v{i}.mp4,{'train' if i < 6 else 'val'}" for i in range(10)]
+    config = DataConfig(train=write(videos, "bare.csv", "path,split", *rows))
+    with pytest.raises(DataError, match="no column 'label'"):
+        load_sets(config)
+    train_set, eval_set = load_sets(config, labelled=False)
+    assert (len(train_set), len(eval_set)) == (6, 4) and train_set.class_names == ("unlabelled",)
+    np.testing.assert_array_equal(train_set.targets(), 0)
+    assert load_eval_set(config.train, "", ("unlabelled",), False) == eval_set
+    labelled = write(videos, "train.csv", "path,label", "v0.mp4,a|b", "v1.mp4,", "v2.mp4,b")
+    train_set, eval_set = load_sets(DataConfig(train=labelled, eval=config.train), labelled=False)
+    assert len(train_set) == 3 and not train_set.multi_label and len(eval_set) == 10
+
+
+def test_folder_without_labels(tmp_path):
+    for name in ("a.mp4", "b.mp4", "one/c.mp4", "one/deep/d.mp4", "empty/notes.txt", ".hidden.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    train_set, eval_set = load_sets(DataConfig(train=str(tmp_path), eval_share=0.25), labelled=False)
+    found = sorted(r.path for r in train_set.records + eval_set.records)
+    assert found == [str(tmp_path / name) for name in ("a.mp4", "b.mp4", "one/c.mp4", "one/deep/d.mp4")]
+    assert len(eval_set) == 1
+    bare = tmp_path / "empty"
+    with pytest.raises(DataError, match=r"empty: no videos there or in its sub-folders"):
+        load_sets(DataConfig(train=str(bare)), labelled=False)
+
+
+def shares(videos, share, seed=0):
+    rows = [f"v{i}.mp4,{'ab'[i % 2] if i < 8 else 'c'}" for i in range(10)]
+    train = write(videos, "train.csv", "path,label", *rows)
+    train_set, eval_set = load_sets(DataConfig(train=train, eval=train, train_share=share), seed)
+    assert len(eval_set) == 10 and train_set.class_names == ("a", "b", "c")
+    return train_set
+
+
+def test_a_share_of_each_class_by_the_seed(videos):
+    half = shares(videos, 0.5)
+    np.testing.assert_array_equal(np.bincount(half.targets()), [2, 2, 1])
+    assert half == shares(videos, 0.5)
+    paths = [[r.path for r in shares(videos, 0.5, seed).records] for seed in range(6)]
+    assert len(set(map(tuple, paths))) > 1 and all(p == sorted(p) for p in paths)
+    # A smaller share is part of a larger one, and every class keeps a video.
+    small = shares(videos, 0.01)
+    np.testing.assert_array_equal(np.bincount(small.targets()), [1, 1, 1])
+    assert set(small.records) <= set(half.records) <= set(shares(videos, 0.75).records)
+    assert shares(videos, 1.0) == shares(videos, 1.0, seed=5)

@@ -22,7 +22,8 @@ from vidjax.nn.normalise import network_input, normalise
 from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
 from vidjax.training.initial import start_from
 from vidjax.training.loop import train
-from vidjax.training.step import classification_loss, init_state, make_train_step
+from vidjax.training.objectives import classification_loss
+from vidjax.training.step import init_state, make_train_step
 
 QUIET = Console(quiet=True)
 

@@ -15,7 +15,8 @@ from vidjax.config import TrainConfig
 from vidjax.nn.normalise import normalise
 from vidjax.training.loop import train
 from vidjax.training.mix import MixRule, draw_mix, mix_clips
-from vidjax.training.step import classification_loss, init_state, make_train_step, num_correct
+from vidjax.training.objectives import classification_loss, num_correct
+from vidjax.training.step import init_state, make_train_step
 
 BOTH = MixRule(mixup=0.8, cutmix=1.0)
 

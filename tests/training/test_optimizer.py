@@ -6,8 +6,9 @@ import optax
 import pytest
 import torch
 
+from tests.models.abstract import params_of
 from vidjax.config import ConfigError, OptimizerConfig
-from vidjax.training.optimizer import decayed, make_optimizer, make_schedule
+from vidjax.training.optimizer import decayed, layer_numbers, make_optimizer, make_schedule
 
 
 def test_warmup_then_cosine_reaches_peak_and_final():
@@ -98,3 +99,69 @@ def test_clipping_bounds_the_gradient():
     params = {"kernel": jnp.zeros((4,))}
     updates, _ = optimizer.update({"kernel": jnp.full((4,), 100.0)}, optimizer.init(params), params)
     np.testing.assert_allclose(optax.tree.norm(updates), 0.5, rtol=1e-6)
+
+
+# Parameters by the layer that they count with; the last is that of head and norm.
+LAYERS = {
+    "timesformer_base_divided": (13, {"time_embed": 0, "cls_token": 0, "blocks.0.earlier.0.fc.kernel": 1,
+                                      "blocks.11.mlp.fc2.bias": 12, "norm.scale": 13}),
+    "vivit_base_16x2_fe": (17, {"patch_embed.kernel": 0, "temporal_pos_embed": 0, "blocks.11.norm1.scale": 12,
+                                "temporal_blocks.0.norm1.scale": 13, "temporal_blocks.3.attn.qkv.kernel": 16,
+                                "temporal_norm.scale": 17}),
+    "swin3d_t": (13, {"patch_norm.scale": 0, "stages.0.blocks.1.attn.relative_bias": 2,
+                      "stages.1.merge.reduction.kernel": 3, "stages.1.blocks.0.norm1.bias": 3,
+                      "stages.3.blocks.1.mlp.fc1.kernel": 12, "norm.bias": 13}),
+    "mvit_v2_s": (17, {"class_token": 0, "blocks.0.attn.relative_t": 1, "blocks.15.attn.proj.kernel": 16}),
+    "mvit_v1_b_16x4": (17, {"spatial_positions": 0, "temporal_positions": 0, "blocks.0.proj.kernel": 1}),
+    "videomae_base": (13, {"patch_embed.bias": 0, "blocks.0.attn.q_bias": 1, "fc_norm.scale": 13}),
+    "videomae_base_pretrain": (13, {"mask_token": 0, "blocks.11.norm2.scale": 12, "decoder.blocks.0.norm1.scale": 13}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_every_transformer(name):
+    last, examples = LAYERS[name]
+    params = params_of(name)
+    numbers = layer_numbers(params)
+    assert numbers.keys() == params.keys() and set(numbers.values()) == set(range(last + 1))
+    assert {path: numbers[path] for path in examples} == examples
+    assert all(number == last for path, number in numbers.items() if path.startswith("head."))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_decays_is_what_mae_decays(name):
+    """All but arrays of one axis, tokens, positions and tables of relative ones."""
+    params = params_of(name)
+    spared = ("token", "pos", "embed", "relative")
+    expected = {
+        path: len(shape) > 1 and not any(word in path.replace("patch_embed", "") for word in spared)
+        for path, shape in params.items()
+    }
+    assert decayed(params) == expected
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_layer_decay_scales_the_whole_update_of_a_layer(name):
+    """The head has the rate, each layer below a share of the next one's; weight decay goes with it, as in PyTorch."""
+    params = {path: jnp.ones((2, 2)) for path in ("patch_embed.kernel", "blocks.0.mlp.kernel", "head.kernel")}
+    gradients = {path: jnp.full((2, 2), 0.5) for path in params}
+    config = OptimizerConfig(name=name, learning_rate=0.1, schedule="constant", weight_decay=0.1)
+
+    def updates(decay):
+        config.layer_decay = decay
+        optimizer = make_optimizer(config, make_schedule(config, steps=9, steps_per_epoch=1, batch_size=1))
+        state = optimizer.init(params)
+        for _ in range(3):
+            changes, state = optimizer.update(gradients, state, params)
+        return changes
+
+    plain, scaled = updates(1.0), updates(0.5)
+    for path, share in (("patch_embed.kernel", 0.25), ("blocks.0.mlp.kernel", 0.5), ("head.kernel", 1.0)):
+        np.testing.assert_allclose(scaled[path], share * plain[path], rtol=1e-6)
+
+
+def test_layer_decay_needs_blocks():
+    optimizer = make_optimizer(OptimizerConfig(layer_decay=0.5), lambda _: 0.1)
+    params = {"conv.kernel": jnp.ones(2)}
+    with pytest.raises(ConfigError, match="layer_decay is for Transformers"):
+        optimizer.update(params, optimizer.init(params), params)

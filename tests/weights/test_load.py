@@ -13,7 +13,7 @@ import vidjax
 from vidjax.models import create_model
 from vidjax.models.state import split
 from vidjax.weights import CheckpointError, LoadReport, load_into, load_pretrained, mapping
-from vidjax.weights.load import _grouped
+from vidjax.weights.load import grouped
 from vidjax.weights.mapping import CONV3D, COPY, LINEAR, Rule, Source
 
 MODEL = "frame_pool_tiny"
@@ -121,7 +121,7 @@ def test_what_the_checkpoint_lacks_is_logged_and_reported(donor, state, caplog, 
     for path, array in all_arrays(model).items():
         expected = fresh[path] if path.startswith(("stages.1.", "head.")) else arrays[path]
         np.testing.assert_array_equal(array, expected, err_msg=path)
-    assert _grouped(["a.0.b", "a.1.b", "c", "d.2.e.3.f"]) == ["a.*.b (2)", "c", "d.2.e.3.f"]
+    assert grouped(["a.0.b", "a.1.b", "c", "d.2.e.3.f"]) == ["a.*.b (2)", "c", "d.2.e.3.f"]
     report = load_into(model, kept, name=MODEL)
     assert set(report.fresh) == {path for path in arrays if path.startswith(("stages.1.", "head."))}
     assert report.num_loaded == len(arrays) - len(report.fresh)

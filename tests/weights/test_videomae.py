@@ -1,15 +1,21 @@
 """VideoMAE's tables: every published naming fills the model exactly, and the logits are the reference's."""
 
+import logging
+import math
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
 from tests.golden import golden, relative_error
+from tests.models.abstract import drawn, params_of
+from tests.weights.listing import published_keys
+from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
 from vidjax.models.videomae import VARIANTS, VideoMAE
-from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights import load_into, load_pretrained
+from vidjax.weights.mapping import conversion, convert, recognise
 from vidjax.weights.read import CheckpointError
 
 # A twelve-layer miniature whose sizes replace those of the key lists, so that arrays cost nothing.
@@ -152,3 +158,91 @@ def test_logits_are_the_references(reference, name):
     logits = jax.jit(lambda video: merge(graphdef, *arrays)(video))
     assert relative_error(logits(expected.video), expected.logits) < 1e-4
     assert relative_error(logits(expected.coarse_video), expected.coarse_logits) < 1e-4
+
+
+# Listing → model, further arguments, source.
+PRETRAINING = {
+    "videomae_mcg_pretrain_base": ("videomae", {"decoder_depth": 8}),  # the constructor's; published runs have 4
+    "hf4_videomae_base_pretrain": ("transformers", {"encoder_norm": False}),
+    "hf5_videomae_base_pretrain": ("transformers", {"encoder_norm": False}),
+}
+
+
+@pytest.mark.parametrize("listing", PRETRAINING)
+def test_every_key_of_a_pre_training_network_has_its_place(shared, listing):
+    source, kwargs = PRETRAINING[listing]
+    state = published_keys(shared, listing)
+    table, wanted = recognise(state, "videomae_base_pretrain"), params_of("videomae_base_pretrain", **kwargs)
+    assert table.name == source and table.name in get_spec("videomae_base_pretrain").sources
+    assert convert(state, table, wanted).keys() == wanted.keys()
+    assert sum(array.size for array in state.values()) == sum(map(math.prod, wanted.values()))
+
+
+@pytest.mark.parametrize("listing", PRETRAINING)
+def test_a_classifier_takes_the_encoder_and_names_the_rest(shared, listing):
+    state = published_keys(shared, listing)
+    table, wanted = recognise(state, "videomae_base"), params_of("videomae_base")
+    made = conversion(state, table, wanted, allow_head_mismatch=True)
+    new = {"fc_norm.scale", "fc_norm.bias", "head.kernel", "head.bias"}
+    assert set(made.fresh) == new and made.arrays.keys() == wanted.keys() - new
+    prefixes = {key.split(".")[0] for key in made.dropped}
+    assert prefixes - {"encoder"} == {"mask_token", "encoder_to_decoder", "decoder"}
+    assert {key for key in made.dropped if key.startswith("encoder.")} <= {"encoder.norm.weight", "encoder.norm.bias"}
+    state["encoder.blocks.0.gamma"] = state["mask_token"]
+    with pytest.raises(CheckpointError, match="gamma"):
+        conversion(state, table, wanted, allow_head_mismatch=True)
+
+
+def test_what_a_classifier_leaves_out_is_reported(caplog):
+    """From a pre-training state dict of a network of one block."""
+    model = drawn(lambda rngs: VideoMAE(3, dim=8, depth=1, heads=2, num_frames=2, size=4, tubelet=(2, 4, 4), rngs=rngs))
+    shapes = {
+        "mask_token": (1, 1, 4),
+        "encoder.patch_embed.proj.weight": (8, 3, 2, 4, 4), "encoder.patch_embed.proj.bias": (8,),
+        "encoder.norm.weight": (8,), "encoder.norm.bias": (8,), "encoder_to_decoder.weight": (4, 8),
+        "decoder.blocks.0.norm1.weight": (4,), "decoder.blocks.1.norm1.weight": (4,), "decoder.head.weight": (96, 4),
+        "encoder.blocks.0.attn.qkv.weight": (24, 8), "encoder.blocks.0.attn.proj.weight": (8, 8),
+        "encoder.blocks.0.mlp.fc1.weight": (32, 8), "encoder.blocks.0.mlp.fc1.bias": (32,),
+        "encoder.blocks.0.mlp.fc2.weight": (8, 32),
+        **{f"encoder.blocks.0.{name}": (8,) for name in (
+            "norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "attn.q_bias", "attn.v_bias", "attn.proj.bias",
+            "mlp.fc2.bias")},
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    state = {key: rng.standard_normal(shape).astype(np.float32) for key, shape in shapes.items()}
+    before = split(model)[1]["head.kernel"]
+    with caplog.at_level(logging.WARNING, "vidjax"):
+        report = load_into(model, state, name="videomae_base")
+    np.testing.assert_array_equal(model.blocks[0].mlp.fc2.kernel[...], state["encoder.blocks.0.mlp.fc2.weight"].T)
+    np.testing.assert_array_equal(split(model)[1]["head.kernel"], before)
+    assert "decoder.head.weight" in report.dropped and report.checkpoint_classes is None
+    assert "left out, having no place there: mask_token" in caplog.text and "blocks.*.norm1.weight (2)" in caplog.text
+    assert "newly initialised: fc_norm.scale" in caplog.text or "newly initialised: fc_norm.bias" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "videomae_mcg_pretrain_base_16x224",
+        "hf_videomae_base_pretrain_16x224",
+        "hf_videomae_base_pretrain_published_16x224",
+    ],
+)
+def test_predicted_pixels_and_losses_are_the_references(reference):
+    expected = golden(reference)
+    model = load_pretrained("videomae_base_pretrain", expected.state)
+    graphdef, *arrays = split(model)
+    mask = expected.others["bool_masked_pos"]
+    predict = jax.jit(lambda video: merge(graphdef, *arrays)(video, mask))
+    spec = get_spec("videomae_base_pretrain")
+    for prefix, video in (("", expected.video), ("coarse_", expected.coarse_video)):
+        pixels = np.asarray(predict(video))
+        assert relative_error(pixels[:, :2], getattr(expected, f"{prefix}logits")) < 1e-4
+        assert relative_error(pixels[:, -2:], expected.others[f"{prefix}logits_last2"]) < 1e-4
+        assert relative_error(pixels.mean(axis=-1), expected.others[f"{prefix}logits_token_mean"]) < 1e-4
+        if f"{prefix}loss64" in expected.others:
+            # In float64: the reference's float32 loss of plain tubelets is off by the rounding of their means, 0.4 %.
+            targets = model.targets(video * np.float32(spec.std) + np.float32(spec.mean), mask)
+            loss = np.square(pixels - np.asarray(targets)).mean(dtype=np.float64)
+            assert relative_error([loss], expected.others[f"{prefix}loss64"]) < 1e-3

@@ -75,7 +75,7 @@ def bench_data(
         )
     config = cfg.validate(read_config(argv))
     _write_synthetic(config.data)
-    videos, _ = load_sets(config.data, config.seed)
+    videos, _ = load_sets(config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify")
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
     reader = ClipReader(spec, config.data)
     views, batch_size = config.data.train_views, config.train.batch_size

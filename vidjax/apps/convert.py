@@ -43,13 +43,14 @@ def convert(
     """
     get_variant(name)
     model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes)
-    outputs = model.head.out_features
-    names = _class_names(class_names, outputs)
+    classifies = get_spec(name).objective == "classify"
+    names = _class_names(class_names, model.head.out_features if classifies else 0)
     config = Config(model=ModelConfig(name=name, kwargs=kwargs))
     save_model(out, model, Meta(config, get_spec(name), names))
     _, params, _ = split(model)
+    classes = f"{len(names)} classes" if classifies else "no classifier"
     Console().print(
-        f"{name}: {sum(p.size for p in params.values()):,} parameters, {outputs} classes; written to {out}",
+        f"{name}: {sum(p.size for p in params.values()):,} parameters, {classes}; written to {out}",
         highlight=False,
         soft_wrap=True,
     )

@@ -15,6 +15,7 @@ from vidjax.data.quarantine import mark, read
 from vidjax.data.records import DataError, VideoSet, load_eval_set, load_sets
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, make_forward
+from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
 from vidjax.models.state import split
 from vidjax.training.checkpoints import Meta, load_model
 
@@ -45,6 +46,7 @@ def evaluate_checkpoint(
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
     videos = mark(pair(_eval_videos(config, meta), config.data.flip_pairs), read(config.data))
+    classifies = meta.spec.objective == "classify"
     spec = meta.spec
     console.print(
         f"{meta.config.model.name} after update {step} on {len(videos)} videos, "
@@ -52,13 +54,17 @@ def evaluate_checkpoint(
         highlight=False,
     )
     _, params, stats = split(model)
-    forward = make_forward(model, spec, mesh, dtype)
+    make, run = (make_forward, evaluate) if classifies else (make_reconstruct, evaluate_reconstruction)
+    forward = make(model, spec, mesh, dtype)
     reader = ClipReader(spec, config.data)
-    summary, scores = evaluate(forward, params, stats, videos, reader, config.eval, mesh, console)
+    summary, scores = run(forward, params, stats, videos, reader, config.eval, mesh, console)
     summary["step"] = step
     out = Path(out or folder)
     if parallel.is_writer():
-        report.write(out, summary, scores, videos)
+        if classifies:
+            report.write(out, summary, scores, videos)
+        else:
+            report.write_reconstruction(out, summary, scores)
         report.show(summary, console)
         console.print(report.headline(summary), highlight=False, soft_wrap=True)
         console.print(f"results in {out / 'eval.json'}", highlight=False, soft_wrap=True)
@@ -74,6 +80,10 @@ def _clips(config: cfg.Config) -> str:
 
 def _eval_videos(config: cfg.Config, meta: Meta) -> VideoSet:
     """The evaluation videos, labelled with the checkpoint's classes."""
+    if meta.spec.objective != "classify":
+        if config.data.eval and not config.data.dataset:
+            return load_eval_set(config.data.eval, config.data.root, meta.class_names, meta.multi_label)
+        return load_sets(config.data, config.seed, labelled=False)[1]
     if config.data.dataset:
         videos = datasets.load_eval_set(config.data)
         if videos.class_names != meta.class_names:

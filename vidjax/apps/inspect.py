@@ -57,7 +57,9 @@ def inspect(
     """
     console = Console(stderr=as_json)
     config = _config(data, argv)
-    train, evaluation = load_sets(config.data, config.seed)
+    train, evaluation = load_sets(
+        config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify"
+    )
     spec = resolve_spec(get_spec(config.model.name), config.data)
     reader = ClipReader(spec, config.data)
     out = Path(out) if out else Path("inspect") / (Path(config.data.train).stem or "data")

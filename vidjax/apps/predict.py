@@ -18,7 +18,7 @@ from vidjax.evaluation import metrics
 from vidjax.evaluation.evaluate import make_forward
 from vidjax.models.state import split
 from vidjax.progress import progress_bar
-from vidjax.training.checkpoints import load_model
+from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.video import VideoError
 
 
@@ -45,10 +45,16 @@ class Predictor:
         """Load a checkpoint; `num_clips` and `num_crops` default to those of its config.
 
         Raises:
+          CheckpointFolderError: if there is no checkpoint, or none of a classifier.
           ConfigError: for numbers that the config's sampling rule does not have.
         """
         self._mesh = parallel.make_mesh(1)
         model, self.meta, _ = load_model(folder, step=step, sharding=parallel.replicated(self._mesh))
+        if self.meta.spec.objective != "classify":
+            raise CheckpointFolderError(
+                f"{folder}: {self.meta.config.model.name} was pre-trained to {self.meta.spec.objective} and knows no "
+                "classes; fine-tune a classifier from it with --config.model.init_from"
+            )
         views = cfg.EvalConfig(
             num_clips=num_clips or self.meta.config.eval.num_clips,
             num_crops=num_crops or self.meta.config.eval.num_crops,

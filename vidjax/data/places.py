@@ -62,3 +62,16 @@ def class_folders(source: str) -> dict[str, list[str]]:
         if slash and not name.startswith(".") and not os.path.basename(rest).startswith("."):
             found.setdefault(name, []).append(path)
     return found
+
+
+def own_files(source: str) -> list[str]:
+    """The files that lie in a folder or at an address itself, in a fixed order; hidden ones are left out.
+
+    Raises:
+      VideoError: if an address cannot be listed.
+    """
+    if not is_remote(source):
+        return [str(p) for p in sorted(Path(source).iterdir()) if not p.is_dir() and not p.name.startswith(".")]
+    root = source.rstrip("/")
+    names = (path[len(root) + 1 :] for path in list_files(source, below=True))
+    return [f"{root}/{name}" for name in names if "/" not in name and not name.startswith(".")]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidjax.config import DataConfig
-from vidjax.data.places import Presence, class_folders, locate
+from vidjax.data.places import Presence, class_folders, locate, own_files
 from vidjax.data.stored import is_address
 from vidjax.errors import UserError
 from vidjax.video import VideoError
@@ -36,6 +36,8 @@ VIDEO_SUFFIXES = frozenset((
 ))  # fmt: skip
 TRAIN_SPLITS = frozenset({"train", "training"})
 EVAL_SPLITS = frozenset({"val", "valid", "validation", "eval", "test", "testing"})
+UNLABELLED = "unlabelled"  # the class of all videos where labels are not asked for
+_SHARE = 23  # marks the draws of `_share` among those of the seed
 _SHOWN = 20  # problems listed in one error
 
 
@@ -102,7 +104,7 @@ class _Row:
     source: int = 0  # which of several
 
 
-def load_sets(config: DataConfig, seed: int = 0) -> tuple[VideoSet, VideoSet]:
+def load_sets(config: DataConfig, seed: int = 0, labelled: bool = True) -> tuple[VideoSet, VideoSet]:
     """The training and evaluation videos that `config` names; class names are sorted, so that they never change.
 
     Without `config.eval`, evaluation takes the rows whose `split` is val or test, or else holds out whole groups.
@@ -111,12 +113,15 @@ def load_sets(config: DataConfig, seed: int = 0) -> tuple[VideoSet, VideoSet]:
     sets keep the classes, and their order, that they were prepared with: see `vidjax.data.prepared`. Several sources
     have the classes of all together: see `vidjax.data.sources`.
 
-    Training leaves out the videos of `config.quarantine`; evaluation keeps them, marked.
+    Training leaves out the videos of `config.quarantine`; evaluation keeps them, marked. Of the others it takes
+    `config.train_share`.
 
     Args:
-      config: `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine` and `flip_pairs` are
-        used.
-      seed: decides which groups are held out.
+      config: `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine`, `train_share` and
+        `flip_pairs` are used.
+      seed: decides which groups are held out, and which videos are taken.
+      labelled: False: labels are not needed, and ignored where they are. A CSV needs the column `path` alone, a folder
+        may hold its videos in sub-folders or itself, and every video has the one class `UNLABELLED`.
 
     Raises:
       DataError: naming every wrong line (up to 20): a missing file, an empty label or class, a duplicate, a malformed
@@ -125,13 +130,41 @@ def load_sets(config: DataConfig, seed: int = 0) -> tuple[VideoSet, VideoSet]:
     from vidjax.data import datasets, mirroring, quarantine, sources  # which are built on this file
 
     sources.check(config)
-    train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed)
-    train, held_out = (mirroring.pair(videos, config.flip_pairs) for videos in (train, held_out))
+    train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed, labelled)
+    if labelled:
+        train, held_out = (mirroring.pair(videos, config.flip_pairs) for videos in (train, held_out))
+    else:
+        train, held_out = _without_labels(train), _without_labels(held_out)
     listed = quarantine.read(config)
-    return quarantine.leave_out(train, listed), quarantine.mark(held_out, listed)
+    train = _share(quarantine.leave_out(train, listed), config.train_share, seed)
+    return train, quarantine.mark(held_out, listed)
 
 
-def _load_own(config: DataConfig, seed: int) -> tuple[VideoSet, VideoSet]:
+def _without_labels(videos: VideoSet) -> VideoSet:
+    records = tuple(replace(record, labels=(0,)) for record in videos.records)
+    return VideoSet(records, (UNLABELLED,), sources=videos.sources)
+
+
+def _share(videos: VideoSet, share: float, seed: int) -> VideoSet:
+    """So many of the videos of each class of each source, one at least; in their order. A smaller share is part of a
+    larger one."""
+    if share == 1:
+        return videos
+    strata: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for i, record in enumerate(videos.records):
+        strata[videos.sources[i] if videos.sources else 0, record.labels].append(i)
+    keep = []
+    for stratum in sorted(strata):
+        members = sorted(strata[stratum], key=lambda i: videos.records[i].path)
+        drawn = np.random.default_rng((seed, _SHARE)).permutation(len(members))
+        keep += [members[i] for i in drawn[: max(1, round(share * len(members)))]]
+    keep.sort()
+    logger.info("%d of %d training videos are taken: config.data.train_share = %g", len(keep), len(videos), share)
+    records, sources = tuple(videos.records[i] for i in keep), tuple(videos.sources[i] for i in keep if videos.sources)
+    return replace(videos, records=records, sources=sources)
+
+
+def _load_own(config: DataConfig, seed: int, labelled: bool) -> tuple[VideoSet, VideoSet]:
     from vidjax.data import sources
 
     if not config.train:
@@ -139,12 +172,12 @@ def _load_own(config: DataConfig, seed: int) -> tuple[VideoSet, VideoSet]:
             "config.data.train is empty: give a CSV file (path,label) or a folder with one sub-folder per class"
         )
     parts = [_load_prepared(source, config.root) for source in sources.names(config.train)]
-    rows = _read_all(config.train, config.root)
-    if len(found := {label for row in rows for label in row.labels}) < 2:
+    rows = _read_all(config.train, config.root, labelled=labelled)
+    if labelled and len(found := {label for row in rows for label in row.labels}) < 2:
         raise DataError(f"{config.train}: training needs at least two classes, found only {', '.join(found)}")
     if config.eval:
         train = [row for row in rows if not parts[row.source] or row.split not in EVAL_SPLITS]
-        held_out = _read_all(config.eval, config.root)
+        held_out = _read_all(config.eval, config.root, labelled=labelled)
     else:
         split = {row.source for row in rows if row.split}
         train, held_out = _by_split([r for r in rows if r.source in split], config.train) if split else ([], [])
@@ -152,6 +185,8 @@ def _load_own(config: DataConfig, seed: int) -> tuple[VideoSet, VideoSet]:
             further = _hold_out(whole, config.eval_share, seed)
             train, held_out = sorted(train + further[0], key=lambda r: r.source), held_out + further[1]
     own = [{label for row in train if row.source == i for label in row.labels} for i in range(len(parts))]
+    if not labelled:
+        parts = [None] * len(parts)
     class_names = sources.union([p.class_names if p else sorted(names) for p, names in zip(parts, own, strict=True)])
     multi_label = any(p and p.multi_label for p in parts) or any(len(row.labels) > 1 for row in train + held_out)
     sources.warn_of_twins([(row.path, row.source) for row in train])
@@ -164,10 +199,12 @@ def _load_own(config: DataConfig, seed: int) -> tuple[VideoSet, VideoSet]:
 def load_eval_set(source: str, root: str, class_names: Sequence[str], multi_label: bool) -> VideoSet:
     """The videos of one CSV or folder, labelled with the classes of a trained model.
 
+    Without labels, if the classes are `UNLABELLED` alone.
+
     Raises:
       DataError: as `load_sets`.
     """
-    rows = _read_all(source, root)
+    rows = _read_all(source, root, labelled=tuple(class_names) != (UNLABELLED,))
     if any(r.split for r in rows):
         rows = [r for r in rows if r.split in EVAL_SPLITS] or rows
     return _video_set(rows, class_names, multi_label)
@@ -196,15 +233,16 @@ def _load_prepared(source: str, root: str) -> "Prepared | None":
     return prepared.load(source, root)
 
 
-def _read_all(text: str, root: str, need_files: bool = True) -> list[_Row]:
+def _read_all(text: str, root: str, need_files: bool = True, labelled: bool = True) -> list[_Row]:
     """The rows of all sources, one after the other."""
     from vidjax.data import sources
 
-    parts = [_read(source, root, need_files) for source in sources.names(text)]
-    return [replace(row, source=i) if i else row for i, rows in enumerate(parts) for row in rows]
+    parts = [_read(source, root, need_files, labelled) for source in sources.names(text)]
+    rows = [replace(row, source=i) if i else row for i, rows in enumerate(parts) for row in rows]
+    return rows if labelled else [replace(row, labels=(UNLABELLED,)) for row in rows]
 
 
-def _read(source: str, root: str, need_files: bool = True) -> list[_Row]:
+def _read(source: str, root: str, need_files: bool, labelled: bool) -> list[_Row]:
     if (stored := _load_prepared(source, root)) is not None:
         whole = len({entry.split for entry in stored.entries}) > 1
         rows = []
@@ -213,32 +251,32 @@ def _read(source: str, root: str, need_files: bool = True) -> list[_Row]:
             rows.append(_Row(path, labels, e.split if whole else "", e.group, path, e.start, e.end))
         return rows
     if is_remote(source):
-        return _read_remote(source, root, need_files)
+        return _read_remote(source, root, need_files, labelled)
     path = Path(source).expanduser()
     if path.is_dir():
-        return _read_folder(str(path))
+        return _read_folder(str(path), labelled)
     if not path.exists():
         raise DataError(f"{source}: no such file or folder (current folder: {os.getcwd()})")
-    return _read_csv(str(path), path.read_bytes(), root or str(path.parent), need_files)
+    return _read_csv(str(path), path.read_bytes(), root or str(path.parent), need_files, labelled)
 
 
-def _read_remote(source: str, root: str, need_files: bool) -> list[_Row]:
+def _read_remote(source: str, root: str, need_files: bool, labelled: bool) -> list[_Row]:
     try:
         if not source.lower().partition("?")[0].endswith(".csv"):
-            return _read_folder(source.rstrip("/"))
-        return _read_csv(source, read_bytes(source), root or source.rpartition("/")[0], need_files)
+            return _read_folder(source.rstrip("/"), labelled)
+        return _read_csv(source, read_bytes(source), root or source.rpartition("/")[0], need_files, labelled)
     except VideoError as error:
         raise DataError(str(error)) from None
 
 
-def _read_csv(path: str, content: bytes, root: str, need_files: bool) -> list[_Row]:
+def _read_csv(path: str, content: bytes, root: str, need_files: bool, labelled: bool) -> list[_Row]:
     rows, problems, there = [], [], Presence() if need_files else None
     seen: dict[str, str] = {}
     try:
         with io.StringIO(content.decode("utf-8-sig"), newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = [c.strip() for c in reader.fieldnames or ()]
-            if missing := [c for c in ("path", "label") if c not in columns]:
+            if missing := [c for c in ("path", "label")[: 1 + labelled] if c not in columns]:
                 raise DataError(
                     f"{path}:1: no column {' and no column '.join(map(repr, missing))} in the header "
                     f"{','.join(columns)!r}; the first line must be path,label[,split,group]"
@@ -248,7 +286,7 @@ def _read_csv(path: str, content: bytes, root: str, need_files: bool) -> list[_R
             reader.fieldnames = columns
             for cells in reader:
                 where = f"{path}:{reader.line_num}"
-                row = _parse(cells, len(columns), where, root, there, problems)
+                row = _parse(cells, len(columns), where, root, there, problems, labelled)
                 if row is None:
                     continue
                 if row.path in seen:
@@ -268,14 +306,20 @@ def _read_csv(path: str, content: bytes, root: str, need_files: bool) -> list[_R
 
 
 def _parse(
-    cells: dict, num_columns: int, where: str, root: str, there: Presence | None, problems: list[str]
+    cells: dict,
+    num_columns: int,
+    where: str,
+    root: str,
+    there: Presence | None,
+    problems: list[str],
+    labelled: bool,
 ) -> _Row | None:
     found = sum(v is not None for k, v in cells.items() if k is not None) + len(cells.get(None, ()))
     if found != num_columns:
         problems.append(f"{where}: {found} cells where the header has {num_columns}; quote cells that hold a comma")
         return None
     values = {k: v.strip() for k, v in cells.items()}
-    labels = tuple(part.strip() for part in values["label"].split("|"))
+    labels = tuple(part.strip() for part in values["label"].split("|")) if labelled else (UNLABELLED,)
     if not values["path"]:
         problems.append(f"{where}: the path is empty")
     elif not all(labels):
@@ -290,21 +334,25 @@ def _parse(
     return None
 
 
-def _read_folder(path: str) -> list[_Row]:
+def _read_folder(path: str, labelled: bool) -> list[_Row]:
     rows, problems, ignored = [], [], []
     classes = class_folders(path)
-    if not classes:
+    if not labelled:
+        classes = {"": own_files(path), **{name: files for name, files in classes.items() if files}}
+    elif not classes:
         raise DataError(f"{path}: no sub-folders; put the videos of each class into a sub-folder named after it")
     for name, files in classes.items():
         videos = [p for p in files if os.path.splitext(p)[1].lower() in VIDEO_SUFFIXES]
         ignored += [p for p in files if os.path.splitext(p)[1].lower() not in VIDEO_SUFFIXES]
-        if not videos:
+        if not videos and labelled:
             problems.append(f"{path}/{name}: the class {name!r} has no videos; add some or remove the folder")
         rows += [_Row(p, (name,), "", "", p) for p in videos]
     if ignored:
         names = ", ".join(p[len(path) :].lstrip("/") for p in ignored[:_SHOWN])
         logger.warning("%s: %d files are no videos by their suffix and are ignored: %s", path, len(ignored), names)
     raise_problems(problems)
+    if not rows:
+        raise DataError(f"{path}: no videos there or in its sub-folders")
     return rows
 
 

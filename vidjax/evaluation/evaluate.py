@@ -197,8 +197,10 @@ def summarise(scores: Scores, videos: VideoSet) -> dict[str, Any]:
 
 
 def flat_metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """`{"clip/top1": …, "video/top1": …}` of a summary, for logs and for choosing the best checkpoint."""
-    return {f"{level}/{name}": value for level in ("clip", "video") for name, value in summary[level].items()}
+    """`{"clip/top1": …, "video/top1": …}` (or `{"reconstruction/loss": …}`) of a summary, for logs and to choose
+    the best checkpoint."""
+    levels = [level for level in ("clip", "video", "reconstruction") if level in summary]
+    return {f"{level}/{name}": value for level in levels for name, value in summary[level].items()}
 
 
 def _nanmean(values: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from rich.table import Table
 from vidjax.data.records import VideoSet
 from vidjax.evaluation.evaluate import Scores
 from vidjax.evaluation.metrics import confusion_matrix
+from vidjax.evaluation.reconstruct import Reconstructions, picture
 
 # Beyond this many classes neither a cell nor a name of the confusion matrix can be read.
 _NAMED_CLASSES = 60
@@ -21,8 +22,7 @@ _NAMED_CLASSES = 60
 def write(folder: str | Path, summary: dict[str, Any], scores: Scores, videos: VideoSet) -> None:
     """Write `eval.json`, `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png` to `folder`."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "eval.json").write_text(json.dumps(_finite(summary), indent=2, ensure_ascii=False) + "\n")
+    write_summary(folder, summary)
     records = [videos.records[i] for i in scores.index]
     names = videos.class_names
     with open(folder / "video_scores.csv", "w", newline="", encoding="utf-8") as file:
@@ -44,6 +44,23 @@ def write(folder: str | Path, summary: dict[str, Any], scores: Scores, videos: V
     if not videos.multi_label:
         predicted, labels = scores.video_scores.argmax(axis=1), videos.targets()[scores.index]
         plot_confusion(folder / "confusion.png", confusion_matrix(predicted, labels, len(names)), names)
+
+
+def write_reconstruction(folder: str | Path, summary: dict[str, Any], reconstructions: Reconstructions) -> None:
+    """Write `eval.json` and, if any video could be read, `reconstructions.png` to `folder`."""
+    write_summary(folder, summary)
+    if reconstructions.pictures.size:
+        import cv2
+
+        sheet = cv2.cvtColor(picture(reconstructions.pictures), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(Path(folder) / "reconstructions.png"), sheet)
+
+
+def write_summary(folder: str | Path, summary: dict[str, Any]) -> None:
+    """Write `eval.json` to `folder`."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_finite(summary), indent=2, ensure_ascii=False)
+    (Path(folder) / "eval.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...]) -> None:
@@ -69,11 +86,12 @@ def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str,
 
 def show(summary: dict[str, Any], console: Console) -> None:
     """Print the clip- and video-level figures, the coverage and what could not be read."""
-    names = list(summary["video"])
-    table = Table("", *names)
-    for level in ("clip", "video"):
-        table.add_row(level, *(_percent(summary[level][name]) for name in names))
-    console.print(table)
+    if "video" in summary:
+        names = list(summary["video"])
+        table = Table("", *names)
+        for level in ("clip", "video"):
+            table.add_row(level, *(_percent(summary[level][name]) for name in names))
+        console.print(table)
     total = round(summary["num_videos"] / summary["coverage"]) if summary["coverage"] else len(summary["unreadable"])
     each = f"{summary['num_views']} view(s) each"
     if "num_clips_scored" in summary:
@@ -86,7 +104,10 @@ def show(summary: dict[str, Any], console: Console) -> None:
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """One line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`."""
+    """One line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`; or that of a reconstruction."""
+    if "reconstruction" in summary:
+        figures = summary["reconstruction"]
+        return f"reconstruction loss {figures['loss']:.4f}, {_percent(figures['explained'])} of the variance explained"
     parts = []
     for level in ("clip", "video"):
         figures = "  ".join(f"{n.replace('top', 'top-')} {_percent(v)}" for n, v in summary[level].items())

@@ -35,6 +35,7 @@ FAMILIES = (
     "swin",
     "timesformer",
     "videomae",
+    "videomae_pretrain",
     "vivit",
     "vjepa2",
     "x3d",
@@ -52,6 +53,10 @@ class Variant:
     `build(num_classes=…, rngs=…, dtype=…, **kwargs)` returns a module whose `__call__(video, rngs=None)` maps
     `(B, T, H, W, C)` to logits `(B, K)`, whose `features(video, rngs=None)` gives `(B, D)`, and whose classifier is
     the attribute `head`.
+
+    A network whose spec has the objective "reconstruct" has no classifier and takes `num_classes` for the protocol's
+    sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask hides, see
+    `vidjax.models.videomae_pretrain`.
 
     With `fixed_length` the network has weights for each frame of a clip: its argument `num_frames` must be the clip's
     length, and is set to it where that is configured.

@@ -22,20 +22,30 @@ from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.positions import sinusoid_positions
 
+PAPER = "https://arxiv.org/abs/2203.12602"
+IMAGES = ("vit_timm", "vit_torchvision")
 EPSILON = 1e-6  # of every layer norm; transformers has 1e-12 in the blocks and 1e-5 at the end, which no logit shows
 # The reference draws from a normal truncated at ±2, a hundred standard deviations: it is never cut.
 KERNEL_INIT = nnx.initializers.normal(0.02)
-HEAD_INIT = nnx.initializers.normal(0.02 * 0.001)  # scaled by the fine-tuning script's init_scale
 
 
 class Block(nnx.Module):
     """Pre-norm Transformer block: attention and MLP, each a residual branch behind stochastic depth."""
 
-    def __init__(self, dim: int, heads: int, *, drop_path: float = 0.0, dtype: Any = None, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        drop_path: float = 0.0,
+        kernel_init: nnx.Initializer = KERNEL_INIT,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
         self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.attn = SelfAttention(dim, heads, qkv_bias="qv", kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, qkv_bias="qv", kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.mlp = Mlp(dim, 4 * dim, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -60,6 +70,8 @@ class VideoMAE(nnx.Module):
       tubelet: frames, rows and columns of a token.
       dropout: probability, between the normalised mean and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      head_init_scale: the classifier's kernel starts with standard deviation 0.02 times this, so that a pre-trained
+        encoder gets no large gradients from a head that knows nothing; the fine-tuning script's `init_scale`.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: recompute each block's activations in the backward pass.
       rngs: `params` draws the initial weights.
@@ -80,6 +92,7 @@ class VideoMAE(nnx.Module):
         tubelet: tuple[int, int, int] = (2, 16, 16),
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        head_init_scale: float = 0.001,
         dtype: Any = None,
         remat: bool = False,
         rngs: nnx.Rngs,
@@ -91,7 +104,8 @@ class VideoMAE(nnx.Module):
         self.blocks = nnx.List([Block(dim, heads, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates])
         self.fc_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(dim, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        head_init = nnx.initializers.normal(0.02 * head_init_scale)
+        self.head = nnx.Linear(dim, num_classes, kernel_init=head_init, rngs=rngs)
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised mean of all tokens.
@@ -122,7 +136,7 @@ def _run(block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
     return block(x, rngs)
 
 
-def _variant(name: str, published: str, *, dim: int, depth: int, heads: int) -> Variant:
+def _variant(name: str, published: str, **kwargs: Any) -> Variant:
     # The published Kinetics-400 protocol: 16 frames, every 4th, short side 224 (run_class_finetuning.py's
     # short_side_size), ImageNet statistics, 5 clips × 3 crops.
     spec = Spec(
@@ -131,18 +145,33 @@ def _variant(name: str, published: str, *, dim: int, depth: int, heads: int) -> 
         stride=4,
         size=224,
         resize=(224,),
-        paper="https://arxiv.org/abs/2203.12602",
-        sources=("videomae", "transformers", "mmaction2", "vit_timm", "vit_torchvision"),
+        paper=PAPER,
+        # No image ViT of this size has patches of 16 pixels.
+        sources=("videomae", "transformers", *(() if name.endswith("huge") else ("mmaction2", *IMAGES))),
         published=f"K400 {published}, 5×3 views (VideoMAE)",
     )
-    return Variant(VideoMAE, spec, {"dim": dim, "depth": depth, "heads": heads})
+    return Variant(VideoMAE, spec, kwargs)
 
+
+# What the classifiers and the networks that are pre-trained have in common, by size. The tiny one is for experiments
+# on a CPU: 4×4×4 tokens of a clip of 8 frames of 32².
+TINY = {"num_frames": 8, "size": 32, "tubelet": (2, 8, 8)}
+SIZES = {
+    "tiny": {"dim": 96, "depth": 4, "heads": 4, **TINY},
+    "small": {"dim": 384, "depth": 12, "heads": 6},
+    "base": {"dim": 768, "depth": 12, "heads": 12},
+    "large": {"dim": 1024, "depth": 24, "heads": 16},
+    "huge": {"dim": 1280, "depth": 32, "heads": 16},
+}
+TINY_SPEC = Spec(name="videomae_tiny", num_frames=8, stride=2, size=32, resize=(32,), num_classes=6, paper=PAPER)
 
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
-        _variant("videomae_small", "79.0", dim=384, depth=12, heads=6),
-        _variant("videomae_base", "81.5 / 95.1", dim=768, depth=12, heads=12),
-        _variant("videomae_large", "85.2 / 96.8", dim=1024, depth=24, heads=16),
+        Variant(VideoMAE, TINY_SPEC, SIZES["tiny"]),
+        _variant("videomae_small", "79.0 / 93.8", **SIZES["small"]),
+        _variant("videomae_base", "81.5 / 95.1", **SIZES["base"]),
+        _variant("videomae_large", "85.2 / 96.8", **SIZES["large"]),
+        _variant("videomae_huge", "86.6 / 97.1", **SIZES["huge"]),
     )
 }

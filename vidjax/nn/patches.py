@@ -59,11 +59,26 @@ class TubeletEmbedding(nnx.Module):
             )
         return tuple(size // patch for size, patch in zip(sizes, self.tubelet, strict=True))
 
+    def project(self, patches: jax.Array) -> jax.Array:
+        """Tubelets `(B, N, t·h·w·C)`, from `to_patches`, any of them in any order → tokens `(B, N, D)`."""
+        dtype = self.dtype or jnp.promote_types(patches.dtype, self.kernel.dtype)
+        patches, kernel, bias = (x.astype(dtype) for x in (patches, self.kernel[...], self.bias[...]))
+        return patches @ rearrange(kernel, "pt ph pw c d -> (pt ph pw c) d") + bias[None, None]
+
     def __call__(self, video: jax.Array) -> jax.Array:
         """`(B, T, H, W, C)` → `(B, N, D)`."""
         self.grid(video)
-        dtype = self.dtype or jnp.promote_types(video.dtype, self.kernel.dtype)
-        video, kernel, bias = (x.astype(dtype) for x in (video, self.kernel[...], self.bias[...]))
-        pt, ph, pw = self.tubelet
-        patches = rearrange(video, "b (t pt) (h ph) (w pw) c -> b (t h w) (pt ph pw c)", pt=pt, ph=ph, pw=pw)
-        return patches @ rearrange(kernel, "pt ph pw c d -> (pt ph pw c) d") + bias[None, None]
+        # Rounded before the pixels are moved about: half as much to move.
+        return self.project(to_patches(video.astype(self.dtype or video.dtype), self.tubelet))
+
+
+def to_patches(video: jax.Array, tubelet: tuple[int, int, int]) -> jax.Array:
+    """`(B, T, H, W, C)` → tubelets `(B, N, t·h·w·C)`, N in t, h, w order as well as the pixels of each."""
+    pt, ph, pw = tubelet
+    return rearrange(video, "b (t pt) (h ph) (w pw) c -> b (t h w) (pt ph pw c)", pt=pt, ph=ph, pw=pw)
+
+
+def from_patches(patches: jax.Array, tubelet: tuple[int, int, int], grid: tuple[int, int, int]) -> jax.Array:
+    """What `to_patches` took apart: `(B, N, t·h·w·C)` → `(B, T, H, W, C)`, for `grid` tubelets along T, H and W."""
+    (pt, ph, pw), (t, h, w) = tubelet, grid
+    return rearrange(patches, "b (t h w) (pt ph pw c) -> b (t pt) (h ph) (w pw) c", t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)

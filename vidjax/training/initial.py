@@ -6,11 +6,16 @@ from flax import nnx
 
 from vidjax.config import ConfigError
 from vidjax.models.inputs import fit_differences
-from vidjax.models.state import assign, split
+from vidjax.models.registry import get_spec
+from vidjax.models.state import Arrays, assign, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
 from vidjax.weights.inflate import inflate
+from vidjax.weights.load import grouped
 from vidjax.weights.read import CheckpointError
+
+# What a classifier has anew when it starts from a network that was pre-trained without labels.
+_NEW = ("head.", "fc_norm.")
 
 logger = logging.getLogger("vidjax")
 
@@ -18,6 +23,9 @@ logger = logging.getLogger("vidjax")
 def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "") -> None:
     """Set `model`'s arrays from a vidjax checkpoint folder or a file of another framework; a head of another size
     stays new.
+
+    Of a network that was pre-trained without labels a classifier takes the encoder; its head, and a norm before it,
+    stay new, and the log names what is left out.
 
     A vidjax network for images or frames is inflated where this one sees time: see `vidjax.weights.inflate`.
 
@@ -42,6 +50,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     arrays, meta = ckpt.load_arrays(checkpoint)
     _, params, stats = split(model)
     own = params | stats
+    if meta.spec.objective == "reconstruct" and get_spec(name).objective == "classify":
+        arrays = _encoder(arrays, own, f"{checkpoint} ({meta.config.model.name}) into {name}")
     arrays = {p: fit_differences(a, own[p].shape) if p in own else a for p, a in arrays.items()}
     new_head = {p for p in own if p.startswith("head.") and p in arrays and arrays[p].shape != own[p].shape}
     kept = {p: a for p, a in arrays.items() if p not in new_head}
@@ -70,3 +80,16 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
             own["head.bias"].shape[0],
         )
     assign(model, kept)
+
+
+def _encoder(arrays: Arrays, own: Arrays, title: str) -> Arrays:
+    """`arrays` of a pre-trained network as those of a classifier, whose `own` ones stand where it has none.
+
+    What the classifier must find there is all but its head and the norm before it; that of the encoder follows other
+    features.
+    """
+    new = {path for path in own if path.startswith(_NEW)}
+    dropped = {path for path in arrays if path not in own or path in new}
+    logger.warning("%s: left out, having no place there: %s", title, ", ".join(grouped(sorted(dropped))))
+    logger.warning("%s: newly initialised: %s", title, ", ".join(grouped(sorted(new))))
+    return {path: a for path, a in arrays.items() if path not in dropped} | {path: own[path] for path in new}

@@ -101,9 +101,10 @@ def plot_learning_curve(metrics: list[dict[str, Any]], path: Path, best_metric: 
     left, right = figure.subplots(1, 2)
     left.plot([m["step"] for m in train], [m["loss"] for m in train])
     left.set(xlabel="update", ylabel="training loss", ylim=(0, None))
-    right.plot([m["step"] for m in train], [m["accuracy"] for m in train], label="training clips, top-1")
+    if accuracies := [(m["step"], m["accuracy"]) for m in train if "accuracy" in m]:
+        right.plot(*zip(*accuracies, strict=True), label="training clips, top-1")
     right.plot([m["step"] for m in evals], [m[best_metric] for m in evals], "o-", label=f"evaluation, {best_metric}")
-    right.set(xlabel="update", ylabel="accuracy", ylim=(0, 1.02))
+    right.set(xlabel="update", ylabel="accuracy" if accuracies else best_metric, ylim=(0, 1.02))
     right.legend(loc="lower right")
     for axes in (left, right):
         axes.grid(alpha=0.3)

@@ -28,6 +28,7 @@ from vidjax.data.records import VideoSet, load_sets
 from vidjax.errors import UserError
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward
+from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
@@ -38,6 +39,7 @@ from vidjax.training.feed import DEVICE_BATCHES, Feed
 from vidjax.training.initial import start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before, plot_learning_curve, read_metrics
 from vidjax.training.mix import MixRule
+from vidjax.training.objectives import objective_of
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.step import TrainState, init_state, make_train_step, next_metrics
 
@@ -113,9 +115,10 @@ class _Run:
         self.mesh = parallel.make_mesh(config.mesh.data)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
         parallel.on_writer(lambda: _prepare(config.data, self.console))
-        self.videos, self.eval_videos = load_sets(config.data, config.seed)
+        self.classifies = objective_of(config) == "classify"
+        self.videos, self.eval_videos = load_sets(config.data, config.seed, labelled=self.classifies)
         workdir_of.check_alike(config, self.videos, self.eval_videos)
-        known = _metric_names(self.videos)
+        known = _metric_names(self.videos) if self.classifies else ["reconstruction/explained"]
         config.train.best_metric = config.train.best_metric or known[0]
         if config.train.best_metric not in known:
             raise cfg.ConfigError(
@@ -165,7 +168,8 @@ class _Run:
         if self.config.model.init_from and not resuming:
             start_from(model, self.config.model.init_from, self.config.model.name, self.config.model.inflation)
         state = self._initial_state(model, optimizer, resuming)
-        self.forward = make_forward(model, self.spec, self.mesh, dtype)
+        make = make_forward if self.classifies else make_reconstruct
+        self.forward = make(model, self.spec, self.mesh, dtype)
         step = make_train_step(
             model,
             optimizer,
@@ -203,8 +207,9 @@ class _Run:
             if spec.stride > 1
             else "every frame"
         )
+        classes = f"of {len(self.videos.class_names)} classes" if self.classifies else "without labels"
         self.console.print(
-            f"{self.config.model.name} on {len(self.videos)} videos of {len(self.videos.class_names)} classes, "
+            f"{self.config.model.name} on {len(self.videos)} videos {classes}, "
             f"{len(self.eval_videos)} for evaluation; clips of {spec.num_frames} frames ({every}) at {spec.size}²; "
             f"{self.steps} updates of {self.clips_per_update} clips; {parallel.describe(self.mesh)}",
             highlight=False,
@@ -295,11 +300,12 @@ class _Run:
             "learning_rate": float(self.schedule(done - 1)),
             # Of no update, if all since the last line were left out.
             "loss": sums["loss"] / sums["updates"] if sums["updates"] else math.nan,
-            "accuracy": sums["correct"] / sums["clips"] if sums["clips"] else math.nan,
             "grad_norm": sums["grad_norm"] / sums["updates"] if sums["updates"] else math.nan,
             "clips_per_second": self.timed_updates * self.clips_per_update / seconds,
             "data_wait": self.feed.waited / seconds,
         }
+        if self.classifies:
+            values["accuracy"] = sums["correct"] / sums["clips"] if sums["clips"] else math.nan
         if self.config.train.skip_bad_steps:
             values["skipped"] = sums["skipped"]
             if sums["skipped_in_row"]:
@@ -308,8 +314,9 @@ class _Run:
                 )
         if self.log:
             self.log.write("train", done, values)
+        top1 = f"top-1 {100 * values['accuracy']:.1f} %  " if self.classifies else ""
         info = (
-            f"loss {values['loss']:.3f}  top-1 {100 * values['accuracy']:.1f} %  "
+            f"loss {values['loss']:.3f}  {top1}"
             f"{values['clips_per_second']:.1f} clips/s  waiting for data {100 * values['data_wait']:.0f} %"
         )
         self.bar.update(self.task, info=info)
@@ -342,7 +349,8 @@ class _Run:
     def _evaluate(self, state: TrainState, done: int) -> tuple[dict[str, Any], Any]:
         arrays: dict[str, Arrays] = state.ema or {"params": state.params, "stats": state.stats}
         started = time.perf_counter()
-        summary, scores = evaluate(
+        run = evaluate if self.classifies else evaluate_reconstruction
+        summary, scores = run(
             self.forward, arrays["params"], arrays["stats"], self.eval_videos, self.reader, self.config.eval, self.mesh
         )
         if self.log:
@@ -361,7 +369,10 @@ class _Run:
         self.checkpoints.wait()
         best = self.checkpoints.best()
         if self.log:
-            report.write(self.workdir, summary | {"step": done}, scores, self.eval_videos)
+            if self.classifies:
+                report.write(self.workdir, summary | {"step": done}, scores, self.eval_videos)
+            else:
+                report.write_reconstruction(self.workdir, summary | {"step": done}, scores)
             metric = self.config.train.best_metric
             plot_learning_curve(read_metrics(self.log.path), self.workdir / "learning_curve.png", metric)
         if len(self.bad_records):

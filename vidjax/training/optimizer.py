@@ -1,5 +1,8 @@
 """The optimiser and learning-rate schedule that a config describes."""
 
+import re
+from collections.abc import Iterable
+
 import optax
 
 from vidjax.config import ConfigError, OptimizerConfig
@@ -42,7 +45,7 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """SGD with momentum or AdamW, with clipping and with weight decay on kernels only.
+    """SGD with momentum or AdamW, with clipping, with weight decay on kernels only and a learning rate by layer.
 
     SGD adds the L2 term to the gradient before the momentum (as PyTorch does); AdamW decouples it.
     """
@@ -53,7 +56,50 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
         parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov))
+    if config.layer_decay < 1:
+        parts.append(optax.stateless(lambda updates, _: _scaled_by_layer(updates, config.layer_decay)))
     return optax.chain(*parts)
+
+
+def _scaled_by_layer(updates: Arrays, decay: float) -> Arrays:
+    layers = layer_numbers(updates)
+    last = max(layers.values())
+    return {path: update * decay ** (last - layers[path]) for path, update in updates.items()}
+
+
+# A block, in the order in which its network runs them: a factorised encoder's blocks over time come after the others.
+_BLOCK = re.compile(r"(?:(stages)\.(\d+)\.)?(?:(temporal_)?blocks\.(\d+)\.|(?<=\.)merge\.)")
+_EMBEDDING = re.compile(r"(patch|pos|time|class|cls|mask|spatial|temporal)_(?!norm|blocks)|patch_norm")
+
+
+def layer_numbers(params: Iterable[str]) -> dict[str, int]:
+    """How deep each parameter of a Transformer lies: 0, what makes tokens of a video; 1, 2, …, its blocks; one more,
+    what follows them: last norm and head.
+
+    Paths tell: patch embedding, tokens and positions are the first; a block is `blocks.i`, `stages.s.blocks.b` (the
+    merging of patches at its start counts with its first block) or `temporal_blocks.i`, which come after `blocks`. That
+    numbering is BEiT's and MAE's (`util/lr_decay.py` in facebookresearch/mae), extended to networks of several stages.
+
+    Args:
+      params: dotted paths of a model's parameters.
+
+    Raises:
+      ConfigError: if the paths name no blocks of a Transformer.
+    """
+    blocks = {path: _block(found) for path in params if (found := _BLOCK.match(path))}
+    if not blocks:
+        raise ConfigError(
+            "config.optimizer.layer_decay is for Transformers (timesformer, vivit, swin3d, mvit, videomae, …); this "
+            "model has no blocks to count: set it to 1"
+        )
+    order = {block: number for number, block in enumerate(sorted(set(blocks.values())), start=1)}
+    last = len(order) + 1
+    return {path: order[blocks[path]] if path in blocks else 0 if _EMBEDDING.match(path) else last for path in params}
+
+
+def _block(found: re.Match) -> tuple[bool, int, int]:
+    _, stage, temporal, place = found.groups()
+    return bool(temporal), int(stage or 0), int(place or 0)
 
 
 def decayed(params: Arrays) -> dict[str, bool]:

@@ -17,8 +17,8 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.state import Arrays, merge, split
-from vidjax.nn.normalise import network_input, normalise
-from vidjax.training.mix import Mix, MixRule, draw_mix, mix_clips
+from vidjax.training.mix import MixRule, draw_mix
+from vidjax.training.objectives import Clips, make_objective
 
 # Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.
 _MIXING = 2**32 - 1
@@ -66,75 +66,6 @@ def init_state(model: nnx.Module, optimizer: optax.GradientTransformation, ema: 
     )
 
 
-def soft_targets(labels: jax.Array, num_classes: int, label_smoothing: float = 0.0) -> jax.Array:
-    """What the network is to answer, float32 `(B, K)`.
-
-    Args:
-      labels: int32 `(B,)` class indices; or float32 `(B, K)` zeros and ones.
-      num_classes: K.
-      label_smoothing: share of the target that is spread evenly over all classes (multi-label: moved towards 1/2).
-    """
-    if jnp.issubdtype(labels.dtype, jnp.integer):
-        return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
-    return labels * (1 - label_smoothing) + 0.5 * label_smoothing
-
-
-def classification_loss(
-    logits: jax.Array,
-    labels: jax.Array,
-    label_smoothing: float = 0.0,
-    partner_labels: jax.Array | None = None,
-    weight: jax.Array | None = None,
-) -> jax.Array:
-    """Mean over the batch, in float32.
-
-    Args:
-      logits: `(B, K)`.
-      labels: int32 `(B,)`: softmax cross-entropy; or float32 `(B, K)` zeros and ones: sigmoid cross-entropy, mean
-        over classes.
-      label_smoothing: see `soft_targets`.
-      partner_labels: of the clips that these are mixed with, as `labels`.
-      weight: float32 `(B,)`, the share of `labels` in the targets of mixed clips.
-    """
-    chex.assert_rank(logits, 2)
-    logits = logits.astype(jnp.float32)
-    targets = soft_targets(labels, logits.shape[-1], label_smoothing)
-    if partner_labels is not None:
-        weight = weight[:, None]
-        targets = weight * targets + (1 - weight) * soft_targets(partner_labels, logits.shape[-1], label_smoothing)
-    if jnp.issubdtype(labels.dtype, jnp.integer):
-        return optax.softmax_cross_entropy(logits, targets).mean()
-    return optax.sigmoid_binary_cross_entropy(logits, targets).mean()
-
-
-def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """float32 `(B,)`: 1 where the highest logit belongs to the label (multi-label: to one of the labels), else 0."""
-    best = jnp.argmax(logits, -1)
-    if jnp.issubdtype(labels.dtype, jnp.integer):
-        return (best == labels).astype(jnp.float32)
-    return jnp.take_along_axis(labels, best[:, None], axis=-1)[:, 0]
-
-
-def num_correct(
-    logits: jax.Array, labels: jax.Array, partner_labels: jax.Array | None = None, weight: jax.Array | None = None
-) -> jax.Array:
-    """How many clips `is_correct` holds of, float32; of mixed ones each label counts with its share."""
-    if partner_labels is None:
-        return is_correct(logits, labels).sum()
-    return (weight * is_correct(logits, labels) + (1 - weight) * is_correct(logits, partner_labels)).sum()
-
-
-@chex.dataclass(frozen=True)
-class _Clips:
-    """The batch, or a part of it: B clips and, if they are to be mixed, their partners and the draws."""
-
-    video: jax.Array  # uint8 (B, T, H, W, C)
-    labels: jax.Array  # int32 (B,) or float32 (B, K)
-    partner_video: jax.Array | None
-    partner_labels: jax.Array | None
-    mix: Mix | None
-
-
 def make_train_step(
     model: nnx.Module,
     optimizer: optax.GradientTransformation,
@@ -153,8 +84,8 @@ def make_train_step(
     Args:
       model: gives the structure; its arrays are not used.
       optimizer: what `init_state` was called with.
-      spec: normalisation, and what enters the network.
-      seed: of dropout and mixing; the draws depend on it and the step alone.
+      spec: the objective, normalisation, and what enters the network.
+      seed: of dropout, mixing and masks; the draws depend on it and the step alone.
       label_smoothing, ema_decay: see the config.
       accumulate: the batch is worked through in so many parts, whose gradients are averaged. Batch statistics are
         those of the parts, one after the other.
@@ -173,17 +104,12 @@ def make_train_step(
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
     unroll = accumulate if jax.default_backend() == "cpu" else 1
 
-    def loss_fn(params: Arrays, stats: Arrays, clips: _Clips, key: jax.Array):
+    objective = make_objective(spec, label_smoothing=label_smoothing, dtype=dtype)
+
+    def loss_fn(params: Arrays, stats: Arrays, clips: Clips, key: jax.Array):
         network = merge(graphdef, params, stats)
-        if clips.mix is None:
-            video, mixed = normalise(clips.video, spec), ()
-        else:
-            # Normalised for each part here: the batch stays uint8 until it is used.
-            video = mix_clips(normalise(clips.video, spec), normalise(clips.partner_video, spec), clips.mix)
-            mixed = (clips.partner_labels, clips.mix.weight)
-        logits = network(network_input(video, spec, dtype), rngs=nnx.Rngs(dropout=key))
-        loss = classification_loss(logits, clips.labels, label_smoothing, *mixed)
-        return loss, (split(network)[2], num_correct(logits, clips.labels, *mixed))
+        loss, correct = objective(network, clips, key)
+        return loss, (split(network)[2], correct)
 
     def step(state: TrainState, batch: dict[str, jax.Array]) -> TrainState:
         chex.assert_rank(batch["video"], 6)
@@ -191,12 +117,10 @@ def make_train_step(
         video = rearrange(batch["video"], "b v ... -> (b v) ...")
         labels = repeat(batch["label"], "b ... -> (b v) ...", v=views)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        clips = _Clips(video=video, labels=labels, partner_video=None, partner_labels=None, mix=None)
+        clips = Clips(video=video, labels=labels, partner_video=None, partner_labels=None, mix=None)
         if mix is not None:
             draws = draw_mix(mix, jax.random.fold_in(key, _MIXING), video.shape[0], *video.shape[2:4])
-            clips = _Clips(
-                video=video, labels=labels, partner_video=video[::-1], partner_labels=labels[::-1], mix=draws
-            )
+            clips = Clips(video=video, labels=labels, partner_video=video[::-1], partner_labels=labels[::-1], mix=draws)
 
         def part(carry, inputs):
             grads, loss, correct, stats = carry

@@ -165,3 +165,4 @@ class Conversion:
     widened: tuple[str, ...] = ()  # a kernel for frames, with zeros for their differences
     copied: tuple[str, ...] = ()  # from keys that are another parameter's in the first place
     fresh: tuple[str, ...] = ()  # no key: initial values
+    dropped: tuple[str, ...] = ()  # keys of parts that the model does not have

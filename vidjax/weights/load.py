@@ -25,18 +25,20 @@ Checkpoint = str | os.PathLike | Mapping[str, Any]
 class LoadReport:
     """What was loaded: the source it was read as, how many parameters and statistics were set, and the classifier.
 
-    The lists hold paths of parameters. All but those in `fresh`, and a classifier that is not loaded, are set.
+    The lists hold paths of parameters, but `dropped` keys of the checkpoint. All but those in `fresh`, and a classifier
+    that is not loaded, are set.
     """
 
     source: str
     num_loaded: int
     checkpoint_classes: int | None  # K of the checkpoint's classifier; None: it has none
-    model_classes: int  # K of the model's
+    model_classes: int  # K of the model's; 0: it has no classifier
     inflated: tuple[str, ...] = ()  # kernels of images, given a temporal extent
     resized: tuple[str, ...] = ()  # positions of another grid
     widened: tuple[str, ...] = ()  # kernels for frames, with zeros for their differences
     copied: tuple[str, ...] = ()  # from weights that are another parameter's in the first place
     fresh: tuple[str, ...] = ()  # newly initialised: the checkpoint's network lacks them
+    dropped: tuple[str, ...] = ()  # left out: keys of parts that the model lacks, such as the decoder of a pre-training
 
     @property
     def head_loaded(self) -> bool:
@@ -156,15 +158,17 @@ def _set(
         )  # fmt: skip
         checkpoint_classes = head_classes(state_dict, table)
     assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
-    model_classes = shapes[f"{table.head}.kernel"][-1]
+    model_classes = shapes[f"{table.head}.kernel"][-1] if table.head else 0
     report = LoadReport(
         table.name, len(made.arrays), checkpoint_classes, model_classes,
         inflated=made.inflated, resized=made.resized, widened=made.widened, copied=made.copied, fresh=made.fresh,
+        dropped=made.dropped,
     )  # fmt: skip
-    for title in ("inflated", "resized", "widened", "copied", "fresh"):
+    warned = {"fresh": "newly initialised", "dropped": "left out, having no place there"}
+    for title in ("inflated", "resized", "widened", "copied", "fresh", "dropped"):
         if paths := getattr(report, title):
-            level, title = (logging.WARNING, "newly initialised") if title == "fresh" else (logging.INFO, title)
-            log.log(level, "%s into %s: %s: %s", _title(checkpoint), name, title, ", ".join(_grouped(paths)))
+            level, title = (logging.WARNING, warned[title]) if title in warned else (logging.INFO, title)
+            log.log(level, "%s into %s: %s: %s", _title(checkpoint), name, title, ", ".join(grouped(paths)))
     if checkpoint_classes is not None and not report.head_loaded:
         log.warning(
             "%s: the checkpoint's classifier has %d classes and %s is to have %d: it starts anew, the rest is loaded.",
@@ -182,7 +186,7 @@ def _named(checkpoint: Checkpoint, name: str) -> Iterator[None]:
         raise CheckpointError(f"{_title(checkpoint)} into {name}: {error}") from None
 
 
-def _grouped(paths: Iterable[str]) -> list[str]:
+def grouped(paths: Iterable[str]) -> list[str]:
     """Paths that differ in their numbers only as one: `blocks.*.attn.qkv.kernel (12)`."""
     groups: dict[str, list[str]] = {}
     for path in paths:

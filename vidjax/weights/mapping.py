@@ -162,13 +162,16 @@ class Source:
       signature: keys that a checkpoint of this source must have; what it is recognised by.
       rules: the table; of several rules that match a key the first one counts.
       ignore: shell-style patterns of keys that hold no parameter, such as `*.num_batches_tracked`.
-      head: path of the classifier in the model, the one part that may be left out when the number of classes differs.
+      head: path of the classifier in the model, the one part that may be left out when the number of classes differs;
+        empty: the network has none.
       prefixes: taken off the front of each key that has one (again and again) before anything is matched.
       absent: keys that such a checkpoint does not have: they tell it from one whose keys include its own.
       fresh: shell-style patterns of the model's parameters that the source's network may lack: where the checkpoint has
         none of their keys they keep their initial values, and the `LoadReport` and the log name them.
       buffers: of the state dict without prefixes, what the source keeps besides parameters (`{key: array}`); None:
         nothing but the counters of norms that `ignore` names. For writing.
+      dropped: shell-style patterns of keys that hold parameters of a network of which the model is a part: they are
+        left out, and the `LoadReport` and the log name them.
       kwargs: arguments with which the model's constructor builds this source's network, where that differs from the
         named model's own; `load_pretrained` sets them.
     """
@@ -182,6 +185,7 @@ class Source:
     prefixes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
@@ -282,14 +286,18 @@ class _Plan:
     copies: dict[str, tuple[Rule, tuple[str, ...]]]  # the same of what a rule makes besides, where nothing else does
     unmatched: list[str]  # keys that no rule takes
     problems: list[str]  # parameters of which a part is missing, or that several rules make
+    dropped: list[str]  # keys that the table leaves out
 
 
 def _plan(keys: Iterable[str], source: Source) -> _Plan:
     originals = source.stripped(keys)
-    plan = _Plan({}, {}, [], [])
+    plan = _Plan({}, {}, [], [], [])
     groups: dict[tuple[Rule, tuple[str, ...], str], tuple[tuple[str, Transform], ...]] = {}
     for short, key in originals.items():
         if any(fnmatch.fnmatchcase(short, pattern) for pattern in source.ignore):
+            continue
+        if any(fnmatch.fnmatchcase(short, pattern) for pattern in source.dropped):
+            plan.dropped.append(key)
             continue
         for rule in source.rules:
             values = rule.match(short)
@@ -322,6 +330,8 @@ def head_classes(state_dict: Mapping[str, np.ndarray], source: Source) -> int | 
     Raises:
       CheckpointError: if the checkpoint has no classifier and should.
     """
+    if not source.head:
+        return None
     plan = _plan(state_dict, source)
     for leaf in ("bias", "kernel"):
         if found := plan.params.get(f"{source.head}.{leaf}"):
@@ -443,6 +453,7 @@ def conversion(
         widened=tuple(fitted["widened"]),
         copied=tuple(path for path, (rule, _) in copies.items() if rule in source.rules),
         fresh=tuple(fresh),
+        dropped=tuple(plan.dropped),
     )
 
 

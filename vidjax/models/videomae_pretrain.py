@@ -1,0 +1,297 @@
+"""VideoMAE's pre-training: most of a video is hidden, and the network is to tell the hidden pixels from the rest.
+
+Tubes are hidden: the same places of the picture at all times, so that nothing can be looked up in the frame before. The
+encoder sees the visible tokens alone, a tenth of them, which is what makes pre-training cheap; a light decoder sees
+those and a learned token in every hidden place. Encoder and patch embedding have the paths of the classifier in
+`models/videomae.py`, which takes them over with `config.model.init_from`.
+
+Source: Tong et al., "VideoMAE: masked autoencoders are data-efficient learners for self-supervised video pre-training"
+(arXiv 2203.12602); layers, masks and targets are those of `modeling_pretrain.py`, `masking_generator.py` and
+`engine_for_pretraining.py` in MCG-NJU/VideoMAE. transformers' `VideoMAEForPreTraining` differs in this: layer norms
+have an epsilon of 1e-12 in the blocks and of 1e-5 before the decoder's head (here 1e-6 throughout, which no prediction
+shows); the encoder's last norm is there only with `use_mean_pooling=False` (as in every published checkpoint), see
+`encoder_norm`; masks are the caller's. Its targets are the same, for RGB; of videos with another number of channels it
+takes the normalised input as it is.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.registry import Variant
+from vidjax.models.videomae import EPSILON, PAPER, SIZES, TINY_SPEC, Block
+from vidjax.nn.init import normal_002, uniform, uniform_fan_in
+from vidjax.nn.patches import TubeletEmbedding, from_patches, to_patches
+from vidjax.nn.positions import Grid, sinusoid_positions
+
+
+def _xavier_uniform(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
+    return uniform(key, shape, math.sqrt(6 / sum(shape))).astype(dtype)
+
+
+def _blocks(dim: int, depth: int, heads: int, drop_path: float, dtype: Any, rngs: nnx.Rngs) -> nnx.List:
+    rates = np.linspace(0, drop_path, depth)
+    return nnx.List(
+        [
+            Block(dim, heads, drop_path=float(rate), kernel_init=_xavier_uniform, dtype=dtype, rngs=rngs)
+            for rate in rates
+        ]
+    )
+
+
+def _run(block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+    return block(x, rngs)
+
+
+class Decoder(nnx.Module):
+    """Blocks over all tokens; norm and head give the pixels of the last ones."""
+
+    def __init__(self, dim: int, depth: int, heads: int, pixels: int, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.blocks = _blocks(dim, depth, heads, 0.0, dtype, rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.head = nnx.Linear(dim, pixels, kernel_init=_xavier_uniform, dtype=dtype, rngs=rngs)
+
+
+class VideoMAEPretrain(nnx.Module):
+    """Masked autoencoder of videos.
+
+    Args:
+      num_classes: not used; there is no classifier.
+      dim, depth, heads: of the encoder, as in the classifier.
+      decoder_dim, decoder_depth, decoder_heads: of the decoder. The constructors of the reference have 8 blocks, its
+        published runs 4 (small, base) and 12 (large, huge).
+      num_frames, size, tubelet: as in the classifier.
+      mask_ratio: share of the places of the picture that is hidden, rounded down to whole tubelets; the paper has 0.9,
+        0.75 for UCF-101.
+      normalise_targets: predict pixels less their tubelet's mean, divided by its standard deviation, per channel;
+        otherwise pixels in 0…1.
+      encoder_norm: layer norm after the encoder.
+      drop_path: of the encoder, rising linearly to this in the last block.
+      dtype: what activations are computed in; parameters, norm statistics and softmax stay float32.
+      remat: recompute each block's activations in the backward pass.
+      rngs: `params` draws the initial weights.
+
+    Raises:
+      ValueError: if heads do not divide their dim, the tubelet not the size, or nothing would be hidden or visible.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 0,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        decoder_dim: int,
+        decoder_depth: int = 4,
+        decoder_heads: int,
+        num_frames: int = 16,
+        size: int = 224,
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        mask_ratio: float = 0.9,
+        normalise_targets: bool = True,
+        encoder_norm: bool = True,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        del num_classes
+        self.remat, self.mask_ratio, self.normalise_targets = remat, mask_ratio, normalise_targets
+        self.dtype = dtype
+        self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs)
+        self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
+        self.num_hidden(self.base_grid)
+        self.blocks = _blocks(dim, depth, heads, drop_path, dtype, rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs) if encoder_norm else nnx.data(None)
+        self.encoder_to_decoder = nnx.Linear(
+            dim, decoder_dim, use_bias=False, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs
+        )
+        self.mask_token = nnx.Param(normal_002(rngs.params(), (1, 1, decoder_dim)))
+        self.decoder = Decoder(
+            decoder_dim, decoder_depth, decoder_heads, 3 * math.prod(tubelet), dtype=dtype, rngs=rngs
+        )
+
+    def num_hidden(self, grid: Grid) -> int:
+        """How many tokens of a `grid` are hidden.
+
+        Raises:
+          ValueError: if that is none or all of them.
+        """
+        frame = grid[1] * grid[2]
+        hidden = int(self.mask_ratio * frame + 1e-9)
+        if not 0 < hidden < frame:
+            raise ValueError(
+                f"mask_ratio = {self.mask_ratio} hides {hidden} of the {frame} tubelets of a frame; some must be "
+                "hidden and some visible"
+            )
+        return grid[0] * hidden
+
+    def draw_masks(self, keys: jax.Array, grid: Grid) -> jax.Array:
+        """Tube masks, bool `(B, N)`: True in the same hidden places of the picture at every time.
+
+        Args:
+          keys: random keys `(B,)`, one decides one clip's mask.
+          grid: tokens along T, H and W.
+        """
+        hidden, frame = self.num_hidden(grid) // grid[0], grid[1] * grid[2]
+
+        def tubes(key: jax.Array) -> jax.Array:
+            places = jnp.argsort(jax.random.uniform(key, (frame,)))
+            return jnp.tile(jnp.zeros(frame, bool).at[places[:hidden]].set(True), grid[0])
+
+        return jax.vmap(tubes)(keys)
+
+    def __call__(self, video: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Predicted pixels of the hidden tokens, float32 `(B, hidden, t·h·w·3)`, in the order of the tokens.
+
+        Args:
+          video: `(B, T, H, W, C)` normalised float clips.
+          mask: bool `(B, N)`, True where a token is hidden: as many in every clip as `num_hidden` says; None: those
+            that `draw_masks` draws from the keys 0, 1, ….
+          rngs: stream `dropout`, for drop path in training mode.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, or the mask has another shape or number of tokens.
+        """
+        grid = self.patch_embed.grid(video)
+        if mask is None:
+            mask = self.draw_masks(jax.vmap(jax.random.key)(jnp.arange(video.shape[0])), grid)
+        visible, hidden = self._split(mask, grid, len(video))
+        x = self._encode(video, grid, visible, rngs)
+        x = self.encoder_to_decoder(x)
+        positions = self._positions(grid, x)
+        hidden_tokens = self.mask_token[...].astype(x.dtype) + positions[hidden]
+        x = jnp.concatenate([x + positions[visible], hidden_tokens], axis=1)
+        x = self._through(self.decoder.blocks, x, None)
+        x = self.decoder.norm(x[:, visible.shape[1] :])
+        return self.decoder.head(x).astype(jnp.float32)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, C)` normalised float clips, nothing hidden → `(B, D)` float32, the mean of the encoder's
+        tokens."""
+        grid = self.patch_embed.grid(video)
+        return self._encode(video, grid, None, rngs).mean(axis=1, dtype=jnp.float32)
+
+    def targets(self, pixels: jax.Array, mask: jax.Array) -> jax.Array:
+        """What the network is to predict, float32 `(B, hidden, t·h·w·3)`, in the order of the tokens.
+
+        Args:
+          pixels: `(B, T, H, W, 3)`, in 0…1.
+          mask: bool `(B, N)`, as for `__call__`.
+        """
+        tubelets = to_patches(pixels.astype(jnp.float32), self.patch_embed.tubelet)
+        grid = tuple(n // p for n, p in zip(pixels.shape[1:4], self.patch_embed.tubelet, strict=True))
+        hidden = self._split(mask, grid, len(pixels))[1]
+        hidden = jnp.take_along_axis(tubelets, hidden[..., None], axis=1)
+        if not self.normalise_targets:
+            return hidden
+        centred, _, deviation = _statistics(hidden)
+        return (centred / deviation).reshape(hidden.shape)
+
+    def pictures(self, pixels: jax.Array, predicted: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`(masked, reconstructed)`, videos float32 `(B, T, H, W, 3)` in 0…1 as people look at them.
+
+        What is hidden is grey in the first and predicted in the second. A normalised prediction says nothing of its
+        tubelet's mean and standard deviation: they are taken from the original, as the reference's pictures do.
+
+        Args:
+          pixels: `(B, T, H, W, 3)`, in 0…1.
+          predicted: what the network gives.
+          mask: bool `(B, N)`.
+        """
+        tubelet = self.patch_embed.tubelet
+        grid = tuple(n // p for n, p in zip(pixels.shape[1:4], tubelet, strict=True))
+        tubelets = to_patches(pixels.astype(jnp.float32), tubelet)
+        hidden = self._split(mask, grid, len(pixels))[1]
+        if self.normalise_targets:
+            _, mean, deviation = _statistics(jnp.take_along_axis(tubelets, hidden[..., None], axis=1))
+            predicted = (_by_channel(predicted) * deviation + mean).reshape(predicted.shape)
+        masked = jnp.where(mask[..., None], 0.5, tubelets)
+        whole = tubelets.at[jnp.arange(len(pixels))[:, None], hidden].set(predicted)
+        return tuple(from_patches(jnp.clip(x, 0, 1), tubelet, grid) for x in (masked, whole))
+
+    def _split(self, mask: jax.Array, grid: Grid, batch: int) -> tuple[jax.Array, jax.Array]:
+        """Indices of the visible and of the hidden tokens, int32 `(B, …)`, each in rising order."""
+        count, tokens = self.num_hidden(grid), math.prod(grid)
+        known = not isinstance(mask, jax.core.Tracer)
+        if mask.shape != (batch, tokens) or (known and not (np.asarray(mask).sum(axis=1) == count).all()):
+            raise ValueError(
+                f"mask {mask.shape}: must be ({batch}, {tokens}) with {count} hidden tokens in every clip "
+                f"(mask_ratio = {self.mask_ratio})"
+            )
+        order = jnp.argsort(mask, axis=1, stable=True)
+        return order[:, : tokens - count], order[:, tokens - count :]
+
+    def _encode(self, video: jax.Array, grid: Grid, visible: jax.Array | None, rngs: nnx.Rngs | None) -> jax.Array:
+        """Tokens of the encoder: those at `visible` `(B, n)`, or all of them."""
+        patches = to_patches(video.astype(self.dtype or video.dtype), self.patch_embed.tubelet)
+        if visible is not None:
+            patches = jnp.take_along_axis(patches, visible[..., None], axis=1)
+        x = self.patch_embed.project(patches)
+        positions = self._positions(grid, x)
+        x = x + (positions[None] if visible is None else positions[visible])
+        x = self._through(self.blocks, x, rngs)
+        return x if self.norm is None else self.norm(x)
+
+    def _through(self, blocks: nnx.List, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+        run = nnx.remat(_run) if self.remat else _run
+        for block in blocks:
+            x = run(block, x, rngs)
+        return x
+
+    def _positions(self, grid: Grid, x: jax.Array) -> jax.Array:
+        return jnp.asarray(sinusoid_positions(grid, x.shape[-1], self.base_grid), x.dtype)
+
+
+def _by_channel(tubelets: jax.Array) -> jax.Array:
+    return tubelets.reshape(*tubelets.shape[:-1], -1, 3)
+
+
+def _statistics(tubelets: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Pixels less their mean `(B, n, p, 3)`, mean and standard deviation `(B, n, 1, 3)` of each tubelet's channels.
+
+    With the reference's unbiased variance, and its 1e-6 that keeps plain ones finite. Taken of the differences to a
+    tubelet's first pixel: a plain tubelet is then 0 throughout, where the rounding of a mean would be blown up.
+    """
+    values = _by_channel(tubelets)
+    first = values[..., :1, :]
+    mean = (values - first).mean(axis=-2, keepdims=True)
+    centred = values - first - mean
+    deviation = jnp.sqrt(jnp.square(centred).sum(axis=-2, keepdims=True) / (values.shape[-2] - 1)) + 1e-6
+    return centred, first + mean, deviation
+
+
+def _variant(size: str, **kwargs: Any) -> Variant:
+    spec = Spec(
+        name=f"videomae_{size}_pretrain",
+        num_frames=16,
+        stride=4,
+        size=224,
+        resize=(256,),
+        objective="reconstruct",
+        num_classes=0,
+        paper=PAPER,
+        sources=("videomae", "transformers"),
+    )
+    if size == "tiny":
+        spec = dataclasses.replace(TINY_SPEC, name=spec.name, objective=spec.objective, num_classes=0)
+    return Variant(VideoMAEPretrain, spec, {**SIZES[size], **kwargs})
+
+
+VARIANTS = {
+    variant.spec.name: variant
+    for variant in (
+        _variant("tiny", decoder_dim=64, decoder_depth=2, decoder_heads=4),
+        _variant("small", decoder_dim=192, decoder_depth=4, decoder_heads=3),
+        _variant("base", decoder_dim=384, decoder_depth=4, decoder_heads=6),
+        _variant("large", decoder_dim=512, decoder_depth=12, decoder_heads=8),
+        _variant("huge", decoder_dim=640, decoder_depth=12, decoder_heads=8),
+    )
+}
