@@ -17,6 +17,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.state import Arrays, merge, split
+from vidjax.nn.backend import backend
 from vidjax.nn.normalise import network_input, normalise
 from vidjax.training.mix import Mix, MixRule, draw_mix, mix_clips
 
@@ -171,7 +172,7 @@ def make_train_step(
     graphdef, _, _ = split(model)
     model.eval()
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
-    unroll = accumulate if jax.default_backend() == "cpu" else 1
+    unroll = accumulate if backend() == "cpu" else 1
 
     def loss_fn(params: Arrays, stats: Arrays, clips: _Clips, key: jax.Array):
         network = merge(graphdef, params, stats)
