@@ -36,14 +36,14 @@ class Chip:
 
 
 # Google's pages on system architecture (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak, HBM and its bandwidth, and
-# interchip interconnect in Gbit/s per chip: v4 2400, v5e 1600, v5p 4800, v6e 3584. A matrix unit is 128 × 128; a chip of
-# v4 and v5p has eight of them, one of v5e four. For v6e the last figure is not published but what the compiler's cycles
-# imply: at half of it, a product of two 8192² matrices would take fewer cycles than the units can do it in.
+# interchip interconnect in Gbit/s per chip: v4 2400, v5e 1600, v5p 4800, v6e 3200 (earlier editions: 3584). A chip of v4
+# and v5p has eight matrix units of 128 × 128, one of v5e four. The pages do not agree on those of v6e (two or four of
+# 256 × 256): with two, the compiler's cycles for a product of 8192² matrices would be fewer than the units need.
 CHIPS = {
     "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, 8 * 2 * 128**2),
     "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, 4 * 2 * 128**2),
     "v5p": Chip(459e12, 95 * 2**30, 2765e9, 600e9, 8 * 2 * 128**2),
-    "v6e": Chip(918e12, 32 * 2**30, 1640e9, 448e9, 4 * 2 * 256**2),
+    "v6e": Chip(918e12, 32 * 2**30, 1640e9, 400e9, 4 * 2 * 256**2),
 }
 
 

@@ -88,7 +88,8 @@ def choose(
       width: of the output, pixels.
       groups: as for `conv3d`.
       dtype: of the input.
-      backend: "cpu", "gpu" or "tpu", or None: what this is traced for. Any other gets TPU's column, XLA's own convolution.
+      backend: "cpu", "gpu" or "tpu", or None: what this is traced for. Any other gets
+        TPU's column, XLA's own convolution.
     """
     kt, kh, kw, _, out_features = kernel_shape
     # What rows of the table and formulations ask of the kernel.
