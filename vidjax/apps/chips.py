@@ -36,9 +36,9 @@ class Chip:
 
 
 # Google's pages on system architecture (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak, HBM and its bandwidth, and
-# interchip interconnect in Gbit/s per chip: v4 2400, v5e 1600, v5p 4800, v6e 3200 (earlier editions: 3584). A chip of v4
-# and v5p has eight matrix units of 128 × 128, one of v5e four. The pages do not agree on those of v6e (two or four of
-# 256 × 256): with two, the compiler's cycles for a product of 8192² matrices would be fewer than the units need.
+# interchip interconnect in Gbit/s per chip: v4 2400, v5e 1600, v5p 4800, v6e 3200 (earlier editions: 3584). A chip of
+# v4 and v5p has eight matrix units of 128 × 128, one of v5e four. The pages do not agree on those of v6e (two or four
+# of 256 × 256): with two, the compiler's cycles for a product of 8192² matrices would be fewer than the units need.
 CHIPS = {
     "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, 8 * 2 * 128**2),
     "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, 4 * 2 * 128**2),
@@ -92,6 +92,8 @@ def tpu_devices(name: str) -> list[Any]:
 def _quiet() -> Iterator[None]:
     """Without what libtpu says of the TPU that it does not find; it writes past Python."""
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    # Only one process may use a TPU, but any number may compile.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

@@ -54,15 +54,31 @@ def read_hlo(text: str) -> Reading:
                 continue  # what it calls is part of it
             inner = times
             if op == "while":
-                trips = _TRIPS.search(rest)
+                trips = _trips(rest, bodies)
                 reading.loops_unknown += trips is None
-                inner = times * int(trips[1]) if trips else times
+                inner = times * (1 if trips is None else trips)
             if op in ("while", "call", "fusion", "async-start", "conditional"):
                 for called in _CALLED.findall(rest):
                     walk(called, inner)
 
     walk(entry, 1)
     return reading
+
+
+def _trips(rest: str, bodies: dict[str, list[tuple[str, str, str]]]) -> int | None:
+    """How often a loop runs: as the compiler notes it, or, where it does not (TPU), as `jax.lax.scan` writes loops:
+    from 0 while less than a constant."""
+    if known := _TRIPS.search(rest):
+        return int(known[1])
+    condition = re.search(r"condition=%?([\w.-]+)", rest)
+    instructions = bodies.get(condition[1], []) if condition else []
+    limits = [
+        int(rest.split(")")[0]) for kind, op, rest in instructions if op == "constant" and kind.startswith("s32[]")
+    ]
+    compares = [rest for _, op, rest in instructions if op == "compare"]
+    if len(limits) == 1 and len(compares) == 1 and "direction=LT" in compares[0]:
+        return limits[0]
+    return None
 
 
 def _computations(text: str) -> tuple[dict[str, list[tuple[str, str, str]]], str]:
