@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_prepare(commands)
     _add_bench(commands)
+    _add_plan(commands)
     return parser
 
 
@@ -148,6 +149,37 @@ def _run_bench(args: argparse.Namespace) -> int:
     )
 
 
+def _add_plan(commands: argparse._SubParsersAction) -> None:
+    plan = commands.add_parser(
+        "plan",
+        help="compile a training for a TPU slice, and estimate memory, speed and hours",
+        description="Compiles the training step ahead of time; needs the extra tpu, and no TPU.",
+        epilog="--config.field=value changes any setting, as in train.py.",
+    )
+    plan.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
+    plan.add_argument("--topology", required=True, help="the slice: v4, v5e, v5p or v6e and its shape, as v5e:16x16")
+    plan.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
+    plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (the data set's)")
+    plan.add_argument(
+        "--clips-per-core", "--clips_per_core", type=_positive_float, default=25.0,
+        help="clips/s that a core of the hosts makes, as bench data measures (default: 25)",
+    )  # fmt: skip
+    plan.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _run_plan(args: argparse.Namespace) -> int:
+    from vidjax.apps.plan import plan
+
+    return plan(
+        [*([f"--config={args.config}"] if args.config else []), *args.settings],
+        topology=args.topology,
+        num_classes=args.num_classes,
+        num_videos=args.num_videos,
+        clips_per_core=args.clips_per_core,
+        as_json=args.json,
+    )
+
+
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
     from vidjax.config import DATASETS
 
@@ -219,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     right."""
     parser = _parser()
     args, args.settings = parser.parse_known_args(argv)
-    configured = args.command in ("inspect", "bench")
+    configured = args.command in ("inspect", "bench", "plan")
     wrong = [a for a in args.settings if not configured or not a.startswith("--config.") or "=" not in a]
     if wrong:
         hint = " (settings are --config.field=value)" if configured else ""
@@ -253,6 +285,8 @@ def _run(args: argparse.Namespace) -> int:
         return _run_inspect(args)
     if args.command == "bench":
         return _run_bench(args)
+    if args.command == "plan":
+        return _run_plan(args)
     if args.command == "prepare":
         return _run_prepare(args)
     if args.command == "fuse":

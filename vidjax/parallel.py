@@ -5,7 +5,7 @@ and `model` (activations and parameters are split).
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,21 +15,23 @@ from jax.sharding import PartitionSpec as P
 
 from vidjax.config import ConfigError
 from vidjax.errors import UserError
+from vidjax.nn.backend import backend
 
 AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
 
 
-def make_mesh(data: int = -1) -> Mesh:
-    """A mesh over the devices of all processes, shape `(data, 1, 1)`.
+def make_mesh(data: int = -1, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh, shape `(data, 1, 1)`.
 
     Args:
       data: devices that the batch is split over; -1: all of them.
+      devices: of another machine, to compile for; None: those of all processes.
 
     Raises:
       ConfigError: if there are fewer devices than asked for.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else list(devices)
     data = len(devices) if data == -1 else data
     if data > len(devices):
         raise ConfigError(f"config.mesh.data = {data}, but there are {len(devices)} devices; use -1 for all of them")
@@ -146,7 +148,7 @@ def is_writer() -> bool:
 def compute_dtype(name: str) -> Any:
     """The dtype of activations for `config.model.compute_dtype`: auto is bfloat16 on GPU and TPU, float32 on CPU."""
     if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        name = "float32" if backend() == "cpu" else "bfloat16"
     return {"float32": None, "bfloat16": jax.numpy.bfloat16}[name]
 
 

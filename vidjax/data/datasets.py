@@ -48,6 +48,7 @@ class Dataset:
       multi_label: a video may show several classes, or none.
       directional: its classes tell left from right, so that mirroring changes them.
       folder_fps: > 0: distributed as one folder of JPEG files per video, taken at this rate, frames/s.
+      train_videos: how many its first training split lists, about; what is still to be had may be less.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset:
     multi_label: bool = False
     directional: bool = False
     folder_fps: float = 0.0
+    train_videos: int = 0
 
     @property
     def metric(self) -> str:
@@ -84,7 +86,7 @@ def _define(*datasets: Dataset) -> dict[str, Dataset]:
     return {dataset.name: dataset for dataset in datasets}
 
 
-def _kinetics(classes: int) -> Dataset:
+def _kinetics(classes: int, train_videos: int) -> Dataset:
     names = [f"{stem}{suffix}" for suffix in (".csv", ".json") for stem in ("{0}", f"kinetics_{classes}_{{0}}")]
     names += [f"kinetics{classes}_{{0}}.csv", f"kinetics-{classes}_{{0}}.csv"]
     train, *evaluation = (
@@ -92,6 +94,7 @@ def _kinetics(classes: int) -> Dataset:
     )
     return Dataset(
         name=f"kinetics{classes}",
+        train_videos=train_videos,
         title=f"Kinetics-{classes}",
         url="https://github.com/cvdfoundation/kinetics-dataset",
         parse=formats.parse_kinetics,
@@ -103,6 +106,7 @@ def _kinetics(classes: int) -> Dataset:
 DATASETS: dict[str, Dataset] = _define(
     Dataset(
         name="activitynet",
+        train_videos=10024,
         title="ActivityNet 1.3",
         url="http://activity-net.org",
         parse=formats.parse_activitynet,
@@ -111,6 +115,7 @@ DATASETS: dict[str, Dataset] = _define(
     ),
     Dataset(
         name="charades",
+        train_videos=7985,
         title="Charades",
         url="https://prior.allenai.org/projects/charades",
         parse=formats.parse_charades,
@@ -120,6 +125,7 @@ DATASETS: dict[str, Dataset] = _define(
     ),
     Dataset(
         name="diving48",
+        train_videos=15027,
         title="Diving48",
         url="http://www.svcl.ucsd.edu/projects/resound/dataset.html",
         parse=formats.parse_diving48,
@@ -128,6 +134,7 @@ DATASETS: dict[str, Dataset] = _define(
     ),
     Dataset(
         name="hmdb51",
+        train_videos=3570,
         title="HMDB-51",
         url="https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database",
         parse=formats.parse_hmdb51,
@@ -137,6 +144,7 @@ DATASETS: dict[str, Dataset] = _define(
     ),
     Dataset(
         name="jester",
+        train_videos=118562,
         title="Jester",
         url="https://www.qualcomm.com/developer/software/jester-dataset",
         parse=formats.parse_id_and_label,
@@ -145,11 +153,12 @@ DATASETS: dict[str, Dataset] = _define(
         directional=True,
         folder_fps=12.0,
     ),
-    _kinetics(400),
-    _kinetics(600),
-    _kinetics(700),
+    _kinetics(400, 240_000),
+    _kinetics(600, 392_622),
+    _kinetics(700, 545_317),
     Dataset(
         name="moments",
+        train_videos=802264,
         title="Moments in Time",
         url="http://moments.csail.mit.edu",
         parse=formats.parse_moments,
@@ -158,6 +167,7 @@ DATASETS: dict[str, Dataset] = _define(
     ),
     Dataset(
         name="something_v1",
+        train_videos=86017,
         title="Something-Something V1",
         url="https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
         parse=formats.parse_id_and_label,
@@ -168,6 +178,7 @@ DATASETS: dict[str, Dataset] = _define(
     ),
     Dataset(
         name="something_v2",
+        train_videos=168913,
         title="Something-Something V2",
         url="https://www.qualcomm.com/developer/software/something-something-v-2-dataset",
         parse=formats.parse_something_v2,
@@ -177,6 +188,7 @@ DATASETS: dict[str, Dataset] = _define(
     ),
     Dataset(
         name="ucf101",
+        train_videos=9537,
         title="UCF-101",
         url="https://www.crcv.ucf.edu/data/UCF101.php",
         parse=formats.parse_ucf101,

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.nn.backend import backend
+
 Implementation = Literal["auto", "cudnn", "xla"]
 
 # Scores per head from which the CPU goes head by head. 512×512 float32 scores are 1 MiB, about what a core's own cache
@@ -43,7 +45,7 @@ def attention(
       implementation: `"cudnn"`: the fused kernel of `jax.nn.dot_product_attention`, which raises where it does not
         apply; `"xla"`: matrix products and a softmax that any backend runs; `"auto"`: cuDNN on NVIDIA GPUs from Hopper
         on for 16-bit inputs without bias and mask and a head dimension that is a multiple of 8 up to 128, else XLA.
-        The choice is made at trace time from the default backend.
+        The choice is made at trace time, see `vidjax.nn.backend`.
 
     Returns:
       `(B, N, heads, e)` of the type of `q`.
@@ -62,7 +64,7 @@ def attention(
         padded = jnp.pad(v, ((0, 0), (0, 0), (0, 0), (0, short))) if short > 0 else v
         y = jax.nn.dot_product_attention(q, k, padded, bias=bias, mask=mask, scale=scale, implementation="cudnn")
         return y[..., : v.shape[-1]]
-    if jax.default_backend() == "cpu" and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
+    if backend() == "cpu" and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
         return _head_by_head(q, k, v, bias, mask, scale)
     # Heads before tokens: two plain batched matrix products on any backend.
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
@@ -186,7 +188,7 @@ def _cudnn_applies(q: jax.Array, v: jax.Array) -> bool:
     """Whether cuDNN's fused kernel takes inputs of this type and head dimensions on the default backend."""
     if q.dtype not in (jnp.bfloat16, jnp.float16) or q.shape[-1] % 8 or not v.shape[-1] <= q.shape[-1] <= 128:
         return False
-    if jax.default_backend() != "gpu":
+    if backend() != "gpu":
         return False
     device = jax.local_devices()[0]
     # AMD's devices name an architecture such as "gfx90a" there.

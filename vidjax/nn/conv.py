@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.nn.backend import backend as traced_for
 from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded, patches
 from vidjax.nn.init import kaiming_fan_out
 
@@ -87,7 +88,8 @@ def choose(
       width: of the output, pixels.
       groups: as for `conv3d`.
       dtype: of the input.
-      backend: "cpu", "gpu" or "tpu", or None: what JAX runs on. Any other gets TPU's column, XLA's own convolution.
+      backend: "cpu", "gpu" or "tpu", or None: what this is traced for. Any other gets
+        TPU's column, XLA's own convolution.
     """
     kt, kh, kw, _, out_features = kernel_shape
     # What rows of the table and formulations ask of the kernel.
@@ -114,7 +116,7 @@ def choose(
     forced = _forced.get()
     if forced is not None and fits[forced]:
         return forced
-    backend = jax.default_backend() if backend is None else backend
+    backend = traced_for() if backend is None else backend
     if backend == "cpu":
         column = 0 if width <= 16 else 1 if width < 32 else 2
     else:
@@ -148,7 +150,7 @@ def conv3d(
     name = choose(kernel.shape, strides, width, groups, x.dtype)
     # A product per tap pays for the 3×3 kernels inside a network, not for the 7×7 ones of its stem.
     own_gradient = name not in ("native", "shift") and groups == 1 and math.prod(kernel.shape[:3]) <= 27
-    if own_gradient and jax.default_backend() == "cpu":
+    if own_gradient and traced_for() == "cpu":
         return _with_own_gradient(name, strides, pads, x, kernel)
     return FORMULATIONS[name](x, kernel, strides, pads, groups)
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.nn.backend import backend
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import normal
 
@@ -197,7 +198,7 @@ def unroll(
         return new, new[0]
 
     # XLA's CPU library does not run the convolutions inside a loop.
-    loose = x.ndim > 3 and jax.default_backend() == "cpu"
+    loose = x.ndim > 3 and backend() == "cpu"
     state, outputs = jax.lax.scan(
         step, state, (jnp.moveaxis(projected, 1, 0), mask.T), reverse=reverse, unroll=x.shape[1] if loose else 1
     )

@@ -38,10 +38,10 @@ from vidjax.training import workdir as workdir_of
 from vidjax.training.feed import DEVICE_BATCHES, Feed
 from vidjax.training.initial import start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before, plot_learning_curve, read_metrics
-from vidjax.training.mix import MixRule
 from vidjax.training.objectives import objective_of
 from vidjax.training.optimizer import make_optimizer, make_schedule
-from vidjax.training.step import TrainState, init_state, make_train_step, next_metrics
+from vidjax.training.program import jit_step
+from vidjax.training.step import TrainState, init_state, next_metrics
 
 logger = logging.getLogger("vidjax")
 
@@ -170,25 +170,7 @@ class _Run:
         state = self._initial_state(model, optimizer, resuming)
         make = make_forward if self.classifies else make_reconstruct
         self.forward = make(model, self.spec, self.mesh, dtype)
-        step = make_train_step(
-            model,
-            optimizer,
-            self.spec,
-            seed=self.config.seed,
-            label_smoothing=self.config.train.label_smoothing,
-            ema_decay=self.config.train.ema_decay,
-            accumulate=self.config.train.accumulate,
-            mix=MixRule.of(self.config.train),
-            skip_bad_steps=self.config.train.skip_bad_steps,
-            dtype=dtype,
-        )
-
-        def step_and_signal(state: TrainState, batch: Arrays) -> tuple[TrainState, jax.Array]:
-            # The state is donated to the next update; this array of its own tells when this one is done.
-            state = step(state, batch)
-            return state, jax.numpy.copy(state.step)
-
-        compiled = jax.jit(step_and_signal, donate_argnums=0, out_shardings=parallel.replicated(self.mesh))
+        compiled = jit_step(self.config, model, optimizer, self.spec, self.mesh, dtype)
         self.log = MetricsLog(workdir, int(state.step)) if parallel.is_writer() else None
         if self.log:
             stack.callback(self.log.close)

@@ -17,6 +17,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.state import Arrays, merge, split
+from vidjax.nn.backend import backend
 from vidjax.training.mix import MixRule, draw_mix
 from vidjax.training.objectives import Clips, make_objective
 
@@ -102,7 +103,7 @@ def make_train_step(
     graphdef, _, _ = split(model)
     model.eval()
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
-    unroll = accumulate if jax.default_backend() == "cpu" else 1
+    unroll = accumulate if backend() == "cpu" else 1
 
     objective = make_objective(spec, label_smoothing=label_smoothing, dtype=dtype)
 

@@ -1,0 +1,80 @@
+"""Reading compiled programs: loops count as often as they run, and collectives by what they put out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from vidjax.apps.hlo import read_hlo
+
+# As the TPU compiler writes it: cycles of a fusion cover what it calls, an asynchronous operation has two lines.
+PROGRAM = """HloModule step
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %sum = f32[] add(%a, %b), backend_config={"estimated_cycles":"7"}
+}
+
+%inner (p: bf16[8]) -> bf16[8] {
+  ROOT %c = bf16[8]{0} negate(%p), backend_config={"estimated_cycles":"1000"}
+}
+
+%body (p: (s32[], bf16[4,8])) -> (s32[], bf16[4,8]) {
+  %f = bf16[4,8]{1,0} fusion(%x), kind=kLoop, calls=%inner, backend_config={"estimated_cycles":"30"}
+  %g = bf16[4,8]{1,0:T(8,128)(2,1)} all-gather(%f), dimensions={0}
+  ROOT %t = (s32[], bf16[4,8]) tuple(%i, %g)
+}
+
+%cond (p: (s32[], bf16[4,8])) -> pred[] {
+  ROOT %less = pred[] compare(%i, %n), direction=LT
+}
+
+%to_three (p: (s32[])) -> pred[] {
+  %n = s32[]{:T(128)} constant(3)
+  ROOT %less = pred[]{:T(512)} compare(%i, %n), direction=LT, metadata={op_name="jit(step)/while/cond/lt"}
+}
+
+%once (p: (s32[])) -> (s32[]) {
+  ROOT %f = (s32[]) fusion(%x), kind=kLoop, calls=%inner, backend_config={"estimated_cycles":"10"}
+}
+
+ENTRY %main (p: bf16[4,8]) -> bf16[4,8] {
+  %w = (s32[], bf16[4,8]) while(%p), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  %s = (f32[10]{0}, f32[10]{0}) all-reduce-start(%q), to_apply=%add
+  %d = f32[10]{0} all-reduce-done(%s)
+  %two = (f32[3]{0}, pred[2]{0}) all-to-all(%q, %r)
+  %f = bf16[4,8]{1,0} fusion(%w), kind=kLoop, calls=%inner, backend_config={"estimated_cycles":"100"}
+  %u = (s32[]) while(%p), condition=%cond, body=%nowhere
+  %v = (s32[]) while(%p), condition=%to_three, body=%once
+}
+"""
+
+
+def test_program_as_text():
+    reading = read_hlo(PROGRAM)
+    assert dict(reading.counts) == {"all-gather": 5, "all-reduce": 1, "all-to-all": 1}
+    assert dict(reading.bytes) == {"all-gather": 5 * 64, "all-reduce": 40, "all-to-all": 14}
+    assert (reading.cycles, reading.cycles_once, reading.loops_unknown) == (280, 140, 1)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_compiled_program(devices):
+    mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
+    split = jax.ShapeDtypeStruct((8, 16), jnp.float32, sharding=NamedSharding(mesh, P("data")))
+    whole = jax.ShapeDtypeStruct((16, 32), jnp.float32, sharding=NamedSharding(mesh, P()))
+    gradient = jax.jit(jax.grad(lambda w, x: jnp.square(x @ w).sum()), out_shardings=NamedSharding(mesh, P()))
+    reading = read_hlo(gradient.lower(whole, split).compile().as_text())
+    assert dict(reading.bytes) == ({"all-reduce": 16 * 32 * 4} if devices > 1 else {})
+
+
+def test_loop_of_a_compiled_program():
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    x = jax.ShapeDtypeStruct((8, 16), jnp.float32, sharding=NamedSharding(mesh, P("data")))
+
+    def sums(x):
+        total = jax.lax.scan(lambda c, _: (jnp.cos(c + x.sum() * c), None), jnp.float32(1), length=7)[0]
+        return total
+
+    reading = read_hlo(jax.jit(sums).lower(x).compile().as_text())
+    assert reading.loops_unknown == 0

@@ -1,0 +1,141 @@
+"""The compiled program of one update: what the loop runs, and the same from shapes alone, for any devices.
+
+`Program.of` needs no data, no weights and none of the devices: it is what plans and benchmarks look at.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from vidjax import parallel
+from vidjax.config import Config, Spec
+from vidjax.models.state import Arrays, merge, split
+from vidjax.training.checkpoints import build_model
+from vidjax.training.mix import MixRule
+from vidjax.training.optimizer import make_optimizer, make_schedule
+from vidjax.training.step import TrainState, init_state, make_train_step
+
+Shapes = dict[str, jax.ShapeDtypeStruct]
+
+
+def jit_step(
+    config: Config, model: nnx.Module, optimizer: optax.GradientTransformation, spec: Spec, mesh: Mesh, dtype: Any
+) -> Callable[[TrainState, Arrays], tuple[TrainState, jax.Array]]:
+    """The jitted function `(state, {"video", "label"}) → (state, done)` of one update, which donates its state.
+
+    The state is donated to the next update too; `done` is an array of its own that tells when this one has ended.
+    """
+    step = make_train_step(
+        model,
+        optimizer,
+        spec,
+        seed=config.seed,
+        label_smoothing=config.train.label_smoothing,
+        ema_decay=config.train.ema_decay,
+        accumulate=config.train.accumulate,
+        mix=MixRule.of(config.train),
+        skip_bad_steps=config.train.skip_bad_steps,
+        dtype=dtype,
+    )
+
+    def step_and_signal(state: TrainState, batch: Arrays) -> tuple[TrainState, jax.Array]:
+        state = step(state, batch)
+        return state, jnp.copy(state.step)
+
+    return jax.jit(step_and_signal, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+
+
+def count_steps(config: Config, num_videos: int) -> tuple[int, float]:
+    """`(updates, updates per epoch)` of a run on so many training videos."""
+    per_epoch = num_videos / config.train.batch_size
+    return config.train.steps or max(1, round(config.train.epochs * per_epoch)), per_epoch
+
+
+@dataclass(frozen=True)
+class Program:
+    """One update as shapes with their placement."""
+
+    config: Config
+    spec: Spec
+    mesh: Mesh
+    model: nnx.Module  # abstract
+    optimizer: optax.GradientTransformation
+    step: Callable[[TrainState, Arrays], tuple[TrainState, jax.Array]]  # from `jit_step`
+    state: TrainState  # of ShapeDtypeStructs
+    batch: Shapes  # uint8 "video" (B, V, T, H, W, 3) and "label"
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        spec: Spec,
+        *,
+        num_classes: int,
+        num_videos: int,
+        multi_label: bool = False,
+        devices: Sequence[Any] | None = None,
+    ) -> "Program":
+        """The update that `config` describes.
+
+        Args:
+          config: validated.
+          spec: what the clips are, from `resolve_spec`.
+          num_classes: K.
+          num_videos: of the training set; the schedule's length follows from it.
+          multi_label: labels are `(B, K)` zeros and ones instead of `(B,)` class numbers.
+          devices: to compile for; None: those of all processes.
+
+        Raises:
+          ConfigError: for settings that do not fit each other or the devices.
+        """
+        mesh = parallel.make_mesh(config.mesh.data, devices)
+        size = config.train.batch_size
+        parallel.check_batch_size(size // config.train.accumulate, mesh, "train.batch_size")
+        dtype = parallel.compute_dtype(config.model.compute_dtype)
+        steps, per_epoch = count_steps(config, num_videos)
+        optimizer = make_optimizer(
+            config.optimizer, make_schedule(config.optimizer, steps=steps, steps_per_epoch=per_epoch, batch_size=size)
+        )
+        model = build_model(config, num_classes, dtype=dtype, abstract=True)
+        graphdef, params, stats = split(model)
+        state = jax.eval_shape(
+            lambda params, stats: init_state(merge(graphdef, params, stats), optimizer, ema=config.train.ema_decay > 0),
+            params,
+            stats,
+        )
+        video = (size, config.data.train_views, spec.num_frames, spec.size, spec.size, 3)
+        label = jax.ShapeDtypeStruct((size, num_classes), np.float32)
+        batch = {
+            "video": jax.ShapeDtypeStruct(video, np.uint8),
+            "label": label if multi_label else jax.ShapeDtypeStruct((size,), np.int32),
+        }
+        return cls(
+            config=config,
+            spec=spec,
+            mesh=mesh,
+            model=model,
+            optimizer=optimizer,
+            step=jit_step(config, model, optimizer, spec, mesh, dtype),
+            state=_placed(state, parallel.replicated(mesh)),
+            batch=_placed(batch, parallel.batch_sharding(mesh)),
+        )
+
+    @property
+    def clips(self) -> int:
+        """Clips of one update, over all devices."""
+        return self.config.train.batch_size * self.config.data.train_views
+
+    def lower(self) -> jax.stages.Lowered:
+        """The update traced and lowered, ready to be compiled."""
+        return self.step.lower(self.state, self.batch)
+
+
+def _placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
