@@ -163,6 +163,7 @@ def test_every_placement_trains_as_one_device(everything_is_large, build):
             assert divided == (name != "replicated"), name
 
 
+@pytest.mark.slow
 def test_no_model_leaves_a_large_parameter_whole_on_eight_devices():
     mesh = parallel.make_mesh(1, fsdp=8)
     for name in list_models():
