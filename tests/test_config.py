@@ -80,6 +80,8 @@ def test_default_config_is_valid_and_validate_returns_it():
         ("model.inflation", "middle"),
         ("eval.num_crops", 2),
         ("mesh.data", 0),
+        ("mesh.fsdp", -2),
+        ("mesh.model", -1),  # mesh.data is -1 too
         ("model.dropout", 1.0),
     ],
 )

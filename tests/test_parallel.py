@@ -1,10 +1,32 @@
 """Mesh, placement and what a batch must fulfil."""
 
+import logging
+
 import jax
 import numpy as np
+import optax
 import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
 
+from tests.models.abstract import abstract
+from tests.models.small import network
 from vidjax import parallel
+from vidjax.config import Spec
+from vidjax.models.registry import list_models
+from vidjax.models.resnet import ResNet
+from vidjax.models.state import split
+from vidjax.models.vivit import ViViT
+from vidjax.nn.conv import conv_formulation
+from vidjax.training.step import init_state, make_train_step
+
+SPEC = Spec("small", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+PLACEMENTS = {
+    "replicated": {},
+    "fsdp": {"data": 1, "fsdp": -1},
+    "tensor": {"data": -1, "model": 2},
+    "fsdp and tensor": {"data": 1, "fsdp": -1, "model": 2},
+}
 
 
 def test_mesh_takes_all_or_the_first_devices():
@@ -36,3 +58,114 @@ def test_batch_size_must_split_evenly():
 
 def test_lists_of_one_process_are_left_alone():
     assert parallel.gather_lists([[1, "a"]]) == [[1, "a"]]
+
+
+def test_one_axis_takes_the_devices_that_the_others_leave():
+    assert dict(parallel.make_mesh(2, fsdp=-1, model=2).shape) == {"data": 2, "fsdp": 2, "model": 2}
+    assert dict(parallel.make_mesh(1, jax.devices()[:4], model=-1).shape) == {"data": 1, "fsdp": 1, "model": 4}
+    with pytest.raises(ValueError, match=r"config.mesh.fsdp = 2 × model = 8, but there are 8 devices"):
+        parallel.make_mesh(1, fsdp=2, model=8)
+    with pytest.raises(ValueError, match=r"config.mesh.data = -1: the 8 devices cannot be split by fsdp = 3"):
+        parallel.make_mesh(fsdp=3)
+    with pytest.raises(ValueError, match=r"config.mesh: data and fsdp are both -1"):
+        parallel.make_mesh(fsdp=-1)
+
+
+def test_parameters_are_split_by_their_path():
+    mesh = parallel.make_mesh(1, fsdp=4, model=2)
+    split_as = {
+        ("blocks.0.attn.qkv.kernel", (256, 768)): P("fsdp", "model"),
+        ("blocks.0.temporal_attn.proj.kernel", (256, 256)): P("model", "fsdp"),
+        ("blocks.0.mlp.fc1.kernel", (256, 1024)): P("fsdp", "model"),
+        ("blocks.0.mlp.fc2.kernel", (1024, 256)): P("model", "fsdp"),
+        ("stages.0.1.conv2.kernel", (3, 3, 3, 64, 128)): P(None, None, None, "fsdp", "model"),
+        ("head.kernel", (512, 399)): P("fsdp"),  # two devices cannot share 399 classes
+        ("stages.0.1.norm2.scale", (128,)): P(),
+        ("pos_embed", (1, 1568, 768)): P(None, "fsdp"),
+        ("patch_embed.kernel", (1, 4, 4, 3, 32)): P(None, None, None, None, "model"),  # small: not over fsdp
+    }
+    for (path, shape), expected in split_as.items():
+        assert parallel.parameter_spec(path, shape, mesh) == expected, path
+        assert parallel.parameter_spec(path, shape, parallel.make_mesh()) == P(), path
+
+
+def test_a_large_parameter_that_cannot_be_split_is_named(caplog):
+    params = {"table": jax.ShapeDtypeStruct((333, 777), np.float32), "scale": jax.ShapeDtypeStruct((9,), np.float32)}
+    with caplog.at_level(logging.WARNING, "vidjax"):
+        assert parallel.left_whole(params, parallel.make_mesh(1, fsdp=8)) == ["table"]
+    assert "config.mesh.fsdp = 8 divides no axis of table (333, 777)" in caplog.text
+    assert parallel.left_whole(params, parallel.make_mesh()) == []
+
+
+def small_vit():
+    return ViViT(5, dim=16, depth=2, heads=2, num_frames=2, size=16, tubelet=(2, 4, 4), rngs=nnx.Rngs(0))
+
+
+def small_cnn():
+    return ResNet(5, **network())
+
+
+def clips(step):
+    rng = np.random.default_rng(step)
+    video = rng.integers(0, 256, (8, 1, 2, 16, 16, 3)).astype(np.uint8)
+    return {"video": video, "label": rng.integers(0, 5, 8).astype(np.int32)}
+
+
+def trained(build, mesh, steps, accumulate=1):
+    """The state after so many updates on `mesh`, whole and as it lay there."""
+    model, optimizer = build(), optax.adamw(1e-3, eps=1e-3)
+    state = parallel.place_state(init_state(model, optimizer, ema=True), mesh)
+    layout = parallel.state_sharding(state, mesh)
+    step = make_train_step(model, optimizer, SPEC, seed=0, ema_decay=0.9, accumulate=accumulate)
+    step = jax.jit(step, donate_argnums=0, out_shardings=layout)
+    with conv_formulation("native"):
+        for i in range(steps):
+            state = step(state, parallel.place(clips(i), parallel.batch_sharding(mesh)))
+    assert step._cache_size() == 1  # compiled once, not again for the state that it gave
+    return jax.device_get(state), state
+
+
+def agree(state, expected, tolerance=1e-5):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), state, expected)
+
+
+@pytest.fixture
+def everything_is_large(monkeypatch):
+    monkeypatch.setattr(parallel, "LARGE", 64)
+
+
+def test_state_is_split_and_trains_as_on_one_device(everything_is_large):
+    mesh = parallel.make_mesh(1, fsdp=2, model=2)
+    whole, state = trained(small_vit, mesh, 3)
+    agree(whole, trained(small_vit, parallel.make_mesh(1), 3)[0])
+    path = "blocks.0.mlp.fc2.kernel"
+    moments = state.opt_state[0]
+    for array in (state.params[path], moments.mu[path], moments.nu[path], state.ema["params"][path]):
+        assert array.sharding.spec == P("model", "fsdp")
+        assert {shard.data.shape for shard in array.addressable_shards} == {(32, 8)}
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch():
+    mesh = parallel.make_mesh(1)
+    agree(trained(small_vit, mesh, 1, accumulate=4)[0], trained(small_vit, mesh, 1)[0], 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [small_cnn, small_vit])
+def test_every_placement_trains_as_one_device(everything_is_large, build):
+    expected = trained(build, parallel.make_mesh(1), 20)[0]
+    for name, sizes in PLACEMENTS.items():
+        for count in (2, 8) if name != "fsdp and tensor" else (4, 8):
+            mesh = parallel.make_mesh(devices=jax.devices()[:count], **sizes)
+            whole, state = trained(build, mesh, 20)
+            agree(whole, expected)
+            divided = any(not x.sharding.is_fully_replicated for x in state.params.values())
+            assert divided == (name != "replicated"), name
+
+
+@pytest.mark.slow
+def test_no_model_leaves_a_large_parameter_whole_on_eight_devices():
+    mesh = parallel.make_mesh(1, fsdp=8)
+    for name in list_models():
+        _, params, _ = split(abstract(name))
+        assert parallel.left_whole(params, mesh) == [], name

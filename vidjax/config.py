@@ -217,7 +217,11 @@ class EvalConfig:
 
 @dataclass
 class MeshConfig:
-    data: int = -1  # devices the batch is split over; -1: all of them
+    # Devices along each axis; one of the three may be -1: all that the other two leave. The batch is split over
+    # data × fsdp.
+    data: int = -1  # these hold whole parameters
+    fsdp: int = 1  # these hold a part of each large parameter, of its optimiser state and its moving average
+    model: int = 1  # these share the work on each clip: features of dense layers, channels of convolutions
 
 
 @dataclass
@@ -453,8 +457,14 @@ def validate(config: Config) -> Config:
         need(data.short_video in ("auto", *known), "data.short_video", allowed)
     need(ev.num_crops in (1, 3, 5, 10), "eval.num_crops", "must be 1, 3, 5 or 10")
     need(ev.batch_size >= 1, "eval.batch_size", "must be 1 or more")
+    mesh = config.mesh
+    for name in ("data", "fsdp", "model"):
+        value = getattr(mesh, name)
+        need(value == -1 or value >= 1, f"mesh.{name}", "must be -1 (all devices left) or a number of devices")
     need(
-        config.mesh.data == -1 or config.mesh.data >= 1, "mesh.data", "must be -1 (all devices) or a number of devices"
+        (mesh.data, mesh.fsdp, mesh.model).count(-1) <= 1,
+        "mesh.model" if mesh.model == -1 else "mesh.fsdp",
+        "only one of data, fsdp and model may be -1 (all devices left); mesh.data is so unless you set it",
     )
     if problems:
         raise ConfigError("\n".join(problems))

@@ -5,6 +5,10 @@ and `model` (activations and parameters are split).
 """
 
 import json
+import logging
+import math
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,23 +24,50 @@ from vidjax.nn.backend import backend
 AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
 
+logger = logging.getLogger("vidjax")
 
-def make_mesh(data: int = -1, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh, shape `(data, 1, 1)`.
+# Arrays of fewer elements are copied to all devices of the axis fsdp: gathering them costs more than their memory.
+LARGE = 2**16
+# The second of two layers that belong together: its inputs are what the `model` axis has split, not its outputs.
+_SECOND = re.compile(r"(^|\.)(\w*attn\.proj|fc2|out)\.kernel$")
+
+
+def make_mesh(data: int = -1, devices: Sequence[Any] | None = None, *, fsdp: int = 1, model: int = 1) -> Mesh:
+    """A mesh of the shape `(data, fsdp, model)`, over the first `data · fsdp · model` devices.
 
     Args:
-      data: devices that the batch is split over; -1: all of them.
-      devices: of another machine, to compile for; None: those of all processes.
+      data: parts that the batch is split into, times `fsdp`; parameters are copied.
+      devices: to choose from, such as those of another machine to compile for; None: those of all processes.
+      fsdp: parts that the batch and large parameters are split into.
+      model: parts that the work on one clip is split into.
+
+    One of the three numbers may be -1: all devices that the other two leave.
 
     Raises:
-      ConfigError: if there are fewer devices than asked for.
+      ConfigError: if there are fewer devices than asked for, or the numbers do not divide them.
     """
     devices = jax.devices() if devices is None else list(devices)
-    data = len(devices) if data == -1 else data
-    if data > len(devices):
-        raise ConfigError(f"config.mesh.data = {data}, but there are {len(devices)} devices; use -1 for all of them")
+    sizes = {"data": data, "fsdp": fsdp, "model": model}
+    left = [name for name, size in sizes.items() if size == -1]
+    if len(left) > 1:
+        raise ConfigError(f"config.mesh: {' and '.join(left)} are both -1; give a number of devices for all but one")
+    known = math.prod(size for size in sizes.values() if size != -1)
+    asked = " × ".join(f"{name} = {size}" for name, size in sizes.items() if size not in (1, -1))
+    if known > len(devices):
+        raise ConfigError(f"config.mesh.{asked}, but there are {len(devices)} devices; use -1 for all of them")
+    if left:
+        if len(devices) % known:
+            raise ConfigError(f"config.mesh.{left[0]} = -1: the {len(devices)} devices cannot be split by {asked}")
+        sizes[left[0]] = len(devices) // known
+    count = math.prod(sizes.values())
+    own = Counter(device.process_index for device in devices[:count])
+    if len(own) > 1 and any(number % sizes["model"] for number in own.values()):
+        raise ConfigError(
+            f"config.mesh.model = {sizes['model']} must divide the {min(own.values())} devices of a process, "
+            "which loads whole clips"
+        )
     # The axis type is named because JAX's default has changed; Auto leaves the layout of activations to the compiler.
-    return jax.make_mesh((data, 1, 1), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:data])
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -67,6 +98,83 @@ def check_batch_size(batch_size: int, mesh: Mesh, name: str) -> None:
         raise ConfigError(
             f"config.{name} = {batch_size} cannot be split evenly over {shards} devices; {works} would do"
         )
+
+
+def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
+    """How a parameter is split over the axes `fsdp` and `model`.
+
+    Over `model` go the output features of kernels: queries, keys and values of attention, the first layer of an MLP,
+    output channels of convolutions, classes of a classifier. The layers that follow these, attention's projection and
+    an MLP's second, are split along their inputs, so that the features in between stay where they are. Norms, biases,
+    tokens and positions are copied. Over `fsdp` goes the longest axis left of any array of `LARGE` elements or more.
+    An axis is split only where that leaves equal parts.
+
+    Args:
+      path: dotted, as in `models.state`.
+      shape: of the array.
+      mesh: from `make_mesh`.
+    """
+    axes: list[str | None] = [None] * len(shape)
+    if path.endswith("kernel") and len(shape) > 1 and mesh.shape["model"] > 1:
+        place = len(shape) - (2 if _SECOND.search(path) else 1)
+        if shape[place] % mesh.shape["model"] == 0:
+            axes[place] = "model"
+    fsdp = mesh.shape["fsdp"]
+    if fsdp > 1 and math.prod(shape) >= LARGE:
+        whole = [i for i, size in enumerate(shape) if axes[i] is None and size % fsdp == 0]
+        if whole:
+            axes[max(whole, key=lambda i: (shape[i], i))] = "fsdp"
+    while axes and axes[-1] is None:
+        axes.pop()
+    return P(*axes)
+
+
+def state_sharding(state: Any, mesh: Mesh) -> Any:
+    """The placement of each array of a training state: optimiser state and moving average lie as their parameter does.
+
+    Args:
+      state: a pytree of arrays or shapes. What belongs to a parameter lies in a dictionary under the parameter's path.
+      mesh: from `make_mesh`.
+    """
+
+    def sharding(keys: tuple[Any, ...], x: Any) -> NamedSharding:
+        names = [key.key for key in keys if isinstance(key, jax.tree_util.DictKey)]
+        return NamedSharding(mesh, parameter_spec(names[-1], x.shape, mesh) if names else P())
+
+    return jax.tree.map_with_path(sharding, state)
+
+
+def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:
+    """Paths of the large parameters that are not split over the axis `fsdp`, sorted; a warning names them.
+
+    Args:
+      params: arrays or shapes by path.
+      mesh: from `make_mesh`.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return []
+    whole = sorted(
+        path
+        for path, x in params.items()
+        if math.prod(x.shape) >= LARGE and "fsdp" not in parameter_spec(path, x.shape, mesh)
+    )
+    if whole:
+        logger.warning(
+            "config.mesh.fsdp = %d divides no axis of %s: every device holds a copy; choose another number",
+            mesh.shape["fsdp"],
+            ", ".join(f"{path} {tuple(params[path].shape)}" for path in whole),
+        )
+    return whole
+
+
+def place_state(state: Any, mesh: Mesh) -> Any:
+    """A training state, the same on every process, laid out by `state_sharding`; no buffer is shared with `state`."""
+
+    def put(x: Any, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: np.array(host[index]))
+
+    return jax.tree.map(put, state, state_sharding(state, mesh))
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:
@@ -161,4 +269,7 @@ def describe(mesh: Mesh) -> str:
     """One line for people: `1 process, 8 × cpu, batch split over 8`."""
     devices = mesh.devices.size
     kind = mesh.devices.flat[0].device_kind
-    return f"{jax.process_count()} process(es), {devices} × {kind}, batch split over {batch_shards(mesh)}"
+    names = {"fsdp": "parameters", "model": "features"}
+    axes = ", ".join(f"{name} over {mesh.shape[axis]}" for axis, name in names.items() if mesh.shape[axis] > 1)
+    text = f"{jax.process_count()} process(es), {devices} × {kind}, batch split over {batch_shards(mesh)}"
+    return f"{text}; {axes}" if axes else text

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from vidjax.models.state import split
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.training.logs import read_metrics
@@ -103,6 +112,38 @@ def test_stopped_and_continued_run_is_bit_identical(finished, halves, tmp_path, 
     train(config, workdir, QUIET)
     jax.tree.map(np.testing.assert_array_equal, arrays(whole, 6), arrays(workdir, 6))
     assert logged(whole) == logged(workdir)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_another_placement(halves, tmp_path, monkeypatch):
+    from vidjax import parallel
+    from vidjax.training import loop
+
+    monkeypatch.setattr(parallel, "LARGE", 256)  # so that this small network is split too
+    config = make_config(halves, ema_decay=0.9, checkpoint_epochs=2)
+    config.optimizer.learning_rate = 1e-3
+    placements = (MeshConfig(data=1), MeshConfig(data=1, fsdp=-1), MeshConfig(data=2, fsdp=2, model=2))
+    alone, fsdp, tensor = (dataclasses.replace(config, mesh=mesh) for mesh in placements)
+    train(alone, tmp_path / "alone", QUIET)
+
+    class Killed(BaseException):
+        pass
+
+    original = loop._Run._log
+
+    def die(self, state, done):
+        assert any(not x.sharding.is_fully_replicated for x in state.params.values())
+        if done == 4:
+            self.checkpoints.wait()
+            raise Killed
+        return original(self, state, done)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(loop._Run, "_log", die)
+        train(fsdp, tmp_path / "moved", QUIET)
+    train(tensor, tmp_path / "moved", QUIET)
+    assert json.loads((tmp_path / "moved" / "config.json").read_text())["mesh"]["model"] == 2
+    chex.assert_trees_all_close(arrays(tmp_path / "moved", 6), arrays(tmp_path / "alone", 6), rtol=1e-4, atol=1e-4)
 
 
 def test_finished_run_is_only_evaluated_again(finished):

@@ -172,7 +172,7 @@ def _parts(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: fl
     at = time.process_time()
     stacked = np.stack(batch)
     collate = (time.process_time() - at) / (batch_size * views)
-    mesh = parallel.make_mesh(config.mesh.data)
+    mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
     parallel.check_batch_size(batch_size, mesh, "train.batch_size")
     transfers = []
     for _ in range(_TRANSFERS):

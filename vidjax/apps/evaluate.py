@@ -42,7 +42,7 @@ def evaluate_checkpoint(
     """
     console = (console or Console()) if parallel.is_writer() else Console(quiet=True)
     cfg.validate(config)
-    mesh = parallel.make_mesh(config.mesh.data)
+    mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
     videos = mark(pair(_eval_videos(config, meta), config.data.flip_pairs), read(config.data))

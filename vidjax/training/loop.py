@@ -90,7 +90,7 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
     """
     config, console = cfg.validate(config), console or Console()
     if config.data.synthetic and not Path(config.data.train).exists():
-        mesh = parallel.make_mesh(config.mesh.data)
+        mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")
         if parallel.is_writer():
             console.print(
@@ -112,7 +112,7 @@ class _Run:
     def __init__(self, config: cfg.Config, workdir: Path, console: Console):
         self.config, self.workdir = config, workdir
         self.console = console if parallel.is_writer() else Console(quiet=True)
-        self.mesh = parallel.make_mesh(config.mesh.data)
+        self.mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
         parallel.on_writer(lambda: _prepare(config.data, self.console))
         self.classifies = objective_of(config) == "classify"
@@ -170,7 +170,7 @@ class _Run:
         state = self._initial_state(model, optimizer, resuming)
         make = make_forward if self.classifies else make_reconstruct
         self.forward = make(model, self.spec, self.mesh, dtype)
-        compiled = jit_step(self.config, model, optimizer, self.spec, self.mesh, dtype)
+        compiled = jit_step(self.config, model, optimizer, state, self.spec, self.mesh, dtype)
         self.log = MetricsLog(workdir, int(state.step)) if parallel.is_writer() else None
         if self.log:
             stack.callback(self.log.close)
@@ -211,7 +211,8 @@ class _Run:
 
     def _initial_state(self, model: nnx.Module, optimizer: optax.GradientTransformation, resuming: bool) -> TrainState:
         state = init_state(model, optimizer, ema=self.config.train.ema_decay > 0)
-        state = parallel.place(state, parallel.replicated(self.mesh))
+        parallel.left_whole(state.params, self.mesh)
+        state = parallel.place_state(state, self.mesh)
         if resuming:
             state = self.checkpoints.restore(state)
             meta = self.checkpoints.latest_meta()

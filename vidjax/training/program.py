@@ -26,11 +26,18 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 
 
 def jit_step(
-    config: Config, model: nnx.Module, optimizer: optax.GradientTransformation, spec: Spec, mesh: Mesh, dtype: Any
+    config: Config,
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    spec: Spec,
+    mesh: Mesh,
+    dtype: Any,
 ) -> Callable[[TrainState, Arrays], tuple[TrainState, jax.Array]]:
     """The jitted function `(state, {"video", "label"}) → (state, done)` of one update, which donates its state.
 
-    The state is donated to the next update too; `done` is an array of its own that tells when this one has ended.
+    `state`, whose shapes alone matter, says how the mesh's placement applies to it. It is donated to the next update too;
+    `done` is an array of its own that tells when this one has ended.
     """
     step = make_train_step(
         model,
@@ -49,7 +56,8 @@ def jit_step(
         state = step(state, batch)
         return state, jnp.copy(state.step)
 
-    return jax.jit(step_and_signal, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    layout = (parallel.state_sharding(state, mesh), parallel.replicated(mesh))
+    return jax.jit(step_and_signal, donate_argnums=0, out_shardings=layout)
 
 
 def count_steps(config: Config, num_videos: int) -> tuple[int, float]:
@@ -95,7 +103,7 @@ class Program:
         Raises:
           ConfigError: for settings that do not fit each other or the devices.
         """
-        mesh = parallel.make_mesh(config.mesh.data, devices)
+        mesh = parallel.make_mesh(config.mesh.data, devices, fsdp=config.mesh.fsdp, model=config.mesh.model)
         size = config.train.batch_size
         parallel.check_batch_size(size // config.train.accumulate, mesh, "train.batch_size")
         dtype = parallel.compute_dtype(config.model.compute_dtype)
@@ -122,8 +130,8 @@ class Program:
             mesh=mesh,
             model=model,
             optimizer=optimizer,
-            step=jit_step(config, model, optimizer, spec, mesh, dtype),
-            state=_placed(state, parallel.replicated(mesh)),
+            step=jit_step(config, model, optimizer, state, spec, mesh, dtype),
+            state=_placed(state, parallel.state_sharding(state, mesh)),
             batch=_placed(batch, parallel.batch_sharding(mesh)),
         )
 
@@ -137,5 +145,8 @@ class Program:
         return self.step.lower(self.state, self.batch)
 
 
-def _placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+def _placed(tree: Any, sharding: Any) -> Any:
+    """`sharding`: one for all, or a tree of them."""
+    if isinstance(sharding, jax.sharding.Sharding):
+        sharding = jax.tree.map(lambda _: sharding, tree)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, sharding)
