@@ -36,7 +36,7 @@ def jit_step(
 ) -> Callable[[TrainState, Arrays], tuple[TrainState, jax.Array]]:
     """The jitted function `(state, {"video", "label"}) → (state, done)` of one update, which donates its state.
 
-    `state`, whose shapes alone matter, says how the mesh's placement applies to it. It is donated to the next update too;
+    `state`, whose shapes alone matter, says how the mesh's placement applies to it. It is donated to the next update;
     `done` is an array of its own that tells when this one has ended.
     """
     step = make_train_step(
