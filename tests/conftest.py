@@ -10,6 +10,10 @@ from pathlib import Path
 import jax
 import pytest
 
+# Also of the processes that tests start. With the TPU compiler installed JAX would look for a TPU first, and say at
+# length that there is none.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
