@@ -16,6 +16,7 @@ from vidjax.data.pipeline import eval_batches
 from vidjax.data.records import Record, VideoSet
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import score, summarise
+from vidjax.models import get_spec
 from vidjax.video.sampling import RULES
 
 SPEC = Spec("toy", num_frames=4, stride=2, size=16, resize=(20,))
@@ -155,7 +156,7 @@ def test_prediction_refuses_views_that_the_rule_lacks(monkeypatch):
     from vidjax.apps import predict
 
     config = Config(data=DataConfig(train="x", eval_sampling="linspace"))
-    meta = types.SimpleNamespace(config=config, class_names=("a", "b"))
+    meta = types.SimpleNamespace(config=config, class_names=("a", "b"), spec=get_spec("r2plus1d_tiny"))
     monkeypatch.setattr(predict, "load_model", lambda *_, **__: (None, meta, 0))
     with pytest.raises(ConfigError, match=r"config.eval.num_clips = 3.*'linspace'"):
         predict.Predictor("run", num_clips=3)

@@ -190,10 +190,10 @@ class Source:
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
     def serves(self, model_name: str) -> bool:
-        """Whether there are checkpoints of it for this model; of the small networks for learning there are none."""
-        return not model_name.endswith("_tiny") and any(
-            fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models
-        )
+        """Whether there are checkpoints of it for this model; of small networks only if it is named."""
+        if model_name.endswith("_tiny"):
+            return model_name in self.models
+        return any(fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models)
 
     def stripped(self, keys: Iterable[str]) -> dict[str, str]:
         """`{key without prefixes: key}`.
