@@ -34,6 +34,7 @@ def program(batch_size, devices):
     return Program.of(config, spec, num_classes=5, num_videos=100, devices=jax.devices()[:devices])
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_program_and_fit_together():
     facts = planning.DataFacts(5, 100, False)
     compiled = (whole := program(8, 4)).lower().compile()

@@ -247,6 +247,7 @@ def test_bad_training_videos_are_listed_and_bad_evaluation_videos_reported(halve
     assert unreadable and summary["coverage"] == pytest.approx(1 - len(unreadable) / 6)
 
 
+@pytest.mark.slow
 def test_remat_and_bfloat16_train(halves, tmp_path):
     config = make_config(halves, steps=2, accumulate=1)
     config.model.remat = True
@@ -293,6 +294,7 @@ def test_wrong_settings_are_refused_before_training(halves, tmp_path, change, er
     assert not (tmp_path / "run" / "checkpoints").exists() or not any((tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_several_labels_per_video_are_judged_by_mean_average_precision(halves, tmp_path):
     lines = [f"{side}/{p.name},{side}|{'even' if i % 2 else 'odd'}" for side in ("left", "right")
              for i, p in enumerate(sorted((halves / side).iterdir()))]  # fmt: skip

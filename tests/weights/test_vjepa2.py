@@ -41,6 +41,7 @@ def channels_first(video):
     return torch.from_numpy(video).permute(0, 1, 4, 2, 3)
 
 
+@pytest.mark.slow
 def test_logits_are_the_references(reference, video):
     import torch
 
@@ -85,6 +86,7 @@ def test_a_pooler_has_no_place_in_an_encoder(reference):
         load_pretrained("vjepa2_large", reference[1], **TINY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vjepa2_giant_384_ssv2", "vjepa2_huge"])
 def test_every_key_of_a_published_size_has_its_place(name):
     """transformers' own network on the meta device: shapes alone."""
