@@ -100,10 +100,11 @@ def test_without_the_compiler(monkeypatch, capsys):
 
 @needs_libtpu
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda p: p.stem)
-def test_every_config_plans(path, capsys):
+@pytest.mark.parametrize("name", ["folder", "k400_i3d_r50", "motion", "motion_frame_pool"])
+def test_configs_plan(name, capsys):
     """Short and small clips, so that it compiles in seconds."""
-    settings = [*TINY, "--config.train.batch_size=8", "--config.train.accumulate=1"]
+    path = CONFIGS / f"{name}.py"
+    settings = [*TINY, "--config.data.num_frames=8", "--config.train.batch_size=8", "--config.train.accumulate=1"]
     arguments = [f"--config={path}", "--topology=v5e:2x2", "--num-videos=1000", "--json", *settings]
     assert main(["plan", *arguments]) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -1,12 +1,14 @@
 """Whether a training fits a TPU slice, and how long it will take: compiled ahead of time, with no TPU at hand."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 from rich.console import Console
 from rich.table import Table
 
@@ -68,7 +70,7 @@ def plan(
     facts = data_facts(config, num_classes, num_videos)
     devices = tpu_devices(topology)
     console = Console(stderr=True)
-    with console.status("compiling"), targeting("tpu"):
+    with console.status("compiling"), targeting("tpu"), _without_cache():
         spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
         program = Program.of(
             config, spec, num_classes=facts.num_classes, num_videos=facts.num_videos, multi_label=facts.multi_label,
@@ -200,3 +202,16 @@ def _show(figures: dict[str, Any], console: Console) -> None:
     console.print(LEFT_OUT, highlight=False)
     if figures["loops_unknown"]:
         console.print(f"{figures['loops_unknown']} loops of unknown length count once", highlight=False)
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Programs for devices that are not there can be written to JAX's cache of compiled programs, but not read back."""
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
