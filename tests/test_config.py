@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vidjax import config as cfg
+from vidjax.checks import validate
 from vidjax.config import Config, ConfigError
 
 
@@ -55,7 +56,7 @@ def test_from_dict_refuses_unknown_and_mistyped_fields():
 
 
 def test_default_config_is_valid_and_validate_returns_it():
-    assert cfg.validate(Config()) == Config()
+    assert validate(Config()) == Config()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_values_out_of_range_name_their_field(field, value):
         owner = getattr(owner, name)
     setattr(owner, leaf, value)
     with pytest.raises(ConfigError, match=f"config.{field} = "):
-        cfg.validate(config)
+        validate(config)
 
 
 def test_all_problems_are_reported_at_once():
@@ -101,5 +102,5 @@ def test_all_problems_are_reported_at_once():
     config.train.batch_size = 0
     config.optimizer.name = "adam"
     with pytest.raises(ConfigError) as error:
-        cfg.validate(config)
+        validate(config)
     assert "train.batch_size" in str(error.value) and "'sgd', 'adamw'" in str(error.value)

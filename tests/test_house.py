@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import vidjax
-from vidjax import config as cfg
+from vidjax.checks import validate
 from vidjax.models import get_spec
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +18,7 @@ PACKAGE = ROOT / "vidjax"
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
-FLOORS = ("errors", "choices", "config", "progress", "launch", "video", "nn", "parallel", "models", "data", "weights",
+FLOORS = ("errors", "choices", "config", "checks", "progress", "launch", "video", "nn", "parallel", "models", "data", "weights",
           "evaluation", "training", "apps", "__main__")  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_every_config_builds(path):
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = cfg.validate(module.get_config())
+    config = validate(module.get_config())
     model = build_model(config, get_spec(config.model.name).num_classes, dtype=None, abstract=True)
     assert hasattr(model, "decoder" if get_spec(config.model.name).objective == "reconstruct" else "head")
     assert f"configs/{path.name}" in path.read_text(), "the docstring gives the command"

@@ -8,7 +8,6 @@ This module imports nothing heavy, so that data workers and `--help` stay light.
 import dataclasses
 import difflib
 import json
-import math
 import os
 import types
 import typing
@@ -19,12 +18,8 @@ from typing import Any
 from vidjax.choices import (
     DATASETS,
     INPUTS,
-    ONE_CLIP_RULES,
     PRESETS,
-    RANDOM_RULES,
     SAMPLING_RULES,
-    UNSTRIDED_RULES,
-    WHOLE_VIDEO_RULES,
 )
 from vidjax.errors import UserError
 
@@ -307,177 +302,6 @@ def apply_preset(config: DataConfig) -> DataConfig:
     return dataclasses.replace(
         config, **{name: value for name, value in preset.items() if getattr(config, name) == getattr(standard, name)}
     )
-
-
-def validate(config: Config) -> Config:
-    """`config` itself with its preset applied, after checking types, choices and ranges that hold whatever the data.
-
-    Raises:
-      ConfigError: naming every field that is off, its value and what is allowed.
-    """
-    config = from_dict(dataclasses.asdict(config))
-    config.data = apply_preset(config.data)
-    problems = list(_choice_problems(config))
-
-    def need(ok: bool, name: str, what: str) -> None:
-        if not ok:
-            value = config
-            for part in name.split("."):
-                value = getattr(value, part)
-            problems.append(f"config.{name} = {value!r}: {what}")
-
-    data, opt, train, ev = config.data, config.optimizer, config.train, config.eval
-    for name in ("num_frames", "stride", "fps", "size"):
-        need(getattr(data, name) >= 0, f"data.{name}", "must be 0 (the model's own) or more")
-    need(
-        len(data.resize) <= 2 and all(r > 0 for r in data.resize),
-        "data.resize",
-        "give (short_side,) or (height, width)",
-    )
-    for name, most in (
-        ("scale", 1), ("crop_area", 1), ("erase_area", 1), ("crop_aspect", 100), ("erase_aspect", 100), ("speed", 100),
-        ("short_side", 10**5),
-    ):  # fmt: skip
-        value = getattr(data, name)
-        need(
-            len(value) == 2 and 0 < value[0] <= value[1] <= most,
-            f"data.{name}",
-            f"give (low, high) with 0 < low <= high <= {most}",
-        )
-    for name, most in (
-        ("colour_jitter", 1), ("hue", 0.5), ("greyscale", 1), ("reverse", 1), ("erase", 1), ("randaugment_m", 10),
-        ("augmix_m", 10),
-    ):  # fmt: skip
-        need(0 <= getattr(data, name) <= most, f"data.{name}", f"must lie in 0…{most}")
-    for name in ("mean", "std"):
-        value = getattr(data, name)
-        ok = len(value) in (0, 3) and all(v > 0 or name == "mean" for v in value)
-        need(ok, f"data.{name}", "give three positive numbers, or ()" if name == "std" else "give three numbers, or ()")
-    for name in ("train_views", "randaugment_n", "augmix_width"):
-        need(getattr(data, name) >= 1, f"data.{name}", "must be 1 or more")
-    for name in ("crop_gap", "augmix_depth", "randaugment_mstd"):
-        need(getattr(data, name) >= 0, f"data.{name}", "must be 0 or more")
-    need(data.augmix_alpha > 0, "data.augmix_alpha", "must be positive")
-    falling = all(a > b for a, b in zip(data.crop_scales, data.crop_scales[1:], strict=False))
-    need(
-        len(data.crop_scales) > 0 and falling and all(0 < s <= 1 for s in data.crop_scales),
-        "data.crop_scales",
-        "give shares in 0…1 in falling order",
-    )
-    need(data.crop_positions in (0, 5, 13), "data.crop_positions", "must be 5, 13, or 0 (anywhere)")
-    for name, on in (("speed", data.speed != (1, 1)), ("temporal_jitter", data.temporal_jitter)):
-        need(
-            not on or data.train_sampling not in UNSTRIDED_RULES,
-            f"data.{name}",
-            f"needs a rule with a stride; config.data.train_sampling = {data.train_sampling!r} has none",
-        )
-    need(
-        data.train_crop != "short_side" or min(data.short_side, default=0) >= data.size,
-        "data.short_side",
-        f"must be config.data.size = {data.size} pixels or more",
-    )
-    need(data.folder_fps >= 0, "data.folder_fps", "must be 0 (the data set's, or else 25) or more")
-    need(data.split >= 1, "data.split", "must be 1 or more")
-    need(0 < data.train_share <= 1, "data.train_share", "must lie in 0…1, 1 being all of them")
-    need(0 < data.eval_share < 1, "data.eval_share", "must lie between 0 and 1")
-    need(
-        all(0 < w < math.inf for w in data.mixture),
-        "data.mixture",
-        "give a positive weight for each source; leave out of config.data.train what is not wanted",
-    )
-    for pair in data.flip_pairs:
-        ok = len(names := [name.strip() for name in pair.split("<>")]) == 2 and all(names) and names[0] != names[1]
-        need(ok, "data.flip_pairs", f"{pair!r} must be two classes joined by <>, such as 'turn left<>turn right'")
-    need(data.num_workers >= 0, "data.num_workers", "must be 0 or more")
-    need(data.num_threads >= 1, "data.num_threads", "must be 1 or more")
-    need(data.prefetch >= 1, "data.prefetch", "must be 1 or more")
-    need(data.timeout > 0, "data.timeout", "must be positive, in seconds")
-    need(config.model.dropout == -1 or 0 <= config.model.dropout < 1, "model.dropout", "must be -1 or lie in 0…1")
-    need(config.model.drop_path == -1 or 0 <= config.model.drop_path < 1, "model.drop_path", "must be -1 or lie in 0…1")
-    need(opt.learning_rate > 0, "optimizer.learning_rate", "must be positive")
-    for name in ("base_batch", "warmup_epochs", "weight_decay", "clip_norm"):
-        need(getattr(opt, name) >= 0, f"optimizer.{name}", "must be 0 or more")
-    rising = all(a < b for a, b in zip((0.0, *opt.step_epochs), opt.step_epochs, strict=False))
-    need(
-        rising and bool(opt.step_epochs) == (opt.schedule == "steps"),
-        "optimizer.step_epochs",
-        "give rising numbers of epochs with optimizer.schedule = 'steps', and none with another schedule",
-    )
-    need(0 < opt.step_factor <= 1, "optimizer.step_factor", "must lie in 0…1")
-    need(0 <= opt.warmup_factor <= 1, "optimizer.warmup_factor", "must lie in 0…1")
-    need(0 < opt.layer_decay <= 1, "optimizer.layer_decay", "must lie in 0…1, 1 being off")
-    need(train.batch_size >= 1, "train.batch_size", "must be 1 or more")
-    need(train.accumulate >= 1, "train.accumulate", "must be 1 or more")
-    need(
-        train.accumulate < 1 or train.batch_size % train.accumulate == 0,
-        "train.accumulate",
-        f"must divide train.batch_size = {train.batch_size}",
-    )
-    need(train.epochs > 0 or train.steps > 0, "train.epochs", "must be positive (or give train.steps)")
-    need(0 <= train.label_smoothing < 1, "train.label_smoothing", "must lie in 0…1")
-    need(0 <= train.ema_decay < 1, "train.ema_decay", "must lie in 0…1")
-    for name in ("mixup", "cutmix"):
-        need(getattr(train, name) >= 0, f"train.{name}", "must be 0 (off) or more")
-        need(
-            getattr(train, name) <= 0 or train.batch_size >= 2,
-            f"train.{name}",
-            "mixes videos of a batch; config.train.batch_size must be 2 or more",
-        )
-    for name in ("mix_probability", "cutmix_share"):
-        need(0 <= getattr(train, name) <= 1, f"train.{name}", "must lie in 0…1")
-    need(train.skip_bad_steps >= 0, "train.skip_bad_steps", "must be 0 (stop at the first) or more")
-    need(train.log_every >= 1, "train.log_every", "must be 1 or more")
-    need(train.keep_last >= 1, "train.keep_last", "must be 1 or more")
-    need(
-        not train.best_metric or train.best_metric.split("/")[0] in ("clip", "video", "reconstruction"),
-        "train.best_metric",
-        "give clip/… or video/… of eval.json, such as video/top1, or reconstruction/explained",
-    )
-    need(ev.num_clips >= 1, "eval.num_clips", "must be 1 or more")
-    need(
-        ev.num_clips <= 1 or data.eval_sampling not in ONE_CLIP_RULES,
-        "eval.num_clips",
-        f"must be 1 with config.data.eval_sampling = {data.eval_sampling!r}; multi_clip spreads several",
-    )
-    need(data.hop >= 0, "data.hop", "must be 0 or more source frames")
-    need(data.hop <= 0 or data.eval_sampling == "sliding_window", "data.hop", "is for eval_sampling = 'sliding_window'")
-    need(
-        data.train_sampling not in WHOLE_VIDEO_RULES,
-        "data.train_sampling",
-        "gives the whole video, which evaluation can use; training takes one clip: random, segments, …",
-    )
-    need(
-        data.eval_sampling not in RANDOM_RULES,
-        "data.eval_sampling",
-        "draws other frames each time; evaluation takes multi_clip, uniform, …",
-    )
-    for rule in {data.train_sampling: None, data.eval_sampling: None}:
-        known = SAMPLING_RULES.get(rule, (data.short_video,))
-        allowed = f"the rule {rule} knows {', '.join(known)} only; auto chooses"
-        need(data.short_video in ("auto", *known), "data.short_video", allowed)
-    need(ev.num_crops in (1, 3, 5, 10), "eval.num_crops", "must be 1, 3, 5 or 10")
-    need(ev.batch_size >= 1, "eval.batch_size", "must be 1 or more")
-    mesh = config.mesh
-    for name in ("data", "fsdp", "model"):
-        value = getattr(mesh, name)
-        need(value == -1 or value >= 1, f"mesh.{name}", "must be -1 (all devices left) or a number of devices")
-    need(
-        (mesh.data, mesh.fsdp, mesh.model).count(-1) <= 1,
-        "mesh.model" if mesh.model == -1 else "mesh.fsdp",
-        "only one of data, fsdp and model may be -1 (all devices left); mesh.data is so unless you set it",
-    )
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return config
-
-
-def _choice_problems(config: Any, prefix: str = "config.") -> Iterable[str]:
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
-            yield from _choice_problems(value, f"{prefix}{f.name}.")
-        elif "choices" in f.metadata and value not in f.metadata["choices"]:
-            yield f"{prefix}{f.name} = {value!r}: must be one of {', '.join(map(repr, f.metadata['choices']))}"
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from vidjax.__main__ import main
 from vidjax.apps import plan as planning
 from vidjax.apps.chips import CHIPS, read_topology
 from vidjax.apps.settings import read_config
+from vidjax.checks import validate
 from vidjax.data.clips import resolve_spec
 from vidjax.data.datasets import DATASETS
 from vidjax.models.cost import model_cost
@@ -29,7 +30,7 @@ def program(batch_size, devices):
         data=cfg.DataConfig(num_frames=2, size=32, resize=(32,), train_views=2),
         train=cfg.TrainConfig(batch_size=batch_size, steps=7200),
     )
-    config = cfg.validate(config)
+    config = validate(config)
     spec = resolve_spec(get_spec("frame_pool_tiny"), config.data, "rgb")
     return Program.of(config, spec, num_classes=5, num_videos=100, devices=jax.devices()[:devices])
 

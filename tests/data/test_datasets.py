@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.videos import numbered_frames, write_video
 from vidjax import config as cfg
+from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, MeshConfig, ModelConfig, Spec, TrainConfig
 from vidjax.data.annotations import ClassIndex
 from vidjax.data.clips import ClipReader, segment_frames
@@ -294,9 +295,9 @@ def fill(config, paths):
 
 def test_unknown_names_and_splits_are_refused():
     with pytest.raises(ConfigError, match=r"config.data.dataset = 'ufc101': must be one of"):
-        cfg.validate(Config(data=DataConfig(dataset="ufc101")))
+        validate(Config(data=DataConfig(dataset="ufc101")))
     with pytest.raises(ConfigError, match=r"config.data.split = 0"):
-        cfg.validate(Config(data=DataConfig(split=0)))
+        validate(Config(data=DataConfig(split=0)))
 
 
 def test_a_checkpoint_is_evaluated_on_the_publishers_list(ucf):

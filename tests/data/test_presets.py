@@ -9,6 +9,7 @@ import pytest
 
 from tests.peers import torchvision
 from vidjax import config as cfg
+from vidjax.checks import validate
 from vidjax.choices import PRESETS
 from vidjax.config import Config, ConfigError, DataConfig, Spec
 from vidjax.data.clips import ClipReader, resolve_spec
@@ -18,7 +19,7 @@ SPEC = Spec("toy", num_frames=16, stride=1, size=32, resize=(40,), mean=(0.5,) *
 
 
 def resolved(**settings):
-    data = cfg.validate(Config(data=DataConfig(train="x", **settings))).data
+    data = validate(Config(data=DataConfig(train="x", **settings))).data
     return data, resolve_spec(SPEC, data)
 
 
@@ -45,7 +46,7 @@ def test_presets_are_settings(preset):
     for name, value in PRESETS[preset].items():
         assert getattr(data, name) == value
     assert (spec.mean, spec.std, spec.size) == (data.mean, data.std, data.size)
-    again = cfg.validate(Config(data=data)).data
+    again = validate(Config(data=data)).data
     assert again == data
     assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(Config(data=data))))).data == data
 
@@ -102,7 +103,7 @@ def test_torchvision_rounds_the_centre_to_even(tmp_path):
 )
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
-        cfg.validate(Config(data=DataConfig(train="x", **settings)))
+        validate(Config(data=DataConfig(train="x", **settings)))
 
 
 @pytest.mark.parametrize(
@@ -115,4 +116,4 @@ def test_wrong_settings_are_named(settings, message):
 )
 def test_wrong_mixing_is_named(settings, message):
     with pytest.raises(ConfigError, match=message):
-        cfg.validate(Config(train=cfg.TrainConfig(**settings)))
+        validate(Config(train=cfg.TrainConfig(**settings)))

@@ -10,6 +10,7 @@ import pytest
 from tests.videos import numbered_frames, write_video
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, Spec
 from vidjax.data.clips import ClipReader, clip_indices
 from vidjax.data.pipeline import eval_batches
@@ -38,9 +39,9 @@ def config(**settings):
 def test_every_rule_trains_or_is_refused(videos, rule):
     if rule in cfg.WHOLE_VIDEO_RULES:
         with pytest.raises(ConfigError, match=r"config.data.train_sampling = '.*evaluation can use"):
-            cfg.validate(config(train_sampling=rule))
+            validate(config(train_sampling=rule))
         return
-    data = cfg.validate(config(train_sampling=rule)).data
+    data = validate(config(train_sampling=rule)).data
     clips = ClipReader(SPEC, data).train_clips(videos.records[2].path, np.random.default_rng(0))
     chex.assert_shape([clips.video, clips.frames, clips.times], [(1, 4, 16, 16, 3), (1, 4), (1, 4)])
     np.testing.assert_allclose(clips.video.mean(axis=(2, 3, 4)) / 8, clips.frames, atol=0.5)
@@ -51,14 +52,14 @@ def test_every_rule_trains_or_is_refused(videos, rule):
 def test_every_rule_evaluates_or_is_refused(videos, rule):
     if rule in cfg.RANDOM_RULES:
         with pytest.raises(ConfigError, match=r"config.data.eval_sampling = '.*evaluation takes multi_clip"):
-            cfg.validate(config(eval_sampling=rule))
+            validate(config(eval_sampling=rule))
         return
     several = Config(data=DataConfig(train="x", eval_sampling=rule), eval=EvalConfig(num_clips=2))
     if rule in cfg.ONE_CLIP_RULES:
         with pytest.raises(ConfigError, match=r"config.eval.num_clips = 2: must be 1 with config.data.eval_sampling"):
-            cfg.validate(several)
+            validate(several)
         several.eval.num_clips = 1
-    cfg.validate(several)
+    validate(several)
     clips = ClipReader(SPEC, several.data).eval_clips(videos.records[1].path, several.eval.num_clips, 1)
     np.testing.assert_allclose(clips.video.mean(axis=(2, 3, 4)) / 8, clips.frames, atol=0.5)
     assert len(clips.video) == {"sliding_window": 3, "all": 3}.get(rule, several.eval.num_clips)
@@ -66,7 +67,7 @@ def test_every_rule_evaluates_or_is_refused(videos, rule):
 
 def test_short_video_rules_that_a_sampling_rule_lacks_are_refused():
     with pytest.raises(ConfigError, match=r"config.data.short_video = 'loop': the rule slowfast knows hold only"):
-        cfg.validate(config(train_sampling="slowfast", short_video="loop"))
+        validate(config(train_sampling="slowfast", short_video="loop"))
     assert cfg.short_video_rule(DataConfig(), "slowfast") == "hold"
     assert cfg.short_video_rule(DataConfig(), "multi_clip") == "loop"
     assert cfg.short_video_rule(DataConfig(short_video="spread"), "multi_clip") == "spread"
@@ -77,7 +78,7 @@ def test_hop_of_the_sliding_window():
     assert clip_indices("sliding_window", 20, 10.0, SPEC, data)[:, 0].tolist() == [0, 5, 10, 13]
     for wrong in (DataConfig(train="x", hop=5), dataclasses.replace(data, hop=-1)):
         with pytest.raises(ConfigError, match=r"config.data.hop"):
-            cfg.validate(Config(data=wrong))
+            validate(Config(data=wrong))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_crops(tmp_path, num_crops):
     picture[:, :16, :24], picture[:, 16:, 24:] = 100, 200
     path = str(write_video(tmp_path / "v.mp4", picture))
     spec = dataclasses.replace(SPEC, size=16, resize=(32,))
-    cfg.validate(Config(data=DataConfig(train="x"), eval=EvalConfig(num_crops=num_crops)))
+    validate(Config(data=DataConfig(train="x"), eval=EvalConfig(num_crops=num_crops)))
     views = ClipReader(spec, DataConfig()).eval_clips(path, 2, num_crops)
     chex.assert_shape(views.video, (2 * num_crops, 4, 16, 16, 3))
     np.testing.assert_array_equal(views.frames[:num_crops], views.frames[:1].repeat(num_crops, axis=0))
@@ -196,4 +197,4 @@ def test_crops(tmp_path, num_crops):
 
 def test_other_numbers_of_crops_are_refused():
     with pytest.raises(ConfigError, match=r"config.eval.num_crops = 4: must be 1, 3, 5 or 10"):
-        cfg.validate(Config(data=DataConfig(train="x"), eval=EvalConfig(num_crops=4)))
+        validate(Config(data=DataConfig(train="x"), eval=EvalConfig(num_crops=4)))

@@ -12,7 +12,8 @@ from rich.console import Console
 from tests.models.small import plain_convolutions  # noqa: F401
 from vidjax import parallel
 from vidjax.apps.predict import Predictor
-from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, Spec, TrainConfig, validate
+from vidjax.checks import validate
+from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, Spec, TrainConfig
 from vidjax.evaluation.evaluate import make_forward
 from vidjax.models import create_model, get_spec
 from vidjax.models.inputs import widened

@@ -20,6 +20,7 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.apps.accelerators import PEAK_FLOPS
 from vidjax.apps.settings import read_config
+from vidjax.checks import validate
 from vidjax.data.clips import ClipReader, resolve_spec
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import DataError, VideoSet, load_sets
@@ -73,7 +74,7 @@ def bench_data(
         raise cfg.ConfigError(
             f"--accelerator={accelerator}: give one of {', '.join(PEAK_FLOPS)}, or --accelerator-clips-per-s of another"
         )
-    config = cfg.validate(read_config(argv))
+    config = validate(read_config(argv))
     _write_synthetic(config.data)
     videos, _ = load_sets(config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify")
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)

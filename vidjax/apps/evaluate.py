@@ -8,6 +8,7 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.checks import validate
 from vidjax.data import datasets
 from vidjax.data.clips import ClipReader
 from vidjax.data.mirroring import pair
@@ -41,7 +42,7 @@ def evaluate_checkpoint(
       What is written to `eval.json`.
     """
     console = (console or Console()) if parallel.is_writer() else Console(quiet=True)
-    cfg.validate(config)
+    validate(config)
     mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)

@@ -14,6 +14,7 @@ from rich.table import Table
 from vidjax import config as cfg
 from vidjax.apps.settings import read_config
 from vidjax.apps.sheet import COLUMNS, Row, draw_sheet
+from vidjax.checks import validate
 from vidjax.data import audit, overlap
 from vidjax.data.clips import ClipReader, clip_indices, resolve_spec, segment_frames
 from vidjax.data.datasets import folder_fps
@@ -124,7 +125,7 @@ def _config(data: str | None, argv: Sequence[str]) -> cfg.Config:
         # The evaluation videos of a config file belong to the training videos of that file.
         changes = {"train": data} if given else {"train": data, "eval": ""}
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
-    return cfg.validate(config)
+    return validate(config)
 
 
 def _some(records: Sequence[Record], count: int, seed: int) -> list[Record]:

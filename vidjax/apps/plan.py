@@ -16,6 +16,7 @@ from vidjax import config as cfg
 from vidjax.apps.chips import Chip, read_topology, tpu_devices
 from vidjax.apps.hlo import Reading, read_hlo
 from vidjax.apps.settings import read_config
+from vidjax.checks import validate
 from vidjax.data.clips import resolve_spec
 from vidjax.data.datasets import DATASETS
 from vidjax.models.cost import module_cost
@@ -65,7 +66,7 @@ def plan(
     Raises:
       ConfigError: for settings that cannot be used, a data set whose size is not known, or without libtpu.
     """
-    config = cfg.validate(read_config(argv))
+    config = validate(read_config(argv))
     chip, chips = read_topology(topology)
     facts = data_facts(config, num_classes, num_videos)
     devices = tpu_devices(topology)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.checks import validate
 from vidjax.data.clips import ClipReader
 from vidjax.evaluation import metrics
 from vidjax.evaluation.evaluate import make_forward
@@ -59,7 +60,7 @@ class Predictor:
             num_clips=num_clips or self.meta.config.eval.num_clips,
             num_crops=num_crops or self.meta.config.eval.num_crops,
         )
-        cfg.validate(dataclasses.replace(self.meta.config, eval=views))
+        validate(dataclasses.replace(self.meta.config, eval=views))
         self._views = (views.num_clips, views.num_crops)
         self.class_names = self.meta.class_names
         _, self._params, self._stats = split(model)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vidjax import config as cfg
+from vidjax.checks import validate
 from vidjax.data.datasets import folder_fps
 from vidjax.data.encode import Encoding
 from vidjax.data.records import DataError, load_sets
@@ -46,7 +47,7 @@ def prepare(
       DataError: if the annotations or `out` cannot be used.
     """
     console = console or Console()
-    train, held_out = load_sets(cfg.validate(config).data, config.seed)
+    train, held_out = load_sets(validate(config).data, config.seed)
     if any(is_address(record.path) for record in (*train.records, *held_out.records)):
         raise DataError(f"{config.data.train}: is prepared already; give the videos it was prepared from")
     try:

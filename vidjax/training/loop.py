@@ -22,6 +22,7 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.checks import validate
 from vidjax.data.clips import ClipReader, resolve_spec
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import VideoSet, load_sets
@@ -79,7 +80,7 @@ def train(config: cfg.Config, workdir: str | Path, console: Console | None = Non
       CheckpointWriteError: if a checkpoint cannot be written.
       Interrupted: after SIGTERM, once the state is saved.
     """
-    return _Run(cfg.validate(config), Path(workdir), console or Console()).train()
+    return _Run(validate(config), Path(workdir), console or Console()).train()
 
 
 def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = None) -> None:
@@ -88,7 +89,7 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
     Raises:
       ConfigError, DataError, CheckpointFolderError: as `train`.
     """
-    config, console = cfg.validate(config), console or Console()
+    config, console = validate(config), console or Console()
     if config.data.synthetic and not Path(config.data.train).exists():
         mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")

@@ -1,0 +1,222 @@
+"""Which settings can be used: types, choices, ranges, and fields that must fit each other, whatever the data."""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from vidjax.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, UNSTRIDED_RULES, WHOLE_VIDEO_RULES
+from vidjax.config import Config, ConfigError, apply_preset, from_dict
+
+
+def validate(config: Config) -> Config:
+    """A copy of `config` with its preset applied, after checking every field.
+
+    Raises:
+      ConfigError: naming every field that is off, its value and what is allowed.
+    """
+    config = from_dict(dataclasses.asdict(config))
+    config.data = apply_preset(config.data)
+    checks = _Checks(config)
+    for check in (_model, _frames, _training_clips, _videos, _reading, _evaluation, _optimizer, _train, _mesh):
+        check(config, checks)
+    if checks.problems:
+        raise ConfigError("\n".join(checks.problems))
+    return config
+
+
+class _Checks:
+    """What is wrong with a config, a line for each field."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.problems = list(_choice_problems(config))
+
+    def need(self, ok: bool, name: str, what: str) -> None:
+        """Note that `config.NAME` must be `what` unless `ok`."""
+        if not ok:
+            value: Any = self.config
+            for part in name.split("."):
+                value = getattr(value, part)
+            self.problems.append(f"config.{name} = {value!r}: {what}")
+
+    def least(self, least: float, names: Iterable[str], what: str = "") -> None:
+        """Every one of the fields must be `least` or more; `what` says what `least` means."""
+        for name in names:
+            section, field = name.split(".")
+            meaning = f" ({what})" if what else ""
+            self.need(getattr(getattr(self.config, section), field) >= least, name, f"must be {least}{meaning} or more")
+
+    def within(self, most: float, names: Iterable[str], what: str = "") -> None:
+        """Every one of the fields must lie in 0…`most`."""
+        for name in names:
+            section, field = name.split(".")
+            self.need(0 <= getattr(getattr(self.config, section), field) <= most, name, f"must lie in 0…{most}{what}")
+
+
+def _model(config: Config, checks: _Checks) -> None:
+    for name in ("dropout", "drop_path"):
+        value = getattr(config.model, name)
+        checks.need(value == -1 or 0 <= value < 1, f"model.{name}", "must be -1 or lie in 0…1")
+
+
+def _frames(config: Config, checks: _Checks) -> None:
+    """Which frames a clip takes, and their size."""
+    data, need = config.data, checks.need
+    checks.least(0, ("data.num_frames", "data.stride", "data.fps", "data.size"), "the model's own")
+    two = len(data.resize) <= 2 and all(r > 0 for r in data.resize)
+    need(two, "data.resize", "give (short_side,) or (height, width)")
+    for name, on in (("speed", data.speed != (1, 1)), ("temporal_jitter", data.temporal_jitter)):
+        need(
+            not on or data.train_sampling not in UNSTRIDED_RULES,
+            f"data.{name}",
+            f"needs a rule with a stride; config.data.train_sampling = {data.train_sampling!r} has none",
+        )
+    need(data.hop >= 0, "data.hop", "must be 0 or more source frames")
+    need(data.hop <= 0 or data.eval_sampling == "sliding_window", "data.hop", "is for eval_sampling = 'sliding_window'")
+    need(
+        data.train_sampling not in WHOLE_VIDEO_RULES,
+        "data.train_sampling",
+        "gives the whole video, which evaluation can use; training takes one clip: random, segments, …",
+    )
+    need(
+        data.eval_sampling not in RANDOM_RULES,
+        "data.eval_sampling",
+        "draws other frames each time; evaluation takes multi_clip, uniform, …",
+    )
+    for rule in {data.train_sampling: None, data.eval_sampling: None}:
+        known = SAMPLING_RULES.get(rule, (data.short_video,))
+        allowed = f"the rule {rule} knows {', '.join(known)} only; auto chooses"
+        need(data.short_video in ("auto", *known), "data.short_video", allowed)
+    for name in ("mean", "std"):
+        value = getattr(data, name)
+        ok = len(value) in (0, 3) and all(v > 0 or name == "mean" for v in value)
+        need(ok, f"data.{name}", "give three positive numbers, or ()" if name == "std" else "give three numbers, or ()")
+
+
+def _training_clips(config: Config, checks: _Checks) -> None:
+    """How training clips are changed."""
+    data, need = config.data, checks.need
+    for name, most in (
+        ("scale", 1), ("crop_area", 1), ("erase_area", 1), ("crop_aspect", 100), ("erase_aspect", 100), ("speed", 100),
+        ("short_side", 10**5),
+    ):  # fmt: skip
+        value = getattr(data, name)
+        ok = len(value) == 2 and 0 < value[0] <= value[1] <= most
+        need(ok, f"data.{name}", f"give (low, high) with 0 < low <= high <= {most}")
+    checks.within(1, ("data.colour_jitter", "data.greyscale", "data.reverse", "data.erase"))
+    checks.within(0.5, ("data.hue",))
+    checks.within(10, ("data.randaugment_m", "data.augmix_m"))
+    checks.least(1, ("data.train_views", "data.randaugment_n", "data.augmix_width"))
+    checks.least(0, ("data.crop_gap", "data.augmix_depth", "data.randaugment_mstd"))
+    need(data.augmix_alpha > 0, "data.augmix_alpha", "must be positive")
+    falling = all(a > b for a, b in zip(data.crop_scales, data.crop_scales[1:], strict=False))
+    need(
+        len(data.crop_scales) > 0 and falling and all(0 < s <= 1 for s in data.crop_scales),
+        "data.crop_scales",
+        "give shares in 0…1 in falling order",
+    )
+    need(data.crop_positions in (0, 5, 13), "data.crop_positions", "must be 5, 13, or 0 (anywhere)")
+    need(
+        data.train_crop != "short_side" or min(data.short_side, default=0) >= data.size,
+        "data.short_side",
+        f"must be config.data.size = {data.size} pixels or more",
+    )
+    for pair in data.flip_pairs:
+        ok = len(names := [name.strip() for name in pair.split("<>")]) == 2 and all(names) and names[0] != names[1]
+        need(ok, "data.flip_pairs", f"{pair!r} must be two classes joined by <>, such as 'turn left<>turn right'")
+
+
+def _videos(config: Config, checks: _Checks) -> None:
+    """Which videos there are."""
+    data, need = config.data, checks.need
+    need(data.folder_fps >= 0, "data.folder_fps", "must be 0 (the data set's, or else 25) or more")
+    checks.least(1, ("data.split",))
+    need(0 < data.train_share <= 1, "data.train_share", "must lie in 0…1, 1 being all of them")
+    need(0 < data.eval_share < 1, "data.eval_share", "must lie between 0 and 1")
+    need(
+        all(0 < w < math.inf for w in data.mixture),
+        "data.mixture",
+        "give a positive weight for each source; leave out of config.data.train what is not wanted",
+    )
+
+
+def _reading(config: Config, checks: _Checks) -> None:
+    """Who reads the videos."""
+    checks.least(0, ("data.num_workers",))
+    checks.least(1, ("data.num_threads", "data.prefetch"))
+    checks.need(config.data.timeout > 0, "data.timeout", "must be positive, in seconds")
+
+
+def _evaluation(config: Config, checks: _Checks) -> None:
+    data, ev = config.data, config.eval
+    checks.least(1, ("eval.num_clips", "eval.batch_size"))
+    checks.need(
+        ev.num_clips <= 1 or data.eval_sampling not in ONE_CLIP_RULES,
+        "eval.num_clips",
+        f"must be 1 with config.data.eval_sampling = {data.eval_sampling!r}; multi_clip spreads several",
+    )
+    checks.need(ev.num_crops in (1, 3, 5, 10), "eval.num_crops", "must be 1, 3, 5 or 10")
+
+
+def _optimizer(config: Config, checks: _Checks) -> None:
+    opt, need = config.optimizer, checks.need
+    need(opt.learning_rate > 0, "optimizer.learning_rate", "must be positive")
+    checks.least(0, (f"optimizer.{name}" for name in ("base_batch", "warmup_epochs", "weight_decay", "clip_norm")))
+    rising = all(a < b for a, b in zip((0.0, *opt.step_epochs), opt.step_epochs, strict=False))
+    need(
+        rising and bool(opt.step_epochs) == (opt.schedule == "steps"),
+        "optimizer.step_epochs",
+        "give rising numbers of epochs with optimizer.schedule = 'steps', and none with another schedule",
+    )
+    need(0 < opt.step_factor <= 1, "optimizer.step_factor", "must lie in 0…1")
+    checks.within(1, ("optimizer.warmup_factor",))
+    need(0 < opt.layer_decay <= 1, "optimizer.layer_decay", "must lie in 0…1, 1 being off")
+
+
+def _train(config: Config, checks: _Checks) -> None:
+    train, need = config.train, checks.need
+    checks.least(1, (f"train.{name}" for name in ("batch_size", "accumulate", "log_every", "keep_last")))
+    need(
+        train.accumulate < 1 or train.batch_size % train.accumulate == 0,
+        "train.accumulate",
+        f"must divide train.batch_size = {train.batch_size}",
+    )
+    need(train.epochs > 0 or train.steps > 0, "train.epochs", "must be positive (or give train.steps)")
+    need(0 <= train.label_smoothing < 1, "train.label_smoothing", "must lie in 0…1")
+    need(0 <= train.ema_decay < 1, "train.ema_decay", "must lie in 0…1")
+    checks.least(0, ("train.mixup", "train.cutmix"), "off")
+    for name in ("mixup", "cutmix"):
+        need(
+            getattr(train, name) <= 0 or train.batch_size >= 2,
+            f"train.{name}",
+            "mixes videos of a batch; config.train.batch_size must be 2 or more",
+        )
+    checks.within(1, ("train.mix_probability", "train.cutmix_share"))
+    checks.least(0, ("train.skip_bad_steps",), "stop at the first")
+    need(
+        not train.best_metric or train.best_metric.split("/")[0] in ("clip", "video", "reconstruction"),
+        "train.best_metric",
+        "give clip/… or video/… of eval.json, such as video/top1, or reconstruction/explained",
+    )
+
+
+def _mesh(config: Config, checks: _Checks) -> None:
+    mesh = config.mesh
+    for name in ("data", "fsdp", "model"):
+        value = getattr(mesh, name)
+        checks.need(value == -1 or value >= 1, f"mesh.{name}", "must be -1 (all devices left) or a number of devices")
+    checks.need(
+        (mesh.data, mesh.fsdp, mesh.model).count(-1) <= 1,
+        "mesh.model" if mesh.model == -1 else "mesh.fsdp",
+        "only one of data, fsdp and model may be -1 (all devices left); mesh.data is so unless you set it",
+    )
+
+
+def _choice_problems(config: Any, prefix: str = "config.") -> Iterable[str]:
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            yield from _choice_problems(value, f"{prefix}{f.name}.")
+        elif "choices" in f.metadata and value not in f.metadata["choices"]:
+            yield f"{prefix}{f.name} = {value!r}: must be one of {', '.join(map(repr, f.metadata['choices']))}"
