@@ -11,6 +11,7 @@ from tests.videos import numbered_frames, write_video
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.checks import validate
+from vidjax.choices import ONE_CLIP_RULES, RANDOM_RULES, WHOLE_VIDEO_RULES
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, Spec
 from vidjax.data.clips import ClipReader, clip_indices
 from vidjax.data.pipeline import eval_batches
@@ -37,7 +38,7 @@ def config(**settings):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_trains_or_is_refused(videos, rule):
-    if rule in cfg.WHOLE_VIDEO_RULES:
+    if rule in WHOLE_VIDEO_RULES:
         with pytest.raises(ConfigError, match=r"config.data.train_sampling = '.*evaluation can use"):
             validate(config(train_sampling=rule))
         return
@@ -50,12 +51,12 @@ def test_every_rule_trains_or_is_refused(videos, rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_evaluates_or_is_refused(videos, rule):
-    if rule in cfg.RANDOM_RULES:
+    if rule in RANDOM_RULES:
         with pytest.raises(ConfigError, match=r"config.data.eval_sampling = '.*evaluation takes multi_clip"):
             validate(config(eval_sampling=rule))
         return
     several = Config(data=DataConfig(train="x", eval_sampling=rule), eval=EvalConfig(num_clips=2))
-    if rule in cfg.ONE_CLIP_RULES:
+    if rule in ONE_CLIP_RULES:
         with pytest.raises(ConfigError, match=r"config.eval.num_clips = 2: must be 1 with config.data.eval_sampling"):
             validate(several)
         several.eval.num_clips = 1

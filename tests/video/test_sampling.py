@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vidjax import config as cfg
+from vidjax.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES
 from vidjax.video.sampling import RULES, SHORT_VIDEO, get_rule, sliding_window
 
 # Rules that know every short-video rule, and how many clips each may be asked for.
@@ -54,14 +55,14 @@ def test_settings_name_all_rules_and_what_they_know():
     """Settings must not import this module, and so repeat what it says."""
     known = {name: tuple(s for s in SHORT_VIDEO if accepts(name, short_video=s)) for name in RULES}
     assert {name: tuple(sorted(shorts)) for name, shorts in known.items()} == {
-        name: tuple(sorted(shorts)) for name, shorts in cfg.SAMPLING_RULES.items()
+        name: tuple(sorted(shorts)) for name, shorts in SAMPLING_RULES.items()
     }
     for name in PROTOCOLS:  # the first one is the rule's own
-        assert accepts(name, short_video=cfg.SAMPLING_RULES[name][0])
-        np.testing.assert_array_equal(clips(name, 3), clips(name, 3, short=cfg.SAMPLING_RULES[name][0]))
-    with_own = {n: {"short_video": s[0]} for n, s in cfg.SAMPLING_RULES.items()}
-    assert {n for n in RULES if not accepts(n, num_clips=2, **with_own[n])} == set(cfg.ONE_CLIP_RULES)
-    assert {n for n in RULES if not accepts(n, rng=None, **with_own[n])} == set(cfg.RANDOM_RULES)
+        assert accepts(name, short_video=SAMPLING_RULES[name][0])
+        np.testing.assert_array_equal(clips(name, 3), clips(name, 3, short=SAMPLING_RULES[name][0]))
+    with_own = {n: {"short_video": s[0]} for n, s in SAMPLING_RULES.items()}
+    assert {n for n in RULES if not accepts(n, num_clips=2, **with_own[n])} == set(ONE_CLIP_RULES)
+    assert {n for n in RULES if not accepts(n, rng=None, **with_own[n])} == set(RANDOM_RULES)
     fields = cfg.DataConfig.__dataclass_fields__
     for field in ("train_sampling", "eval_sampling"):
         assert set(fields[field].metadata["choices"]) == set(RULES)

@@ -9,6 +9,7 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.checks import validate
+from vidjax.choices import WHOLE_VIDEO_RULES
 from vidjax.data import datasets
 from vidjax.data.clips import ClipReader
 from vidjax.data.mirroring import pair
@@ -74,7 +75,7 @@ def evaluate_checkpoint(
 
 
 def _clips(config: cfg.Config) -> str:
-    if config.data.eval_sampling in cfg.WHOLE_VIDEO_RULES:
+    if config.data.eval_sampling in WHOLE_VIDEO_RULES:
         return f"{config.data.eval_sampling}: as many clips as it takes"
     return f"{config.eval.num_clips} clip(s)"
 

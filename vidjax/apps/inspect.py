@@ -15,6 +15,7 @@ from vidjax import config as cfg
 from vidjax.apps.settings import read_config
 from vidjax.apps.sheet import COLUMNS, Row, draw_sheet
 from vidjax.checks import validate
+from vidjax.choices import UNSTRIDED_RULES
 from vidjax.data import audit, overlap
 from vidjax.data.clips import ClipReader, clip_indices, resolve_spec, segment_frames
 from vidjax.data.datasets import folder_fps
@@ -233,7 +234,7 @@ def _short(text: str, length: int = 34) -> str:
 def _title(split: str, spec: cfg.Spec, config: cfg.Config) -> str:
     rule = config.data.train_sampling if split == "training" else config.data.eval_sampling
     pace = f" at {spec.fps:g} frames/s" if spec.fps else f" at a stride of {spec.stride}"
-    pace = "" if rule in cfg.UNSTRIDED_RULES else pace
+    pace = "" if rule in UNSTRIDED_RULES else pace
     part = f", {COLUMNS} of them shown" if spec.num_frames > COLUMNS else ""
     return (
         f"{split}: {rule}, {spec.num_frames} frames{pace}{part}, "
