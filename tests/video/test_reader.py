@@ -7,6 +7,7 @@ import pickle
 import shutil
 import threading
 import time
+from collections import deque
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from vidjax.video import VideoError, VideoReader
 from vidjax.video import decoder as decoder_module
+from vidjax.video import reader as reader_module
 
 X264 = {"preset": "veryfast", "bf": "3", "sc_threshold": "0", "threads": "1"}
 OPEN_GOP = {"preset": "veryfast", "x264-params": "open-gop=1:bframes=3:scenecut=0:threads=1"}
@@ -458,6 +460,26 @@ def test_threads_end_with_their_reader(made):
     while alive() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert alive() == before
+
+
+def test_threads_rest_between_readers(made, monkeypatch):
+    def named(name):
+        return {t for t in threading.enumerate() if t.name == name}
+
+    monkeypatch.setattr(reader_module, "_REST", 0.2)
+    monkeypatch.setattr(reader_module._Worker, "_resting", deque())
+    others = named("vidjax-decode")
+    with VideoReader(made("gop12.mp4")) as first, VideoReader(made("gop12.mp4")) as second:
+        first.read([5])
+        second.read([5])
+        serving = named("vidjax-decode") - others
+    assert len(serving) == 2
+    assert serving <= named("vidjax-rest")
+    with VideoReader(made("gop12.mp4")) as again:
+        assert named("vidjax-decode") - others < serving
+        time.sleep(0.5)  # one that serves does not end, however long it has nothing to do; one that rests does
+        assert len(named("vidjax-rest") & serving) == 0
+        np.testing.assert_array_equal(again.read([7])[0], plain(made("gop12.mp4"))[7])
 
 
 def test_one_reader_per_thread(made):

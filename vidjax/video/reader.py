@@ -5,12 +5,14 @@ hangs. FFmpeg works in a thread of the reader's own, which stops by itself when 
 inside FFmpeg or waiting for a network; or, if asked for, in a process of its own, which is killed where it does not.
 """
 
+import contextlib
 import os
 import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -23,6 +25,8 @@ from vidjax.video.pixels import Box, check_crop, target_size, write_frames
 from vidjax.video.sources import in_this_process
 
 _memory = Pool()
+_RESTING = 8  # threads that wait for another reader at most, …
+_REST = 5.0  # and for how long, seconds
 
 
 class VideoReader:
@@ -159,12 +163,12 @@ class _ThreadDecoder:
 
     def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
         self._clock = clock = Clock(path)
-        self._worker, self._reformatter = _Worker(), VideoReformatter()
+        self._worker, self._reformatter = _Worker.take(), VideoReformatter()
         self._decoder: Decoder | None = None
         try:
             self._decoder = decoder = self._run(lambda: Decoder(path, stream, clock, content), timeout)
         except BaseException:
-            self._worker.jobs.put(None)
+            self._worker.leave()
             raise
         self.facts = decoder.facts()
 
@@ -180,11 +184,9 @@ class _ThreadDecoder:
 
     def close(self) -> None:
         decoder, self._decoder = self._decoder, None
-        self._worker.jobs.put(None)
-        if decoder is not None and self._worker is not threading.current_thread():
-            self._worker.join(1.0)
-            if not self._worker.is_alive():
-                decoder.close()
+        # Without a decoder there never was one, or the worker is lost inside it.
+        if decoder is not None and self._worker.leave():
+            decoder.close()
 
     def _run(self, job: Callable[[], Any], timeout: float) -> Any:
         self._clock.start(timeout)
@@ -198,31 +200,78 @@ class _ThreadDecoder:
 
 
 class _Worker(threading.Thread):
-    """Does one job at a time for a caller that may stop waiting. A daemon: a stuck one cannot keep Python alive."""
+    """Does one job at a time for a caller that may stop waiting. A daemon: a stuck one cannot keep Python alive.
+
+    Starting a thread takes as long as decoding a small frame, so a worker that a reader leaves rests for a while, ready
+    for the next reader.
+    """
+
+    _resting: ClassVar[deque["_Worker"]] = deque()
 
     def __init__(self):
         super().__init__(name="vidjax-decode", daemon=True)
-        self.jobs: queue.SimpleQueue = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue = queue.SimpleQueue()
+        self._busy = self._lost = False
         self.start()
 
+    @classmethod
+    def take(cls) -> "_Worker":
+        """One that rests, or a new one."""
+        with contextlib.suppress(IndexError):
+            while True:
+                worker = cls._resting.pop()
+                if worker.is_alive():  # as those of a process that this one was forked from are not
+                    worker.name = "vidjax-decode"
+                    return worker
+        return cls()
+
+    def leave(self) -> bool:
+        """No more jobs from this caller. Whether what the jobs worked on is free to be closed."""
+        if self._lost:
+            return False
+        if self._busy:
+            self._jobs.put(None)
+            if self is not threading.current_thread():
+                self.join(1.0)
+            return not self.is_alive()
+        if len(self._resting) < _RESTING and self.is_alive():
+            self.name = "vidjax-rest"
+            self._resting.append(self)
+        else:
+            self._jobs.put(None)
+        return True
+
     def run(self) -> None:
-        while (item := self.jobs.get()) is not None:
+        while True:
+            try:
+                item = self._jobs.get(timeout=_REST)
+            except queue.Empty:
+                with contextlib.suppress(ValueError):
+                    self._resting.remove(self)
+                    return
+                continue  # a reader has it, and is in no hurry
+            if item is None:
+                return
             job, reply = item
             try:
-                reply.put((job(), None))
+                answer = (job(), None)
             except BaseException as error:
-                reply.put((None, error))
+                answer = (None, error)
+            self._busy = False
+            reply.put(answer)
             # Nothing of a job may live on while the thread waits for the next one.
-            del item, job, reply
+            del item, job, reply, answer
 
     def call(self, job: Callable[[], Any], timeout: float) -> Any:
         """The result of `job()`; TimeoutError if there is none in time, after which this worker takes no more."""
         reply: queue.SimpleQueue = queue.SimpleQueue()
-        self.jobs.put((job, reply))
+        self._busy = True
+        self._jobs.put((job, reply))
         try:
             result, error = reply.get(timeout=timeout)
         except queue.Empty:
-            self.jobs.put(None)
+            self._lost = True
+            self._jobs.put(None)
             raise TimeoutError from None
         try:
             if error is not None:
