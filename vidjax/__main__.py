@@ -50,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     fuse.add_argument("--weights", nargs="+", type=float, metavar="W", help="of the networks (default: equal ones)")
     fuse.add_argument("--out", default="", help="folder for the fused scores.npz (default: none is written)")
     fuse.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    compare = commands.add_parser("compare", help="accuracy of evaluated runs side by side, as a table and a plot")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="work directory; those that differ by seed go together")
+    compare.add_argument("--plot", default="compare.png", help="file of the plot; '': none (default: compare.png)")
+    compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    compare.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     _add_check(commands)
     _add_inspect(commands)
     _add_prepare(commands)
@@ -293,6 +298,10 @@ def _run(args: argparse.Namespace) -> int:
         from vidjax.apps.fuse import fuse_runs
 
         return fuse_runs(args.runs, weights=args.weights, out=args.out, as_json=args.json)
+    if args.command == "compare":
+        from vidjax.apps.compare import compare
+
+        return compare(args.runs, plot=args.plot, as_json=args.json, markdown=args.markdown)
     if args.command == "models":
         from vidjax.apps.models import models
 
