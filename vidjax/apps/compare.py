@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,11 @@ from vidjax.errors import UserError
 
 _LEVELS = ("clip", "video")
 # Where a run's data lies and how it is read tells nothing of what was tried.
-_UNTOLD = ("seed", "data.train", "data.eval", "data.num_workers", "data.num_threads", "data.prefetch", "data.isolate")
+_UNTOLD = (
+    "seed", "data.train", "data.eval", "data.synthetic", "data.num_workers", "data.num_threads", "data.prefetch",
+    "data.isolate", "train.log_every", "train.checkpoint_epochs", "train.keep_last",
+)  # fmt: skip
+_LABEL_WIDTH = 48  # characters in a line of the plot
 
 
 @dataclass
@@ -142,7 +147,9 @@ def _draw(groups: Sequence[Group], name: str, chance: float | None, path: Path) 
     """A bar for each group, a dot for each of its runs, and what guessing gives."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 1 + 0.28 * len(groups)), layout="constrained")
+    labels = ["\n".join(textwrap.wrap(group.label, _LABEL_WIDTH)) for group in groups]
+    lines = sum(1 + label.count("\n") for label in labels)
+    figure = Figure(figsize=(8, 1 + 0.28 * max(lines, len(labels))), layout="constrained")
     axes = figure.subplots()
     places = range(len(groups))
     axes.barh(places, [100 * group.mean("video") for group in groups], color="#7aa6d8", label="video")
@@ -153,7 +160,7 @@ def _draw(groups: Sequence[Group], name: str, chance: float | None, path: Path) 
         axes.plot(*zip(*dots, strict=True), mark, color="#1b3a5c", markersize=4, label=f"{level}, each run")
     if chance is not None:
         axes.axvline(100 * chance, color="#c44", linestyle="--", linewidth=1, label="chance")
-    axes.set(xlim=(0, 100), xlabel=f"{name}, %", yticks=places, yticklabels=[group.label for group in groups])
+    axes.set(xlim=(0, 100), xlabel=f"{name}, %", yticks=places, yticklabels=labels)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize="small", frameon=False)
