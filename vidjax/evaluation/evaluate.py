@@ -4,8 +4,7 @@ A clip is one view (one window of time and one crop). Video scores are the mean 
 (multi-label: sigmoid) of the logits.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +17,12 @@ from rich.console import Console
 from vidjax import parallel
 from vidjax.config import ConfigError, EvalConfig, Spec
 from vidjax.data.clips import ClipReader
-from vidjax.data.pipeline import BadRecord, Batch, eval_batches
+from vidjax.data.pipeline import BadRecord, Batch
 from vidjax.data.records import VideoSet
 from vidjax.evaluation import metrics
+from vidjax.evaluation.views import batches_of, gather_bad, views_of
 from vidjax.models.state import Arrays, merge, split
 from vidjax.nn.normalise import network_input, normalise
-from vidjax.progress import progress_bar
 
 # (params, stats, uint8 video (B, T, H, W, C)) → logits (B, K)
 Forward = Callable[[Arrays, Arrays, jax.Array], jax.Array]
@@ -91,25 +90,8 @@ def evaluate(
         raise ConfigError(
             "config.eval.num_crops = 10: half of the crops are mirrored, and these labels tell left from right; use 5"
         )
-    shards = parallel.batch_shards(mesh)
-    batch_size = -(-config.batch_size // shards) * shards
-    batches = eval_batches(
-        videos,
-        reader,
-        batch_size=batch_size,
-        num_clips=config.num_clips,
-        num_crops=config.num_crops,
-        process=parallel.process_rank(),
-    )
-    with progress_bar(console or Console(quiet=True)) as bar:
-        task = bar.add_task("evaluate", total=len(videos), info="")
-
-        def counted() -> Iterator[Batch]:
-            for i, batch in enumerate(batches):
-                yield batch
-                bar.update(task, completed=min(len(videos), (i + 1) * batch_size))
-
-        scores = score(forward, params, stats, counted(), mesh, multi_label=videos.multi_label)
+    batches = batches_of(videos, reader, config, mesh, console)
+    scores = score(forward, params, stats, batches, mesh, multi_label=videos.multi_label)
     return summarise(scores, videos), scores
 
 
@@ -135,25 +117,21 @@ def score(
     index, scores, num_views, bad = [], [], [], []
     probabilities = metrics.sigmoid if multi_label else metrics.softmax
     for batch in batches:
-        video = batch["video"]
-        most = max(parallel.gather_lists([video.shape[1]]))  # another process may have longer videos
         # One view at a time: the views of 30-view testing need not fit on the device together.
-        views = (video[:, min(v, video.shape[1] - 1)] for v in range(most))
-        logits = [forward(params, stats, parallel.place(view, sharding)) for view in views]
+        logits = [forward(params, stats, parallel.place(view, sharding)) for view in views_of(batch)]
         columns = {k: batch[k] for k in ("index", "mask", "views")}
         rows = parallel.gather({"logits": logits, **parallel.place(columns, sharding)})
         keep = rows["mask"]
         index.append(rows["index"][keep])
         num_views.append(rows["views"][keep])
-        real = np.arange(most)[:, None] < num_views[-1][:, None, None]
+        real = np.arange(len(logits))[:, None] < num_views[-1][:, None, None]
         scores.append(np.where(real, probabilities(np.stack(rows["logits"], axis=1)[keep]), 0.0))
         bad += batch["bad"]
     order = np.argsort(np.concatenate(index), kind="stable")
-    bad = [BadRecord(*fields) for fields in sorted(parallel.gather_lists([dataclasses.astuple(b) for b in bad]))]
     most = max(s.shape[1] for s in scores)
     scores = [np.pad(s, ((0, 0), (0, most - s.shape[1]), (0, 0))) for s in scores]
     return Scores(
-        np.concatenate(index)[order], np.concatenate(scores)[order], tuple(bad), np.concatenate(num_views)[order]
+        np.concatenate(index)[order], np.concatenate(scores)[order], gather_bad(bad), np.concatenate(num_views)[order]
     )
 
 

@@ -1,6 +1,6 @@
 """How well a pre-training network tells hidden pixels of videos that it was not trained on, in figures and pictures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,11 @@ from rich.console import Console
 from vidjax import parallel
 from vidjax.config import EvalConfig, Spec
 from vidjax.data.clips import ClipReader
-from vidjax.data.pipeline import BadRecord, eval_batches
+from vidjax.data.pipeline import BadRecord
 from vidjax.data.records import VideoSet
+from vidjax.evaluation.views import batches_of, gather_bad, views_of
 from vidjax.models.state import Arrays, merge, split
 from vidjax.nn.normalise import network_input, normalise
-from vidjax.progress import progress_bar
 
 # Clips, evenly spread over the videos, and frames of each, that `reconstructions.png` shows.
 _CLIPS, _FRAMES = 4, 8
@@ -97,36 +97,28 @@ def evaluate_reconstruction(
       of the hidden targets, as in training, and `explained`, the share of their variance that the prediction has right
       (1: all; 0: no better than the mean); `coverage`, `num_videos`, `num_views`, `unreadable` as for classifiers.
     """
-    shards = parallel.batch_shards(mesh)
-    batch_size = -(-config.batch_size // shards) * shards
-    batches = eval_batches(
-        videos, reader, batch_size=batch_size, num_clips=config.num_clips, num_crops=config.num_crops,
-        process=parallel.process_rank(),
-    )  # fmt: skip
     sharding = parallel.batch_sharding(mesh)
     wanted = {int(i) for i in np.linspace(0, len(videos) - 1, min(_CLIPS, len(videos)))}
     errors, variances, shown, bad, readable, most = [], [], {}, [], 0, 0
-    with progress_bar(console or Console(quiet=True)) as bar:
-        task = bar.add_task("evaluate", total=len(videos), info="")
-        for batch in _gathered_views(batches):
-            columns = parallel.gather(parallel.place({k: batch[k] for k in ("index", "mask", "views")}, sharding))
-            readable += int(columns["mask"].sum())
-            most = max(most, len(batch["clips"]))
-            for view, clips in enumerate(batch["clips"]):
-                # A clip's mask depends on its video and view alone.
-                numbers = np.maximum(batch["index"], 0) * 1000 + view
-                arguments = params, stats, *parallel.place((clips, numbers.astype(np.int32)), sharding)
-                error, variance = parallel.gather(reconstruct.compare(*arguments))
-                keep = columns["mask"] & (view < columns["views"])
-                errors.append(error[keep])
-                variances.append(variance[keep])
-                if view == 0 and (rows := [i for i in np.flatnonzero(keep) if int(columns["index"][i]) in wanted]):
-                    clips = parallel.gather(reconstruct.show(*arguments))
-                    shown |= {int(columns["index"][i]): np.rint(255 * clips[i]).astype(np.uint8) for i in rows}
-            bad += batch["bad"]
-            bar.update(task, advance=batch_size)
+    for batch in batches_of(videos, reader, config, mesh, console):
+        columns = parallel.gather(parallel.place({k: batch[k] for k in ("index", "mask", "views")}, sharding))
+        readable += int(columns["mask"].sum())
+        views = views_of(batch)
+        most = max(most, len(views))
+        for view, clips in enumerate(views):
+            # A clip's mask depends on its video and view alone.
+            numbers = np.maximum(batch["index"], 0) * 1000 + view
+            arguments = params, stats, *parallel.place((clips, numbers.astype(np.int32)), sharding)
+            error, variance = parallel.gather(reconstruct.compare(*arguments))
+            keep = columns["mask"] & (view < columns["views"])
+            errors.append(error[keep])
+            variances.append(variance[keep])
+            if view == 0 and (rows := [i for i in np.flatnonzero(keep) if int(columns["index"][i]) in wanted]):
+                clips = parallel.gather(reconstruct.show(*arguments))
+                shown |= {int(columns["index"][i]): np.rint(255 * clips[i]).astype(np.uint8) for i in rows}
+        bad += batch["bad"]
     error, variance = float(np.concatenate(errors).mean()), float(np.concatenate(variances).mean())
-    bad = [BadRecord(*fields) for fields in sorted(parallel.gather_lists([(b.index, b.path, b.reason) for b in bad]))]
+    bad = gather_bad(bad)
     summary = {
         "reconstruction": {"loss": error, "explained": 1 - error / max(variance, 1e-12)},
         "coverage": readable / len(videos),
@@ -135,15 +127,7 @@ def evaluate_reconstruction(
         "unreadable": [{"path": b.path, "reason": b.reason} for b in bad],
     }
     pictures = np.stack([shown[i] for i in sorted(shown)]) if shown else np.zeros(0, np.uint8)
-    return summary, Reconstructions(pictures, tuple(bad))
-
-
-def _gathered_views(batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Batches with the list `clips`, uint8 `(B, T, H, W, C)` for each view, as many as the process with most has."""
-    for batch in batches:
-        video = batch["video"]
-        most = max(parallel.gather_lists([video.shape[1]]))
-        yield batch | {"clips": [video[:, min(view, video.shape[1] - 1)] for view in range(most)]}
+    return summary, Reconstructions(pictures, bad)
 
 
 def picture(pictures: np.ndarray) -> np.ndarray:
