@@ -18,7 +18,7 @@ from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, Optimizer
 
 def get_config() -> Config:
     return Config(
-        model=ModelConfig(name="videomae_large", drop_path=0.1, remat=True),
+        model=ModelConfig(name="videomae_large", drop_path=0.1, remat="full"),
         data=DataConfig(
             dataset="kinetics400",
             train_views=2,  # repeated augmentation

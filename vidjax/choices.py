@@ -8,6 +8,9 @@ from typing import Any
 # What of a clip enters the network: its frames, the differences between them, or both side by side.
 INPUTS = ("rgb", "diff", "rgb+diff")
 
+# What blocks keep for the backward pass, from most memory to least; vidjax/nn/remat.py says what each costs.
+REMAT = ("", "dots", "attention", "full")
+
 # Defined in vidjax/data/datasets.py; here are the names alone.
 DATASETS = (
     "activitynet", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700", "moments",

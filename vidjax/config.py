@@ -19,6 +19,7 @@ from vidjax.choices import (
     DATASETS,
     INPUTS,
     PRESETS,
+    REMAT,
     SAMPLING_RULES,
 )
 from vidjax.errors import UserError
@@ -69,7 +70,8 @@ class ModelConfig:
     dropout: float = -1.0  # probability before the classifier; -1: the model's own
     drop_path: float = -1.0  # probability of skipping a residual branch in the deepest block; -1: the model's own
     compute_dtype: str = _choice("auto", "float32", "bfloat16")  # auto: bfloat16 on GPU and TPU, float32 on CPU
-    remat: bool = False  # recompute each block's activations in the backward pass: less memory, about 1/3 more compute
+    remat: str = _choice(*REMAT)  # what a block keeps for the backward pass, the rest being computed again: "":
+    # everything; dots: results of layers; attention: those of attention; full: its input. See vidjax/nn/remat.py
     kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of the model's constructor
 
 
@@ -291,7 +293,7 @@ def from_dict(values: Mapping[str, Any], cls: type = Config, prefix: str = "") -
         if dataclasses.is_dataclass(hints[name]):
             kwargs[name] = from_dict(value, hints[name], f"{prefix}{name}.")
         else:
-            kwargs[name] = _coerce(value, hints[name], prefix + name)
+            kwargs[name] = _coerce(_renamed(value, prefix + name), hints[name], prefix + name)
     return cls(**kwargs)
 
 
@@ -313,6 +315,13 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     ]
     hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
     return f"config.{name} is no setting.{hint} vidjax/config.py lists them all."
+
+
+def _renamed(value: Any, name: str) -> Any:
+    """`value` as it is called today, for the configs of older runs."""
+    if name == "model.remat" and isinstance(value, bool):
+        return "full" if value else ""
+    return value
 
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:

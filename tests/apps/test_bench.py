@@ -68,7 +68,7 @@ def test_flops_are_three_passes_of_the_models_multiply_adds():
     macs = model_cost("frame_pool_tiny", num_classes=7, num_frames=4, size=32).macs
     assert _train_flops(Config(model=ModelConfig(name="frame_pool_tiny")), plain, 7) == 2 * 3 * macs
     assert _train_flops(config, spec, 7) > 2 * 3 * macs  # its first layer has twice the channels
-    config = Config(model=ModelConfig(name="frame_pool_tiny", remat=True))
+    config = Config(model=ModelConfig(name="frame_pool_tiny", remat="full"))
     assert _train_flops(config, plain, 7) == 2 * 4 * macs
 
 

@@ -55,7 +55,7 @@ def test_epsilon_of_every_norm():
 
 
 def test_it_overfits_three_clips():
-    model = tiny(preserved=True, remat=True, zero_init=True, dropout=0.1)
+    model = tiny(preserved=True, remat="full", zero_init=True, dropout=0.1)
     losses = overfit(model, draw((3, 2, 16, 16, 3)), steps=20, rate=0.2)
     assert losses[-1] < 0.3 * losses[0]
 

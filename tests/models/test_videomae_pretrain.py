@@ -165,7 +165,7 @@ def test_positions_belong_to_places_not_to_the_order_of_tokens():
 
 
 def test_every_parameter_learns_and_the_loss_falls():
-    model = tiny(drop_path=0.1, remat=True)
+    model = tiny(drop_path=0.1, remat="full")
     model.train()
     graphdef, params, stats = split(model)
     # A ramp to the right and some noise: what is hidden can be told.

@@ -250,7 +250,7 @@ def test_bad_training_videos_are_listed_and_bad_evaluation_videos_reported(halve
 @pytest.mark.slow
 def test_remat_and_bfloat16_train(halves, tmp_path):
     config = make_config(halves, steps=2, accumulate=1)
-    config.model.remat = True
+    config.model.remat = "full"
     config.model.compute_dtype = "bfloat16"
     summary = train(config, tmp_path / "run", QUIET)
     assert summary["num_videos"] == 4

@@ -33,8 +33,9 @@ from vidjax.video import VideoError
 
 _FEWEST = 3  # batches of the whole pipeline that count, however long they take
 _TRANSFERS = 5  # batches placed to time that; the median counts
-# Of the forward pass: once more for the gradient of each product's two inputs, and once more if it is recomputed.
-_PASSES = {False: 3, True: 4}
+# Of the forward pass: once more for the gradient of each product's two inputs, and up to once more for what is
+# recomputed: of the 12·D² multiply-adds per token of a Transformer's block 5 with "attention".
+_PASSES = {"": 3, "dots": 3, "attention": 3 + 5 / 12, "full": 4}
 _WARM_UP = 1 / 3  # share of the time of the whole pipeline that does not count: buffers fill, workers start
 
 

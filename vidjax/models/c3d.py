@@ -18,6 +18,7 @@ from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import scaled_normal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
+from vidjax.nn.remat import check_remat, keeping
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the convolutions between two pools
 
@@ -35,7 +36,7 @@ class C3D(nnx.Module):
       stages: channels of the convolutions, one row per pool.
       hidden: D, features of the dense layers.
       dropout: probability of dropping a feature behind each of them, in training mode.
-      remat: recompute each stage's activations in the backward pass.
+      remat: what a stage keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
 
@@ -52,7 +53,7 @@ class C3D(nnx.Module):
         stages: Sequence[Sequence[int]] = STAGES,
         hidden: int = 4096,
         dropout: float = 0.5,
-        remat: bool = False,
+        remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -79,7 +80,7 @@ class C3D(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(hidden, num_classes, kernel_init=scaled_normal(0.01), rngs=rngs)
         self.clip = (num_frames, size, size)
-        self.remat = remat
+        self.remat = check_remat(remat, attention=False)
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what is called fc7.
@@ -95,9 +96,9 @@ class C3D(nnx.Module):
                 f"this C3D is made for clips of {made}, not {given}: build it with num_frames=… and size=…, or, from a "
                 "configuration, model.kwargs.num_frames and model.kwargs.size"
             )
-        x = video
+        x, run = video, keeping(self.remat, _stage)
         for index, convs in enumerate(self.stages):
-            x = _recomputed(convs, x) if self.remat else _stage(convs, x)
+            x = run(convs, x)
             last = index == len(self.stages) - 1
             x = max_pool3d(x, (2 if index else 1, 2, 2), padding=(0, 1, 1) if last else 0)
         x = nnx.relu(self.fc6(x.reshape(x.shape[0], -1)))
@@ -113,9 +114,6 @@ def _stage(convs: nnx.List, x: jax.Array) -> jax.Array:
     for conv in convs:
         x = nnx.relu(conv(x))
     return x
-
-
-_recomputed = nnx.remat(_stage)
 
 
 class Conv3DNet(nnx.Module):

@@ -21,6 +21,7 @@ from vidjax.nn.formulations import Triple
 from vidjax.nn.head import dense_logits
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d, max_pool3d
+from vidjax.nn.remat import check_remat, keeping
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks of each stage, by the number of layers
 EXPANSION = 4  # of the width at a block's end
@@ -113,7 +114,7 @@ class CSN(nnx.Module):
       zero_init: start every residual branch as nothing.
       epsilon: of the norms.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
     """
@@ -129,7 +130,7 @@ class CSN(nnx.Module):
         zero_init: bool = False,
         epsilon: float = 1e-5,
         dropout: float = 0.0,
-        remat: bool = False,
+        remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -155,14 +156,14 @@ class CSN(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
         self.window = window
-        self.remat = remat
+        self.remat = check_remat(remat, attention=False)
 
     def _pooled(self, video: jax.Array) -> jax.Array:
         """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
-        x = self.stem(video)
+        x, run = self.stem(video), keeping(self.remat)
         for blocks in self.stages:
             for block in blocks:
-                x = _recomputed(block, x) if self.remat else block(x)
+                x = run(block, x)
         size = x.shape[1:4]
         window = size if self.window is None else tuple(min(pair) for pair in zip(self.window, size, strict=True))
         return avg_pool3d(x.astype(jnp.float32), window, 1)
@@ -178,11 +179,6 @@ class CSN(nnx.Module):
         In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
         """
         return dense_logits(self.head, self.dropout(self._pooled(video), rngs=rngs))
-
-
-@nnx.remat
-def _recomputed(block: Block, x: jax.Array) -> jax.Array:
-    return block(x)
 
 
 def _spec(name: str, source: str, published: str, **preprocessing: Any) -> Spec:

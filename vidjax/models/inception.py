@@ -20,6 +20,7 @@ from vidjax.nn.formulations import Triple
 from vidjax.nn.init import scaled_normal, uniform_bias, uniform_fan_in
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d, max_pool3d
+from vidjax.nn.remat import check_remat, keeping
 
 EPSILON = 1e-3  # of every norm
 
@@ -180,7 +181,7 @@ class Inception(nnx.Module):
       stages: channels inside the blocks.
       momentum: of the norms: the share of the old running statistics that a training step keeps.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
 
@@ -200,7 +201,7 @@ class Inception(nnx.Module):
         stages: Sequence[Sequence[Widths]] = STAGES,
         momentum: float = 0.99,
         dropout: float = 0.5,
-        remat: bool = False,
+        remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -224,7 +225,7 @@ class Inception(nnx.Module):
                 features = widths.total
             self.stages.append(blocks)
         self.padding = padding
-        self.remat = remat
+        self.remat = check_remat(remat, attention=False)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(
             features, num_classes, kernel_init=uniform_fan_in, bias_init=uniform_bias(features), rngs=rngs
@@ -240,13 +241,14 @@ class Inception(nnx.Module):
 
         T' is ⌈T/8⌉ - 1 (at least 1), and H' and W' are 1 up to 224 pixels; S3D rounds down once where T is odd.
         """
+        run = keeping(self.remat)
         x = self._pool(self.stem[0](video), (1, 3, 3), (1, 2, 2))
         x = self._pool(self.stem[2](self.stem[1](x)), (1, 3, 3), (1, 2, 2))
         for index, blocks in enumerate(self.stages):
             if index:
                 x = self._pool(x, (3, 3, 3) if index == 1 else (2, 2, 2), (2, 2, 2))
             for block in blocks:
-                x = _recomputed(block, x) if self.remat else block(x)
+                x = run(block, x)
         window = tuple(min(w, n) for w, n in zip((2, 7, 7), x.shape[1:4], strict=True))
         return avg_pool3d(x.astype(jnp.float32), window, 1)
 
@@ -265,11 +267,6 @@ class Inception(nnx.Module):
         In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
         """
         return self.logits_over_time(video, rngs).mean(axis=1)
-
-
-@nnx.remat
-def _recomputed(block: InceptionBlock, x: jax.Array) -> jax.Array:
-    return block(x)
 
 
 def _variant(name: str, channels: int, published: str) -> Variant:

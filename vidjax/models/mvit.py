@@ -9,7 +9,6 @@ which pytorchvideo's, torchvision's and mmaction2's networks are equal.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -19,12 +18,14 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
+from vidjax.nn.blocks import run_blocks
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.pooling_attention import EPSILON, PoolingAttention, Triple
+from vidjax.nn.remat import check_remat, layer_result
 
 PATCH_STRIDE = (2, 4, 4)
 
@@ -64,11 +65,11 @@ class Block(nnx.Module):
         y = self.norm1(x)
         attended = self.attn(y, grid)
         if self.proj is not None and self.widen_in_attention:
-            x = self.proj(y)
+            x = layer_result(self.proj(y))
         x = self._pooled(x, grid) + self.drop_path(attended, rngs)
         y = self.norm2(x)
         if self.proj is not None and not self.widen_in_attention:
-            x = self.proj(y)
+            x = layer_result(self.proj(y))
         return x + self.drop_path(self.mlp(y, rngs), rngs)
 
     def _pooled(self, x: jax.Array, grid: Triple) -> jax.Array:
@@ -102,7 +103,7 @@ class MViT(nnx.Module):
       dropout: probability, between the class token and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -125,12 +126,12 @@ class MViT(nnx.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
         if version not in (1, 2):
             raise ValueError(f"version = {version!r}: must be 1 or 2")
-        self.remat = remat
+        self.remat = check_remat(remat, attention=True)
         # Kernels start as SlowFast's do, the convolutions' included; biases at 0, as in torchvision.
         self.patch_embed = Conv3D(
             3, dim, (3, 7, 7), PATCH_STRIDE, (1, 3, 3), use_bias=True, kernel_init=normal_002, dtype=dtype, rngs=rngs
@@ -196,8 +197,7 @@ class MViT(nnx.Module):
         first = jnp.broadcast_to(first.astype(x.dtype)[None, None], (batch, 1, dim))
         x = jnp.concatenate([first, x.reshape(batch, -1, dim)], axis=1)
         for block in self.blocks:
-            run = partial(_run, grid)
-            x = (nnx.remat(run) if self.remat else run)(block, x, rngs)
+            x = run_blocks([block], x, grid, rngs=rngs, remat=self.remat)
             grid = block.attn.grid(grid)
         return self.norm(x[:, 0].astype(jnp.float32))
 
@@ -218,10 +218,6 @@ class MViT(nnx.Module):
             time = jax.image.resize(time, (grid[0], time.shape[-1]), "linear", antialias=False)
             space = jax.image.resize(space, (*grid[1:], space.shape[-1]), "linear", antialias=False)
         return time[:, None, None] + space[None]
-
-
-def _run(grid: Triple, block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-    return block(x, grid, rngs)
 
 
 def _kernel(kernel: Triple | None, strides: Triple) -> Triple | None:

@@ -22,6 +22,7 @@ from vidjax.nn.init import normal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import grid_mean, max_pool3d
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
+from vidjax.nn.remat import check_remat, keeping
 
 # A kind of 3×3 convolution: `(in_features, out_features, strides, block_features, dtype=…, rngs=…)` builds the layer;
 # `block_features` are the channels that enter the block it stands in.
@@ -213,7 +214,7 @@ class ResNet(nnx.Module):
       dropout: probability of dropping a feature before the classifier, in training mode.
       grid: cells along height and width whose means make a frame's vector; 1: one mean over the whole map.
       zero_init: start every residual branch as nothing.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
 
@@ -233,7 +234,7 @@ class ResNet(nnx.Module):
         dropout: float = 0.0,
         grid: int = 1,
         zero_init: bool = False,
-        remat: bool = False,
+        remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -249,7 +250,7 @@ class ResNet(nnx.Module):
                 )
                 features = stage.features * block.expansion
             self.stages.append(blocks)
-        self.remat = remat
+        self.remat = check_remat(remat, attention=False)
         if isinstance(temporal_pooling, str):
             temporal_pooling = partial(make_temporal_pooling, temporal_pooling)
         self.grid = grid
@@ -259,11 +260,11 @@ class ResNet(nnx.Module):
 
     def maps(self, video: jax.Array) -> list[jax.Array]:
         """Normalised clips (B, T, H, W, 3) → what each stage makes of them, (B, T', H', W', C')."""
-        x = self.stem(video)
+        x, run = self.stem(video), keeping(self.remat)
         maps = []
         for blocks in self.stages:
             for block in blocks:
-                x = _recomputed(block, x) if self.remat else block(x)
+                x = run(block, x)
             maps.append(x)
         return maps
 
@@ -286,8 +287,3 @@ class ResNet(nnx.Module):
 def head_kernel(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
     """Initial kernel of a classifier: normal, of standard deviation 0.01."""
     return normal(key, shape, 0.01).astype(dtype)
-
-
-@nnx.remat
-def _recomputed(block: nnx.Module, x: jax.Array) -> jax.Array:
-    return block(x)

@@ -20,6 +20,7 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import ResNet
 from vidjax.nn.init import normal
 from vidjax.nn.pooling import grid_mean
+from vidjax.nn.remat import keeping
 
 # What a stream has gone through: per block the channels kept of the last frame, and the mean of the frames' features.
 StreamState = dict[str, Any]
@@ -94,7 +95,7 @@ class TemporalShiftResNet(ResNet):
         return self._run(video, {})[0]
 
     def _run(self, video: jax.Array, kept: dict[str, jax.Array]) -> tuple[list[jax.Array], dict[str, jax.Array]]:
-        x = self.stem(video)
+        x, run = self.stem(video), keeping(self.remat)
         maps, keep = [], {}
         for stage, blocks in enumerate(self.stages):
             for index, block in enumerate(blocks):
@@ -105,7 +106,7 @@ class TemporalShiftResNet(ResNet):
                         shifted, keep[name] = causal_shift(x, self.share, kept.get(name))
                     else:
                         shifted = temporal_shift(x, self.share)
-                x = (_recomputed if self.remat else _apply)(block, x, shifted)
+                x = run(block, x, shifted)
             maps.append(x)
         return maps, keep
 
@@ -133,13 +134,6 @@ class TemporalShiftResNet(ResNet):
         vector = grid_mean(maps[-1].astype(jnp.float32), self.grid)[:, 0]
         vector, pooling = self.pooling.step(vector, state["pooling"])
         return self.head(vector), {"kept": kept, "pooling": pooling}
-
-
-def _apply(block: nnx.Module, x: jax.Array, shifted: jax.Array) -> jax.Array:
-    return block(x, shifted)
-
-
-_recomputed = nnx.remat(_apply)
 
 
 def tsm(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> TemporalShiftResNet:

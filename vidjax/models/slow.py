@@ -25,6 +25,7 @@ from vidjax.nn.init import normal
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
+from vidjax.nn.remat import check_remat, keeping
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # bottlenecks of the four stages, by the number of layers
 STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2))
@@ -74,7 +75,7 @@ class Pathway(nnx.Module):
       extra_features: channels that each stage gets besides those of the one before it.
       in_features: C, channels of the video.
       zero_init: start every residual branch as nothing.
-      remat: recompute each bottleneck's activations in the backward pass.
+      remat: what a bottleneck keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
     """
@@ -96,7 +97,7 @@ class Pathway(nnx.Module):
         extra_features: Sequence[int] = (0, 0, 0, 0),
         in_features: int = 3,
         zero_init: bool = True,
-        remat: bool = False,
+        remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -130,14 +131,15 @@ class Pathway(nnx.Module):
             self.nonlocals.append(behind)
         self.out_features = features
         self.frame_pool = frame_pool
-        self.remat = remat
+        self.remat = check_remat(remat, attention=False)
 
     def stage(self, index: int, x: jax.Array) -> jax.Array:
         """What the stage of that index (from 0) makes of its input: (B, T, H, W, in) → (B, T', H', W', out)."""
+        run = keeping(self.remat)
         for block, nonlocal_block in zip(self.stages[index], self.nonlocals[index], strict=True):
-            x = _recomputed(block, x) if self.remat else block(x)
+            x = run(block, x)
             if nonlocal_block is not None:
-                x = _recomputed(nonlocal_block, x) if self.remat else nonlocal_block(x)
+                x = run(nonlocal_block, x)
         return max_pool3d(x, (self.frame_pool, 1, 1)) if index == 0 and self.frame_pool > 1 else x
 
 
@@ -186,11 +188,6 @@ class VideoResNet(Pathway):
         In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
         """
         return dense_logits(self.head, self.dropout(self._windows(video), rngs=rngs))
-
-
-@nnx.remat
-def _recomputed(block: nnx.Module, x: jax.Array) -> jax.Array:
-    return block(x)
 
 
 def small_normal(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:

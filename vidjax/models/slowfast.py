@@ -113,7 +113,7 @@ class SlowFast(nnx.Module):
       in_features: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.
       zero_init: start every residual branch as nothing.
-      remat: recompute each bottleneck's activations in the backward pass.
+      remat: what a bottleneck keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
 
@@ -140,7 +140,7 @@ class SlowFast(nnx.Module):
         in_features: int = 3,
         dropout: float = 0.5,
         zero_init: bool = True,
-        remat: bool = False,
+        remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):

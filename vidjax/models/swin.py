@@ -17,10 +17,12 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
+from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.remat import check_remat
 from vidjax.nn.windows import Triple, WindowAttention
 
 EPSILON = 1e-5  # of every layer norm
@@ -91,16 +93,9 @@ class Stage(nnx.Module):
             ]
         )
 
-    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None, remat: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None, remat: str) -> jax.Array:
         x = x if self.merge is None else self.merge(x)
-        run = nnx.remat(_run) if remat else _run
-        for block in self.blocks:
-            x = run(block, x, rngs)
-        return x
-
-
-def _run(block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-    return block(x, rngs)
+        return run_blocks(self.blocks, x, rngs=rngs, remat=remat)
 
 
 class VideoSwin(nnx.Module):
@@ -119,7 +114,7 @@ class VideoSwin(nnx.Module):
       dropout: probability, between the pooled features and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -138,12 +133,12 @@ class VideoSwin(nnx.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
         if len(depths) != len(heads):
             raise ValueError(f"depths = {depths} and heads = {heads} must name as many stages")
-        self.remat = remat
+        self.remat = check_remat(remat, attention=True)
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
         self.patch_norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         rates = np.linspace(0, drop_path, sum(depths)).tolist()

@@ -20,10 +20,12 @@ from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import Grid, block_steps, pattern
+from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.positions import nearest
+from vidjax.nn.remat import check_remat, layer_result
 
 EPSILON = 1e-6
 # The reference cuts its normal at ±2, a hundred standard deviations: never.
@@ -44,7 +46,7 @@ class EarlierStep(nnx.Module):
 
     def __call__(self, x: jax.Array, name: str, grid: Grid) -> jax.Array:
         """`(B, N, D)` patches → `(B, N, D)`, what is to be added to them."""
-        return self.fc(self.attn(self.norm(x), attend=pattern(name, grid)))
+        return layer_result(self.fc(self.attn(self.norm(x), attend=pattern(name, grid))))
 
 
 class Block(nnx.Module):
@@ -102,7 +104,7 @@ class TimeSformer(nnx.Module):
       dropout: probability, between the normalised class token and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -123,11 +125,11 @@ class TimeSformer(nnx.Module):
         dropout: float = 0.0,
         drop_path: float = 0.1,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
         self.attention = attention
-        self.remat = remat
+        self.remat = check_remat(remat, attention=True)
         self.patch_embed = TubeletEmbedding(3, dim, (1, patch, patch), dtype=dtype, rngs=rngs)
         self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
         _, height, width = self.base_grid
@@ -159,9 +161,7 @@ class TimeSformer(nnx.Module):
         first, patches = self._positions(grid)
         first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         x = jnp.concatenate([first, x + patches.astype(x.dtype)], axis=1)
-        run = nnx.remat(_run, static_argnums=2) if self.remat else _run
-        for block in self.blocks:
-            x = run(block, x, grid, rngs)
+        x = run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat)
         return self.norm(x[:, 0].reshape(batch, -1, x.shape[2]).mean(axis=1, dtype=jnp.float32))
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -186,10 +186,6 @@ class TimeSformer(nnx.Module):
                 frames = frames[:, nearest(frames.shape[1], t)]
             places = places + frames[:, :, None, None]
         return self.cls_token[...] + table[:, :1], places.reshape(1, t * h * w, -1)
-
-
-def _run(block: Block, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
-    return block(x, grid, rngs)
 
 
 _FORMATS = ("timesformer", "transformers", "mmaction2")

@@ -17,10 +17,12 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention
+from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.positions import sinusoid_positions
+from vidjax.nn.remat import check_remat
 
 PAPER = "https://arxiv.org/abs/2203.12602"
 IMAGES = ("vit_timm", "vit_torchvision")
@@ -73,7 +75,7 @@ class VideoMAE(nnx.Module):
       head_init_scale: the classifier's kernel starts with standard deviation 0.02 times this, so that a pre-trained
         encoder gets no large gradients from a head that knows nothing; the fine-tuning script's `init_scale`.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -94,10 +96,10 @@ class VideoMAE(nnx.Module):
         drop_path: float = 0.0,
         head_init_scale: float = 0.001,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
-        self.remat = remat
+        self.remat = check_remat(remat, attention=True)
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
         self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
         rates = np.linspace(0, drop_path, depth)
@@ -117,9 +119,7 @@ class VideoMAE(nnx.Module):
         x = self.patch_embed(video)
         positions = sinusoid_positions(grid, x.shape[-1], self.base_grid)
         x = x + jnp.asarray(positions, x.dtype)[None]
-        run = nnx.remat(_run) if self.remat else _run
-        for block in self.blocks:
-            x = run(block, x, rngs)
+        x = run_blocks(self.blocks, x, rngs=rngs, remat=self.remat)
         return self.fc_norm(x.mean(axis=1, dtype=jnp.float32))
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -130,10 +130,6 @@ class VideoMAE(nnx.Module):
           rngs: stream `dropout`, for dropout and drop path in training mode.
         """
         return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
-
-
-def _run(block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-    return block(x, rngs)
 
 
 def _variant(name: str, published: str, **kwargs: Any) -> Variant:

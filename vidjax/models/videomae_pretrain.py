@@ -26,6 +26,7 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.registry import Variant
 from vidjax.models.videomae import EPSILON, PAPER, SIZES, TINY_SPEC, Block
+from vidjax.nn.blocks import run_blocks
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
 from vidjax.nn.patches import TubeletEmbedding, from_patches, to_patches
 from vidjax.nn.positions import Grid, sinusoid_positions
@@ -43,10 +44,6 @@ def _blocks(dim: int, depth: int, heads: int, drop_path: float, dtype: Any, rngs
             for rate in rates
         ]
     )
-
-
-def _run(block: Block, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-    return block(x, rngs)
 
 
 class Decoder(nnx.Module):
@@ -74,7 +71,7 @@ class VideoMAEPretrain(nnx.Module):
       encoder_norm: layer norm after the encoder.
       drop_path: of the encoder, rising linearly to this in the last block.
       dtype: what activations are computed in; parameters, norm statistics and softmax stay float32.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -99,7 +96,7 @@ class VideoMAEPretrain(nnx.Module):
         encoder_norm: bool = True,
         drop_path: float = 0.0,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
         del num_classes
@@ -169,7 +166,7 @@ class VideoMAEPretrain(nnx.Module):
         positions = self._positions(grid, x)
         hidden_tokens = self.mask_token[...].astype(x.dtype) + positions[hidden]
         x = jnp.concatenate([x + positions[visible], hidden_tokens], axis=1)
-        x = self._through(self.decoder.blocks, x, None)
+        x = run_blocks(self.decoder.blocks, x, remat=self.remat)
         x = self.decoder.norm(x[:, visible.shape[1] :])
         return self.decoder.head(x).astype(jnp.float32)
 
@@ -237,14 +234,8 @@ class VideoMAEPretrain(nnx.Module):
         x = self.patch_embed.project(patches)
         positions = self._positions(grid, x)
         x = x + (positions[None] if visible is None else positions[visible])
-        x = self._through(self.blocks, x, rngs)
+        x = run_blocks(self.blocks, x, rngs=rngs, remat=self.remat)
         return x if self.norm is None else self.norm(x)
-
-    def _through(self, blocks: nnx.List, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        run = nnx.remat(_run) if self.remat else _run
-        for block in blocks:
-            x = run(block, x, rngs)
-        return x
 
     def _positions(self, grid: Grid, x: jax.Array) -> jax.Array:
         return jnp.asarray(sinusoid_positions(grid, x.shape[-1], self.base_grid), x.dtype)

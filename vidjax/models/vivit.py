@@ -21,10 +21,12 @@ from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import Grid, pattern
+from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.positions import aligned
+from vidjax.nn.remat import check_remat
 
 EPSILON = 1e-6
 # Xavier's uniform limits for square matrices; that of queries, keys and values is three of these side by side.
@@ -97,13 +99,13 @@ class _Classifier(nnx.Module):
         embedding: str,
         dropout: float,
         dtype: Any,
-        remat: bool,
+        remat: str,
         rngs: nnx.Rngs,
     ):
         if embedding not in EMBEDDINGS:
             raise ValueError(f"embedding = {embedding!r}: must be one of {', '.join(map(repr, EMBEDDINGS))}")
         kernel_init, self.inflation = EMBEDDINGS[embedding]
-        self.remat = remat
+        self.remat = check_remat(remat, attention=True)
         self.sampled = embedding == "uniform"
         self.tubelet = tuple(tubelet)
         kernel = (1, *tubelet[1:]) if self.sampled else self.tubelet
@@ -137,10 +139,7 @@ class _Classifier(nnx.Module):
         return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
 
     def _blocks(self, blocks: nnx.List, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
-        run = nnx.remat(_run, static_argnums=2) if self.remat else _run
-        for block in blocks:
-            x = run(block, x, grid, rngs)
-        return x
+        return run_blocks(blocks, x, grid, rngs=rngs, remat=self.remat)
 
 
 class ViViT(_Classifier):
@@ -164,7 +163,7 @@ class ViViT(_Classifier):
       dropout: probability, before the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -186,7 +185,7 @@ class ViViT(_Classifier):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
         if attention not in ("joint", "fsa", "fdp"):
@@ -237,7 +236,7 @@ class FactorisedEncoder(_Classifier):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
         super().__init__(num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, rngs)
@@ -288,10 +287,6 @@ def with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base
         first = jnp.broadcast_to(token[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         x = jnp.concatenate([first, x], axis=1)
     return x + table.astype(x.dtype)
-
-
-def _run(block: Block, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
-    return block(x, grid, rngs)
 
 
 _BASE = {"dim": 768, "depth": 12, "heads": 12}

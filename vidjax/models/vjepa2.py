@@ -19,10 +19,12 @@ from vidjax.config import Spec
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attentive import AttentivePooler
+from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.remat import check_remat
 from vidjax.nn.rotary import rotary_angles, rotate
 
 EPSILON = 1e-6
@@ -69,7 +71,7 @@ class VJEPA2(nnx.Module):
       dropout: probability, before the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -91,10 +93,10 @@ class VJEPA2(nnx.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         dtype: Any = None,
-        remat: bool = False,
+        remat: str = "",
         rngs: nnx.Rngs,
     ):
-        self.remat = remat
+        self.remat = check_remat(remat, attention=True)
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=normal_002, dtype=dtype, rngs=rngs)
         rates = np.linspace(0, drop_path, depth)
         self.blocks = nnx.List(
@@ -116,10 +118,7 @@ class VJEPA2(nnx.Module):
             video = jnp.repeat(video, self.patch_embed.tubelet[0], axis=1)
         grid = self.patch_embed.grid(video)
         x = self.patch_embed(video)
-        run = nnx.remat(_run, static_argnums=2) if self.remat else _run
-        for block in self.blocks:
-            x = run(block, x, grid, rngs)
-        return self.norm(x)
+        return self.norm(run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat))
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32: the pooled tokens, or their mean.
@@ -138,10 +137,6 @@ class VJEPA2(nnx.Module):
           rngs: stream `dropout`, for dropout and drop path in training mode.
         """
         return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
-
-
-def _run(block: Block, x: jax.Array, grid: tuple[int, int, int], rngs: nnx.Rngs | None) -> jax.Array:
-    return block(x, grid, rngs)
 
 
 # Widths of src/models/vision_transformer.py; an MLP of the giant is 48/11 as wide as its tokens.

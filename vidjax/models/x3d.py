@@ -24,6 +24,7 @@ from vidjax.nn.formulations import Triple
 from vidjax.nn.head import dense_logits
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d
+from vidjax.nn.remat import check_remat, keeping
 from vidjax.nn.squeeze import SqueezeExcitation
 
 WIDTHS = (24, 48, 96, 192)  # channels between the blocks of each stage
@@ -133,7 +134,7 @@ class X3D(nnx.Module):
       out_features: D, what the classifier sees.
       norm_every_shortcut: normalise the first shortcut too, as SlowFast and mmaction2 do and pytorchvideo does not.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: recompute each block's activations in the backward pass.
+      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
     """
@@ -150,7 +151,7 @@ class X3D(nnx.Module):
         out_features: int = FEATURES,
         norm_every_shortcut: bool = False,
         dropout: float = 0.5,
-        remat: bool = False,
+        remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -179,14 +180,14 @@ class X3D(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(out_features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
         self.window = (num_frames, -(-size // STRIDE), -(-size // STRIDE))
-        self.remat = remat
+        self.remat = check_remat(remat, attention=False)
 
     def _pooled(self, video: jax.Array) -> jax.Array:
         """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
-        x = self.stem(video)
+        x, run = self.stem(video), keeping(self.remat)
         for blocks in self.stages:
             for block in blocks:
-                x = _recomputed(block, x) if self.remat else block(x)
+                x = run(block, x)
         x = nnx.relu(self.norm5(self.conv5(x)))
         window = tuple(min(pair) for pair in zip(self.window, x.shape[1:4], strict=True))
         return nnx.relu(self.lin5(avg_pool3d(x.astype(jnp.float32), window, 1)))
@@ -202,11 +203,6 @@ class X3D(nnx.Module):
         In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
         """
         return dense_logits(self.head, self.dropout(self._pooled(video), rngs=rngs))
-
-
-@nnx.remat
-def _recomputed(block: Block, x: jax.Array) -> jax.Array:
-    return block(x)
 
 
 def _variant(

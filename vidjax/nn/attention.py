@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.backend import backend
+from vidjax.nn.remat import attention_part, layer_result
 
 Implementation = Literal["auto", "cudnn", "xla"]
 
@@ -57,6 +58,7 @@ def attention(
     if implementation not in ("auto", "cudnn", "xla"):
         raise ValueError(f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'xla'")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    q, k, v = (attention_part(x) for x in (q, k, v))
     fused = implementation == "auto" and bias is None and mask is None and _cudnn_applies(q, v)
     if fused or implementation == "cudnn":
         # The fused kernel wants values as long as the keys.
@@ -65,7 +67,7 @@ def attention(
         y = jax.nn.dot_product_attention(q, k, padded, bias=bias, mask=mask, scale=scale, implementation="cudnn")
         return y[..., : v.shape[-1]]
     if backend() == "cpu" and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
-        return _head_by_head(q, k, v, bias, mask, scale)
+        return attention_part(_head_by_head(q, k, v, bias, mask, scale))
     # Heads before tokens: two plain batched matrix products on any backend.
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     return jnp.swapaxes(_softmax_product(q, k, v, bias, mask, scale), 1, 2)
@@ -142,7 +144,7 @@ class SelfAttention(nnx.Module):
             joint = jnp.concatenate([self.q_bias[...], jnp.zeros(dim), self.v_bias[...]])
             qkv = qkv + joint.astype(qkv.dtype)[None, None]
         q, k, v = (x.reshape(batch, tokens, self.heads, dim // self.heads) for x in jnp.split(qkv, 3, axis=-1))
-        return self.proj(attend(q, k, v).reshape(batch, tokens, dim))
+        return layer_result(self.proj(attend(q, k, v).reshape(batch, tokens, dim)))
 
 
 def _softmax_product(
@@ -157,8 +159,10 @@ def _softmax_product(
     # Dividing the (N, d) result instead of the (N, M) weights saves a pass over the largest array there is. The
     # maximum cancels out of the quotient, so it needs no gradient.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = weights.sum(axis=-1, keepdims=True)
+    # What the gradient of the quotient takes, of the size of the result.
+    total = attention_part(weights.sum(axis=-1, keepdims=True))
     out = jnp.einsum("...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    out = attention_part(out)
     return (out / total).astype(q.dtype)
 
 

@@ -19,6 +19,7 @@ from flax import nnx
 from vidjax.nn.backend import backend as traced_for
 from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded, patches
 from vidjax.nn.init import kaiming_fan_out
+from vidjax.nn.remat import layer_result
 
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
@@ -317,4 +318,5 @@ class Conv3D(nnx.Module):
             x = padded(x, (time, *(space if self.padding_mode == "replicate" else outside)), mode="edge")
             padding = 0 if self.padding_mode == "replicate" else ((0, 0), *space)
         y = conv3d(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count)
-        return y if self.bias is None else y + self.bias[...].astype(y.dtype)[None, None, None, None]
+        y = y if self.bias is None else y + self.bias[...].astype(y.dtype)[None, None, None, None]
+        return layer_result(y)

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from vidjax.nn.remat import layer_result
+
 LECUN_NORMAL = nnx.initializers.lecun_normal()
 
 
@@ -47,5 +49,5 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(…, D)` → `(…, out)`; `rngs` (stream `dropout`) is needed in training mode with dropout."""
-        x = self.dropout(self.activation(self.fc1(x)), rngs=rngs)
-        return self.dropout(self.fc2(x), rngs=rngs)
+        x = self.dropout(self.activation(layer_result(self.fc1(x))), rngs=rngs)
+        return self.dropout(layer_result(self.fc2(x)), rngs=rngs)

@@ -19,6 +19,7 @@ from vidjax.nn.attention import attention
 from vidjax.nn.conv import conv3d
 from vidjax.nn.formulations import out_size
 from vidjax.nn.init import normal_002
+from vidjax.nn.remat import layer_result
 
 Triple = tuple[int, int, int]
 
@@ -63,6 +64,7 @@ class TokenPool(nnx.Module):
             padding=tuple(k // 2 for k in kernel.shape[:3]),
             groups=heads * dim,
         )
+        y = layer_result(y)
         return self.norm(jnp.concatenate([x[:, :1], y.reshape(batch, -1, heads, dim)], axis=1))
 
 
@@ -157,7 +159,7 @@ class PoolingAttention(nnx.Module):
     def __call__(self, x: jax.Array, grid: Triple) -> jax.Array:
         """`(B, 1 + T·H·W, dim)` tokens of `grid` → `(B, 1 + T'·H'·W', out)`."""
         batch, tokens, _ = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1)
+        qkv = layer_result(self.qkv(x)).reshape(batch, tokens, 3, self.heads, -1)
         q, k, v = (qkv[:, :, i] for i in range(3))
         q = q if self.pool_q is None else self.pool_q(q, grid)
         k = k if self.pool_k is None else self.pool_k(k, grid)
@@ -179,7 +181,7 @@ class PoolingAttention(nnx.Module):
             )
         if self.residual:
             y = jnp.concatenate([y[:, :1], y[:, 1:] + q[:, 1:]], axis=1)
-        return self.proj(y.reshape(batch, y.shape[1], -1))
+        return layer_result(self.proj(y.reshape(batch, y.shape[1], -1)))
 
     def _terms(self, q: jax.Array, q_grid: Triple, k_grid: Triple) -> jax.Array:
         """`(B, 1 + N, heads, d)` → `(B, N, heads, kT + kH + kW)`: each query times the vectors of all offsets."""

@@ -19,6 +19,7 @@ from flax import nnx
 
 from vidjax.nn.attention import attention
 from vidjax.nn.init import normal_002
+from vidjax.nn.remat import layer_result
 
 Triple = tuple[int, int, int]
 
@@ -155,4 +156,5 @@ class WindowAttention(nnx.Module):
             ids = regions(sizes, window, shift)
             mask = jnp.tile(jnp.asarray(ids), (count // len(ids), 1))
             mask = (mask[:, :, None] == mask[:, None, :])[:, None]
-        return self.proj(attention(q, k, v, bias=bias, mask=mask).reshape(count, tokens, dim))
+        y = attention(q, k, v, bias=bias, mask=mask).reshape(count, tokens, dim)
+        return layer_result(self.proj(y))

@@ -333,7 +333,7 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
     if model.drop_path >= 0:
         kwargs["drop_path"] = model.drop_path
     if model.remat:
-        kwargs["remat"] = True
+        kwargs["remat"] = model.remat
 
     arguments = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
     try:

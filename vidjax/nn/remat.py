@@ -1,0 +1,90 @@
+"""What a block keeps of its activations for the backward pass, and what is computed a second time there.
+
+The memory of training is mostly activations that wait for their gradients. A policy names those worth waiting:
+
+    ""           everything; nothing is computed twice
+    "dots"       results of dense layers, convolutions and attention; norms, activation functions, sums and attention's
+                 scores are computed again: little work
+    "attention"  queries, keys, values and what attention makes of them; the MLP's first layer and the projection are
+                 computed again too, 5 of a block's 12·D² multiply-adds per token. For Transformers alone
+    "full"       the block's input; everything before the last layer is computed again, about a third more work in all
+
+A Transformer's block of width D keeps so many numbers per token: D with "full", 5·D with "attention", 10·D with "dots".
+Without a policy they are some 30·D, and unless attention is one fused kernel the scores as well, N for each head. A
+convolutional block keeps one map per convolution with "dots", and several without a policy.
+
+All this is for accelerators: XLA's CPU compiler finds what is computed twice and does so once, keeping it after all,
+unless the blocks are scanned (`nn/blocks.py`).
+
+The layers mark results by name with `layer_result` and `attention_part`; the policies choose among the names, however a
+layer computes what it gives.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+from vidjax.choices import REMAT
+
+LAYER, ATTENTION = "layer", "attention"
+
+_KEPT = {"dots": (LAYER, ATTENTION), "attention": (ATTENTION,), "full": ()}
+# cuDNN's fused attention: its gradient takes the primitive's own results, of which a name would be a copy.
+_FUSED = "dot_product_attention_fwd"
+
+
+def layer_result(x: jax.Array) -> jax.Array:
+    """`x`, marked as what a dense layer or a convolution gives."""
+    return checkpoint_name(x, LAYER)
+
+
+def attention_part(x: jax.Array) -> jax.Array:
+    """`x`, marked as what attention takes or gives."""
+    return checkpoint_name(x, ATTENTION)
+
+
+def check_remat(policy: str, *, attention: bool) -> str:
+    """`policy` itself.
+
+    Args:
+      policy: to be checked.
+      attention: whether the network's blocks have attention.
+
+    Raises:
+      ValueError: for a policy that is unknown, or that would be "full" under another name.
+    """
+    known = [name for name in REMAT if attention or name != "attention"]
+    if policy not in known:
+        why = "" if attention or policy != "attention" else " for a network without attention"
+        raise ValueError(f"remat = {policy!r}: must be one of {', '.join(map(repr, known))}{why}")
+    return policy
+
+
+def keeping(policy: str, run: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """`run` as a function that keeps for its backward pass what `policy` says.
+
+    Args:
+      policy: one of `REMAT`.
+      run: a function of a module and arrays; None: the one that calls the module with the arrays.
+    """
+    run = _call if run is None else run
+    return nnx.remat(run, policy=saved(policy)) if policy else run
+
+
+def saved(policy: str) -> Callable[..., bool]:
+    """`policy` (not the empty one) as `jax.checkpoint` takes it."""
+    names = _KEPT[policy]
+
+    def keep(primitive: Any, *_: Any, **params: Any) -> bool:
+        if primitive.name == "name":
+            return params["name"] in names
+        return ATTENTION in names and primitive.name.startswith(_FUSED)
+
+    return keep
+
+
+def _call(module: nnx.Module, *args: Any) -> Any:
+    return module(*args)
