@@ -158,11 +158,18 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     plan = commands.add_parser(
         "plan",
         help="compile a training for a TPU slice, and estimate memory, speed and hours",
-        description="Compiles the training step ahead of time; needs the extra tpu, and no TPU.",
+        description="Compiles the training step ahead of time for TPUs (the extra tpu, no TPU), or estimates for GPUs.",
         epilog="--config.field=value changes any setting, as in train.py.",
     )
     plan.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
-    plan.add_argument("--topology", required=True, help="the slice: v4, v5e, v5p or v6e and its shape, as v5e:16x16")
+    where = plan.add_mutually_exclusive_group(required=True)
+    where.add_argument("--topology", default="", help="a slice: v4, v5e, v5p or v6e and its shape, as v5e:16x16")
+    where.add_argument("--gpu", default="", help="GPUs and how many, as h200:8; an estimate without their compiler")
+    what = plan.add_mutually_exclusive_group()
+    what.add_argument("--search", action="store_true", help="try meshes, remat and batch sizes: the best that fit")
+    what.add_argument("--scaling", action="store_true", help="8 to 512 devices, each with the same part of the batch")
+    plan.add_argument("--most", type=_positive, default=12, help="settings that those two compile (default: 12)")
+    plan.add_argument("--out", default="scaling.png", help="plot of --scaling (default: scaling.png)")
     plan.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
     plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (the data set's)")
     plan.add_argument(
@@ -178,9 +185,14 @@ def _run_plan(args: argparse.Namespace) -> int:
     return plan(
         [*([f"--config={args.config}"] if args.config else []), *args.settings],
         topology=args.topology,
+        gpu=args.gpu,
         num_classes=args.num_classes,
         num_videos=args.num_videos,
         clips_per_core=args.clips_per_core,
+        search=args.search,
+        scaling=args.scaling,
+        most=args.most,
+        out=args.out,
         as_json=args.json,
     )
 

@@ -47,18 +47,7 @@ def make_mesh(data: int = -1, devices: Sequence[Any] | None = None, *, fsdp: int
       ConfigError: if there are fewer devices than asked for, or the numbers do not divide them.
     """
     devices = jax.devices() if devices is None else list(devices)
-    sizes = {"data": data, "fsdp": fsdp, "model": model}
-    left = [name for name, size in sizes.items() if size == -1]
-    if len(left) > 1:
-        raise ConfigError(f"config.mesh: {' and '.join(left)} are both -1; give a number of devices for all but one")
-    known = math.prod(size for size in sizes.values() if size != -1)
-    asked = " × ".join(f"{name} = {size}" for name, size in sizes.items() if size not in (1, -1))
-    if known > len(devices):
-        raise ConfigError(f"config.mesh.{asked}, but there are {len(devices)} devices; use -1 for all of them")
-    if left:
-        if len(devices) % known:
-            raise ConfigError(f"config.mesh.{left[0]} = -1: the {len(devices)} devices cannot be split by {asked}")
-        sizes[left[0]] = len(devices) // known
+    sizes = mesh_sizes(len(devices), data, fsdp, model)
     count = math.prod(sizes.values())
     own = Counter(device.process_index for device in devices[:count])
     if len(own) > 1 and any(number % sizes["model"] for number in own.values()):
@@ -68,6 +57,27 @@ def make_mesh(data: int = -1, devices: Sequence[Any] | None = None, *, fsdp: int
         )
     # The axis type is named because JAX's default has changed; Auto leaves the layout of activations to the compiler.
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
+
+
+def mesh_sizes(count: int, data: int = -1, fsdp: int = 1, model: int = 1) -> dict[str, int]:
+    """The sizes of the axes over the first of `count` devices; see `make_mesh`.
+
+    Raises:
+      ConfigError: if there are fewer devices than asked for, or the numbers do not divide them.
+    """
+    sizes = {"data": data, "fsdp": fsdp, "model": model}
+    left = [name for name, size in sizes.items() if size == -1]
+    if len(left) > 1:
+        raise ConfigError(f"config.mesh: {' and '.join(left)} are both -1; give a number of devices for all but one")
+    known = math.prod(size for size in sizes.values() if size != -1)
+    asked = " × ".join(f"{name} = {size}" for name, size in sizes.items() if size not in (1, -1))
+    if known > count:
+        raise ConfigError(f"config.mesh.{asked}, but there are {count} devices; use -1 for all of them")
+    if left:
+        if count % known:
+            raise ConfigError(f"config.mesh.{left[0]} = -1: the {count} devices cannot be split by {asked}")
+        sizes[left[0]] = count // known
+    return sizes
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

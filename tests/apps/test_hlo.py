@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from vidjax.apps.hlo import read_hlo
+from vidjax.apps.hlo import Exchange, read_hlo
 
 # As the TPU compiler writes it: cycles of a fusion cover what it calls, an asynchronous operation has two lines.
 PROGRAM = """HloModule step
@@ -56,6 +56,48 @@ def test_program_as_text():
     assert dict(reading.counts) == {"all-gather": 5, "all-reduce": 1, "all-to-all": 1}
     assert dict(reading.bytes) == {"all-gather": 5 * 64, "all-reduce": 40, "all-to-all": 14}
     assert (reading.cycles, reading.cycles_once, reading.loops_unknown) == (280, 140, 1)
+
+
+# A gather that runs beside other work is written in every fusion that it takes; one sum scatters its result.
+ASYNCHRONOUS = """HloModule step
+
+%all-reduce-scatter.1 (p: bf16[8,8]) -> bf16[8,4] {
+  %r = bf16[8,8]{1,0} all-reduce(%p), channel_id=3, replica_groups={{0,1},{2,3}}, to_apply=%add
+}
+
+%start (p: bf16[2,8]) -> bf16[8,8] {
+  %g = bf16[8,8]{1,0} all-gather(%p), channel_id=7, replica_groups=mesh['a'=2,'b'=1,'c'=4] {'c','b'}, dimensions={0}
+}
+
+%end (p: bf16[2,8]) -> bf16[8,8] {
+  %g = bf16[8,8]{1,0} all-gather(%p), channel_id=7, replica_groups=mesh['a'=2,'b'=1,'c'=4] {'c','b'}, dimensions={0}
+}
+
+ENTRY %main (p: bf16[2,8]) -> bf16[8,8] {
+  %a = bf16[8,8]{1,0} fusion(%p), kind=kCustom, calls=%start, backend_config={"estimated_cycles":"10"}
+  %b = bf16[8,8]{1,0} fusion(%a), kind=kCustom, calls=%end, backend_config={"estimated_cycles":"20"}
+  %c = bf16[8,4]{1,0} fusion(%b), kind=kCustom, calls=%all-reduce-scatter.1, backend_config={"estimated_cycles":"5"}
+  %d = f32[4]{0} all-reduce(%c), channel_id=9, replica_groups=[4,2]<=[8], to_apply=%add
+  %e = f32[4]{0} all-reduce(%d), channel_id=10, replica_groups=mesh['a'=2,'b'=4], to_apply=%add
+}
+"""
+
+
+def test_collectives_inside_fusions_count_once():
+    reading = read_hlo(ASYNCHRONOUS)
+    assert reading.counts == {"all-gather": 1, "reduce-scatter": 1, "all-reduce": 2} and reading.cycles == 35
+    assert [(e.kind, e.bytes, e.devices) for e in reading.exchanges] == [
+        ("all-gather", 128, 4), ("reduce-scatter", 64, 2), ("all-reduce", 16, 2), ("all-reduce", 16, 0)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [("all-reduce", 150), ("all-gather", 75), ("all-to-all", 75), ("reduce-scatter", 300), ("collective-permute", 100)],
+)
+def test_bytes_that_a_device_passes_on(kind, sent):
+    assert Exchange(kind, 100, 4, 1).sent(8) == sent
+    assert Exchange(kind, 100, 0, 3).sent(4) == 3 * sent
 
 
 @pytest.mark.parametrize("devices", [1, 4])

@@ -1,5 +1,6 @@
 """Plans: that their figures are those of the program, fit together, and say what is missing."""
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 
 from vidjax import config as cfg
 from vidjax.__main__ import main
-from vidjax.apps import plan as planning
-from vidjax.apps.chips import CHIPS, read_topology
+from vidjax.apps import estimates
+from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.data.clips import resolve_spec
@@ -37,9 +38,9 @@ def program(batch_size, devices):
 
 @pytest.mark.slow
 def test_figures_are_those_of_the_program_and_fit_together():
-    facts = planning.DataFacts(5, 100, False)
+    facts = estimates.DataFacts(5, 100, False)
     compiled = (whole := program(8, 4)).lower().compile()
-    figures = planning.estimate(whole, compiled, CHIPS["v5e"], facts, 50.0)
+    figures = estimates.estimate(whole, compiled, CHIPS["v5e"], facts, 50.0)
     macs = model_cost("frame_pool_tiny", num_classes=5, num_frames=2, size=32).macs
     assert figures["model_flops"] == 6 * macs * 16 / 4
     # XLA:CPU's own figures for the very program.
@@ -51,32 +52,35 @@ def test_figures_are_those_of_the_program_and_fit_together():
         x.nbytes for x in jax.tree.leaves(jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), whole.state))
     )
     assert figures["checkpoint_bytes"] == state
+    assert estimates.argument_bytes(whole) == figures["memory"]["arguments"]
     seconds = figures["seconds"]
-    assert seconds["step"] == max(seconds["compute"], seconds["compiler"]) + seconds["collectives"]
+    exchange = seconds["collectives"] + seconds["latency"]
+    assert seconds["step"] == pytest.approx(max(seconds["compute"], seconds["compiler"]) + exchange)
+    assert exchange > 0 and seconds["roofline"] is None
     assert figures["clips_per_s"] == pytest.approx(16 / seconds["step"])
     assert figures["hours"] == pytest.approx(7200 * seconds["step"] / 3600) and figures["steps"] == 7200
     assert figures["host_cores"] == pytest.approx(figures["clips_per_s"] / 50)
     # Gradients of all parameters are summed over the devices, and of one device over none.
     parameters = sum(4 * x.size for x in jax.tree.leaves(whole.state.params))
     assert figures["collectives"]["all-reduce"]["bytes"] >= parameters
-    alone = planning.estimate(one := program(8, 1), one.lower().compile(), CHIPS["v5e"], facts)
+    alone = estimates.estimate(one := program(8, 1), one.lower().compile(), CHIPS["v5e"], facts)
     assert not alone["collectives"] and alone["model_flops"] == 4 * figures["model_flops"]
 
 
 def test_what_does_not_fit():
     whole = program(8, 1)
-    small = CHIPS["v5e"].__class__(1e12, 1000.0, 1e9, 1e9, 1000)
-    figures = planning.estimate(whole, whole.lower().compile(), small, planning.DataFacts(5, 100, False))
+    small = dataclasses.replace(CHIPS["v5e"], memory=2**28 + 1000)
+    figures = estimates.estimate(whole, whole.lower().compile(), small, estimates.DataFacts(5, 100, False))
     assert not figures["fits"]
 
 
 def test_sizes_of_data_sets():
     assert all(d.train_videos > 1000 for d in DATASETS.values())
     config = cfg.Config(data=cfg.DataConfig(dataset="charades"))
-    assert planning.data_facts(config, 0, 0) == planning.DataFacts(157, 7985, True)
-    assert planning.data_facts(config, 3, 4) == planning.DataFacts(3, 4, True)
+    assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(157, 7985, True)
+    assert estimates.data_facts(config, 3, 4) == estimates.DataFacts(3, 4, True)
     with pytest.raises(cfg.ConfigError, match="--num-videos"):
-        planning.data_facts(cfg.Config(), 0, 0)
+        estimates.data_facts(cfg.Config(), 0, 0)
 
 
 @pytest.mark.parametrize("name", ["v5e", "v7:2x2", "v5e:2by2", "v5e:4"])
@@ -87,6 +91,41 @@ def test_wrong_topology(name, capsys):
 
 def test_chips_of_a_topology():
     assert read_topology("v5p:8x8x8") == (CHIPS["v5p"], 512)
+    assert read_gpus("H200:8") == (GPUS["h200"], 8)
+    for name in ("h200", "h200:0", "h1000:8", "h200:8x8"):
+        with pytest.raises(cfg.ConfigError, match="such as h200:8"):
+            read_gpus(name)
+    assert PEAK_FLOPS["tpu_v5e"] == 197e12 and PEAK_FLOPS["h100"] == 989e12
+
+
+@pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2"])
+def test_slices_of_a_generation(name):
+    chips = [read_topology(one)[1] for one in slices(name)]
+    assert chips == [8, 16, 32, 64, 128, 256, 512]
+    assert slices(name)[3] == {"v4:2x2x1": "v4:4x4x4", "v5e:2x2": "v5e:8x8"}[name]
+
+
+def test_latency_grows_with_the_way_around_the_torus():
+    flat, cube = CHIPS["v5e"], CHIPS["v5p"]
+    assert flat.latency(256, both_ways=True) == pytest.approx(2 * 16 * 1e-6)
+    assert cube.latency(64, both_ways=False) == pytest.approx(3 * 4 * 1e-6 / 2)
+    assert GPUS["h100"].latency(8, both_ways=False) == GPUS["h100"].latency(2, both_ways=False)
+
+
+def test_out_of_memory_in_words():
+    message = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, total (16.00G) exceeds available HBM (15.75G)."
+    assert "wants 16.0 GiB per device" in estimates._exhausted(message) and "15.75" in estimates._exhausted(message)
+    assert estimates._exhausted("RESOURCE_EXHAUSTED: no more\nmore words") == "RESOURCE_EXHAUSTED: no more"
+
+
+@pytest.mark.parametrize(
+    ("flags", "wrong"),
+    [("", "--gpu"), ("--topology=v5e:2x2 --gpu=h200:8", "--gpu"), ("--gpu=h200:8 --search --scaling", "--search")],
+)
+def test_one_place_and_one_question(flags, wrong, capsys):
+    with pytest.raises(SystemExit):
+        main(["plan", *flags.split()])
+    assert wrong in capsys.readouterr().err
 
 
 def test_without_the_compiler(monkeypatch, capsys):

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.apps.accelerators import PEAK_FLOPS
+from vidjax.apps.chips import PEAK_FLOPS
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.data.clips import ClipReader, resolve_spec

@@ -13,38 +13,107 @@ from vidjax.config import ConfigError
 
 @dataclass(frozen=True)
 class Chip:
-    """One TPU chip.
+    """One TPU chip, or one GPU.
 
     Attributes:
       peak: dense bfloat16 products with float32 sums, FLOP/s.
       memory: HBM, bytes.
       bandwidth: of HBM, bytes/s.
-      links: to other chips, all of them together, bytes/s.
-      flops_per_cycle: of all matrix units, that `peak` is the product of with the clock.
+      links: to other chips (GPUs: of the same machine), one way, all of them together, bytes/s.
+      flops_per_cycle: of all matrix units, that `peak` is the product of with the clock; 0: not known.
+      dims: of the torus that the chips form; 0: a switch joins them all.
+      largest: chips of the largest slice.
+      network: GPUs: to other machines, one way, bytes/s.
+      share: of the memory that JAX takes unless told otherwise.
     """
 
     peak: float
     memory: float
     bandwidth: float
     links: float
-    flops_per_cycle: int
+    flops_per_cycle: int = 0
+    dims: int = 0
+    largest: int = 0
+    network: float = 0.0
+    share: float = 1.0
 
     @property
     def clock(self) -> float:
         """Cycles/s at which the matrix units reach the peak."""
         return self.peak / self.flops_per_cycle
 
+    @property
+    def usable(self) -> float:
+        """Bytes of the memory that a program may fill."""
+        return self.memory * self.share - (RESERVED if self.dims else 0)
+
+    def latency(self, devices: int, *, both_ways: bool) -> float:
+        """Seconds that a collective of `devices` takes however small it is: an assumption, `HOP` times the way to the
+        farthest one, and back for a sum."""
+        farthest = self.dims * devices ** (1 / self.dims) / 2 if self.dims else NCCL_HOPS
+        return HOP * farthest * (2 if both_ways else 1)
+
+
+# Assumed, there is no published figure: from one chip to the next, s; and what a kernel of NCCL takes, in these.
+HOP, NCCL_HOPS = 1e-6, 10
+RESERVED = 2**28  # bytes that the TPU compiler keeps back: on v5e it speaks of 15.75 of 16 GiB
 
 # Google's pages on system architecture (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak, HBM and its bandwidth, and
 # interchip interconnect in Gbit/s per chip: v4 2400, v5e 1600, v5p 4800, v6e 3200 (earlier editions: 3584). A chip of
 # v4 and v5p has eight matrix units of 128 × 128, one of v5e four. The pages do not agree on those of v6e (two or four
-# of 256 × 256): with two, the compiler's cycles for a product of 8192² matrices would be fewer than the units need.
+# of 256 × 256); with four, the compiler's cycles for passes over memory are as far above the bandwidth's as on v5e.
 CHIPS = {
-    "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, 8 * 2 * 128**2),
-    "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, 4 * 2 * 128**2),
-    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 600e9, 8 * 2 * 128**2),
-    "v6e": Chip(918e12, 32 * 2**30, 1640e9, 400e9, 4 * 2 * 256**2),
+    "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, 8 * 2 * 128**2, dims=3, largest=4096),
+    "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, 4 * 2 * 128**2, dims=2, largest=256),
+    "v5p": Chip(459e12, 95 * 2**30, 2765e9, 600e9, 8 * 2 * 128**2, dims=3, largest=6144),
+    "v6e": Chip(918e12, 32 * 2**30, 1640e9, 400e9, 4 * 2 * 256**2, dims=2, largest=256),
 }
+
+# NVIDIA's data sheets (SXM boards where there are several): dense bfloat16 peak, memory and its bandwidth, half of the
+# NVLink bandwidth that they give for both ways together (PCIe 4 ×16 where there is none). Network: a 200 (A100) or 400
+# Gbit/s adapter for each GPU, as in DGX machines. JAX takes 75 % of the memory, see XLA_PYTHON_CLIENT_MEM_FRACTION.
+_SHARE = 0.75
+GPUS = {
+    "a10": Chip(125e12, 24 * 2**30, 600e9, 32e9, network=12.5e9, share=_SHARE),
+    "a100": Chip(312e12, 80 * 2**30, 2039e9, 300e9, network=25e9, share=_SHARE),
+    "b200": Chip(2250e12, 180e9, 7.7e12, 900e9, network=50e9, share=_SHARE),
+    "h100": Chip(989e12, 80 * 2**30, 3350e9, 450e9, network=50e9, share=_SHARE),
+    "h200": Chip(989e12, 140 * 2**30, 4800e9, 450e9, network=50e9, share=_SHARE),
+    "l4": Chip(121e12, 24 * 2**30, 300e9, 32e9, network=12.5e9, share=_SHARE),
+    "l40s": Chip(362e12, 48 * 2**30, 864e9, 32e9, network=12.5e9, share=_SHARE),
+    "rtx4090": Chip(165e12, 24 * 2**30, 1008e9, 32e9, network=12.5e9, share=_SHARE),
+}
+PER_MACHINE = 8  # GPUs that NVLink joins
+
+# FLOP/s of one device, by the name that `bench data --accelerator` takes.
+PEAK_FLOPS = {name: gpu.peak for name, gpu in GPUS.items()} | {f"tpu_{name}": chip.peak for name, chip in CHIPS.items()}
+
+
+def read_gpus(name: str) -> tuple[Chip, int]:
+    """The GPU of a name such as `h200:8`, and how many there are.
+
+    Raises:
+      ConfigError: if it is none.
+    """
+    found = re.fullmatch(r"(\w+):([1-9]\d*)", name.lower())
+    if not found or found[1] not in GPUS:
+        raise ConfigError(f"--gpu={name}: give one of {', '.join(GPUS)} and how many, such as h200:8")
+    return GPUS[found[1]], int(found[2])
+
+
+def slices(name: str) -> list[str]:
+    """Slices of 8, 16, … 512 chips of the generation of the topology `name`, as near to a square or cube as they come.
+
+    Those of v5e and v6e that are larger than their pod of 256 are plannable, though nobody rents them as one slice.
+    """
+    chip, _ = read_topology(name)
+    shapes = []
+    for power in range(3, 10):
+        sides = [1] * chip.dims
+        for i in range(power):
+            sides[chip.dims - 1 - i % chip.dims] *= 2
+        shapes.append(f"{name.split(':')[0]}:{'x'.join(map(str, sorted(sides)))}")
+    return shapes
 
 
 def read_topology(name: str) -> tuple[Chip, int]:
@@ -72,7 +141,7 @@ def tpu_devices(name: str) -> list[Any]:
 
     options: dict[str, Any] = {}
     if name.startswith("v4"):
-        options["chip_config_name"] = "megachip"  # both cores of a chip as one device, as JAX has them
+        options["chip_config_name"] = "megacore"  # both cores of a chip as one device, as JAX has them
     if count == 1:
         options["chips_per_host_bounds"] = [1, 1, 1]
     try:

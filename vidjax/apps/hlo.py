@@ -1,8 +1,9 @@
 """What a compiled program's text tells that its statistics do not: what devices exchange, and cycles inside loops."""
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -14,6 +15,36 @@ _ARRAY = re.compile(r"\b([a-z]+\d+[a-z\d]*|pred)\[([\d,]*)\]")
 _CALLED = re.compile(r"\b(?:body|condition|calls|to_apply)=%?([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_CHANNEL = re.compile(r"\bchannel_id=(\d+)")
+# The devices that exchange with each other, as lists, as "[groups,size]<=[devices]", or by axes of a mesh.
+_LISTED = re.compile(r"replica_groups=\{\{([\d,]*)\}")
+_TILED = re.compile(r"replica_groups=\[\d+,(\d+)\]<=")
+_MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
+# XLA:TPU's name of a fusion that sums over devices and keeps one part: half of what a sum for all passes on.
+_SCATTERING = "all-reduce-scatter"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One collective.
+
+    Attributes:
+      kind: one of `COLLECTIVES`.
+      bytes: what it puts out.
+      devices: that take part together; 0: all of the program's.
+      times: how often it runs.
+    """
+
+    kind: str
+    bytes: int
+    devices: int
+    times: int
+
+    def sent(self, all_devices: int) -> float:
+        """Bytes that a device passes on, all runs together, with rings: nearly twice the array for a sum."""
+        n = self.devices or all_devices
+        share = {"all-reduce": 2 * (n - 1) / n, "reduce-scatter": n - 1, "collective-permute": 1}
+        return self.times * self.bytes * share.get(self.kind, (n - 1) / n)
 
 
 @dataclass
@@ -21,37 +52,55 @@ class Reading:
     """Of one device and one run of the program; what is in a loop counts as often as that runs.
 
     Attributes:
-      counts: collectives by kind.
-      bytes: what they put out, by kind.
+      exchanges: the collectives.
       cycles: the compiler's estimates, of all instructions that have one; 0 where it makes none.
       cycles_once: the same with every loop taken once, as XLA's own sums are.
       loops_unknown: loops whose number of runs is not known, taken once.
     """
 
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    exchanges: list[Exchange] = field(default_factory=list)
     cycles: int = 0
     cycles_once: int = 0
     loops_unknown: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Collectives by kind."""
+        return self._sums(lambda exchange: 1)
+
+    @property
+    def bytes(self) -> dict[str, int]:
+        """What they put out, by kind."""
+        return self._sums(lambda exchange: exchange.bytes)
+
+    def _sums(self, of: Callable[[Exchange], int]) -> dict[str, int]:
+        sums: dict[str, int] = defaultdict(int)
+        for exchange in self.exchanges:
+            sums[exchange.kind] += exchange.times * of(exchange)
+        return dict(sums)
 
 
 def read_hlo(text: str) -> Reading:
     """What the text of a compiled program (`compiled.as_text()`) says."""
     bodies, entry = _computations(text)
     reading = Reading()
+    # XLA:TPU writes a collective that runs beside other work into the fusions at its start, its steps and its end;
+    # the number of its channel is the same in all of them.
+    channels: dict[str, Exchange] = {}
 
-    def walk(name: str, times: int) -> None:
+    def walk(name: str, times: int, counted: bool) -> None:
+        """`counted`: the cycles of this computation are part of what calls it."""
         for result, op, rest in bodies.get(name, ()):
-            kind = op.removesuffix("-start")
-            if kind in COLLECTIVES:
-                # An asynchronous one names its operands too; it is complete in the larger half.
-                sizes = list(_sizes(result))
-                reading.counts[kind] += times
-                reading.bytes[kind] += times * (max(sizes) if op.endswith("-start") and sizes else sum(sizes))
-            if cycles := _CYCLES.search(rest):
+            if (kind := op.removesuffix("-start")) in COLLECTIVES:
+                channel = _CHANNEL.search(rest)
+                key = channel[1] if channel else f"of its own {len(channels)}"
+                before = channels.get(key)
+                if before is None or before.times < times:
+                    channels[key] = _exchange(kind, result, op, rest, times, name)
+            cycles = None if counted else _CYCLES.search(rest)
+            if cycles:
                 reading.cycles += times * int(cycles[1])
                 reading.cycles_once += int(cycles[1])
-                continue  # what it calls is part of it
             inner = times
             if op == "while":
                 trips = _trips(rest, bodies)
@@ -59,10 +108,33 @@ def read_hlo(text: str) -> Reading:
                 inner = times * (1 if trips is None else trips)
             if op in ("while", "call", "fusion", "async-start", "conditional"):
                 for called in _CALLED.findall(rest):
-                    walk(called, inner)
+                    walk(called, inner, counted or cycles is not None)
 
-    walk(entry, 1)
+    walk(entry, 1, False)
+    reading.exchanges = list(channels.values())
     return reading
+
+
+def _exchange(kind: str, result: str, op: str, rest: str, times: int, computation: str) -> Exchange:
+    sizes = list(_sizes(result))
+    # An asynchronous one names its operands too; it is complete in the larger half.
+    size = max(sizes) if op.endswith("-start") and sizes else sum(sizes)
+    devices = _group(rest)
+    if kind == "all-reduce" and computation.startswith(_SCATTERING) and devices:
+        kind, size = "reduce-scatter", size // devices
+    return Exchange(kind, size, devices, times)
+
+
+def _group(rest: str) -> int:
+    """How many devices take part in a collective together; 0: all."""
+    if listed := _LISTED.search(rest):
+        return len(listed[1].split(","))
+    if tiled := _TILED.search(rest):
+        return int(tiled[1])
+    if mesh := _MESH.search(rest):
+        sizes = dict(re.findall(r"'([^']*)'=(\d+)", mesh[1]))
+        return math.prod(int(sizes.get(axis, 1)) for axis in re.findall(r"'([^']*)'", mesh[2]))
+    return 0
 
 
 def _trips(rest: str, bodies: dict[str, list[tuple[str, str, str]]]) -> int | None:

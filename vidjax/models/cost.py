@@ -187,10 +187,10 @@ def _products(jaxpr: Any, path: tuple[str, ...], times: int) -> Iterator[tuple[t
         here = _innermost(str(eqn.source_info.name_stack), path)
         if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
             elements = math.prod(eqn.outvars[0].aval.shape)
-            yield here, times * elements * _depth(eqn), times * elements
+            yield here, times * elements * product_depth(eqn), times * elements
             continue
         inner = times * eqn.params["length"] if eqn.primitive.name == "scan" else times
-        for sub in _inner(eqn):
+        for sub in inner_jaxprs(eqn):
             yield from _products(sub, here, inner)
 
 
@@ -199,7 +199,7 @@ def _innermost(stack: str, path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found[-1].split(".")) if found and found[-1] else path
 
 
-def _depth(eqn: Any) -> int:
+def product_depth(eqn: Any) -> int:
     """Multiply-adds per element that a product puts out."""
     left, right = (var.aval.shape for var in eqn.invars[:2])
     if eqn.primitive.name == "dot_general":
@@ -209,7 +209,7 @@ def _depth(eqn: Any) -> int:
     return math.prod(right) // out_features
 
 
-def _inner(eqn: Any) -> Iterator[Any]:
+def inner_jaxprs(eqn: Any) -> Iterator[Any]:
     """The computations inside an equation; of a condition's branches the first, they do the same kind of work."""
     if eqn.primitive.name == "cond":
         yield eqn.params["branches"][0].jaxpr

@@ -16,6 +16,9 @@ from vidjax.nn.remat import attention_part, layer_result
 
 Implementation = Literal["auto", "cudnn", "xla"]
 
+# Marks, in a trace, the attention that a fused kernel could do where there is one.
+FUSABLE = "fusable_attention"
+
 # Scores per head from which the CPU goes head by head. 512×512 float32 scores are 1 MiB, about what a core's own cache
 # holds; with all heads at once every pass over the scores is a pass over main memory. At 1568 tokens, 12 heads and
 # d = 64 on 2 cores, forward / forward + backward take 98 / 453 ms at once and 55 / 169 ms head by head; below 400
@@ -70,7 +73,9 @@ def attention(
         return attention_part(_head_by_head(q, k, v, bias, mask, scale))
     # Heads before tokens: two plain batched matrix products on any backend.
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
-    return jnp.swapaxes(_softmax_product(q, k, v, bias, mask, scale), 1, 2)
+    with jax.named_scope(FUSABLE if bias is None and mask is None and _cudnn_takes(q, v) else "attention"):
+        y = _softmax_product(q, k, v, bias, mask, scale)
+    return jnp.swapaxes(y, 1, 2)
 
 
 LECUN_NORMAL = nnx.initializers.lecun_normal()
@@ -188,11 +193,14 @@ def _head_by_head(
     return jnp.moveaxis(jax.lax.map(one_head, (tokens, per_head)), 0, 2)
 
 
+def _cudnn_takes(q: jax.Array, v: jax.Array) -> bool:
+    """Whether cuDNN's fused kernel takes inputs of this type and head dimensions."""
+    return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and v.shape[-1] <= q.shape[-1] <= 128
+
+
 def _cudnn_applies(q: jax.Array, v: jax.Array) -> bool:
-    """Whether cuDNN's fused kernel takes inputs of this type and head dimensions on the default backend."""
-    if q.dtype not in (jnp.bfloat16, jnp.float16) or q.shape[-1] % 8 or not v.shape[-1] <= q.shape[-1] <= 128:
-        return False
-    if backend() != "gpu":
+    """Whether it does on the default backend."""
+    if not _cudnn_takes(q, v) or backend() != "gpu":
         return False
     device = jax.local_devices()[0]
     # AMD's devices name an architecture such as "gfx90a" there.

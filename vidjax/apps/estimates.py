@@ -1,0 +1,317 @@
+"""What a training step takes on devices that are not there: compiled for them ahead of time, and read."""
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+from vidjax import config as cfg
+from vidjax.apps.chips import Chip, read_topology, slices, tpu_devices
+from vidjax.apps.hlo import read_hlo
+from vidjax.data.clips import resolve_spec
+from vidjax.data.datasets import DATASETS
+from vidjax.models.cost import module_cost
+from vidjax.models.registry import get_spec
+from vidjax.nn.backend import targeting
+from vidjax.training.program import Program, count_steps
+
+# Clips of 16 frames that a core decodes from mp4 files in a second; `bench data` measures another machine and data set.
+CLIPS_PER_CORE = 25.0
+
+
+class DoesNotFitError(cfg.ConfigError):
+    """The step does not fit into the memory of the devices; the message has the sizes.
+
+    Attributes:
+      compiled: whether it took the compiler to find out.
+    """
+
+    def __init__(self, message: str, compiled: bool = True):
+        super().__init__(message)
+        self.compiled = compiled
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a plan needs to know of a data set: K, its training videos, whether a video has several labels."""
+
+    num_classes: int
+    num_videos: int
+    multi_label: bool
+
+
+def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFacts:
+    """Those of the config's data set, with what is given in their place.
+
+    Raises:
+      ConfigError: if neither tells how many training videos there are.
+    """
+    known = DATASETS.get(config.data.dataset)
+    classes = num_classes or (len(known.class_names) if known else get_spec(config.model.name).num_classes)
+    videos = num_videos or (known.train_videos if known else 0)
+    if config.data.synthetic == "motion":
+        classes, videos = num_classes or 6, num_videos or 1500
+    if not videos:
+        raise cfg.ConfigError("give --num-videos: config.data.dataset names no data set whose size is published")
+    return DataFacts(classes, videos, bool(known and known.multi_label))
+
+
+def make_program(config: cfg.Config, facts: DataFacts, devices: Sequence[Any] | None) -> Program:
+    """The update of `config` as shapes, for `devices`, or with None for those of this process.
+
+    Raises:
+      ConfigError: for settings that do not fit each other or the devices.
+    """
+    spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
+    return Program.of(
+        config,
+        spec,
+        num_classes=facts.num_classes,
+        num_videos=facts.num_videos,
+        multi_label=facts.multi_label,
+        devices=devices,
+    )
+
+
+def compile_program(program: Program) -> Any:
+    """The update, compiled for devices that need not be there.
+
+    Raises:
+      DoesNotFitError: if the compiler cannot do with their memory.
+    """
+    with _without_cache():
+        try:
+            return program.lower().compile()
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise DoesNotFitError(_exhausted(str(error))) from None
+
+
+def _exhausted(message: str) -> str:
+    """The compiler's words in ours: `20.1 GiB wanted, 15.8 GiB there`."""
+    sizes = re.findall(r"([\d.]+)([KMGT])\b", message)
+    factor = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10}
+    gib = [float(number) * factor[unit] for number, unit in sizes[:2]]
+    if len(gib) < 2:
+        return message.splitlines()[0]
+    return f"the compiler wants {gib[0]:.1f} GiB per device for temporaries or in all, {gib[1]:.2f} GiB are there"
+
+
+class Target(Protocol):
+    """Devices that a run can be planned for.
+
+    Attributes:
+      name: as on the command line.
+      chip: one of them.
+      count: how many.
+    """
+
+    name: str
+    chip: Chip
+    count: int
+
+    def figures(self, config: cfg.Config, facts: DataFacts, clips_per_core: float) -> dict[str, Any]:
+        """What an update of `config` takes there, from `figures_of`.
+
+        Raises:
+          ConfigError: for settings that do not fit each other or the devices.
+          DoesNotFitError: if the devices' memory does not do.
+        """
+
+    def sizes(self) -> "list[Target]":
+        """Of the same kind, 8 to 512 of them."""
+
+
+class Slice:
+    """A slice of TPU chips, whose compiler plans for it; a `Target`.
+
+    Raises:
+      ConfigError: for a topology that there is not, or without the compiler.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.chip, self.count = read_topology(name)
+        self._devices: list[Any] = []
+
+    def figures(self, config: cfg.Config, facts: DataFacts, clips_per_core: float) -> dict[str, Any]:
+        self._devices = self._devices or tpu_devices(self.name)
+        with targeting("tpu"):
+            program = make_program(config, facts, self._devices)
+            if (held := argument_bytes(program)) > self.chip.usable:
+                there = self.chip.usable / 2**30
+                message = f"state and batch alone take {held / 2**30:.1f} GiB per device, {there:.2f} GiB are there"
+                raise DoesNotFitError(message, compiled=False)
+            compiled = compile_program(program)
+            return {"target": self.name} | estimate(program, compiled, self.chip, facts, clips_per_core)
+
+    def sizes(self) -> "list[Target]":
+        return [Slice(name) for name in slices(self.name)]
+
+
+def estimate(
+    program: Program, compiled: Any, chip: Chip, facts: DataFacts, clips_per_core: float = CLIPS_PER_CORE
+) -> dict[str, Any]:
+    """What the compiled update takes per device, and what follows for the run, ready for JSON.
+
+    Args:
+      program: the update.
+      compiled: the same, by the compiler of `chip`.
+      chip: it runs on.
+      facts: of the data set.
+      clips_per_core: clips/s that one core of the hosts makes.
+    """
+    devices = program.mesh.devices.size
+    reading = read_hlo(compiled.as_text())
+    counts, sizes = reading.counts, reading.bytes
+    work = Work(
+        model_flops=6.0 * model_macs(program) * program.clips / devices,
+        memory=memory_of(compiled),
+        compiler=reading.cycles / chip.clock,
+        exchange=sum(exchange.sent(devices) for exchange in reading.exchanges) / chip.links,
+        latency=sum(
+            e.times * chip.latency(e.devices or devices, both_ways=e.kind == "all-reduce") for e in reading.exchanges
+        ),
+        collectives={kind: {"count": counts[kind], "bytes": sizes[kind]} for kind in sorted(counts)},
+        xla=compiled.cost_analysis() or {},
+        loops_unknown=reading.loops_unknown,
+    )
+    return figures_of(program.config, program.state, dict(program.mesh.shape), chip, facts, clips_per_core, work)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one device does in one update.
+
+    Attributes:
+      model_flops: that the model needs, whatever is recomputed: three products for each of the forward pass, itself and
+        the gradients of its two inputs.
+      memory: bytes by use, and "total".
+      exchange: seconds, of the collectives at the bandwidth of the links.
+      latency: seconds, of the collectives however small they are.
+      collectives: "count" and "bytes" by kind.
+      xla: its analysis of costs.
+      compiler: seconds, by the cycles that the compiler counts; None: it was not asked.
+      roofline: seconds, of every kernel at the peak or the bandwidth of the memory; None: not counted.
+      loops_unknown: loops that count once because their length is not known.
+    """
+
+    model_flops: float
+    memory: dict[str, int]
+    exchange: float
+    latency: float
+    collectives: dict[str, dict[str, float]]
+    xla: dict[str, float]
+    compiler: float | None = None
+    roofline: float | None = None
+    loops_unknown: int = 0
+
+
+def figures_of(
+    config: cfg.Config,
+    state: Any,
+    mesh: dict[str, int],
+    chip: Chip,
+    facts: DataFacts,
+    clips_per_core: float,
+    work: Work,
+) -> dict[str, Any]:
+    """The figures of a plan, the same for every kind of device, ready for JSON.
+
+    Args:
+      config: of the run.
+      state: the training state as shapes, whole.
+      mesh: devices by axis.
+      chip: one of them.
+      facts: of the data set.
+      clips_per_core: clips/s that one core of the hosts makes.
+      work: of one device.
+    """
+    parts = {
+        "compute": work.model_flops / chip.peak,
+        "compiler": work.compiler,
+        "roofline": work.roofline,
+        "collectives": work.exchange,
+        "latency": work.latency,
+    }
+    busy = max(parts["compute"], work.compiler or 0.0, work.roofline or 0.0)
+    step = busy + work.exchange + work.latency
+    clips = config.train.batch_size * config.data.train_views
+    steps, _ = count_steps(config, facts.num_videos)
+    bound = "the matrix units"
+    if busy > 2 * parts["compute"]:
+        bound = "vector units and memory (the matrix units idle more than half of the time)"
+    if work.exchange + work.latency > step / 2:
+        bound = "collectives"
+    return {
+        "chips": math.prod(mesh.values()),
+        "model": config.model.name,
+        "mesh": mesh,
+        "remat": config.model.remat,
+        "batch_size": config.train.batch_size,
+        "clips_per_update": clips,
+        "memory": work.memory | {"hbm": chip.memory, "usable": chip.usable},
+        "fits": work.memory["total"] <= chip.usable,
+        "model_flops": work.model_flops,
+        "xla_flops": work.xla.get("flops", 0.0),
+        "xla_bytes": work.xla.get("bytes accessed", 0.0),
+        "loops_unknown": work.loops_unknown,
+        "collectives": work.collectives,
+        "seconds": parts | {"step": step},
+        "bound": bound,
+        "clips_per_s": clips / step,
+        "mfu": parts["compute"] / step,
+        "steps": steps,
+        "hours": steps * step / 3600,
+        "host_cores": clips / step / clips_per_core,
+        "clips_per_core": clips_per_core,
+        "checkpoint_bytes": sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(state)),
+    }
+
+
+def memory_of(compiled: Any) -> dict[str, int]:
+    """Bytes of one device that a compiled program takes, by XLA's analysis; donated outputs count once."""
+    stats = compiled.memory_analysis()
+    memory = {
+        "arguments": stats.argument_size_in_bytes,
+        "output": stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        "temporaries": stats.temp_size_in_bytes,
+        "code": stats.generated_code_size_in_bytes,
+    }
+    return memory | {"total": sum(memory.values())}
+
+
+def argument_bytes(program: Program) -> int:
+    """Bytes of one device that hold the state and its part of the batch: what there is before anything runs."""
+    return sum(
+        np.dtype(x.dtype).itemsize * math.prod(x.sharding.shard_shape(x.shape))
+        for x in jax.tree.leaves((program.state, program.batch))
+    )
+
+
+def model_macs(program: Program) -> int:
+    """Multiply-adds of the forward pass for one clip, counted."""
+    spec = program.spec
+    channels = 6 if spec.input == "rgb+diff" else 3
+    program.model.eval()
+    return module_cost(program.model, (spec.num_frames, spec.size, spec.size, channels)).macs
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Programs for devices that are not there can be written to JAX's cache of compiled programs, but not read back."""
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()

@@ -1,0 +1,124 @@
+"""What a training takes on GPUs that are not there: an estimate from counts and data sheets, without their compiler."""
+
+import copy
+import math
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh
+
+from vidjax import config as cfg
+from vidjax.apps.chips import PER_MACHINE, read_gpus
+from vidjax.apps.estimates import DataFacts, DoesNotFitError, Work, figures_of, make_program, model_macs
+from vidjax.apps.roofline import Roofline, roofline
+from vidjax.nn.backend import targeting
+from vidjax.parallel import AXES, check_batch_size, mesh_sizes, state_sharding
+from vidjax.training.program import Program
+
+# cuDNN's fused attention is used from Hopper on, see `vidjax.nn.attention`.
+_FUSED_ATTENTION = ("b200", "h100", "h200")
+_BUCKET = 30 * 2**20  # bytes of gradients that XLA:GPU sums over the devices at once, its default
+
+
+class Gpus:
+    """GPUs of one kind, a `Target`; more than `PER_MACHINE` of them stand in machines joined by a network.
+
+    One device's share of the update is traced, and each kernel takes as long as arithmetic or memory traffic at the
+    data sheet's peak. Gradients are summed with rings, and with `fsdp` parameters gathered before each of the two
+    passes, none of it beside other work.
+
+    Raises:
+      ConfigError: for a name that is not one of `chips.GPUS` with a number.
+    """
+
+    def __init__(self, name: str):
+        self.name = name.lower()
+        self.chip, self.count = read_gpus(name)
+
+    def figures(self, config: cfg.Config, facts: DataFacts, clips_per_core: float) -> dict[str, Any]:
+        sizes = mesh_sizes(self.count, config.mesh.data, config.mesh.fsdp, config.mesh.model)
+        if sizes["model"] > 1:
+            raise cfg.ConfigError(
+                f"config.mesh.model = {sizes['model']}: the estimate for GPUs knows data and fsdp alone; use 1"
+            )
+        mesh = AbstractMesh(tuple(sizes.values()), AXES)
+        shards = sizes["data"] * sizes["fsdp"]
+        check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")
+        with targeting("gpu"):
+            program = make_program(_share(config, shards), facts, jax.devices()[:1])
+            held = _held(program, mesh)
+            if held > self.chip.usable:
+                there = self.chip.usable / 2**30
+                message = f"state and batch alone take {held / 2**30:.1f} GiB per device, {there:.2f} GiB may be used"
+                raise DoesNotFitError(message, compiled=False)
+            traced = program.step.trace(program.state, program.batch)
+            lowered = traced.lower()
+        kind = self.name.split(":")[0]
+        cost = roofline(traced.jaxpr, self.chip, fused_attention=kind in _FUSED_ATTENTION)
+        memory = {"arguments": held, "temporaries": int(cost.peak), "output": 0, "code": 0}
+        work = self._work(program, sizes, cost, memory | {"total": sum(memory.values())}, lowered.cost_analysis() or {})
+        return {"target": self.name} | figures_of(config, program.state, sizes, self.chip, facts, clips_per_core, work)
+
+    def sizes(self) -> "list[Gpus]":
+        return [Gpus(f"{self.name.split(':')[0]}:{2**power}") for power in range(3, 10)]
+
+    def _work(
+        self, program: Program, sizes: dict[str, int], cost: Roofline, memory: dict[str, int], xla: dict[str, float]
+    ) -> Work:
+        devices = sizes["data"] * sizes["fsdp"]
+        gradients = sum(4 * math.prod(x.shape) for x in jax.tree.leaves(program.state.params))
+        collectives = _collectives(program, sizes, gradients)
+        # A ring passes on nearly the whole array, and a sum twice; between machines at the pace of the network.
+        rate = self.chip.links if devices <= PER_MACHINE else self.chip.network
+        around = (devices - 1) / devices
+        sent = sum(c["bytes"] * around * (2 if kind == "all-reduce" else 1) for kind, c in collectives.items())
+        return Work(
+            model_flops=6.0 * model_macs(program) * program.clips,
+            memory=memory,
+            roofline=cost.seconds,
+            exchange=sent / rate,
+            latency=sum(
+                c["count"] * self.chip.latency(devices, both_ways=kind == "all-reduce")
+                for kind, c in collectives.items()
+            ),
+            collectives=collectives,
+            xla=xla,
+        )
+
+
+def _share(config: cfg.Config, shards: int) -> cfg.Config:
+    """`config` for one of the devices that share its batch."""
+    config = copy.deepcopy(config)
+    config.mesh = cfg.MeshConfig(data=1)
+    # A rate that is meant for another batch size is of no importance here.
+    config.train = replace(config.train, batch_size=config.train.batch_size // shards)
+    return config
+
+
+def _held(program: Program, mesh: AbstractMesh) -> int:
+    """Bytes of one device that hold its part of the state, and of the batch, of which the next is there as well."""
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), program.state)
+    parts = zip(jax.tree.leaves(state), jax.tree.leaves(state_sharding(state, mesh)), strict=True)
+    own = sum(np.dtype(x.dtype).itemsize * math.prod(s.shard_shape(x.shape)) for x, s in parts)
+    return own + sum(np.dtype(x.dtype).itemsize * math.prod(x.shape) for x in jax.tree.leaves(program.batch))
+
+
+def _collectives(program: Program, sizes: dict[str, int], gradients: int) -> dict[str, dict[str, float]]:
+    """What devices exchange in an update: gradients, parameters that are split, and batch statistics."""
+    if sizes["data"] * sizes["fsdp"] == 1:
+        return {}
+    statistics = len(jax.tree.leaves(program.state.stats)) * program.config.train.accumulate
+    sizes_of = [4 * math.prod(x.shape) for x in jax.tree.leaves(program.state.stats)]
+    small = 2 * program.config.train.accumulate * sum(sizes_of)  # forward, and their gradients
+    buckets = max(1, -(-gradients // _BUCKET))
+    if sizes["fsdp"] == 1:
+        return {"all-reduce": {"count": buckets + 2 * statistics, "bytes": gradients + small}}
+    # Each device gets its part of the sum over fsdp, which is then summed over data.
+    summed = gradients // sizes["fsdp"] if sizes["data"] > 1 else 0
+    return {
+        "all-gather": {"count": 2 * buckets, "bytes": 2 * gradients},
+        "all-reduce": {"count": buckets * (sizes["data"] > 1) + 2 * statistics, "bytes": summed + small},
+        "reduce-scatter": {"count": buckets, "bytes": gradients},
+    }

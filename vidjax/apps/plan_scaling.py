@@ -1,0 +1,156 @@
+"""How a training would scale: predicted speed on 8 to 512 devices, each with the same part of the batch."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vidjax import config as cfg
+from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target
+from vidjax.parallel import mesh_sizes
+from vidjax.progress import progress_bar
+
+
+def scaling(
+    target: Target,
+    config: cfg.Config,
+    facts: DataFacts,
+    clips_per_core: float,
+    *,
+    most: int,
+    out: str,
+    console: Console,
+) -> dict[str, Any]:
+    """Plan `config` on 8 to 512 devices of the kind of `target`, and plot the result.
+
+    Args:
+      target: its devices share the config's batch; the others' batch grows or shrinks with them.
+      config: what is to be trained.
+      facts: of its data set.
+      clips_per_core: clips/s that one core of the hosts makes.
+      most: sizes that are compiled, spread from the smallest to the largest.
+      out: file for the plot, or empty.
+      console: for the progress bar.
+
+    Returns:
+      "sizes": figures, with "efficiency": clips/s per device against the smallest one's; "rejected": those that do not
+      fit; "plot": the file.
+
+    Raises:
+      ConfigError: if the config's batch cannot be split over the devices of `target`.
+    """
+    shards = _shards(config, target.count)
+    unit = shards * config.train.accumulate
+    if (size := config.train.batch_size) % unit:
+        raise cfg.ConfigError(
+            f"config.train.batch_size = {size} cannot be split evenly over the {target.count} devices of "
+            f"{target.name}, whose share each device is to have; {max(1, size // unit) * unit} would do"
+        )
+    share = size // shards
+    sizes, rejected = [], []
+    with progress_bar(console) as bar:
+        chosen = _spread(target.sizes(), most)
+        task = bar.add_task("scaling", total=len(chosen), info="")
+        for one in chosen:
+            bar.update(task, info=one.name)
+            try:
+                figures = one.figures(_at(config, one.count, share), facts, clips_per_core)
+            except DoesNotFitError as error:
+                rejected.append({"target": one.name, "reason": str(error)})
+            else:
+                larger = bool(one.chip.largest) and one.count > one.chip.largest
+                sizes.append(figures | {"larger_than_a_pod": larger})
+            bar.advance(task)
+    for figures in sizes:
+        figures["efficiency"] = _per_device(figures) / _per_device(sizes[0])
+    if sizes and out:
+        plot(sizes, Path(out))
+    return {"model": config.model.name, "sizes": sizes, "rejected": rejected, "plot": out if sizes else ""}
+
+
+def _per_device(figures: dict[str, Any]) -> float:
+    return figures["clips_per_s"] / figures["chips"]
+
+
+def _spread(targets: list[Target], most: int) -> list[Target]:
+    """`most` of them, the first and the last among them."""
+    if most >= len(targets):
+        return targets
+    if most == 1:
+        return targets[:1]
+    return [targets[round(i * (len(targets) - 1) / (most - 1))] for i in range(most)]
+
+
+def _mesh(config: cfg.MeshConfig) -> cfg.MeshConfig:
+    """`config` with an axis that takes the devices that the others leave."""
+    return config if -1 in (config.data, config.fsdp, config.model) else replace(config, data=-1)
+
+
+def _shards(config: cfg.Config, count: int) -> int:
+    mesh = _mesh(config.mesh)
+    sizes = mesh_sizes(count, mesh.data, mesh.fsdp, mesh.model)
+    return sizes["data"] * sizes["fsdp"]
+
+
+def _at(config: cfg.Config, count: int, share: int) -> cfg.Config:
+    config = copy.deepcopy(config)
+    config.mesh = _mesh(config.mesh)
+    config.train.batch_size = share * _shards(config, count)
+    return config
+
+
+def plot(sizes: list[dict[str, Any]], path: Path) -> None:
+    """Draw clips per second, and efficiency, over the number of devices."""
+    from matplotlib.figure import Figure
+
+    counts = [figures["chips"] for figures in sizes]
+    speeds = [figures["clips_per_s"] for figures in sizes]
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(counts, [speeds[0] * n / counts[0] for n in counts], "--", color="grey", label="in proportion")
+    left.plot(counts, speeds, "o-", label="predicted")
+    left.set(xscale="log", yscale="log", xlabel="devices", ylabel="clips/s")
+    left.legend(loc="upper left")
+    right.plot(counts, [100 * figures["efficiency"] for figures in sizes], "o-")
+    right.set(xscale="log", xlabel="devices", ylabel="efficiency, %", ylim=(0, 105))
+    for axes in (left, right):
+        axes.set_xticks(counts, [str(n) for n in counts])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    kind, share = sizes[0]["target"].split(":")[0], sizes[0]["batch_size"] / counts[0]
+    figure.suptitle(f"{sizes[0]['model']} on {kind}, {share:g} videos per device", fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the table and where the plot is."""
+    table = Table("devices", "batch", "GiB", "step ms", "exchange ms", "clips/s", "efficiency", "MFU", "hours",
+                  title=f"{result['model']}: scaling, estimated")  # fmt: skip
+    for figures in result["sizes"]:
+        seconds = figures["seconds"]
+        table.add_row(
+            f"{figures['target']}{' *' if figures['larger_than_a_pod'] else ''}",
+            str(figures["batch_size"]),
+            f"{figures['memory']['total'] / 2**30:.2f}",
+            f"{1e3 * seconds['step']:.1f}",
+            f"{1e3 * (seconds['collectives'] + seconds['latency']):.1f}",
+            f"{figures['clips_per_s']:.0f}",
+            f"{100 * figures['efficiency']:.1f} %",
+            f"{100 * figures['mfu']:.1f} %",
+            f"{figures['hours']:.1f}",
+        )
+    console.print(table)
+    if any(figures["larger_than_a_pod"] for figures in result["sizes"]):
+        console.print("* larger than a pod; planned as if the torus went on", highlight=False)
+    console.print(
+        "the batch grows with the devices, so that each size is another recipe; hours are for the config's epochs",
+        highlight=False,
+    )
+    for one in result["rejected"]:
+        console.print(f"{one['target']} left out: {one['reason']}", highlight=False, soft_wrap=True)
+    if result["plot"]:
+        console.print(f"plot: {result['plot']}", highlight=False, soft_wrap=True)

@@ -1,0 +1,203 @@
+"""Which mesh, remat and batch size a training should have on given devices: tried, and the best first."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vidjax import config as cfg
+from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target
+from vidjax.apps.plan import mesh_words
+from vidjax.parallel import mesh_sizes
+from vidjax.progress import progress_bar
+
+FACTORS = (2, 4, 8)  # of the batch size, larger and smaller
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Settings to try: devices of the axes data, fsdp and model, whether to recompute, videos per update."""
+
+    mesh: tuple[int, int, int]
+    remat: bool
+    batch_size: int
+
+    def apply(self, config: cfg.Config) -> cfg.Config:
+        """A copy of `config` with these settings."""
+        config = copy.deepcopy(config)
+        config.mesh = replace(config.mesh, **dict(zip(("data", "fsdp", "model"), self.mesh, strict=True)))
+        config.model.remat = self.remat
+        config.train.batch_size = self.batch_size
+        return config
+
+    def flags(self, config: cfg.Config) -> str:
+        """What changes `config`, or its mesh, into this on the command line."""
+        flags = [f"--config.mesh.{a}={n}" for a, n in zip(("data", "fsdp", "model"), self.mesh, strict=True)]
+        if self.remat != config.model.remat:
+            flags.append(f"--config.model.remat={self.remat}")
+        if self.batch_size != config.train.batch_size:
+            flags.append(f"--config.train.batch_size={self.batch_size}")
+        return " ".join(flags)
+
+
+def meshes(config: cfg.MeshConfig, count: int) -> list[tuple[int, int, int]]:
+    """Ways to lay out `count` devices as (data, fsdp, model): that of `config`, if it takes all, and the usual ones."""
+    own = tuple(mesh_sizes(count, config.data, config.fsdp, config.model).values())
+    wanted = [own, (count, 1, 1), (1, count, 1), (count // 8, 8, 1), (count // 2, 1, 2), (1, count // 2, 2)]
+    return list(dict.fromkeys(mesh for mesh in wanted if math.prod(mesh) == count))
+
+
+@dataclass
+class _Book:
+    """What has been tried, and what came of it."""
+
+    target: Target
+    config: cfg.Config
+    facts: DataFacts
+    clips_per_core: float
+    watch: Callable[[Candidate, int], None]  # told before every attempt, with the number of those compiled
+    left: int = 0  # attempts that may still be compiled
+    compiled: int = 0
+    plans: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+
+    def fits(self, mesh: tuple[int, int, int], batch_size: int) -> bool:
+        """Whether the batch fits, without recomputing or else with it: recomputing what fits only takes time."""
+        for remat in (False, True):
+            candidate = Candidate(mesh, remat, batch_size)
+            if self.left <= 0:
+                self._reject(candidate, "not tried: --most")
+                return False
+            self.watch(candidate, self.compiled)
+            if self._try(candidate):
+                return True
+        return False
+
+    def _try(self, candidate: Candidate) -> bool:
+        compiled = 1
+        try:
+            figures = self.target.figures(candidate.apply(self.config), self.facts, self.clips_per_core)
+            memory = figures["memory"]
+            reason = f"takes {memory['total'] / 2**30:.1f} GiB of {memory['usable'] / 2**30:.2f} per device"
+        except cfg.ConfigError as error:
+            figures, reason = {"fits": False}, str(error)
+            compiled = int(isinstance(error, DoesNotFitError) and error.compiled)
+        self.compiled += compiled
+        self.left -= compiled
+        if not figures["fits"]:
+            self._reject(candidate, reason)
+            return False
+        same = candidate.batch_size == self.config.train.batch_size
+        self.plans.append(figures | {"flags": candidate.flags(self.config), "same_batch": same})
+        return True
+
+    def _reject(self, candidate: Candidate, reason: str) -> None:
+        data, fsdp, model = candidate.mesh
+        self.rejected.append(
+            {
+                "mesh": {"data": data, "fsdp": fsdp, "model": model},
+                "remat": candidate.remat,
+                "batch_size": candidate.batch_size,
+                "reason": reason,
+            }
+        )
+
+
+def search(
+    target: Target,
+    config: cfg.Config,
+    facts: DataFacts,
+    clips_per_core: float,
+    *,
+    most: int,
+    console: Console,
+) -> dict[str, Any]:
+    """Try settings, and sort those that fit by clips per second.
+
+    First the config's batch on every mesh, with half of the attempts at most, each without remat and, where that does
+    not fit, with it. On the best mesh then twice the batch, and on until it does not fit, and half of it; without one
+    that fits, ever smaller batches on the mesh that splits the state most.
+
+    Args:
+      target: the devices.
+      config: what is to be trained.
+      facts: of its data set.
+      clips_per_core: clips/s that one core of the hosts makes.
+      most: settings that are compiled.
+      console: for the progress bar.
+
+    Returns:
+      "target"; "plans": figures and "flags" of those that fit, best first, "same_batch" telling whether they keep the
+      recipe; "rejected": the others with a "reason".
+    """
+    with progress_bar(console) as bar:
+        task = bar.add_task(f"plans for {target.name}", total=most, info="")
+
+        def watch(candidate: Candidate, compiled: int) -> None:
+            info = f"mesh {candidate.mesh}, remat {candidate.remat}, batch {candidate.batch_size}"
+            bar.update(task, completed=compiled, info=info)
+
+        book = _Book(target, config, facts, clips_per_core, watch, left=(most + 1) // 2)
+        layouts = meshes(config.mesh, target.count)
+        # The config's batch, or the next larger one that all devices can share.
+        unit = target.count * config.train.accumulate
+        size = -(-config.train.batch_size // unit) * unit
+        for mesh in layouts:
+            book.fits(mesh, size)
+        book.left += most // 2
+        best = max(book.plans, key=lambda plan: plan["clips_per_s"], default=None)
+        mesh = tuple(best["mesh"].values()) if best else max(layouts, key=lambda m: m[1])
+        for factor in FACTORS if best else ():
+            if not book.fits(mesh, size * factor):
+                break
+        for factor in FACTORS[:1] if best else FACTORS:
+            smaller, rest = divmod(size, factor)
+            if rest or smaller % (mesh[0] * mesh[1] * config.train.accumulate) or book.fits(mesh, smaller):
+                break
+    plans = sorted(book.plans, key=lambda plan: -plan["clips_per_s"])
+    return {"target": target.name, "model": config.model.name, "plans": plans, "rejected": book.rejected}
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the table, what did not fit, and the flags of the best."""
+    table = Table("mesh", "remat", "batch", "GiB", "step ms", "clips/s", "MFU", "hours", title=_title(result))
+    for plan in result["plans"]:
+        table.add_row(
+            mesh_words(plan["mesh"]),
+            "yes" if plan["remat"] else "no",
+            f"{plan['batch_size']}{'' if plan['same_batch'] else ' *'}",
+            f"{plan['memory']['total'] / 2**30:.2f}",
+            f"{1e3 * plan['seconds']['step']:.1f}",
+            f"{plan['clips_per_s']:.0f}",
+            f"{100 * plan['mfu']:.1f} %",
+            f"{plan['hours']:.1f}",
+        )
+    console.print(table)
+    if any(not plan["same_batch"] for plan in result["plans"]):
+        console.print(
+            "* another batch size than the config's is another recipe: the learning rate follows it only where "
+            "config.optimizer.base_batch is set, and accuracy may change",
+            highlight=False,
+        )
+    if result["rejected"]:
+        console.print(f"{len(result['rejected'])} settings left out:", highlight=False)
+    for one in result["rejected"]:
+        console.print(
+            f"  {mesh_words(one['mesh'])}, remat {'yes' if one['remat'] else 'no'}, batch {one['batch_size']}: "
+            f"{one['reason']}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    best = result["plans"][:1]
+    kept = [plan for plan in result["plans"] if plan["same_batch"]][:1]
+    for words, plans in (("best with the config's batch", kept), ("best", best if best != kept else [])):
+        for plan in plans:
+            console.print(f"{words}: {plan['flags']}", highlight=False, soft_wrap=True)
+
+
+def _title(result: dict[str, Any]) -> str:
+    return f"{result['model']} on {result['target']}: {len(result['plans'])} settings that fit, estimated"

@@ -1,0 +1,229 @@
+"""What a traced computation costs on a device whose compiler is not there: kernel by kernel, from counts alone.
+
+XLA fuses whatever works element by element into what needs its result. So here only products, convolutions,
+reductions and a few more read and write memory; each takes as long as its arithmetic at the peak, or its traffic at
+the bandwidth, whichever is longer, and at least what starting it takes. Arrays live from where they are written to
+their last reader, in the order of the trace. No compiler gets below that, and a good one comes near.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vidjax.apps.chips import Chip
+from vidjax.models.cost import inner_jaxprs, product_depth
+from vidjax.nn.attention import FUSABLE
+
+_CALLS = ("pjit", "jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
+# Another shape of the same memory.
+_VIEWS = ("reshape", "squeeze", "expand_dims", "transpose", "copy", "copy_p", "optimization_barrier",
+          "sharding_constraint")  # fmt: skip
+_PARTS = ("slice", "dynamic_slice")
+_LOOPS = ("scan", "while", "cond")
+_PRODUCTS = ("dot_general", "conv_general_dilated")
+# These take computed values as they come; all other kernels read them from memory.
+_REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax", "argmin")
+_KERNELS = frozenset(
+    _LOOPS + _PRODUCTS + _REDUCTIONS
+    + ("gather", "scatter", "scatter-add", "sort", "top_k", "cumsum", "cumprod", "cummax", "reduce_window",
+       "reduce_window_max", "reduce_window_sum", "select_and_scatter_add", "select_and_gather_add", "random_bits")
+)  # fmt: skip
+_LAUNCH = 2e-6  # s, that a kernel takes at least: assumed
+_MANY = 8  # a value that is computed from more arrays and used more than once is written rather than computed again
+
+
+@dataclass
+class Roofline:
+    """Of one device and one run.
+
+    Attributes:
+      flops: of products and convolutions, what is recomputed included.
+      bytes: read from and written to memory.
+      seconds: each kernel at the peak or at the bandwidth.
+      peak: most bytes alive at once, without arguments and results.
+    """
+
+    flops: float = 0.0
+    bytes: float = 0.0
+    seconds: float = 0.0
+    peak: float = 0.0
+
+
+@dataclass(eq=False)
+class _Value:
+    """An array of `size` bytes; `reads`: the arrays in memory that it is computed from, and the bytes read of them."""
+
+    size: float
+    uses: int = 1
+    reads: dict["_Value", float] = field(default_factory=dict)
+    stored: bool = False
+    held: bool = False  # for the whole run: an argument or a result
+    first: int = 0  # kernels that write it and that read it last
+    last: int = 0
+
+
+def roofline(jaxpr: Any, chip: Chip, *, fused_attention: bool) -> Roofline:
+    """What the computation costs on one `chip`.
+
+    Args:
+      jaxpr: traced, such as `jax.jit(f).trace(…).jaxpr`, of one device's share.
+      chip: gives the peak, halved for products of float32 (TF32), and the bandwidth.
+      fused_attention: the scores of an attention that a fused kernel can do stay on the chip.
+    """
+    return _Walk(chip, fused_attention).run(getattr(jaxpr, "jaxpr", jaxpr))
+
+
+class _Walk:
+    def __init__(self, chip: Chip, fused_attention: bool):
+        self._chip, self._fused = chip, fused_attention
+        self._total = Roofline()
+        self._kernels = 0
+        self._written: list[_Value] = []
+        self._inner: dict[int, float] = {}  # kernel → bytes that it needs inside
+
+    def run(self, jaxpr: Any) -> Roofline:
+        arguments = [_stored(_bytes(var), held=True) for var in jaxpr.invars]
+        results = [value for value in self._interpret(jaxpr, arguments) if value is not None]
+        # The optimiser's update of everything is one pass over all of it.
+        computed = list(dict.fromkeys(value for value in results if not value.stored))
+        if computed:
+            self._kernel(computed, computed)
+        for value in results:
+            value.held = True
+        self._total.peak = self._peak()
+        return self._total
+
+    def _interpret(self, jaxpr: Any, arguments: Sequence[_Value | None]) -> list[_Value | None]:
+        """Walk through `jaxpr`; values of its results, None for constants."""
+        values: dict[Any, _Value | None] = dict(zip(jaxpr.invars, arguments, strict=True))
+        values |= {var: _stored(_bytes(var), held=True) for var in jaxpr.constvars}
+        uses = Counter(id(var) for eqn in jaxpr.eqns for var in eqn.invars)
+        uses.update(id(var) for var in jaxpr.outvars)
+
+        def look(var: Any) -> _Value | None:
+            return None if hasattr(var, "val") else values.get(var)
+
+        for eqn in jaxpr.eqns:
+            read = [look(var) for var in eqn.invars]
+            if eqn.primitive.name in _CALLS and (bodies := list(inner_jaxprs(eqn))):
+                body = bodies[0]
+                made = self._interpret(body, read[len(read) - len(body.invars) :])
+            else:
+                made = self._equation(eqn, [value for value in read if value is not None], uses)
+            values.update(zip(eqn.outvars, made, strict=True))
+        return [look(var) for var in jaxpr.outvars]
+
+    def _equation(self, eqn: Any, read: list[_Value], uses: Counter[int]) -> list[_Value]:
+        name = eqn.primitive.name
+        if name in _VIEWS and len(read) == len(eqn.outvars):
+            for value, var in zip(read, eqn.outvars, strict=True):
+                value.uses += uses[id(var)] - 1
+            return read
+        made = [_Value(_bytes(var), uses[id(var)]) for var in eqn.outvars]
+        if name not in _KERNELS:
+            for value in made:
+                value.reads = _union(read)
+                if name in _PARTS:
+                    value.reads = {source: min(size, value.size) for source, size in value.reads.items()}
+                if len(value.reads) > _MANY and value.uses > 1:
+                    self._kernel([value], [value])
+            return made
+        if self._fused and FUSABLE in str(eqn.source_info.name_stack):
+            for value in made:
+                value.reads = _union(read)
+            self._spend(0.0, *self._flops(eqn))
+            return made
+        for value in read:
+            computed_again = name in _REDUCTIONS and (value.uses == 1 or _sum(value) <= 1.5 * value.size)
+            if not value.stored and not computed_again:
+                self._kernel([value], [value])
+        if name in _LOOPS:
+            self._loop(eqn, read, made)
+        else:
+            self._kernel(read, made, *self._flops(eqn))
+        return made
+
+    def _flops(self, eqn: Any) -> tuple[float, float]:
+        """FLOP of a product, and the peak for its type."""
+        if eqn.primitive.name not in _PRODUCTS:
+            return 0.0, self._chip.peak
+        wide = all(np.dtype(var.aval.dtype).itemsize >= 4 for var in eqn.invars[:2])
+        # Where an input is spread out with zeros in between (the gradient of a stride), these are not multiplied.
+        spread = math.prod(eqn.params.get("lhs_dilation") or ())
+        flops = 2.0 * math.prod(eqn.outvars[0].aval.shape) * product_depth(eqn) / spread
+        return flops, self._chip.peak / (2 if wide else 1)
+
+    def _loop(self, eqn: Any, read: list[_Value], made: list[_Value]) -> None:
+        """A loop takes what its body takes, as often as it runs (once where nobody knows); a branch, the longest."""
+        bodies = [_Walk(self._chip, self._fused).run(body) for body in inner_jaxprs(eqn)]
+        longest = max(bodies, key=lambda body: body.seconds)
+        times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+        self._total.flops += times * longest.flops
+        self._total.bytes += times * longest.bytes
+        self._total.seconds += times * longest.seconds
+        self._mark(_union(read), made)
+        self._inner[self._kernels] = longest.peak
+
+    def _kernel(self, read: Iterable[_Value], made: Sequence[_Value], flops: float = 0.0, peak: float = 1.0) -> None:
+        """A kernel that reads and writes memory; what it makes lies there afterwards."""
+        sources = _union(read)
+        self._spend(sum(sources.values()) + sum(value.size for value in made), flops, peak)
+        self._mark(sources, made)
+
+    def _spend(self, moved: float, flops: float, peak: float) -> None:
+        self._total.flops += flops
+        self._total.bytes += moved
+        self._total.seconds += max(flops / peak, moved / self._chip.bandwidth, _LAUNCH)
+
+    def _mark(self, sources: dict[_Value, float], made: Sequence[_Value]) -> None:
+        self._kernels += 1
+        for value in sources:
+            value.last = self._kernels
+        for value in made:
+            value.first = value.last = self._kernels
+            value.stored, value.reads = True, {value: value.size}
+            self._written.append(value)
+
+    def _peak(self) -> float:
+        changes: Counter[int] = Counter()
+        for value in self._written:
+            if not value.held:
+                changes[value.first] += value.size
+                changes[value.last + 1] -= value.size
+        alive = most = 0.0
+        for at in sorted({*changes, *self._inner}):
+            alive += changes[at]
+            most = max(most, alive + self._inner.get(at, 0.0))
+        return most
+
+
+def _stored(size: float, held: bool) -> _Value:
+    value = _Value(size, stored=True, held=held)
+    value.reads = {value: size}
+    return value
+
+
+def _union(values: Iterable[_Value]) -> dict[_Value, float]:
+    """The arrays in memory behind `values`, each read once."""
+    union: dict[_Value, float] = {}
+    for value in values:
+        for source, size in value.reads.items():
+            union[source] = max(size, union.get(source, 0.0))
+    return union
+
+
+def _sum(value: _Value) -> float:
+    return sum(value.reads.values())
+
+
+def _bytes(var: Any) -> float:
+    aval = var.aval
+    try:
+        itemsize = np.dtype(aval.dtype).itemsize
+    except TypeError:  # keys of random numbers
+        itemsize = 8
+    return float(itemsize * math.prod(getattr(aval, "shape", ())))
