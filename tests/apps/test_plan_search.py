@@ -15,7 +15,9 @@ from vidjax.parallel import mesh_sizes
 
 
 class Pretended:
-    """Eight devices on which a video takes 1 GiB, or 1/4 recomputed at a third more time; 4 GiB of state are split."""
+    """Eight devices on which a video takes 1 GiB, less with remat, which takes time; 4 GiB of state are split."""
+
+    kept = {"": 1.0, "dots": 0.5, "attention": 0.4, "full": 0.25}  # noqa: RUF012
 
     name, chip, count = "v5e:2x4", CHIPS["v5e"], 8
 
@@ -31,10 +33,12 @@ class Pretended:
         if state > 16:
             raise DoesNotFitError("state and batch alone", compiled=False)
         self.tried.append((tuple(mesh.values()), config.model.remat, batch))
-        total = state + batch / shards * self.video * (0.25 if config.model.remat else 1.0) / mesh["model"]
+        total = state + batch / shards * self.video * self.kept[config.model.remat] / mesh["model"]
         if total > 32:
             raise DoesNotFitError("the compiler wants more")
-        speed = batch / (batch + 8) * (0.75 if config.model.remat else 1.0) / (1 + 0.1 * mesh["fsdp"] * mesh["model"])
+        speed = (
+            batch / (batch + 8) * (0.7 + 0.3 * self.kept[config.model.remat]) / (1 + 0.1 * mesh["fsdp"] * mesh["model"])
+        )
         return {
             "target": self.name, "mesh": mesh, "model": "x", "remat": config.model.remat, "batch_size": batch,
             "memory": {"total": total * 2**30, "usable": 16 * 2**30}, "fits": total <= 16, "mfu": speed, "hours": 1.0,
@@ -58,8 +62,9 @@ def test_best_first_and_larger_batches_on_the_best_mesh(monkeypatch, capsys):
     speeds = [plan["clips_per_s"] for plan in result["plans"]]
     assert speeds == sorted(speeds, reverse=True)
     # What fits is not tried with remat; 128 and more do not fit without, and with it they do.
-    assert devices.tried[0] == ((8, 1, 1), False, 32) and ((8, 1, 1), True, 32) not in devices.tried
-    assert ((8, 1, 1), True, 128) in devices.tried and ((8, 1, 1), False, 16) in devices.tried
+    assert devices.tried[0] == ((8, 1, 1), "", 32) and ((8, 1, 1), "dots", 32) not in devices.tried
+    assert ((8, 1, 1), "dots", 128) in devices.tried and ((8, 1, 1), "", 16) in devices.tried
+    assert ((8, 1, 1), "", 256) not in devices.tried  # 128 did not fit
     assert all(plan["same_batch"] == (plan["batch_size"] == 32) for plan in result["plans"])
     assert len(devices.tried) <= 12
 
@@ -73,11 +78,11 @@ def test_table_names_the_best_flags_and_what_was_left_out(monkeypatch, capsys):
 
 
 def test_smaller_batches_where_the_configs_does_not_fit(monkeypatch, capsys):
-    status, text = searched(monkeypatch, capsys, devices := Pretended(state=0.5, video=64.0), "--json", "--most=30")
+    status, text = searched(monkeypatch, capsys, devices := Pretended(state=0.5, video=64.0), "--json", "--most=60")
     result = json.loads(text)
     assert status == 1 and result["plans"] == []  # 16 GiB for a video, recomputed
     assert {batch for _, _, batch in devices.tried} == {32, 16, 8}
-    assert all("wants more" in one["reason"] or "takes 1" in one["reason"] for one in result["rejected"])
+    assert {one["reason"].split()[0] for one in result["rejected"]} == {"the", "takes"}
 
 
 def test_nothing_is_tried_beyond_the_limit(monkeypatch, capsys):
@@ -93,7 +98,7 @@ def test_meshes_are_of_all_devices_and_start_with_the_configs():
     assert meshes(cfg.MeshConfig(data=2, fsdp=-1), 8)[0] == (2, 4, 1)
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", ["", "dots"])
 def test_flags_make_the_candidate(remat):
     config = cfg.Config(train=cfg.TrainConfig(batch_size=16))
     candidate = Candidate((2, 2, 2), remat, 32)

@@ -103,7 +103,7 @@ def _one(target: Target, config: cfg.Config, facts: DataFacts, clips_per_core: f
     except DoesNotFitError as error:
         raise DoesNotFitError(
             f"{config.model.name} does not fit {target.name}: {error}; --search looks for settings that fit, such as "
-            "--config.model.remat=True, --config.mesh.data=1 --config.mesh.fsdp=-1 or --config.train.accumulate=2"
+            "--config.model.remat=dots, --config.mesh.data=1 --config.mesh.fsdp=-1 or --config.train.accumulate=2"
         ) from None
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from vidjax import config as cfg
 from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target
 from vidjax.apps.plan import mesh_words
+from vidjax.choices import REMAT
 from vidjax.parallel import mesh_sizes
 from vidjax.progress import progress_bar
 
@@ -20,10 +21,10 @@ FACTORS = (2, 4, 8)  # of the batch size, larger and smaller
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings to try: devices of the axes data, fsdp and model, whether to recompute, videos per update."""
+    """Settings to try: devices of the axes data, fsdp and model, what is kept (see `REMAT`), videos per update."""
 
     mesh: tuple[int, int, int]
-    remat: bool
+    remat: str
     batch_size: int
 
     def apply(self, config: cfg.Config) -> cfg.Config:
@@ -38,7 +39,7 @@ class Candidate:
         """What changes `config`, or its mesh, into this on the command line."""
         flags = [f"--config.mesh.{a}={n}" for a, n in zip(("data", "fsdp", "model"), self.mesh, strict=True)]
         if self.remat != config.model.remat:
-            flags.append(f"--config.model.remat={self.remat}")
+            flags.append(f"--config.model.remat={self.remat or repr('')}")
         if self.batch_size != config.train.batch_size:
             flags.append(f"--config.train.batch_size={self.batch_size}")
         return " ".join(flags)
@@ -64,11 +65,14 @@ class _Book:
     compiled: int = 0
     plans: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    full: list[tuple[Candidate, str | None]] = field(default_factory=list)  # too large with this remat; None: with any
 
     def fits(self, mesh: tuple[int, int, int], batch_size: int) -> bool:
-        """Whether the batch fits, without recomputing or else with it: recomputing what fits only takes time."""
-        for remat in (False, True):
+        """Whether the batch fits, however much is recomputed; where it does, more of that would only take time."""
+        for remat in REMAT:
             candidate = Candidate(mesh, remat, batch_size)
+            if self._hopeless(candidate):
+                continue
             if self.left <= 0:
                 self._reject(candidate, "not tried: --most")
                 return False
@@ -77,18 +81,28 @@ class _Book:
                 return True
         return False
 
+    def _hopeless(self, candidate: Candidate) -> bool:
+        """Whether it has been seen not to fit with the same mesh, as little kept, and as few videos, or never will."""
+        return any(
+            one.mesh == candidate.mesh and remat in (None, candidate.remat) and one.batch_size <= candidate.batch_size
+            for one, remat in self.full
+        )
+
     def _try(self, candidate: Candidate) -> bool:
         compiled = 1
         try:
             figures = self.target.figures(candidate.apply(self.config), self.facts, self.clips_per_core)
             memory = figures["memory"]
             reason = f"takes {memory['total'] / 2**30:.1f} GiB of {memory['usable'] / 2**30:.2f} per device"
+        except DoesNotFitError as error:
+            figures, reason, compiled = {"fits": False}, str(error), int(error.compiled)
         except cfg.ConfigError as error:
-            figures, reason = {"fits": False}, str(error)
-            compiled = int(isinstance(error, DoesNotFitError) and error.compiled)
+            self._reject(candidate, str(error))
+            return False
         self.compiled += compiled
         self.left -= compiled
         if not figures["fits"]:
+            self.full.append((candidate, candidate.remat if compiled else None))
             self._reject(candidate, reason)
             return False
         same = candidate.batch_size == self.config.train.batch_size
@@ -119,8 +133,8 @@ def search(
     """Try settings, and sort those that fit by clips per second.
 
     First the config's batch on every mesh, with half of the attempts at most, each without remat and, where that does
-    not fit, with it. On the best mesh then twice the batch, and on until it does not fit, and half of it; without one
-    that fits, ever smaller batches on the mesh that splits the state most.
+    not fit, with ever more of it. On the best mesh then twice the batch, and on until it does not fit, and half of it;
+    without one that fits, ever smaller batches on the mesh that splits the state most.
 
     Args:
       target: the devices.
@@ -138,7 +152,7 @@ def search(
         task = bar.add_task(f"plans for {target.name}", total=most, info="")
 
         def watch(candidate: Candidate, compiled: int) -> None:
-            info = f"mesh {candidate.mesh}, remat {candidate.remat}, batch {candidate.batch_size}"
+            info = f"mesh {candidate.mesh}, remat {candidate.remat or 'no'}, batch {candidate.batch_size}"
             bar.update(task, completed=compiled, info=info)
 
         book = _Book(target, config, facts, clips_per_core, watch, left=(most + 1) // 2)
@@ -168,7 +182,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     for plan in result["plans"]:
         table.add_row(
             mesh_words(plan["mesh"]),
-            "yes" if plan["remat"] else "no",
+            plan["remat"] or "no",
             f"{plan['batch_size']}{'' if plan['same_batch'] else ' *'}",
             f"{plan['memory']['total'] / 2**30:.2f}",
             f"{1e3 * plan['seconds']['step']:.1f}",
@@ -187,8 +201,7 @@ def show(result: dict[str, Any], console: Console) -> None:
         console.print(f"{len(result['rejected'])} settings left out:", highlight=False)
     for one in result["rejected"]:
         console.print(
-            f"  {mesh_words(one['mesh'])}, remat {'yes' if one['remat'] else 'no'}, batch {one['batch_size']}: "
-            f"{one['reason']}",
+            f"  {mesh_words(one['mesh'])}, remat {one['remat'] or 'no'}, batch {one['batch_size']}: {one['reason']}",
             highlight=False,
             soft_wrap=True,
         )

@@ -21,7 +21,7 @@ from vidjax.nn.attention import FUSABLE
 _CALLS = ("pjit", "jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
 # Another shape of the same memory.
 _VIEWS = ("reshape", "squeeze", "expand_dims", "transpose", "copy", "copy_p", "optimization_barrier",
-          "sharding_constraint")  # fmt: skip
+          "sharding_constraint", "name")  # fmt: skip
 _PARTS = ("slice", "dynamic_slice")
 _LOOPS = ("scan", "while", "cond")
 _PRODUCTS = ("dot_general", "conv_general_dilated")
