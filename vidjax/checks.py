@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vidjax.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, UNSTRIDED_RULES, WHOLE_VIDEO_RULES
-from vidjax.config import Config, ConfigError, apply_preset, from_dict
+from vidjax.config import Config, ConfigError, ModelConfig, apply_preset, from_dict
 
 
 def validate(config: Config) -> Config:
@@ -58,6 +58,24 @@ def _model(config: Config, checks: _Checks) -> None:
     for name in ("dropout", "drop_path"):
         value = getattr(config.model, name)
         checks.need(value == -1 or 0 <= value < 1, f"model.{name}", "must be -1 or lie in 0…1")
+    _probe(config, checks)
+
+
+def _probe(config: Config, checks: _Checks) -> None:
+    """What goes with a frozen network, and which settings are of which probe."""
+    model, need = config.model, checks.need
+    checks.least(1, ("model.probe_blocks",))
+    checks.least(0, ("model.probe_heads",), "16, or as many as divide the features")
+    for name, kind in (("probe_norm", "linear"), ("probe_blocks", "attentive"), ("probe_heads", "attentive")):
+        standard = getattr(ModelConfig(), name)
+        need(getattr(model, name) == standard or model.probe == kind, f"model.{name}", f"is for probe = {kind!r}")
+    need(not model.probe or model.drop_path <= 0, "model.drop_path", "nothing of a probe's frozen network is dropped")
+    need(not model.probe or not model.remat, "model.remat", "no backward pass goes through a probe's frozen network")
+    need(
+        not model.probe or config.optimizer.layer_decay == 1,
+        "optimizer.layer_decay",
+        f"is for networks that learn; with config.model.probe = {model.probe!r} the classifier alone does",
+    )
 
 
 def _frames(config: Config, checks: _Checks) -> None:

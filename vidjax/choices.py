@@ -10,6 +10,8 @@ INPUTS = ("rgb", "diff", "rgb+diff")
 
 # What blocks keep for the backward pass, from most memory to least; vidjax/nn/remat.py says what each costs.
 REMAT = ("", "dots", "attention", "full")
+# Classifiers on the features of a frozen network, of vidjax/models/probe.py.
+PROBES = ("linear", "attentive")
 
 # Defined in vidjax/data/datasets.py; here are the names alone.
 DATASETS = (

@@ -19,6 +19,7 @@ from vidjax.choices import (
     DATASETS,
     INPUTS,
     PRESETS,
+    PROBES,
     REMAT,
     SAMPLING_RULES,
 )
@@ -70,6 +71,12 @@ class ModelConfig:
     dropout: float = -1.0  # probability before the classifier; -1: the model's own
     drop_path: float = -1.0  # probability of skipping a residual branch in the deepest block; -1: the model's own
     compute_dtype: str = _choice("auto", "float32", "bfloat16")  # auto: bfloat16 on GPU and TPU, float32 on CPU
+    probe: str = _choice("", *PROBES)  # train a new classifier alone, on the features of a network that stays as
+    # `init_from` has it: linear: one layer; attentive: one layer on what a learned query gathers from all tokens (of a
+    # convolutional network, places of the last map). `dropout` is then the classifier's
+    probe_norm: bool = False  # linear: features are standardised first, as MAE does
+    probe_blocks: int = 1  # attentive: Transformer blocks, the query's own included; V-JEPA 2: 4
+    probe_heads: int = 0  # attentive: attention heads; 0: 16, or as many of them as divide the features
     remat: str = _choice(*REMAT)  # what a block keeps for the backward pass, the rest being computed again: "":
     # everything; dots: results of layers; attention: those of attention; full: its input. See vidjax/nn/remat.py
     kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of the model's constructor

@@ -24,7 +24,7 @@ from vidjax.checks import validate
 from vidjax.data.clips import ClipReader, resolve_spec
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import DataError, VideoSet, load_sets
-from vidjax.models.cost import module_cost
+from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
 from vidjax.training.checkpoints import build_model
@@ -245,7 +245,7 @@ def _train_flops(config: cfg.Config, spec: cfg.Spec, num_classes: int) -> float:
     model = build_model(config, num_classes, dtype=None, abstract=True)
     channels = 6 if spec.input == "rgb+diff" else 3
     cost = module_cost(model, (spec.num_frames, spec.size, spec.size, channels))
-    return 2.0 * _PASSES[config.model.remat] * cost.macs
+    return 2.0 * training_macs(model, cost, _PASSES[config.model.remat])
 
 
 def _show(result: dict[str, Any], console: Console) -> None:

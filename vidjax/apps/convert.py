@@ -9,7 +9,7 @@ from vidjax.config import Config, ModelConfig
 from vidjax.data.records import DataError
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
-from vidjax.training.checkpoints import Meta, load_model, save_model
+from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.load import load_with_arguments
 from vidjax.weights.mapping import sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
@@ -71,11 +71,16 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int
 
     Raises:
       CheckpointError: if that framework has no such network, or something is at `out` already.
-      CheckpointFolderError: if there is no checkpoint.
+      CheckpointFolderError: if there is no checkpoint, or a probe's.
       ImportError: if PyTorch is needed and missing.
     """
     model, meta, step = load_model(run, step=step)
     name, kwargs = meta.config.model.name, meta.config.model.kwargs
+    if meta.config.model.probe:
+        raise CheckpointFolderError(
+            f"{run} holds a {meta.config.model.probe} probe of {name}, of which other frameworks know the network "
+            "alone: convert the checkpoint that it started from"
+        )
     state = to_state_dict(model, name, to, **kwargs)
     if to == "transformers":
         write_transformers(out, state, model, meta.spec, meta.class_names)

@@ -16,7 +16,7 @@ from vidjax.apps.chips import Chip, read_topology, slices, tpu_devices
 from vidjax.apps.hlo import read_hlo
 from vidjax.data.clips import resolve_spec
 from vidjax.data.datasets import DATASETS
-from vidjax.models.cost import module_cost
+from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.backend import targeting
 from vidjax.training.program import Program, count_steps
@@ -172,7 +172,7 @@ def estimate(
     reading = read_hlo(compiled.as_text())
     counts, sizes = reading.counts, reading.bytes
     work = Work(
-        model_flops=6.0 * model_macs(program) * program.clips / devices,
+        model_flops=2.0 * model_macs(program) * program.clips / devices,
         memory=memory_of(compiled),
         compiler=reading.cycles / chip.clock,
         exchange=sum(exchange.sent(devices) for exchange in reading.exchanges) / chip.links,
@@ -297,11 +297,12 @@ def argument_bytes(program: Program) -> int:
 
 
 def model_macs(program: Program) -> int:
-    """Multiply-adds of the forward pass for one clip, counted."""
+    """Multiply-adds of one clip in the update, counted."""
     spec = program.spec
     channels = 6 if spec.input == "rgb+diff" else 3
     program.model.eval()
-    return module_cost(program.model, (spec.num_frames, spec.size, spec.size, channels)).macs
+    cost = module_cost(program.model, (spec.num_frames, spec.size, spec.size, channels))
+    return training_macs(program.model, cost)
 
 
 @contextlib.contextmanager

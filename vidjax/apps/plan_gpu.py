@@ -75,7 +75,7 @@ class Gpus:
         around = (devices - 1) / devices
         sent = sum(c["bytes"] * around * (2 if kind == "all-reduce" else 1) for kind, c in collectives.items())
         return Work(
-            model_flops=6.0 * model_macs(program) * program.clips,
+            model_flops=2.0 * model_macs(program) * program.clips,
             memory=memory,
             roofline=cost.seconds,
             exchange=sent / rate,

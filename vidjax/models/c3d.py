@@ -15,6 +15,7 @@ from vidjax.config import Spec
 from vidjax.errors import UserError
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.head import flat_map
 from vidjax.nn.init import scaled_normal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
@@ -73,6 +74,7 @@ class C3D(nnx.Module):
                 convs.append(Conv3D(features, width, 3, padding=1, use_bias=True, dtype=dtype, rngs=rngs))
                 features = width
             self.stages.append(convs)
+        self.token_features = features
         self.fc6 = nnx.Linear(
             frames * pixels**2 * features, hidden, kernel_init=scaled_normal(0.005), dtype=dtype, rngs=rngs
         )
@@ -90,6 +92,21 @@ class C3D(nnx.Module):
         Raises:
           UserError: if the clips are not those that the network is made for.
         """
+        x = self._map(video)
+        x = nnx.relu(self.fc6(x.reshape(x.shape[0], -1)))
+        x = nnx.relu(self.fc7(self.dropout(x, rngs=rngs)))
+        return x.astype(jnp.float32)
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → the last map, pooled, as (B, T'·H'·W', C).
+
+        Raises:
+          UserError: if the clips are not those that the network is made for.
+        """
+        del rngs  # nothing random comes before
+        return flat_map(self._map(video))
+
+    def _map(self, video: jax.Array) -> jax.Array:
         if video.shape[1:4] != self.clip:
             made, given = ("{} frames of {}×{} pixels".format(*shape) for shape in (self.clip, video.shape[1:4]))
             raise UserError(
@@ -101,9 +118,7 @@ class C3D(nnx.Module):
             x = run(convs, x)
             last = index == len(self.stages) - 1
             x = max_pool3d(x, (2 if index else 1, 2, 2), padding=(0, 1, 1) if last else 0)
-        x = nnx.relu(self.fc6(x.reshape(x.shape[0], -1)))
-        x = nnx.relu(self.fc7(self.dropout(x, rngs=rngs)))
-        return x.astype(jnp.float32)
+        return x
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, 3) → float32 logits (B, K). See `features`."""
@@ -147,12 +162,16 @@ class Conv3DNet(nnx.Module):
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D)."""
+        return self.tokens(video, rngs).astype(jnp.float32).mean(axis=1)
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → the last map as (B, T'·H'·W', D)."""
         del rngs  # nothing random comes before the classifier
         x = video
         for conv, norm in zip(self.convs, self.norms, strict=True):
             # "SAME" keeps the last frame of an odd number: even a clip of one frame passes.
             x = max_pool3d(nnx.relu(norm(conv(x))), 2, padding="SAME")
-        return x.astype(jnp.float32).mean(axis=(1, 2, 3))
+        return flat_map(x)
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).

@@ -132,6 +132,20 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
     return Cost(shape, sum(params.values()), macs[""], activations, layers)
 
 
+def training_macs(model: nnx.Module, cost: Cost, passes: int = 3) -> int:
+    """Multiply-adds of one clip in a training step.
+
+    Args:
+      model: whose cost it is. What its attribute `frozen` names only runs forward.
+      cost: of the forward pass.
+      passes: how often the rest is worked through: once more for the gradient of each product's two inputs, and once
+        more if it is recomputed.
+    """
+    frozen = {prefix.removesuffix(".") for prefix in getattr(model, "frozen", ())}
+    forward = sum(layer.macs for layer in cost.layers if layer.path in frozen)
+    return passes * (cost.macs - forward) + forward
+
+
 def _inside(path: str, outer: str) -> bool:
     return not outer or path == outer or path.startswith(f"{outer}.")
 

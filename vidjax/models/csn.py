@@ -18,7 +18,7 @@ from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import dense_logits
+from vidjax.nn.head import dense_logits, flat_map
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d, max_pool3d
 from vidjax.nn.remat import check_remat, keeping
@@ -158,12 +158,21 @@ class CSN(nnx.Module):
         self.window = window
         self.remat = check_remat(remat, attention=False)
 
-    def _pooled(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
+    def _map(self, video: jax.Array) -> jax.Array:
         x, run = self.stem(video), keeping(self.remat)
         for blocks in self.stages:
             for block in blocks:
                 x = run(block, x)
+        return x
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → the last map as (B, T'·H'·W', D)."""
+        del rngs  # nothing random comes before
+        return flat_map(self._map(video))
+
+    def _pooled(self, video: jax.Array) -> jax.Array:
+        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
+        x = self._map(video)
         size = x.shape[1:4]
         window = size if self.window is None else tuple(min(pair) for pair in zip(self.window, size, strict=True))
         return avg_pool3d(x.astype(jnp.float32), window, 1)

@@ -17,6 +17,7 @@ from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D, Padding, triple
 from vidjax.nn.formulations import Triple
+from vidjax.nn.head import flat_map
 from vidjax.nn.init import scaled_normal, uniform_bias, uniform_fan_in
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d, max_pool3d
@@ -236,11 +237,21 @@ class Inception(nnx.Module):
         pads = tuple((w - 1) // 2 for w in window) if self.padding is None else self.padding
         return max_pool3d(x, window, strides, pads)
 
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → the last map as (B, T'·H'·W', D)."""
+        del rngs  # nothing random comes before
+        return flat_map(self._map(video))
+
     def window_features(self, video: jax.Array) -> jax.Array:
         """Normalised clips (B, T, H, W, C) → float32 means over windows of the last map, (B, T', H', W', D).
 
         T' is ⌈T/8⌉ - 1 (at least 1), and H' and W' are 1 up to 224 pixels; S3D rounds down once where T is odd.
         """
+        x = self._map(video)
+        window = tuple(min(w, n) for w, n in zip((2, 7, 7), x.shape[1:4], strict=True))
+        return avg_pool3d(x.astype(jnp.float32), window, 1)
+
+    def _map(self, video: jax.Array) -> jax.Array:
         run = keeping(self.remat)
         x = self._pool(self.stem[0](video), (1, 3, 3), (1, 2, 2))
         x = self._pool(self.stem[2](self.stem[1](x)), (1, 3, 3), (1, 2, 2))
@@ -249,8 +260,7 @@ class Inception(nnx.Module):
                 x = self._pool(x, (3, 3, 3) if index == 1 else (2, 2, 2), (2, 2, 2))
             for block in blocks:
                 x = run(block, x)
-        window = tuple(min(w, n) for w, n in zip((2, 7, 7), x.shape[1:4], strict=True))
-        return avg_pool3d(x.astype(jnp.float32), window, 1)
+        return x
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, C) → float32 vectors (B, D), the mean over windows."""

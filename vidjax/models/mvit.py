@@ -178,12 +178,24 @@ class MViT(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(dim, num_classes, kernel_init=normal_002, rngs=rngs)
 
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, 1 + N, D)` float32, normalised: class token, then the grid's.
+
+        Raises:
+          ValueError: if the video has not five axes, or other channels than the first kernel.
+        """
+        return self.norm(self._encoded(video, rngs).astype(jnp.float32))
+
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token.
 
         Raises:
           ValueError: if the video has not five axes, or other channels than the first kernel.
         """
+        return self.norm(self._encoded(video, rngs)[:, 0].astype(jnp.float32))
+
+    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+        """`(B, T, H, W, 3)` → `(B, 1 + N, D)`, the last block's tokens."""
         channels = self.patch_embed.kernel.shape[3]
         if video.ndim != 5 or video.shape[-1] != channels:
             raise ValueError(f"video {video.shape}: expected (B, T, H, W, C) with C = {channels}, channels last")
@@ -199,7 +211,7 @@ class MViT(nnx.Module):
         for block in self.blocks:
             x = run_blocks([block], x, grid, rngs=rngs, remat=self.remat)
             grid = block.attn.grid(grid)
-        return self.norm(x[:, 0].astype(jnp.float32))
+        return x
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.

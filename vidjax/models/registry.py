@@ -6,7 +6,7 @@ Each family's file ends in a table `VARIANTS: name → Variant`; this module onl
 import difflib
 import fnmatch
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -18,6 +18,7 @@ from vidjax.choices import INPUTS
 from vidjax.config import Spec
 from vidjax.errors import UserError
 from vidjax.models.inputs import widened
+from vidjax.models.probe import Probe
 
 # The files that hold a `VARIANTS` table.
 FAMILIES = (
@@ -52,7 +53,8 @@ class Variant:
 
     `build(num_classes=…, rngs=…, dtype=…, **kwargs)` returns a module whose `__call__(video, rngs=None)` maps
     `(B, T, H, W, C)` to logits `(B, K)`, whose `features(video, rngs=None)` gives `(B, D)`, and whose classifier is
-    the attribute `head`.
+    the attribute `head`. Attentive probes take `tokens(video, rngs=None)`, `(B, N, D')`; D' is the attribute
+    `token_features` where it is not D.
 
     A network whose spec has the objective "reconstruct" has no classifier and takes `num_classes` for the protocol's
     sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask hides, see
@@ -133,6 +135,8 @@ def create_model(
     seed: int = 0,
     dtype: Any = None,
     input: str = "rgb",
+    probe: str = "",
+    probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> nnx.Module:
     """A freshly initialised model, in evaluation mode.
@@ -143,6 +147,9 @@ def create_model(
       seed: of the initial weights.
       dtype: what activations are computed in (such as `jnp.bfloat16`); parameters stay float32. None: float32.
       input: what the model is given: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels.
+      probe: "linear" or "attentive": instead of the model's own, this classifier on its frozen features, see
+        `vidjax.models.probe.Probe`.
+      probe_options: further arguments of `Probe`, such as `{"blocks": 4}`.
       **kwargs: further arguments of the family's constructor, such as `dropout=0.5` or `remat=True`.
 
     Returns:
@@ -152,20 +159,27 @@ def create_model(
 
     Raises:
       UnknownModelError: naming the close ones.
-      ValueError: for an unknown `input`.
+      ValueError: for an unknown `input`, or a probe that the model cannot have.
     """
-    return _build(name, num_classes, nnx.Rngs(seed), dtype, input, kwargs)
+    return _build(name, num_classes, nnx.Rngs(seed), dtype, input, probe, probe_options, kwargs)
 
 
 def abstract_model(
-    name: str, *, num_classes: int | None = None, dtype: Any = None, input: str = "rgb", **kwargs: Any
+    name: str,
+    *,
+    num_classes: int | None = None,
+    dtype: Any = None,
+    input: str = "rgb",
+    probe: str = "",
+    probe_options: Mapping[str, Any] | None = None,
+    **kwargs: Any,
 ) -> nnx.Module:
     """`create_model`, but every array is its shape and type alone: costs no memory and no compiling.
 
     Raises:
       UnknownModelError, ValueError: as `create_model`.
     """
-    return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, kwargs))
+    return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, probe, probe_options, kwargs))
 
 
 class _OneKey:
@@ -180,7 +194,16 @@ class _OneKey:
         self.params = lambda: key
 
 
-def _build(name: str, num_classes: int | None, rngs: Any, dtype: Any, input: str, kwargs: dict[str, Any]) -> nnx.Module:
+def _build(
+    name: str,
+    num_classes: int | None,
+    rngs: Any,
+    dtype: Any,
+    input: str,
+    probe: str,
+    probe_options: Mapping[str, Any] | None,
+    kwargs: dict[str, Any],
+) -> nnx.Module:
     variant = get_variant(name)
     num_classes = variant.spec.num_classes if num_classes is None else num_classes
     model = variant.build(num_classes=num_classes, dtype=dtype, rngs=rngs, **{**variant.kwargs, **kwargs})
@@ -188,5 +211,11 @@ def _build(name: str, num_classes: int | None, rngs: Any, dtype: Any, input: str
         model = widened(model, len(variant.spec.mean), rngs)
     elif input not in INPUTS:
         raise ValueError(f"input = {input!r}: must be one of {', '.join(INPUTS)}")
+    if probe:
+        if variant.spec.objective != "classify":
+            raise ValueError(f"probe = {probe!r}: {name} is no classifier; take the one that starts from it")
+        model = Probe(model, num_classes, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
+    elif probe_options:
+        raise ValueError(f"probe_options = {dict(probe_options)}: are for a probe")
     model.eval()
     return model

@@ -18,6 +18,7 @@ from flax import nnx
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.formulations import Triple
+from vidjax.nn.head import flat_map
 from vidjax.nn.init import normal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import grid_mean, max_pool3d
@@ -250,6 +251,7 @@ class ResNet(nnx.Module):
                 )
                 features = stage.features * block.expansion
             self.stages.append(blocks)
+        self.token_features = features
         self.remat = check_remat(remat, attention=False)
         if isinstance(temporal_pooling, str):
             temporal_pooling = partial(make_temporal_pooling, temporal_pooling)
@@ -267,6 +269,11 @@ class ResNet(nnx.Module):
                 x = run(block, x)
             maps.append(x)
         return maps
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → the last stage's map as (B, T'·H'·W', C'), before any pooling."""
+        del rngs  # nothing random comes before
+        return flat_map(self.maps(video)[-1])
 
     def frames(self, video: jax.Array) -> jax.Array:
         """Normalised clips (B, T, H, W, 3) → a float32 vector for each frame that is left, (B, T', grid²·C')."""

@@ -20,7 +20,7 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import dense_logits, window_means
+from vidjax.nn.head import dense_logits, flat_map, window_means
 from vidjax.nn.init import normal
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import BatchNorm
@@ -171,11 +171,19 @@ class VideoResNet(Pathway):
         self.head = nnx.Linear(self.out_features, num_classes, kernel_init=head_kernel, rngs=rngs)
         self.window = window
 
-    def _windows(self, video: jax.Array) -> jax.Array:
+    def _map(self, video: jax.Array) -> jax.Array:
         x = self.stem(video)
         for index in range(len(self.stages)):
             x = self.stage(index, x)
-        return window_means(x, self.window)
+        return x
+
+    def _windows(self, video: jax.Array) -> jax.Array:
+        return window_means(self._map(video), self.window)
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → the last map as (B, T'·H'·W', D)."""
+        del rngs  # nothing random comes before
+        return flat_map(self._map(video))
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, C) → float32 vectors (B, D): the mean of what the classifier sees."""

@@ -22,7 +22,7 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import head_kernel
 from vidjax.models.slow import ALL, DEPTHS, MM, Pathway, variant
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.head import dense_logits, window_means
+from vidjax.nn.head import dense_logits, flat_map, window_means
 from vidjax.nn.norm import BatchNorm
 
 SLOW_FRAMES = ("spread", "every")
@@ -169,13 +169,28 @@ class SlowFast(nnx.Module):
         self.slow_frames = slow_frames
         self.window = window
 
-    def _windows(self, video: jax.Array) -> jax.Array:
+    def _maps(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
         frames = slow_frames(video.shape[1], self.alpha, self.slow_frames)
         slow, fast = self.slow.stem(video[:, frames]), self.fast.stem(video)
         for index, lateral in enumerate(self.laterals):
             slow = jnp.concatenate([slow, lateral(fast)], axis=-1)
             slow, fast = self.slow.stage(index, slow), self.fast.stage(index, fast)
-        return jnp.concatenate([window_means(x, self.window) for x in (slow, fast)], axis=-1)
+        return slow, fast
+
+    def _windows(self, video: jax.Array) -> jax.Array:
+        return jnp.concatenate([window_means(x, self.window) for x in self._maps(video)], axis=-1)
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, C) → the last maps as (B, T'·H'·W', D): Slow's frames, each beside the mean of
+        Fast's α frames.
+
+        Raises:
+          ClipLengthError: if α does not divide T.
+        """
+        del rngs  # nothing random comes before
+        slow, fast = self._maps(video)
+        fast = fast.reshape(slow.shape[0], slow.shape[1], -1, *fast.shape[2:]).mean(axis=2, dtype=jnp.float32)
+        return flat_map(jnp.concatenate([slow, fast.astype(slow.dtype)], axis=-1))
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, C) → float32 vectors (B, D), Slow's part, then Fast's.

@@ -22,6 +22,13 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Arrays, Arrays]:
     return graphdef, _flat(params), _flat(stats)
 
 
+def frozen_paths(model: nnx.Module) -> set[str]:
+    """Paths of what training leaves as it is: those that begin with a prefix in the model's attribute `frozen`."""
+    _, params, stats = split(model)
+    prefixes = tuple(getattr(model, "frozen", ()))
+    return {path for path in (*params, *stats) if path.startswith(prefixes)}
+
+
 def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
     """The module that `split` took apart, with these arrays."""
     return nnx.merge(graphdef, _nested(params, nnx.Param), _nested(stats, nnx.BatchStat))

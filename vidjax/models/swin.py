@@ -162,8 +162,8 @@ class VideoSwin(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the mean of the normalised tokens.
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)` float32, the normalised tokens in t, h, w order.
 
         Raises:
           ValueError: if the video has not five axes, or other channels than the first kernel.
@@ -176,7 +176,15 @@ class VideoSwin(nnx.Module):
         x = x.reshape(x.shape[0], *grid, x.shape[-1])
         for stage in self.stages:
             x = stage(x, rngs, self.remat)
-        return self.norm(x).mean(axis=(1, 2, 3))
+        return self.norm(x).reshape(x.shape[0], -1, x.shape[-1])
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the mean of the normalised tokens.
+
+        Raises:
+          ValueError: if the video has not five axes, or other channels than the first kernel.
+        """
+        return self.tokens(video, rngs).mean(axis=1)
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.

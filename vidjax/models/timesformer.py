@@ -152,7 +152,21 @@ class TimeSformer(nnx.Module):
         Raises:
           ValueError: if the patch does not divide the video, naming the sizes.
         """
-        batch = video.shape[0]
+        x = self._encoded(video, rngs)[:, 0]
+        return self.norm(x.reshape(video.shape[0], -1, x.shape[1]).mean(axis=1, dtype=jnp.float32))
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, 1 + N, D)` float32, normalised: class token, then the places
+        of all frames. With space-only attention every frame has a class token: `(B, T·(1 + N), D)`.
+
+        Raises:
+          ValueError: if the patch does not divide the video, naming the sizes.
+        """
+        x = self._encoded(video, rngs)
+        return self.norm(x.astype(jnp.float32)).reshape(video.shape[0], -1, x.shape[2])
+
+    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+        """`(B, T, H, W, 3)` → `(B, 1 + N, D)`, the last block's tokens; with space-only attention `(B·T, 1 + N, D)`."""
         if self.attention == "space":
             # Every frame is a clip of its own.
             video = video.reshape(-1, 1, *video.shape[2:])
@@ -161,8 +175,7 @@ class TimeSformer(nnx.Module):
         first, patches = self._positions(grid)
         first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         x = jnp.concatenate([first, x + patches.astype(x.dtype)], axis=1)
-        x = run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat)
-        return self.norm(x[:, 0].reshape(batch, -1, x.shape[2]).mean(axis=1, dtype=jnp.float32))
+        return run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat)
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.

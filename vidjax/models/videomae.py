@@ -109,8 +109,8 @@ class VideoMAE(nnx.Module):
         head_init = nnx.initializers.normal(0.02 * head_init_scale)
         self.head = nnx.Linear(dim, num_classes, kernel_init=head_init, rngs=rngs)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised mean of all tokens.
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)`, the last block's tokens in t, h, w order.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
@@ -119,8 +119,15 @@ class VideoMAE(nnx.Module):
         x = self.patch_embed(video)
         positions = sinusoid_positions(grid, x.shape[-1], self.base_grid)
         x = x + jnp.asarray(positions, x.dtype)[None]
-        x = run_blocks(self.blocks, x, rngs=rngs, remat=self.remat)
-        return self.fc_norm(x.mean(axis=1, dtype=jnp.float32))
+        return run_blocks(self.blocks, x, rngs=rngs, remat=self.remat)
+
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised mean of all tokens.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        return self.fc_norm(self.tokens(video, rngs).mean(axis=1, dtype=jnp.float32))
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.

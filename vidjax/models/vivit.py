@@ -203,13 +203,26 @@ class ViViT(_Classifier):
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
         """
-        video = self.sample(video)
-        grid = self.patch_embed.grid(video)
-        x = with_positions(self.patch_embed(video), self.cls_token, self.pos_embed[...], self.base_grid, grid)
-        x = self._blocks(self.blocks, x, grid, rngs)
+        x = self._encoded(video, rngs)
         if self.cls_token is not None:
             return self.norm(x[:, 0].astype(jnp.float32))
         return self.norm(x.astype(jnp.float32)).mean(axis=1)
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)` float32, normalised; model 1's begin with the class
+        token.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        return self.norm(self._encoded(video, rngs).astype(jnp.float32))
+
+    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+        """`(B, T, H, W, 3)` → `(B, N, D)`, the last block's tokens."""
+        video = self.sample(video)
+        grid = self.patch_embed.grid(video)
+        x = with_positions(self.patch_embed(video), self.cls_token, self.pos_embed[...], self.base_grid, grid)
+        return self._blocks(self.blocks, x, grid, rngs)
 
 
 class FactorisedEncoder(_Classifier):
@@ -256,6 +269,19 @@ class FactorisedEncoder(_Classifier):
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
         """
+        return self.temporal_norm(self._encoded(video, rngs)[:, 0].astype(jnp.float32))
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, 3)` normalised float clips → `(B, 1 + T', D)` float32, normalised: the class token over time,
+        then one token for each frame of tubelets.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        return self.temporal_norm(self._encoded(video, rngs).astype(jnp.float32))
+
+    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+        """`(B, T, H, W, 3)` → `(B, 1 + T', D)`, the last block's tokens over time."""
         video = self.sample(video)
         t, h, w = self.patch_embed.grid(video)
         base_t, *base_places = self.base_grid
@@ -265,8 +291,7 @@ class FactorisedEncoder(_Classifier):
         x = self.norm(self._blocks(self.blocks, x, (1, h, w), rngs)[:, 0])
         x = x.reshape(-1, t, x.shape[1]).astype(self.patch_embed.dtype or x.dtype)
         x = with_positions(x, self.temporal_cls_token, self.temporal_pos_embed[...], (base_t, 1, 1), (t, 1, 1))
-        x = self._blocks(self.temporal_blocks, x, (t, 1, 1), rngs)
-        return self.temporal_norm(x[:, 0].astype(jnp.float32))
+        return self._blocks(self.temporal_blocks, x, (t, 1, 1), rngs)
 
 
 def _stack(dim: int, depth: int, heads: int, kind: str, drop_path: float, dtype: Any, rngs: nnx.Rngs) -> nnx.List:

@@ -21,7 +21,7 @@ from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import dense_logits
+from vidjax.nn.head import dense_logits, flat_map
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d
 from vidjax.nn.remat import check_remat, keeping
@@ -174,6 +174,7 @@ class X3D(nnx.Module):
                 features = width
             self.stages.append(blocks)
         inner = int(EXPANSION * features)
+        self.token_features = inner
         self.conv5 = Conv3D(features, inner, 1, dtype=dtype, rngs=rngs)
         self.norm5 = BatchNorm(inner, rngs=rngs)
         self.lin5 = Conv3D(inner, out_features, 1, dtype=dtype, rngs=rngs)
@@ -182,13 +183,21 @@ class X3D(nnx.Module):
         self.window = (num_frames, -(-size // STRIDE), -(-size // STRIDE))
         self.remat = check_remat(remat, attention=False)
 
-    def _pooled(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
+    def _map(self, video: jax.Array) -> jax.Array:
         x, run = self.stem(video), keeping(self.remat)
         for blocks in self.stages:
             for block in blocks:
                 x = run(block, x)
-        x = nnx.relu(self.norm5(self.conv5(x)))
+        return nnx.relu(self.norm5(self.conv5(x)))
+
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Normalised clips (B, T, H, W, 3) → the last map as (B, T'·H'·W', C), before it is pooled and projected."""
+        del rngs  # nothing random comes before
+        return flat_map(self._map(video))
+
+    def _pooled(self, video: jax.Array) -> jax.Array:
+        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
+        x = self._map(video)
         window = tuple(min(pair) for pair in zip(self.window, x.shape[1:4], strict=True))
         return nnx.relu(self.lin5(avg_pool3d(x.astype(jnp.float32), window, 1)))
 

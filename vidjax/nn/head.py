@@ -44,3 +44,8 @@ def window_means(x: jax.Array, window: int) -> jax.Array:
     if (height, width) == x.shape[2:4]:
         return frames.mean(axis=(2, 3), keepdims=True)
     return nnx.avg_pool(frames, (1, height, width), (1, 1, 1))
+
+
+def flat_map(x: jax.Array) -> jax.Array:
+    """`(B, T, H, W, C)` → `(B, T·H·W, C)`, the places of a feature map as tokens in t, h, w order."""
+    return x.reshape(x.shape[0], -1, x.shape[-1])

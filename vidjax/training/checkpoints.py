@@ -328,14 +328,17 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
     kwargs = dict(model.kwargs)
     if config.data.num_frames and get_variant(model.name).fixed_length:
         kwargs.setdefault("num_frames", config.data.num_frames)
+    probe_options = _probe_options(model)
     if model.dropout >= 0:
-        kwargs["dropout"] = model.dropout
+        (probe_options if model.probe else kwargs)["dropout"] = model.dropout
     if model.drop_path >= 0:
         kwargs["drop_path"] = model.drop_path
     if model.remat:
         kwargs["remat"] = model.remat
 
     arguments = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
+    if model.probe:
+        arguments |= {"probe": model.probe, "probe_options": probe_options}
     try:
         return (
             abstract_model(model.name, **arguments)
@@ -347,9 +350,17 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
             f"config.model.name = {model.name!r} does not take all of {sorted(kwargs)}: {error}"
         ) from error
     except ValueError as error:
+        if model.probe and not isinstance(error, UserError):
+            raise cfg.ConfigError(f"config.model.probe = {model.probe!r} for {model.name}: {error}") from error
         if isinstance(error, UserError) or not kwargs:
             raise
         raise cfg.ConfigError(f"config.model.name = {model.name!r} with {kwargs}: {error}") from error
+
+
+def _probe_options(model: cfg.ModelConfig) -> dict[str, Any]:
+    if model.probe == "attentive":
+        return {"blocks": model.probe_blocks, "heads": model.probe_heads}
+    return {"norm": model.probe_norm} if model.probe else {}
 
 
 def _find(folder: Path) -> tuple[Path, list[int]]:

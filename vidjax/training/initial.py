@@ -2,10 +2,12 @@
 
 import logging
 
+import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import ConfigError
 from vidjax.models.inputs import fit_differences
+from vidjax.models.probe import EPSILON, Probe
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays, assign, split
 from vidjax.training import checkpoints as ckpt
@@ -29,6 +31,9 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
 
     A vidjax network for images or frames is inflated where this one sees time: see `vidjax.weights.inflate`.
 
+    A probe takes its backbone from a network's checkpoint, or all it has from a probe's. A network takes from a probe's
+    checkpoint what that stands on, and a linear probe as its classifier.
+
     Args:
       model: as `create_model(name, …)` built it.
       checkpoint: the file or folder.
@@ -41,15 +46,20 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     """
     if not ckpt.is_checkpoint(checkpoint):
         try:
-            load_into(model, checkpoint, name=name, inflation=inflation)
+            load_into(model.backbone if isinstance(model, Probe) else model, checkpoint, name=name, inflation=inflation)
         except ValueError as error:
             if isinstance(error, CheckpointError) or not inflation:
                 raise
             raise ConfigError(f"config.model.inflation: {error}; leave it empty") from None
         return
     arrays, meta = ckpt.load_arrays(checkpoint)
+    if isinstance(model, Probe) and not meta.config.model.probe:
+        model = model.backbone
+        arrays = {path: array for path, array in arrays.items() if not path.startswith("head.")}
     _, params, stats = split(model)
     own = params | stats
+    if meta.config.model.probe and not isinstance(model, Probe):
+        arrays = _unwrapped(arrays, own, checkpoint)
     if meta.spec.objective == "reconstruct" and get_spec(name).objective == "classify":
         arrays = _encoder(arrays, own, f"{checkpoint} ({meta.config.model.name}) into {name}")
     arrays = {p: fit_differences(a, own[p].shape) if p in own else a for p, a in arrays.items()}
@@ -93,3 +103,17 @@ def _encoder(arrays: Arrays, own: Arrays, title: str) -> Arrays:
     logger.warning("%s: left out, having no place there: %s", title, ", ".join(grouped(sorted(dropped))))
     logger.warning("%s: newly initialised: %s", title, ", ".join(grouped(sorted(new))))
     return {path: a for path, a in arrays.items() if path not in dropped} | {path: own[path] for path in new}
+
+
+def _unwrapped(arrays: Arrays, own: Arrays, title: str) -> Arrays:
+    """A probe's `arrays` as those of the network it stands on; its classifier, where it cannot be that network's, is
+    left out for the one in `own`."""
+    network = {path.removeprefix("backbone."): a for path, a in arrays.items() if path.startswith("backbone.")}
+    if any(path.startswith("pooler.") for path in arrays):
+        logger.warning("%s: the attentive probe is left out; the head is newly initialised", title)
+        return network | {path: a for path, a in own.items() if path.startswith("head.")}
+    kernel, bias = arrays["head.kernel"], arrays["head.bias"]
+    if "norm.mean" in arrays:
+        kernel = kernel / jnp.sqrt(arrays["norm.var"] + EPSILON)[:, None]
+        bias = bias - arrays["norm.mean"] @ kernel
+    return network | {"head.kernel": kernel, "head.bias": bias}

@@ -168,6 +168,8 @@ class _Run:
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
             start_from(model, self.config.model.init_from, self.config.model.name, self.config.model.inflation)
+        elif self.config.model.probe and not resuming:
+            logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
         state = self._initial_state(model, optimizer, resuming)
         make = make_forward if self.classifies else make_reconstruct
         self.forward = make(model, self.spec, self.mesh, dtype)

@@ -18,7 +18,7 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.pipeline import Footprint, process_rows, train_order
 from vidjax.data.records import VideoSet
-from vidjax.models.state import split
+from vidjax.models.state import frozen_paths, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
 
@@ -69,7 +69,12 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
     workdir_of.check(workdir, config)
     model = ckpt.build_model(config, num_classes, dtype=None, abstract=True)
     _, params, _ = split(model)
+    frozen = frozen_paths(model)
     count = sum(_size(p) for p in jax.tree.leaves(params))
+    trained = sum(_size(p) for path, p in params.items() if path not in frozen)
+    parameters = f"{count / 1e6:.2f} M parameters"
+    if frozen:
+        parameters += f", of which {trained / 1e6:.2f} M, the {config.model.probe} probe, would be trained"
     if steps := ckpt.steps(workdir):
         start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would go on from the last"
     elif source := config.model.init_from:
@@ -78,7 +83,7 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
         start = f"{workdir} has no checkpoints: it would start from {source}"
     else:
         start = f"{workdir} has no checkpoints: it would start from new weights"
-    console.print(f"{config.model.name}: {count / 1e6:.2f} M parameters; {start}", highlight=False, soft_wrap=True)
+    console.print(f"{config.model.name}: {parameters}; {start}", highlight=False, soft_wrap=True)
 
 
 def _size(array: Any) -> int:

@@ -16,7 +16,7 @@ from einops import rearrange, repeat
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.state import Arrays, merge, split
+from vidjax.models.state import Arrays, frozen_paths, merge, split
 from vidjax.nn.backend import backend
 from vidjax.training.mix import MixRule, draw_mix
 from vidjax.training.objectives import Clips, make_objective
@@ -53,7 +53,7 @@ def next_metrics(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def init_state(model: nnx.Module, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
-    """The state before the first update of `model`'s parameters."""
+    """The state before the first update of `model`'s parameters; the optimiser knows those alone that are trained."""
     _, params, stats = split(model)
     # The moving average must not share buffers with the weights: the step's input is donated.
     average = jax.tree.map(jnp.copy, {"params": params, "stats": stats}) if ema else {}
@@ -61,10 +61,18 @@ def init_state(model: nnx.Module, optimizer: optax.GradientTransformation, ema: 
         step=jnp.int32(0),
         params=params,
         stats=stats,
-        opt_state=optimizer.init(params),
+        opt_state=optimizer.init(_without(params, frozen_paths(model))),
         ema=average,
         metrics=init_metrics(),
     )
+
+
+def _only(arrays: Arrays, paths: set[str]) -> Arrays:
+    return {path: array for path, array in arrays.items() if path in paths}
+
+
+def _without(arrays: Arrays, paths: set[str]) -> Arrays:
+    return {path: array for path, array in arrays.items() if path not in paths}
 
 
 def make_train_step(
@@ -83,7 +91,7 @@ def make_train_step(
     """The function `(state, {"video", "label"}) → state` that makes one update.
 
     Args:
-      model: gives the structure; its arrays are not used.
+      model: gives the structure; its arrays are not used. What `frozen_paths` names of it gets no gradient and stays.
       optimizer: what `init_state` was called with.
       spec: the objective, normalisation, and what enters the network.
       seed: of dropout, mixing and masks; the draws depend on it and the step alone.
@@ -102,13 +110,14 @@ def make_train_step(
     model.train()
     graphdef, _, _ = split(model)
     model.eval()
+    frozen = frozen_paths(model)
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
     unroll = accumulate if backend() == "cpu" else 1
 
     objective = make_objective(spec, label_smoothing=label_smoothing, dtype=dtype)
 
-    def loss_fn(params: Arrays, stats: Arrays, clips: Clips, key: jax.Array):
-        network = merge(graphdef, params, stats)
+    def loss_fn(trained: Arrays, params: Arrays, stats: Arrays, clips: Clips, key: jax.Array):
+        network = merge(graphdef, params | trained, stats)
         loss, correct = objective(network, clips, key)
         return loss, (split(network)[2], correct)
 
@@ -123,32 +132,36 @@ def make_train_step(
             draws = draw_mix(mix, jax.random.fold_in(key, _MIXING), video.shape[0], *video.shape[2:4])
             clips = Clips(video=video, labels=labels, partner_video=video[::-1], partner_labels=labels[::-1], mix=draws)
 
+        trained = _without(state.params, frozen)
+
         def part(carry, inputs):
             grads, loss, correct, stats = carry
             i, clips = inputs
             (part_loss, (stats, part_correct)), g = jax.value_and_grad(loss_fn, has_aux=True)(
-                state.params, stats, clips, jax.random.fold_in(key, i)
+                trained, state.params, stats, clips, jax.random.fold_in(key, i)
             )
             return (jax.tree.map(jnp.add, grads, g), loss + part_loss, correct + part_correct, stats), None
 
         if accumulate == 1:
             (loss, (stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-                state.params, state.stats, clips, jax.random.fold_in(key, 0)
+                trained, state.params, state.stats, clips, jax.random.fold_in(key, 0)
             )
         else:
             # Each part takes every accumulate-th clip, so that it is spread over all devices as the batch is.
             parts = jax.tree.map(lambda x: rearrange(x, "(b a) ... -> a b ...", a=accumulate), clips)
-            zeros = jax.tree.map(jnp.zeros_like, state.params)
+            zeros = jax.tree.map(jnp.zeros_like, trained)
             init = (zeros, jnp.float32(0), jnp.float32(0), state.stats)
             (grads, loss, correct, stats), _ = jax.lax.scan(part, init, (jnp.arange(accumulate), parts), unroll=unroll)
             grads = jax.tree.map(lambda g: g / accumulate, grads)
             loss = loss / accumulate
 
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+        params = state.params | optax.apply_updates(trained, updates)
         ema = state.ema
         if ema_decay:
-            ema = optax.incremental_update({"params": params, "stats": stats}, ema, 1 - ema_decay)
+            average = optax.incremental_update({"params": params, "stats": stats}, ema, 1 - ema_decay)
+            # The average of what stays the same would differ from it in the last bit.
+            ema = {kind: average[kind] | _only(ema[kind], frozen) for kind in ema}
         sums, grad_norm = state.metrics, optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         in_row = jnp.where(finite, 0, sums["skipped_in_row"] + 1)

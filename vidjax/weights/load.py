@@ -158,7 +158,7 @@ def _set(
         )  # fmt: skip
         checkpoint_classes = head_classes(state_dict, table)
     assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
-    model_classes = shapes[f"{table.head}.kernel"][-1] if table.head else 0
+    model_classes = shapes[f"{table.head}.kernel"][-1] if f"{table.head}.kernel" in shapes else 0
     report = LoadReport(
         table.name, len(made.arrays), checkpoint_classes, model_classes,
         inflated=made.inflated, resized=made.resized, widened=made.widened, copied=made.copied, fresh=made.fresh,
@@ -169,7 +169,7 @@ def _set(
         if paths := getattr(report, title):
             level, title = (logging.WARNING, warned[title]) if title in warned else (logging.INFO, title)
             log.log(level, "%s into %s: %s: %s", _title(checkpoint), name, title, ", ".join(grouped(paths)))
-    if checkpoint_classes is not None and not report.head_loaded:
+    if checkpoint_classes is not None and model_classes and not report.head_loaded:
         log.warning(
             "%s: the checkpoint's classifier has %d classes and %s is to have %d: it starts anew, the rest is loaded.",
             _title(checkpoint), checkpoint_classes, name, model_classes,

@@ -368,7 +368,8 @@ def conversion(
     Args:
       state_dict: the checkpoint's arrays by the source's keys.
       source: the table to go by.
-      shapes: of all parameters and statistics of the model, by dotted path.
+      shapes: of all parameters and statistics of the model, by dotted path. A model without a classifier, such as
+        what a probe stands on, takes the rest.
       allow_head_mismatch: leave the classifier (all paths under `source.head`) out of the result if it differs from
         the model's in the number of classes, its last axis, and in nothing else; in any way if the source may lack
         it.
@@ -395,8 +396,13 @@ def conversion(
     differing: list[str] = []
     arrays: dict[str, np.ndarray] = {}
     other_head: list[str] = []
+    dropped = list(plan.dropped)
     fitted: dict[str, list[str]] = {"inflated": [], "resized": [], "widened": []}
+    headless = source.head and not any(path.startswith(f"{source.head}.") for path in shapes)
     for path, (rule, keys) in {**plan.params, **copies}.items():
+        if headless and path.startswith(f"{source.head}."):
+            dropped += keys
+            continue
         if path not in shapes:
             left += [f"{key} ({_dims(np.shape(state_dict[key]))}), for {path}" for key in keys]
             continue
@@ -453,7 +459,7 @@ def conversion(
         widened=tuple(fitted["widened"]),
         copied=tuple(path for path, (rule, _) in copies.items() if rule in source.rules),
         fresh=tuple(fresh),
-        dropped=tuple(plan.dropped),
+        dropped=tuple(dropped),
     )
 
 
