@@ -11,10 +11,10 @@ Published: 73.7 top-1 on the validation set with 2 clips × 3 crops:
 
     python eval.py --workdir=runs/ssv2_vjepa2_large_probe --config.eval.num_clips=2 --config.eval.num_crops=3
 
-There the best of twenty probes is reported, which are trained side by side with learning rates of 5e-3, 3e-3, 1e-3, 3e-4
-and 1e-4 and weight decays of 0.01, 0.1, 0.4 and 0.8; here is one of them, the others are
---config.optimizer.learning_rate= and --config.optimizer.weight_decay=. A probe there looks at the tokens of two clips
-of a video at once; here it looks at one clip, and evaluation averages over clips.
+There the best of twenty probes is reported, trained side by side with learning rates of 5e-3, 3e-3, 1e-3, 3e-4 and 1e-4
+and weight decays of 0.01, 0.1, 0.4 and 0.8; here is one of them, the others are --config.optimizer.learning_rate= and
+--config.optimizer.weight_decay=. A probe there looks at the tokens of two clips of a video at once; here it looks at
+one clip, and evaluation averages over clips.
 
 Hardware there: 64 GPUs, 4 videos each; 20 epochs. Not trained here. Source: facebookresearch/vjepa2,
 configs/eval/vitl/ssv2.yaml, evals/video_classification_frozen/eval.py and README.md.
