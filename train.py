@@ -32,7 +32,8 @@ def main(_: list[str]) -> int:
 
     def run() -> int:
         launch.join(_CLUSTER())
-        from vidjax.training.loop import Interrupted, dry_run, train
+        from vidjax.training.loop import dry_run, train
+        from vidjax.training.stopping import Interrupted
 
         try:
             with launch.together():

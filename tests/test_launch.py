@@ -1,12 +1,19 @@
 """How a process learns its place among others: flags and each launcher's variables, and what is wrong with them."""
 
 import http.server
+import os
+import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
+import yaml
 
 from vidjax.launch import Cluster, LaunchError, detect
 
+ROOT = Path(__file__).parents[1]
 SLURM = {
     "SLURM_JOB_ID": "4711", "SLURM_STEP_NODELIST": "gpu[07-08,11],big1", "SLURM_NTASKS": "4", "SLURM_PROCID": "2",
     "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "1(x4)",
@@ -93,3 +100,99 @@ def test_place_is_read_from_a_tpu_machines_metadata(endpoints):
     assert (found and (found.coordinator, found.num_processes, found.process_id)) == (
         ("10.0.0.5:8482", 2, 1) if endpoints else None
     )
+
+
+# Stand-ins for a launcher: each starts two processes as it would, on this machine.
+SRUN = """#!/bin/bash
+# srun [--flags] program arguments, of a job on two nodes
+while [[ $1 == --* ]]; do shift; done
+export SLURM_JOB_ID=$JOB SLURM_STEP_NODELIST=localhost SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE='1(x2)'
+SLURM_PROCID=1 SLURM_LOCALID=0 "$@" & second=$!
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@"; first=$?
+wait $second && exit $first
+"""
+GCLOUD = """#!/bin/bash
+# gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all --command=COMMAND
+[[ "$1 $2 $3 $4 $5 $6 $7" == "compute tpus tpu-vm ssh slice --zone=here-a --worker=all" ]] || exit 9
+command=${8#--command=}
+export TPU_WORKER_HOSTNAMES=localhost,localhost JAX_COORDINATOR_PORT=$PORT
+TPU_WORKER_ID=1 bash -c "$command" & second=$!
+TPU_WORKER_ID=0 bash -c "$command"; first=$?
+wait $second && exit $first
+"""
+
+
+def free_port(first=0, count=1):
+    for port in range(first, first + count):
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return free.getsockname()[1]
+    raise AssertionError("no port is free")
+
+
+def slurm(folder, flags):
+    port = free_port(61440, 4096)
+    return [["bash", "configs/launch/slurm.sh", *flags]], {"JOB": str(port - 61440)}, {"srun": SRUN}
+
+
+def tpu(folder, flags):
+    variables = {"PORT": str(free_port()), "VIDJAX_DIR": str(ROOT)}
+    return [["bash", "configs/launch/tpu.sh", "slice", "here-a", *flags]], variables, {"gcloud": GCLOUD}
+
+
+def jobset(folder, flags):
+    """The pods' command with the flags of this test in place of the file's, started with the variables of each pod."""
+    manifest = yaml.safe_load((ROOT / "configs" / "launch" / "jobset.yaml").read_text())
+    (job,) = (j["template"]["spec"] for j in manifest["spec"]["replicatedJobs"])
+    (container,) = job["template"]["spec"]["containers"]
+    variables = {entry["name"]: entry["value"] for entry in container["env"]}
+    host, port = variables["JAX_COORDINATOR_ADDRESS"].split(":")
+    name = manifest["metadata"]["name"]
+    assert host == f"{name}-{manifest['spec']['replicatedJobs'][0]['name']}-0-0.{name}"
+    assert {"containerPort": int(port)} in container["ports"]
+    assert job["completionMode"] == "Indexed"
+    assert job["parallelism"] == job["completions"] == int(variables["JAX_NUM_PROCESSES"]) == 2
+    variables["JAX_COORDINATOR_ADDRESS"] = f"localhost:{free_port()}"
+    program = [sys.executable if word == "python" else word for word in container["command"]]
+    own = [word for word in program if not word.startswith(("--config", "--workdir"))]
+    pods = [["env", f"JOB_COMPLETION_INDEX={i}", *own, *flags] for i in range(job["completions"])]
+    return pods, variables, {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [slurm, tpu, jobset])
+def test_launch_recipes_dry_run(recipe, tmp_path):
+    """Two processes find each other by what the recipe's launcher gives them, and share mesh and data."""
+    for side in ("left", "right"):
+        (tmp_path / "data" / side).mkdir(parents=True)
+        for i in range(10):
+            (tmp_path / "data" / side / f"{i} of {side}.mp4").write_bytes(b"not opened by a dry run")
+    flags = [
+        "--config=configs/folder.py", f"--workdir={tmp_path / 'a run'}", f"--config.data.train={tmp_path / 'data'}",
+        "--config.model.name=frame_pool_tiny", "--config.train.batch_size=8", "--config.mesh.data=-1",
+        "--config.mesh.model=2", "--dry_run",
+    ]  # fmt: skip
+    commands, variables, stand_ins = recipe(tmp_path, flags)
+    for name, script in stand_ins.items():
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | variables | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": sys.executable, "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "2", "TPU_SKIP_MDS_QUERY": "1",
+    }  # fmt: skip
+    started = [
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for command in commands
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in started]
+    said = "\n".join(outputs)
+    assert [process.returncode for process in started] == [0] * len(started), said
+    assert "2 process(es), 4 × cpu, batch split over 2; features over 2" in said, said
+    assert said.count("process 0 on ") == said.count("process 1 on ") == 1, said
+    assert "rows 0…3 of every batch of 8" in said and "rows 4…7 of every batch of 8" in said, said
+    assert "dry run: nothing was written" in said and not (tmp_path / "a run").exists(), said

@@ -1,6 +1,10 @@
 """Mesh, placement and what a batch must fulfil."""
 
 import logging
+import os
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -118,11 +122,13 @@ def trained(build, mesh, steps, accumulate=1):
     layout = parallel.state_sharding(state, mesh)
     step = make_train_step(model, optimizer, SPEC, seed=0, ema_decay=0.9, accumulate=accumulate)
     step = jax.jit(step, donate_argnums=0, out_shardings=layout)
+    rank, count = parallel.process_rank()
     with conv_formulation("native"):
         for i in range(steps):
-            state = step(state, parallel.place(clips(i), parallel.batch_sharding(mesh)))
+            rows = {name: np.split(x, count)[rank] for name, x in clips(i).items()}
+            state = step(state, parallel.place(rows, parallel.batch_sharding(mesh)))
     assert step._cache_size() == 1  # compiled once, not again for the state that it gave
-    return jax.device_get(state), state
+    return parallel.gather(state), state
 
 
 def agree(state, expected, tolerance=1e-5):
@@ -150,9 +156,51 @@ def test_accumulated_gradients_are_those_of_the_whole_batch():
     agree(trained(small_vit, mesh, 1, accumulate=4)[0], trained(small_vit, mesh, 1)[0], 1e-6)
 
 
+ONE_OF_TWO = """
+import sys
+import jax, numpy as np
+from vidjax import launch, parallel
+launch.join(launch.detect())
+from tests.test_parallel import PLACEMENTS, trained
+import tests.test_parallel as here
+parallel.LARGE = 64
+build, folder = getattr(here, sys.argv[1]), sys.argv[2]
+for name in ("replicated", "fsdp", "tensor"):
+    whole, state = trained(build, parallel.make_mesh(**PLACEMENTS[name]), 20)
+    divided = any(not x.sharding.is_fully_replicated for x in state.params.values())
+    assert divided == (name != "replicated") and state.step.sharding.mesh.devices.size == 4
+    if parallel.is_writer():
+        np.savez(f"{folder}/{name}.npz", *jax.tree.leaves(whole))
+"""
+
+
+def train_on_two_processes(build, folder):
+    """The states after 20 updates on 2 processes × 2 devices, by placement."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", ONE_OF_TWO, build.__name__, str(folder)],
+            env=environment | {"JAX_PROCESS_ID": str(i)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n---\n".join(outputs)
+    return {path.stem: list(np.load(path).values()) for path in folder.glob("*.npz")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("build", [small_cnn, small_vit])
-def test_every_placement_trains_as_one_device(everything_is_large, build):
+def test_every_placement_trains_as_one_device(everything_is_large, build, tmp_path):
     expected = trained(build, parallel.make_mesh(1), 20)[0]
     for name, sizes in PLACEMENTS.items():
         for count in (2, 8) if name != "fsdp and tensor" else (4, 8):
@@ -161,6 +209,10 @@ def test_every_placement_trains_as_one_device(everything_is_large, build):
             agree(whole, expected)
             divided = any(not x.sharding.is_fully_replicated for x in state.params.values())
             assert divided == (name != "replicated"), name
+    together = train_on_two_processes(build, tmp_path)
+    assert together.keys() == {"replicated", "fsdp", "tensor"}
+    for state in together.values():
+        agree(state, jax.tree.leaves(expected))
 
 
 @pytest.mark.slow

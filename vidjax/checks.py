@@ -211,6 +211,12 @@ def _train(config: Config, checks: _Checks) -> None:
             "mixes videos of a batch; config.train.batch_size must be 2 or more",
         )
     checks.within(1, ("train.mix_probability", "train.cutmix_share"))
+    checks.least(1, ("train.precise_batches",))
+    need(
+        train.batch_norm == "sync" or not config.model.probe,
+        "train.batch_norm",
+        "must be 'sync' with config.model.probe: the network under it keeps its statistics",
+    )
     checks.least(0, ("train.skip_bad_steps",), "stop at the first")
     need(
         not train.best_metric or train.best_metric.split("/")[0] in ("clip", "video", "reconstruction"),

@@ -71,6 +71,9 @@ class ModelConfig:
     dropout: float = -1.0  # probability before the classifier; -1: the model's own
     drop_path: float = -1.0  # probability of skipping a residual branch in the deepest block; -1: the model's own
     compute_dtype: str = _choice("auto", "float32", "bfloat16")  # auto: bfloat16 on GPU and TPU, float32 on CPU
+    param_dtype: str = _choice("float32", "bfloat16")  # what a run keeps its parameters in. Gradients and updates are
+    # float32 in any case, and their sum with a bfloat16 parameter is rounded up or down at random, so that small
+    # updates are not lost; the moving average stays float32
     probe: str = _choice("", *PROBES)  # train a new classifier alone, on the features of a network that stays as
     # `init_from` has it: linear: one layer; attentive: one layer on what a learned query gathers from all tokens (of a
     # convolutional network, places of the last map). `dropout` is then the classifier's
@@ -182,6 +185,9 @@ class OptimizerConfig:
     b1: float = 0.9  # AdamW
     b2: float = 0.999  # AdamW
     weight_decay: float = 1e-4  # not on norms, biases, tokens, positions; SGD: L2 term in the gradient; AdamW: apart
+    state_dtype: str = _choice("float32", "bfloat16")  # what the momentum is kept in: SGD's, and AdamW's first moment.
+    # AdamW's second moment stays float32: with b2 = 0.999 it changes by less than bfloat16 can tell, and would freeze
+    offload: bool = False  # keep the optimiser's state in the host's memory, and on the devices during the update alone
     clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
     layer_decay: float = 1.0  # Transformers: a block's learning rate is this share of the next one's, so that
     # what was pre-trained changes the less the nearer it is to the pixels; the head has the whole. 1: the same for all
@@ -195,6 +201,12 @@ class TrainConfig:
     epochs: float = 10.0  # passes over the training videos
     steps: int = 0  # updates; > 0: used instead of epochs
     accumulate: int = 1  # the batch is worked through in this many parts: less memory, the same update
+    batch_norm: str = _choice("sync", "device", "precise")  # sync: statistics of the batch of all devices (of each part
+    # of it, with `accumulate`); device: each device normalises its share of the batch with statistics of its own, so
+    # that what is learned depends on their number, and running statistics follow the devices' mean; precise: sync, and
+    # before every evaluation and checkpoint the statistics of the weights as they are then replace the running ones
+    # (not in a checkpoint at SIGTERM, when time is short)
+    precise_batches: int = 200  # precise: taken from so many training batches, at most an epoch's
     label_smoothing: float = 0.0  # share of the target spread over all classes
     mixup: float = 0.0  # > 0: clips of a batch are blended in pairs, with shares from Beta(mixup, mixup)
     cutmix: float = 0.0  # > 0: a box of one clip replaces that of another, with shares from Beta(cutmix, cutmix)
@@ -204,6 +216,8 @@ class TrainConfig:
     ema_decay: float = 0.0  # > 0: evaluate and keep an exponential moving average of the weights
     skip_bad_steps: int = 0  # an update whose loss or gradient is NaN or infinite is left out, up to so many in a row;
     # one more stops the run, as does the first with 0
+    compilation_cache: str = ""  # folder that keeps compiled programs, so that the next start need not compile; empty:
+    # none, unless the environment variable JAX_COMPILATION_CACHE_DIR names one
     log_every: int = 10  # updates between log lines
     eval_epochs: float = 1.0  # epochs between evaluations; 0: only at the end
     checkpoint_epochs: float = 1.0  # epochs between checkpoints; 0: only at the end

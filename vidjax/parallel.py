@@ -26,6 +26,7 @@ BATCH_AXES = ("data", "fsdp")
 
 logger = logging.getLogger("vidjax")
 
+HOST_MEMORY = "pinned_host"
 # Arrays of fewer elements are copied to all devices of the axis fsdp: gathering them costs more than their memory.
 LARGE = 2**16
 # The second of two layers that belong together: its inputs are what the `model` axis has split, not its outputs.
@@ -139,19 +140,37 @@ def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     return P(*axes)
 
 
-def state_sharding(state: Any, mesh: Mesh) -> Any:
+def state_sharding(state: Any, mesh: Mesh, *, offload: bool = False) -> Any:
     """The placement of each array of a training state: optimiser state and moving average lie as their parameter does.
 
     Args:
       state: a pytree of arrays or shapes. What belongs to a parameter lies in a dictionary under the parameter's path.
       mesh: from `make_mesh`.
+      offload: place what the optimiser keeps of each parameter (under `opt_state`) in the memory of the host.
+
+    Raises:
+      ConfigError: with `offload`, if the devices cannot use the host's memory.
     """
+    if offload:
+        _check_host_memory(mesh)
 
     def sharding(keys: tuple[Any, ...], x: Any) -> NamedSharding:
         names = [key.key for key in keys if isinstance(key, jax.tree_util.DictKey)]
-        return NamedSharding(mesh, parameter_spec(names[-1], x.shape, mesh) if names else P())
+        spec = parameter_spec(names[-1], x.shape, mesh) if names else P()
+        to_host = offload and names and any(getattr(key, "name", None) == "opt_state" for key in keys)
+        return NamedSharding(mesh, spec, memory_kind=HOST_MEMORY if to_host else None)
 
     return jax.tree.map_with_path(sharding, state)
+
+
+def _check_host_memory(mesh: Mesh) -> None:
+    device = mesh.local_devices[0] if mesh.local_devices else mesh.devices.flat[0]
+    kinds = sorted(memory.kind for memory in device.addressable_memories())
+    if HOST_MEMORY not in kinds:
+        raise ConfigError(
+            f"config.optimizer.offload: {device.device_kind} has no {HOST_MEMORY} memory that its programs could use "
+            f"(it has {', '.join(kinds)}); set it to False, or split the state by config.mesh.fsdp"
+        )
 
 
 def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:
@@ -177,14 +196,14 @@ def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:
     return whole
 
 
-def place_state(state: Any, mesh: Mesh) -> Any:
+def place_state(state: Any, mesh: Mesh, *, offload: bool = False) -> Any:
     """A training state, the same on every process, laid out by `state_sharding`; no buffer is shared with `state`."""
 
     def put(x: Any, sharding: NamedSharding) -> jax.Array:
         host = np.asarray(x)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: np.array(host[index]))
 
-    return jax.tree.map(put, state, state_sharding(state, mesh))
+    return jax.tree.map(put, state, state_sharding(state, mesh, offload=offload))
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:

@@ -12,6 +12,7 @@ from vidjax.config import Config, ModelConfig, TrainConfig
 from vidjax.models import create_model, get_spec
 from vidjax.models.state import split
 from vidjax.training import checkpoints as ckpt
+from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import init_state
 
 CLASSES = ("a", "b", "c")
@@ -38,7 +39,7 @@ def steps(folder):
 
 
 def test_best_and_last_are_kept(model, tmp_path):
-    run = ckpt.RunCheckpoints(tmp_path, keep_last=2, best_metric="video/top1")
+    run = RunCheckpoints(tmp_path, keep_last=2, best_metric="video/top1")
     for step, value in ((1, 0.5), (2, 0.9), (3, None), (4, 0.3), (5, None), (6, 0.4)):
         run.save(state_of(model, step), meta(), value and {"video/top1": value})
     run.wait()
@@ -56,7 +57,7 @@ def test_state_comes_back_as_it_was(model, tmp_path, ema):
     state = state_of(model, 7, ema)
     if ema:
         state = state.replace(ema=jax.tree.map(lambda x: x + 1, state.ema))
-    run = ckpt.RunCheckpoints(tmp_path, 1, "video/top1")
+    run = RunCheckpoints(tmp_path, 1, "video/top1")
     run.save(state, meta())
     run.wait()
     other = state_of(create_model("frame_pool_tiny", num_classes=3, seed=2), 0, ema)
@@ -78,7 +79,7 @@ def test_model_folder_is_loaded_but_never_resumed(model, tmp_path):
     assert found.class_names == CLASSES and ckpt.is_checkpoint(folder)
     with pytest.raises(ckpt.CheckpointFolderError, match="holds checkpoints already"):
         ckpt.save_model(folder, model, meta())
-    run = ckpt.RunCheckpoints(folder, 1, "video/top1")
+    run = RunCheckpoints(folder, 1, "video/top1")
     with pytest.raises(ckpt.CheckpointFolderError, match=r"a model but no training state.*init_from"):
         run.restore(state_of(model))
     run.close()
@@ -94,7 +95,7 @@ def test_every_way_to_name_a_checkpoint(model, tmp_path):
 
 
 def test_another_model_does_not_fit(model, tmp_path):
-    run = ckpt.RunCheckpoints(tmp_path, 1, "video/top1")
+    run = RunCheckpoints(tmp_path, 1, "video/top1")
     run.save(state_of(model), meta())
     run.wait()
     with pytest.raises(

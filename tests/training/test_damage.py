@@ -8,6 +8,7 @@ import pytest
 
 from vidjax.training import checkpoints as ckpt
 from vidjax.training.damage import visible_damage, write_reason
+from vidjax.training.saving import RunCheckpoints
 
 from .test_checkpoints import meta, state_of
 from .test_checkpoints import model as model  # a fixture
@@ -18,7 +19,7 @@ def three(model, tmp_path_factory):
     """Checkpoints of steps 1, 2 and 3, and their states."""
     folder = tmp_path_factory.mktemp("three")
     states = {}
-    run = ckpt.RunCheckpoints(folder, 5, "video/top1")
+    run = RunCheckpoints(folder, 5, "video/top1")
     for step in (1, 2, 3):
         states[step] = state_of(model, step)
         run.save(states[step], meta(), {"video/top1": 1 - step / 10})
@@ -76,7 +77,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(three, model, 
     folder, states = three
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     DAMAGES[kind](tmp_path / "checkpoints" / "3")
-    run = ckpt.RunCheckpoints(tmp_path, 1, "video/top1")
+    run = RunCheckpoints(tmp_path, 1, "video/top1")
     restored = run.restore(state_of(model))
     chex.assert_trees_all_equal(restored, states[2])
     assert f"{tmp_path / 'checkpoints' / '3'} is damaged" in caplog.text
@@ -96,7 +97,7 @@ def test_nothing_left_is_an_error_and_no_new_start(three, model, tmp_path, kind)
         with pytest.raises(
             ckpt.CheckpointFolderError, match=r"every checkpoint of this run is damaged \((damaged-)?3\)"
         ):
-            run = ckpt.RunCheckpoints(tmp_path, 1, "video/top1")
+            run = RunCheckpoints(tmp_path, 1, "video/top1")
             assert attempt == 0
             try:
                 run.restore(state_of(model))
@@ -117,7 +118,7 @@ def test_other_frameworks_files_in_a_work_directory_are_no_run(model, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("model.pth", "model.safetensors", "checkpoints/10.pth", "checkpoints/20.safetensors"):
         (tmp_path / name).write_bytes(b"weights")
-    run = ckpt.RunCheckpoints(tmp_path, 1, "video/top1")
+    run = RunCheckpoints(tmp_path, 1, "video/top1")
     assert run.latest_step is None and not ckpt.is_checkpoint(tmp_path)
     run.save(state_of(model, 5), meta())
     run.close()

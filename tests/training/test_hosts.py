@@ -62,9 +62,9 @@ def alone(request, data, tmp_path_factory):
 
 
 class Together:
-    """`train.py` in `count` processes of two devices each."""
+    """`train.py` in `count` processes of two devices each, or of `devices`."""
 
-    def __init__(self, model, data, workdir, count, *flags):
+    def __init__(self, model, data, workdir, count, *flags, devices=2):
         config = workdir.parent / f"{model}.py"
         names = "Config, DataConfig, EvalConfig, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig"
         made = repr(config_of(model, data))
@@ -74,7 +74,7 @@ class Together:
             port = free.getsockname()[1]
         environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": "2",
+            "JAX_NUM_CPU_DEVICES": str(devices),
             "PYTHONUNBUFFERED": "1",
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_NUM_PROCESSES": str(count),
@@ -146,6 +146,10 @@ def test_processes_together_lose_one_and_go_on_to_the_result_of_one_alone(alone,
         said = {output.read_text().split("stopped by signal after ")[1].split(";")[0] for output in stopped.outputs}
         assert codes == [75, 75] and len(said) == 1, stopped.text()
         assert said.pop().removeprefix("update ") in {p.name for p in (workdir / "checkpoints").iterdir()}
+        # One process on one device, with workers, sees the same clips in the same order: its losses are the same.
+        smaller = Together(model, data, workdir, 1, "--config.mesh.data=1", "--config.data.num_workers=2", devices=1)
+        smaller.reach(12).processes[0].kill()
+        smaller.end()
     done = Together(model, data, workdir, 2)
     assert done.end() == [0, 0], done.text()
     assert "continuing from update" in done.outputs[0].read_text()

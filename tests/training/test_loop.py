@@ -24,7 +24,8 @@ from vidjax.config import (
 from vidjax.models.state import split
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.training.logs import read_metrics
-from vidjax.training.loop import DivergedError, dry_run, train
+from vidjax.training.loop import dry_run, train
+from vidjax.training.stopping import DivergedError
 
 QUIET = Console(quiet=True)
 TIMINGS = ("clips_per_second", "data_wait")
@@ -38,6 +39,15 @@ def make_config(data, **train_settings):
         train=TrainConfig(**{"batch_size": 8, "steps": 6, "log_every": 2, "eval_epochs": 2, **train_settings}),
         eval=EvalConfig(num_clips=2, batch_size=8),
     )
+
+
+def label_twice(halves, folder):
+    """An annotation file that gives every video of `halves` two labels, which are float32 in a batch."""
+    lines = [f"{side}/{p.name},{side}|{'even' if i % 2 else 'odd'}" for side in ("left", "right")
+             for i, p in enumerate(sorted((halves / side).iterdir()))]  # fmt: skip
+    annotations = folder / "train.csv"
+    annotations.write_text("\n".join(["path,label", *lines]) + "\n")
+    return annotations
 
 
 def arrays(workdir, step=None):
@@ -166,7 +176,8 @@ def test_more_workers_may_continue_a_run(finished):
 
 
 def test_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(halves, tmp_path, monkeypatch):
-    config = make_config(halves, checkpoint_epochs=1.0, steps=8)
+    config = make_config(label_twice(halves, tmp_path), checkpoint_epochs=1.0, steps=8)
+    config.data.root = str(halves)
     from vidjax.training import loop
 
     original = loop.train_batches
@@ -174,7 +185,7 @@ def test_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(halves, tmp_
     def poisoned(*args, start_step, **kwargs):
         for i, batch in enumerate(original(*args, start_step=start_step, **kwargs), start_step):
             if i == 4:
-                batch["label"] = np.full((8, 2), np.nan, np.float32)
+                batch["label"] = batch["label"] * np.float32(np.nan)
             yield batch
 
     monkeypatch.setattr(loop, "train_batches", poisoned)
@@ -193,10 +204,11 @@ def test_bad_updates_are_left_out_up_to_so_many_in_a_row(halves, tmp_path, monke
 
     def poisoned(*args, start_step, **kwargs):
         for i, batch in enumerate(original(*args, start_step=start_step, **kwargs), start_step):
-            yield batch | {"label": np.full((8, 2), np.nan if i in bad else 0.5, np.float32)}
+            yield batch | {"label": batch["label"] * np.float32(np.nan if i in bad else 1)}
 
     monkeypatch.setattr(loop, "train_batches", poisoned)
-    config = make_config(halves, steps=6, skip_bad_steps=2, checkpoint_epochs=1.0)
+    config = make_config(label_twice(halves, tmp_path), steps=6, skip_bad_steps=2, checkpoint_epochs=1.0)
+    config.data.root = str(halves)
     summary = train(config, tmp_path / "run", QUIET)
     assert summary["skipped_updates"] == 2
     assert json.loads((tmp_path / "run" / "eval.json").read_text())["skipped_updates"] == 2
@@ -296,11 +308,7 @@ def test_wrong_settings_are_refused_before_training(halves, tmp_path, change, er
 
 @pytest.mark.slow
 def test_several_labels_per_video_are_judged_by_mean_average_precision(halves, tmp_path):
-    lines = [f"{side}/{p.name},{side}|{'even' if i % 2 else 'odd'}" for side in ("left", "right")
-             for i, p in enumerate(sorted((halves / side).iterdir()))]  # fmt: skip
-    annotations = tmp_path / "train.csv"
-    annotations.write_text("\n".join(["path,label", *lines]) + "\n")
-    config = make_config(annotations, steps=4, eval_epochs=0.2, checkpoint_epochs=0.2)
+    config = make_config(label_twice(halves, tmp_path), steps=4, eval_epochs=0.2, checkpoint_epochs=0.2)
     config.data.root = str(halves)
     summary = train(config, tmp_path / "run", QUIET)
     assert set(summary["video"]) == set(summary["clip"]) == {"mAP"} and 0 < summary["video"]["mAP"] <= 1

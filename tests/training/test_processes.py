@@ -1,7 +1,9 @@
-"""`train.py` as a user runs it: killed at any moment and started again, stopped by SIGTERM, wrong flags, odd videos."""
+"""`train.py` as a user runs it: killed at any moment and started again, stopped by SIGTERM, on a full disk, wrong
+flags, odd videos."""
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import pytest
 
 from vidjax.models.state import split
 from vidjax.training.checkpoints import load_model
+from vidjax.training.damage import visible_damage
 from vidjax.training.logs import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -45,30 +48,34 @@ def environment():
     return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 
 
-def run_to_the_end(data, workdir, *flags):
+def run_to_the_end(data, workdir, *flags, **options):
     return subprocess.run(
-        command(data, workdir, *flags), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
-    )
+        command(data, workdir, *flags), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300,
+        **options,
+    )  # fmt: skip
 
 
-def signal_after(data, workdir, update, number):
-    """Start the command, send a signal once `metrics.jsonl` shows that update; exit status and output."""
+def signal_after(data, workdir, update, number, *, also=lambda: True):
+    """Start the command, send a signal once `metrics.jsonl` shows that update and `also` holds; status and output."""
     process = subprocess.Popen(
         command(data, workdir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        if any(line["step"] >= update for line in read_metrics(Path(workdir) / "metrics.jsonl")):
+        if also() and any(line["step"] >= update for line in read_metrics(Path(workdir) / "metrics.jsonl")):
             process.send_signal(number)
             break
-        time.sleep(0.002)
+        time.sleep(0.001)
     output, _ = process.communicate(timeout=120)
     return process.returncode, output
 
 
+def steps(workdir):
+    return [int(p.name) for p in (Path(workdir) / "checkpoints").glob("*") if p.name.isdigit()]
+
+
 def arrays(workdir):
-    steps = [int(p.name) for p in (Path(workdir) / "checkpoints").iterdir() if p.name.isdigit()]
-    model, _, _ = load_model(workdir, step=max(steps))
+    model, _, _ = load_model(workdir, step=max(steps(workdir)))
     _, params, stats = split(model)
     return jax.device_get(params | stats)
 
@@ -100,6 +107,81 @@ def test_killed_at_any_moment_and_continued_is_bit_identical(whole, halves, tmp_
     assert logged(whole) == logged(workdir), moments
     one, two = (json.loads((w / "eval.json").read_text()) for w in (whole, workdir))
     assert one == two
+
+
+def half_written(workdir):
+    """Folders of checkpoints that are being written, or were when a process was killed."""
+    folder = workdir / "checkpoints"
+    return [p.name for p in folder.iterdir() if not p.name.isdigit()] if folder.is_dir() else []
+
+
+def test_killed_while_a_checkpoint_is_written_and_continued_is_bit_identical(whole, halves, tmp_path):
+    workdir, hit = tmp_path / "killed", 0
+    for update in (3, 9, 15, 21):
+        code, output = signal_after(halves, workdir, update, signal.SIGKILL, also=lambda: half_written(workdir))
+        assert code == -signal.SIGKILL, (update, output)
+        hit += bool(half_written(workdir))  # else it became whole in the millisecond before the signal
+        if hit == 2:
+            break
+    assert hit
+    done = run_to_the_end(halves, workdir)
+    assert done.returncode == 0 and half_written(workdir) == [], done.stdout + done.stderr
+    jax.tree.map(np.testing.assert_array_equal, arrays(whole), arrays(workdir))
+    assert logged(whole) == logged(workdir)
+
+
+class Disk:
+    """A file system of its own that can be filled; where none may be mounted, a limit on the size of files."""
+
+    def __init__(self, folder):
+        self.folder, self.options = folder, {}
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+        self._mounted = subprocess.run(command, capture_output=True).returncode == 0
+
+    def fill(self):
+        if self._mounted:
+            used = shutil.disk_usage(self.folder).used
+            self._resize(used + 200_000)  # less than a checkpoint
+        else:
+            self.options = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))}
+
+    def make_room(self):
+        self.options = {}
+        if self._mounted:
+            self._resize(64_000_000)
+
+    def _resize(self, size):
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.folder)], check=True, capture_output=True)
+
+    def close(self):
+        if self._mounted:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    disk = Disk(tmp_path / "disk")
+    yield disk
+    disk.close()
+
+
+def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_stays_whole(whole, halves, disk):
+    workdir = disk.folder / "run"
+    signal_after(halves, workdir, 5, signal.SIGKILL, also=lambda: steps(workdir))
+    kept = max(steps(workdir))
+    disk.fill()
+    done = run_to_the_end(halves, workdir, **disk.options)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stdout + done.stderr
+    assert "error: the checkpoint of update" in done.stderr and "could not be written to" in done.stderr, done.stderr
+    assert "No space left on device" in done.stderr or "File too large" in done.stderr, done.stderr
+    assert f"That of update {kept} is whole; make room, and the same command continues" in done.stderr, done.stderr
+    assert visible_damage(workdir / "checkpoints" / str(kept)) is None and load_model(workdir, step=kept)[2] == kept
+    disk.make_room()
+    done = run_to_the_end(halves, workdir)
+    assert done.returncode == 0 and f"continuing from update {kept} of" in done.stdout, done.stdout + done.stderr
+    jax.tree.map(np.testing.assert_array_equal, arrays(whole), arrays(workdir))
+    assert logged(whole) == logged(workdir)
 
 
 def test_sigterm_saves_and_exits_in_order(whole, halves, tmp_path):

@@ -21,7 +21,7 @@ from vidjax.data.pipeline import BadRecord, Batch
 from vidjax.data.records import VideoSet
 from vidjax.evaluation import metrics
 from vidjax.evaluation.views import batches_of, gather_bad, views_of
-from vidjax.models.state import Arrays, merge, split
+from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.nn.normalise import network_input, normalise
 
 # (params, stats, uint8 video (B, T, H, W, C)) → logits (B, K)
@@ -57,7 +57,7 @@ def make_forward(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None) -
 
     def forward(params: Arrays, stats: Arrays, video: jax.Array) -> jax.Array:
         video = network_input(normalise(video, spec), spec, dtype)
-        return merge(graphdef, params, stats)(video).astype(jax.numpy.float32)
+        return merge(graphdef, in_float32(params), stats)(video).astype(jax.numpy.float32)
 
     return jax.jit(forward, out_shardings=parallel.batch_sharding(mesh))
 

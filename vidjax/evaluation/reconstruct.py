@@ -17,7 +17,7 @@ from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import BadRecord
 from vidjax.data.records import VideoSet
 from vidjax.evaluation.views import batches_of, gather_bad, views_of
-from vidjax.models.state import Arrays, merge, split
+from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.nn.normalise import network_input, normalise
 
 # Clips, evenly spread over the videos, and frames of each, that `reconstructions.png` shows.
@@ -51,7 +51,7 @@ def make_reconstruct(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = Non
     graphdef, _, _ = split(model)
 
     def predicted(params: Arrays, stats: Arrays, video: jax.Array, numbers: jax.Array):
-        network = merge(graphdef, params, stats)
+        network = merge(graphdef, in_float32(params), stats)
         entered, pixels = network_input(normalise(video, spec), spec, dtype), video / 255
         mask = network.draw_masks(jax.vmap(jax.random.key)(numbers), network.patch_embed.grid(entered))
         return network, pixels, network(entered, mask), mask

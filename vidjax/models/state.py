@@ -5,6 +5,7 @@ together again, also inside `jax.jit`.
 """
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 Arrays = dict[str, jax.Array]
@@ -32,6 +33,11 @@ def frozen_paths(model: nnx.Module) -> set[str]:
 def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
     """The module that `split` took apart, with these arrays."""
     return nnx.merge(graphdef, _nested(params, nnx.Param), _nested(stats, nnx.BatchStat))
+
+
+def in_float32(arrays: Arrays) -> Arrays:
+    """The same numbers in float32, which networks expect; what is so already stays as it is."""
+    return {path: array.astype(jnp.float32) for path, array in arrays.items()}
 
 
 def assign(model: nnx.Module, arrays: Arrays) -> None:

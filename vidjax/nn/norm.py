@@ -1,5 +1,8 @@
 """Normalisation layers."""
 
+import contextlib
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -15,6 +18,10 @@ class BatchNorm(nnx.BatchNorm):
       momentum: share of the old running statistics that each training step keeps (PyTorch: 1 - momentum).
       epsilon: added to the variance.
       zero_init: start with scale 0, so that a residual branch that ends here starts as nothing (1706.02677, 5.1).
+
+    Attributes:
+      groups: in training, so many equal parts of the batch, one behind the other, are each normalised with statistics
+        of their own, whose means the running statistics follow. `normalising` sets it.
     """
 
     def __init__(
@@ -24,7 +31,44 @@ class BatchNorm(nnx.BatchNorm):
         super().__init__(
             features, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, scale_init=scale_init, rngs=rngs
         )
+        self.groups = 1
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(…, C) → (…, C), of the same dtype; in training mode the running statistics move."""
-        return super().__call__(x).astype(x.dtype)
+        """(B, …, C) → (B, …, C), of the same dtype; in training mode the running statistics move."""
+        if self.groups == 1 or self.use_running_average:
+            return super().__call__(x).astype(x.dtype)
+        if x.shape[0] % self.groups:
+            raise ValueError(f"a batch of {x.shape[0]} does not consist of {self.groups} equal parts")
+        # Devices split the leading axis, so a part that lies on one device is normalised without the others.
+        parts = x.astype(jnp.float32).reshape(self.groups, -1, *x.shape[1:])
+        axes = tuple(range(1, parts.ndim - 1))
+        mean = parts.mean(axes, keepdims=True)
+        var = jnp.maximum(jnp.square(parts).mean(axes, keepdims=True) - jnp.square(mean), 0)
+        for running, new in ((self.mean, mean), (self.var, var)):
+            new = new.reshape(self.groups, -1).mean(axis=0)
+            running[...] = self.momentum * running[...] + (1 - self.momentum) * new
+        shape = (1,) * (parts.ndim - 1) + (-1,)
+        scale, bias = (p[...].astype(jnp.float32).reshape(shape) for p in (self.scale, self.bias))
+        y = (parts - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+        return y.reshape(x.shape).astype(x.dtype)
+
+
+@contextlib.contextmanager
+def normalising(model: nnx.Module, *, groups: int = 1, forget: bool = False) -> Iterator[None]:
+    """Within this context the batch normalisations of `model` are of another kind; what is split off it stays so.
+
+    Args:
+      model: any network, with batch normalisation or without.
+      groups: see `BatchNorm`.
+      forget: running statistics are those of the last batch alone.
+    """
+    layers = [module for _, module in nnx.iter_modules(model) if isinstance(module, BatchNorm)]
+    before = [(layer.groups, layer.momentum) for layer in layers]
+    try:
+        for layer in layers:
+            layer.groups = groups
+            layer.momentum = 0.0 if forget else layer.momentum
+        yield
+    finally:
+        for layer, (own_groups, momentum) in zip(layers, before, strict=True):
+            layer.groups, layer.momentum = own_groups, momentum

@@ -1,4 +1,4 @@
-"""Checkpoints with Orbax: atomic, the best one and the last few kept, each complete in itself.
+"""Checkpoints with Orbax, each complete in itself: what lies in one, models written and read. `saving` has a run's.
 
 Under `folder/checkpoints/STEP/` lie three items: `model` (parameters and batch statistics as they are evaluated: the
 moving average if there is one), `meta` (config, spec, class names) and, for a run that can go on, `train` (optimiser
@@ -6,10 +6,8 @@ state, step, raw weights if they differ from the evaluated ones). A folder witho
 resume.
 """
 
-import contextlib
 import dataclasses
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +23,12 @@ from vidjax.errors import UserError
 from vidjax.models.registry import abstract_model, create_model, get_variant
 from vidjax.models.state import Arrays, merge, split
 from vidjax.training import damage
-from vidjax.training.step import TrainState
 
-logger = logging.getLogger("vidjax")
-
-_FOLDER = "checkpoints"
+FOLDER = "checkpoints"
 
 
 class CheckpointFolderError(UserError):
     """A folder holds no checkpoint of the kind asked for; the message names it and says what was expected."""
-
-
-class CheckpointWriteError(UserError):
-    """A checkpoint could not be written; the message says why, and which one is the last that was."""
 
 
 @dataclass(frozen=True)
@@ -67,157 +58,13 @@ class Meta:
         )
 
 
-class RunCheckpoints:
-    """The checkpoints of one run: the last `keep_last` and the one that is best by `best_metric`.
-
-    Those that are visibly damaged are put aside with a warning.
-
-    Raises:
-      CheckpointFolderError: if there were some, and all are damaged.
-    """
-
-    def __init__(self, workdir: str | Path, keep_last: int, best_metric: str):
-        policies = ocp.checkpoint_managers
-        self._best_metric = best_metric
-        best = policies.BestN(get_metric_fn=self._metric, n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_last), best]),
-            best_fn=self._metric,
-            cleanup_tmp_directories=True,
-        )
-        folder = Path(workdir).absolute() / _FOLDER
-        if lost := parallel.on_writer(lambda: damage.check(folder)):
-            raise CheckpointFolderError(_all_damaged(folder, lost))
-        self._writing: int | None = None  # the update of the last save that was begun
-        self._failed = False
-        self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=_handlers())
-
-    def _metric(self, metrics: Mapping[str, float]) -> float:
-        return metrics[self._best_metric]
-
-    @property
-    def latest_step(self) -> int | None:
-        """The step of the newest complete checkpoint."""
-        return self._manager.latest_step()
-
-    def best(self) -> tuple[int, float] | None:
-        """Step and value of the best checkpoint, if any was saved with metrics."""
-        step = self._manager.best_step()
-        metrics = None if step is None else self._manager.metrics(step)
-        return None if metrics is None else (step, metrics[self._best_metric])
-
-    def save(self, state: TrainState, meta: Meta, metrics: Mapping[str, float] | None = None) -> None:
-        """Write the state in the background; an earlier save still under way is waited for.
-
-        Raises:
-          CheckpointWriteError: if that earlier one, or this, could not be written.
-        """
-        step = int(state.step)
-        if step in self._manager.all_steps():
-            return
-        model, train = _items(state)
-        args = ocp.args.Composite(
-            model=ocp.args.StandardSave(model),
-            train=ocp.args.StandardSave(train),
-            meta=ocp.args.JsonSave(meta.to_dict()),
-        )
-        with self._writes():
-            self._manager.wait_until_finished()
-            self._writing = step
-            self._manager.save(step, args=args, metrics=dict(metrics) if metrics else None, force=True)
-
-    def restore(self, like: TrainState) -> TrainState:
-        """The newest checkpoint that can be read, with the shapes and placement of `like`; newer ones are put aside.
-
-        Raises:
-          CheckpointFolderError: if the newest checkpoint is a model that was put there, not a state of this run; if it
-            is of another model; or if none can be read.
-        """
-        folder, lost = Path(self._manager.directory), []
-        while (step := self.latest_step) is not None:
-            if not (folder / str(step) / "train").exists():
-                raise CheckpointFolderError(
-                    f"{folder / str(step)} holds a model but no training state: it is not this run's. Choose an empty "
-                    "--workdir and start from the model with --config.model.init_from=FOLDER"
-                )
-            state, reason = self._read(step, like)
-            # What one process cannot read, all do without.
-            reasons = [r for r in parallel.gather_lists([reason]) if r]
-            if not reasons:
-                return state
-            parallel.on_writer(lambda s=step, r=reasons[0]: damage.put_aside(folder, s, r))
-            lost.append(str(step))
-            self._manager.reload()
-        raise CheckpointFolderError(_all_damaged(folder, lost))
-
-    def _read(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:
-        """One checkpoint, or None and why it cannot be read."""
-        model, train = jax.tree.map(ocp.utils.to_shape_dtype_struct, _items(like))
-        args = ocp.args.Composite(model=ocp.args.StandardRestore(model), train=ocp.args.StandardRestore(train))
-        try:
-            _check_fit(self._manager, step, model, train)
-            items = self._manager.restore(step, args=args)
-        except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
-            raise
-        except Exception as error:  # whatever the readers of its many files make of what they find
-            return None, damage.first_line(error)
-        raw = items.train.pop("raw", None) or items.model
-        ema = items.model if like.ema else {}
-        return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, **items.train), ""
-
-    def latest_meta(self) -> Meta:
-        """What the newest checkpoint says about its model."""
-        return _read_meta(Path(self._manager.directory), self.latest_step)
-
-    def wait(self) -> None:
-        """Return when everything is on disk.
-
-        Raises:
-          CheckpointWriteError: if it could not be written.
-        """
-        with self._writes():
-            self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """`wait`, and let go of what writes. After a failed write nothing more is raised."""
-        with contextlib.suppress(Exception) if self._failed else self._writes():
-            self._manager.close()
-
-    @contextlib.contextmanager
-    def _writes(self) -> Iterator[None]:
-        try:
-            yield
-        except (UserError, jax.errors.JaxRuntimeError):
-            raise
-        except Exception as error:  # OSError, or what TensorStore makes of it
-            self._failed = True
-            reason = damage.write_reason(error)
-            if reason == damage.first_line(error) and jax.process_count() > 1:
-                raise  # not of the disk: another process may be gone
-            folder = Path(self._manager.directory)
-            whole = [s for s in _find(folder)[1] if s != self._writing]
-            good = f"That of update {whole[-1]} is whole" if whole else "There is none from before"
-            raise CheckpointWriteError(
-                f"the checkpoint of update {self._writing} could not be written to {folder}: "
-                f"{reason}. {good}; make room, and the same command continues"
-            ) from error
-
-
-def _handlers() -> dict[str, ocp.CheckpointHandler]:
+def handlers() -> dict[str, ocp.CheckpointHandler]:
     """Who reads and writes each item: named, so that a manager that has saved nothing knows them too."""
     return {
         "model": ocp.StandardCheckpointHandler(),
         "train": ocp.StandardCheckpointHandler(),
         "meta": ocp.JsonCheckpointHandler(),
     }
-
-
-def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
-    raw = {"params": state.params, "stats": state.stats}
-    train = {"step": state.step, "opt_state": state.opt_state, "metrics": state.metrics}
-    if state.ema:
-        train["raw"] = raw
-    return state.ema or raw, train
 
 
 def save_model(folder: str | Path, model: nnx.Module, meta: Meta) -> Path:
@@ -230,10 +77,10 @@ def save_model(folder: str | Path, model: nnx.Module, meta: Meta) -> Path:
       CheckpointFolderError: if the folder holds checkpoints already.
     """
     folder = Path(folder).absolute()
-    if (folder / _FOLDER).exists():
+    if (folder / FOLDER).exists():
         raise CheckpointFolderError(f"{folder} holds checkpoints already; choose another folder or remove it")
     _, params, stats = split(model)
-    with ocp.CheckpointManager(folder / _FOLDER, item_handlers=_handlers()) as manager:
+    with ocp.CheckpointManager(folder / FOLDER, item_handlers=handlers()) as manager:
         args = ocp.args.Composite(
             model=ocp.args.StandardSave({"params": params, "stats": stats}), meta=ocp.args.JsonSave(meta.to_dict())
         )
@@ -243,12 +90,12 @@ def save_model(folder: str | Path, model: nnx.Module, meta: Meta) -> Path:
 
 def is_checkpoint(folder: str | Path) -> bool:
     """Whether `load_model` would find checkpoints there."""
-    return bool(_find(Path(folder))[1])
+    return bool(find(Path(folder))[1])
 
 
 def steps(folder: str | Path) -> list[int]:
     """The steps of the checkpoints that `load_model` would find there, rising."""
-    return _find(Path(folder))[1]
+    return find(Path(folder))[1]
 
 
 def load_model(
@@ -268,14 +115,14 @@ def load_model(
     Raises:
       CheckpointFolderError: if there is no such checkpoint.
     """
-    checkpoints, steps = _find(Path(folder))
+    checkpoints, steps = find(Path(folder))
     _need_steps(folder, steps)
     if checkpoints / str(steps[-1]) == Path(folder).expanduser().absolute():
         step = steps[-1]
     sharding = sharding or parallel.replicated(parallel.make_mesh())
-    meta = _read_meta(checkpoints, steps[-1])
+    meta = read_meta(checkpoints, steps[-1])
     with ocp.CheckpointManager(
-        checkpoints, item_handlers=_handlers(), options=_read_only(meta.config.train.best_metric)
+        checkpoints, item_handlers=handlers(), options=_read_only(meta.config.train.best_metric)
     ) as manager:
         if step is None:
             step = manager.best_step() if _has_metrics(manager) else manager.latest_step()
@@ -283,7 +130,7 @@ def load_model(
             raise CheckpointFolderError(
                 f"{checkpoints}: no checkpoint of step {step}; there are {', '.join(map(str, steps))}"
             )
-        meta = _read_meta(checkpoints, step)
+        meta = read_meta(checkpoints, step)
         dtype = dtype or parallel.compute_dtype(meta.config.model.compute_dtype)
         model = build_model(meta.config, len(meta.class_names), dtype=dtype, abstract=True)
         graphdef, params, stats = split(model)
@@ -291,7 +138,7 @@ def load_model(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), {"params": params, "stats": stats}
         )
         try:
-            _check_fit(manager, step, like)
+            check_fit(manager, step, like)
             items = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(like)))
         except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
             raise
@@ -310,9 +157,9 @@ def load_meta(folder: str | Path) -> Meta:
     Raises:
       CheckpointFolderError: if there is none.
     """
-    checkpoints, steps = _find(Path(folder))
+    checkpoints, steps = find(Path(folder))
     _need_steps(folder, steps)
-    return _read_meta(checkpoints, steps[-1])
+    return read_meta(checkpoints, steps[-1])
 
 
 def load_arrays(folder: str | Path) -> tuple[Arrays, Meta]:
@@ -363,12 +210,12 @@ def _probe_options(model: cfg.ModelConfig) -> dict[str, Any]:
     return {"norm": model.probe_norm} if model.probe else {}
 
 
-def _find(folder: Path) -> tuple[Path, list[int]]:
+def find(folder: Path) -> tuple[Path, list[int]]:
     """The folder that holds the step folders, and the complete steps in it (one, if `folder` is a step's own)."""
     folder = folder.expanduser().absolute()
     if folder.name.isdigit() and (folder / "meta").exists():
         return folder.parent, [int(folder.name)]
-    for candidate in (folder / _FOLDER, folder):
+    for candidate in (folder / FOLDER, folder):
         if candidate.is_dir():
             steps = [int(p.name) for p in candidate.iterdir() if p.name.isdigit() and (p / "meta").exists()]
             if steps:
@@ -387,14 +234,7 @@ def mismatches(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _all_damaged(folder: Path, lost: Sequence[str]) -> str:
-    return (
-        f"{folder}: every checkpoint of this run is damaged ({', '.join(lost)}); nothing is left to continue from. Put "
-        "back a copy under its number, or choose a new --workdir (or remove this one) to start from the beginning"
-    )
-
-
-def _check_fit(
+def check_fit(
     manager: ocp.CheckpointManager, step: int, like: Mapping[str, Arrays], train: Mapping[str, Any] | None = None
 ) -> None:
     """Compare names and shapes before anything is read."""
@@ -421,7 +261,8 @@ def _need_steps(folder: str | Path, steps: list[int]) -> None:
         )
 
 
-def _read_meta(checkpoints: Path, step: int) -> Meta:
+def read_meta(checkpoints: Path, step: int) -> Meta:
+    """What the checkpoint of `step` in the folder `checkpoints` says about its model."""
     return Meta.from_dict(ocp.JsonCheckpointHandler().restore(checkpoints / str(step) / "meta"))
 
 

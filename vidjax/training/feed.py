@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,15 @@ class Feed:
     def __init__(self, batches: Iterator[Batch], sharding: NamedSharding, count: int):
         self._batches, self._sharding, self._left = batches, sharding, count
         self._running: Any = None
+        self._first: Future[Batch] | None = None
         self._next: Placed | None = None
         self.waited = 0.0
+
+    def start(self) -> None:
+        """Have the first batch read in a thread of its own, where the pipeline starts; `take` waits for it."""
+        reader = ThreadPoolExecutor(1, thread_name_prefix="first-batch")
+        self._first = reader.submit(next, self._batches)
+        reader.shutdown(wait=False)
 
     def take(self) -> Placed:
         """The batch of the next update; the feed lets go of it."""
@@ -61,7 +69,8 @@ class Feed:
 
     def _place(self) -> Placed:
         asked = time.perf_counter()
-        batch = next(self._batches)
+        batch = self._first.result() if self._first else next(self._batches)
+        self._first = None
         if self._running is None or self._running.is_ready():
             self.waited += time.perf_counter() - asked
         self._left -= 1

@@ -8,9 +8,6 @@ from the seed and the step's number.
 
 import contextlib
 import dataclasses
-import logging
-import math
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,6 @@ from vidjax.checks import validate
 from vidjax.data.clips import ClipReader, resolve_spec
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import VideoSet, load_sets
-from vidjax.errors import UserError
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward
 from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
@@ -36,30 +32,21 @@ from vidjax.progress import progress_bar
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import rehearsal
 from vidjax.training import workdir as workdir_of
-from vidjax.training.feed import DEVICE_BATCHES, Feed
+from vidjax.training.announce import announce
+from vidjax.training.feed import Feed
 from vidjax.training.initial import start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before, plot_learning_curve, read_metrics
+from vidjax.training.meter import Meter, averages, in_words
 from vidjax.training.objectives import objective_of
 from vidjax.training.optimizer import make_optimizer, make_schedule
-from vidjax.training.program import jit_step
+from vidjax.training.precise import make_precise
+from vidjax.training.program import batch_shapes, compilation_cache, jit_step
+from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import TrainState, init_state, next_metrics
-
-logger = logging.getLogger("vidjax")
+from vidjax.training.stopping import Interrupted, TermFlag, check_finite
 
 # Without a terminal there is no bar; a line this often shows that the run is alive.
 _SECONDS_BETWEEN_LINES = 15.0
-
-
-class DivergedError(UserError):
-    """The loss was not finite; the message names the step and the last good checkpoint."""
-
-
-class Interrupted(SystemExit):
-    """SIGTERM: the state is saved, and the process ends with status 0."""
-
-    def __init__(self, message: str):
-        super().__init__(0)
-        self.message = message
 
 
 def train(config: cfg.Config, workdir: str | Path, console: Console | None = None) -> dict[str, Any]:
@@ -102,7 +89,7 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
             )
         return
     run = _Run(config, Path(workdir), console)
-    run.say_what_is_trained()
+    run.announce()
     most = footprint(run.spec, config.data, config.train.batch_size, jax.process_count())
     rehearsal.say_share(run.config, run.videos, run.mesh, most, run.console)
     rehearsal.say_start(run.config, run.workdir, len(run.videos.class_names), run.console)
@@ -129,7 +116,7 @@ class _Run:
         self.reader = ClipReader(self.spec, config.data)
         self.meta = ckpt.Meta(config, self.spec, self.videos.class_names, self.videos.multi_label)
         self.steps_per_epoch = len(self.videos) / config.train.batch_size
-        self.clips_per_update = config.train.batch_size * config.data.train_views
+        self.meter = Meter(config.train.batch_size * config.data.train_views)
         self.steps = config.train.steps or max(1, round(config.train.epochs * self.steps_per_epoch))
         self.schedule = make_schedule(
             config.optimizer,
@@ -141,6 +128,7 @@ class _Run:
     def train(self) -> dict[str, Any]:
         with contextlib.ExitStack() as stack:
             self._claim_workdir(stack)
+            stack.enter_context(compilation_cache(self.config.train.compilation_cache))
             return self._build_and_train(stack)
 
     def _claim_workdir(self, stack: contextlib.ExitStack) -> None:
@@ -153,7 +141,7 @@ class _Run:
         parallel.on_writer(claim)
 
     def _build_and_train(self, stack: contextlib.ExitStack) -> dict[str, Any]:
-        self.say_what_is_trained()
+        self.announce()
         dtype = parallel.compute_dtype(self.config.model.compute_dtype)
         model = ckpt.build_model(self.config, len(self.videos.class_names), dtype=dtype)
         optimizer = make_optimizer(self.config.optimizer, self.schedule)
@@ -163,7 +151,7 @@ class _Run:
         self, model: nnx.Module, optimizer: optax.GradientTransformation, dtype: Any, stack: contextlib.ExitStack
     ) -> dict[str, Any]:
         workdir = self.workdir
-        self.checkpoints = ckpt.RunCheckpoints(workdir, self.config.train.keep_last, self.config.train.best_metric)
+        self.checkpoints = RunCheckpoints(workdir, self.config.train.keep_last, self.config.train.best_metric)
         stack.callback(self.checkpoints.close)
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
@@ -173,49 +161,32 @@ class _Run:
         state = self._initial_state(model, optimizer, resuming)
         make = make_forward if self.classifies else make_reconstruct
         self.forward = make(model, self.spec, self.mesh, dtype)
-        compiled = jit_step(self.config, model, optimizer, state, self.spec, self.mesh, dtype)
+        step = jit_step(self.config, model, optimizer, state, self.spec, self.mesh, dtype)
+        self.precise = None
+        if self.config.train.batch_norm == "precise":
+            self.precise = make_precise(model, self.spec, seed=self.config.seed, mesh=self.mesh, dtype=dtype)
         self.log = MetricsLog(workdir, int(state.step)) if parallel.is_writer() else None
         if self.log:
             stack.callback(self.log.close)
         rank = jax.process_index()
         self.bad_records = BadRecordLog(workdir / (f"bad_records-{rank}.jsonl" if rank else "bad_records.jsonl"))
         stack.callback(self.bad_records.save)
-        terminated = stack.enter_context(_TermFlag())
-        return self._finish(self._steps(state, compiled, terminated))
+        terminated = stack.enter_context(TermFlag())
+        return self._finish(self._steps(state, step, terminated))
 
-    def say_what_is_trained(self) -> None:
-        spec = self.spec
-        every = (
-            f"{spec.fps:g} frames/s"
-            if spec.fps
-            else f"every {spec.stride}. frame"
-            if spec.stride > 1
-            else "every frame"
-        )
-        classes = f"of {len(self.videos.class_names)} classes" if self.classifies else "without labels"
-        self.console.print(
-            f"{self.config.model.name} on {len(self.videos)} videos {classes}, "
-            f"{len(self.eval_videos)} for evaluation; clips of {spec.num_frames} frames ({every}) at {spec.size}²; "
-            f"{self.steps} updates of {self.clips_per_update} clips; {parallel.describe(self.mesh)}",
-            highlight=False,
-        )
-        data = self.config.data
-        most = footprint(spec, data, self.config.train.batch_size, jax.process_count())
-        readers = (
-            f"{data.num_workers} worker(s) of {data.num_threads} threads"
-            if data.num_workers
-            else (f"{data.num_threads} threads")
-        )
-        self.console.print(
-            f"data: {readers}; at most {most.batches} batches of {most.batch_bytes / 1e6:.1f} MB in memory, "
-            f"{most.bytes / 1e6:.0f} MB; at most {DEVICE_BATCHES} on the devices",
-            highlight=False,
-        )
+    def announce(self) -> None:
+        """Say what is trained, on what."""
+        announce(
+            self.config, self.spec, (self.videos, self.eval_videos), steps=self.steps, classifies=self.classifies,
+            mesh=self.mesh, console=self.console,
+        )  # fmt: skip
 
     def _initial_state(self, model: nnx.Module, optimizer: optax.GradientTransformation, resuming: bool) -> TrainState:
-        state = init_state(model, optimizer, ema=self.config.train.ema_decay > 0)
+        state = init_state(
+            model, optimizer, ema=self.config.train.ema_decay > 0, param_dtype=self.config.model.param_dtype
+        )
         parallel.left_whole(state.params, self.mesh)
-        state = parallel.place_state(state, self.mesh)
+        state = parallel.place_state(state, self.mesh, offload=self.config.optimizer.offload)
         if resuming:
             state = self.checkpoints.restore(state)
             meta = self.checkpoints.latest_meta()
@@ -231,41 +202,33 @@ class _Run:
                 f"{', '.join(self.videos.class_names)}; choose a new --workdir"
             )
 
-    def _steps(self, state: TrainState, compiled: Any, terminated: "_TermFlag") -> TrainState:
+    def _steps(self, state: TrainState, step: Any, terminated: TermFlag) -> TrainState:
         config, start = self.config.train, int(state.step)
+        if start == self.steps:
+            return state
         eval_every = max(1, round(config.eval_epochs * self.steps_per_epoch)) if config.eval_epochs else self.steps
         save_every = (
             max(1, round(config.checkpoint_epochs * self.steps_per_epoch)) if config.checkpoint_epochs else self.steps
         )
-        batches = train_batches(
-            self.videos,
-            self.reader,
-            batch_size=config.batch_size,
-            seed=self.config.seed,
-            start_step=start,
-            process=parallel.process_rank(),
-            known_bad=failed_before(self.workdir),
-        )
-        self.feed = Feed(batches, parallel.batch_sharding(self.mesh), self.steps - start)
-        self.lap, self.last_line = time.perf_counter(), time.perf_counter()
-        self.timed_updates = 0
+        self.feed = self._feed(start, self.steps - start)
         with progress_bar(self.console) as self.bar:
             self.task = self.bar.add_task("train", total=self.steps, completed=start, info="compiling")
+            compiled = self._compile(step, state)
+            self.meter.restart()
+            self.last_line = time.perf_counter()
             for done in range(start + 1, self.steps + 1):
-                batch = self.feed.take()
-                self.bad_records.add(batch.bad)
-                state, signal_done = compiled(state, batch.arrays)
-                del batch  # the devices free it when the update is done
-                self.feed.advance(signal_done)
-                self.timed_updates += 1
+                state = self._update(compiled, state)
                 last = done == self.steps
                 if done % config.log_every == 0 or last:
                     state = self._log(state, done)
                 self.bar.update(self.task, completed=done)
                 evaluating = done % eval_every == 0 and not last
+                saving = evaluating or (done % save_every == 0 and not last)
                 stopping = terminated.after(done) and not last
-                if evaluating or (done % save_every == 0 and not last) or stopping:
+                if saving or stopping:
                     self._check_finite(state)
+                    if saving:
+                        state = self._settle(state, done)
                     # Also when stopping: a checkpoint that is due an evaluation is never left without it.
                     metrics = self._evaluate(state, done)[0] if evaluating else None
                     self.checkpoints.save(state, self.meta, metrics and flat_metrics(metrics))
@@ -276,61 +239,74 @@ class _Run:
                     raise Interrupted(f"stopped by signal after update {done}; the same command continues from there")
         return state
 
+    def _feed(self, step: int, count: int) -> Feed:
+        """`count` training batches, from that of update `step` on."""
+        batches = train_batches(
+            self.videos,
+            self.reader,
+            batch_size=self.config.train.batch_size,
+            seed=self.config.seed,
+            start_step=step,
+            process=parallel.process_rank(),
+            known_bad=failed_before(self.workdir),
+        )
+        return Feed(batches, parallel.batch_sharding(self.mesh), count)
+
+    def _settle(self, state: TrainState, done: int) -> TrainState:
+        """Precise batch statistics, if they are asked for, in what is evaluated."""
+        if self.precise is None:
+            return state
+        started = time.perf_counter()
+        count = max(1, min(self.config.train.precise_batches, int(self.steps_per_epoch)))
+        evaluated = state.ema or {"params": state.params, "stats": state.stats}
+        stats = self.precise(evaluated["params"], evaluated["stats"], self._feed(done, count), count)
+        self.meter.leave_out(time.perf_counter() - started)
+        return state.replace(ema=state.ema | {"stats": stats}) if state.ema else state.replace(stats=stats)
+
+    def _compile(self, step: Any, state: TrainState) -> Any:
+        """The update as a program for the devices; meanwhile the first batch is read."""
+        self.feed.start()
+        started = time.perf_counter()
+        shapes = batch_shapes(
+            self.config, self.spec, len(self.videos.class_names), self.videos.multi_label, mesh=self.mesh
+        )
+        compiled = step.lower(state, shapes).compile()
+        self.console.print(f"update compiled in {time.perf_counter() - started:.1f} s", highlight=False)
+        self.bar.update(self.task, info="")
+        return compiled
+
+    def _update(self, compiled: Any, state: TrainState) -> TrainState:
+        """One update. Nothing here waits for its outcome: it is still running when this returns."""
+        batch = self.feed.take()
+        self.bad_records.add(batch.bad)
+        state, signal_done = compiled(state, batch.arrays)
+        del batch  # the devices free it when the update is done
+        self.feed.advance(signal_done)
+        self.meter.count()
+        return state
+
     def _log(self, state: TrainState, done: int) -> TrainState:
         self._check_finite(state)
         sums = {k: float(v) for k, v in jax.device_get(state.metrics).items()}
-        now = time.perf_counter()
-        seconds = max(now - self.lap, 1e-9)
-        values = {
-            "epoch": done / self.steps_per_epoch,
-            "learning_rate": float(self.schedule(done - 1)),
-            # Of no update, if all since the last line were left out.
-            "loss": sums["loss"] / sums["updates"] if sums["updates"] else math.nan,
-            "grad_norm": sums["grad_norm"] / sums["updates"] if sums["updates"] else math.nan,
-            "clips_per_second": self.timed_updates * self.clips_per_update / seconds,
-            "data_wait": self.feed.waited / seconds,
-        }
-        if self.classifies:
-            values["accuracy"] = sums["correct"] / sums["clips"] if sums["clips"] else math.nan
-        if self.config.train.skip_bad_steps:
-            values["skipped"] = sums["skipped"]
-            if sums["skipped_in_row"]:
-                logger.warning(
-                    "update %d is left out: its loss or gradient was not finite (%d in all)", done, values["skipped"]
-                )
+        values = {"epoch": done / self.steps_per_epoch, "learning_rate": float(self.schedule(done - 1))}
+        skips = self.config.train.skip_bad_steps > 0
+        values |= averages(sums, classifies=self.classifies, skips=skips, done=done)
+        values |= self.meter.read(self.feed.waited)
         if self.log:
             self.log.write("train", done, values)
-        top1 = f"top-1 {100 * values['accuracy']:.1f} %  " if self.classifies else ""
-        info = (
-            f"loss {values['loss']:.3f}  {top1}"
-            f"{values['clips_per_second']:.1f} clips/s  waiting for data {100 * values['data_wait']:.0f} %"
-        )
+        info, now = in_words(values), time.perf_counter()
         self.bar.update(self.task, info=info)
         if not self.console.is_terminal and now - self.last_line > _SECONDS_BETWEEN_LINES:
             self.console.print(f"update {done}/{self.steps}  {info}", highlight=False, soft_wrap=True)
             self.last_line = now
-        self.feed.waited, self.timed_updates, self.lap = 0.0, 0, time.perf_counter()
+        self.feed.waited = 0.0
+        self.meter.restart()
         return dataclasses.replace(
             state, metrics=parallel.place(next_metrics(state.metrics), parallel.replicated(self.mesh))
         )
 
     def _check_finite(self, state: TrainState) -> None:
-        bad_step = int(state.metrics["bad_step"])
-        if bad_step >= 0:
-            self.checkpoints.wait()
-            kept = self.checkpoints.latest_step
-            good = (
-                f"the last good checkpoint is that of update {kept}"
-                if kept is not None
-                else "there is no checkpoint yet"
-            )
-            allowed = self.config.train.skip_bad_steps
-            times = f" (number {allowed + 1} in a row; {allowed} are left out)" if allowed else ""
-            also = "" if allowed else ", or leave such updates out with config.train.skip_bad_steps"
-            raise DivergedError(
-                f"the loss or the gradient was NaN or infinite in update {bad_step + 1}{times}; {good} in "
-                f"{self.workdir}. Lower config.optimizer.learning_rate, lengthen warmup_epochs, or set clip_norm{also}"
-            )
+        check_finite(state, self.checkpoints, self.workdir, self.config.train.skip_bad_steps)
 
     def _evaluate(self, state: TrainState, done: int) -> tuple[dict[str, Any], Any]:
         arrays: dict[str, Arrays] = state.ema or {"params": state.params, "stats": state.stats}
@@ -343,11 +319,12 @@ class _Run:
             self.log.write("eval", done, flat_metrics(summary) | {"coverage": summary["coverage"]})
         self.console.print(f"update {done}/{self.steps}  {report.headline(summary)}", highlight=False, soft_wrap=True)
         self.last_line = time.perf_counter()
-        self.lap += time.perf_counter() - started  # evaluation does not count as training time
+        self.meter.leave_out(time.perf_counter() - started)  # evaluation does not count as training time
         return summary, scores
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
         done = int(state.step)
+        state = self._settle(state, done)
         summary, scores = self._evaluate(state, done)
         if self.config.train.skip_bad_steps:
             summary["skipped_updates"] = int(state.metrics["skipped"])
@@ -376,33 +353,6 @@ class _Run:
         self.console.print(report.headline(summary), highlight=False, soft_wrap=True)
         self.console.print(f"results in {self.workdir}", highlight=False, soft_wrap=True)
         return summary
-
-
-class _TermFlag:
-    """Whether to stop: SIGTERM has come. Outside the main thread signals cannot be caught, and it never has.
-
-    Among several processes JAX catches the signal, and all of them agree on the update after which they stop.
-    """
-
-    def __enter__(self) -> "_TermFlag":
-        self._set, self._previous = False, None
-        if jax.process_count() == 1:
-            try:
-                self._previous = signal.signal(signal.SIGTERM, self._note)
-            except ValueError:
-                logger.debug("not in the main thread: SIGTERM is not caught")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def after(self, step: int) -> bool:
-        """Whether to stop after update `step`; to be asked after each."""
-        return parallel.stop_agreed(step) or self._set
-
-    def _note(self, *_: object) -> None:
-        self._set = True
 
 
 def _prepare(config: cfg.DataConfig, console: Console) -> None:

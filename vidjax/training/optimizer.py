@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+import jax.numpy as jnp
 import optax
 
 from vidjax.config import ConfigError, OptimizerConfig
@@ -47,15 +48,20 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """SGD with momentum or AdamW, with clipping, with weight decay on kernels only and a learning rate by layer.
 
-    SGD adds the L2 term to the gradient before the momentum (as PyTorch does); AdamW decouples it.
+    SGD adds the L2 term to the gradient before the momentum (as PyTorch does); AdamW decouples it. The state has the
+    dtype of the parameters that it is made for, float32, but for what `config.state_dtype` says of the momentum.
     """
+    momentum = jnp.dtype(config.state_dtype)
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     if config.name == "adamw":
-        parts.append(optax.adamw(schedule, config.b1, config.b2, weight_decay=config.weight_decay, mask=decayed))
+        rule = optax.adamw(
+            schedule, config.b1, config.b2, mu_dtype=momentum, weight_decay=config.weight_decay, mask=decayed
+        )
+        parts.append(rule)
     else:
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
-        parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov))
+        parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov, momentum))
     if config.layer_decay < 1:
         parts.append(optax.stateless(lambda updates, _: _scaled_by_layer(updates, config.layer_decay)))
     return optax.chain(*parts)

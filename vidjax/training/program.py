@@ -3,8 +3,10 @@
 `Program.of` needs no data, no weights and none of the devices: it is what plans and benchmarks look at.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.experimental.compilation_cache import compilation_cache as cache
 from jax.sharding import Mesh
 
 from vidjax import parallel
-from vidjax.config import Config, Spec
+from vidjax.config import Config, ConfigError, Spec
 from vidjax.models.state import Arrays, merge, split
 from vidjax.training.checkpoints import build_model
 from vidjax.training.mix import MixRule
@@ -38,7 +41,15 @@ def jit_step(
 
     `state`, whose shapes alone matter, says how the mesh's placement applies to it. It is donated to the next update;
     `done` is an array of its own that tells when this one has ended.
+
+    Raises:
+      ConfigError: for a kind of batch normalisation where there is none.
     """
+    if config.train.batch_norm != "sync" and not state.stats:
+        raise ConfigError(
+            f"config.train.batch_norm = {config.train.batch_norm!r}: {config.model.name} has no batch normalisation; "
+            "leave it at 'sync'"
+        )
     step = make_train_step(
         model,
         optimizer,
@@ -49,15 +60,30 @@ def jit_step(
         accumulate=config.train.accumulate,
         mix=MixRule.of(config.train),
         skip_bad_steps=config.train.skip_bad_steps,
+        norm_groups=parallel.batch_shards(mesh) if config.train.batch_norm == "device" else 1,
         dtype=dtype,
     )
 
+    layout = parallel.state_sharding(state, mesh, offload=config.optimizer.offload)
+    on_devices = parallel.state_sharding(state, mesh).opt_state
+
     def step_and_signal(state: TrainState, batch: Arrays) -> tuple[TrainState, jax.Array]:
+        if config.optimizer.offload:
+            state = state.replace(opt_state=jax.device_put(state.opt_state, on_devices))
         state = step(state, batch)
         return state, jnp.copy(state.step)
 
-    layout = (parallel.state_sharding(state, mesh), parallel.replicated(mesh))
-    return jax.jit(step_and_signal, donate_argnums=0, out_shardings=layout)
+    return jax.jit(step_and_signal, donate_argnums=0, out_shardings=(layout, parallel.replicated(mesh)))
+
+
+def batch_shapes(config: Config, spec: Spec, num_classes: int, multi_label: bool, *, mesh: Mesh) -> Shapes:
+    """A batch of the whole run as shapes with their placement: uint8 "video" `(B, V, T, H, W, 3)` and "label", int32
+    `(B,)` or, if `multi_label`, float32 `(B, K)`."""
+    size = config.train.batch_size
+    video = (size, config.data.train_views, spec.num_frames, spec.size, spec.size, 3)
+    label = ((size, num_classes), np.float32) if multi_label else ((size,), np.int32)
+    batch = {"video": jax.ShapeDtypeStruct(video, np.uint8), "label": jax.ShapeDtypeStruct(*label)}
+    return _placed(batch, parallel.batch_sharding(mesh))
 
 
 def count_steps(config: Config, num_videos: int) -> tuple[int, float]:
@@ -114,16 +140,15 @@ class Program:
         model = build_model(config, num_classes, dtype=dtype, abstract=True)
         graphdef, params, stats = split(model)
         state = jax.eval_shape(
-            lambda params, stats: init_state(merge(graphdef, params, stats), optimizer, ema=config.train.ema_decay > 0),
+            lambda params, stats: init_state(
+                merge(graphdef, params, stats),
+                optimizer,
+                ema=config.train.ema_decay > 0,
+                param_dtype=config.model.param_dtype,
+            ),
             params,
             stats,
         )
-        video = (size, config.data.train_views, spec.num_frames, spec.size, spec.size, 3)
-        label = jax.ShapeDtypeStruct((size, num_classes), np.float32)
-        batch = {
-            "video": jax.ShapeDtypeStruct(video, np.uint8),
-            "label": label if multi_label else jax.ShapeDtypeStruct((size,), np.int32),
-        }
         return cls(
             config=config,
             spec=spec,
@@ -131,8 +156,8 @@ class Program:
             model=model,
             optimizer=optimizer,
             step=jit_step(config, model, optimizer, state, spec, mesh, dtype),
-            state=_placed(state, parallel.state_sharding(state, mesh)),
-            batch=_placed(batch, parallel.batch_sharding(mesh)),
+            state=_placed(state, parallel.state_sharding(state, mesh, offload=config.optimizer.offload)),
+            batch=batch_shapes(config, spec, num_classes, multi_label, mesh=mesh),
         )
 
     @property
@@ -150,3 +175,30 @@ def _placed(tree: Any, sharding: Any) -> Any:
     if isinstance(sharding, jax.sharding.Sharding):
         sharding = jax.tree.map(lambda _: sharding, tree)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, sharding)
+
+
+@contextlib.contextmanager
+def compilation_cache(folder: str) -> Iterator[None]:
+    """While this lasts, keep compiled programs in `folder`, for this run and later ones; "": as JAX itself is set.
+
+    Raises:
+      ConfigError: if there can be no such folder.
+    """
+    if not folder:
+        yield
+        return
+    path, before = Path(folder).expanduser().absolute(), jax.config.jax_compilation_cache_dir
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"config.train.compilation_cache = {folder!r}: {error.strerror}") from error
+    try:
+        _use_cache(str(path))
+        yield
+    finally:
+        _use_cache(before)
+
+
+def _use_cache(folder: str | None) -> None:
+    jax.config.update("jax_compilation_cache_dir", folder)
+    cache.reset_cache()  # JAX looks at the setting once, and not again

@@ -16,13 +16,16 @@ from einops import rearrange, repeat
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.state import Arrays, frozen_paths, merge, split
+from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.backend import backend
+from vidjax.nn.norm import normalising
 from vidjax.training.mix import MixRule, draw_mix
 from vidjax.training.objectives import Clips, make_objective
+from vidjax.training.rounding import round_stochastically
 
 # Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.
 _MIXING = 2**32 - 1
+_ROUNDING = 2**32 - 3  # 2**32 - 2 marks those of masks, in `objectives`
 # int32 metrics: updates left out in the whole run, and in a row up to now.
 _COUNTS = ("skipped", "skipped_in_row")
 
@@ -52,14 +55,23 @@ def next_metrics(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return init_metrics() | {name: metrics[name] for name in _COUNTS}
 
 
-def init_state(model: nnx.Module, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
-    """The state before the first update of `model`'s parameters; the optimiser knows those alone that are trained."""
+def init_state(
+    model: nnx.Module, optimizer: optax.GradientTransformation, ema: bool, param_dtype: Any = jnp.float32
+) -> TrainState:
+    """The state before the first update of `model`'s parameters.
+
+    Args:
+      model: whose parameters are float32.
+      optimizer: from `make_optimizer`; its state is made for those alone that are trained, as float32.
+      ema: whether there is a moving average, which is float32.
+      param_dtype: what the parameters themselves are kept in.
+    """
     _, params, stats = split(model)
     # The moving average must not share buffers with the weights: the step's input is donated.
     average = jax.tree.map(jnp.copy, {"params": params, "stats": stats}) if ema else {}
     return TrainState(
         step=jnp.int32(0),
-        params=params,
+        params=jax.tree.map(lambda x: x.astype(param_dtype), params),
         stats=stats,
         opt_state=optimizer.init(_without(params, frozen_paths(model))),
         ema=average,
@@ -75,6 +87,14 @@ def _without(arrays: Arrays, paths: set[str]) -> Arrays:
     return {path: array for path, array in arrays.items() if path not in paths}
 
 
+def _kept(params: Arrays, old: Arrays, key: jax.Array) -> Arrays:
+    """The updated `params`, float32, in the dtype of the `old` ones."""
+    if all(old[path].dtype == x.dtype for path, x in params.items()):
+        return params
+    words = jax.random.bits(key, (len(params),), jnp.uint32)
+    return {path: round_stochastically(x, words[i]) for i, (path, x) in enumerate(sorted(params.items()))}
+
+
 def make_train_step(
     model: nnx.Module,
     optimizer: optax.GradientTransformation,
@@ -86,6 +106,7 @@ def make_train_step(
     accumulate: int = 1,
     mix: MixRule | None = None,
     skip_bad_steps: int = 0,
+    norm_groups: int = 1,
     dtype: Any = None,
 ) -> Callable[[TrainState, dict[str, jax.Array]], TrainState]:
     """The function `(state, {"video", "label"}) → state` that makes one update.
@@ -101,15 +122,17 @@ def make_train_step(
       mix: mixup and CutMix, within the whole batch; None: neither.
       skip_bad_steps: > 0: an update whose loss or gradient is not finite changes nothing but the step and its counts;
         more than so many in a row set `bad_step`, as does the first with 0.
+      norm_groups: batch normalisation takes its statistics from so many parts of the batch apart, see `nn.norm`.
       dtype: of the normalised video.
 
     Returns:
       A pure function; compile it with `jax.jit(…, donate_argnums=0)`. `video` is uint8 `(B, V, T, H, W, C)`; the V
       views of a training video count as clips of their own.
     """
-    model.train()
-    graphdef, _, _ = split(model)
-    model.eval()
+    with normalising(model, groups=norm_groups):
+        model.train()
+        graphdef, _, _ = split(model)
+        model.eval()
     frozen = frozen_paths(model)
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
     unroll = accumulate if backend() == "cpu" else 1
@@ -132,19 +155,20 @@ def make_train_step(
             draws = draw_mix(mix, jax.random.fold_in(key, _MIXING), video.shape[0], *video.shape[2:4])
             clips = Clips(video=video, labels=labels, partner_video=video[::-1], partner_labels=labels[::-1], mix=draws)
 
-        trained = _without(state.params, frozen)
+        whole = in_float32(state.params)
+        trained = _without(whole, frozen)
 
         def part(carry, inputs):
             grads, loss, correct, stats = carry
             i, clips = inputs
             (part_loss, (stats, part_correct)), g = jax.value_and_grad(loss_fn, has_aux=True)(
-                trained, state.params, stats, clips, jax.random.fold_in(key, i)
+                trained, whole, stats, clips, jax.random.fold_in(key, i)
             )
             return (jax.tree.map(jnp.add, grads, g), loss + part_loss, correct + part_correct, stats), None
 
         if accumulate == 1:
             (loss, (stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-                trained, state.params, state.stats, clips, jax.random.fold_in(key, 0)
+                trained, whole, state.stats, clips, jax.random.fold_in(key, 0)
             )
         else:
             # Each part takes every accumulate-th clip, so that it is spread over all devices as the batch is.
@@ -156,12 +180,13 @@ def make_train_step(
             loss = loss / accumulate
 
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-        params = state.params | optax.apply_updates(trained, updates)
+        trained = optax.apply_updates(trained, updates)
         ema = state.ema
         if ema_decay:
-            average = optax.incremental_update({"params": params, "stats": stats}, ema, 1 - ema_decay)
+            average = optax.incremental_update({"params": whole | trained, "stats": stats}, ema, 1 - ema_decay)
             # The average of what stays the same would differ from it in the last bit.
             ema = {kind: average[kind] | _only(ema[kind], frozen) for kind in ema}
+        params = state.params | _kept(trained, state.params, jax.random.fold_in(key, _ROUNDING))
         sums, grad_norm = state.metrics, optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         in_row = jnp.where(finite, 0, sums["skipped_in_row"] + 1)

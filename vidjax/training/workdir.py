@@ -20,7 +20,10 @@ from vidjax.training import checkpoints as ckpt
 logger = logging.getLogger("vidjax")
 
 # Settings that may change when a run goes on: none of them changes what is computed, but for rounding.
-_MAY_CHANGE = ("data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "train.keep_last", "mesh.")
+_MAY_CHANGE = (
+    "data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "train.keep_last",
+    "train.compilation_cache", "optimizer.offload", "mesh.",
+)  # fmt: skip
 _LOCK = ".lock"
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 

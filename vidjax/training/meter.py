@@ -1,0 +1,70 @@
+"""What a log line says of the updates since the one before: how well they did, and how fast."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+
+logger = logging.getLogger("vidjax")
+
+
+class Meter:
+    """Counts updates, and the time that they take.
+
+    Args:
+      clips_per_update: over all devices.
+    """
+
+    def __init__(self, clips_per_update: int):
+        self._clips = clips_per_update
+        self.restart()
+
+    def restart(self) -> None:
+        """Count anew, from now on."""
+        self._updates, self._since = 0, time.perf_counter()
+
+    def count(self) -> None:
+        """Note one update."""
+        self._updates += 1
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so much of the time passed, in which there was no training."""
+        self._since += seconds
+
+    def read(self, waited: float) -> dict[str, float]:
+        """`clips_per_second`, and `data_wait`, the share of the time that the `waited` seconds are."""
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        return {"clips_per_second": self._updates * self._clips / seconds, "data_wait": waited / seconds}
+
+
+def averages(sums: Mapping[str, float], *, classifies: bool, skips: bool, done: int) -> dict[str, float]:
+    """Means over the updates since the last log line, NaN if all of them were left out.
+
+    Args:
+      sums: the state's metrics, from the devices.
+      classifies: whether there is an accuracy.
+      skips: whether updates may be left out; a warning says so if the last one was.
+      done: its number.
+    """
+    values = {
+        "loss": sums["loss"] / sums["updates"] if sums["updates"] else math.nan,
+        "grad_norm": sums["grad_norm"] / sums["updates"] if sums["updates"] else math.nan,
+    }
+    if classifies:
+        values["accuracy"] = sums["correct"] / sums["clips"] if sums["clips"] else math.nan
+    if skips:
+        values["skipped"] = sums["skipped"]
+        if sums["skipped_in_row"]:
+            logger.warning(
+                "update %d is left out: its loss or gradient was not finite (%d in all)", done, sums["skipped"]
+            )
+    return values
+
+
+def in_words(values: Mapping[str, float]) -> str:
+    """A log line for people."""
+    top1 = f"top-1 {100 * values['accuracy']:.1f} %  " if "accuracy" in values else ""
+    return (
+        f"loss {values['loss']:.3f}  {top1}"
+        f"{values['clips_per_second']:.1f} clips/s  waiting for data {100 * values['data_wait']:.0f} %"
+    )

@@ -1,0 +1,84 @@
+"""Batch statistics of the weights as they are, instead of an average over those that they have been.
+
+Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm" (arXiv:2105.07576), section 3.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange, repeat
+from flax import nnx
+from jax.sharding import Mesh
+
+from vidjax import parallel
+from vidjax.config import Spec
+from vidjax.models.state import Arrays, in_float32, merge, split
+from vidjax.nn.norm import normalising
+from vidjax.training.feed import Feed
+from vidjax.training.objectives import Clips, make_objective
+
+_MEAN, _VAR = "mean", "var"  # what the paths of a layer's statistics end in
+
+
+def make_precise(
+    model: nnx.Module, spec: Spec, *, seed: int, mesh: Mesh, dtype: Any = None
+) -> Callable[[Arrays, Arrays, Feed, int], Arrays]:
+    """The function `(params, stats, feed, count) → stats` that runs the network over `count` batches of `feed`.
+
+    The statistics returned are those of all the clips together, each layer's inputs being what the layers before it
+    make of a batch in training. `stats` gives names and shapes; `params` do not change.
+
+    Args:
+      model: gives the structure; its arrays are not used.
+      spec: the objective, normalisation, and what enters the network.
+      seed: of dropout and masks.
+      mesh: whose devices share a batch.
+      dtype: of the normalised video.
+    """
+    with normalising(model, forget=True):
+        model.train()
+        graphdef, _, _ = split(model)
+        model.eval()
+    objective = make_objective(spec, label_smoothing=0.0, dtype=dtype)
+
+    def add(params: Arrays, stats: Arrays, so_far: Arrays, number: jax.Array, batch: Arrays) -> Arrays:
+        views = batch["video"].shape[1]
+        clips = Clips(
+            video=rearrange(batch["video"], "b v ... -> (b v) ..."),
+            labels=repeat(batch["label"], "b ... -> (b v) ...", v=views),
+            partner_video=None,
+            partner_labels=None,
+            mix=None,
+        )
+        network = merge(graphdef, in_float32(params), stats)
+        objective(network, clips, jax.random.fold_in(jax.random.key(seed), number))
+        return joined(so_far, split(network)[2], number)
+
+    compiled = jax.jit(add, out_shardings=parallel.replicated(mesh))
+
+    def precise(params: Arrays, stats: Arrays, feed: Feed, count: int) -> Arrays:
+        so_far = stats
+        for number in range(count):
+            batch = feed.take()
+            so_far = compiled(params, stats, so_far, jnp.int32(number), batch.arrays)
+            feed.advance(jax.tree.leaves(so_far)[0])
+        return so_far
+
+    return precise
+
+
+def joined(so_far: Arrays, new: Arrays, number: jax.Array) -> Arrays:
+    """Means and variances of `number` batches and of one more of the same size, put together.
+
+    By differences of means (Chan, Golub and LeVeque 1979), since those of squares lose small variances.
+    """
+    share, result = 1 / (number + 1), dict(new)
+    for path in (path for path in new if path.endswith(_MEAN)):
+        spread = path.removesuffix(_MEAN) + _VAR
+        difference = new[path] - so_far[path]
+        result[path] = so_far[path] + share * difference
+        within = (1 - share) * so_far[spread] + share * new[spread]
+        result[spread] = within + share * (1 - share) * jnp.square(difference)
+    return result

@@ -1,0 +1,170 @@
+"""The checkpoints of a run: saved in the background, restored, the damaged ones put aside."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from vidjax import parallel
+from vidjax.errors import UserError
+from vidjax.training import checkpoints as ckpt
+from vidjax.training import damage
+from vidjax.training.step import TrainState
+
+
+class CheckpointWriteError(UserError):
+    """A checkpoint could not be written; the message says why, and which one is the last that was."""
+
+
+class RunCheckpoints:
+    """The checkpoints of one run: the last `keep_last` and the one that is best by `best_metric`.
+
+    Those that are visibly damaged are put aside with a warning.
+
+    Raises:
+      CheckpointFolderError: if there were some, and all are damaged.
+    """
+
+    def __init__(self, workdir: str | Path, keep_last: int, best_metric: str):
+        policies = ocp.checkpoint_managers
+        self._best_metric = best_metric
+        best = policies.BestN(get_metric_fn=self._metric, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep_last), best]),
+            best_fn=self._metric,
+            cleanup_tmp_directories=True,
+        )
+        folder = Path(workdir).absolute() / ckpt.FOLDER
+        if lost := parallel.on_writer(lambda: damage.check(folder)):
+            raise ckpt.CheckpointFolderError(_all_damaged(folder, lost))
+        self._writing: int | None = None  # the update of the last save that was begun
+        self._failed = False
+        self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=ckpt.handlers())
+
+    def _metric(self, metrics: Mapping[str, float]) -> float:
+        return metrics[self._best_metric]
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def best(self) -> tuple[int, float] | None:
+        """Step and value of the best checkpoint, if any was saved with metrics."""
+        step = self._manager.best_step()
+        metrics = None if step is None else self._manager.metrics(step)
+        return None if metrics is None else (step, metrics[self._best_metric])
+
+    def save(self, state: TrainState, meta: ckpt.Meta, metrics: Mapping[str, float] | None = None) -> None:
+        """Write the state in the background; an earlier save still under way is waited for.
+
+        Raises:
+          CheckpointWriteError: if that earlier one, or this, could not be written.
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        model, train = _items(state)
+        args = ocp.args.Composite(
+            model=ocp.args.StandardSave(model),
+            train=ocp.args.StandardSave(train),
+            meta=ocp.args.JsonSave(meta.to_dict()),
+        )
+        with self._writes():
+            self._manager.wait_until_finished()
+            self._writing = step
+            self._manager.save(step, args=args, metrics=dict(metrics) if metrics else None, force=True)
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The newest checkpoint that can be read, with the shapes and placement of `like`; newer ones are put aside.
+
+        Raises:
+          CheckpointFolderError: if the newest checkpoint is a model that was put there, not a state of this run; if it
+            is of another model; or if none can be read.
+        """
+        folder, lost = Path(self._manager.directory), []
+        while (step := self.latest_step) is not None:
+            if not (folder / str(step) / "train").exists():
+                raise ckpt.CheckpointFolderError(
+                    f"{folder / str(step)} holds a model but no training state: it is not this run's. Choose an empty "
+                    "--workdir and start from the model with --config.model.init_from=FOLDER"
+                )
+            state, reason = self._read(step, like)
+            # What one process cannot read, all do without.
+            reasons = [r for r in parallel.gather_lists([reason]) if r]
+            if not reasons:
+                return state
+            parallel.on_writer(lambda s=step, r=reasons[0]: damage.put_aside(folder, s, r))
+            lost.append(str(step))
+            self._manager.reload()
+        raise ckpt.CheckpointFolderError(_all_damaged(folder, lost))
+
+    def _read(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:
+        """One checkpoint, or None and why it cannot be read."""
+        model, train = jax.tree.map(ocp.utils.to_shape_dtype_struct, _items(like))
+        args = ocp.args.Composite(model=ocp.args.StandardRestore(model), train=ocp.args.StandardRestore(train))
+        try:
+            ckpt.check_fit(self._manager, step, model, train)
+            items = self._manager.restore(step, args=args)
+        except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # whatever the readers of its many files make of what they find
+            return None, damage.first_line(error)
+        raw = items.train.pop("raw", None) or items.model
+        ema = items.model if like.ema else {}
+        return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, **items.train), ""
+
+    def latest_meta(self) -> ckpt.Meta:
+        """What the newest checkpoint says about its model."""
+        return ckpt.read_meta(Path(self._manager.directory), self.latest_step)
+
+    def wait(self) -> None:
+        """Return when everything is on disk.
+
+        Raises:
+          CheckpointWriteError: if it could not be written.
+        """
+        with self._writes():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """`wait`, and let go of what writes. After a failed write nothing more is raised."""
+        with contextlib.suppress(Exception) if self._failed else self._writes():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writes(self) -> Iterator[None]:
+        try:
+            yield
+        except (UserError, jax.errors.JaxRuntimeError):
+            raise
+        except Exception as error:  # OSError, or what TensorStore makes of it
+            self._failed = True
+            reason = damage.write_reason(error)
+            if reason == damage.first_line(error) and jax.process_count() > 1:
+                raise  # not of the disk: another process may be gone
+            folder = Path(self._manager.directory)
+            whole = [s for s in ckpt.find(folder)[1] if s != self._writing]
+            good = f"That of update {whole[-1]} is whole" if whole else "There is none from before"
+            raise CheckpointWriteError(
+                f"the checkpoint of update {self._writing} could not be written to {folder}: "
+                f"{reason}. {good}; make room, and the same command continues"
+            ) from error
+
+
+def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
+    raw = {"params": state.params, "stats": state.stats}
+    train = {"step": state.step, "opt_state": state.opt_state, "metrics": state.metrics}
+    if state.ema:
+        train["raw"] = raw
+    return state.ema or raw, train
+
+
+def _all_damaged(folder: Path, lost: Sequence[str]) -> str:
+    return (
+        f"{folder}: every checkpoint of this run is damaged ({', '.join(lost)}); nothing is left to continue from. Put "
+        "back a copy under its number, or choose a new --workdir (or remove this one) to start from the beginning"
+    )
