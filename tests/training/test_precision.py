@@ -117,6 +117,7 @@ class _Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_run_in_bfloat16_with_offloaded_state_continues_to_the_bit(halves, tmp_path, monkeypatch):
     config = make_config(halves, checkpoint_epochs=2, eval_epochs=0)
     config.model.param_dtype = config.optimizer.state_dtype = "bfloat16"

@@ -1,7 +1,6 @@
 """The compiled update in a run: before the first batch, once, without a wait for its outcome; its cache on disk."""
 
 import contextlib
-import dataclasses
 import io
 import threading
 
@@ -45,6 +44,10 @@ def test_the_guard_sees_transfers_both_ways():
     assert float(total) == 3
 
 
+def short_run(halves):
+    return make_config(halves, ema_decay=0.9, eval_epochs=0, checkpoint_epochs=0)
+
+
 def test_updates_neither_wait_for_their_outcome_nor_compile_again(halves, tmp_path, monkeypatch):
     make, update = program.make_train_step, loop._Run._update
     compilations, updates = [], 0
@@ -64,12 +67,11 @@ def test_updates_neither_wait_for_their_outcome_nor_compile_again(halves, tmp_pa
 
     monkeypatch.setattr(program, "make_train_step", traced_once)
     monkeypatch.setattr(loop._Run, "_update", guarded)
-    config = make_config(halves, ema_decay=0.9, eval_epochs=0, checkpoint_epochs=0, log_every=2)
+    # The evaluation at the end is another program.
+    monkeypatch.setattr(loop._Run, "_finish", lambda self, state: int(state.step))
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        # The evaluation at the end is another program.
-        monkeypatch.setattr(loop._Run, "_finish", lambda self, state: int(state.step))
-        assert loop.train(config, tmp_path, QUIET) == updates == 6
+        assert loop.train(short_run(halves), tmp_path, QUIET) == updates == 6
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert compilations == []
@@ -90,8 +92,9 @@ def test_the_update_is_compiled_while_the_first_batch_is_read(halves, tmp_path, 
 
     monkeypatch.setattr(loop._Run, "_compile", compile_and_tell)
     monkeypatch.setattr(loop, "train_batches", held_up)
+    monkeypatch.setattr(loop._Run, "_finish", lambda self, state: int(state.step))
     output = io.StringIO()
-    loop.train(make_config(halves, steps=2, eval_epochs=0), tmp_path, Console(file=output, width=200))
+    assert loop.train(short_run(halves), tmp_path, Console(file=output, width=200)) == 6
     assert output.getvalue().count("update compiled in ") == 1
 
 
@@ -123,18 +126,10 @@ def test_compiled_programs_are_kept_in_the_folder_named(tmp_path, monkeypatch):
 
 
 def test_a_run_uses_the_folder_and_leaves_jax_as_it_was(halves, tmp_path, monkeypatch):
-    seen, jitted = [], loop.jit_step
-
-    def note(*args):
-        seen.append(jax.config.jax_compilation_cache_dir)
-        return jitted(*args)
-
-    monkeypatch.setattr(loop, "jit_step", note)
+    seen = []
+    monkeypatch.setattr(loop._Run, "_build_and_train", lambda *_: seen.append(jax.config.jax_compilation_cache_dir))
     before = jax.config.jax_compilation_cache_dir
-    config = make_config(halves, steps=1, eval_epochs=0, compilation_cache=str(tmp_path / "cache"))
-    loop.train(config, tmp_path / "run", QUIET)
-    assert seen == [str(tmp_path / "cache")] and jax.config.jax_compilation_cache_dir == before
-    # Without it the run goes on all the same.
-    loop.train(dataclasses.replace(config, train=dataclasses.replace(config.train, compilation_cache="")),
-               tmp_path / "run", QUIET)  # fmt: skip
-    assert seen[1] == before
+    for name in ("cache", ""):
+        folder = name and str(tmp_path / name)
+        loop.train(make_config(halves, compilation_cache=folder), tmp_path / "run", QUIET)
+    assert seen == [str(tmp_path / "cache"), before] and jax.config.jax_compilation_cache_dir == before
