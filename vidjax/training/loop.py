@@ -8,6 +8,7 @@ from the seed and the step's number.
 
 import contextlib
 import dataclasses
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ from vidjax.training.program import batch_shapes, compilation_cache, jit_step
 from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import TrainState, init_state, next_metrics
 from vidjax.training.stopping import Interrupted, TermFlag, check_finite
+
+logger = logging.getLogger("vidjax")
 
 # Without a terminal there is no bar; a line this often shows that the run is alive.
 _SECONDS_BETWEEN_LINES = 15.0
