@@ -5,7 +5,6 @@ VideoMAE and TimeSformer, which neither has, the reference code's network in pla
 `scaled_dot_product_attention`.
 """
 
-import sys
 from collections.abc import Callable
 
 import einops
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tests.peers import torchvision
 from vidjax import load_pretrained
 from vidjax.models import create_model
 from vidjax.models.registry import get_variant
@@ -42,14 +42,7 @@ def network_input(name: str, clip: torch.Tensor):
 
 
 def _library(name: str) -> torch.nn.Module:
-    # torchvision's wheel expects operators that a CPU-only torch lacks; declaring them is enough for its models.
-    if "torchvision" not in sys.modules and not hasattr(torch.ops.torchvision, "nms"):
-        schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", schema)
-    import torchvision
-
-    if build := getattr(torchvision.models.video, TORCHVISION.get(name, name), None):
+    if build := getattr(torchvision().models.video, TORCHVISION.get(name, name), None):
         return build()
     from pytorchvideo.models import hub
 
