@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidjax.nn.positions import resize_table, sinusoid_positions, sinusoid_table
+from vidjax.nn.positions import Table, grid_of, resize_table, sinusoid_positions, sinusoid_table
 
 
 def test_table_entry_by_entry():
@@ -74,3 +75,63 @@ def test_cached_positions_cannot_be_changed():
 def test_a_table_of_another_grid_is_refused():
     with pytest.raises(ValueError, match="a table of 9 positions does not belong to a grid of 2 × 2 × 2"):
         resize_table(np.zeros((9, 4), np.float32), (2, 2, 2), (1, 1, 1))
+
+
+# What PyTorch calls them, along one axis and along two.
+TORCH = {
+    "nearest": ({"mode": "nearest"}, {"mode": "nearest"}),
+    "linear": ({"mode": "linear"}, {"mode": "bilinear"}),
+    "aligned": ({"mode": "linear", "align_corners": True}, {"mode": "bilinear", "align_corners": True}),
+    "cubic": (None, {"mode": "bicubic"}),
+}
+
+
+@pytest.mark.parametrize("mode", TORCH)
+@pytest.mark.parametrize("new", [(4, 3, 5), (8, 6, 10), (3, 7, 2)])
+def test_tables_are_fitted_as_pytorch_interpolates(mode, new):
+    old = (4, 3, 5)
+    along, over = TORCH[mode]
+    rng = np.random.default_rng(0)
+    places = rng.standard_normal((1, 1 + 15, 6)).astype(np.float32)
+    fitted = Table((1, 2), mode).fit(places, (1, 1 + new[1] * new[2], 6), old, new)
+    picture = torch.tensor(places[:, 1:]).reshape(1, 3, 5, 6).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(picture, size=new[1:], **over).permute(0, 2, 3, 1).reshape(1, -1, 6)
+    np.testing.assert_array_equal(fitted[:, 0], places[:, 0])
+    np.testing.assert_allclose(fitted[:, 1:], expected, atol=1e-5)
+    if along:
+        frames = rng.standard_normal((1, 4, 6)).astype(np.float32)
+        fitted = Table((0,), mode).fit(frames, (1, new[0], 6), old, new)
+        line = torch.nn.functional.interpolate(torch.tensor(frames).mT, size=new[0], **along).mT
+        np.testing.assert_allclose(fitted, line, atol=1e-5)
+    if new == old:
+        np.testing.assert_array_equal(Table((1, 2), mode).fit(places, places.shape, old, new), places)
+
+
+def test_a_table_over_space_and_time_is_fitted_along_each():
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((2 * 3 * 3, 4)).astype(np.float32)
+    fitted = Table((0, 1, 2), "aligned").fit(table, (5 * 4 * 6, 4), (2, 3, 3), (5, 4, 6))
+    clip = torch.tensor(table).reshape(1, 2, 3, 3, 4).permute(0, 4, 1, 2, 3)
+    expected = torch.nn.functional.interpolate(clip, size=(5, 4, 6), mode="trilinear", align_corners=True)
+    np.testing.assert_allclose(fitted, expected.permute(0, 2, 3, 4, 1).reshape(-1, 4), atol=1e-5)
+    with pytest.raises(ValueError, match="a table for 2 × 3 × 3 tokens does not become one for 5 × 4 × 4"):
+        Table((0, 1, 2), "aligned").fit(table, (5 * 4 * 6, 4), (2, 3, 3), (5, 4, 4))
+    # Without axes: by the number of rows.
+    relative = Table((), "linear").fit(table, (35, 4), (1, 1, 1), (2, 2, 2))
+    expected = torch.nn.functional.interpolate(torch.tensor(table)[None].mT, size=35, mode="linear").mT[0]
+    np.testing.assert_allclose(relative, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "axes", "grid"),
+    [
+        (1 + 16 * 9, (0, 1, 2), (16, 3, 3)),
+        (16 * 9, (0, 1, 2), (16, 3, 3)),
+        (1 + 8 * 25, (0, 1, 2), (8, 5, 5)),
+        (1 + 49, (1, 2), (8, 7, 7)),
+        (12, (0,), (12, 3, 3)),
+        (1 + 5 * 8, (1, 2), None),
+    ],
+)
+def test_the_grid_is_told_from_the_rows(rows, axes, grid):
+    assert grid_of(rows, (8, 3, 3), axes) == grid

@@ -1,14 +1,17 @@
 """Starting from a network for frames: a vidjax one is inflated, what has nothing to inflate says so."""
 
+import fnmatch
 import logging
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.config import Config, ConfigError, ModelConfig
+from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
-from vidjax.models.state import split
-from vidjax.training.checkpoints import Meta, save_model
+from vidjax.models.state import assign, merge, split
+from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
 from vidjax.training.initial import start_from
 from vidjax.weights.read import CheckpointError
 
@@ -52,3 +55,57 @@ def test_inflation_where_there_is_nothing_to_inflate(frames):
     flat = create_model("c2d_r50_nopool", num_classes=2, **SMALL)
     with pytest.raises(ConfigError, match=r"config\.model\.inflation = 'central'.*holds nothing that c2d_r50_nopool"):
         start_from(flat, frames[0], "c2d_r50_nopool", "central")
+
+
+# The small ones have 8 frames of 32²; V-JEPA 2 has no small one.
+TINY = {
+    **{name: {} for name in ("timesformer_tiny", "vivit_fe_tiny", "swin3d_tiny", "mvit_tiny", "videomae_tiny")},
+    **{name: {"depth": 1} for name in ("vivit_tiny", "vivit_fsa_tiny", "vivit_fdp_tiny")},
+    "mvit_v1_b_16x4": {"dim": 8, "depth": 2, "stages": (1,)},
+    "vjepa2_large": {"dim": 48, "depth": 1, "heads": 2, "mlp": 48},
+}
+FITTED = {
+    "timesformer_tiny": {"pos_embed": "nearest", "time_embed": "nearest"},
+    "vivit_tiny": {"pos_embed": "aligned"},
+    "vivit_fsa_tiny": {"pos_embed": "aligned"},
+    "vivit_fdp_tiny": {"pos_embed": "aligned"},
+    "vivit_fe_tiny": {"pos_embed": "aligned", "temporal_pos_embed": "aligned"},
+    "mvit_v1_b_16x4": {"spatial_positions": "cubic", "temporal_positions": "linear"},
+    "mvit_tiny": {f"blocks.{i}.attn.relative_{x}": "linear" for i in range(4) for x in "thw"},
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "mvit" in name else name for name in TINY]
+)
+def test_a_checkpoint_runs_at_twice_the_frames_and_another_size(name, tmp_path, caplog):
+    """As a user asks for it: the settings of the clip, and the checkpoint to start from."""
+    old = Config(model=ModelConfig(name=name, kwargs=TINY[name]), data=DataConfig(num_frames=8, size=32))
+    source = build_model(old, 2, dtype=None)
+    rng = np.random.default_rng(0)
+    moved = {path: a + 0.1 * rng.standard_normal(a.shape).astype(np.float32) for path, a in split(source)[1].items()}
+    assign(source, moved)
+    folder = str(save_model(tmp_path / "source", source, Meta(old, get_spec(name), ("left", "right"))))
+    new = Config(model=ModelConfig(name=name, kwargs=TINY[name]), data=DataConfig(num_frames=16, size=48))
+    model = build_model(new, 2, dtype=None)
+    with caplog.at_level(logging.INFO, "vidjax"):
+        start_from(model, folder, name)
+    graphdef, params, stats = split(model)
+    video = jnp.asarray(rng.standard_normal((1, 16, 48, 48, 3)), jnp.float32)
+    logits = jax.jit(lambda video: merge(graphdef, params, stats)(video))(video)
+    assert logits.shape == (1, 2) and np.isfinite(logits).all()
+    fitted = FITTED.get(name, {})
+    for path, array in params.items():
+        if path not in fitted:
+            np.testing.assert_array_equal(array, moved[path], path)
+    assert ("resized" in caplog.text) is bool(fitted)
+    for path, mode in fitted.items():
+        table = next(table for pattern, table in model.positions.items() if fnmatch.fnmatch(path, pattern))
+        assert table.mode == mode
+        assert params[path].shape != moved[path].shape
+        expected = table.fit(np.asarray(moved[path]), params[path].shape, source.base_grid, model.base_grid)
+        np.testing.assert_array_equal(params[path], expected)
+    # And the network that was trained for 8 frames answers to 16, without being built anew.
+    if name == "vivit_tiny":
+        again, _, _ = load_model(folder)
+        assert np.isfinite(jax.jit(lambda video: again(video))(video)).all()

@@ -9,7 +9,7 @@ which pytorchvideo's, torchvision's and mmaction2's networks are equal.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.pooling_attention import EPSILON, PoolingAttention, Triple
+from vidjax.nn.positions import Table
 from vidjax.nn.remat import check_remat, layer_result
 
 PATCH_STRIDE = (2, 4, 4)
@@ -109,6 +110,13 @@ class MViT(nnx.Module):
     Raises:
       ValueError: for an unknown version, or if the heads do not divide the features.
     """
+
+    # As SlowFast's loader fits them (`utils/checkpoint.py`): it is cubic for places, its forward pass is not.
+    positions: ClassVar[dict[str, Table]] = {
+        "spatial_positions": Table((1, 2), "cubic"),
+        "temporal_positions": Table((0,), "linear"),
+        **{f"blocks.*.attn.relative_{axis}": Table((), "linear") for axis in "thw"},
+    }
 
     def __init__(
         self,

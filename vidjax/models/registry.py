@@ -60,6 +60,10 @@ class Variant:
     sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask hides, see
     `vidjax.models.videomae_pretrain`.
 
+    A class with learned tables of positions has the attribute `positions`, `{pattern of paths: Table}`
+    (`vidjax.nn.positions`), and its networks `base_grid`; where a clip's length and size are configured, the tables are
+    made for them (arguments `num_frames` and `size`), and those of a checkpoint are fitted to that.
+
     With `fixed_length` the network has weights for each frame of a clip: its argument `num_frames` must be the clip's
     length, and is set to it where that is configured.
     """

@@ -9,7 +9,7 @@ code knows divided, joint and space-only attention; sparse and axial follow the 
 for the class token and for the steps before the last.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
-from vidjax.nn.positions import nearest
+from vidjax.nn.positions import Table, nearest
 from vidjax.nn.remat import check_remat, layer_result
 
 EPSILON = 1e-6
@@ -110,6 +110,11 @@ class TimeSformer(nnx.Module):
     Raises:
       ValueError: if `heads` does not divide `dim`, the patch not the size, or for an unknown `attention`.
     """
+
+    positions: ClassVar[dict[str, Table]] = {
+        "pos_embed": Table((1, 2), "nearest"),
+        "time_embed": Table((0,), "nearest"),
+    }
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ same model 1. In model 3 the order is the paper's, space first (scenic's default
 time, whose weights the paper starts at 0, only the last projection does: with all at 0 no gradient would reach it.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
-from vidjax.nn.positions import aligned
+from vidjax.nn.positions import Table, aligned
 from vidjax.nn.remat import check_remat
 
 EPSILON = 1e-6
@@ -170,6 +170,8 @@ class ViViT(_Classifier):
       ValueError: if `heads` does not divide `dim`, the tubelet not the video, or for an unknown option.
     """
 
+    positions: ClassVar[dict[str, Table]] = {"pos_embed": Table((0, 1, 2), "aligned")}
+
     def __init__(
         self,
         num_classes: int,
@@ -233,6 +235,11 @@ class FactorisedEncoder(_Classifier):
     Args:
       temporal_depth: number of blocks over time.
     """
+
+    positions: ClassVar[dict[str, Table]] = {
+        "pos_embed": Table((1, 2), "aligned"),
+        "temporal_pos_embed": Table((0,), "aligned"),
+    }
 
     def __init__(
         self,

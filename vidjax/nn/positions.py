@@ -3,6 +3,9 @@
 NumPy; sinusoids in float64: angles of a thousand radians need the digits.
 """
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -62,7 +65,81 @@ def aligned(old: int, new: int) -> np.ndarray:
     return np.stack([np.interp(places, np.arange(old), column) for column in np.eye(old)], axis=1).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Table:
+    """Where a learned table of positions lies: over which axes of the grid of tokens, and how it is fitted to another.
+
+    A table is `(…, n, D)`: rows of what comes before the grid, such as a class token, then the grid's. `axes` are of
+    (T, H, W); without any the table knows no grid, and its rows are fitted by their number. `mode` is one of `MODES`.
+    """
+
+    axes: tuple[int, ...]
+    mode: str
+
+    def fit(self, table: np.ndarray, shape: tuple[int, ...], old: Grid, new: Grid) -> np.ndarray:
+        """`table`, made for the grid `old`, as float32 of `shape` for the grid `new`.
+
+        Raises:
+          ValueError: if the table is not one of `old`, or does not get that shape.
+        """
+        before, after = ([grid[axis] for axis in self.axes] for grid in (old, new))
+        if not self.axes:
+            before, after = [table.shape[-2]], [shape[-2]]
+        first = table.shape[-2] - math.prod(before)
+        wanted = (*table.shape[:-2], first + math.prod(after), table.shape[-1])
+        if first < 0 or tuple(shape) != wanted:
+            sides = (" × ".join(map(str, sides)) for sides in (before, after))
+            raise ValueError("a table for {} tokens does not become one for {}".format(*sides))
+        values = np.moveaxis(table[..., first:, :], -2, 0)
+        values = values.reshape(*before, *values.shape[1:]).astype(np.float64)
+        for axis, (n_old, n_new) in enumerate(zip(before, after, strict=True)):
+            values = np.moveaxis(np.tensordot(MODES[self.mode](n_old, n_new), values, axes=(1, axis)), 0, axis)
+        values = np.moveaxis(values.reshape(-1, *values.shape[len(after) :]), 0, -2)
+        return np.concatenate([table[..., :first, :], values], axis=-2).astype(np.float32)
+
+
+def grid_of(rows: int, like: Grid, axes: tuple[int, ...]) -> Grid | None:
+    """The grid along `axes` that so many rows belong to, where it differs from `like` in time alone, or in height and
+    width alone, which are then equal; None: in neither. A class token's row may come before."""
+    for tokens in (rows, rows - 1):
+        space = math.prod(like[axis] for axis in axes if axis)
+        time = like[0] if 0 in axes else 1
+        if 0 in axes and tokens % space == 0:
+            return (tokens // space, *like[1:])
+        side = math.isqrt(tokens // time)
+        if len(axes) > 1 and time * side**2 == tokens:
+            return (like[0], side, side)
+    return None
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    return np.eye(old)[nearest(old, new)]
+
+
+def _cubic(old: int, new: int) -> np.ndarray:
+    """`(new, old)` weights of PyTorch's cubic interpolation: Keys' kernel with a = -0.75, places held at the border."""
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    weights = np.zeros((new, old))
+    for tap in range(-1, 3):
+        place = np.floor(centres).astype(int) + tap
+        x = np.abs(centres - place)
+        near = 1.25 * x**3 - 2.25 * x**2 + 1
+        far = -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
+        np.add.at(weights, (np.arange(new), np.clip(place, 0, old - 1)), np.where(x <= 1, near, far))
+    return weights
+
+
 def _interpolation(old: int, new: int) -> np.ndarray:
     """`(new, old)`: rows of weights that sum to 1."""
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     return np.stack([np.interp(centres, np.arange(old), column) for column in np.eye(old)], axis=1)
+
+
+# The ways of fitting n old rows to m new ones along an axis: `(m, n)` weights. With all of them a table that has the
+# number of rows already stays as it is.
+MODES: dict[str, Callable[[int, int], np.ndarray]] = {
+    "nearest": _nearest,  # row ⌊i·n/m⌋
+    "aligned": aligned,  # linear between rows, both ends kept
+    "linear": _interpolation,  # linear between rows, token centres aligned as for resized images
+    "cubic": _cubic,  # cubic, token centres aligned as for resized images
+}

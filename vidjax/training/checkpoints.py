@@ -162,19 +162,16 @@ def load_meta(folder: str | Path) -> Meta:
     return read_meta(checkpoints, steps[-1])
 
 
-def load_arrays(folder: str | Path) -> tuple[Arrays, Meta]:
-    """Parameters and statistics of a checkpoint by path, for starting another model from it."""
-    model, meta, _ = load_model(folder)
-    _, params, stats = split(model)
-    return params | stats, meta
-
-
 def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool = False) -> nnx.Module:
     """The model that `config.model` describes, freshly initialised or, if `abstract`, as shapes alone."""
     model = config.model
     kwargs = dict(model.kwargs)
-    if config.data.num_frames and get_variant(model.name).fixed_length:
+    variant = get_variant(model.name)
+    tables = hasattr(variant.build, "positions")
+    if config.data.num_frames and (variant.fixed_length or tables):
         kwargs.setdefault("num_frames", config.data.num_frames)
+    if config.data.size and tables:
+        kwargs.setdefault("size", config.data.size)
     probe_options = _probe_options(model)
     if model.dropout >= 0:
         (probe_options if model.probe else kwargs)["dropout"] = model.dropout

@@ -3,6 +3,7 @@
 import logging
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from vidjax.config import ConfigError
@@ -13,7 +14,7 @@ from vidjax.models.state import Arrays, assign, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
 from vidjax.weights.inflate import inflate
-from vidjax.weights.load import grouped
+from vidjax.weights.load import grouped, position_fit
 from vidjax.weights.read import CheckpointError
 
 # What a classifier has anew when it starts from a network that was pre-trained without labels.
@@ -52,7 +53,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
                 raise
             raise ConfigError(f"config.model.inflation: {error}; leave it empty") from None
         return
-    arrays, meta = ckpt.load_arrays(checkpoint)
+    source, meta, _ = ckpt.load_model(checkpoint)
+    arrays = {path: array for part in split(source)[1:] for path, array in part.items()}
     if isinstance(model, Probe) and not meta.config.model.probe:
         model = model.backbone
         arrays = {path: array for path, array in arrays.items() if not path.startswith("head.")}
@@ -63,6 +65,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     if meta.spec.objective == "reconstruct" and get_spec(name).objective == "classify":
         arrays = _encoder(arrays, own, f"{checkpoint} ({meta.config.model.name}) into {name}")
     arrays = {p: fit_differences(a, own[p].shape) if p in own else a for p, a in arrays.items()}
+    arrays = _fitted(arrays, own, model, name, getattr(source, "backbone", source), f"{checkpoint} into {name}")
     new_head = {p for p in own if p.startswith("head.") and p in arrays and arrays[p].shape != own[p].shape}
     kept = {p: a for p, a in arrays.items() if p not in new_head}
     wanted = {p: a.shape for p, a in own.items() if p not in new_head}
@@ -90,6 +93,25 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
             own["head.bias"].shape[0],
         )
     assign(model, kept)
+
+
+def _fitted(arrays: Arrays, own: Arrays, model: nnx.Module, name: str, source: nnx.Module, title: str) -> Arrays:
+    """`arrays` of the network `source`, with its tables of positions fitted to the model's grid of tokens."""
+    prefix = "backbone." if isinstance(model, Probe) else ""
+    model = getattr(model, "backbone", model)
+    fits = {
+        path: position_fit(model, name, path.removeprefix(prefix), getattr(source, "base_grid", None))
+        for path, array in arrays.items()
+        if path in own and array.shape != own[path].shape
+    }
+    fits = {path: fit for path, fit in fits.items() if fit}
+    if not fits:
+        return arrays
+    logger.info("%s: resized: %s", title, ", ".join(grouped(fits)))
+    return arrays | {
+        path: jnp.asarray(fit.forward(np.asarray(arrays[path]), own[path].shape, model.base_grid))
+        for path, fit in fits.items()
+    }
 
 
 def _encoder(arrays: Arrays, own: Arrays, title: str) -> Arrays:

@@ -1,18 +1,25 @@
 """`load_pretrained`: a named model with the weights of a checkpoint."""
 
 import contextlib
+import fnmatch
 import logging
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from vidjax.models import create_model, get_spec
+from vidjax.models.registry import abstract_model
 from vidjax.models.state import assign, split
+from vidjax.nn.positions import Grid, Table, grid_of
+from vidjax.weights.fit import Fit
 from vidjax.weights.mapping import conversion, head_classes, recognise
 from vidjax.weights.read import CheckpointError, read_state_dict
 
@@ -155,6 +162,7 @@ def _set(
             allow_head_mismatch=allow_head_mismatch,
             inflation=inflation or (getattr(model, "inflation", "") if table.inflates else ""),
             grid=getattr(model, "base_grid", None),
+            positions=partial(position_fit, model, name),
         )  # fmt: skip
         checkpoint_classes = head_classes(state_dict, table)
     assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
@@ -175,6 +183,43 @@ def _set(
             _title(checkpoint), checkpoint_classes, name, model_classes,
         )  # fmt: skip
     return report
+
+
+def position_fit(model: nnx.Module, name: str, path: str, old: Grid | None = None) -> Fit | None:
+    """What makes a checkpoint's table of positions the model's, by the mode of the model's reference.
+
+    Args:
+      model: with its own `base_grid`.
+      name: of the model.
+      path: of the parameter.
+      old: grid that the checkpoint's tables are made for; None: that of the named model as it is published, or, where
+        the rows are not so many, one that differs from the model's own in length or in size.
+
+    Returns:
+      None: if the parameter is no learned table of positions.
+    """
+    tables = getattr(model, "positions", {})
+    found = next((table for pattern, table in tables.items() if fnmatch.fnmatchcase(path, pattern)), None)
+    if found is None:
+        return None
+
+    def forward(array: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
+        made_for = old or _grid_of(array.shape[-2], found, name, grid)
+        return found.fit(array, shape, made_for, grid)
+
+    return Fit("resized", forward)
+
+
+def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
+    if not table.axes:
+        return grid
+    published = abstract_model(name).base_grid
+    count = math.prod(published[axis] for axis in table.axes)
+    if rows in (count, count + 1):
+        return published
+    if found := grid_of(rows, grid, table.axes):
+        return found
+    raise ValueError("which length and size it is made for cannot be told from the number of rows")
 
 
 @contextlib.contextmanager

@@ -362,6 +362,7 @@ def conversion(
     allow_head_mismatch: bool = False,
     inflation: str = "",
     grid: Grid | None = None,
+    positions: Callable[[str], Fit | None] = lambda path: None,
 ) -> Conversion:
     """A source's arrays as a model's parameters and statistics.
 
@@ -375,6 +376,7 @@ def conversion(
         it.
       inflation: how kernels of images are given a temporal extent, one of `INFLATIONS`; empty: as the table says.
       grid: the model's tokens along T, H and W, for tables of positions that are made to fit it.
+      positions: what makes a table of positions fit, by path, where the rule says nothing of it.
 
     Returns:
       `{path: float32 array}`, copies; every path in `shapes`, or all but the classifier's and the fresh ones.
@@ -416,8 +418,8 @@ def conversion(
         if (wide := fit_differences(array, wanted)) is not array:
             array = wide
             fitted["widened"].append(path)
-        if rule.fit and array.shape != wanted:
-            fit = by(rule.fit, inflation)
+        if array.shape != wanted and (fit := rule.fit or positions(path)):
+            fit = by(fit, inflation)
             try:
                 array = fit.forward(array, wanted, grid)
                 fitted[fit.name].append(path)

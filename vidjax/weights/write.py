@@ -186,7 +186,12 @@ def _check_network(
     variant, classes = get_variant(name), arrays[f"{table.head}.kernel"].shape[-1]
     _, params, stats = split(abstract_model(name, num_classes=classes, **table.kwargs))
     wanted = {path: array.shape for path, array in {**params, **stats}.items()}
-    free = {path for path, (rule, _) in filled.items() if rule.fit is not None}
+    tables = getattr(variant.build, "positions", {})
+    free = {
+        path
+        for path, (rule, _) in filled.items()
+        if rule.fit is not None or any(fnmatch.fnmatchcase(path, pattern) for pattern in tables)
+    }
     paths = sorted(arrays.keys() | wanted.keys())
     different = [
         f"  {path}: {arrays[path].shape if path in arrays else 'absent'}, there {wanted.get(path, 'absent')}"
