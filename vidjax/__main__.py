@@ -123,29 +123,48 @@ def _run_inspect(args: argparse.Namespace) -> int:
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
-    bench = commands.add_parser(
-        "bench",
-        help="measure the input pipeline of a training",
+    bench = commands.add_parser("bench", help="measure the input pipeline or the update of a training")
+    what = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
+    epilog = "--config.field=value changes any setting, as in train.py."
+    data = what.add_parser(
+        "data",
+        help="the input pipeline",
         description="Clips per second and core, where the time goes, and how many cores an accelerator needs.",
-        epilog="--config.field=value changes any setting, as in train.py.",
+        epilog=epilog,
     )
-    bench.add_argument("what", choices=("data",), help="what to measure: the input pipeline")
-    bench.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
-    bench.add_argument("--seconds", type=_positive_float, default=30.0, help="how long to measure (default: 30)")
-    bench.add_argument("--accelerator", type=str.lower, default="h100", help="what is to be fed (default: h100)")
-    bench.add_argument(
+    data.add_argument("--seconds", type=_positive_float, default=30.0, help="how long to measure (default: 30)")
+    data.add_argument("--accelerator", type=str.lower, default="h100", help="what is to be fed (default: h100)")
+    data.add_argument(
         "--accelerator-clips-per-s", "--accelerator_clips_per_s", type=_positive_float, metavar="CLIPS",
         help="that one of them takes, as measured in training (default: estimated from the model)",
     )  # fmt: skip
-    bench.add_argument("--mfu", type=_share, default=0.5, help="share of its peak, for the estimate (default: 0.5)")
-    bench.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    data.add_argument("--mfu", type=_share, default=0.5, help="share of its peak, for the estimate (default: 0.5)")
+    step = what.add_parser(
+        "step",
+        help="the update on the devices at hand",
+        description="Clips per second, share of the measured peak, compile time and memory, on random clips.",
+        epilog=epilog,
+    )
+    step.add_argument("--updates", type=_positive, default=20, help="that are timed (default: 20)")
+    step.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
+    step.add_argument("--data", action="store_true", help="also measure the wait for the config's input pipeline")
+    for parser in (data, step):
+        parser.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
+        parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _run_bench(args: argparse.Namespace) -> int:
+    settings = [*([f"--config={args.config}"] if args.config else []), *args.settings]
+    if args.what == "step":
+        from vidjax.apps.bench_step import bench_step
+
+        return bench_step(
+            settings, updates=args.updates, num_classes=args.num_classes, data=args.data, as_json=args.json
+        )
     from vidjax.apps.bench import bench_data
 
     return bench_data(
-        [*([f"--config={args.config}"] if args.config else []), *args.settings],
+        settings,
         seconds=args.seconds,
         accelerator=args.accelerator,
         accelerator_clips_per_s=args.accelerator_clips_per_s,

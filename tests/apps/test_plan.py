@@ -11,13 +11,14 @@ import pytest
 from vidjax import config as cfg
 from vidjax.__main__ import main
 from vidjax.apps import estimates
-from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices
+from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices, tpu_devices
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
-from vidjax.data.clips import resolve_spec
 from vidjax.data.datasets import DATASETS
+from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
+from vidjax.nn.backend import targeting
 from vidjax.training.program import Program
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -151,3 +152,34 @@ def test_configs_plan(name, capsys):
     assert figures["chips"] == 4 and figures["model"] == read_config([f"--config={path}"]).model.name
     assert figures["seconds"]["compiler"] > 0 and 0 < figures["mfu"] < 1 and figures["steps"] > 0
     assert figures["collectives"]["all-reduce"]["bytes"] > 0
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v4:2x2x1", "v5p:2x2x1", "v6e:2x2"])
+def test_every_generation_plans(topology, capsys):
+    """v5e is that of the configs; here with parameters and features split too."""
+    settings = [*TINY, "--config.train.batch_size=4", "--config.mesh.data=1", "--config.mesh.fsdp=2"]
+    path = CONFIGS / "motion_frame_pool.py"
+    arguments = [f"--config={path}", f"--topology={topology}", *settings, "--config.mesh.model=2"]
+    assert main(["plan", "--json", *arguments]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["chips"] == 4 and figures["mesh"] == {"data": 1, "fsdp": 2, "model": 2}
+    assert figures["memory"]["usable"] == CHIPS[topology.split(":")[0]].usable
+    assert figures["seconds"]["compiler"] > 0 and figures["seconds"]["latency"] > 0 and 0 < figures["mfu"] < 1
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_config_lowers_at_full_size(path):
+    """All that a plan does but compiling, which takes minutes for some; a clip for each chip keeps tracing short."""
+    config = validate(read_config([f"--config={path}", "--config.train.accumulate=1"]))
+    facts = estimates.data_facts(config, 0, 0 if config.data.dataset or config.data.synthetic else 1000)
+    chips = tpu_devices("v5e:2x2")
+    with targeting("tpu"):
+        own = estimates.make_program(config, facts, chips[: 1 if config.train.batch_size % 4 else 4])
+        config.train.batch_size = 4
+        text = estimates.make_program(config, facts, chips).lower().as_text()
+    assert own.batch["video"].shape[0] == read_config([f"--config={path}"]).train.batch_size
+    assert "num_partitions = 4" in text

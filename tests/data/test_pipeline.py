@@ -9,9 +9,10 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.config import DataConfig, Spec
-from vidjax.data.clips import ClipReader, resolve_spec
+from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.records import DataError, Record, VideoSet
+from vidjax.data.spec import resolve_spec
 
 SPEC = Spec("toy", num_frames=4, stride=2, size=16, resize=(20,))
 

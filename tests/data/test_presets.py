@@ -12,7 +12,8 @@ from vidjax import config as cfg
 from vidjax.checks import validate
 from vidjax.choices import PRESETS
 from vidjax.config import Config, ConfigError, DataConfig, Spec
-from vidjax.data.clips import ClipReader, resolve_spec
+from vidjax.data.clips import ClipReader
+from vidjax.data.spec import resolve_spec
 from vidjax.nn.normalise import normalise
 
 SPEC = Spec("toy", num_frames=16, stride=1, size=32, resize=(40,), mean=(0.5,) * 3, std=(0.5,) * 3)

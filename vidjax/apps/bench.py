@@ -21,9 +21,10 @@ from vidjax import parallel
 from vidjax.apps.chips import PEAK_FLOPS
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
-from vidjax.data.clips import ClipReader, resolve_spec
+from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import DataError, VideoSet, load_sets
+from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar

@@ -14,8 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from vidjax import config as cfg
 from vidjax.apps.chips import Chip, read_topology, slices, tpu_devices
 from vidjax.apps.hlo import read_hlo
-from vidjax.data.clips import resolve_spec
-from vidjax.data.datasets import DATASETS
+from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.backend import targeting
@@ -52,6 +51,8 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
     Raises:
       ConfigError: if neither tells how many training videos there are.
     """
+    from vidjax.data.datasets import DATASETS  # which needs a video library
+
     known = DATASETS.get(config.data.dataset)
     classes = num_classes or (len(known.class_names) if known else get_spec(config.model.name).num_classes)
     videos = num_videos or (known.train_videos if known else 0)
@@ -85,7 +86,7 @@ def compile_program(program: Program) -> Any:
     Raises:
       DoesNotFitError: if the compiler cannot do with their memory.
     """
-    with _without_cache():
+    with without_cache():
         try:
             return program.lower().compile()
         except jax.errors.JaxRuntimeError as error:
@@ -306,8 +307,9 @@ def model_macs(program: Program) -> int:
 
 
 @contextlib.contextmanager
-def _without_cache() -> Iterator[None]:
-    """Programs for devices that are not there can be written to JAX's cache of compiled programs, but not read back."""
+def without_cache() -> Iterator[None]:
+    """Nothing compiled here is read from JAX's cache of compiled programs or written to it: those for devices that are
+    not there could be written, but not read back."""
     before = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()

@@ -17,9 +17,10 @@ from vidjax.apps.sheet import COLUMNS, Row, draw_sheet
 from vidjax.checks import validate
 from vidjax.choices import UNSTRIDED_RULES
 from vidjax.data import audit, overlap
-from vidjax.data.clips import ClipReader, clip_indices, resolve_spec, segment_frames
+from vidjax.data.clips import ClipReader, clip_indices, segment_frames
 from vidjax.data.datasets import folder_fps
 from vidjax.data.records import Record, VideoSet, load_sets
+from vidjax.data.spec import resolve_spec
 from vidjax.data.stored import open_video
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar

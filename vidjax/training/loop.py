@@ -21,9 +21,10 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.checks import validate
-from vidjax.data.clips import ClipReader, resolve_spec
+from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import VideoSet, load_sets
+from vidjax.data.spec import resolve_spec
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward
 from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct

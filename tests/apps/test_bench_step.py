@@ -1,0 +1,86 @@
+"""`bench step`: that its figures are those of the update, fit together, and need no video library."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from tests.videos import numbered_frames, write_video
+from vidjax.__main__ import main
+from vidjax.apps.bench_step import _open, matmul_peak
+from vidjax.config import Config, DataConfig
+from vidjax.models.cost import model_cost
+from vidjax.parallel import make_mesh
+
+SETTINGS = {"model.name": "frame_pool_tiny", "data.num_frames": 2, "data.size": 32, "data.resize": "(32,)",
+            "train.batch_size": 8, "data.train_views": 2}  # fmt: skip
+
+
+def flags(*further, **settings):
+    settings = SETTINGS | settings
+    return ["bench", "step", "--updates=3", *further, *(f"--config.{name}={value}" for name, value in settings.items())]
+
+
+@pytest.mark.slow
+def test_figures_are_those_of_the_update(capsys):
+    assert main(flags("--json", "--num-classes=7", **{"mesh.data": 2})) == 0
+    figures = json.loads(capsys.readouterr().out)
+    macs = model_cost("frame_pool_tiny", num_classes=7, num_frames=2, size=32).macs
+    assert figures["model_flops"] == 6 * macs * 16 / 2 and figures["chips"] == 2 and figures["updates"] == 3
+    seconds = figures["seconds"]
+    assert 0 < seconds["fastest"] <= seconds["step"] <= seconds["slowest"] and seconds["compile"] > 0
+    assert figures["clips_per_s"] == pytest.approx(16 / seconds["step"])
+    assert figures["mfu"] == pytest.approx(2 * figures["model_flops"] / seconds["step"] / figures["matmul_flops"])
+    assert 0 < figures["mfu"] < 1 and figures["target"] == f"{jax.devices()[0].device_kind}:2"
+    memory = figures["memory"]  # the CPU has no allocator that tells
+    assert memory["source"] == "compiler" and memory["total"] >= memory["arguments"] > 0
+    assert figures["data"] == {"reason": "--data was not given"}
+
+
+@pytest.mark.slow
+def test_table_and_wait_for_data(tmp_path, capsys):
+    for i in range(8):
+        write_video(tmp_path / "ab"[i % 2] / f"{i}.mp4", numbered_frames(12, offset=i))
+    mesh = {"mesh.data": 2, "data.train": tmp_path, "data.isolate": False, "data.eval_share": 0.25}
+    assert main(flags("--data", **mesh)) == 0
+    text = capsys.readouterr().out
+    for words in ("frame_pool_tiny on", "measured", "clips/s", "median of 3", "GiB at most, says the compiler"):
+        assert words in text
+    assert "ms per update (" in text and "clips/s with it" in text
+
+
+def test_data_that_is_not_there_is_said():
+    assert "nowhere: no such file or folder" in _open(Config(data=DataConfig(train="nowhere")))
+
+
+def test_batch_that_does_not_fit_the_devices(capsys):
+    assert main(flags(**{"train.batch_size": 12})) == 1
+    assert "config.train.batch_size = 12 cannot be split evenly over 8 devices" in capsys.readouterr().err
+
+
+def test_peak_is_of_all_devices_together():
+    one = matmul_peak(make_mesh(1), Config())
+    assert 1e9 < one < 1e14
+    assert 0.3 < matmul_peak(make_mesh(2), Config()) / one < 3  # these share the cores
+
+
+def test_needs_no_video_library():
+    """Machines with accelerators need not decode."""
+    code = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("av", "cv2", "grain"):
+            raise ModuleNotFoundError(f"no {name}", name=name)
+sys.meta_path.insert(0, Missing())
+from vidjax.apps import bench_step as bench
+from vidjax.config import Config, DataConfig, ModelConfig
+config = Config(model=ModelConfig(name="frame_pool_tiny"), data=DataConfig(dataset="kinetics400"))
+facts = bench._facts(config, 0, source := bench._open(config))
+bench.make_program(config, facts, None)
+print(source, facts.num_classes)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "av is not installed 6\n"

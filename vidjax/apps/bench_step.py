@@ -1,0 +1,292 @@
+"""How fast the training step of an experiment is on the devices at hand, without data, and how near to their peak."""
+
+import json
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from rich.console import Console
+from rich.table import Table
+
+from vidjax import config as cfg
+from vidjax import parallel
+from vidjax.apps.estimates import DataFacts, data_facts, make_program, memory_of, model_macs, without_cache
+from vidjax.apps.plan import mesh_words
+from vidjax.apps.settings import read_config
+from vidjax.checks import validate
+from vidjax.errors import UserError
+from vidjax.models.registry import get_spec
+from vidjax.models.state import Arrays
+from vidjax.progress import progress_bar
+from vidjax.training.checkpoints import build_model
+from vidjax.training.program import Program
+from vidjax.training.step import TrainState, init_state
+
+_WARM_UP = 3  # updates that do not count
+# Side of the square products whose speed is the peak, and how many of them follow each other.
+_SIDE = {"cpu": (1024, 4), "gpu": (8192, 16), "tpu": (8192, 16)}
+_REPEATS = 5  # of which the fastest counts
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    step: Any
+    trace_seconds: float
+    compile_seconds: float
+
+
+def bench_step(
+    argv: Sequence[str], *, updates: int = 20, num_classes: int = 0, data: bool = False, as_json: bool = False
+) -> int:
+    """Measure the update of a config on this machine's devices, and print what it reaches.
+
+    The update is the one that training runs, on random clips that lie on the devices; each is started before the one
+    before has ended, as in training. The peak is that of bfloat16 products where the update computes in bfloat16, or
+    else of float32 ones, of 8192 × 8192 (CPU: 1024 × 1024) on all devices of the mesh at once. The model's FLOP count
+    what it needs, not what is recomputed, so that "mfu" means here what it means in a plan.
+
+    Args:
+      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
+      updates: that are timed.
+      num_classes: K; 0: the model's published one.
+      data: also run the config's input pipeline before the step, and tell how long that waits for it.
+      as_json: print JSON instead of a table.
+
+    Returns:
+      0, the exit status.
+
+    Raises:
+      ConfigError: for settings that cannot be used on these devices.
+    """
+    config = validate(read_config(argv))
+    console = Console(stderr=True)
+    source = _open(config) if data else "--data was not given"
+    facts = _facts(config, num_classes, source)
+    program = make_program(config, facts, None)
+    with console.status("compiling"):
+        compiled = _compile(program)
+        state = _initial_state(config, program, facts.num_classes)
+        batch = _random_batch(program, facts.num_classes)
+    with progress_bar(console) as bar:
+        task = bar.add_task("updates", total=_WARM_UP + updates, info="")
+        times: list[float] = []
+        for seconds, done in _timed(compiled.step, state, batch, _WARM_UP + updates):
+            times.append(seconds)
+            state = done
+            bar.advance(task)
+    memory = _memory(compiled.step)
+    waited = (
+        {"reason": source} if isinstance(source, str) else _with_data(program, compiled.step, state, source, updates)
+    )
+    with console.status("measuring the peak"):
+        peak = matmul_peak(program.mesh, config)
+    result = _result(config, program, compiled, times[_WARM_UP:], memory, waited, peak)
+    if parallel.is_writer():
+        if as_json:
+            print(json.dumps(result, indent=2))
+        else:
+            _show(result, Console())
+    return 0
+
+
+def _open(config: cfg.Config) -> Any:
+    """The training videos of the config, or why they cannot be had."""
+    try:
+        from vidjax.data.records import load_sets
+    except ImportError as error:
+        return f"{error.name} is not installed"
+    try:
+        labelled = get_spec(config.model.name).objective == "classify"
+        return load_sets(config.data, config.seed, labelled=labelled)[0]
+    except (UserError, OSError) as error:
+        return str(error)
+
+
+def _facts(config: cfg.Config, num_classes: int, source: Any) -> DataFacts:
+    """How many videos there are decides how many updates the schedule has, and nothing of what one costs."""
+    if not isinstance(source, str):
+        return DataFacts(len(source.class_names), len(source), source.multi_label)
+    try:
+        return data_facts(config, num_classes, config.train.batch_size)
+    except ImportError:  # no video library, which machines with accelerators need not have
+        return DataFacts(num_classes or get_spec(config.model.name).num_classes, config.train.batch_size, False)
+
+
+def _compile(program: Program) -> _Compiled:
+    with without_cache():  # whose time is the point
+        began = time.perf_counter()
+        lowered = program.lower()
+        traced = time.perf_counter()
+        step = lowered.compile()
+    return _Compiled(step, traced - began, time.perf_counter() - traced)
+
+
+def _initial_state(config: cfg.Config, program: Program, num_classes: int) -> TrainState:
+    model = build_model(config, num_classes, dtype=parallel.compute_dtype(config.model.compute_dtype))
+    return parallel.place_state(init_state(model, program.optimizer, ema=config.train.ema_decay > 0), program.mesh)
+
+
+def _random_batch(program: Program, num_classes: int) -> Arrays:
+    """Random pixels and classes, made where they are needed."""
+    video, label = program.batch["video"], program.batch["label"]
+
+    def draw(key: jax.Array) -> Arrays:
+        pixels, classes = jax.random.split(key)
+        several = label.ndim > 1  # zeros and ones
+        return {
+            "video": jax.random.bits(pixels, video.shape, jnp.uint8),
+            "label": jax.random.randint(classes, label.shape, 0, 2 if several else num_classes).astype(label.dtype),
+        }
+
+    placement = {name: x.sharding for name, x in program.batch.items()}
+    return jax.jit(draw, out_shardings=placement)(jax.random.key(program.config.seed))
+
+
+def _timed(step: Any, state: TrainState, batch: Arrays, updates: int) -> Iterator[tuple[float, TrainState]]:
+    """Seconds from the end of one update to the end of the next, and the state after it."""
+    running: Any = None
+    began = time.perf_counter()
+    for _ in range(updates):
+        state, done = step(state, batch)
+        if running is not None:
+            jax.block_until_ready(running)
+            now = time.perf_counter()
+            yield now - began, state
+            began = now
+        running = done
+    jax.block_until_ready(running)
+    yield time.perf_counter() - began, state
+
+
+def _memory(step: Any) -> dict[str, Any]:
+    """Bytes of the device that has taken most, as its allocator tells, or else as the compiler does."""
+    known = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices()]
+    if most := max(known):
+        return {"total": most, "source": "allocator"}
+    return memory_of(step) | {"source": "compiler"}
+
+
+def _with_data(program: Program, step: Any, state: TrainState, videos: Any, updates: int) -> dict[str, Any]:
+    """Clips per second with the input pipeline before the step, and the seconds per update that this waits for it."""
+    from vidjax.data.clips import ClipReader
+    from vidjax.data.pipeline import train_batches
+    from vidjax.training.feed import Feed
+
+    config = program.config
+    batches = train_batches(
+        videos,
+        ClipReader(program.spec, config.data),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        process=parallel.process_rank(),
+    )
+    feed = Feed(batches, parallel.batch_sharding(program.mesh), _WARM_UP + updates)
+    began = time.perf_counter()
+    for done in range(_WARM_UP + updates):
+        if done == _WARM_UP:
+            began, feed.waited = time.perf_counter(), 0.0
+        state, signal = step(state, feed.take().arrays)
+        feed.advance(signal)
+    jax.block_until_ready(state)
+    took = time.perf_counter() - began
+    batches.close()
+    return {"clips_per_s": updates * program.clips / took, "wait": feed.waited / updates, "share": feed.waited / took}
+
+
+def matmul_peak(mesh: Mesh, config: cfg.Config) -> float:
+    """FLOP/s of all devices of `mesh` together in products of square matrices, of the type that `config` computes in.
+
+    The fastest of several runs counts.
+    """
+    dtype = parallel.compute_dtype(config.model.compute_dtype) or jnp.float32
+    side, count = _SIDE.get(jax.default_backend(), _SIDE["gpu"])
+    devices = mesh.devices.size
+    placement = NamedSharding(mesh, P(parallel.AXES))
+
+    def draw(key: jax.Array) -> jax.Array:
+        # The products' entries neither grow nor vanish.
+        return jax.random.normal(key, (devices, side, side), dtype) / np.sqrt(side).astype(dtype)
+
+    def chain(x: jax.Array) -> jax.Array:
+        y = x
+        for _ in range(count):
+            y = jnp.einsum("dij,djk->dik", y, x)
+        return y
+
+    x = jax.jit(draw, out_shardings=placement)(jax.random.key(0))
+    run = jax.jit(chain, out_shardings=placement).lower(x).compile()
+    jax.block_until_ready(run(x))
+    fastest = np.inf
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        jax.block_until_ready(run(x))
+        fastest = min(fastest, time.perf_counter() - began)
+    return 2.0 * devices * count * side**3 / fastest
+
+
+def _result(
+    config: cfg.Config,
+    program: Program,
+    compiled: _Compiled,
+    times: list[float],
+    memory: dict[str, Any],
+    waited: dict[str, Any],
+    peak: float,
+) -> dict[str, Any]:
+    devices, step = program.mesh.devices.size, statistics.median(times)
+    flops = 2.0 * model_macs(program) * program.clips
+    return {
+        "target": f"{program.mesh.devices.flat[0].device_kind}:{devices}",
+        "chips": devices,
+        "model": config.model.name,
+        "mesh": dict(program.mesh.shape),
+        "remat": config.model.remat,
+        "batch_size": config.train.batch_size,
+        "clips_per_update": program.clips,
+        "memory": memory,
+        "model_flops": flops / devices,
+        "seconds": {
+            "step": step,
+            "fastest": min(times),
+            "slowest": max(times),
+            "trace": compiled.trace_seconds,
+            "compile": compiled.compile_seconds,
+        },
+        "updates": len(times),
+        "clips_per_s": program.clips / step,
+        "matmul_flops": peak,
+        "mfu": flops / step / peak,
+        "data": waited,
+    }
+
+
+def _show(result: dict[str, Any], console: Console) -> None:
+    seconds, memory, data = result["seconds"], result["memory"], result["data"]
+    if "reason" in data:
+        wait = f"not measured: {data['reason']}"
+    else:
+        share = 100 * data["share"]
+        wait = f"{1e3 * data['wait']:.1f} ms per update ({share:.1f} %); {data['clips_per_s']:.1f} clips/s with it"
+    table = Table("", "", title=f"{result['model']} on {result['target']}: measured", show_header=False)
+    for row in (
+        ("mesh", mesh_words(result["mesh"])),
+        ("batch", f"{result['batch_size']} videos, {result['clips_per_update']} clips"),
+        ("memory per device", f"{memory['total'] / 2**30:.2f} GiB at most, says the {memory['source']}"),
+        ("model's FLOP per device and step", f"{result['model_flops']:.4g} (counted; what MFU means)"),
+        ("trace, compile", f"{seconds['trace']:.1f} s, {seconds['compile']:.1f} s"),
+        ("step", f"{1e3 * seconds['step']:.1f} ms, median of {result['updates']} "
+                 f"({1e3 * seconds['fastest']:.1f} to {1e3 * seconds['slowest']:.1f})"),
+        ("clips/s", f"{result['clips_per_s']:.1f}"),
+        ("products of matrices", f"{result['matmul_flops'] / 1e12:.3g} TFLOP/s, all devices together"),
+        ("MFU", f"{100 * result['mfu']:.1f} % of that"),
+        ("waiting for data", wait),
+    ):  # fmt: skip
+        table.add_row(*row)
+    console.print(table)
