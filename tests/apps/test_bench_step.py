@@ -48,7 +48,7 @@ def test_table_and_wait_for_data(tmp_path, capsys):
     text = capsys.readouterr().out
     for words in ("frame_pool_tiny on", "measured", "clips/s", "median of 3", "GiB at most, says the compiler"):
         assert words in text
-    assert "ms per update (" in text and "clips/s with it" in text
+    assert "ms per update, " in text and "clips/s with the input" in text
 
 
 def test_data_that_is_not_there_is_said():

@@ -269,11 +269,12 @@ def _result(
 
 def _show(result: dict[str, Any], console: Console) -> None:
     seconds, memory, data = result["seconds"], result["memory"], result["data"]
-    if "reason" in data:
-        wait = f"not measured: {data['reason']}"
-    else:
-        share = 100 * data["share"]
-        wait = f"{1e3 * data['wait']:.1f} ms per update ({share:.1f} %); {data['clips_per_s']:.1f} clips/s with it"
+    waiting = [("waiting for data", f"not measured: {data.get('reason')}")]
+    if "reason" not in data:
+        waiting = [
+            ("waiting for data", f"{1e3 * data['wait']:.1f} ms per update, {100 * data['share']:.1f} %"),
+            ("clips/s with the input", f"{data['clips_per_s']:.1f}"),
+        ]
     table = Table("", "", title=f"{result['model']} on {result['target']}: measured", show_header=False)
     for row in (
         ("mesh", mesh_words(result["mesh"])),
@@ -286,7 +287,7 @@ def _show(result: dict[str, Any], console: Console) -> None:
         ("clips/s", f"{result['clips_per_s']:.1f}"),
         ("products of matrices", f"{result['matmul_flops'] / 1e12:.3g} TFLOP/s, all devices together"),
         ("MFU", f"{100 * result['mfu']:.1f} % of that"),
-        ("waiting for data", wait),
+        *waiting,
     ):  # fmt: skip
         table.add_row(*row)
     console.print(table)
