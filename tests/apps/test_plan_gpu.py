@@ -62,9 +62,13 @@ def test_parts_of_the_state_and_the_network_between_machines(monkeypatch):
     assert far["seconds"]["collectives"] > 5 * split["seconds"]["collectives"]
 
 
-def test_features_split_over_devices_are_refused():
+def test_what_it_does_not_know_is_refused():
     with pytest.raises(cfg.ConfigError, match=r"config.mesh.model = 2: the estimate for GPUs"):
         Gpus("h100:8").figures(config(data=-1, model=2), FACTS, 25.0)
+    away = config()
+    away.optimizer.offload = True
+    with pytest.raises(cfg.ConfigError, match=r"config.optimizer.offload: the estimate for GPUs"):
+        Gpus("h100:8").figures(away, FACTS, 25.0)
 
 
 def test_state_that_does_not_fit(monkeypatch):

@@ -130,7 +130,8 @@ def _compile(program: Program) -> _Compiled:
 
 def _initial_state(config: cfg.Config, program: Program, num_classes: int) -> TrainState:
     model = build_model(config, num_classes, dtype=parallel.compute_dtype(config.model.compute_dtype))
-    return parallel.place_state(init_state(model, program.optimizer, ema=config.train.ema_decay > 0), program.mesh)
+    state = init_state(model, program.optimizer, ema=config.train.ema_decay > 0, param_dtype=config.model.param_dtype)
+    return parallel.place_state(state, program.mesh, offload=config.optimizer.offload)
 
 
 def _random_batch(program: Program, num_classes: int) -> Arrays:

@@ -18,6 +18,7 @@ from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.backend import targeting
+from vidjax.parallel import HOST_MEMORY
 from vidjax.training.program import Program, count_steps
 
 # Clips of 16 frames that a core decodes from mp4 files in a second; `bench data` measures another machine and data set.
@@ -294,6 +295,7 @@ def argument_bytes(program: Program) -> int:
     return sum(
         np.dtype(x.dtype).itemsize * math.prod(x.sharding.shard_shape(x.shape))
         for x in jax.tree.leaves((program.state, program.batch))
+        if x.sharding.memory_kind != HOST_MEMORY
     )
 
 

@@ -43,6 +43,8 @@ class Gpus:
             raise cfg.ConfigError(
                 f"config.mesh.model = {sizes['model']}: the estimate for GPUs knows data and fsdp alone; use 1"
             )
+        if config.optimizer.offload:
+            raise cfg.ConfigError("config.optimizer.offload: the estimate for GPUs does not know it; use False")
         mesh = AbstractMesh(tuple(sizes.values()), AXES)
         shards = sizes["data"] * sizes["fsdp"]
         check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")
@@ -68,7 +70,7 @@ class Gpus:
         self, program: Program, sizes: dict[str, int], cost: Roofline, memory: dict[str, int], xla: dict[str, float]
     ) -> Work:
         devices = sizes["data"] * sizes["fsdp"]
-        gradients = sum(4 * math.prod(x.shape) for x in jax.tree.leaves(program.state.params))
+        gradients = sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(program.state.params))
         collectives = _collectives(program, sizes, gradients)
         # A ring passes on nearly the whole array, and a sum twice; between machines at the pace of the network.
         rate = self.chip.links if devices <= PER_MACHINE else self.chip.network
