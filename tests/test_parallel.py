@@ -1,12 +1,17 @@
 """Mesh, placement and what a batch must fulfil."""
 
+import contextlib
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
+from collections import Counter
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -16,12 +21,15 @@ from jax.sharding import PartitionSpec as P
 from tests.models.abstract import abstract
 from tests.models.small import network
 from vidjax import parallel
-from vidjax.config import Spec
-from vidjax.models.registry import list_models
+from vidjax.checks import validate
+from vidjax.config import Config, ConfigError, MeshConfig, ModelConfig, Spec
+from vidjax.models.registry import get_spec, list_models
 from vidjax.models.resnet import ResNet
-from vidjax.models.state import split
+from vidjax.models.state import merge, split
 from vidjax.models.vivit import ViViT
+from vidjax.nn.attention import attention
 from vidjax.nn.conv import conv_formulation
+from vidjax.training.program import Program
 from vidjax.training.step import init_state, make_train_step
 
 SPEC = Spec("small", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -101,8 +109,8 @@ def test_a_large_parameter_that_cannot_be_split_is_named(caplog):
     assert parallel.left_whole(params, parallel.make_mesh()) == []
 
 
-def small_vit():
-    return ViViT(5, dim=16, depth=2, heads=2, num_frames=2, size=16, tubelet=(2, 4, 4), rngs=nnx.Rngs(0))
+def small_vit(**kwargs):
+    return ViViT(5, dim=16, depth=2, heads=2, num_frames=2, size=16, tubelet=(2, 4, 4), rngs=nnx.Rngs(0), **kwargs)
 
 
 def small_cnn():
@@ -115,15 +123,14 @@ def clips(step):
     return {"video": video, "label": rng.integers(0, 5, 8).astype(np.int32)}
 
 
-def trained(build, mesh, steps, accumulate=1):
+def trained(build, mesh, steps, accumulate=1, layout=contextlib.nullcontext):
     """The state after so many updates on `mesh`, whole and as it lay there."""
     model, optimizer = build(), optax.adamw(1e-3, eps=1e-3)
     state = parallel.place_state(init_state(model, optimizer, ema=True), mesh)
-    layout = parallel.state_sharding(state, mesh)
     step = make_train_step(model, optimizer, SPEC, seed=0, ema_decay=0.9, accumulate=accumulate)
-    step = jax.jit(step, donate_argnums=0, out_shardings=layout)
+    step = jax.jit(step, donate_argnums=0, out_shardings=parallel.state_sharding(state, mesh))
     rank, count = parallel.process_rank()
-    with conv_formulation("native"):
+    with conv_formulation("native"), layout():
         for i in range(steps):
             rows = {name: np.split(x, count)[rank] for name, x in clips(i).items()}
             state = step(state, parallel.place(rows, parallel.batch_sharding(mesh)))
@@ -149,6 +156,57 @@ def test_state_is_split_and_trains_as_on_one_device(everything_is_large):
     for array in (state.params[path], moments.mu[path], moments.nu[path], state.ema["params"][path]):
         assert array.sharding.spec == P("model", "fsdp")
         assert {shard.data.shape for shard in array.addressable_shards} == {(32, 8)}
+
+
+@pytest.mark.slow
+def test_scanned_blocks_and_split_tokens_train_as_one_device(everything_is_large):
+    mesh = parallel.make_mesh(2, fsdp=2, model=2)
+    scanned = partial(small_vit, scan_blocks=True, remat="attention")
+    whole, _ = trained(scanned, mesh, 3, layout=partial(parallel.splitting_tokens, mesh))
+    agree(whole, trained(small_vit, parallel.make_mesh(1), 3)[0])
+
+
+@pytest.mark.slow
+def test_tokens_are_split_between_attention_layers_and_so_is_their_memory():
+    mesh = parallel.make_mesh(1, jax.devices()[:4], model=4)
+    model = ViViT(
+        5, attention="fsa", dim=32, depth=2, heads=4, num_frames=8, size=32, tubelet=(1, 8, 8), rngs=nnx.Rngs(0)
+    )
+    graphdef, params, _ = split(model)
+    placed = parallel.state_sharding(params, mesh)
+    shapes = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), params, placed)
+    video = jax.ShapeDtypeStruct((8, 8, 32, 32, 3), np.float32, sharding=parallel.batch_sharding(mesh))
+
+    def loss(params, video):
+        return jnp.square(merge(graphdef, params, {})(video) - 1).mean()
+
+    memory, maps = {}, {}
+    for name, layout in (("whole", contextlib.nullcontext()), ("split", parallel.splitting_tokens(mesh))):
+        with layout:
+            compiled = jax.jit(jax.grad(loss), out_shardings=placed).lower(shapes, video).compile()
+        memory[name] = compiled.memory_analysis().temp_size_in_bytes
+        # Tokens of one device: all 128, or a quarter of them.
+        maps[name] = Counter(re.findall(r"f32\[8,(128|32),32\]", compiled.as_text()))
+    assert memory["split"] < 0.8 * memory["whole"]
+    assert maps["split"]["32"] > 10 * maps["split"]["128"] and not maps["whole"]["32"]
+
+
+def test_heads_that_devices_cannot_share_leave_the_queries_split():
+    mesh = parallel.make_mesh(1, jax.devices()[:4], model=4)
+    q, k, v = np.random.default_rng(0).standard_normal((3, 2, 8, 3, 8)).astype(np.float32)
+    with parallel.splitting_tokens(mesh):
+        result = jax.jit(attention)(q, k, v)
+    np.testing.assert_allclose(result, attention(q, k, v), atol=1e-6)
+    assert result.sharding.spec[1] == "model"
+
+
+def test_tokens_are_split_in_training_of_transformers_alone():
+    config = Config(model=ModelConfig(name="slow_tiny"), mesh=MeshConfig(model=2, tokens=True))
+    with pytest.raises(ConfigError, match=r"config\.mesh\.tokens = True: slow_tiny has no Transformer blocks"):
+        Program.of(validate(config), get_spec("slow_tiny"), num_classes=3, num_videos=8)
+    config.mesh.model = 1
+    with pytest.raises(ConfigError, match=r"config\.mesh\.tokens = True: splits tokens over config\.mesh\.model"):
+        validate(config)
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch():

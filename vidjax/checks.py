@@ -235,6 +235,11 @@ def _mesh(config: Config, checks: _Checks) -> None:
         "mesh.model" if mesh.model == -1 else "mesh.fsdp",
         "only one of data, fsdp and model may be -1 (all devices left); mesh.data is so unless you set it",
     )
+    checks.need(
+        not mesh.tokens or mesh.model != 1,
+        "mesh.tokens",
+        "splits tokens over config.mesh.model, which must be 2 or more",
+    )
 
 
 def _choice_problems(config: Any, prefix: str = "config.") -> Iterable[str]:

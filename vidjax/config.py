@@ -82,6 +82,7 @@ class ModelConfig:
     probe_heads: int = 0  # attentive: attention heads; 0: 16, or as many of them as divide the features
     remat: str = _choice(*REMAT)  # what a block keeps for the backward pass, the rest being computed again: "":
     # everything; dots: results of layers; attention: those of attention; full: its input. See vidjax/nn/remat.py
+    scan_blocks: bool = False  # Transformers: blocks that are alike are compiled once, as a loop over them
     kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of the model's constructor
 
 
@@ -240,6 +241,8 @@ class MeshConfig:
     data: int = -1  # these hold whole parameters
     fsdp: int = 1  # these hold a part of each large parameter, of its optimiser state and its moving average
     model: int = 1  # these share the work on each clip: features of dense layers, channels of convolutions
+    tokens: bool = False  # Transformers in training: over `model` also the tokens between attention layers, for clips
+    # whose activations are too large for one device
 
 
 @dataclass

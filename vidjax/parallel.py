@@ -4,6 +4,7 @@ The mesh has the axes `data` (the batch is split, parameters are copied), `fsdp`
 and `model` (activations and parameters are split).
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from vidjax.config import ConfigError
 from vidjax.errors import UserError
+from vidjax.nn import tokens
 from vidjax.nn.backend import backend
 
 AXES = ("data", "fsdp", "model")
@@ -171,6 +173,11 @@ def _check_host_memory(mesh: Mesh) -> None:
             f"config.optimizer.offload: {device.device_kind} has no {HOST_MEMORY} memory that its programs could use "
             f"(it has {', '.join(kinds)}); set it to False, or split the state by config.mesh.fsdp"
         )
+
+
+def splitting_tokens(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
+    """Within this context, what is traced splits the tokens of each clip over the axis `model`, see `nn/tokens.py`."""
+    return tokens.splitting_tokens(NamedSharding(mesh, P(BATCH_AXES, "model")))
 
 
 def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:

@@ -9,6 +9,7 @@ which pytorchvideo's, torchvision's and mmaction2's networks are equal.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, ClassVar
 
 import jax
@@ -105,6 +106,7 @@ class MViT(nnx.Module):
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -135,11 +137,12 @@ class MViT(nnx.Module):
         drop_path: float = 0.0,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
         if version not in (1, 2):
             raise ValueError(f"version = {version!r}: must be 1 or 2")
-        self.remat = check_remat(remat, attention=True)
+        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
         # Kernels start as SlowFast's do, the convolutions' included; biases at 0, as in torchvision.
         self.patch_embed = Conv3D(
             3, dim, (3, 7, 7), PATCH_STRIDE, (1, 3, 3), use_bias=True, kernel_init=normal_002, dtype=dtype, rngs=rngs
@@ -216,9 +219,11 @@ class MViT(nnx.Module):
             x = x + self._positions(grid).astype(x.dtype)[None]
         first = jnp.broadcast_to(first.astype(x.dtype)[None, None], (batch, 1, dim))
         x = jnp.concatenate([first, x.reshape(batch, -1, dim)], axis=1)
-        for block in self.blocks:
-            x = run_blocks([block], x, grid, rngs=rngs, remat=self.remat)
-            grid = block.attn.grid(grid)
+        # Blocks that pool their queries change the grid; those between them see the same one.
+        for pools, blocks in groupby(self.blocks, key=lambda block: block.stride_q != (1, 1, 1)):
+            for part in ([block] for block in blocks) if pools else [list(blocks)]:
+                x = run_blocks(part, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
+                grid = part[-1].attn.grid(grid)
         return x
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:

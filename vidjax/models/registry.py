@@ -6,6 +6,7 @@ Each family's file ends in a table `VARIANTS: name → Variant`; this module onl
 import difflib
 import fnmatch
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +16,7 @@ import jax
 from flax import nnx
 
 from vidjax.choices import INPUTS
-from vidjax.config import Spec
+from vidjax.config import ConfigError, Spec
 from vidjax.errors import UserError
 from vidjax.models.inputs import widened
 from vidjax.models.probe import Probe
@@ -130,6 +131,26 @@ def family_of(name: str) -> tuple[int, str]:
 def list_models(pattern: str = "*") -> list[str]:
     """Names of the models that match a shell-style pattern such as `"*r50*"`, sorted."""
     return sorted(fnmatch.filter(_variants(), pattern))
+
+
+def need_transformer(name: str, setting: str) -> None:
+    """Refuse `config.SETTING = True`, which only networks of Transformer blocks can follow (`nn/blocks.py`).
+
+    Raises:
+      ConfigError: if `name` is none of these, naming the families that are.
+      UnknownModelError: naming the close ones.
+    """
+
+    def has_blocks(name: str) -> bool:
+        build = get_variant(name).build
+        return inspect.isclass(build) and "scan_blocks" in inspect.signature(build.__init__).parameters
+
+    if not has_blocks(name):
+        families = sorted({other.split("_")[0] for other in list_models() if has_blocks(other)})
+        raise ConfigError(
+            f"config.{setting} = True: {name} has no Transformer blocks; leave it False, or choose a model of "
+            f"{', '.join(families)}"
+        )
 
 
 def create_model(

@@ -93,9 +93,9 @@ class Stage(nnx.Module):
             ]
         )
 
-    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None, remat: str) -> jax.Array:
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None, remat: str, scan: bool) -> jax.Array:
         x = x if self.merge is None else self.merge(x)
-        return run_blocks(self.blocks, x, rngs=rngs, remat=remat)
+        return run_blocks(self.blocks, x, rngs=rngs, remat=remat, scan=scan)
 
 
 class VideoSwin(nnx.Module):
@@ -115,6 +115,7 @@ class VideoSwin(nnx.Module):
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -134,11 +135,12 @@ class VideoSwin(nnx.Module):
         drop_path: float = 0.0,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
         if len(depths) != len(heads):
             raise ValueError(f"depths = {depths} and heads = {heads} must name as many stages")
-        self.remat = check_remat(remat, attention=True)
+        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
         self.patch_norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         rates = np.linspace(0, drop_path, sum(depths)).tolist()
@@ -175,7 +177,7 @@ class VideoSwin(nnx.Module):
         x = self.patch_norm(self.patch_embed(video))
         x = x.reshape(x.shape[0], *grid, x.shape[-1])
         for stage in self.stages:
-            x = stage(x, rngs, self.remat)
+            x = stage(x, rngs, self.remat, self.scan_blocks)
         return self.norm(x).reshape(x.shape[0], -1, x.shape[-1])
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:

@@ -105,6 +105,7 @@ class TimeSformer(nnx.Module):
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -131,10 +132,11 @@ class TimeSformer(nnx.Module):
         drop_path: float = 0.1,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
         self.attention = attention
-        self.remat = check_remat(remat, attention=True)
+        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
         self.patch_embed = TubeletEmbedding(3, dim, (1, patch, patch), dtype=dtype, rngs=rngs)
         self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
         _, height, width = self.base_grid
@@ -180,7 +182,7 @@ class TimeSformer(nnx.Module):
         first, patches = self._positions(grid)
         first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         x = jnp.concatenate([first, x + patches.astype(x.dtype)], axis=1)
-        return run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat)
+        return run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
 
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.

@@ -76,6 +76,7 @@ class VideoMAE(nnx.Module):
         encoder gets no large gradients from a head that knows nothing; the fine-tuning script's `init_scale`.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -97,9 +98,10 @@ class VideoMAE(nnx.Module):
         head_init_scale: float = 0.001,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
-        self.remat = check_remat(remat, attention=True)
+        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
         self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
         rates = np.linspace(0, drop_path, depth)
@@ -119,7 +121,7 @@ class VideoMAE(nnx.Module):
         x = self.patch_embed(video)
         positions = sinusoid_positions(grid, x.shape[-1], self.base_grid)
         x = x + jnp.asarray(positions, x.dtype)[None]
-        return run_blocks(self.blocks, x, rngs=rngs, remat=self.remat)
+        return run_blocks(self.blocks, x, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised mean of all tokens.

@@ -30,6 +30,7 @@ from vidjax.nn.blocks import run_blocks
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
 from vidjax.nn.patches import TubeletEmbedding, from_patches, to_patches
 from vidjax.nn.positions import Grid, sinusoid_positions
+from vidjax.nn.remat import check_remat
 
 
 def _xavier_uniform(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
@@ -72,6 +73,7 @@ class VideoMAEPretrain(nnx.Module):
       drop_path: of the encoder, rising linearly to this in the last block.
       dtype: what activations are computed in; parameters, norm statistics and softmax stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -97,10 +99,12 @@ class VideoMAEPretrain(nnx.Module):
         drop_path: float = 0.0,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
         del num_classes
-        self.remat, self.mask_ratio, self.normalise_targets = remat, mask_ratio, normalise_targets
+        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
+        self.mask_ratio, self.normalise_targets = mask_ratio, normalise_targets
         self.dtype = dtype
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs)
         self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
@@ -166,7 +170,7 @@ class VideoMAEPretrain(nnx.Module):
         positions = self._positions(grid, x)
         hidden_tokens = self.mask_token[...].astype(x.dtype) + positions[hidden]
         x = jnp.concatenate([x + positions[visible], hidden_tokens], axis=1)
-        x = run_blocks(self.decoder.blocks, x, remat=self.remat)
+        x = run_blocks(self.decoder.blocks, x, remat=self.remat, scan=self.scan_blocks)
         x = self.decoder.norm(x[:, visible.shape[1] :])
         return self.decoder.head(x).astype(jnp.float32)
 
@@ -234,7 +238,7 @@ class VideoMAEPretrain(nnx.Module):
         x = self.patch_embed.project(patches)
         positions = self._positions(grid, x)
         x = x + (positions[None] if visible is None else positions[visible])
-        x = run_blocks(self.blocks, x, rngs=rngs, remat=self.remat)
+        x = run_blocks(self.blocks, x, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
         return x if self.norm is None else self.norm(x)
 
     def _positions(self, grid: Grid, x: jax.Array) -> jax.Array:

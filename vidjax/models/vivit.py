@@ -100,12 +100,13 @@ class _Classifier(nnx.Module):
         dropout: float,
         dtype: Any,
         remat: str,
+        scan_blocks: bool,
         rngs: nnx.Rngs,
     ):
         if embedding not in EMBEDDINGS:
             raise ValueError(f"embedding = {embedding!r}: must be one of {', '.join(map(repr, EMBEDDINGS))}")
         kernel_init, self.inflation = EMBEDDINGS[embedding]
-        self.remat = check_remat(remat, attention=True)
+        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
         self.sampled = embedding == "uniform"
         self.tubelet = tuple(tubelet)
         kernel = (1, *tubelet[1:]) if self.sampled else self.tubelet
@@ -139,7 +140,7 @@ class _Classifier(nnx.Module):
         return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
 
     def _blocks(self, blocks: nnx.List, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
-        return run_blocks(blocks, x, grid, rngs=rngs, remat=self.remat)
+        return run_blocks(blocks, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
 
 
 class ViViT(_Classifier):
@@ -164,6 +165,7 @@ class ViViT(_Classifier):
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -188,11 +190,14 @@ class ViViT(_Classifier):
         drop_path: float = 0.0,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
         if attention not in ("joint", "fsa", "fdp"):
             raise ValueError(f"attention = {attention!r}: must be one of 'joint', 'fsa', 'fdp'")
-        super().__init__(num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, rngs)
+        super().__init__(
+            num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, scan_blocks, rngs
+        )
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim))) if attention == "joint" else nnx.data(None)
         tokens = int(np.prod(self.base_grid)) + (attention == "joint")
         self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, tokens, dim)))
@@ -257,9 +262,12 @@ class FactorisedEncoder(_Classifier):
         drop_path: float = 0.0,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
-        super().__init__(num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, rngs)
+        super().__init__(
+            num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, scan_blocks, rngs
+        )
         time, height, width = self.base_grid
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
         self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + height * width, dim)))

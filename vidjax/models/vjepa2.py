@@ -72,6 +72,7 @@ class VJEPA2(nnx.Module):
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -94,9 +95,10 @@ class VJEPA2(nnx.Module):
         drop_path: float = 0.0,
         dtype: Any = None,
         remat: str = "",
+        scan_blocks: bool = False,
         rngs: nnx.Rngs,
     ):
-        self.remat = check_remat(remat, attention=True)
+        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=normal_002, dtype=dtype, rngs=rngs)
         rates = np.linspace(0, drop_path, depth)
         self.blocks = nnx.List(
@@ -118,7 +120,7 @@ class VJEPA2(nnx.Module):
             video = jnp.repeat(video, self.patch_embed.tubelet[0], axis=1)
         grid = self.patch_embed.grid(video)
         x = self.patch_embed(video)
-        return self.norm(run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat))
+        return self.norm(run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks))
 
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32: the pooled tokens, or their mean.

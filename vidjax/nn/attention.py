@@ -13,6 +13,7 @@ from flax import nnx
 
 from vidjax.nn.backend import backend
 from vidjax.nn.remat import attention_part, layer_result
+from vidjax.nn.tokens import split_attention
 
 Implementation = Literal["auto", "cudnn", "xla"]
 
@@ -61,9 +62,24 @@ def attention(
     if implementation not in ("auto", "cudnn", "xla"):
         raise ValueError(f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'xla'")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    fused = implementation == "cudnn" or (
+        implementation == "auto" and bias is None and mask is None and _cudnn_applies(q, v)
+    )
+    return split_attention(partial(_attend, bias=bias, mask=mask, scale=scale, fused=fused), q, k, v, fused)
+
+
+def _attend(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    bias: jax.Array | None,
+    mask: jax.Array | None,
+    scale: float,
+    fused: bool,
+) -> jax.Array:
     q, k, v = (attention_part(x) for x in (q, k, v))
-    fused = implementation == "auto" and bias is None and mask is None and _cudnn_applies(q, v)
-    if fused or implementation == "cudnn":
+    if fused:
         # The fused kernel wants values as long as the keys.
         short = q.shape[-1] - v.shape[-1]
         padded = jnp.pad(v, ((0, 0), (0, 0), (0, 0), (0, short))) if short > 0 else v

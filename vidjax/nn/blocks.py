@@ -1,18 +1,40 @@
-"""How tokens go through a Transformer's blocks."""
+"""How tokens go through a Transformer's blocks: one after another, or as a loop over blocks that are alike.
 
-from collections.abc import Sequence
+The loop (`jax.lax.scan`) is compiled once for all its blocks, so that neither the program nor the time to compile it
+grows with depth. Parameters keep their places and names in the model: they are stacked on the way into the loop, which
+costs a copy of them, and of their gradients, while a step runs. XLA's CPU compiler gives the loop's body fewer cores,
+and convolutions in it (MViT's pooling) are slow there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn.remat import keeping
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.remat import keeping, saved
+from vidjax.nn.tokens import split_tokens
+
+# Blocks that take turns, as Video Swin's shifted and unshifted windows, are alike in pairs.
+_LONGEST_PERIOD = 2
+
+Key = tuple[nnx.GraphDef, Any]  # equal for blocks that are alike
 
 
 def run_blocks(
-    blocks: Sequence[nnx.Module], x: jax.Array, *args: Any, rngs: nnx.Rngs | None = None, remat: str = ""
+    blocks: Sequence[nnx.Module],
+    x: jax.Array,
+    *args: Any,
+    rngs: nnx.Rngs | None = None,
+    remat: str = "",
+    scan: bool = False,
 ) -> jax.Array:
     """`x` through `block(x, *args, rngs=rngs)`, one block after another.
+
+    Results, gradients and random draws are the same with `scan` and without, but for rounding. Blocks that are scanned
+    draw for their `DropPath` alone.
 
     Args:
       blocks: what maps `x` to an array of its shape.
@@ -20,12 +42,96 @@ def run_blocks(
       *args: that all blocks take and that hold no arrays, such as the grid of tokens.
       rngs: stream `dropout`, for drop path in training mode.
       remat: what each block keeps for the backward pass, see `nn/remat.py`.
+      scan: loop over runs of blocks that differ in nothing but the values of their parameters and the rate of their
+        `DropPath`, or are so in pairs. Blocks like no neighbour run by themselves.
     """
 
     def one(block: nnx.Module, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        return block(x, *args, rngs=rngs)
+        return split_tokens(block(split_tokens(x), *args, rngs=rngs))
 
     run = keeping(remat, one)
-    for block in blocks:
-        x = run(block, x, rngs)
+    apart = [_apart(block) for block in blocks] if scan else []
+    runs = _runs([key for key, _, _ in apart]) if scan else ((i, 1, 1) for i in range(len(blocks)))
+    for start, period, repeats in runs:
+        if repeats == 1:
+            x = run(blocks[start], x, rngs)
+        else:
+            x = _scanned(apart[start : start + period * repeats], period, x, one, rngs, remat)
+    return x
+
+
+def _apart(block: nnx.Module) -> tuple[Key, nnx.State, list[float]]:
+    """What tells whether a block is like another, its parameters, and the rates of its drop paths in training mode."""
+    block = nnx.clone(block)
+    rates = []
+    for path in _drop_paths(block):
+        rates.append(0.0 if path.deterministic else path.rate)
+        path.rate = 0.0
+    graphdef, state = nnx.split(block)
+    shapes = tuple((path, x.get_value().shape, x.get_value().dtype) for path, x in nnx.to_flat_state(state))
+    return (graphdef, shapes), state, rates
+
+
+def _drop_paths(block: nnx.Module) -> list[DropPath]:
+    return [module for _, module in nnx.iter_modules(block) if isinstance(module, DropPath)]
+
+
+def _runs(keys: Sequence[Key]) -> Iterator[tuple[int, int, int]]:
+    """`(start, period, repeats)` of runs that repeat their first `period` keys, in order, each as long as can be."""
+    start = 0
+    while start < len(keys):
+        period, repeats = 1, 1
+        for length in range(1, _LONGEST_PERIOD + 1):
+            first, count = keys[start : start + length], 1
+            while keys[start + count * length : start + (count + 1) * length] == first:
+                count += 1
+            if count > 1 and length * count > period * repeats:
+                period, repeats = length, count
+        yield start, period, repeats
+        start += period * repeats
+
+
+def _scanned(
+    blocks: Sequence[tuple[Key, nnx.State, list[float]]],
+    period: int,
+    x: jax.Array,
+    one: Callable[..., jax.Array],
+    rngs: nnx.Rngs | None,
+    remat: str,
+) -> jax.Array:
+    """`x` through blocks of which every `period`-th is alike, as one loop."""
+    graphdefs = [key[0] for key, _, _ in blocks[:period]]
+    streams, random = nnx.split(rngs) if rngs is not None else (None, None)
+    drops = any(rate for _, _, rates in blocks for rate in rates)
+
+    def call(graphdef: nnx.GraphDef, x: jax.Array, random: Any, state: nnx.State, rates: jax.Array) -> tuple:
+        block = nnx.merge(graphdef, state)
+        if drops:
+            for path, rate in zip(_drop_paths(block), rates, strict=True):
+                path.rate = nnx.data(rate)
+        rngs = None if random is None else nnx.merge(streams, random, copy=True)  # `random` is what they were before
+        x = one(block, x, rngs)
+        if rngs is None or not drops:
+            return x, random
+        # A block whose rates are 0 would not have drawn.
+        drew = (rates > 0).any()
+        return x, jax.tree.map(lambda new, old: jnp.where(drew, new, old), nnx.state(rngs), random)
+
+    if remat:
+        # The loops of the two passes are not merged by the compiler, so nothing need keep it from that.
+        call = jax.checkpoint(call, policy=saved(remat), static_argnums=0, prevent_cse=False)
+
+    def body(carry: tuple, group: Sequence[tuple]) -> tuple:
+        for graphdef, (state, rates) in zip(graphdefs, group, strict=True):
+            carry = call(graphdef, *carry, state, rates)
+        return carry, None
+
+    groups = []
+    for i in range(period):
+        same = blocks[i::period]
+        states = jax.tree.map(lambda *arrays: jnp.stack(arrays), *(state for _, state, _ in same))
+        groups.append((states, jnp.asarray([rates for _, _, rates in same], jnp.float32)))
+    (x, random), _ = jax.lax.scan(body, (x, random), groups)
+    if rngs is not None:
+        nnx.update(rngs, random)
     return x

@@ -14,6 +14,8 @@ class DropPath(nnx.Module):
 
     Raises:
       ValueError: for a rate outside 0 ≤ rate < 1.
+
+    `rate` may be set to a traced scalar, while `nn/blocks.py` loops over blocks of different rates.
     """
 
     def __init__(self, rate: float, *, deterministic: bool = False):
@@ -28,7 +30,7 @@ class DropPath(nnx.Module):
         Raises:
           ValueError: if there is something to draw and no `rngs`.
         """
-        if self.rate == 0 or self.deterministic:
+        if self.deterministic or (isinstance(self.rate, float) and self.rate == 0):
             return x
         if rngs is None:
             raise ValueError(
@@ -36,4 +38,4 @@ class DropPath(nnx.Module):
                 "rngs=nnx.Rngs(dropout=…), or switch to evaluation by model.eval()"
             )
         keep = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, (x.shape[0],) + (1,) * (x.ndim - 1))
-        return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))
+        return jnp.where(keep, (x / (1 - self.rate)).astype(x.dtype), jnp.zeros_like(x))

@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.errors import UserError
-from vidjax.models.registry import abstract_model, create_model, get_variant
+from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
 from vidjax.models.state import Arrays, merge, split
 from vidjax.training import damage
 
@@ -179,6 +179,11 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
         kwargs["drop_path"] = model.drop_path
     if model.remat:
         kwargs["remat"] = model.remat
+    if model.scan_blocks:
+        need_transformer(model.name, "model.scan_blocks")
+        kwargs["scan_blocks"] = True
+    if config.mesh.tokens:
+        need_transformer(model.name, "mesh.tokens")
 
     arguments = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
     if model.probe:

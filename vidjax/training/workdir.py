@@ -22,7 +22,7 @@ logger = logging.getLogger("vidjax")
 # Settings that may change when a run goes on: none of them changes what is computed, but for rounding.
 _MAY_CHANGE = (
     "data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "train.keep_last",
-    "train.compilation_cache", "optimizer.offload", "mesh.",
+    "train.compilation_cache", "optimizer.offload", "mesh.", "model.remat", "model.scan_blocks",
 )  # fmt: skip
 _LOCK = ".lock"
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)

@@ -199,7 +199,11 @@ def _check_network(
         if path not in free and (path not in arrays or arrays[path].shape != wanted.get(path))
     ]
     # What leaves no trace in the shapes, such as where a pooling stands.
-    own = {k: v for k, v in kwargs.items() if k not in ("dropout", "drop_path", "remat", "num_frames", "size")}
+    own = {
+        k: v
+        for k, v in kwargs.items()
+        if k not in ("dropout", "drop_path", "remat", "scan_blocks", "num_frames", "size")
+    }
     build = variant.build.__init__ if inspect.isclass(variant.build) else variant.build
     usual = {k: p.default for k, p in inspect.signature(build).parameters.items()} | variant.kwargs
     other = [f"  {k} = {v!r}" for k, v in own.items() if {**usual, **table.kwargs}.get(k, v) != v]

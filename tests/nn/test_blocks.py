@@ -1,0 +1,128 @@
+"""Blocks in a loop: the same results, gradients and draws as one after another, from a smaller program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models.small import draw, plain_convolutions  # noqa: F401
+from vidjax.choices import REMAT
+from vidjax.config import Config, ConfigError, ModelConfig
+from vidjax.models.registry import create_model
+from vidjax.models.state import merge, split
+from vidjax.nn.blocks import _runs, run_blocks
+from vidjax.nn.droppath import DropPath
+from vidjax.training.checkpoints import build_model
+
+FAMILIES = {
+    "videomae_tiny": {"dim": 16, "depth": 4, "head_init_scale": 1.0},
+    "timesformer_tiny": {"dim": 16, "depth": 4, "attention": "alternating"},
+    "vivit_fe_tiny": {"dim": 16, "depth": 3},
+    "swin3d_tiny": {"dim": 12, "depths": (1, 4)},
+    "mvit_tiny": {"dim": 8, "depth": 4, "heads": 2, "stages": (1,), "num_frames": 4, "size": 16},
+}
+
+
+def parts(name, **kwargs):
+    model = create_model(name, num_classes=3, **kwargs)
+    # No parameter may hide what another does, as those do that start at 0.
+    _, params, _ = split(model)
+    rng = np.random.default_rng(0)
+    params = {path: x + 0.1 * jnp.asarray(rng.standard_normal(x.shape), x.dtype) for path, x in params.items()}
+    model.train()
+    return split(model)[0], params
+
+
+def value_and_grad(name, video, **kwargs):
+    """Jitted function of the parameters: `((loss, draws so far), gradients)`; and the parameters."""
+    graphdef, params = parts(name, **kwargs)
+
+    def loss(params):
+        rngs = nnx.Rngs(dropout=jax.random.key(1))
+        value = jnp.square(merge(graphdef, params, {})(video, rngs=rngs) - 1).mean()
+        return value, rngs.dropout.count[...]
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True)), params
+
+
+def agree(one, other, tolerance=5e-6):
+    (value, draws), gradients = one
+    (expected, expected_draws), expected_gradients = other
+    assert int(draws) == int(expected_draws)
+    np.testing.assert_allclose(value, expected, rtol=tolerance)
+    for path, gradient in gradients.items():
+        scale = np.abs(expected_gradients[path]).max()
+        np.testing.assert_allclose(gradient, expected_gradients[path], rtol=0, atol=tolerance * max(scale, 1e-3))
+
+
+def run(name, video, **kwargs):
+    step, params = value_and_grad(name, video, **kwargs)
+    return step(params)
+
+
+@pytest.mark.parametrize("name", [
+    "videomae_tiny",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "videomae_tiny"),
+])  # fmt: skip
+def test_scanned_blocks_give_the_same(name):
+    kwargs = FAMILIES[name] | {"drop_path": 0.5, "dropout": 0.1}
+    video = draw((3, 4, 16, 16, 3) if name == "mvit_tiny" else (3, 8, 32, 32, 3))
+    agree(run(name, video, scan_blocks=True, **kwargs), run(name, video, **kwargs))
+    assert list(parts(name, scan_blocks=True, **kwargs)[1]) == list(parts(name, **kwargs)[1])
+
+
+@pytest.mark.slow
+def test_every_policy_recomputes_within_the_loop():
+    """Also that the compiled program then needs less memory from policy to policy, which XLA:CPU grants to loops."""
+    video, memory, answers = draw((4, 8, 32, 32, 3)), [], {}
+    for remat in REMAT:
+        step, params = value_and_grad("videomae_tiny", video, dim=16, depth=4, remat=remat, scan_blocks=True)
+        compiled = step.lower(params).compile()
+        memory.append(compiled.memory_analysis().temp_size_in_bytes)
+        answers[remat] = compiled(params)
+        agree(answers[remat], answers[""])
+    assert memory == sorted(set(memory), reverse=True) and memory[-1] < memory[0] / 2
+
+
+def test_the_program_does_not_grow_with_depth():
+    lines = {}
+    for scan in (False, True):
+        for depth in (2, 12):
+            step, params = value_and_grad("videomae_tiny", draw((1, 8, 32, 32, 3)), depth=depth, scan_blocks=scan)
+            lines[scan, depth] = step.lower(params).as_text().count("\n")
+    assert lines[False, 12] > 4 * lines[False, 2]
+    # What is left is putting parameters together and taking gradients apart: a few lines for each.
+    assert lines[True, 12] < lines[False, 12] / 3
+
+
+def test_runs_of_blocks_that_are_alike_or_take_turns():
+    assert list(_runs("aaaa")) == [(0, 1, 4)]
+    assert list(_runs("abababa")) == [(0, 2, 3), (6, 1, 1)]
+    assert list(_runs("abbbcdcd")) == [(0, 1, 1), (1, 1, 3), (4, 2, 2)]
+    assert list(_runs("abc")) == [(0, 1, 1), (1, 1, 1), (2, 1, 1)]
+    assert list(_runs("")) == []
+
+
+def test_random_draws_go_on_after_the_loop():
+    """A block whose rate is 0 draws nothing, as it would by itself."""
+    rngs = nnx.Rngs(dropout=0)
+    blocks = [_Branch(DropPath(rate)) for rate in (0.0, 0.5, 0.25)]
+    run_blocks(blocks, jnp.ones((2, 3)), rngs=rngs, scan=True)
+    assert int(rngs.dropout.count[...]) == 2
+
+
+class _Branch(nnx.Module):
+    def __init__(self, drop_path):
+        self.drop_path = drop_path
+
+    def __call__(self, x, rngs):
+        return x + self.drop_path(x, rngs)
+
+
+def test_networks_without_such_blocks_are_refused():
+    config = Config(model=ModelConfig(name="slow_tiny", scan_blocks=True))
+    with pytest.raises(ConfigError, match=r"config.model.scan_blocks = True: slow_tiny .* mvit, .* videomae, vivit"):
+        build_model(config, 3, dtype=None, abstract=True)
+    config.model.name = "vivit_tiny"
+    assert build_model(config, 3, dtype=None, abstract=True).scan_blocks

@@ -1,0 +1,63 @@
+"""Tokens of a clip shared out to devices, for clips too long for one.
+
+Between attention layers every token is by itself: norms, MLPs and residual sums need no other. So they may lie on
+different devices, and with them what waits there for the backward pass. Attention needs all tokens, but one head at a
+time: there the heads are shared out instead, and XLA moves tokens to and fro. Together with dense layers that are split
+over the same devices this is the sequence parallelism of Korthikanti et al., "Reducing activation recomputation in
+large Transformer models" (arXiv 2205.05198).
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import jax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+# `(sharding of (B, N, …), axis of the mesh that splits N)`. A context of JAX's own: what was traced for one layout is
+# not taken from the cache for another.
+_layout = jax.make_user_context(default_value=None)
+
+
+@contextlib.contextmanager
+def splitting_tokens(layout: NamedSharding) -> Iterator[None]:
+    """Within this context, what is traced splits tokens `(B, N, …)` as `layout` says.
+
+    Args:
+      layout: whose spec names the axes that split the batch, then the one axis that splits the tokens.
+    """
+    with _layout(layout):
+        yield
+
+
+def split_tokens(x: jax.Array) -> jax.Array:
+    """`(B, N, D)` or `(B, T, H, W, D)`, its second axis split; outside of `splitting_tokens` as it is."""
+    return x if _layout.value is None else jax.lax.with_sharding_constraint(x, _layout.value)
+
+
+def split_attention(
+    attend: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    fused: bool,
+) -> jax.Array:
+    """`attend(q, k, v)` of `(B, N, heads, d)` with the heads split, in what it takes and in what it gives.
+
+    If there are not as many for each device, the queries are split and keys and values copied; for a fused kernel,
+    which does not take that, all are copied. Outside of `splitting_tokens` nothing is said.
+    """
+    layout = _layout.value
+    if layout is None:
+        return attend(q, k, v)
+    batch, axis = layout.spec
+    if q.shape[2] % layout.mesh.shape[axis] == 0:
+        queries = keys = P(batch, None, axis)
+    else:
+        queries, keys = P(batch) if fused else layout.spec, P(batch)
+
+    def lay(x: jax.Array, spec: P) -> jax.Array:
+        return jax.lax.with_sharding_constraint(x, NamedSharding(layout.mesh, spec))
+
+    # Were the result's layout left open, XLA would take the scores to that of the tokens.
+    return lay(attend(lay(q, queries), lay(k, keys), lay(v, keys)), queries)
