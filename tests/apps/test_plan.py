@@ -75,8 +75,11 @@ def test_what_does_not_fit():
     assert not figures["fits"]
 
 
-def test_sizes_of_data_sets():
+def test_sizes_of_data_sets(shared):
     assert all(d.train_videos > 1000 for d in DATASETS.values())
+    lines = (shared / "data/labels/ucfTrainTestlist/trainlist01.txt").read_text().split("\n")
+    assert DATASETS["ucf101"].train_videos == sum(bool(line.strip()) for line in lines)
+    assert DATASETS["hmdb51"].train_videos == 70 * len(DATASETS["hmdb51"].class_names)
     config = cfg.Config(data=cfg.DataConfig(dataset="charades"))
     assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(157, 7985, True)
     assert estimates.data_facts(config, 3, 4) == estimates.DataFacts(3, 4, True)

@@ -48,7 +48,10 @@ class Dataset:
       multi_label: a video may show several classes, or none.
       directional: its classes tell left from right, so that mirroring changes them.
       folder_fps: > 0: distributed as one folder of JPEG files per video, taken at this rate, frames/s.
-      train_videos: how many its first training split lists, about; what is still to be had may be less.
+      train_videos: how many its first training split lists; what is still to be had may be less. UCF-101's is counted
+        in its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, Jester and
+        Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are about
+        right: the lists have changed, or no publisher's figure was at hand.
     """
 
     name: str
