@@ -187,8 +187,8 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     what = plan.add_mutually_exclusive_group()
     what.add_argument("--search", action="store_true", help="try meshes, remat and batch sizes: the best that fit")
     what.add_argument("--scaling", action="store_true", help="8 to 512 devices, each with the same part of the batch")
-    plan.add_argument("--most", type=_positive, default=12, help="settings that those two compile (default: 12)")
-    plan.add_argument("--out", default="scaling.png", help="plot of --scaling (default: scaling.png)")
+    plan.add_argument("--most", type=_positive, help="settings that those two compile (default: 12)")
+    plan.add_argument("--out", help="plot of --scaling (default: scaling.png)")
     plan.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
     plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (the data set's)")
     plan.add_argument(
@@ -200,7 +200,10 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
 
 def _run_plan(args: argparse.Namespace) -> int:
     from vidjax.apps.plan import plan
+    from vidjax.config import ConfigError
 
+    if (args.most and not (args.search or args.scaling)) or (args.out and not args.scaling):
+        raise ConfigError("--most is for --search and --scaling, and --out for --scaling")
     return plan(
         [*([f"--config={args.config}"] if args.config else []), *args.settings],
         topology=args.topology,
@@ -210,8 +213,8 @@ def _run_plan(args: argparse.Namespace) -> int:
         clips_per_core=args.clips_per_core,
         search=args.search,
         scaling=args.scaling,
-        most=args.most,
-        out=args.out,
+        most=args.most or 12,
+        out=args.out or "scaling.png",
         as_json=args.json,
     )
 

@@ -9,8 +9,9 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.apps.bench_step import _open, matmul_peak
-from vidjax.config import Config, DataConfig
+from vidjax.apps.bench_step import _facts, _open, matmul_peak
+from vidjax.apps.estimates import DataFacts
+from vidjax.config import Config, ConfigError, DataConfig
 from vidjax.models.cost import model_cost
 from vidjax.parallel import make_mesh
 
@@ -53,6 +54,16 @@ def test_table_and_wait_for_data(tmp_path, capsys):
 
 def test_data_that_is_not_there_is_said():
     assert "nowhere: no such file or folder" in _open(Config(data=DataConfig(train="nowhere")))
+
+
+def test_classes_are_the_datas_where_there_is_some(tmp_path):
+    for i in range(4):
+        write_video(tmp_path / "ab"[i % 2] / f"{i}.mp4", numbered_frames(4, offset=i))
+    config = Config(data=DataConfig(train=str(tmp_path), eval_share=0.5))
+    videos = _open(config)
+    assert _facts(config, 0, videos) == DataFacts(2, 2, False)
+    with pytest.raises(ConfigError, match="--num-classes=7: with --data it is 2"):
+        _facts(config, 7, videos)
 
 
 def test_batch_that_does_not_fit_the_devices(capsys):

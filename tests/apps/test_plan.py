@@ -113,7 +113,7 @@ def test_latency_grows_with_the_way_around_the_torus():
     flat, cube = CHIPS["v5e"], CHIPS["v5p"]
     assert flat.latency(256, both_ways=True) == pytest.approx(2 * 16 * 1e-6)
     assert cube.latency(64, both_ways=False) == pytest.approx(3 * 4 * 1e-6 / 2)
-    assert GPUS["h100"].latency(8, both_ways=False) == GPUS["h100"].latency(2, both_ways=False)
+    assert GPUS["h100"].latency(8, both_ways=True) == GPUS["h100"].latency(2, both_ways=False) == 1e-5
 
 
 def test_out_of_memory_in_words():
@@ -140,6 +140,12 @@ def test_without_the_compiler(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["plan", "--topology=v5e:2x2", "--num-videos=9"]) == 1
     assert "vidjax[tpu]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", ["--most=3", "--search --out=x.png"])
+def test_options_of_other_questions_are_refused(flags, capsys):
+    assert main(["plan", "--gpu=h200:8", "--num-videos=9", *flags.split()]) == 1
+    assert "--out for --scaling" in capsys.readouterr().err
 
 
 @needs_libtpu

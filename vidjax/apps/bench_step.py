@@ -55,7 +55,7 @@ def bench_step(
     Args:
       argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
       updates: that are timed.
-      num_classes: K; 0: the model's published one.
+      num_classes: K; 0: the data set's, or else the model's.
       data: also run the config's input pipeline before the step, and tell how long that waits for it.
       as_json: print JSON instead of a table.
 
@@ -112,6 +112,10 @@ def _open(config: cfg.Config) -> Any:
 def _facts(config: cfg.Config, num_classes: int, source: Any) -> DataFacts:
     """How many videos there are decides how many updates the schedule has, and nothing of what one costs."""
     if not isinstance(source, str):
+        if num_classes not in (0, len(source.class_names)):
+            raise cfg.ConfigError(
+                f"--num-classes={num_classes}: with --data it is {len(source.class_names)}, the data's"
+            )
         return DataFacts(len(source.class_names), len(source), source.multi_label)
     try:
         return data_facts(config, num_classes, config.train.batch_size)

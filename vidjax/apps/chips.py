@@ -49,13 +49,14 @@ class Chip:
 
     def latency(self, devices: int, *, both_ways: bool) -> float:
         """Seconds that a collective of `devices` takes however small it is: an assumption, `HOP` times the way to the
-        farthest one, and back for a sum."""
-        farthest = self.dims * devices ** (1 / self.dims) / 2 if self.dims else NCCL_HOPS
-        return HOP * farthest * (2 if both_ways else 1)
+        farthest chip of a torus, and back for a sum; `NCCL` for GPUs."""
+        if not self.dims:
+            return NCCL
+        return HOP * self.dims * devices ** (1 / self.dims) / 2 * (2 if both_ways else 1)
 
 
-# Assumed, there is no published figure: from one chip to the next, s; and what a kernel of NCCL takes, in these.
-HOP, NCCL_HOPS = 1e-6, 10
+# Assumed, there is no published figure: s from one chip to the next, and s that a kernel of NCCL takes.
+HOP, NCCL = 1e-6, 1e-5
 RESERVED = 2**28  # bytes that the TPU compiler keeps back: on v5e it speaks of 15.75 of 16 GiB
 
 # Google's pages on system architecture (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak, HBM and its bandwidth, and

@@ -27,7 +27,8 @@ class Gpus:
 
     One device's share of the update is traced, and each kernel takes as long as arithmetic or memory traffic at the
     data sheet's peak. Gradients are summed with rings, and with `fsdp` parameters gathered before each of the two
-    passes, none of it beside other work.
+    passes, none of it beside other work; each device then keeps a part of the state, and gathered parameters take the
+    place of gradients that have been passed on.
 
     Raises:
       ConfigError: for a name that is not one of `chips.GPUS` with a number.
@@ -111,9 +112,11 @@ def _collectives(program: Program, sizes: dict[str, int], gradients: int) -> dic
     """What devices exchange in an update: gradients, parameters that are split, and batch statistics."""
     if sizes["data"] * sizes["fsdp"] == 1:
         return {}
-    statistics = len(jax.tree.leaves(program.state.stats)) * program.config.train.accumulate
-    sizes_of = [4 * math.prod(x.shape) for x in jax.tree.leaves(program.state.stats)]
-    small = 2 * program.config.train.accumulate * sum(sizes_of)  # forward, and their gradients
+    train, shared = program.config.train, jax.tree.leaves(program.state.stats)
+    if train.batch_norm == "device":
+        shared = []
+    statistics = train.accumulate * len(shared)
+    small = 2 * train.accumulate * sum(4 * x.size for x in shared)  # forward, and their gradients
     buckets = max(1, -(-gradients // _BUCKET))
     if sizes["fsdp"] == 1:
         return {"all-reduce": {"count": buckets + 2 * statistics, "bytes": gradients + small}}
