@@ -9,7 +9,8 @@ from tests.golden import read_keys
 from tests.models.abstract import abstract
 from vidjax.models.registry import get_spec
 from vidjax.models.state import split
-from vidjax.weights.mapping import Source, convert, recognise
+from vidjax.weights.mapping import convert
+from vidjax.weights.source import Source, recognise
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -9,7 +9,8 @@ from tests.weights.listing import assert_complete, golden_keys, num_params, publ
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
 from vidjax.weights.c3d import MAP_LINEAR
-from vidjax.weights.mapping import convert, head_classes, recognise
+from vidjax.weights.mapping import convert, head_classes
+from vidjax.weights.source import recognise
 
 
 def port(state):

@@ -11,8 +11,9 @@ from tests.models.abstract import params_of, shapes_of
 from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import recognise
 
 # name → source, table of keys here, and parameters with 400 classes (the mmaction2 README gives them in millions)
 TABLES = {

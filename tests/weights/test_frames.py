@@ -13,7 +13,8 @@ from vidjax.models.registry import create_model, get_spec, get_variant, list_mod
 from vidjax.models.state import merge, split
 from vidjax.weights import load_into, load_pretrained
 from vidjax.weights.frames import SOURCES
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
+from vidjax.weights.source import recognise
 
 MMACTION2 = {"tsn_r50": "mmaction2_tsn", "tsm_r50": "mmaction2_tsm"}
 

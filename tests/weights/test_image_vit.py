@@ -14,7 +14,8 @@ from vidjax.models.timesformer import TimeSformer
 from vidjax.models.videomae import VideoMAE
 from vidjax.models.vivit import FactorisedEncoder, ViViT
 from vidjax.weights import load_into
-from vidjax.weights.mapping import conversion, recognise, sources
+from vidjax.weights.mapping import conversion
+from vidjax.weights.source import recognise, sources
 
 SIZES = {"dim": 16, "depth": 2, "heads": 2, "size": 16}
 CLASSES = 5

@@ -23,9 +23,11 @@ from vidjax.nn.norm import BatchNorm
 from vidjax.weights import load_into
 from vidjax.weights.fit import BESIDE, FIRST, INFLATIONS
 from vidjax.weights.inflate import SOURCES, inflate
-from vidjax.weights.mapping import LINEAR, Rule, Source, conversion, convert, recognise
+from vidjax.weights.mapping import conversion, convert
 from vidjax.weights.read import CheckpointError, read_state_dict
+from vidjax.weights.source import Rule, Source, recognise
 from vidjax.weights.torchvision import RESNET_2D
+from vidjax.weights.transform import LINEAR
 
 IMAGES = {
     "torchvision2d_resnet18": ("r3d_18", "mc3_18"),

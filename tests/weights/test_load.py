@@ -12,9 +12,10 @@ import torch
 import vidjax
 from vidjax.models import create_model
 from vidjax.models.state import split
-from vidjax.weights import CheckpointError, LoadReport, load_into, load_pretrained, mapping
+from vidjax.weights import CheckpointError, LoadReport, load_into, load_pretrained
 from vidjax.weights.load import grouped
-from vidjax.weights.mapping import CONV3D, COPY, LINEAR, Rule, Source
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D, COPY, LINEAR
 
 MODEL = "frame_pool_tiny"
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -45,7 +46,7 @@ def donor():
 def state(donor, monkeypatch) -> dict[str, np.ndarray]:
     """The donor's arrays as a state dict of the other framework, which is the only source there is."""
     arrays, table = donor
-    monkeypatch.setattr(mapping, "sources", lambda: (table,))
+    monkeypatch.setattr("vidjax.weights.source.sources", lambda: (table,))
     out = {rule.keys: rule.transform.inverse(arrays[rule.path])[0].copy() for rule in table.rules}
     return {**out, "stem.norm.num_batches_tracked": np.asarray(1)}
 
@@ -110,7 +111,7 @@ def test_what_the_checkpoint_lacks_is_logged_and_reported(donor, state, caplog, 
     """Without its classifier and its second stage, as a network for another task may be."""
     arrays, table = donor
     partial = replace(table, fresh=("stages.1.*", "head.*"))
-    monkeypatch.setattr(mapping, "sources", lambda: (partial,))
+    monkeypatch.setattr("vidjax.weights.source.sources", lambda: (partial,))
     kept = {key: value for key, value in state.items() if not key.startswith(("stages.1.", "head."))}
     with caplog.at_level(logging.INFO, "vidjax"):
         model = load_pretrained(MODEL, kept, seed=3)
@@ -127,7 +128,7 @@ def test_what_the_checkpoint_lacks_is_logged_and_reported(donor, state, caplog, 
     assert report.num_loaded == len(arrays) - len(report.fresh)
     assert report.checkpoint_classes is None
     assert not report.head_loaded
-    monkeypatch.setattr(mapping, "sources", lambda: (table,))
+    monkeypatch.setattr("vidjax.weights.source.sources", lambda: (table,))
     with pytest.raises(CheckpointError, match=r"stay unset:\n  head\.bias"):
         load_into(model, kept, name=MODEL)
 

@@ -9,24 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidjax.models import get_spec, list_models
-from vidjax.weights import mapping
 from vidjax.weights.fit import INFLATIONS
-from vidjax.weights.mapping import (
-    CONV2D,
-    CONV3D,
-    COPY,
-    LINEAR,
-    QKV_BIAS,
-    QKV_LINEAR,
-    Rule,
-    Source,
-    conversion,
-    convert,
-    head_classes,
-    joined,
-    recognise,
-)
+from vidjax.weights.mapping import conversion, convert, head_classes
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import Rule, Source, recognise, sources
+from vidjax.weights.transform import CONV2D, CONV3D, COPY, LINEAR, QKV_BIAS, QKV_LINEAR, joined
 
 sizes = st.integers(1, 4)
 quick = settings(max_examples=25, deadline=None)
@@ -77,7 +64,7 @@ def toy_table(monkeypatch):
     """Recognition among the given tables only."""
 
     def use(*tables: Source) -> None:
-        monkeypatch.setattr(mapping, "sources", lambda: tables)
+        monkeypatch.setattr("vidjax.weights.source.sources", lambda: tables)
 
     return use
 
@@ -336,4 +323,4 @@ def test_inflations_that_mean_nothing_are_refused():
 
 @pytest.mark.parametrize("name", list_models())
 def test_specs_name_the_sources_there_are(name):
-    assert set(get_spec(name).sources) == {source.name for source in mapping.sources() if source.serves(name)}
+    assert set(get_spec(name).sources) == {source.name for source in sources() if source.serves(name)}

@@ -8,8 +8,9 @@ from tests.golden import golden, relative_error
 from tests.weights.listing import assert_complete, golden_keys, num_params, published_count, published_keys, shapes
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import recognise
 
 KEYS = "mmaction2_r2plus1d_r34_8x224"
 

@@ -19,8 +19,9 @@ from vidjax.models.slow import VARIANTS
 from vidjax.models.state import merge, split
 from vidjax.nn.conv import conv_formulation
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise, sources
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import recognise, sources
 
 # Model → tables of keys in tests/data/golden/keys, by source.
 HERE = {

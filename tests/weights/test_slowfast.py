@@ -18,9 +18,10 @@ from tests.weights.listings import (
 from tests.weights.test_slow import errors
 from vidjax.models.registry import get_spec
 from vidjax.models.slowfast import VARIANTS
-from vidjax.weights.mapping import convert, recognise, sources
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.slowfast import FAST_FIRST
+from vidjax.weights.source import recognise, sources
 
 HERE = [
     ("slowfast_r50_8x8", "pytorchvideo_slowfast_r50"),

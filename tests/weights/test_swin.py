@@ -9,8 +9,9 @@ from tests.models.abstract import abstract
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import recognise
 
 LISTINGS = [
     ("swin3d_t", "torchvision_swin3d_t", "torchvision"),

@@ -11,8 +11,9 @@ from tests.golden import golden, read_keys, relative_error
 from vidjax.models.state import merge, split
 from vidjax.models.timesformer import VARIANTS, TimeSformer
 from vidjax.weights import load_into, load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import recognise
 
 KINDS = {"divided": "divided_space_time", "joint": "joint_space_time", "space": "space_only"}
 # A twelve-layer miniature whose sizes replace those of the key lists.

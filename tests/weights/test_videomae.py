@@ -15,8 +15,9 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
 from vidjax.models.videomae import VARIANTS, VideoMAE
 from vidjax.weights import load_into, load_pretrained
-from vidjax.weights.mapping import conversion, convert, recognise
+from vidjax.weights.mapping import conversion, convert
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import recognise
 
 # A twelve-layer miniature whose sizes replace those of the key lists, so that arrays cost nothing.
 MINIATURE = {768: 8, 2304: 24, 3072: 32, 400: 5, 16: 4, 1568: 2}

@@ -9,7 +9,8 @@ from tests.golden import golden, relative_error
 from vidjax.models.state import merge, split
 from vidjax.models.vivit import VARIANTS
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
+from vidjax.weights.source import recognise
 
 NAME = "vivit_base_16x2"
 

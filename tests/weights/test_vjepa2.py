@@ -8,8 +8,9 @@ from tests.peers import torchvision
 from tests.weights.listings import shapes_of
 from vidjax.models.registry import get_spec
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError, read_state_dict
+from vidjax.weights.source import recognise
 
 TINY = {"dim": 66, "depth": 2, "heads": 3, "mlp": 288}  # 66·48/11, as in the giant
 

@@ -16,9 +16,10 @@ from tests.weights.listings import keys_shared
 from vidjax.models.registry import create_model, get_spec, get_variant, list_models
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert, recognise, sources
+from vidjax.weights.mapping import convert
 from vidjax.weights.patterns import fill, unfill
 from vidjax.weights.read import CheckpointError, read_state_dict
+from vidjax.weights.source import recognise, sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
 
 # Listings of shared/reference/checkpoint-keys by model and framework.

@@ -13,8 +13,9 @@ from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import merge, split
 from vidjax.training.checkpoints import load_model
 from vidjax.weights import load_into, load_pretrained
-from vidjax.weights.mapping import convert, recognise
+from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import recognise
 
 TABLES = [
     ("x3d_xs", "pytorchvideo_x3d_xs", "pytorchvideo"),

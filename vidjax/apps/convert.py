@@ -11,7 +11,7 @@ from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.load import load_with_arguments
-from vidjax.weights.mapping import sources
+from vidjax.weights.source import sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
 
 

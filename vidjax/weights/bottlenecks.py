@@ -6,8 +6,9 @@ which of PyTorch's names each one became is in its `utils/c2_model_loading.py`.
 
 import numpy as np
 
-from vidjax.weights.mapping import CONV3D, COPY, LINEAR, Rule, Transform
 from vidjax.weights.rules import batch_norm, conv
+from vidjax.weights.source import Rule
+from vidjax.weights.transform import CONV3D, COPY, LINEAR, Transform
 
 IGNORE = ("*.num_batches_tracked",)
 # Solver state and counters among caffe2's blobs.

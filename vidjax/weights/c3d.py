@@ -5,8 +5,9 @@ The second's demonstration feeds pixels of 0…255 and takes no mean off them, u
 
 import numpy as np
 
-from vidjax.weights.mapping import COPY, Rule, Source, Transform
 from vidjax.weights.rules import conv, dense
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import COPY, Transform
 
 _LAST_WIDTH = 512  # channels of the map that the first dense layer reads, as C·T·H·W there and T·H·W·C here
 

@@ -1,7 +1,8 @@
 """CSN in the names of pytorchvideo (`csn_r101`) and of mmaction2 (the networks of 50 and 152 layers)."""
 
-from vidjax.weights.mapping import CONV3D, Rule, Source
 from vidjax.weights.rules import batch_norm, dense
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D
 
 _IGNORE = ("*.num_batches_tracked",)
 

@@ -7,9 +7,10 @@ something else of the frames' features: their pooling, recurrence and classifier
 from dataclasses import replace
 
 from vidjax.weights.fit import INFLATIONS
-from vidjax.weights.mapping import CONV2D, Rule, Source
 from vidjax.weights.rules import batch_norm, dense
+from vidjax.weights.source import Rule, Source
 from vidjax.weights.torchvision import RESNET_2D
+from vidjax.weights.transform import CONV2D
 
 # The first kernel is repeated for every frame and divided by their number: a still clip looks like the image.
 EARLY_FUSION = replace(

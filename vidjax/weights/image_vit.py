@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidjax.weights.fit import INFLATIONS, LINEAR_GRID, NEAREST_GRID, TILED
-from vidjax.weights.mapping import CONV2D, LINEAR, Rule, Source, Transform
 from vidjax.weights.rules import dense, layer_norm
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV2D, LINEAR, Transform
 
 BLOCK = "blocks.{i}"
 

@@ -3,8 +3,9 @@
 The two differ in the first kernel alone, which reads 3 or 2 channels.
 """
 
-from vidjax.weights.mapping import CONV3D, POINTWISE, Rule, Source
 from vidjax.weights.rules import batch_norm, conv
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D, POINTWISE
 
 # The three convolutions before the blocks, and the blocks, by their endpoints' names.
 _STEM = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3")

@@ -20,8 +20,9 @@ from vidjax.models.registry import abstract_model
 from vidjax.models.state import assign, split
 from vidjax.nn.positions import Grid, Table, grid_of
 from vidjax.weights.fit import Fit
-from vidjax.weights.mapping import conversion, head_classes, recognise
+from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.read import CheckpointError, read_state_dict
+from vidjax.weights.source import recognise
 
 log = logging.getLogger("vidjax")
 

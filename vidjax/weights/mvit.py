@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.weights.mapping import CONV3D, COPY, QKV_BIAS, QKV_LINEAR, Rule, Source, Transform
 from vidjax.weights.rules import conv, dense, layer_norm
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D, COPY, QKV_BIAS, QKV_LINEAR, Transform
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """mmaction2's R(2+1)D of 34 layers: it factorises the shortcuts as well, and calls the two parts by their names."""
 
-from vidjax.weights.mapping import CONV3D, Rule, Source
 from vidjax.weights.rules import batch_norm, dense
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D
 
 _BLOCK, _PATH = "layer{s}.{b}", "stages.{s-1}.{b}"
 

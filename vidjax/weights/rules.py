@@ -1,6 +1,7 @@
 """Groups of rules that most tables share: a layer of PyTorch's → the layer of the same kind here."""
 
-from vidjax.weights.mapping import CONV3D, COPY, LINEAR, Rule, Transform
+from vidjax.weights.source import Rule
+from vidjax.weights.transform import CONV3D, COPY, LINEAR, Transform
 
 
 def dense(key: str, path: str) -> tuple[Rule, Rule]:

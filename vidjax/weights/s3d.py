@@ -1,7 +1,8 @@
 """torchvision's S3D, `models.video.s3d`: a sequence `features` of convolutions, pools and blocks, told by number."""
 
-from vidjax.weights.mapping import CONV3D, POINTWISE, Rule, Source
 from vidjax.weights.rules import batch_norm, conv
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D, POINTWISE
 
 # Number in the sequence → block here; what lies between are pools.
 _BLOCKS = {5: "0.0", 6: "0.1", 8: "1.0", 9: "1.1", 10: "1.2", 11: "1.3", 12: "1.4", 14: "2.0", 15: "2.1"}

@@ -14,8 +14,9 @@ from vidjax.weights.bottlenecks import (
     pytorchvideo_stage,
     slowfast_pathway,
 )
-from vidjax.weights.mapping import CONV3D, COPY, Rule, Source
 from vidjax.weights.rules import batch_norm, dense
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D, COPY
 
 _STEM = (Rule("blocks.0.conv.weight", "stem.conv.kernel", CONV3D), *batch_norm("blocks.0.norm", "stem.norm"))
 

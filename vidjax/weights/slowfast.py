@@ -15,8 +15,9 @@ from vidjax.weights.bottlenecks import (
     pytorchvideo_stage,
     slowfast_pathway,
 )
-from vidjax.weights.mapping import CONV3D, COPY, Rule, Source, Transform
 from vidjax.weights.rules import batch_norm, dense
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D, COPY, Transform
 
 MODELS = tuple(f"slowfast_{name}" for name in ("r50_4x16", "r50_8x8", "r101_8x8", "r101_16x8"))
 

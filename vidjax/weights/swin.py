@@ -6,8 +6,9 @@ The relative position index is a buffer: the model computes it from the window.
 import numpy as np
 
 from vidjax.nn.windows import relative_index
-from vidjax.weights.mapping import COPY, LINEAR, Rule, Source
 from vidjax.weights.rules import conv, dense, layer_norm
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import COPY, LINEAR
 
 
 def _blocks(blocks: str, fc1: str, fc2: str, stage: int) -> tuple[Rule, ...]:

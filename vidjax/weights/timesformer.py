@@ -9,8 +9,9 @@ image ViTs of timm to the letter, and those are read as such, with or without th
 """
 
 from vidjax.weights.fit import NEAREST_GRID, NEAREST_LINE
-from vidjax.weights.mapping import CONV2D, LINEAR, Rule, Source
 from vidjax.weights.rules import conv, dense, layer_norm
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV2D, LINEAR
 
 SPACE = ("timesformer_base_space",)
 OTHERS = ("timesformer_base_divided*", "timesformer_base_joint")

@@ -3,8 +3,9 @@
 A 2D kernel becomes a 3D one of temporal extent 1: the frame-pooling networks see every frame by itself.
 """
 
-from vidjax.weights.mapping import CONV2D, CONV3D, Rule, Source
 from vidjax.weights.rules import batch_norm, dense
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV2D, CONV3D
 
 _HEAD = dense("fc", "head")
 _IGNORE = ("*.num_batches_tracked",)

@@ -7,8 +7,9 @@ All of them have the same layers. The key of an attention layer has no bias in a
 from dataclasses import replace
 
 from vidjax.nn.positions import sinusoid_table
-from vidjax.weights.mapping import COPY, LINEAR, QKV_LINEAR, Rule, Source
 from vidjax.weights.rules import conv, dense, layer_norm
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import COPY, LINEAR, QKV_LINEAR
 
 _SIZES = ("small", "base", "large", "huge")
 MODELS = tuple(f"videomae_{size}" for size in _SIZES)

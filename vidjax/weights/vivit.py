@@ -1,7 +1,8 @@
 """ViViT's model 1 in the names of transformers, before and since 5.0; checkpoints on the hub have the older ones."""
 
-from vidjax.weights.mapping import QKV_BIAS, QKV_LINEAR, Rule, Source
 from vidjax.weights.rules import conv, dense, layer_norm
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import QKV_BIAS, QKV_LINEAR
 
 BLOCK = "blocks.{i}"
 

@@ -4,8 +4,9 @@ Every key of the encoder, the pooler and the classifier is used. The predictor, 
 out: `predictor.*`. A checkpoint without pooler or classifier leaves those of the model at their initial values.
 """
 
-from vidjax.weights.mapping import COPY, LINEAR, QKV_BIAS, QKV_LINEAR, Rule, Source, joined
 from vidjax.weights.rules import conv, dense, layer_norm
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import COPY, LINEAR, QKV_BIAS, QKV_LINEAR, joined
 
 MODELS = ("vjepa2_*",)
 BLOCK = "blocks.{i}"

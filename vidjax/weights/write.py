@@ -18,9 +18,9 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.registry import abstract_model, get_variant
 from vidjax.models.state import split
-from vidjax.weights.mapping import Rule, Source, sources
 from vidjax.weights.patterns import unfill
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.source import Rule, Source, sources
 from vidjax.weights.transformers import model_config, preprocessor_config
 
 StateDict = dict[str, np.ndarray]

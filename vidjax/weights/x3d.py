@@ -3,8 +3,9 @@
 The latter two have a norm on the first shortcut, which pytorchvideo leaves out: their networks are built with it.
 """
 
-from vidjax.weights.mapping import CONV3D, POINTWISE, Rule, Source, Transform
 from vidjax.weights.rules import batch_norm, conv, dense
+from vidjax.weights.source import Rule, Source
+from vidjax.weights.transform import CONV3D, POINTWISE, Transform
 
 MODELS = ("x3d_*",)
 _IGNORE = ("*.num_batches_tracked",)
