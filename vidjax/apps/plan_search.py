@@ -178,10 +178,12 @@ def search(
 
 def show(result: dict[str, Any], console: Console) -> None:
     """Print the table, what did not fit, and the flags of the best."""
-    table = Table("mesh", "remat", "batch", "GiB", "step ms", "clips/s", "MFU", "hours", title=_title(result))
+    table = Table(
+        "data × fsdp × model", "remat", "batch", "GiB", "step ms", "clips/s", "MFU", "hours", title=_title(result)
+    )
     for plan in result["plans"]:
         table.add_row(
-            mesh_words(plan["mesh"]),
+            " × ".join(map(str, plan["mesh"].values())),
             plan["remat"] or "no",
             f"{plan['batch_size']}{'' if plan['same_batch'] else ' *'}",
             f"{plan['memory']['total'] / 2**30:.2f}",
