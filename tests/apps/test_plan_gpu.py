@@ -59,7 +59,7 @@ def test_parts_of_the_state_and_the_network_between_machines(monkeypatch):
     ))  # fmt: skip
     assert split["memory"]["arguments"] < whole["memory"]["arguments"]
     assert set(split["collectives"]) == {"all-gather", "all-reduce", "reduce-scatter"}
-    assert far["seconds"]["collectives"] > 5 * split["seconds"]["collectives"]
+    assert far["seconds"]["collectives"] > split["seconds"]["collectives"] * 450 / 400
 
 
 def test_what_it_does_not_know_is_refused():

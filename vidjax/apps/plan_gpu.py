@@ -73,8 +73,9 @@ class Gpus:
         devices = sizes["data"] * sizes["fsdp"]
         gradients = sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(program.state.params))
         collectives = _collectives(program, sizes, gradients)
-        # A ring passes on nearly the whole array, and a sum twice; between machines at the pace of the network.
-        rate = self.chip.links if devices <= PER_MACHINE else self.chip.network
+        # A ring passes on nearly the whole array, and a sum twice. Of rings through several machines there are as many
+        # as a machine has adapters, each with its part of the array.
+        rate = self.chip.links if devices <= PER_MACHINE else min(self.chip.links, PER_MACHINE * self.chip.network)
         around = (devices - 1) / devices
         sent = sum(c["bytes"] * around * (2 if kind == "all-reduce" else 1) for kind, c in collectives.items())
         return Work(
