@@ -13,32 +13,17 @@ Hardware there: 64 GPUs, 2 videos each, 2 clips of a video; 35 epochs. Not train
 MODEL_ZOO.md and scripts/kinetics/videomae_vit_large_patch16_224_tubemasking_ratio_0.9_epoch_1600/finetune.sh.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from configs import k400_videomae_base
+from vidjax.config import Config
 
 
 def get_config() -> Config:
-    return Config(
-        model=ModelConfig(name="videomae_large", drop_path=0.1, remat="full"),
-        data=DataConfig(
-            dataset="kinetics400",
-            train_views=2,  # repeated augmentation
-            train_crop="random_resized",
-            randaugment_m=7.0,
-            randaugment_n=4,
-            erase=0.25,
-            num_workers=16,
-        ),
-        optimizer=OptimizerConfig(
-            name="adamw",
-            learning_rate=2e-3,
-            base_batch=256,
-            weight_decay=0.05,
-            warmup_epochs=5,
-            final_factor=1e-6 / 1e-3,
-            layer_decay=0.75,
-        ),
-        train=TrainConfig(
-            batch_size=128, epochs=35, label_smoothing=0.1, mixup=0.8, cutmix=1.0, eval_epochs=5, checkpoint_epochs=1
-        ),
-        eval=EvalConfig(batch_size=128),
-    )
+    config = k400_videomae_base.get_config()
+    config.model.name = "videomae_large"
+    config.model.remat = "full"
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.final_factor = 1e-6 / 1e-3
+    config.train.batch_size = 128
+    config.train.epochs = 35
+    config.eval.batch_size = 128
+    return config

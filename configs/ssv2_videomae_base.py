@@ -17,35 +17,14 @@ MODEL_ZOO.md and scripts/ssv2/videomae_vit_base_patch16_224_tubemasking_ratio_0.
 chosen by mmaction2's rule for uniform segments.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from configs import k400_videomae_base
+from vidjax.config import Config
 
 
 def get_config() -> Config:
-    return Config(
-        model=ModelConfig(name="videomae_base", drop_path=0.1),
-        data=DataConfig(
-            dataset="something_v2",
-            train_sampling="mmaction2_uniform",
-            eval_sampling="mmaction2_uniform",
-            train_views=2,  # repeated augmentation
-            train_crop="random_resized",
-            flip=False,  # its classes tell left from right
-            randaugment_m=7.0,
-            randaugment_n=4,
-            erase=0.25,
-            num_workers=16,
-        ),
-        optimizer=OptimizerConfig(
-            name="adamw",
-            learning_rate=5e-4,
-            base_batch=256,
-            weight_decay=0.05,
-            warmup_epochs=5,
-            final_factor=1e-6 / 7.5e-4,
-            layer_decay=0.75,
-        ),
-        train=TrainConfig(
-            batch_size=384, epochs=30, label_smoothing=0.1, mixup=0.8, cutmix=1.0, eval_epochs=5, checkpoint_epochs=1
-        ),
-        eval=EvalConfig(batch_size=256),
-    )
+    config = k400_videomae_base.get_config()
+    config.data.dataset = "something_v2"
+    config.data.train_sampling = config.data.eval_sampling = "mmaction2_uniform"
+    config.data.flip = False  # its classes tell left from right
+    config.train.epochs = 30
+    return config

@@ -71,11 +71,12 @@ def _probe(config: Config, checks: _Checks) -> None:
         need(getattr(model, name) == standard or model.probe == kind, f"model.{name}", f"is for probe = {kind!r}")
     need(not model.probe or model.drop_path <= 0, "model.drop_path", "nothing of a probe's frozen network is dropped")
     need(not model.probe or not model.remat, "model.remat", "no backward pass goes through a probe's frozen network")
-    need(
-        not model.probe or config.optimizer.layer_decay == 1,
-        "optimizer.layer_decay",
-        f"is for networks that learn; with config.model.probe = {model.probe!r} the classifier alone does",
-    )
+    for name in ("layer_decay", "backbone_factor"):
+        need(
+            not model.probe or getattr(config.optimizer, name) == 1,
+            f"optimizer.{name}",
+            f"is for networks that learn; with config.model.probe = {model.probe!r} the classifier alone does",
+        )
 
 
 def _frames(config: Config, checks: _Checks) -> None:
@@ -189,6 +190,7 @@ def _optimizer(config: Config, checks: _Checks) -> None:
     )
     need(0 < opt.step_factor <= 1, "optimizer.step_factor", "must lie in 0…1")
     checks.within(1, ("optimizer.warmup_factor",))
+    need(0 < opt.backbone_factor <= 1, "optimizer.backbone_factor", "must lie in 0…1, 1 being off")
     need(0 < opt.layer_decay <= 1, "optimizer.layer_decay", "must lie in 0…1, 1 being off")
 
 

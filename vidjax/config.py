@@ -190,6 +190,7 @@ class OptimizerConfig:
     # AdamW's second moment stays float32: with b2 = 0.999 it changes by less than bfloat16 can tell, and would freeze
     offload: bool = False  # keep the optimiser's state in the host's memory, and on the devices during the update alone
     clip_norm: float = 0.0  # largest global gradient norm; 0: no clipping
+    backbone_factor: float = 1.0  # all but the classifier learns at this share of the rate
     layer_decay: float = 1.0  # Transformers: a block's learning rate is this share of the next one's, so that
     # what was pre-trained changes the less the nearer it is to the pixels; the head has the whole. 1: the same for all
 

@@ -130,6 +130,27 @@ def test_published_figures(shared, reference):
     assert cost.gmacs == pytest.approx(gmacs, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "dim", "depth", "mlp", "tokens", "published"),
+    [
+        ("vjepa2_large", 1024, 24, 4096, 32 * 16 * 16, 300e6),
+        ("vjepa2_huge", 1280, 32, 5120, 32 * 16 * 16, 600e6),
+        ("vjepa2_giant", 1408, 40, 6144, 32 * 16 * 16, 1e9),
+        ("vjepa2_giant_384", 1408, 40, 6144, 32 * 24 * 24, 1e9),
+    ],
+)
+def test_vjepa2_by_its_widths(name, dim, depth, mlp, tokens, published):
+    """By hand from the widths in facebookresearch/vjepa2, whose README rounds the parameters."""
+    cost = model_cost(name)
+    layers = 4 * dim * dim + 2 * dim * mlp
+    pixels = 3 * 2 * 16 * 16
+    assert cost.macs == tokens * pixels * dim + depth * (tokens * layers + 2 * tokens**2 * dim) + 400 * dim
+    biases_and_norms = 3 * dim + dim + mlp + dim + 4 * dim
+    encoder = pixels * dim + dim + depth * (layers + biases_and_norms) + 2 * dim
+    assert cost.params == encoder + 400 * dim + 400
+    assert encoder == pytest.approx(published, rel=0.06)
+
+
 def test_every_named_model_can_be_counted_at_its_own_clip():
     small = [name for name in list_models("*_tiny")]
     assert small

@@ -165,3 +165,15 @@ def test_layer_decay_needs_blocks():
     params = {"conv.kernel": jnp.ones(2)}
     with pytest.raises(ConfigError, match="layer_decay is for Transformers"):
         optimizer.update(params, optimizer.init(params), params)
+
+
+def test_the_backbone_learns_at_a_share_of_the_rate():
+    params = {"head.kernel": jnp.ones((2, 2)), "blocks.0.mlp.fc1.kernel": jnp.ones((2, 2)), "norm.scale": jnp.ones(2)}
+    updates = {}
+    for factor in (1.0, 0.1):
+        config = OptimizerConfig(name="adamw", weight_decay=0.1, backbone_factor=factor)
+        optimizer = make_optimizer(config, lambda _: 0.5)
+        updates[factor], _ = optimizer.update(params, optimizer.init(params), params)
+    for path, update in updates[1.0].items():
+        share = 1.0 if path == "head.kernel" else 0.1
+        np.testing.assert_allclose(updates[0.1][path], share * np.asarray(update), rtol=1e-6)

@@ -178,5 +178,6 @@ def test_random_features_are_warned_of(halves, tmp_path, caplog):
 def test_settings_that_do_not_go_together(changes, message):
     with pytest.raises(ConfigError, match=message):
         validate(Config(model=ModelConfig(name="vivit_tiny", **changes)))
-    with pytest.raises(ConfigError, match=r"config\.optimizer\.layer_decay"):
-        validate(Config(model=ModelConfig(probe="linear"), optimizer=OptimizerConfig(layer_decay=0.75)))
+    for name in ("layer_decay", "backbone_factor"):
+        with pytest.raises(ConfigError, match=rf"config\.optimizer\.{name}"):
+            validate(Config(model=ModelConfig(probe="linear"), optimizer=OptimizerConfig(**{name: 0.75})))

@@ -122,3 +122,51 @@ def test_logits_are_the_references(reference):
     logits = jax.jit(lambda arrays, video: merge(graphdef, *arrays)(video))
     assert relative_error(logits(arrays, expected.video), expected.logits) < 1e-4
     assert relative_error(logits(arrays, expected.coarse_video), expected.coarse_logits) < 1e-4
+
+
+SMALL = {"dim": 12, "depths": (1, 2), "heads": (2, 2)}
+
+
+def image_state():
+    """A small image Swin in microsoft's names, of windows of 7×7."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return 0.3 * rng.standard_normal(shape).astype(np.float32)
+
+    state = {"patch_embed.proj.weight": draw(12, 3, 4, 4), "patch_embed.proj.bias": draw(12)}
+    norms = {"patch_embed.norm": 12, "norm": 24, "layers.0.downsample.norm": 48}
+    for stage, block, dim in ((0, 0, 12), (1, 0, 24), (1, 1, 24)):
+        name = f"layers.{stage}.blocks.{block}"
+        norms |= {f"{name}.norm1": dim, f"{name}.norm2": dim}
+        dense = {
+            "attn.qkv": (3 * dim, dim),
+            "attn.proj": (dim, dim),
+            "mlp.fc1": (4 * dim, dim),
+            "mlp.fc2": (dim, 4 * dim),
+        }
+        for layer, shape in dense.items():
+            state |= {f"{name}.{layer}.weight": draw(*shape), f"{name}.{layer}.bias": draw(shape[0])}
+        state[f"{name}.attn.relative_position_bias_table"] = draw(169, 2)
+        state[f"{name}.attn.relative_position_index"] = np.zeros((49, 49), np.int64)
+    state["layers.1.blocks.1.attn_mask"] = draw(4, 49, 49)
+    state["layers.0.downsample.reduction.weight"] = draw(24, 48)
+    for name, dim in norms.items():
+        state |= {f"{name}.weight": 1 + draw(dim), f"{name}.bias": draw(dim)}
+    return state | {"head.weight": draw(5, 24), "head.bias": draw(5)}
+
+
+def test_an_image_swin_sees_a_still_video_as_its_picture():
+    state = image_state()
+    model = load_pretrained("swin3d_t", {"model": state}, source="swin_image", **SMALL)
+    kernel = np.asarray(model.patch_embed.kernel[...])
+    np.testing.assert_allclose(kernel.sum(axis=0), state["patch_embed.proj.weight"].transpose(2, 3, 1, 0), rtol=1e-6)
+    bias = np.asarray(model.stages[1].blocks[1].attn.relative_bias[...]).reshape(15, 169, 2)
+    np.testing.assert_array_equal(bias, [state["layers.1.blocks.1.attn.relative_position_bias_table"]] * 15)
+    picture = np.random.default_rng(1).standard_normal((1, 1, 56, 56, 3)).astype(np.float32)
+    run = jax.jit(lambda video: model(video))
+    short, long = (run(np.repeat(picture, frames, axis=1)) for frames in (2, 6))
+    np.testing.assert_allclose(short, long, rtol=1e-4, atol=1e-4)
+    assert recognise(state, "swin3d_t").name == "swin_image"
+    with pytest.raises(CheckpointError, match="only the temporal extent of the window may differ"):
+        load_pretrained("swin3d_t", state, window=(8, 5, 5), **SMALL)

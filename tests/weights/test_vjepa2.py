@@ -1,5 +1,6 @@
 """V-JEPA 2's tables against transformers, live: every key has its place, and the answers are the reference's."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -7,6 +8,7 @@ from tests.golden import relative_error
 from tests.peers import torchvision
 from tests.weights.listings import shapes_of
 from vidjax.models.registry import get_spec
+from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError, read_state_dict
@@ -50,6 +52,30 @@ def test_logits_are_the_references(reference, video):
     with torch.inference_mode():
         expected = network(channels_first(video)).logits.numpy()
     assert relative_error(load_pretrained("vjepa2_large_ssv2", state, **TINY)(video), expected) < 1e-4
+
+
+@pytest.mark.slow
+def test_full_size_logits_are_the_references():
+    """ViT-L with its pooler as published, weights as transformers draws them, on few and small frames."""
+    torchvision()
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    config = transformers.VJEPA2Config(
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, mlp_ratio=4.0, num_labels=174, crop_size=64,
+        frames_per_clip=4, pred_hidden_size=24, pred_num_attention_heads=2, pred_num_hidden_layers=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = transformers.VJEPA2ForVideoClassification(config).eval()
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 1:  # norms and biases, which are drawn as ones and zeros
+            torch.nn.init.normal_(parameter, mean=float("norm" in name and "weight" in name), std=0.1)
+    clip = np.random.default_rng(0).standard_normal((1, 4, 64, 64, 3)).astype(np.float32)
+    with torch.inference_mode():
+        expected = network(channels_first(clip)).logits.numpy()
+    model = load_pretrained("vjepa2_large_ssv2", {key: tensor.numpy() for key, tensor in network.state_dict().items()})
+    graphdef, *arrays = split(model)
+    logits = jax.jit(lambda video, *arrays: merge(graphdef, *arrays)(video))(clip, *arrays)
+    assert np.abs(expected).max() > 0.1
+    assert relative_error(logits, expected) < 1e-4
 
 
 def test_an_encoder_alone_and_the_original_names(reference, video):

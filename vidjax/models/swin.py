@@ -207,7 +207,7 @@ def _variant(name: str, *, published: str, torchvision: bool = True, drop_path: 
         size=224,
         resize=(224,),
         paper="https://arxiv.org/abs/2106.13230",
-        sources=(*(("torchvision",) if torchvision else ()), "video_swin", "mmaction2"),
+        sources=(*(("torchvision",) if torchvision else ()), "video_swin", "mmaction2", "swin_image"),
         published=published,
     )
     # The dropout before the classifier is that of the repository's head.

@@ -62,9 +62,15 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
         parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov, momentum))
+    if config.backbone_factor < 1:
+        parts.append(optax.stateless(lambda updates, _: _scaled_backbone(updates, config.backbone_factor)))
     if config.layer_decay < 1:
         parts.append(optax.stateless(lambda updates, _: _scaled_by_layer(updates, config.layer_decay)))
     return optax.chain(*parts)
+
+
+def _scaled_backbone(updates: Arrays, factor: float) -> Arrays:
+    return {path: update * (1 if path.startswith("head.") else factor) for path, update in updates.items()}
 
 
 def _scaled_by_layer(updates: Arrays, decay: float) -> Arrays:
