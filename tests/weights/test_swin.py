@@ -86,7 +86,8 @@ def test_every_model_that_names_a_source_is_compared():
     named = {(name, source) for name in list_models("swin3d_*") for source in get_spec(name).sources}
     compared = {(name, source) for name, _, source in LISTINGS}
     tables = {(name, source) for name in set(list_models("swin3d_?")) for source in ("mmaction2", "video_swin")}
-    assert named == compared | tables
+    images = {(name, "swin_image") for name in IMAGES}
+    assert named == compared | tables | images
 
 
 def test_layouts():
@@ -124,36 +125,53 @@ def test_logits_are_the_references(reference):
     assert relative_error(logits(arrays, expected.coarse_video), expected.coarse_logits) < 1e-4
 
 
+# Features of the first stage and blocks of the third in microsoft's configurations.
+IMAGES = {"swin3d_t": (96, 6), "swin3d_s": (96, 18), "swin3d_b": (128, 18), "swin3d_l": (192, 18)}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_image_network_has_its_place(name):
+    width, third = IMAGES[name]
+    params = split(abstract(name))[1]
+    state = image_state(width, (2, 2, third, 2), [width // 32 * 2**s for s in range(4)], zeros=True)
+    table = recognise(state, name)
+    assert table.name == "swin_image"
+    shapes = {path: p.shape for path, p in params.items() if not path.startswith("head.")}
+    assert convert(state, table, shapes).keys() == shapes.keys()
+
+
 SMALL = {"dim": 12, "depths": (1, 2), "heads": (2, 2)}
 
 
-def image_state():
-    """A small image Swin in microsoft's names, of windows of 7×7."""
+def image_state(width=12, depths=(1, 2), heads=(2, 2), zeros=False):
+    """An image Swin in microsoft's names, of windows of 7×7."""
     rng = np.random.default_rng(0)
 
     def draw(*shape):
-        return 0.3 * rng.standard_normal(shape).astype(np.float32)
+        return np.broadcast_to(np.float32(0), shape) if zeros else 0.3 * rng.standard_normal(shape).astype(np.float32)
 
-    state = {"patch_embed.proj.weight": draw(12, 3, 4, 4), "patch_embed.proj.bias": draw(12)}
-    norms = {"patch_embed.norm": 12, "norm": 24, "layers.0.downsample.norm": 48}
-    for stage, block, dim in ((0, 0, 12), (1, 0, 24), (1, 1, 24)):
-        name = f"layers.{stage}.blocks.{block}"
-        norms |= {f"{name}.norm1": dim, f"{name}.norm2": dim}
-        dense = {
-            "attn.qkv": (3 * dim, dim),
-            "attn.proj": (dim, dim),
-            "mlp.fc1": (4 * dim, dim),
-            "mlp.fc2": (dim, 4 * dim),
-        }
-        for layer, shape in dense.items():
-            state |= {f"{name}.{layer}.weight": draw(*shape), f"{name}.{layer}.bias": draw(shape[0])}
-        state[f"{name}.attn.relative_position_bias_table"] = draw(169, 2)
-        state[f"{name}.attn.relative_position_index"] = np.zeros((49, 49), np.int64)
-    state["layers.1.blocks.1.attn_mask"] = draw(4, 49, 49)
-    state["layers.0.downsample.reduction.weight"] = draw(24, 48)
+    state = {"patch_embed.proj.weight": draw(width, 3, 4, 4), "patch_embed.proj.bias": draw(width)}
+    norms, dense = {"patch_embed.norm": width}, {}
+    for stage, depth in enumerate(depths):
+        dim = width * 2**stage
+        for block in range(depth):
+            name = f"layers.{stage}.blocks.{block}"
+            norms |= {f"{name}.norm1": dim, f"{name}.norm2": dim}
+            dense |= {f"{name}.attn.qkv": (3 * dim, dim), f"{name}.attn.proj": (dim, dim)}
+            dense |= {f"{name}.mlp.fc1": (4 * dim, dim), f"{name}.mlp.fc2": (dim, 4 * dim)}
+            state[f"{name}.attn.relative_position_bias_table"] = draw(169, heads[stage])
+            state[f"{name}.attn.relative_position_index"] = np.zeros((49, 49), np.int64)
+            if block % 2:
+                state[f"{name}.attn_mask"] = draw(4, 49, 49)
+        if stage + 1 < len(depths):
+            norms[f"layers.{stage}.downsample.norm"] = 4 * dim
+            state[f"layers.{stage}.downsample.reduction.weight"] = draw(2 * dim, 4 * dim)
+    norms["norm"], dense["head"] = dim, (5, dim)
+    for name, shape in dense.items():
+        state |= {f"{name}.weight": draw(*shape), f"{name}.bias": draw(shape[0])}
     for name, dim in norms.items():
         state |= {f"{name}.weight": 1 + draw(dim), f"{name}.bias": draw(dim)}
-    return state | {"head.weight": draw(5, 24), "head.bias": draw(5)}
+    return state
 
 
 def test_an_image_swin_sees_a_still_video_as_its_picture():
