@@ -40,3 +40,17 @@ def test_bfloat16_inputs_do_not_round_the_running_statistics():
 def test_a_branch_can_start_as_nothing():
     norm = BatchNorm(3, zero_init=True, rngs=nnx.Rngs(0))
     assert not norm(draw((1, 2, 2, 2, 3))).any()
+
+
+def test_without_scale_and_bias_parts_of_a_batch_are_standardised_apart():
+    norm, x = BatchNorm(3, affine=False, rngs=nnx.Rngs(0)), draw((4, 5, 3))
+    assert norm.scale is None and norm.bias is None
+    parts = np.asarray(x).reshape(2, 10, 3)
+    expected = (parts - parts.mean(axis=1, keepdims=True)) / parts.std(axis=1, keepdims=True)
+    norm.groups = 2
+    np.testing.assert_allclose(np.asarray(norm(x)).reshape(2, 10, 3), expected, atol=1e-4)
+    norm.groups = 1
+    whole = np.asarray(x).reshape(20, 3)
+    np.testing.assert_allclose(
+        np.asarray(norm(x)).reshape(20, 3), (whole - whole.mean(axis=0)) / whole.std(axis=0), atol=1e-4
+    )

@@ -88,6 +88,24 @@ def test_precise_statistics_are_those_of_all_clips():
         np.testing.assert_allclose(found[f"{name}.var"], inputs.var(axis=0), rtol=1e-4, atol=1e-6)
 
 
+def test_statistics_of_what_is_frozen_stay_to_the_bit():
+    class Frozen(Normed):
+        frozen = ("norm1.",)
+
+        def train(self, **attributes):
+            super().train(**attributes)
+            self.norm1.eval()
+
+    mesh, model = parallel.make_mesh(), Frozen()
+    batches = [make_batch(seed=i) | {"bad": []} for i in range(3)]
+    _, params, stats = split(model)
+    stats = {path: 0.7 + 0.1 * jnp.arange(8.0) for path in stats}
+    params, stats = (parallel.place(x, parallel.replicated(mesh)) for x in (params, stats))
+    feed = Feed(iter(batches), parallel.batch_sharding(mesh), 3)
+    found = make_precise(model, SPEC, seed=0, mesh=mesh)(params, stats, feed, 3)
+    assert {path for path in stats if not np.array_equal(found[path], stats[path])} == {"norm2.mean", "norm2.var"}
+
+
 def test_joined_moments_keep_small_variances_beside_large_means():
     rng = np.random.default_rng(0)
     batches = [1000 + i + rng.standard_normal((50, 3)) for i in range(4)]

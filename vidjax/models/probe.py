@@ -7,12 +7,12 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.choices import PROBES
 from vidjax.nn.attentive import AttentivePooler
 from vidjax.nn.init import normal_002, scaled_normal
+from vidjax.nn.norm import BatchNorm
 
 MOST_HEADS = 16  # of V-JEPA 2's probes, whatever the encoder
 EPSILON = 1e-6  # of MAE's norm
@@ -75,9 +75,7 @@ class Probe(nnx.Module):
         self.backbone = backbone
         self.norm = nnx.data(None)
         if norm:
-            self.norm = nnx.BatchNorm(
-                features, momentum=0.9, epsilon=EPSILON, use_bias=False, use_scale=False, dtype=jnp.float32, rngs=rngs
-            )
+            self.norm = BatchNorm(features, epsilon=EPSILON, affine=False, rngs=rngs)
         self.pooler = nnx.data(None)
         if kind == "attentive":
             self.pooler = AttentivePooler(features, heads, blocks - 1, dtype=dtype, rngs=rngs)

@@ -18,6 +18,7 @@ class BatchNorm(nnx.BatchNorm):
       momentum: share of the old running statistics that each training step keeps (PyTorch: 1 - momentum).
       epsilon: added to the variance.
       zero_init: start with scale 0, so that a residual branch that ends here starts as nothing (1706.02677, 5.1).
+      affine: whether there are a scale and a bias.
 
     Attributes:
       groups: in training, so many equal parts of the batch, one behind the other, are each normalised with statistics
@@ -25,12 +26,20 @@ class BatchNorm(nnx.BatchNorm):
     """
 
     def __init__(
-        self, features: int, *, momentum: float = 0.9, epsilon: float = 1e-5, zero_init: bool = False, rngs: nnx.Rngs
+        self,
+        features: int,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        zero_init: bool = False,
+        affine: bool = True,
+        rngs: nnx.Rngs,
     ):
         scale_init = nnx.initializers.zeros_init() if zero_init else nnx.initializers.ones_init()
         super().__init__(
-            features, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, scale_init=scale_init, rngs=rngs
-        )
+            features, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, scale_init=scale_init,
+            use_scale=affine, use_bias=affine, rngs=rngs,
+        )  # fmt: skip
         self.groups = 1
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -47,10 +56,12 @@ class BatchNorm(nnx.BatchNorm):
         for running, new in ((self.mean, mean), (self.var, var)):
             new = new.reshape(self.groups, -1).mean(axis=0)
             running[...] = self.momentum * running[...] + (1 - self.momentum) * new
+        factor = jax.lax.rsqrt(var + self.epsilon)
+        if self.scale is None:
+            return ((parts - mean) * factor).reshape(x.shape).astype(x.dtype)
         shape = (1,) * (parts.ndim - 1) + (-1,)
         scale, bias = (p[...].astype(jnp.float32).reshape(shape) for p in (self.scale, self.bias))
-        y = (parts - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
-        return y.reshape(x.shape).astype(x.dtype)
+        return ((parts - mean) * (factor * scale) + bias).reshape(x.shape).astype(x.dtype)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from vidjax import parallel
 from vidjax.config import Spec
-from vidjax.models.state import Arrays, in_float32, merge, split
+from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
 from vidjax.training.feed import Feed
 from vidjax.training.objectives import Clips, make_objective
@@ -41,6 +41,7 @@ def make_precise(
         model.train()
         graphdef, _, _ = split(model)
         model.eval()
+    frozen = frozen_paths(model)
     objective = make_objective(spec, label_smoothing=0.0, dtype=dtype)
 
     def add(params: Arrays, stats: Arrays, so_far: Arrays, number: jax.Array, batch: Arrays) -> Arrays:
@@ -54,7 +55,8 @@ def make_precise(
         )
         network = merge(graphdef, in_float32(params), stats)
         objective(network, clips, jax.random.fold_in(jax.random.key(seed), number))
-        return joined(so_far, split(network)[2], number)
+        new = joined(so_far, split(network)[2], number)
+        return {path: stats[path] if path in frozen else array for path, array in new.items()}
 
     compiled = jax.jit(add, out_shardings=parallel.replicated(mesh))
 
