@@ -90,6 +90,11 @@ def test_nothing_is_tried_beyond_the_limit(monkeypatch, capsys):
     assert len(devices.tried) == 3
 
 
+def test_a_probe_is_not_tried_with_remat(monkeypatch, capsys):
+    searched(monkeypatch, capsys, devices := Pretended(), "--config.model.probe=linear")
+    assert {remat for _, remat, _ in devices.tried} == {""}
+
+
 def test_meshes_are_of_all_devices_and_start_with_the_configs():
     for count in (1, 2, 4, 8, 256):
         found = meshes(cfg.MeshConfig(), count)

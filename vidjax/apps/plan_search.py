@@ -69,7 +69,8 @@ class _Book:
 
     def fits(self, mesh: tuple[int, int, int], batch_size: int) -> bool:
         """Whether the batch fits, however much is recomputed; where it does, more of that would only take time."""
-        for remat in REMAT:
+        # Nothing is kept for the backward pass of a probe's frozen network.
+        for remat in ("",) if self.config.model.probe else REMAT:
             candidate = Candidate(mesh, remat, batch_size)
             if self._hopeless(candidate):
                 continue
