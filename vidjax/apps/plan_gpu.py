@@ -13,6 +13,7 @@ from vidjax import config as cfg
 from vidjax.apps.chips import PER_MACHINE, read_gpus
 from vidjax.apps.estimates import DataFacts, DoesNotFitError, Work, figures_of, make_program, model_macs
 from vidjax.apps.roofline import Roofline, roofline
+from vidjax.models.state import frozen_paths
 from vidjax.nn.backend import targeting
 from vidjax.parallel import AXES, check_batch_size, mesh_sizes, state_sharding
 from vidjax.training.program import Program
@@ -71,7 +72,8 @@ class Gpus:
         self, program: Program, sizes: dict[str, int], cost: Roofline, memory: dict[str, int], xla: dict[str, float]
     ) -> Work:
         devices = sizes["data"] * sizes["fsdp"]
-        gradients = sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(program.state.params))
+        frozen = frozen_paths(program.model)
+        gradients = sum(4 * x.size for path, x in program.state.params.items() if path not in frozen)
         collectives = _collectives(program, sizes, gradients)
         # A ring passes on nearly the whole array, and a sum twice. Of rings through several machines there are as many
         # as a machine has adapters, each with its part of the array.
