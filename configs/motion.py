@@ -2,7 +2,9 @@
 
     python train.py --config=configs/motion.py --workdir=runs/motion
 
-Writes its videos to runs/data/motion on first use. 2 CPU cores: under 4 minutes, 99.3 % video top-1 on held-out videos.
+Writes its videos to runs/data/motion on first use. 2 CPU cores: under 4 minutes, 99.7 % video top-1 on held-out videos.
+Mirrored clips count for the opposite direction, which doubles the data. Networks that are slower to see turns want 28
+epochs: `--config.model.name=tsm_tiny --config.train.epochs=28`.
 """
 
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
@@ -17,7 +19,7 @@ def get_config() -> Config:
             eval="runs/data/motion/val.csv",
             size=32,
             resize=(36,),
-            flip=False,  # mirroring turns left into right
+            flip_pairs=("left<>right", "clockwise<>anticlockwise"),  # mirroring swaps these labels
         ),
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=3e-3, warmup_epochs=1.0, weight_decay=0.01, clip_norm=1.0

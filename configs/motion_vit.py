@@ -15,8 +15,6 @@ from vidjax.config import Config, OptimizerConfig
 def get_config() -> Config:
     config = motion.get_config()
     config.model.name = "vivit_tiny"
-    config.data.flip = None  # mirror, and
-    config.data.flip_pairs = ("left<>right", "clockwise<>anticlockwise")  # swap the labels that mirroring swaps
     config.optimizer = OptimizerConfig(
         name="adamw", learning_rate=1e-3, warmup_epochs=2.0, weight_decay=0.05, clip_norm=1.0
     )
