@@ -14,7 +14,8 @@ Published: 73.7 top-1 on the validation set with 2 clips × 3 crops:
 There the best of twenty probes is reported, trained side by side with learning rates of 5e-3, 3e-3, 1e-3, 3e-4 and 1e-4
 and weight decays of 0.01, 0.1, 0.4 and 0.8; here is one of them, the others are --config.optimizer.learning_rate= and
 --config.optimizer.weight_decay=. A probe there looks at the tokens of two clips of a video at once; here it looks at
-one clip, and evaluation averages over clips.
+one clip, and evaluation averages over clips. Of vitl.pt the averaged weights, target_encoder, are probed there; here
+what lies under encoder is read, as by the authors' torch.hub code.
 
 Hardware there: 64 GPUs, 4 videos each; 20 epochs. Not trained here. Source: facebookresearch/vjepa2,
 configs/eval/vitl/ssv2.yaml, evals/video_classification_frozen/eval.py and README.md.
