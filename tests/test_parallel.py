@@ -23,7 +23,7 @@ from tests.models.small import network
 from vidjax import parallel
 from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, MeshConfig, ModelConfig, Spec
-from vidjax.models.registry import get_spec, list_models
+from vidjax.models.registry import create_model, get_spec, list_models
 from vidjax.models.resnet import ResNet
 from vidjax.models.state import merge, split
 from vidjax.models.vivit import ViViT
@@ -189,6 +189,24 @@ def test_tokens_are_split_between_attention_layers_and_so_is_their_memory():
         maps[name] = Counter(re.findall(r"f32\[8,(128|32),32\]", compiled.as_text()))
     assert memory["split"] < 0.8 * memory["whole"]
     assert maps["split"]["32"] > 10 * maps["split"]["128"] and not maps["whole"]["32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["swin3d_tiny", "timesformer_tiny", "mvit_tiny", "vivit_fe_tiny"])
+def test_every_kind_of_tokens_can_be_split(name):
+    """Class tokens, whose number no device count divides, frames as sequences of their own, and windows."""
+    mesh, spec = parallel.make_mesh(2, fsdp=2, model=2), get_spec(name)
+    graphdef, params, _ = split(create_model(name, num_classes=3))
+    video = np.random.default_rng(0).standard_normal((4, spec.num_frames, 32, 32, 3)).astype(np.float32)
+    forward = jax.jit(lambda params, video: merge(graphdef, params, {}).features(video))
+    with conv_formulation("native"):
+        expected = forward(params, video)
+        with parallel.splitting_tokens(mesh):
+            placed = parallel.place_state(params, mesh), parallel.place(video, parallel.batch_sharding(mesh))
+            traced = forward.trace(*placed)
+            answer = traced.lower().compile()(*placed)
+    assert str(traced.jaxpr).count("sharding_constraint") > 4
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
 def test_heads_that_devices_cannot_share_leave_the_queries_split():
