@@ -133,7 +133,8 @@ def main() -> None:
                 ms = timed({kind: (program, made[what, kind][1]) for kind, program in programs.items()}, args.repeats)
             ratios = [f"{x[0] / x[1]:.2f}, {x[0] / x[2]:.2f}" for x in (ms, mib)]
             name = "forward + backward" if backward else "forward"
-            table.add_row(what, name, *(f"{x:.0f}" for x in (*ms, *mib)), *ratios)
+            row = (what, name, *(f"{x:.0f}" for x in (*ms, *mib)), *ratios)
+            table.add_row(*(cell.replace("nan", "–") for cell in row))
     Console(width=160).print(f"{device.device_kind}, {args.dtype}, batch {args.batch}", table)
 
 
