@@ -19,7 +19,7 @@ FAMILIES = {
     "videomae_tiny": {"dim": 16, "depth": 4, "head_init_scale": 1.0},
     "timesformer_tiny": {"dim": 16, "depth": 4, "attention": "alternating"},
     "vivit_fe_tiny": {"dim": 16, "depth": 3},
-    "swin3d_tiny": {"dim": 12, "depths": (1, 4)},
+    "swin3d_tiny": {"dim": 12, "depths": (4,), "heads": (3,)},
     "mvit_tiny": {"dim": 8, "depth": 4, "heads": 2, "stages": (1,), "num_frames": 4, "size": 16},
 }
 
@@ -53,7 +53,7 @@ def agree(one, other, tolerance=5e-6):
     np.testing.assert_allclose(value, expected, rtol=tolerance)
     for path, gradient in gradients.items():
         scale = np.abs(expected_gradients[path]).max()
-        np.testing.assert_allclose(gradient, expected_gradients[path], rtol=0, atol=tolerance * max(scale, 1e-3))
+        np.testing.assert_allclose(gradient, expected_gradients[path], rtol=0, atol=tolerance * max(scale, 1e-2))
 
 
 def run(name, video, **kwargs):
