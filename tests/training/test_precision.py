@@ -15,12 +15,14 @@ from vidjax import parallel
 from vidjax.config import Config, ConfigError, OptimizerConfig
 from vidjax.models.state import split
 from vidjax.training import loop
-from vidjax.training.checkpoints import load_model
+from vidjax.training.checkpoints import handlers, load_model
 from vidjax.training.optimizer import make_optimizer
 from vidjax.training.program import jit_step
 from vidjax.training.rounding import round_stochastically
+from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import init_state, make_train_step
 
+from .test_checkpoints import meta
 from .test_loop import QUIET, logged, make_config
 from .test_step import SPEC, Toy, make_batch
 
@@ -145,7 +147,7 @@ def test_run_in_bfloat16_with_offloaded_state_continues_to_the_bit(halves, tmp_p
         dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, offload=False)), broken, QUIET
     )
     assert logged(whole) == logged(broken)
-    with ocp.CheckpointManager(whole / "checkpoints", options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    with ocp.CheckpointManager(whole / "checkpoints", item_handlers=handlers()) as manager:
         items = manager.item_metadata(6)
     assert dtypes(items["model"].tree["params"]) == {"bfloat16"}
     assert dtypes(items["train"].tree["opt_state"]) >= {"bfloat16", "float32"}
@@ -171,7 +173,7 @@ def test_devices_without_host_memory_are_refused_by_name():
         parallel.state_sharding({}, Mesh(), offload=True)
 
 
-def test_offloaded_state_gives_the_same_update():
+def test_offloaded_state_gives_the_same_update_and_comes_back_to_its_place(tmp_path):
     states = []
     for offload in (False, True):
         config, mesh, model = Config(), parallel.make_mesh(2), Toy()
@@ -184,3 +186,11 @@ def test_offloaded_state_gives_the_same_update():
         assert step._cache_size() == 1
         states.append(jax.device_get(state))
     chex.assert_trees_all_equal(*states)
+    checkpoints = RunCheckpoints(tmp_path, 1, "video/top1")
+    checkpoints.save(state, meta())
+    checkpoints.wait()
+    restored = checkpoints.restore(state)
+    checkpoints.close()
+    chex.assert_trees_all_equal(jax.device_get(restored), states[1])
+    kinds = {x.sharding.memory_kind for x in moments(restored.opt_state)["trace"]}
+    assert kinds == {parallel.HOST_MEMORY} and restored.params["conv.kernel"].sharding.memory_kind == "device"

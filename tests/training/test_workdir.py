@@ -42,3 +42,9 @@ def test_only_what_changes_no_result_may_change(tmp_path):
     other.seed = 1
     with pytest.raises(workdir.WorkdirError, match=r"another config(.|\n)*seed: 0 → 1$"):
         workdir.refuse_changes(tmp_path, Config(), other)
+
+
+def test_other_classes_do_not_continue_a_run(tmp_path):
+    workdir.refuse_classes(tmp_path, ("a", "b"), ["a", "b"])
+    with pytest.raises(workdir.WorkdirError, match="on the classes a, b, but the data now has b, a; choose a new"):
+        workdir.refuse_classes(tmp_path, ("a", "b"), ("b", "a"))

@@ -40,6 +40,7 @@ def announce(
         f"{len(eval_videos)} for evaluation; clips of {spec.num_frames} frames ({rate}) at {spec.size}²; "
         f"{steps} updates of {config.train.batch_size * config.data.train_views} clips; {parallel.describe(mesh)}",
         highlight=False,
+        soft_wrap=True,
     )
     data = config.data
     most = footprint(spec, data, config.train.batch_size, jax.process_count())
@@ -49,4 +50,5 @@ def announce(
         f"data: {readers}; at most {most.batches} batches of {most.batch_bytes / 1e6:.1f} MB in memory, "
         f"{most.bytes / 1e6:.0f} MB; at most {DEVICE_BATCHES} on the devices",
         highlight=False,
+        soft_wrap=True,
     )

@@ -23,7 +23,6 @@ from vidjax import parallel
 from vidjax.checks import validate
 from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import footprint, train_batches
-from vidjax.data.records import VideoSet, load_sets
 from vidjax.data.spec import resolve_spec
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward
@@ -44,6 +43,7 @@ from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.precise import make_precise
 from vidjax.training.program import batch_shapes, compilation_cache, jit_step
 from vidjax.training.saving import RunCheckpoints
+from vidjax.training.sets import training_sets
 from vidjax.training.step import TrainState, init_state, next_metrics
 from vidjax.training.stopping import Interrupted, TermFlag, check_finite
 
@@ -106,16 +106,8 @@ class _Run:
         self.console = console if parallel.is_writer() else Console(quiet=True)
         self.mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
-        parallel.on_writer(lambda: _prepare(config.data, self.console))
+        self.videos, self.eval_videos = training_sets(config, self.console)
         self.classifies = objective_of(config) == "classify"
-        self.videos, self.eval_videos = load_sets(config.data, config.seed, labelled=self.classifies)
-        workdir_of.check_alike(config, self.videos, self.eval_videos)
-        known = _metric_names(self.videos) if self.classifies else ["reconstruction/explained"]
-        config.train.best_metric = config.train.best_metric or known[0]
-        if config.train.best_metric not in known:
-            raise cfg.ConfigError(
-                f"config.train.best_metric = {config.train.best_metric!r}: this data set has {', '.join(known)}"
-            )
         self.spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
         self.reader = ClipReader(self.spec, config.data)
         self.meta = ckpt.Meta(config, self.spec, self.videos.class_names, self.videos.multi_label)
@@ -195,24 +187,17 @@ class _Run:
             state = self.checkpoints.restore(state)
             meta = self.checkpoints.latest_meta()
             workdir_of.refuse_changes(self.workdir, meta.config, self.config)
-            self._check_classes(meta)
+            workdir_of.refuse_classes(self.workdir, meta.class_names, self.videos.class_names)
             self.console.print(f"continuing from update {int(state.step)} of {self.steps}")
         return state
-
-    def _check_classes(self, meta: ckpt.Meta) -> None:
-        if meta.class_names != self.videos.class_names:
-            raise ckpt.CheckpointFolderError(
-                f"{self.workdir} was trained on the classes {', '.join(meta.class_names)}, but the data now has "
-                f"{', '.join(self.videos.class_names)}; choose a new --workdir"
-            )
 
     def _steps(self, state: TrainState, step: Any, terminated: TermFlag) -> TrainState:
         config, start = self.config.train, int(state.step)
         if start == self.steps:
             return state
-        eval_every = max(1, round(config.eval_epochs * self.steps_per_epoch)) if config.eval_epochs else self.steps
-        save_every = (
-            max(1, round(config.checkpoint_epochs * self.steps_per_epoch)) if config.checkpoint_epochs else self.steps
+        eval_every, save_every = (
+            max(1, round(epochs * self.steps_per_epoch)) if epochs else self.steps
+            for epochs in (config.eval_epochs, config.checkpoint_epochs)
         )
         self.feed = self._feed(start, self.steps - start)
         with progress_bar(self.console) as self.bar:
@@ -354,21 +339,6 @@ class _Run:
             self.console.print(
                 f"best by {self.config.train.best_metric}: {best[1]:.4f} after update {best[0]}", highlight=False
             )
-        self.console.print(report.headline(summary), highlight=False, soft_wrap=True)
-        self.console.print(f"results in {self.workdir}", highlight=False, soft_wrap=True)
+        closing = f"{report.headline(summary)}\nresults in {self.workdir}"
+        self.console.print(closing, highlight=False, soft_wrap=True)
         return summary
-
-
-def _prepare(config: cfg.DataConfig, console: Console) -> None:
-    """Write the generated data set that `config.synthetic` asks for, unless it is there."""
-    if config.synthetic != "motion":
-        return
-    from vidjax.video.synthetic import write_motion
-
-    write_motion(Path(config.train).parent, console=console)
-
-
-def _metric_names(videos: VideoSet) -> list[str]:
-    """What this data set can be judged by, the default first."""
-    names = ("mAP",) if videos.multi_label else ("top1", "top5")
-    return [f"{level}/{name}" for level in ("video", "clip") for name in names]

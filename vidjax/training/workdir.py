@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,19 @@ def refuse_changes(workdir: Path, old: cfg.Config, new: cfg.Config) -> None:
         raise WorkdirError(
             f"{workdir} holds a run with another config; choose a new --workdir, "
             "or repeat that run's settings:\n" + "\n".join(f"  {d}" for d in changed)
+        )
+
+
+def refuse_classes(workdir: Path, old: Sequence[str], new: Sequence[str]) -> None:
+    """Compare the classes that a run was trained on with those that the data has now.
+
+    Raises:
+      WorkdirError: if they are not the same, in the same order.
+    """
+    if tuple(old) != tuple(new):
+        raise WorkdirError(
+            f"{workdir} was trained on the classes {', '.join(old)}, but the data now has {', '.join(new)}; "
+            "choose a new --workdir"
         )
 
 
