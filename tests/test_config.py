@@ -64,6 +64,9 @@ def test_default_config_is_valid_and_validate_returns_it():
     [
         ("train.batch_size", 0),
         ("train.accumulate", 3),
+        ("train.batch_norm", "devices"),
+        ("train.precise_batches", 0),
+        ("optimizer.state_dtype", "float16"),
         ("train.label_smoothing", 1.0),
         ("train.best_metric", "top1"),
         ("data.scale", (1.2, 1.5)),
@@ -94,6 +97,13 @@ def test_values_out_of_range_name_their_field(field, value):
         owner = getattr(owner, name)
     setattr(owner, leaf, value)
     with pytest.raises(ConfigError, match=f"config.{field} = "):
+        validate(config)
+
+
+def test_a_probe_keeps_its_networks_batch_statistics():
+    config = Config()
+    config.model.probe, config.train.batch_norm = "linear", "precise"
+    with pytest.raises(ConfigError, match=r"train.batch_norm = 'precise': must be 'sync' with config.model.probe"):
         validate(config)
 
 
