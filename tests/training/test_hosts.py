@@ -91,14 +91,25 @@ class Together:
                 )
 
     def reach(self, update):
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 400
         while not any(line["step"] >= update for line in read_metrics(self.log)):
-            assert time.monotonic() < deadline and all(p.poll() is None for p in self.processes), self.text()
+            if time.monotonic() > deadline or any(p.poll() is not None for p in self.processes):
+                self.kill()
+                pytest.fail(self.text())
             time.sleep(0.01)
         return self
 
-    def end(self, seconds=240):
-        return [process.wait(seconds) for process in self.processes]
+    def kill(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def end(self, seconds=400):
+        try:
+            return [process.wait(seconds) for process in self.processes]
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
     def text(self):
         return "\n---\n".join(output.read_text() for output in self.outputs)
@@ -148,8 +159,7 @@ def test_processes_together_lose_one_and_go_on_to_the_result_of_one_alone(alone,
         assert said.pop().removeprefix("update ") in {p.name for p in (workdir / "checkpoints").iterdir()}
         # One process on one device, with workers, sees the same clips in the same order: its losses are the same.
         smaller = Together(model, data, workdir, 1, "--config.mesh.data=1", "--config.data.num_workers=2", devices=1)
-        smaller.reach(12).processes[0].kill()
-        smaller.end()
+        smaller.reach(12).kill()
     done = Together(model, data, workdir, 2)
     assert done.end() == [0, 0], done.text()
     assert "continuing from update" in done.outputs[0].read_text()
