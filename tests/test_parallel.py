@@ -269,7 +269,11 @@ def train_on_two_processes(build, folder):
         )
         for i in range(2)
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=400)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n---\n".join(outputs)
     return {path.stem: list(np.load(path).values()) for path in folder.glob("*.npz")}
 

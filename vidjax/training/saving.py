@@ -1,6 +1,7 @@
 """The checkpoints of a run: saved in the background, restored, the damaged ones put aside."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class RunCheckpoints:
             raise ckpt.CheckpointFolderError(_all_damaged(folder, lost))
         self._writing: int | None = None  # the update of the last save that was begun
         self._failed = False
+        logging.getLogger("absl").addFilter(_said_later)
         self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=ckpt.handlers())
 
     def _metric(self, metrics: Mapping[str, float]) -> float:
@@ -132,8 +134,11 @@ class RunCheckpoints:
 
     def close(self) -> None:
         """`wait`, and let go of what writes. After a failed write nothing more is raised."""
-        with contextlib.suppress(Exception) if self._failed else self._writes():
-            self._manager.close()
+        try:
+            with contextlib.suppress(Exception) if self._failed else self._writes():
+                self._manager.close()
+        finally:
+            logging.getLogger("absl").removeFilter(_said_later)
 
     @contextlib.contextmanager
     def _writes(self) -> Iterator[None]:
@@ -153,6 +158,11 @@ class RunCheckpoints:
                 f"the checkpoint of update {self._writing} could not be written to {folder}: "
                 f"{reason}. {good}; make room, and the same command continues"
             ) from error
+
+
+def _said_later(record: logging.LogRecord) -> bool:
+    """Whether to log a record of Orbax's: not the tracebacks of its threads, whose errors `wait` and `save` raise."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
