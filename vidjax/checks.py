@@ -215,9 +215,9 @@ def _train(config: Config, checks: _Checks) -> None:
     checks.within(1, ("train.mix_probability", "train.cutmix_share"))
     checks.least(1, ("train.precise_batches",))
     need(
-        train.batch_norm == "sync" or not config.model.probe,
+        train.batch_norm == "sync" or not config.model.probe or config.model.probe_norm,
         "train.batch_norm",
-        "must be 'sync' with config.model.probe: the network under it keeps its statistics",
+        "must be 'sync' with config.model.probe but no probe_norm: the network under it keeps its statistics",
     )
     checks.least(0, ("train.skip_bad_steps",), "stop at the first")
     need(
