@@ -3,7 +3,6 @@ flags, odd videos."""
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -48,10 +47,10 @@ def environment():
     return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 
 
-def run_to_the_end(data, workdir, *flags, **options):
+def run_to_the_end(data, workdir, *flags, prefix=()):
     return subprocess.run(
-        command(data, workdir, *flags), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300,
-        **options,
+        [*prefix, *command(data, workdir, *flags)], cwd=ROOT, env=environment(), capture_output=True, text=True,
+        timeout=300,
     )  # fmt: skip
 
 
@@ -134,7 +133,7 @@ class Disk:
     """A file system of its own that can be filled; where none may be mounted, a limit on the size of files."""
 
     def __init__(self, folder):
-        self.folder, self.options = folder, {}
+        self.folder, self.prefix = folder, ()
         folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
         self._mounted = subprocess.run(command, capture_output=True).returncode == 0
@@ -144,10 +143,10 @@ class Disk:
             used = shutil.disk_usage(self.folder).used
             self._resize(used + 200_000)  # less than a checkpoint
         else:
-            self.options = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))}
+            self.prefix = ("sh", "-c", 'ulimit -f 50; exec "$@"', "sh")  # blocks of 512 or 1024 bytes
 
     def make_room(self):
-        self.options = {}
+        self.prefix = ()
         if self._mounted:
             self._resize(64_000_000)
 
@@ -171,7 +170,7 @@ def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_stays_whole(whole,
     signal_after(halves, workdir, 5, signal.SIGKILL, also=lambda: steps(workdir))
     kept = max(steps(workdir))
     disk.fill()
-    done = run_to_the_end(halves, workdir, **disk.options)
+    done = run_to_the_end(halves, workdir, prefix=disk.prefix)
     # TensorStore's threads have their say before; what is to be done is in the last line.
     assert done.returncode == 1, done.stdout + done.stderr
     last = done.stderr.strip().splitlines()[-1]
