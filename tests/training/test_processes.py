@@ -47,11 +47,10 @@ def environment():
     return os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 
 
-def run_to_the_end(data, workdir, *flags, prefix=()):
+def run_to_the_end(data, workdir, *flags):
     return subprocess.run(
-        [*prefix, *command(data, workdir, *flags)], cwd=ROOT, env=environment(), capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
+        command(data, workdir, *flags), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+    )
 
 
 def signal_after(data, workdir, update, number, *, also=lambda: True):
@@ -130,39 +129,30 @@ def test_killed_while_a_checkpoint_is_written_and_continued_is_bit_identical(who
 
 
 class Disk:
-    """A file system of its own that can be filled; where none may be mounted, a limit on the size of files."""
+    """A file system of its own, that can be filled."""
 
     def __init__(self, folder):
-        self.folder, self.prefix = folder, ()
+        self.folder = folder
         folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
-        self._mounted = subprocess.run(command, capture_output=True).returncode == 0
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("nothing may be mounted here: needs root")
 
     def fill(self):
-        if self._mounted:
-            used = shutil.disk_usage(self.folder).used
-            self._resize(used + 200_000)  # less than a checkpoint
-        else:
-            self.prefix = ("sh", "-c", 'ulimit -f 50; exec "$@"', "sh")  # blocks of 512 or 1024 bytes
+        self._resize(shutil.disk_usage(self.folder).used + 200_000)  # less than a checkpoint
 
     def make_room(self):
-        self.prefix = ()
-        if self._mounted:
-            self._resize(64_000_000)
+        self._resize(64_000_000)
 
     def _resize(self, size):
         subprocess.run(["mount", "-o", f"remount,size={size}", str(self.folder)], check=True, capture_output=True)
-
-    def close(self):
-        if self._mounted:
-            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
 
 @pytest.fixture
 def disk(tmp_path):
     disk = Disk(tmp_path / "disk")
     yield disk
-    disk.close()
+    subprocess.run(["umount", "--lazy", str(disk.folder)], check=True)
 
 
 def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_stays_whole(whole, halves, disk):
@@ -170,12 +160,12 @@ def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_stays_whole(whole,
     signal_after(halves, workdir, 5, signal.SIGKILL, also=lambda: steps(workdir))
     kept = max(steps(workdir))
     disk.fill()
-    done = run_to_the_end(halves, workdir, prefix=disk.prefix)
+    done = run_to_the_end(halves, workdir)
     # TensorStore's threads have their say before; what is to be done is in the last line.
     assert done.returncode == 1, done.stdout + done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: the checkpoint of update ") and "could not be written to" in last, done.stderr
-    assert "No space left on device" in last or "File too large" in last, last
+    assert "No space left on device" in last, last
     assert last.endswith(f"That of update {kept} is whole; make room, and the same command continues"), last
     assert visible_damage(workdir / "checkpoints" / str(kept)) is None and load_model(workdir, step=kept)[2] == kept
     disk.make_room()
