@@ -1,9 +1,9 @@
-"""The list of bad videos: each once, counted, continued, and what a run need not try again."""
+"""The list of bad videos: each once, counted, continued, and what a run need not try again; logs on a full disk."""
 
 import json
 
 from vidjax.data.pipeline import BadRecord
-from vidjax.training.logs import BadRecordLog, failed_before
+from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
 
 
 def lines(path):
@@ -47,3 +47,16 @@ def test_a_run_that_was_killed_leaves_a_list_that_can_be_read(tmp_path):
     log.save()
     assert [line["path"] for line in lines(path)] == ["a.mp4", "c.mp4"]
     assert failed_before(tmp_path) == {} and failed_before(tmp_path / "new") == {}
+
+
+def test_a_full_disk_does_not_hide_the_error_that_ends_a_run(tmp_path, monkeypatch, caplog):
+    log = MetricsLog(tmp_path, 0)
+    close = log._writer.close
+
+    def full():
+        close()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log._writer, "close", full)
+    log.close()
+    assert f"{tmp_path}: the last lines of the log could not be written" in caplog.text

@@ -2,12 +2,15 @@
 videos."""
 
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
 from vidjax.data.pipeline import MAX_FAILURES, BadRecord
 from vidjax.data.quarantine import BAD_RECORDS
+
+logger = logging.getLogger("vidjax")
 
 
 class MetricsLog:
@@ -31,14 +34,21 @@ class MetricsLog:
     def write(self, kind: str, step: int, values: dict[str, float]) -> None:
         """Log figures of one kind, "train" or "eval", after update `step`."""
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, "kind": kind, **finite}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         for name, value in values.items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        self._file.close()
-        self._writer.close()
+        """Write what is left. A full disk is a warning here: the error that says so may be what ends the run."""
+        for part in (self._file, self._writer):
+            try:
+                part.close()
+            except OSError as error:
+                logger.warning("%s: the last lines of the log could not be written: %s", self.path.parent, error)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
