@@ -272,6 +272,18 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def meet(name: str, hours: float = 6.0) -> None:
+    """As `barrier`, without the devices: their libraries give up on a process that is half a minute late.
+
+    Raises:
+      jax.errors.JaxRuntimeError: if a process has died, or is not there after so many hours.
+    """
+    if jax.process_count() > 1:
+        from orbax.checkpoint import multihost
+
+        multihost.get_barrier_sync_fn()(key=name, timeout_ms=round(hours * 3_600_000))
+
+
 def stop_agreed(step: int) -> bool:
     """Whether one of several processes has been told to stop (SIGTERM, preemption), and all are to do so after `step`.
 

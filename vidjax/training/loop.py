@@ -260,6 +260,7 @@ class _Run:
             self.config, self.spec, len(self.videos.class_names), self.videos.multi_label, mesh=self.mesh
         )
         compiled = step.lower(state, shapes).compile()
+        parallel.meet("compiled")  # the slower machines may take minutes longer
         self.console.print(f"update compiled in {time.perf_counter() - started:.1f} s", highlight=False)
         self.bar.update(self.task, info="")
         return compiled
