@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vidjax.config import DataConfig, Spec
-from vidjax.data import prepared
+from vidjax.data import prepared, stored
 from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import train_batches
 from vidjax.data.records import DataError, list_videos, load_eval_set, load_sets
@@ -57,6 +57,15 @@ def original(tmp_path_factory):
 def data_dir(original, tmp_path):
     """A copy: reading the labels leaves an index there."""
     return shutil.copytree(original, tmp_path / "tfds")
+
+
+def test_tfds_is_imported_by_one_thread(data_dir, monkeypatch):
+    """Its lazy modules and Python's import locks, taken by two threads in opposite order, hang a training for ever."""
+    train, _ = load_sets(DataConfig(train="tfds:toy_actions", root=str(data_dir)))
+    example, alone = stored._example, []
+    monkeypatch.setattr(stored, "_example", lambda: alone.append(stored._opening.locked()) or example())
+    stored.open_video(train.records[0].path)
+    assert alone[0]
 
 
 def edit(path, **changes):

@@ -170,6 +170,7 @@ def _read(path: str, folder: str, split: str, index: int) -> tuple[Any, str]:
         with _opening:
             description = describe(folder)
             records = open_split(folder, split)
+            _example()  # two threads that import TFDS at once can wait for each other for ever
         return parse(records[index]), description.video
     except Exception as error:  # ArrayRecord raises whatever its C++ says
         reason = f"cannot be read from the prepared data set ({type(error).__name__}: {error})"
@@ -178,9 +179,14 @@ def _read(path: str, folder: str, split: str, index: int) -> tuple[Any, str]:
 
 def parse(record: bytes) -> Any:
     """The features of a serialised example by name: each has an `int64_list`, `float_list` or `bytes_list`."""
+    return _example().FromString(record).features.feature
+
+
+@functools.cache
+def _example() -> Any:
     from tensorflow_datasets.proto import tf_example_pb2  # which imports all of TFDS
 
-    return tf_example_pb2.Example.FromString(record).features.feature
+    return tf_example_pb2.Example
 
 
 @dataclass(frozen=True)
