@@ -7,7 +7,7 @@
 
 train.csv and val.csv have the columns path,label,group: 212 and 43 clips, the group being the video that a clip was cut
 from, so that no video is in both. Every `fights_*.py` has this budget: 15 epochs, 8 frames of 48², every 4th. With 43
-clips one standard error is 7 points: average several `--config.seed`. Measured: README, "Which model?".
+clips one standard error is 7 points: average several `--config.seed`. Measured: README, "Your own videos".
 """
 
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
