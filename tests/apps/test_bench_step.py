@@ -77,6 +77,7 @@ def test_peak_is_of_all_devices_together():
     assert 0.3 < matmul_peak(make_mesh(2), Config()) / one < 3  # these share the cores
 
 
+@pytest.mark.slow
 def test_needs_no_video_library():
     """Machines with accelerators need not decode."""
     code = """

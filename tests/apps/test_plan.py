@@ -68,6 +68,7 @@ def test_figures_are_those_of_the_program_and_fit_together():
     assert not alone["collectives"] and alone["model_flops"] == 4 * figures["model_flops"]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit():
     whole = program(8, 1)
     small = dataclasses.replace(CHIPS["v5e"], memory=2**28 + 1000)

@@ -96,6 +96,7 @@ def test_mmaction2s_pixels():
     np.testing.assert_allclose((pixels + 10 / 255 - spec.mean) / spec.std, 10)
 
 
+@pytest.mark.slow
 def test_the_teaching_network_learns():
     model = Conv3DNet(3, rngs=nnx.Rngs(0))
     losses = overfit(model, draw((3, 4, 8, 8, 3)), steps=25, rate=0.5)

@@ -60,6 +60,7 @@ def test_it_overfits_three_clips():
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.slow
 def test_the_window_of_the_head():
     video = draw((1, 5, 24, 16, 3))
     for window, positions in ((None, (1, 1, 1)), ((2, 3, 1), (4, 4, 4))):

@@ -23,7 +23,13 @@ def test_unknown_name():
         vidjax.create_model("r2plus1d_81")
 
 
-@pytest.mark.parametrize("name", vidjax.list_models())
+# What takes tens of seconds to trace.
+DEEPEST = ("csn_ip_r152", "csn_ir_r152", "mvit_v2_l")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in DEEPEST else n for n in vidjax.list_models()]
+)
 def test_every_model_keeps_the_protocol(name):
     """Shapes alone: nothing is allocated or compiled."""
     spec = vidjax.get_spec(name)

@@ -98,6 +98,7 @@ def test_residual_branches_start_as_nothing():
     assert float(tiny().stages[0][0].norm3.scale[...].min()) == 1
 
 
+@pytest.mark.slow
 def test_recomputing_activations_changes_no_gradient():
     video = draw((2, 4, 16, 16, 3))
     answers = {}

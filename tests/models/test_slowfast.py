@@ -81,7 +81,10 @@ def test_published_protocols():
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{"alpha": 2, "remat": "full"}, {"lateral_norm": False, "slow_frames": "every", "window": 0}],
+    [
+        {"alpha": 2, "remat": "full"},
+        pytest.param({"lateral_norm": False, "slow_frames": "every", "window": 0}, marks=pytest.mark.slow),
+    ],
 )
 def test_it_overfits_three_clips(kwargs):
     losses = overfit(tiny(dropout=0.1, **kwargs), draw((3, 4, 16, 16, 3)), steps=20, rate=0.2)

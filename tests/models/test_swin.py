@@ -119,6 +119,7 @@ def test_training_mode_draws_and_evaluation_does_not():
     assert "random_bits" not in str(with_stream)
 
 
+@pytest.mark.slow
 def test_it_trains():
     losses = overfit(tiny(remat="full", drop_path=0.1), draw((3, *SHAPE, 3)), steps=25, rate=0.05)
     assert losses[-1] < 0.5 * losses[0]

@@ -164,6 +164,7 @@ def test_positions_belong_to_places_not_to_the_order_of_tokens():
     assert np.abs(rows[0][0] - rows[0][-1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_every_parameter_learns_and_the_loss_falls():
     model = tiny(drop_path=0.1, remat="full")
     model.train()

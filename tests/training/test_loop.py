@@ -197,6 +197,7 @@ def test_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(halves, tmp_
         assert np.isfinite(array).all()
 
 
+@pytest.mark.slow
 def test_bad_updates_are_left_out_up_to_so_many_in_a_row(halves, tmp_path, monkeypatch, caplog):
     from vidjax.training import loop
 
