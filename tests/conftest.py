@@ -22,6 +22,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     _compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
     jax.config.update("jax_compilation_cache_dir", _compiled.name)
+    # Processes that tests start share another one: these are killed, also while they write to it.
+    _compiled_by_others = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled_by_others.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 

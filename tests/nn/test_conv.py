@@ -100,14 +100,7 @@ def test_formulations_and_their_gradients_agree(case, formulations):
 
 
 def test_gradients_of_long_clips_are_summed_clip_by_clip():
-    assert "temporal" in check((2, 8, 17, 18, 2), (3, 1, 1, 2, 3), (1, 1, 1), ((1, 1), (0, 0), (0, 0)))
-
-
-@pytest.mark.parametrize(
-    "height, strides, pads", [(5, (1, 1, 1), ((1, 1),) * 3), (8, (2, 1, 2), ((1, 0), (0, 1), (2, 1)))]
-)
-def test_gradients_of_wide_pictures_come_from_pairs_of_lines(height, strides, pads):
-    assert "winograd" in check((2, 4, height, 66, 2), (3, 3, 3, 2, 3), strides, pads)
+    assert "pointwise" in check((2, 8, 17, 18, 2), (1, 1, 1, 2, 3), (1, 1, 1), ((0, 0),) * 3)
 
 
 def test_under_jit_vmap_remat_and_in_bfloat16():

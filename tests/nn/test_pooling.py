@@ -48,6 +48,23 @@ def test_windows_are_pytorchs(window, strides, padding):
         chex.assert_trees_all_close(ours, theirs.numpy().transpose(0, 2, 3, 4, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("window", "strides", "padding"),
+    [((1, 3, 3), (1, 2, 2), (0, 1, 1)), (3, 1, 1), ((1, 1, 2), (1, 1, 3), 0), ((2, 3, 2), (3, 2, 1), (1, 1, 0))],
+)
+def test_of_equal_maxima_the_first_gets_the_gradient(window, strides, padding):
+    """As in PyTorch; after a ReLU most windows have several zeros."""
+    torch = pytest.importorskip("torch")
+    x = np.maximum(np.round(draw((2, 5, 6, 7, 3))), 0)
+    first = torch.from_numpy(x.transpose(0, 4, 1, 2, 3).copy()).requires_grad_()
+    theirs = torch.nn.functional.max_pool3d(first, window, strides, padding)
+    ours, transpose = jax.vjp(lambda x: max_pool3d(x, window, strides, padding), x)
+    dy = draw(ours.shape, 1)
+    theirs.backward(torch.from_numpy(dy.transpose(0, 4, 1, 2, 3).copy()))
+    chex.assert_trees_all_equal(ours, theirs.detach().numpy().transpose(0, 2, 3, 4, 1))
+    chex.assert_trees_all_close(transpose(dy)[0], first.grad.numpy().transpose(0, 2, 3, 4, 1), atol=1e-6)
+
+
 @settings(deadline=None, max_examples=10)
 @given(mask=st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=2, max_size=2))
 def test_masked_frames_count_for_nothing(mask):

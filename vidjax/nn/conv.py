@@ -6,7 +6,6 @@ one from the backend and the kernel's shape. No model knows about it: kernels ar
 """
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -17,8 +16,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.backend import backend as traced_for
-from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded, patches, winograd_lines
+from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded
 from vidjax.nn.init import kaiming_fan_out
+from vidjax.nn.kernel_gradient import kernel_gradient
 from vidjax.nn.remat import layer_result
 
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
@@ -149,20 +149,14 @@ def conv3d(
     pads = pads_of(padding, x.shape[1:4], kernel.shape[:3], strides)
     width = out_size(x.shape[3] + sum(pads[2]), kernel.shape[2], strides[2])
     name = choose(kernel.shape, strides, width, groups, x.dtype)
-    # A product per tap pays for the 3×3 kernels inside a network, not for the 7×7 ones of its stem.
-    own_gradient = name not in ("native", "shift") and groups == 1 and math.prod(kernel.shape[:3]) <= 27
-    if own_gradient and traced_for() == "cpu":
+    if name not in ("native", "shift") and groups == 1 and traced_for() == "cpu":
         return _with_own_gradient(name, strides, pads, x, kernel)
     return FORMULATIONS[name](x, kernel, strides, pads, groups)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _with_own_gradient(name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A formulation whose kernel gradient is matrix products, instead of XLA's.
-
-    XLA writes that gradient as a convolution with a window as large as the picture, which its CPU library does not
-    take: products are up to four times as fast there.
-    """
+    """A formulation whose kernel gradient is matrix products, instead of XLA's."""
     return FORMULATIONS[name](x, kernel, strides, pads, 1)
 
 
@@ -181,12 +175,10 @@ def _backward(name: str, strides: Triple, pads: Pads, saved: tuple[jax.Array, ja
         plain = "taps" if name in ("row", "winograd") else name
         (dx,) = jax.linear_transpose(lambda x: FORMULATIONS[plain](x, kernel, strides, pads, 1), x)(dy)
     if name == "patches":
-        (dk,) = jax.linear_transpose(lambda kernel: patches(x, kernel, strides, pads, 1), kernel)(dy)
+        # It is one product already.
+        (dk,) = jax.linear_transpose(lambda kernel: FORMULATIONS[name](x, kernel, strides, pads, 1), kernel)(dy)
     else:
-        # On small pictures the sums of lines cost what the products save.
-        by_lines = name == "winograd" and dy.shape[3] >= 32
-        gradient = _kernel_gradient_of_line_pairs if by_lines else _kernel_gradient
-        dk = gradient(x, dy, kernel.shape, strides, pads).astype(kernel.dtype)
+        dk = kernel_gradient(x, dy, kernel.shape, strides, pads).astype(kernel.dtype)
     return dx, dk
 
 
@@ -196,59 +188,6 @@ _with_own_gradient.defvjp(_forward, _backward)
 def _full(pads: Pads, kernel_shape: Sequence[int]) -> bool:
     """Whether no padding is wider than the kernel reaches."""
     return all(max(pair) < k for pair, k in zip(pads, kernel_shape[:3], strict=True))
-
-
-def _kernel_gradient(
-    x: jax.Array, dy: jax.Array, kernel_shape: Sequence[int], strides: Triple, pads: Pads
-) -> jax.Array:
-    (st, sh, sw), (before, _) = strides, pads[0]
-    kt, kh, kw = kernel_shape[:3]
-    frames, height, width = dy.shape[1:4]
-    # Long clips are worth a product each, summed afterwards: one product with so tall a contraction runs on one core.
-    parts = dy.shape[0] if frames * height * width >= 2048 else 1
-    x = padded(x, ((0, 0), *pads[1:]))
-    taps = []
-    for t in range(kt):
-        # The output frames whose tap t falls inside the clip; padding in time would be copied for nothing.
-        first = max(0, -(-(before - t) // st))
-        last = min(frames - 1, (x.shape[1] - 1 + before - t) // st)
-        start = first * st + t - before
-        for h in range(kh):
-            for w in range(kw):
-                if first > last:
-                    taps.append(jnp.zeros(kernel_shape[3:], jnp.float32))
-                    continue
-                window = (
-                    slice(start, start + (last - first) * st + 1, st),
-                    slice(h, h + (height - 1) * sh + 1, sh),
-                    slice(w, w + (width - 1) * sw + 1, sw),
-                )
-                # Flattened by hand: XLA would transpose both operands for a contraction over several axes.
-                seen = x[:, *window].reshape(parts, -1, x.shape[-1])
-                answer = dy[:, first : last + 1].reshape(parts, -1, dy.shape[-1])
-                tap = jnp.einsum("bni,bno->bio", seen, answer, preferred_element_type=jnp.float32)
-                taps.append(tap.sum(axis=0))
-    return jnp.stack(taps).reshape(kernel_shape)
-
-
-def _kernel_gradient_of_line_pairs(
-    x: jax.Array, dy: jax.Array, kernel_shape: Sequence[int], strides: Triple, pads: Pads
-) -> jax.Array:
-    """`_kernel_gradient` of a kernel 3 high: as `winograd`, four products for two lines of output instead of six."""
-    top, height = pads[1][0], dy.shape[2]
-    pairs = -(-height // 2)
-    x = padded(x, ((0, 0), (top, max(0, 2 * pairs + 2 - x.shape[2] - top)), (0, 0)))
-    dy = padded(dy, ((0, 0), (0, 2 * pairs - height), (0, 0)))
-    even, odd = dy[:, :, ::2], dy[:, :, 1::2]
-    seen, answers = winograd_lines(x, pairs), (even, even + odd, even - odd, odd)
-    shape = (kernel_shape[0], 1, *kernel_shape[2:])
-    rest = (pads[0], (0, 0), pads[2])
-    first, plus, minus, last = (
-        _kernel_gradient(line, answer, shape, (strides[0], 1, strides[2]), rest)
-        for line, answer in zip(seen, answers, strict=True)
-    )
-    half = (plus + minus) / 2
-    return jnp.concatenate([first + half, (plus - minus) / 2, half - last], axis=1)
 
 
 def triple(value: int | Sequence[int], name: str) -> Triple:

@@ -94,18 +94,13 @@ def winograd(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, group
     pairs = -(-height // 2)
     x = padded(x, ((0, 0), (top, 2 * pairs + 2 - x.shape[2] - top), (0, 0)))
     g = [kernel[:, line : line + 1] for line in range(3)]
-    lines = winograd_lines(x, pairs)
+    # A pair of output lines sees four input lines; the letters are the paper's.
+    d = [x[:, :, line : line + 2 * pairs : 2] for line in range(4)]
+    lines = (d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3])
     kernels = (g[0], (g[0] + g[1] + g[2]) / 2, (g[0] - g[1] + g[2]) / 2, g[2])
     m = [row(d, g, strides, (pads[0], (0, 0), pads[2]), groups) for d, g in zip(lines, kernels, strict=True)]
     y = jnp.stack([m[0] + m[1] + m[2], m[1] - m[2] - m[3]], axis=3)
     return y.reshape(*y.shape[:2], 2 * pairs, *y.shape[4:])[:, :, :height]
-
-
-def winograd_lines(x: jax.Array, pairs: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """What the four products of F(2, 3) see of (B, T, H, W, I), H at least 2 · pairs + 2: (B, T, pairs, W, I) each."""
-    # A pair of output lines sees four input lines; the letters are the paper's.
-    d = [x[:, :, line : line + 2 * pairs : 2] for line in range(4)]
-    return d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]
 
 
 def patches(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:

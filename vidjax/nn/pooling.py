@@ -1,13 +1,17 @@
 """Pooling over space-time windows, and from one vector per frame to one per clip."""
 
 from collections.abc import Sequence
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
+from vidjax.nn.backend import backend as traced_for
 from vidjax.nn.conv import Padding, pads_of, triple
+from vidjax.nn.formulations import out_size
 
 # Into how many parts a temporal pyramid divides the clip, level by level.
 PYRAMID_LEVELS = (1, 2, 4, 8)
@@ -31,7 +35,53 @@ def max_pool3d(
       (B, T', H', W', C).
     """
     window, strides, pads = _window(x, window, strides, padding)
-    return nnx.max_pool(x, window, strides, pads)
+    if traced_for() != "cpu":
+        return nnx.max_pool(x, window, strides, pads)
+    # XLA's CPU compiler finds a window's maximum value by value, and for the gradient once more, with its place. Axis by
+    # axis the work is less and simple. The innermost first: of equal values the first wins, in the order of memory.
+    for axis in (3, 2, 1):
+        size, stride, pad = window[axis - 1], strides[axis - 1], pads[axis - 1]
+        if (size, stride) != (1, 1) or any(pad):
+            widths = [pad if a == axis else (0, 0) for a in range(x.ndim)]
+            x = _max_along(axis, size, stride, jnp.pad(x, widths, constant_values=-jnp.inf))
+    return x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _max_along(axis: int, size: int, stride: int, x: jax.Array) -> jax.Array:
+    """Maximum over windows along one axis, without padding."""
+    return reduce(jnp.maximum, _taps(axis, size, stride, x))
+
+
+def _taps(axis: int, size: int, stride: int, x: jax.Array) -> list[jax.Array]:
+    """The first value of every window, the second, and so on."""
+    count = out_size(x.shape[axis], size, stride)
+    return [lax.slice_in_dim(x, tap, tap + (count - 1) * stride + 1, stride, axis) for tap in range(size)]
+
+
+def _max_along_forward(axis: int, size: int, stride: int, x: jax.Array):
+    y = _max_along(axis, size, stride, x)
+    return y, (x, y)
+
+
+def _max_along_backward(axis: int, size: int, stride: int, saved: tuple[jax.Array, jax.Array], dy: jax.Array):
+    x, y = saved
+    length, count = x.shape[axis], y.shape[axis]
+    rows = -(-length // stride)
+    # What falls on places 0, stride, 2 · stride …, on those one further, and so on.
+    phases = [jnp.zeros_like(x, shape=(*x.shape[:axis], rows, *x.shape[axis + 1 :]))] * stride
+    free = jnp.ones(y.shape, bool)
+    for tap, value in enumerate(_taps(axis, size, stride, x)):
+        first = free & (value == y)
+        free &= ~first
+        later = tap // stride
+        widths = [(later, rows - count - later) if a == axis else (0, 0) for a in range(x.ndim)]
+        phases[tap % stride] = phases[tap % stride] + jnp.pad(jnp.where(first, dy, 0), widths)
+    dx = jnp.stack(phases, axis=axis + 1).reshape(*x.shape[:axis], rows * stride, *x.shape[axis + 1 :])
+    return (lax.slice_in_dim(dx, 0, length, axis=axis),)
+
+
+_max_along.defvjp(_max_along_forward, _max_along_backward)
 
 
 def avg_pool3d(
