@@ -11,9 +11,9 @@ Published: 79.9 top-1 on the validation set with 4 clips × 3 crops of 224²:
 
     python eval.py --workdir=runs/k400_vivit_base_16x2 --config.eval.num_clips=4 --config.eval.num_crops=3
 
-There, four clips of five have their colours changed; here all have. Hardware there: not given; 64 clips per update, 30
-epochs. Not trained here. Source: google-research/scenic, projects/vivit/configs/kinetics400/vivit_base_k400.py and the
-table in projects/vivit/README.md.
+There, brightness changes by a sum, by up to an eighth of white; here by a factor. Hardware there: not given; 64 clips
+per update, 30 epochs. Not trained here. Source: google-research/scenic, projects/vivit/configs/kinetics400/
+vivit_base_k400.py and the table in projects/vivit/README.md; colours: google-deepmind/dmvr, processors.py.
 """
 
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
@@ -28,6 +28,7 @@ def get_config() -> Config:
             short_side=(230, 340),  # 256 times 0.9 to 1.33
             colour_jitter=0.4,
             hue=0.2,
+            jittered=0.8,
             greyscale=0.1,
             num_workers=16,
         ),

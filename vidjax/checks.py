@@ -123,7 +123,7 @@ def _training_clips(config: Config, checks: _Checks) -> None:
         value = getattr(data, name)
         ok = len(value) == 2 and 0 < value[0] <= value[1] <= most
         need(ok, f"data.{name}", f"give (low, high) with 0 < low <= high <= {most}")
-    checks.within(1, ("data.colour_jitter", "data.greyscale", "data.reverse", "data.erase"))
+    checks.within(1, ("data.colour_jitter", "data.jittered", "data.greyscale", "data.reverse", "data.erase"))
     checks.within(0.5, ("data.hue",))
     checks.within(10, ("data.randaugment_m", "data.augmix_m"))
     checks.least(1, ("data.train_views", "data.randaugment_n", "data.augmix_width"))

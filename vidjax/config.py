@@ -149,6 +149,7 @@ class DataConfig:
     # command line "'turn left<>turn right','look left<>look right'"
     colour_jitter: float = 0.0  # strength of random brightness, contrast and saturation, 0…1
     hue: float = 0.0  # the colour circle is turned by up to this share of it, 0…0.5
+    jittered: float = 1.0  # share of the clips that these two change
     greyscale: float = 0.0  # share of the clips that lose their colours
     randaugment_m: float = 0.0  # > 0: RandAugment of this magnitude, up to 10
     randaugment_n: int = 2  # its operations per clip, each carried out with probability 0.5

@@ -177,6 +177,8 @@ def test_chances_are_chances(coloured):
     grey = [clips(coloured, seed, greyscale=0.3, **still).video for seed in range(60)]
     changed = [not np.array_equal(v, plain) for v in grey]
     assert 8 < sum(changed) < 30
+    jittered = [clips(coloured, seed, colour_jitter=0.4, hue=0.2, jittered=0.3, **still).video for seed in range(60)]
+    assert 8 < sum(not np.array_equal(v, plain) for v in jittered) < 30
     erased = [clips(coloured, seed, erase=0.3, **still).video for seed in range(60)]
     assert 8 < sum(not np.array_equal(v, plain) for v in erased) < 30
 

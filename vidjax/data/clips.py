@@ -247,7 +247,8 @@ class ClipReader:
         """Colours and erasing of one clip `(T, size, size, 3)`, whose frames may be written into."""
         config, spec = self.config, self.spec
         fill = [round(255 * m) for m in spec.mean]
-        if config.colour_jitter or config.hue:
+        # All of the clips need no draw, so that runs of before this choice stay what they were.
+        if (config.colour_jitter or config.hue) and (config.jittered == 1 or rng.random() < config.jittered):
             frames = augment.colour_jitter(frames, config.colour_jitter, rng, config.hue)
         if config.greyscale and rng.random() < config.greyscale:
             frames = augment.greyscale(frames)

@@ -37,8 +37,8 @@ def max_pool3d(
     window, strides, pads = _window(x, window, strides, padding)
     if traced_for() != "cpu":
         return nnx.max_pool(x, window, strides, pads)
-    # XLA's CPU compiler finds a window's maximum value by value, and for the gradient once more, with its place. Axis by
-    # axis the work is less and simple. The innermost first: of equal values the first wins, in the order of memory.
+    # XLA's CPU compiler goes through each window value by value, and for the gradient once more. Axis by axis there is
+    # less to do. The innermost first: of equal values the first wins, in the order of memory.
     for axis in (3, 2, 1):
         size, stride, pad = window[axis - 1], strides[axis - 1], pads[axis - 1]
         if (size, stride) != (1, 1) or any(pad):
