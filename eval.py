@@ -11,7 +11,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from vidjax import launch
-from vidjax.config import Config, ConfigError, check_flags
+from vidjax.config import Config, ConfigError, check_flags, take_kwargs
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run; its best checkpoint is evaluated.")
 _CHECKPOINT = flags.DEFINE_string(
@@ -50,7 +50,9 @@ def _stored_config(argv: list[str]) -> Config:
 
     try:
         check_flags(argv)
-        return load_meta(known.workdir or known.checkpoint).config
+        config = load_meta(known.workdir or known.checkpoint).config
+        config.model.kwargs |= take_kwargs(argv)
+        return config
     except (CheckpointFolderError, ConfigError) as error:
         sys.exit(f"error: {error}")
 

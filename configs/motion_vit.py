@@ -1,11 +1,12 @@
-"""Moving shapes for a small ViViT that starts from scratch, without convolutions over the picture to help it.
+"""Moving shapes for a small MViT that starts from scratch.
 
     python train.py --config=configs/motion_vit.py --workdir=runs/motion_vit
 
 Transformers have to find out that neighbouring pixels belong together, and want more epochs than `configs/motion.py`
-takes. Mirrored clips count for the opposite direction, which doubles the data. Measured: 81.7 % video top-1; all four
-shifts are known, the two turns are not told apart. The same recipe serves the other small transformers:
-`--config.model.name=timesformer_tiny`, `swin3d_tiny`, `mvit_tiny`, `vivit_fe_tiny`, …
+takes. Mirrored clips count for the opposite direction, which doubles the data. Measured: 97.7 % video top-1 after 24
+epochs, 21 minutes of one CPU core; until half of them it tells the four shifts apart, then the two turns too. The same
+recipe serves the other small transformers: `--config.model.name=timesformer_tiny`, `swin3d_tiny`, `vivit_tiny`,
+`vivit_fe_tiny`, …; without convolutions over the picture they take longer still: `vivit_tiny` has 81.7 % after 40.
 """
 
 from configs import motion
@@ -14,12 +15,12 @@ from vidjax.config import Config, OptimizerConfig
 
 def get_config() -> Config:
     config = motion.get_config()
-    config.model.name = "vivit_tiny"
+    config.model.name = "mvit_tiny"
     config.optimizer = OptimizerConfig(
         name="adamw", learning_rate=1e-3, warmup_epochs=2.0, weight_decay=0.05, clip_norm=1.0
     )
     config.train.batch_size = 32
-    config.train.epochs = 40
+    config.train.epochs = 24
     config.train.eval_epochs = 8
     config.train.checkpoint_epochs = 8
     return config

@@ -1,10 +1,13 @@
 """Settings: types, choices, unknown names, JSON."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 
 from vidjax import config as cfg
+from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.config import Config, ConfigError
 
@@ -114,3 +117,31 @@ def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError) as error:
         validate(config)
     assert "train.batch_size" in str(error.value) and "'sgd', 'adamw'" in str(error.value)
+
+
+def test_a_models_own_arguments_are_taken_from_the_flags():
+    argv = [
+        "train.py",
+        "--config.model.kwargs.temporal_pooling=pyramid",
+        "--config.seed=3",
+        "--config.model.kwargs.tubelet=(2, 4, 4)",
+        "-config.model.kwargs.mask_ratio",
+        "0.5",
+        "--config.model.kwargs.gated=false",
+        "--workdir=x",
+    ]
+    taken = cfg.take_kwargs(argv)
+    assert taken == {"temporal_pooling": "pyramid", "tubelet": (2, 4, 4), "mask_ratio": 0.5, "gated": False}
+    assert argv == ["train.py", "--config.seed=3", "--workdir=x"]
+
+
+@pytest.mark.parametrize("flag", ["--config.model.kwargs.=3", "--config.model.kwargs.a.b=3", "--config.model.kwargs.a"])
+def test_arguments_without_a_name_or_a_value(flag):
+    with pytest.raises(cfg.ConfigError, match="NAME=VALUE"):
+        cfg.take_kwargs(["train.py", flag])
+
+
+def test_arguments_reach_the_config():
+    flags = ["--config=configs/motion_videomae.py", "--config.model.kwargs.mask_ratio=0.5", "--config.model.kwargs.a=b"]
+    with contextlib.chdir(Path(__file__).parents[1]):
+        assert read_config(flags).model.kwargs == {"mask_ratio": 0.5, "normalise_targets": False, "a": "b"}

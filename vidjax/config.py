@@ -5,6 +5,7 @@ with `--config.optimizer.learning_rate=0.1`. The config in use is written beside
 This module imports nothing heavy, so that data workers and `--help` stay light.
 """
 
+import ast
 import dataclasses
 import difflib
 import json
@@ -298,6 +299,33 @@ def check_flags(argv: Sequence[str]) -> None:
         name = name.removeprefix("config.")
         if name not in known and not name.startswith("model.kwargs."):
             raise ConfigError(_unknown(name, known))
+
+
+def take_kwargs(argv: list[str]) -> dict[str, Any]:
+    """What the flags `--config.model.kwargs.NAME=VALUE` in `argv` say; they are removed from it.
+
+    A model's arguments are its own, so a config need not hold them already, as it must for other settings. VALUE is a
+    Python literal, such as `(2, 4, 4)`; `true`, `false`; or else a string.
+
+    Raises:
+      ConfigError: for a flag without a name or a value.
+    """
+    prefix, taken, rest = "config.model.kwargs.", {}, iter(argv[:])
+    argv.clear()
+    for arg in rest:
+        name, equals, value = arg.lstrip("-").partition("=")
+        if not arg.startswith("-") or not name.startswith(prefix):
+            argv.append(arg)
+            continue
+        value = value if equals else next(rest, "")
+        name = name.removeprefix(prefix)
+        if not name.isidentifier() or not value:
+            raise ConfigError(f"{arg}: give --{prefix}NAME=VALUE, an argument of the model's constructor")
+        try:
+            taken[name] = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
+        except (ValueError, SyntaxError):
+            taken[name] = value
+    return taken
 
 
 def to_dict(config: Any) -> dict[str, Any]:

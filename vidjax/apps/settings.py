@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from vidjax.config import Config, ConfigError, check_flags
+from vidjax.config import Config, ConfigError, check_flags, take_kwargs
 
 
 def read_config(argv: Sequence[str]) -> Config:
@@ -21,6 +21,7 @@ def read_config(argv: Sequence[str]) -> Config:
     files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
     config = _load(files[-1]) if files else Config()
     argv = [arg for arg in argv if not arg.startswith("--config=")]
+    config.model.kwargs |= take_kwargs(argv)
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=argv)
