@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="accuracy of evaluated runs side by side, as a table and a plot")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="work directory; those that differ by seed go together")
     compare.add_argument("--plot", default="compare.png", help="file of the plot; '': none (default: compare.png)")
+    compare.add_argument(
+        "--show", nargs="*", metavar="FIELD", help="settings to name beside the model (default: all that differ)"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     _add_check(commands)
@@ -335,7 +338,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "compare":
         from vidjax.apps.compare import compare
 
-        return compare(args.runs, plot=args.plot, as_json=args.json, markdown=args.markdown)
+        return compare(args.runs, plot=args.plot, show=args.show, as_json=args.json, markdown=args.markdown)
     if args.command == "models":
         from vidjax.apps.models import models
 

@@ -1,6 +1,7 @@
 """`python -m vidjax compare`, on what runs leave in their work directories."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +56,23 @@ def test_tables(runs, capsys):
     assert "60.0 ± 14.1 %" in out and "90.0 %" in out and "plot" not in err
     assert main(["compare", *runs, "--plot", "", "--markdown"]) == 0
     assert "| `tsm_tiny` | 50.0 ± 0.0 % | 60.0 ± 14.1 % | 2 |" in capsys.readouterr().out
+
+
+def test_settings_that_came_later_are_no_difference(runs, capsys):
+    path = Path(runs[0], "config.json")
+    config = json.loads(path.read_text())
+    del config["train"]["batch_norm"], config["mesh"]
+    path.write_text(json.dumps(config))
+    assert main(["compare", *runs, "--plot", "", "--markdown"]) == 0
+    assert "| `tsm_tiny` | 50.0 ± 0.0 % | 60.0 ± 14.1 % | 2 |" in capsys.readouterr().out
+
+
+def test_settings_to_show(runs, capsys):
+    assert main(["compare", *runs, "--plot", "", "--markdown", "--show", "train.batch_size"]) == 0
+    out = capsys.readouterr().out
+    assert "| `frame_pool_tiny, train.batch_size=16` |" in out and "| `tsm_tiny, train.batch_size=16` |" in out
+    assert main(["compare", *runs, "--plot", "", "--show", "train.size"]) == 1
+    assert "--show train.size: no setting" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared(runs, tmp_path, capsys):

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vidjax import config as cfg
 from vidjax.errors import UserError
 
 _LEVELS = ("clip", "video")
@@ -18,6 +19,7 @@ _LEVELS = ("clip", "video")
 _UNTOLD = (
     "seed", "data.train", "data.eval", "data.synthetic", "data.num_workers", "data.num_threads", "data.prefetch",
     "data.isolate", "train.log_every", "train.checkpoint_epochs", "train.keep_last",
+    "train.compilation_cache",
 )  # fmt: skip
 _LABEL_WIDTH = 48  # characters in a line of the plot
 
@@ -40,19 +42,28 @@ class Group:
         return statistics.stdev(self.values[level]) if len(self.seeds) > 1 else None
 
 
-def compare(runs: Sequence[str], *, plot: str = "compare.png", as_json: bool = False, markdown: bool = False) -> int:
+def compare(
+    runs: Sequence[str],
+    *,
+    plot: str = "compare.png",
+    show: Sequence[str] | None = None,
+    as_json: bool = False,
+    markdown: bool = False,
+) -> int:
     """Print the clip- and video-level accuracy of evaluated runs, best first, and draw them.
 
     Args:
       runs: work directories; those without `eval.json` are counted, listed and left out. Runs that differ in the seed
         alone share a line, which has their mean and standard deviation.
       plot: where the picture goes; empty: none is drawn.
+      show: the settings to name beside each model, such as `train.epochs`; None: all that differ.
       as_json, markdown: print JSON, or a table in Markdown, instead of one for the terminal.
 
     Raises:
-      UserError: if no run has been evaluated, one is a pre-training, or they were evaluated by different measures.
+      UserError: if no run has been evaluated, one is a pre-training, they were evaluated by different measures, or
+        `show` names what is no setting of any.
     """
-    groups, name, chance, left_out = _read(runs)
+    groups, name, chance, left_out = _read(runs, show)
     if plot:
         _draw(groups, name, chance, Path(plot))
     notes = [f"{len(left_out)} without eval.json left out: {', '.join(left_out)}"] if left_out else []
@@ -62,7 +73,7 @@ def compare(runs: Sequence[str], *, plot: str = "compare.png", as_json: bool = F
     return 0
 
 
-def _read(runs: Sequence[str]) -> tuple[list[Group], str, float | None, list[str]]:
+def _read(runs: Sequence[str], show: Sequence[str] | None) -> tuple[list[Group], str, float | None, list[str]]:
     groups: dict[str, Group] = {}
     names, chances, left_out = {}, set(), []
     for run in runs:
@@ -73,7 +84,7 @@ def _read(runs: Sequence[str]) -> tuple[list[Group], str, float | None, list[str
         result, config = (json.loads((folder / f"{name}.json").read_text()) for name in ("eval", "config"))
         if "video" not in result:
             raise UserError(f"{run} is a pre-training, which has no accuracy: leave it out")
-        settings = dict(_flat(config))
+        settings = dict(_flat(_of_today(config)))
         seed = settings["seed"]
         settings = {name: value for name, value in settings.items() if name not in _UNTOLD}
         group = groups.setdefault(json.dumps(settings, sort_keys=True), Group(settings))
@@ -88,8 +99,16 @@ def _read(runs: Sequence[str]) -> tuple[list[Group], str, float | None, list[str
     if len(names) > 1:
         raise UserError("measured differently: " + ", ".join(f"{run} by {name}" for name, run in names.items()))
     found = sorted(groups.values(), key=lambda group: -group.mean("video"))
-    _label(found)
+    _label(found, show)
     return found, next(iter(names)), chances.pop() if len(chances) == 1 else None, left_out
+
+
+def _of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """An older run's config with the settings that have come since, at their defaults, which change nothing."""
+    try:
+        return cfg.to_dict(cfg.from_dict(config))
+    except cfg.ConfigError:  # with a setting that is no more
+        return config
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Any:
@@ -100,10 +119,15 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Any:
             yield prefix + name, value
 
 
-def _label(groups: Sequence[Group]) -> None:
-    """Names each group by its model and what else tells it from the others."""
+def _label(groups: Sequence[Group], show: Sequence[str] | None) -> None:
+    """Names each group by its model and what else tells it from the others, or what is to be shown."""
     names = dict.fromkeys(name for group in groups for name in group.settings)
     told = [n for n in names if len({json.dumps(group.settings.get(n)) for group in groups}) > 1]
+    if show is not None:
+        told = list(show)
+        for name in show:
+            if name not in names:
+                raise UserError(f"--show {name}: no setting of these runs; such as train.epochs or model.input")
     for group in groups:
         others = (
             f"{name.removeprefix('model.kwargs.').removeprefix('model.').removeprefix('data.')}={group.settings[name]}"
