@@ -129,12 +129,13 @@ def _label(groups: Sequence[Group], show: Sequence[str] | None) -> None:
             if name not in names:
                 raise UserError(f"--show {name}: no setting of these runs; such as train.epochs or model.input")
     for group in groups:
-        others = (
-            f"{name.removeprefix('model.kwargs.').removeprefix('model.').removeprefix('data.')}={group.settings[name]}"
-            for name in told
-            if name != "model.name" and name in group.settings
-        )
+        others = (_told(name, group.settings[name]) for name in told if name != "model.name" and name in group.settings)
         group.label = ", ".join([group.settings["model.name"], *others])
+
+
+def _told(name: str, value: Any) -> str:
+    short = name.removeprefix("model.kwargs.").removeprefix("model.").removeprefix("data.")
+    return f"{short}={value:g}" if isinstance(value, float) else f"{short}={value}"
 
 
 def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool) -> None:
