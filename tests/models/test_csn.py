@@ -54,6 +54,7 @@ def test_epsilon_of_every_norm():
     assert epsilons("csn_ip_r152") == epsilons("csn_ir_r50") == {1e-3}
 
 
+@pytest.mark.slow
 def test_it_overfits_three_clips():
     model = tiny(preserved=True, remat="full", zero_init=True, dropout=0.1)
     losses = overfit(model, draw((3, 2, 16, 16, 3)), steps=20, rate=0.2)

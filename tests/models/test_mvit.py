@@ -145,6 +145,7 @@ def test_training_mode_draws_and_evaluation_does_not():
     assert "random_bits" not in str(with_stream)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_it_trains(version):
     model = tiny(version=version, remat="full" if version == 1 else "", drop_path=0.1 * (version == 1))

@@ -50,6 +50,7 @@ def test_every_size_has_the_references_widths(name, width, pooled):
     assert get_spec(name).size == (384 if "384" in name else 256)
 
 
+@pytest.mark.slow
 def test_longer_and_larger_clips_and_images():
     model = tiny(pooler=True)
     assert model.tokens(clips(1, 8, 12, 16)).shape == (1, 4 * 3 * 4, 32)

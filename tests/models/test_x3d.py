@@ -55,6 +55,7 @@ def test_published_protocol(name, clip, resize):
     assert spec.mean == (0.45,) * 3 and spec.std == (0.225,) * 3
 
 
+@pytest.mark.slow
 def test_it_overfits_three_clips():
     losses = overfit(tiny(dropout=0.1, remat="full"), draw((3, 2, 16, 16, 3)), steps=25, rate=0.5)
     assert losses[-1] < 0.3 * losses[0]

@@ -103,6 +103,7 @@ def test_gradients_of_long_clips_are_summed_clip_by_clip():
     assert "pointwise" in check((2, 8, 17, 18, 2), (1, 1, 1, 2, 3), (1, 1, 1), ((0, 0),) * 3)
 
 
+@pytest.mark.slow
 def test_under_jit_vmap_remat_and_in_bfloat16():
     x, kernel = draw((2, 3, 5, 5, 4)), draw((1, 3, 3, 4, 4), 1)
 

@@ -74,6 +74,7 @@ def by_definition(model: PoolingAttention, x: np.ndarray, grid) -> np.ndarray:
 strides = st.sampled_from([(1, 1, 1), (1, 2, 2), (2, 1, 3)])
 
 
+@pytest.mark.slow
 @given(
     stride_q=strides,
     stride_kv=strides,

@@ -38,6 +38,7 @@ def steps(folder):
     return sorted(int(p.name) for p in (folder / "checkpoints").iterdir() if p.name.isdigit())
 
 
+@pytest.mark.slow
 def test_best_and_last_are_kept(model, tmp_path):
     run = RunCheckpoints(tmp_path, keep_last=2, best_metric="video/top1")
     for step, value in ((1, 0.5), (2, 0.9), (3, None), (4, 0.3), (5, None), (6, 0.4)):
@@ -71,6 +72,7 @@ def test_state_comes_back_as_it_was(model, tmp_path, ema):
     assert found == meta() and step == 7
 
 
+@pytest.mark.slow
 def test_model_folder_is_loaded_but_never_resumed(model, tmp_path):
     folder = ckpt.save_model(tmp_path / "model", model, meta())
     loaded, found, _ = ckpt.load_model(folder)

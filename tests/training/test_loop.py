@@ -97,6 +97,7 @@ def test_checkpoint_is_complete_in_itself(finished, tmp_path):
     chex.assert_shape(model(np.zeros((1, 2, 16, 16, 3), np.float32)), (1, 2))
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_run_is_bit_identical(finished, halves, tmp_path, monkeypatch):
     config, whole, _ = finished
     workdir = tmp_path / "broken"
@@ -270,6 +271,7 @@ def test_remat_and_bfloat16_train(halves, tmp_path):
     assert all(array.dtype == np.float32 for array in arrays(tmp_path / "run").values())
 
 
+@pytest.mark.slow
 def test_start_from_another_run_with_other_classes(finished, halves, tmp_path, caplog):
     _, workdir, _ = finished
     data = shutil.copytree(halves, tmp_path / "data")

@@ -159,6 +159,7 @@ def test_masks_follow_from_the_step():
     assert losses[0] == losses[1] != losses[2] and losses[2] == pytest.approx(losses[0], rel=0.1)
 
 
+@pytest.mark.slow
 def test_everything_of_fine_tuning_together():
     """Drop path, EMA, mixup and CutMix, repeated augmentation, layer decay, clipping and accumulation in one update."""
     model = create_model("videomae_tiny", num_classes=3, drop_path=0.2, dropout=0.1, head_init_scale=1.0, **SMALL)

@@ -51,6 +51,7 @@ def state(donor, monkeypatch) -> dict[str, np.ndarray]:
     return {**out, "stem.norm.num_batches_tracked": np.asarray(1)}
 
 
+@pytest.mark.slow
 def test_every_array_is_set_and_the_model_evaluates(donor, state):
     model = load_pretrained(MODEL, state)
     chex.assert_trees_all_equal(all_arrays(model), donor[0])

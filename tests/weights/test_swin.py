@@ -174,6 +174,7 @@ def image_state(width=12, depths=(1, 2), heads=(2, 2), zeros=False):
     return state
 
 
+@pytest.mark.slow
 def test_an_image_swin_sees_a_still_video_as_its_picture():
     state = image_state()
     model = load_pretrained("swin3d_t", {"model": state}, source="swin_image", **SMALL)
