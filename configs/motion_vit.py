@@ -4,7 +4,7 @@
 
 Transformers have to find out that neighbouring pixels belong together, and want more epochs than `configs/motion.py`
 takes. Mirrored clips count for the opposite direction, which doubles the data. Measured: 97.7 % video top-1 after 24
-epochs, 21 minutes of one CPU core; until half of them it tells the four shifts apart, then the two turns too. The same
+epochs, 21 minutes of one CPU core, and 88.0 % on the way, after 14. The same
 recipe serves the other small transformers: `--config.model.name=timesformer_tiny`, `swin3d_tiny`, `vivit_tiny`,
 `vivit_fe_tiny`, …; without convolutions over the picture they take longer still: `vivit_tiny` has 81.7 % after 40.
 """

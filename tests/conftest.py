@@ -22,11 +22,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     _compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
     jax.config.update("jax_compilation_cache_dir", _compiled.name)
-    # Processes that tests start share another one: these are killed, also while they write to it.
-    _compiled_by_others = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled_by_others.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_share_compiled_programs(tmp_path_factory):
+    """Those that tests start, in a folder apart from the tests' own: they are killed, also while they write to it.
+
+    Not at import: the process that only hands out tests would pass it on to its workers as if a user had named it.
+    """
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 
 @pytest.fixture(scope="session")

@@ -141,6 +141,12 @@ def test_arguments_without_a_name_or_a_value(flag):
         cfg.take_kwargs(["train.py", flag])
 
 
+def test_a_share_of_nothing_is_refused():
+    config = Config(model=cfg.ModelConfig(name="tsm_tiny"), data=cfg.DataConfig(train="x", jittered=0.5))
+    with pytest.raises(ConfigError, match=r"data.jittered.*both are 0"):
+        validate(config)
+
+
 def test_arguments_reach_the_config():
     flags = ["--config=configs/motion_videomae.py", "--config.model.kwargs.mask_ratio=0.5", "--config.model.kwargs.a=b"]
     with contextlib.chdir(Path(__file__).parents[1]):

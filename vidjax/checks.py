@@ -125,6 +125,8 @@ def _training_clips(config: Config, checks: _Checks) -> None:
         need(ok, f"data.{name}", f"give (low, high) with 0 < low <= high <= {most}")
     checks.within(1, ("data.colour_jitter", "data.jittered", "data.greyscale", "data.reverse", "data.erase"))
     checks.within(0.5, ("data.hue",))
+    coloured = data.jittered == 1 or data.colour_jitter or data.hue
+    need(coloured, "data.jittered", "is the share of clips that data.colour_jitter and data.hue change; both are 0")
     checks.within(10, ("data.randaugment_m", "data.augmix_m"))
     checks.least(1, ("data.train_views", "data.randaugment_n", "data.augmix_width"))
     checks.least(0, ("data.crop_gap", "data.augmix_depth", "data.randaugment_mstd"))
