@@ -10,7 +10,7 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
 from vidjax.models import get_spec, list_models
-from vidjax.models.recurrent import VARIANTS, RecurrentConvNet, RecurrentPooling, RecurrentResNet
+from vidjax.models.recurrent import VARIANTS, MapRecurrence, RecurrentConvNet, RecurrentPooling, RecurrentResNet
 from vidjax.models.state import split
 
 
@@ -36,6 +36,7 @@ NETWORKS = {
     "gru, attention, two layers": lambda: cnn_rnn("attention", cell="gru", layers=2),
     "conv gru": lambda: rcn(hidden=(4,)),
     "conv lstm": lambda: rcn(cell="lstm", hidden=(4,)),
+    "stacked conv gru": lambda: rcn(stacked=True),
 }
 
 
@@ -52,6 +53,17 @@ def test_a_stream_gives_the_answers_to_the_clips_so_far(kind):
     chex.assert_shape(expected, (2, 3))
     assert float(jnp.abs(step(model, video[:, 2], None)[0] - logits).max()) > 1e-5
     assert float(jnp.abs(clip(model, video[:, ::-1]) - expected).max()) > 1e-5
+
+
+def test_a_stacked_cell_sees_the_states_below_it():
+    """At odd sizes too; what happens to the first map reaches the second cell's states."""
+    for stacked in (False, True):
+        layer = MapRecurrence((2, 5), (3, 4), cell="gru", kernel_size=3, stacked=stacked, rngs=nnx.Rngs(0))
+        assert layer.cells[1].input.kernel.shape == (1, 3, 3, 5 + 3 * stacked, 3 * 4)
+        run = jax.jit(layer)
+        low, high = draw((1, 2, 7, 5, 2)), draw((1, 2, 4, 3, 5))
+        moved = jnp.abs(run([low + 1, high]) - run([low, high]))
+        assert moved[:, :3].max() > 1e-4 and (moved[:, 3:].max() > 1e-4) == stacked
 
 
 def test_what_cannot_stream_says_so():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.abstract import abstract, params_of
+from vidjax.models import videomae, videomae_pretrain
 from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
 from vidjax.models.videomae_pretrain import VARIANTS, VideoMAEPretrain
@@ -66,8 +67,22 @@ def test_tubes_hide_the_same_places_at_all_times(ratio, seed):
     assert (mask.sum(axis=(2, 3)) == int(ratio * 16 + 1e-9)).all()
 
 
-def abstract_with(ratio):
-    return nnx.eval_shape(lambda: VideoMAEPretrain(**{**TINY, "mask_ratio": ratio}, rngs=nnx.Rngs(0)))
+@settings(deadline=None, max_examples=5)
+@given(ratio=st.floats(0.1, 0.9), seed=st.integers(0, 100))
+def test_tokens_and_frames_are_hidden_one_by_one(ratio, seed):
+    keys, grid = jax.random.split(jax.random.key(seed), 3), (12, 2, 4)
+    model = abstract_with(ratio, masking="token")
+    mask = np.asarray(model.draw_masks(keys, grid)).reshape(3, *grid)
+    assert (mask.sum(axis=(1, 2, 3)) == int(ratio * 96 + 1e-9)).all() and model.num_hidden(grid) == mask[0].sum()
+    assert (mask != mask[:, :1]).any()
+    model = abstract_with(ratio, masking="frame", num_frames=24, size=16)
+    mask = np.asarray(model.draw_masks(keys, grid)).reshape(3, *grid)
+    assert (mask == mask[:, :, :1, :1]).all()
+    assert (mask[:, :, 0, 0].sum(axis=1) == int(ratio * 12 + 1e-9)).all() and model.num_hidden(grid) == mask[0].sum()
+
+
+def abstract_with(ratio, **kwargs):
+    return nnx.eval_shape(lambda: VideoMAEPretrain(**{**TINY, "mask_ratio": ratio, **kwargs}, rngs=nnx.Rngs(0)))
 
 
 def test_masks_follow_from_their_keys_alone_and_are_spread_evenly():
@@ -83,8 +98,12 @@ def test_masks_follow_from_their_keys_alone_and_are_spread_evenly():
 
 def test_a_ratio_that_hides_nothing_or_everything_is_refused():
     for ratio in (0.05, 1.0):
-        with pytest.raises(ValueError, match=f"mask_ratio = {ratio} hides .* of the 16 tubelets"):
+        with pytest.raises(ValueError, match=f"mask_ratio = {ratio} hides .* of 16 tubes"):
             abstract_with(ratio)
+    with pytest.raises(ValueError, match=r"mask_ratio = 0\.4 hides 0 of 2 frames"):
+        abstract_with(0.4, masking="frame")
+    with pytest.raises(ValueError, match="masking = 'tubes': must be one of tube, token, frame"):
+        abstract_with(0.5, masking="tubes")
 
 
 def test_protocol():
@@ -108,6 +127,28 @@ def test_hidden_pixels_reach_neither_encoder_nor_prediction():
     np.testing.assert_array_equal(model(video, mask), model(other, mask))
     other = from_patches(jnp.where(mask[..., None], tubelets, 7.0), (2, 4, 4), GRID)
     assert float(jnp.abs(model(video, mask) - model(other, mask)).max()) > 1e-3
+
+
+@pytest.mark.parametrize("positions", ["index", "axes"])
+def test_each_network_adds_the_positions_it_was_built_with(positions, monkeypatch):
+    """The same table in encoder, decoder and classifier."""
+    asked = []
+    of = videomae.fixed_positions
+
+    def watched(kind):
+        asked.append(kind)
+        return of(kind)
+
+    monkeypatch.setattr(videomae_pretrain, "fixed_positions", watched)
+    monkeypatch.setattr(videomae, "fixed_positions", watched)
+    model = tiny(positions=positions)
+    jax.eval_shape(lambda video: model(video), pixels())
+    kwargs = {k: v for k, v in TINY.items() if k != "mask_ratio" and not k.startswith("decoder")}
+    classifier = videomae.VideoMAE(3, **kwargs, positions=positions, rngs=nnx.Rngs(0))
+    jax.eval_shape(lambda video: classifier(video), pixels())
+    assert set(asked) == {positions} and len(asked) == 5
+    with pytest.raises(ValueError, match="positions = 'axis': must be one of index, axes"):
+        tiny(positions="axis")
 
 
 def test_the_encoder_works_on_visible_tokens_alone():

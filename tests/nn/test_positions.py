@@ -6,7 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidjax.nn.positions import Table, grid_of, resize_table, sinusoid_positions, sinusoid_table
+from vidjax.nn.positions import (
+    Table,
+    axis_positions,
+    fixed_positions,
+    grid_of,
+    resize_table,
+    sinusoid_positions,
+    sinusoid_table,
+)
 
 
 def test_table_entry_by_entry():
@@ -135,3 +143,39 @@ def test_a_table_over_space_and_time_is_fitted_along_each():
 )
 def test_the_grid_is_told_from_the_rows(rows, axes, grid):
     assert grid_of(rows, (8, 3, 3), axes) == grid
+
+
+def test_axis_positions_entry_by_entry():
+    grid, dim, n = (3, 4, 5), 20, 3
+    table = axis_positions(grid, dim, grid).reshape(*grid, dim)
+    assert table.dtype == np.float32 and not table[..., 18:].any()
+    for place in np.ndindex(grid):
+        for axis in range(3):
+            for i in range(n):
+                angle = place[axis] / 100 ** (i / n)
+                assert table[place][2 * n * axis + i] == pytest.approx(math.sin(angle), abs=1e-6)
+                assert table[place][2 * n * axis + n + i] == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+def test_axis_positions_of_another_grid_count_in_the_steps_of_the_own():
+    """Twice the tokens along an axis lie a quarter of a step before and after the old ones' centres."""
+    fine = axis_positions((4, 6, 5), 12, (2, 6, 5)).reshape(4, 6, 5, 12)
+    places = np.array([-0.25, 0.25, 0.75, 1.25])
+    np.testing.assert_allclose(fine[:, 2, 3, 0], np.sin(places), atol=1e-6)
+    whole = axis_positions((2, 6, 5), 12, (2, 6, 5)).reshape(2, 6, 5, 12)
+    np.testing.assert_array_equal(fine[0, ..., 4:], whole[0, ..., 4:])
+
+
+@settings(deadline=None, max_examples=20)
+@given(grids, st.integers(24, 50))
+def test_axis_positions_tell_every_token_from_every_other(grid, dim):
+    table = axis_positions(grid, dim, grid)
+    assert len(np.unique(table.round(4), axis=0)) == math.prod(grid)
+
+
+def test_unknown_positions_are_refused():
+    assert fixed_positions("index") is sinusoid_positions and fixed_positions("axes") is axis_positions
+    with pytest.raises(ValueError, match="positions = 'flat': must be one of index, axes"):
+        fixed_positions("flat")
+    with pytest.raises(ValueError, match="need 6 features or more, not 5"):
+        axis_positions((1, 1, 1), 5, (1, 1, 1))

@@ -19,6 +19,7 @@ from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConf
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import merge, split
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
+from vidjax.training.initial import start_from
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
 from vidjax.training.mix import MixRule
@@ -138,6 +139,13 @@ def test_a_classifier_starts_from_a_pre_training_run(pretrained, halves, tmp_pat
     assert after["head.kernel"].shape == (16, 2) and np.abs(after["head.kernel"]).max() < 1e-3
     assert "left out, having no place there" in caplog.text and "decoder.head.kernel" in caplog.text
     assert "newly initialised: fc_norm.bias, fc_norm.scale, head.bias, head.kernel" in caplog.text
+
+
+def test_other_positions_than_those_it_learned_with_are_refused(pretrained):
+    _, workdir, _ = pretrained
+    model = create_model("videomae_tiny", num_classes=2, positions="axes", **SMALL)
+    with pytest.raises(ConfigError, match=r"positions = 'index', this network has 'axes'; give .*\.positions=index"):
+        start_from(model, str(workdir), "videomae_tiny")
 
 
 def make_batch(seed=0, views=1):

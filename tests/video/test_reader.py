@@ -211,7 +211,7 @@ def test_content_that_is_no_video():
 
 
 @given(reads=st.lists(st.lists(st.integers(0, 69), min_size=1, max_size=10), min_size=1, max_size=5))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_any_sequence_of_reads_is_exact(made, reads):
     for name in ("gop12.mp4", "open.ts", "counted.avi"):
         truth = plain(made(name))
@@ -359,7 +359,7 @@ def test_paths_that_are_no_video(tmp_path, made):
 
 
 @given(cut=st.floats(0, 1), name=st.sampled_from(["gop12.mp4", "open.mkv", "open.ts", "reordered.avi", "hidden.webm"]))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_truncated_file(made, tmp_path_factory, cut, name):
     data = made(name).read_bytes()
     path = tmp_path_factory.mktemp("cut") / name

@@ -1,10 +1,9 @@
 """Single-pathway tables: every published key has its place in every named model, and the logits are the references'."""
 
-import jax
 import numpy as np
 import pytest
 
-from tests.golden import fill, golden, relative_error
+from tests.golden import compiled, errors, fill, golden
 from tests.weights import blobs
 from tests.weights.listings import (
     assert_everything_has_its_place,
@@ -16,7 +15,6 @@ from tests.weights.listings import (
 )
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.slow import VARIANTS
-from vidjax.models.state import merge, split
 from vidjax.nn.conv import conv_formulation
 from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
@@ -122,13 +120,10 @@ def test_networks_are_told_from_each_other():
             convert(state, recognise(state, name), {**params, **stats})
 
 
-def errors(reference: str, name: str, expected: str = "logits") -> list[float]:
+def errors_of(reference: str, name: str, expected: str = "logits") -> list[float]:
     """Of both inputs, relative."""
     against = golden(reference)
-    graphdef, *arrays = split(load_pretrained(name, against.state))
-    logits = jax.jit(lambda arrays, video: merge(graphdef, *arrays)(video))
-    pairs = ((against.video, expected), (against.coarse_video, f"coarse_{expected}"))
-    return [relative_error(logits(arrays, video), getattr(against, wanted)) for video, wanted in pairs]
+    return errors(compiled(load_pretrained(name, against.state)), against, expected)
 
 
 @pytest.mark.slow
@@ -142,7 +137,7 @@ def errors(reference: str, name: str, expected: str = "logits") -> list[float]:
     ],
 )
 def test_logits_are_the_references(reference, name):
-    assert max(errors(reference, name)) < 1e-4
+    assert max(errors_of(reference, name)) < 1e-4
 
 
 @pytest.mark.slow
@@ -160,4 +155,4 @@ def test_logits_of_non_local_networks_are_the_references(reference, name):
     a little more coarsely than others, have been seen to flip a score: 9.7e-4. So every convolution is summed plainly.
     """
     with conv_formulation("taps"):
-        assert max(errors(reference, name, "logits64")) < 1e-3
+        assert max(errors_of(reference, name, "logits64")) < 1e-3

@@ -1,14 +1,12 @@
 """V-JEPA 2's tables against transformers, live: every key has its place, and the answers are the reference's."""
 
-import jax
 import numpy as np
 import pytest
 
-from tests.golden import relative_error
+from tests.golden import compiled, relative_error
 from tests.peers import torchvision
 from tests.weights.listings import shapes_of
 from vidjax.models.registry import get_spec
-from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError, read_state_dict
@@ -72,8 +70,7 @@ def test_full_size_logits_are_the_references():
     with torch.inference_mode():
         expected = network(channels_first(clip)).logits.numpy()
     model = load_pretrained("vjepa2_large_ssv2", {key: tensor.numpy() for key, tensor in network.state_dict().items()})
-    graphdef, *arrays = split(model)
-    logits = jax.jit(lambda video, *arrays: merge(graphdef, *arrays)(video))(clip, *arrays)
+    logits = compiled(model)(clip)
     assert np.abs(expected).max() > 0.1
     assert relative_error(logits, expected) < 1e-4
 

@@ -4,7 +4,8 @@
   Paper: Donahue et al., Long-term Recurrent Convolutional Networks (1411.4389), which averages over frames.
 - rcn_gru, rcn_lstm: the maps of the last three stages go through a convolutional cell each; the classifier sees the
   spatial means of the last states. Paper: Ballas et al., Delving Deeper into Convolutional Networks for Learning Video
-  Representations (1511.06432), GRU-RCN, whose sum of a classifier per level is one classifier here.
+  Representations (1511.06432), GRU-RCN, whose sum of a classifier per level is one classifier here; with
+  `stacked=True` its Stacked GRU-RCN.
 
 Every network also takes a stream: `step` maps one frame and the state to logits and the state, and after t frames its
 answer is that to the clip of these t frames.
@@ -22,6 +23,7 @@ from vidjax.config import Spec
 from vidjax.models.frames import body
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import ResNet
+from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
 from vidjax.nn.recurrent import CONV_CELLS, Recurrent, cell_of, unroll
 
@@ -142,6 +144,8 @@ class MapRecurrence(nnx.Module):
       hidden: channels of the states.
       cell: "lstm" or "gru".
       kernel_size: of the cells' convolutions.
+      stacked: each cell but the first also sees the state of the one before, pooled to its map's size: motion can then
+        be put together from motions of parts.
       dtype: what these are computed in.
       rngs: of the initial weights.
     """
@@ -153,26 +157,43 @@ class MapRecurrence(nnx.Module):
         *,
         cell: str,
         kernel_size: int,
+        stacked: bool = False,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         kind = cell_of(cell, CONV_CELLS)
-        pairs = zip(widths, hidden, strict=True)
-        self.cells = nnx.List([kind(width, f, kernel_size, dtype=dtype, rngs=rngs) for width, f in pairs])
-        self.out_features = sum(hidden)
+        below = [0, *(hidden[:-1] if stacked else [0] * (len(hidden) - 1))]
+        self.cells = nnx.List(
+            [
+                kind(width + extra, features, kernel_size, dtype=dtype, rngs=rngs)
+                for width, extra, features in zip(widths, below, hidden, strict=True)
+            ]
+        )
+        self.stacked, self.out_features = stacked, sum(hidden)
 
     def __call__(self, maps: Sequence[jax.Array]) -> jax.Array:
         """The maps → (B, sum(hidden)) float32."""
-        states = [unroll(cell, x)[1] for cell, x in zip(self.cells, maps, strict=True)]
+        states, outputs = [], None
+        for cell, x in zip(self.cells, maps, strict=True):
+            outputs, state = unroll(cell, self._with_states(x, outputs))
+            states.append(state)
         return jnp.concatenate([state[0].mean(axis=(1, 2)) for state in states], axis=-1)
 
     def step(self, maps: Sequence[jax.Array], state: Any = None) -> tuple[jax.Array, Any]:
         """The maps of one frame, T = 1, and the state → (B, sum(hidden)), and the state."""
         states = []
         for index, (cell, x) in enumerate(zip(self.cells, maps, strict=True)):
-            projected = cell.project(x)[:, 0]
+            projected = cell.project(self._with_states(x, states[-1][0][:, None] if states else None))[:, 0]
             states.append(cell(projected, cell.start(projected) if state is None else state[index]))
         return jnp.concatenate([s[0].mean(axis=(1, 2)) for s in states], axis=-1), tuple(states)
+
+    def _with_states(self, x: jax.Array, below: jax.Array | None) -> jax.Array:
+        """A map (B, T, H, W, C) and beside it, if cells are stacked, the states (B, T, H', W', F) of the cell below."""
+        if below is None or not self.stacked:
+            return x
+        while below.shape[2:4] != x.shape[2:4]:  # a ResNet's stages halve the picture, rounding up
+            below = max_pool3d(below, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        return jnp.concatenate([x, below], axis=-1)
 
 
 class RecurrentConvNet(ResNet):
@@ -183,6 +204,7 @@ class RecurrentConvNet(ResNet):
       hidden: channels of the states, of as many of the last stages.
       cell: "gru" or "lstm".
       kernel_size: of the cells' convolutions.
+      stacked: see `MapRecurrence`.
       dtype: what activations are computed in; None: float32. States are float32.
       rngs: of the initial weights.
       **kwargs: stem, stages and the rest, as for `ResNet` but `temporal_pooling` and `grid`.
@@ -198,6 +220,7 @@ class RecurrentConvNet(ResNet):
         hidden: Sequence[int] = (64, 128, 256),
         cell: str = "gru",
         kernel_size: int = 3,
+        stacked: bool = False,
         dtype: Any = None,
         rngs: nnx.Rngs,
         **kwargs: Any,
@@ -209,7 +232,9 @@ class RecurrentConvNet(ResNet):
 
         def pooling(features: int, *, rngs: nnx.Rngs) -> MapRecurrence:
             del features  # of the last stage alone
-            return MapRecurrence(widths, hidden, cell=cell, kernel_size=kernel_size, dtype=dtype, rngs=rngs)
+            return MapRecurrence(
+                widths, hidden, cell=cell, kernel_size=kernel_size, stacked=stacked, dtype=dtype, rngs=rngs
+            )
 
         super().__init__(num_classes, temporal_pooling=pooling, grid=1, dtype=dtype, rngs=rngs, **kwargs)
         self.levels = len(hidden)

@@ -21,7 +21,7 @@ from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
-from vidjax.nn.positions import sinusoid_positions
+from vidjax.nn.positions import fixed_positions
 from vidjax.nn.remat import check_remat
 
 PAPER = "https://arxiv.org/abs/2203.12602"
@@ -70,6 +70,8 @@ class VideoMAE(nnx.Module):
       num_frames: T that the position table is made for.
       size: height and width that the position table is made for, pixels.
       tubelet: frames, rows and columns of a token.
+      positions: "index", the reference's sinusoid over the flat index of a token; "axes", one for time, row and column
+        each, which small networks learn with sooner, see `axis_positions`.
       dropout: probability, between the normalised mean and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       head_init_scale: the classifier's kernel starts with standard deviation 0.02 times this, so that a pre-trained
@@ -80,7 +82,7 @@ class VideoMAE(nnx.Module):
       rngs: `params` draws the initial weights.
 
     Raises:
-      ValueError: if `heads` does not divide `dim`, or the tubelet not the size.
+      ValueError: if `heads` does not divide `dim`, or the tubelet not the size; for unknown positions.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class VideoMAE(nnx.Module):
         num_frames: int = 16,
         size: int = 224,
         tubelet: tuple[int, int, int] = (2, 16, 16),
+        positions: str = "index",
         dropout: float = 0.0,
         drop_path: float = 0.0,
         head_init_scale: float = 0.001,
@@ -102,6 +105,8 @@ class VideoMAE(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
+        fixed_positions(positions)
+        self.position_kind = positions
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
         self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
         rates = np.linspace(0, drop_path, depth)
@@ -119,7 +124,7 @@ class VideoMAE(nnx.Module):
         """
         grid = self.patch_embed.grid(video)
         x = self.patch_embed(video)
-        positions = sinusoid_positions(grid, x.shape[-1], self.base_grid)
+        positions = fixed_positions(self.position_kind)(grid, x.shape[-1], self.base_grid)
         x = x + jnp.asarray(positions, x.dtype)[None]
         return run_blocks(self.blocks, x, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
 

@@ -1,9 +1,10 @@
 """VideoMAE's pre-training: most of a video is hidden, and the network is to tell the hidden pixels from the rest.
 
-Tubes are hidden: the same places of the picture at all times, so that nothing can be looked up in the frame before. The
-encoder sees the visible tokens alone, a tenth of them, which is what makes pre-training cheap; a light decoder sees
-those and a learned token in every hidden place. Encoder and patch embedding have the paths of the classifier in
-`models/videomae.py`, which takes them over with `config.model.init_from`.
+Tubes are hidden: the same places of the picture at all times, so that nothing can be looked up in the frame before.
+Single tokens and whole frames, the paper's comparisons, can be hidden instead. The encoder sees the visible tokens
+alone, a tenth of them, which is what makes pre-training cheap; a light decoder sees those and a learned token in every
+hidden place. Encoder and patch embedding have the paths of the classifier in `models/videomae.py`, which takes them
+over with `config.model.init_from`.
 
 Source: Tong et al., "VideoMAE: masked autoencoders are data-efficient learners for self-supervised video pre-training"
 (arXiv 2203.12602); layers, masks and targets are those of `modeling_pretrain.py`, `masking_generator.py` and
@@ -29,8 +30,11 @@ from vidjax.models.videomae import EPSILON, PAPER, SIZES, TINY_SPEC, Block
 from vidjax.nn.blocks import run_blocks
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
 from vidjax.nn.patches import TubeletEmbedding, from_patches, to_patches
-from vidjax.nn.positions import Grid, sinusoid_positions
+from vidjax.nn.positions import Grid, fixed_positions
 from vidjax.nn.remat import check_remat
+
+# What is hidden together, and the axes of the grid of tokens that it is drawn over.
+MASKING = {"tube": (1, 2), "token": (0, 1, 2), "frame": (0,)}
 
 
 def _xavier_uniform(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
@@ -64,9 +68,12 @@ class VideoMAEPretrain(nnx.Module):
       dim, depth, heads: of the encoder, as in the classifier.
       decoder_dim, decoder_depth, decoder_heads: of the decoder. The constructors of the reference have 8 blocks, its
         published runs 4 (small, base) and 12 (large, huge).
-      num_frames, size, tubelet: as in the classifier.
-      mask_ratio: share of the places of the picture that is hidden, rounded down to whole tubelets; the paper has 0.9,
-        0.75 for UCF-101.
+      num_frames, size, tubelet, positions: as in the classifier.
+      mask_ratio: share that is hidden, rounded down to whole tubes, tokens or frames; the paper has 0.9, 0.75 for
+        UCF-101.
+      masking: what is hidden together: a "tube", the same place of the picture at all times; a "token", drawn anew for
+        every place and time; a "frame" of tokens. The paper (table 1) found tubes best on real videos, where little
+        moves; masked autoencoders of Feichtenhofer et al. (arXiv 2205.09113) hide tokens.
       normalise_targets: predict pixels less their tubelet's mean, divided by its standard deviation, per channel;
         otherwise pixels in 0…1.
       encoder_norm: layer norm after the encoder.
@@ -77,7 +84,8 @@ class VideoMAEPretrain(nnx.Module):
       rngs: `params` draws the initial weights.
 
     Raises:
-      ValueError: if heads do not divide their dim, the tubelet not the size, or nothing would be hidden or visible.
+      ValueError: if heads do not divide their dim, the tubelet not the size, or nothing would be hidden or visible;
+        for unknown positions or masking.
     """
 
     def __init__(
@@ -93,7 +101,9 @@ class VideoMAEPretrain(nnx.Module):
         num_frames: int = 16,
         size: int = 224,
         tubelet: tuple[int, int, int] = (2, 16, 16),
+        positions: str = "index",
         mask_ratio: float = 0.9,
+        masking: str = "tube",
         normalise_targets: bool = True,
         encoder_norm: bool = True,
         drop_path: float = 0.0,
@@ -105,6 +115,11 @@ class VideoMAEPretrain(nnx.Module):
         del num_classes
         self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
         self.mask_ratio, self.normalise_targets = mask_ratio, normalise_targets
+        if masking not in MASKING:
+            raise ValueError(f"masking = {masking!r}: must be one of {', '.join(MASKING)}")
+        self.masking = masking
+        fixed_positions(positions)
+        self.position_kind = positions
         self.dtype = dtype
         self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs)
         self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
@@ -125,29 +140,36 @@ class VideoMAEPretrain(nnx.Module):
         Raises:
           ValueError: if that is none or all of them.
         """
-        frame = grid[1] * grid[2]
-        hidden = int(self.mask_ratio * frame + 1e-9)
-        if not 0 < hidden < frame:
+        units = self._units(grid)
+        hidden = int(self.mask_ratio * units + 1e-9)
+        if not 0 < hidden < units:
             raise ValueError(
-                f"mask_ratio = {self.mask_ratio} hides {hidden} of the {frame} tubelets of a frame; some must be "
-                "hidden and some visible"
+                f"mask_ratio = {self.mask_ratio} hides {hidden} of {units} {self.masking}s; some must be hidden and "
+                "some visible"
             )
-        return grid[0] * hidden
+        return math.prod(grid) // units * hidden
+
+    def _units(self, grid: Grid) -> int:
+        """How many tubes, tokens or frames, whatever is hidden together, there are."""
+        return math.prod(grid[axis] for axis in MASKING[self.masking])
 
     def draw_masks(self, keys: jax.Array, grid: Grid) -> jax.Array:
-        """Tube masks, bool `(B, N)`: True in the same hidden places of the picture at every time.
+        """Masks, bool `(B, N)`, True where a token is hidden: whole tubes, tokens or frames, as `masking` says.
 
         Args:
           keys: random keys `(B,)`, one decides one clip's mask.
           grid: tokens along T, H and W.
         """
-        hidden, frame = self.num_hidden(grid) // grid[0], grid[1] * grid[2]
+        units = self._units(grid)
+        hidden = self.num_hidden(grid) * units // math.prod(grid)
+        drawn = [size if axis in MASKING[self.masking] else 1 for axis, size in enumerate(grid)]
 
-        def tubes(key: jax.Array) -> jax.Array:
-            places = jnp.argsort(jax.random.uniform(key, (frame,)))
-            return jnp.tile(jnp.zeros(frame, bool).at[places[:hidden]].set(True), grid[0])
+        def mask(key: jax.Array) -> jax.Array:
+            order = jnp.argsort(jax.random.uniform(key, (units,)))
+            flags = jnp.zeros(units, bool).at[order[:hidden]].set(True)
+            return jnp.broadcast_to(flags.reshape(drawn), grid).reshape(-1)
 
-        return jax.vmap(tubes)(keys)
+        return jax.vmap(mask)(keys)
 
     def __call__(self, video: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Predicted pixels of the hidden tokens, float32 `(B, hidden, t·h·w·3)`, in the order of the tokens.
@@ -242,7 +264,7 @@ class VideoMAEPretrain(nnx.Module):
         return x if self.norm is None else self.norm(x)
 
     def _positions(self, grid: Grid, x: jax.Array) -> jax.Array:
-        return jnp.asarray(sinusoid_positions(grid, x.shape[-1], self.base_grid), x.dtype)
+        return jnp.asarray(fixed_positions(self.position_kind)(grid, x.shape[-1], self.base_grid), x.dtype)
 
 
 def _by_channel(tubelets: jax.Array) -> jax.Array:

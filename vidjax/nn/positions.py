@@ -54,6 +54,47 @@ def sinusoid_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
     return table
 
 
+@lru_cache(maxsize=8)
+def axis_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
+    """`(T'·H'·W', dim)` float32: a third of the columns tells the time, one the row and one the column.
+
+    Per axis sines, then cosines, of place / 100^(i/n), for i = 0 … n - 1, n = dim // 6; what `dim` leaves over is 0.
+    The wavelengths suit axes of tens of tokens. Where `grid` differs from `base`, places count in the steps of `base`,
+    aligned as for `resize_table`. Read-only: it is cached.
+
+    Source: the positions of V-JEPA (arXiv 2404.08471), which have wavelengths up to 10000 steps. Tokens of one place at
+    different times, or of one row, are easily told by them; by a sinusoid over the flat index they are not.
+
+    Raises:
+      ValueError: if there is no column for each axis's sine and cosine.
+    """
+    n = dim // 6
+    if not n:
+        raise ValueError(f"positions of three axes need 6 features or more, not {dim}")
+    rates = 100.0 ** (-np.arange(n) / n)
+    places = [(np.arange(new) + 0.5) * old / new - 0.5 for old, new in zip(base, grid, strict=True)]
+    table = np.zeros((math.prod(grid), dim), np.float32)
+    for axis, along in enumerate(np.meshgrid(*places, indexing="ij")):
+        angles = along.reshape(-1, 1) * rates
+        table[:, 2 * n * axis : 2 * n * (axis + 1)] = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    table.flags.writeable = False
+    return table
+
+
+_FIXED = {"index": sinusoid_positions, "axes": axis_positions}
+
+
+def fixed_positions(kind: str) -> Callable[[Grid, int, Grid], np.ndarray]:
+    """`sinusoid_positions` for "index", `axis_positions` for "axes".
+
+    Raises:
+      ValueError: for any other kind.
+    """
+    if kind not in _FIXED:
+        raise ValueError(f"positions = {kind!r}: must be one of {', '.join(_FIXED)}")
+    return _FIXED[kind]
+
+
 def nearest(old: int, new: int) -> np.ndarray:
     """`(new,)` indices into `old` rows: row ⌊i·old/new⌋ for the new row i, PyTorch's `nearest` interpolation."""
     return np.arange(new) * old // new

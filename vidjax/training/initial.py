@@ -43,7 +43,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
 
     Raises:
       CheckpointError, CheckpointFolderError: if anything but the head does not fit, naming all of it.
-      ConfigError: for an inflation where the checkpoint holds nothing to inflate.
+      ConfigError: for an inflation where the checkpoint holds nothing to inflate, or if the tokens of the two networks
+        are told apart by other positions.
     """
     if not ckpt.is_checkpoint(checkpoint):
         try:
@@ -58,6 +59,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     if isinstance(model, Probe) and not meta.config.model.probe:
         model = model.backbone
         arrays = {path: array for path, array in arrays.items() if not path.startswith("head.")}
+    _check_positions(model, source, checkpoint)
     _, params, stats = split(model)
     own = params | stats
     if meta.config.model.probe and not isinstance(model, Probe):
@@ -93,6 +95,16 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
             own["head.bias"].shape[0],
         )
     assign(model, kept)
+
+
+def _check_positions(model: nnx.Module, source: nnx.Module, checkpoint: str) -> None:
+    """Fixed positions are in no checkpoint; an encoder that learned with others would be lost without a word."""
+    own, there = (getattr(getattr(m, "backbone", m), "position_kind", None) for m in (model, source))
+    if own and there and own != there:
+        raise ConfigError(
+            f"config.model.kwargs: {checkpoint} learned with positions = {there!r}, this network has {own!r}; give "
+            f"--config.model.kwargs.positions={there}"
+        )
 
 
 def _fitted(arrays: Arrays, own: Arrays, model: nnx.Module, name: str, source: nnx.Module, title: str) -> Arrays:
