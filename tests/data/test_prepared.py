@@ -3,6 +3,8 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -59,9 +61,25 @@ def data_dir(original, tmp_path):
     return shutil.copytree(original, tmp_path / "tfds")
 
 
-def test_tfds_is_imported_by_one_thread(data_dir, monkeypatch):
-    """Its lazy modules and Python's import locks, taken by two threads in opposite order, hang a training for ever."""
+def test_tfds_is_imported_before_threads_read(data_dir):
+    """Its lazy modules and Python's import locks, taken by two threads in opposite order, hang a training for ever; and
+    while it is imported by one thread, what another imports may be replaced by a lazy module that leads nowhere."""
+    script = """if True:
+        import sys
+        from vidjax.config import DataConfig
+        from vidjax.data.records import load_sets
+        assert "tensorflow_datasets" not in sys.modules
+        load_sets(DataConfig(train="tfds:toy_actions", root=sys.argv[1]))
+        assert "tensorflow_datasets.proto.tf_example_pb2" in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", script, str(data_dir)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_process_that_only_reads_imports_tfds_under_a_lock(data_dir, monkeypatch):
+    """A worker's threads begin all at once, and nobody has listed the data set there."""
     train, _ = load_sets(DataConfig(train="tfds:toy_actions", root=str(data_dir)))
+    stored.describe.cache_clear()
     example, alone = stored._example, []
     monkeypatch.setattr(stored, "_example", lambda: alone.append(stored._opening.locked()) or example())
     stored.open_video(train.records[0].path)

@@ -170,7 +170,6 @@ def _read(path: str, folder: str, split: str, index: int) -> tuple[Any, str]:
         with _opening:
             description = describe(folder)
             records = open_split(folder, split)
-            _example()  # two threads that import TFDS at once can wait for each other for ever
         return parse(records[index]), description.video
     except Exception as error:  # ArrayRecord raises whatever its C++ says
         reason = f"cannot be read from the prepared data set ({type(error).__name__}: {error})"
@@ -211,6 +210,10 @@ class Description:
 @functools.lru_cache(maxsize=64)
 def describe(folder: str) -> Description:
     """The data set in `folder`, that of a version, where `dataset_info.json` lies."""
+    # Here, where a data set is first asked for, and not when its first example is: that happens in threads. While TFDS is
+    # imported, what any other thread imports becomes one of its lazy modules, such as parts of JAX that is compiling;
+    # and two threads that import it at once can wait for each other for ever.
+    _example()
     info = json.loads((Path(folder) / "dataset_info.json").read_text(encoding="utf-8"))
     features = json.loads((Path(folder) / "features.json").read_text(encoding="utf-8"))
     features = features.get("featuresDict", {}).get("features", {})
