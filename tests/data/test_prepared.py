@@ -67,10 +67,11 @@ def test_tfds_is_imported_before_threads_read(data_dir):
     script = """if True:
         import sys
         from vidjax.config import DataConfig
+        from vidjax.data import stored
         from vidjax.data.records import load_sets
         assert "tensorflow_datasets" not in sys.modules
         load_sets(DataConfig(train="tfds:toy_actions", root=sys.argv[1]))
-        assert "tensorflow_datasets.proto.tf_example_pb2" in sys.modules
+        assert "tensorflow_datasets" in sys.modules and stored._example.cache_info().currsize == 1
     """
     done = subprocess.run([sys.executable, "-c", script, str(data_dir)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
