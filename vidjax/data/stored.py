@@ -210,9 +210,9 @@ class Description:
 @functools.lru_cache(maxsize=64)
 def describe(folder: str) -> Description:
     """The data set in `folder`, that of a version, where `dataset_info.json` lies."""
-    # Here, where a data set is first asked for, and not when its first example is: that happens in threads. While TFDS is
-    # imported, what any other thread imports becomes one of its lazy modules, such as parts of JAX that is compiling;
-    # and two threads that import it at once can wait for each other for ever.
+    # Here, where a data set is first asked for, and not when its first example is: that happens in threads. While TFDS
+    # is imported, what any other thread imports becomes one of its lazy modules, such as parts of JAX that is
+    # compiling; and two threads that import it at once can wait for each other for ever.
     _example()
     info = json.loads((Path(folder) / "dataset_info.json").read_text(encoding="utf-8"))
     features = json.loads((Path(folder) / "features.json").read_text(encoding="utf-8"))
