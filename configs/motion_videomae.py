@@ -3,12 +3,13 @@
     python train.py --config=configs/motion_videomae.py --workdir=runs/motion_videomae
     python train.py --config=configs/motion_videomae_finetune.py --workdir=runs/motion_finetuned
 
-Leaves `reconstructions.png` of held-out videos in the work directory. The second command, whose config says what it
-measured, makes a classifier of it with a tenth of the labels.
+Leaves `reconstructions.png` of held-out videos in the work directory. 34 minutes of one CPU core; 64 % of the variance
+of the hidden pixels explained, where a video's mean colour alone explains 40 %. The second command, whose config says
+what it measured, makes a classifier of it with a tenth of the labels.
 
-Three things differ from VideoMAE's recipe, without which so small a network learns the colour of the background and
-no more: positions that tell time, row and column apart; tokens hidden one by one, so that a shape can be found in the
-frames before and after; pixels as targets instead of normalised ones, as most of a picture is plain here.
+Three things differ from VideoMAE's recipe, with which so small a network had learned the mean colour and no more after
+1000 updates: positions that tell time, row and column apart; tokens hidden one by one, so that a shape can be found in
+the frames before and after; pixels as targets instead of normalised ones, as most of a picture is plain here.
 """
 
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig

@@ -2,7 +2,8 @@
 
     python train.py --config=configs/motion_videomae_finetune.py --workdir=runs/motion_finetuned
 
-From scratch instead: `--config.model.init_from=`. FIGURES
+9 minutes of one CPU core. Measured with seeds 0, 1, 2, which also draw the tenth: 82.8 ± 2.6 % video top-1 (mean ± sd)
+from one pre-training; from scratch, `--config.model.init_from=`, 41.6 ± 18.6 %.
 """
 
 from configs import motion, motion_videomae
