@@ -3,26 +3,22 @@
 Every tensor of a reference's state dict is drawn from its key and shape alone, and so are two inputs. A test builds
 that state dict without the reference or any download, loads it as a user would a real checkpoint, and compares logits:
 
-    expected = golden("torchvision_r3d_18_8x112")
-    assert max(errors(compiled(load_pretrained("r3d_18", expected.state)), expected)) < 1e-4
+    assert max(errors("torchvision_r3d_18_8x112", "r3d_18")) < 1e-4
 
 Both inputs are used: global pooling averages white noise away, the coarse one tells a wrong network from a right one.
+`errors` and `compiled` are in `tests/weights/answers.py`: here nothing needs JAX, which the references run without.
 `data/golden/make.py` writes the data and says how each was made.
 """
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax import nnx
-
-from vidjax.models.state import merge, split
 
 FOLDER = Path(__file__).parent / "data" / "golden"
 GAIN = 1.25  # of weight matrices and kernels, over 1/√(fan in): keeps the logits of deep networks within float32
@@ -126,6 +122,16 @@ class Golden:
         """Coarse noise, float32 (2, T, H, W, C); T = 1 for networks on images."""
         return channels_last(coarse_noise(self.input_shape))
 
+    @property
+    def both(self) -> np.ndarray:
+        """The first clip of the noise and the second of the coarse noise, as one batch."""
+        return np.concatenate([self.video[:1], self.coarse_video[1:]])
+
+    def of_both(self, field: str) -> np.ndarray:
+        """What the reference gives for `both`: "logits", "logits64", or an entry of `others`."""
+        arrays = vars(self) | self.others
+        return np.concatenate([arrays[field][:1], arrays[f"coarse_{field}"][1:]])
+
 
 def read_index() -> dict[str, dict[str, Any]]:
     """What there is, by name."""
@@ -146,26 +152,3 @@ def relative_error(y: Any, g: Any) -> float:
     y, g = np.asarray(y, np.float64), np.asarray(g, np.float64)
     assert y.shape == g.shape, f"{y.shape} is compared with {g.shape}"
     return float(np.linalg.norm(y - g) / np.linalg.norm(g))
-
-
-def compiled(model: nnx.Module) -> Callable[..., jax.Array]:
-    """The model's answer to its inputs, under jit, with the weights as arguments.
-
-    As constants of the program they would be folded and copied while it is compiled, and no two checkpoints of a
-    network would share it in the cache of compiled programs.
-    """
-    graphdef, *arrays = split(model)
-    run = jax.jit(lambda arrays, *inputs: merge(graphdef, *arrays)(*inputs))
-    return lambda *inputs: run(arrays, *inputs)
-
-
-def errors(answer: Callable[[np.ndarray], jax.Array], expected: "Golden", field: str = "logits") -> list[float]:
-    """Relative errors of an answer to the two inputs, the first clip of the noise and the second of the coarse noise.
-
-    Clips do not depend on each other; the other two would cost as much time and say little more.
-    """
-    pairs = (
-        (expected.video[:1], getattr(expected, field)[:1]),
-        (expected.coarse_video[1:], getattr(expected, f"coarse_{field}")[1:]),
-    )
-    return [relative_error(answer(video), wanted) for video, wanted in pairs]

@@ -228,8 +228,12 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, halves, 
     config, workdir, _ = finished
     output = io.StringIO()
     console = Console(file=output, width=400)
-    # Not the folder above: it is every test's of this process, and some of what stands there is being cleared away.
-    before = sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*"))
+
+    def files():
+        # Not all of the folder above: it is every test's of this process, and parts of it are being cleared away.
+        return sorted((p, p.stat().st_mtime_ns) for folder in (workdir, halves) for p in folder.rglob("*"))
+
+    before = files()
     dry_run(config, tmp_path / "new", console)
     dry_run(config, workdir, console)
     said = output.getvalue()
@@ -237,7 +241,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, halves, 
     assert "rows 0…7 of every batch of 8; 8 of 8 videos in the first epoch (" in said
     assert f"{tmp_path / 'new'} has no checkpoints: it would start from new weights" in said
     assert "6: it would go on from the last" in said
-    assert before == sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*"))
+    assert before == files()
     assert before and not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match=r"init_from = 'nowhere\.pth': no such file"):
         dry_run(dataclasses.replace(config, model=ModelConfig(config.model.name, "nowhere.pth")), tmp_path, console)

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden
+from tests.weights.answers import errors
 from tests.weights.listing import assert_complete, golden_keys, num_params, published_count, published_keys, shapes
-from vidjax.weights import load_pretrained
 from vidjax.weights.c3d import MAP_LINEAR
 from vidjax.weights.mapping import convert, head_classes
 from vidjax.weights.source import recognise
@@ -55,6 +54,4 @@ def test_the_first_dense_layer_reads_a_map_whose_channels_come_last():
 
 @pytest.mark.slow
 def test_logits_are_the_references():
-    expected = golden("mmaction2_c3d_16x112")
-    logits = compiled(load_pretrained("c3d", expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors("mmaction2_c3d_16x112", "c3d")) < 1e-4

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden, read_keys
+from tests.golden import read_keys
 from tests.models.abstract import params_of, shapes_of
+from tests.weights.answers import errors
 from vidjax.models.registry import get_spec
-from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import recognise
@@ -89,6 +89,4 @@ def test_the_other_kind_is_refused():
     ],
 )
 def test_logits_are_the_references(reference, name):
-    expected = golden(reference)
-    logits = compiled(load_pretrained(name, expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors(reference, name)) < 1e-4

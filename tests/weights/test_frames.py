@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.golden import compiled, errors, golden, relative_error
+from tests.golden import golden, relative_error
+from tests.weights.answers import compiled, errors
 from tests.weights.test_torchvision import empty_state, shapes_of
 from vidjax.models.registry import create_model, get_spec, get_variant, list_models
 from vidjax.models.state import split
@@ -120,9 +121,7 @@ def test_weights_for_frames_start_a_network_for_frames_and_differences(resnet18)
 
 @pytest.mark.slow
 def test_logits_are_mmaction2s():
-    expected = golden("mmaction2_tsm_r50_8x224")
-    logits = compiled(load_pretrained("tsm_r50", expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors("mmaction2_tsm_r50_8x224", "tsm_r50")) < 1e-4
 
 
 @pytest.mark.slow
@@ -130,12 +129,9 @@ def test_logits_are_mmaction2s():
 def test_a_still_clip_is_the_image(name):
     expected = golden("torchvision2d_resnet50_224")
     model = load_pretrained(name, expected.state, **({"num_frames": 3} if name.startswith("early") else {}))
-    logits = compiled(model)
-    for video, answer in (
-        (expected.video[:1], expected.logits[:1]),
-        (expected.coarse_video[1:], expected.coarse_logits[1:]),
-    ):
-        given = logits(np.repeat(video, 3, axis=1))
-        if name.startswith("single"):  # a logarithm of probabilities
-            answer = jax.nn.log_softmax(answer)
-        assert relative_error(given, answer) < 1e-4
+    answers = expected.of_both("logits")
+    if name.startswith("single"):  # a logarithm of probabilities
+        answers = jax.nn.log_softmax(answers)
+    given = compiled(model)(np.repeat(expected.both, 3, axis=1))
+    for one, answer in zip(given, answers, strict=True):
+        assert relative_error(one, answer) < 1e-4

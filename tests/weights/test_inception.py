@@ -55,8 +55,7 @@ def test_logits_are_the_references():
         model = merge(graphdef, *arrays)
         return model(video), model.logits_over_time(video)
 
-    # As `errors` does: the first clip of the noise and the second of the coarse noise.
-    for prefix, video, clip in (("", expected.video, slice(0, 1)), ("coarse_", expected.coarse_video, slice(1, 2))):
-        logits, over_time = answer(arrays, video[clip])
-        assert relative_error(logits, getattr(expected, f"{prefix}logits")[clip]) < 1e-4
-        assert relative_error(np.moveaxis(over_time, 1, 2), expected.others[f"{prefix}logits_map"][clip]) < 1e-4
+    logits, over_time = answer(arrays, expected.both)
+    for given, field in ((logits, "logits"), (np.moveaxis(over_time, 1, 2), "logits_map")):
+        for one, wanted in zip(given, expected.of_both(field), strict=True):
+            assert relative_error(one, wanted) < 1e-4

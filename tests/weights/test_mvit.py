@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden, read_index, read_keys
+from tests.golden import read_index, read_keys
 from tests.models.abstract import abstract
+from tests.weights.answers import errors
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import split
-from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import recognise
@@ -150,6 +150,4 @@ def test_other_networks_are_refused(shared):
 @pytest.mark.slow
 @pytest.mark.parametrize("reference", GOLDENS)
 def test_logits_are_the_references(reference):
-    expected = golden(reference)
-    logits = compiled(load_pretrained(GOLDENS[reference], expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors(reference, GOLDENS[reference])) < 1e-4

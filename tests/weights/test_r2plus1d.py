@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden
+from tests.weights.answers import errors
 from tests.weights.listing import assert_complete, golden_keys, num_params, published_count, published_keys, shapes
-from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import recognise
@@ -48,6 +47,4 @@ def test_torchvisions_network_is_another_one():
 
 @pytest.mark.slow
 def test_logits_are_the_references():
-    expected = golden(KEYS)
-    logits = compiled(load_pretrained("r2plus1d_34", expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors(KEYS, "r2plus1d_34")) < 1e-4

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden
+from tests.weights.answers import errors
 from tests.weights.listing import assert_complete, golden_keys, num_params, published_count, published_keys, shapes
-from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import recognise
@@ -49,6 +48,4 @@ def test_the_gated_network_takes_no_weights_without_gates():
 
 @pytest.mark.slow
 def test_logits_are_the_references():
-    expected = golden("torchvision_s3d_16x224")
-    logits = compiled(load_pretrained("s3d", expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors("torchvision_s3d_16x224", "s3d")) < 1e-4

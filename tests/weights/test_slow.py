@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, fill, golden
+from tests.golden import fill
 from tests.weights import blobs
+from tests.weights.answers import errors
 from tests.weights.listings import (
     assert_everything_has_its_place,
     count,
@@ -16,7 +17,6 @@ from tests.weights.listings import (
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.slow import VARIANTS
 from vidjax.nn.conv import conv_formulation
-from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import recognise, sources
@@ -120,12 +120,6 @@ def test_networks_are_told_from_each_other():
             convert(state, recognise(state, name), {**params, **stats})
 
 
-def errors_of(reference: str, name: str, expected: str = "logits") -> list[float]:
-    """Of both inputs, relative."""
-    against = golden(reference)
-    return errors(compiled(load_pretrained(name, against.state)), against, expected)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "name"),
@@ -137,7 +131,7 @@ def errors_of(reference: str, name: str, expected: str = "logits") -> list[float
     ],
 )
 def test_logits_are_the_references(reference, name):
-    assert max(errors_of(reference, name)) < 1e-4
+    assert max(errors(reference, name)) < 1e-4
 
 
 @pytest.mark.slow
@@ -155,4 +149,4 @@ def test_logits_of_non_local_networks_are_the_references(reference, name):
     a little more coarsely than others, have been seen to flip a score: 9.7e-4. So every convolution is summed plainly.
     """
     with conv_formulation("taps"):
-        assert max(errors_of(reference, name, "logits64")) < 1e-3
+        assert max(errors(reference, name, "logits64")) < 1e-3

@@ -7,6 +7,7 @@ import pytest
 
 from tests.golden import fill
 from tests.weights import blobs
+from tests.weights.answers import errors
 from tests.weights.listings import (
     assert_everything_has_its_place,
     count,
@@ -15,7 +16,6 @@ from tests.weights.listings import (
     shapes_of,
     zeros,
 )
-from tests.weights.test_slow import errors_of
 from vidjax.models.registry import get_spec
 from vidjax.models.slowfast import VARIANTS
 from vidjax.weights.mapping import convert
@@ -149,4 +149,4 @@ def test_networks_are_told_from_each_other():
     ],
 )
 def test_logits_are_the_references(reference, name):
-    assert max(errors_of(reference, name)) < 1e-4
+    assert max(errors(reference, name)) < 1e-4

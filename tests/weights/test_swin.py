@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden, read_keys
+from tests.golden import read_keys
 from tests.models.abstract import abstract
+from tests.weights.answers import errors
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import split
 from vidjax.weights import load_pretrained
@@ -118,9 +119,7 @@ def test_a_deeper_network_is_refused_by_name(shared):
     "reference", ["torchvision_swin3d_t_32x224", "torchvision_swin3d_t_8x224", "mmaction2_swin_tiny_32x224"]
 )
 def test_logits_are_the_references(reference):
-    expected = golden(reference)
-    logits = compiled(load_pretrained("swin3d_t", expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors(reference, "swin3d_t")) < 1e-4
 
 
 # Features of the first stage and blocks of the third in microsoft's configurations.

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden
 from tests.models.abstract import abstract
+from tests.weights.answers import errors
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import split
-from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import recognise
@@ -111,6 +110,4 @@ def test_another_kind_of_network_is_refused(shared):
     ],
 )
 def test_logits_are_the_references(reference, name):
-    expected = golden(reference)
-    logits = compiled(load_pretrained(name, expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors(reference, name)) < 1e-4

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.golden import compiled, errors, golden, relative_error
+from tests.golden import golden, relative_error
 from tests.models.abstract import drawn, params_of
+from tests.weights.answers import compiled, errors
 from tests.weights.listing import published_keys
 from vidjax.models.registry import get_spec
 from vidjax.models.state import split
@@ -153,9 +154,7 @@ def test_a_bias_of_the_keys_is_not_dropped(shared, miniature):
     ],
 )
 def test_logits_are_the_references(reference, name):
-    expected = golden(reference)
-    logits = compiled(load_pretrained(name, expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors(reference, name)) < 1e-4
 
 
 # Listing → model, further arguments, source.

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.golden import compiled, errors, golden
+from tests.weights.answers import errors
 from vidjax.models.state import split
 from vidjax.models.vivit import VARIANTS
-from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.source import recognise
 
@@ -76,6 +75,4 @@ def test_both_namings_give_the_same_parameters(shared):
 
 @pytest.mark.slow
 def test_logits_are_the_references():
-    expected = golden("hf_vivit_b_16x2_32x224")
-    logits = compiled(load_pretrained(NAME, expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors("hf_vivit_b_16x2_32x224", NAME)) < 1e-4

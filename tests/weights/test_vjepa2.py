@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.golden import compiled, relative_error
+from tests.golden import relative_error
 from tests.peers import torchvision
+from tests.weights.answers import compiled
 from tests.weights.listings import shapes_of
 from vidjax.models.registry import get_spec
 from vidjax.weights import load_pretrained

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from tests.golden import compiled, errors, golden, read_keys
+from tests.golden import read_keys
 from tests.models.abstract import abstract, params_of, shapes_of
+from tests.weights.answers import errors
 from vidjax.apps.convert import convert as convert_checkpoint
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import split
 from vidjax.training.checkpoints import load_model
-from vidjax.weights import load_into, load_pretrained
+from vidjax.weights import load_into
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import recognise
@@ -114,6 +115,4 @@ def test_the_networks_of_slowfast_are_built_with_their_norm(tmp_path):
     ],
 )
 def test_logits_are_the_references(reference, name):
-    expected = golden(reference)
-    logits = compiled(load_pretrained(name, expected.state))
-    assert max(errors(logits, expected)) < 1e-4
+    assert max(errors(reference, name)) < 1e-4
