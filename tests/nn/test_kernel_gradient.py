@@ -23,11 +23,12 @@ def check(x, kernel, strides, pads):
     chex.assert_trees_all_close(gradient, transpose(dy)[0], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("inputs", [2, 17], ids=["few inputs", "many inputs"])
 @pytest.mark.parametrize("outputs", [3, 16], ids=["few outputs", "many outputs"])
 @pytest.mark.parametrize("strides", [(1, 1, 1), (2, 1, 2), (1, 2, 1)])
-def test_taps_are_shared_out(outputs, strides):
-    """Time and height belong to either factor, by the strides and the number of outputs; the padding is lopsided."""
-    check(draw((2, 5, 6, 7, 2)), draw((3, 3, 2, 2, outputs), 1), strides, ((1, 0), (2, 1), (0, 1)))
+def test_taps_are_shared_out(inputs, outputs, strides):
+    """Time and height belong to either factor, by the strides and the channels; the padding is lopsided."""
+    check(draw((2, 5, 6, 7, inputs)), draw((3, 3, 2, inputs, outputs), 1), strides, ((1, 0), (2, 1), (0, 1)))
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 17, 36, 2), (2, 2, 3, 3, 2)], ids=["long", "short"])
@@ -43,8 +44,8 @@ def test_any_shape(data):
     strides = tuple(data.draw(st.integers(1, 3)) for _ in range(3))
     pads = tuple((data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))) for _ in range(3))
     clip = [k + data.draw(st.integers(0, 3)) for k in kernel]
-    outputs = data.draw(st.sampled_from([1, 20]))
-    check(draw((2, *clip, 2)), draw((*kernel, 2, outputs), 1), strides, pads)
+    inputs, outputs = data.draw(st.sampled_from([2, 20])), data.draw(st.sampled_from([1, 20]))
+    check(draw((2, *clip, inputs)), draw((*kernel, inputs, outputs), 1), strides, pads)
 
 
 def test_sums_of_16_bit_floats_are_32_bits_wide():

@@ -20,6 +20,9 @@ from vidjax.video.facts import Facts, orientation, rate_and_times, stated_durati
 from vidjax.video.index import Index, index_by_reading, index_by_tables
 from vidjax.video.sources import BUFFER, find_source
 
+# A title that is not UTF-8 is no reason to refuse a film; PyAV does not ask any more from 19 on.
+_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 
 class _Misled(Exception):
     """A packet or a frame is not what the tables of the file say."""
@@ -109,7 +112,7 @@ class Decoder:
         self._container = av.open(
             self._source.for_ffmpeg(),
             options=options,
-            metadata_errors="replace",
+            **_METADATA,
             buffer_size=BUFFER,
             timeout=self._clock.left(),
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ def stated_duration(stream: Any) -> float | None:
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """Whether to transpose, then to mirror left-right, then top-bottom, as the display matrix of a frame asks."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            # x' = a·x + c·y, y' = b·x + d·y, in 16.16 fixed point; angles go to the nearest quarter turn.
-            a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-            if abs(b) + abs(c) > abs(a) + abs(d):
-                return True, c < 0, b < 0
-            return False, a < 0, d < 0
-    return False, False, False
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return False, False, False
+    # x' = a·x + c·y, y' = b·x + d·y, in 16.16 fixed point; angles go to the nearest quarter turn.
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0
 
 
 def tells_orientation(packet: bytes, codec: str, extradata: bytes) -> bool:
