@@ -85,14 +85,15 @@ def test_padding_beyond_the_kernel(pad):
 @pytest.mark.parametrize(
     ("case", "formulations"),
     [
-        (((2, 4, 5, 6, 3), (1, 1, 1, 3, 4), (1, 2, 2), ((0, 0),) * 3), {"pointwise", "fold", "temporal"}),
-        (((2, 4, 6, 7, 3), (1, 3, 3, 3, 4), (1, 2, 2), ((0, 0), (1, 1), (1, 1))), {"fold"}),
-        (((2, 3, 5, 7, 3), (1, 3, 3, 3, 4), (1, 1, 1), ((0, 0), (1, 1), (1, 1))), {"fold", "winograd"}),
+        (((2, 4, 5, 6, 3), (1, 1, 1, 3, 4), (1, 2, 2), ((0, 0),) * 3), {"pointwise", "fold", "temporal", "together"}),
+        (((2, 4, 6, 7, 3), (1, 3, 3, 3, 4), (1, 2, 2), ((0, 0), (1, 1), (1, 1))), {"fold", "together"}),
+        (((2, 3, 5, 7, 3), (1, 3, 3, 3, 4), (1, 1, 1), ((0, 0), (1, 1), (1, 1))), {"fold", "together", "winograd"}),
         (((2, 5, 3, 4, 3), (3, 1, 1, 3, 4), (2, 1, 1), ((1, 1), (0, 0), (0, 0))), {"temporal"}),
         (((1, 4, 5, 5, 2), (3, 3, 2, 2, 4), (2, 1, 2), ((1, 1), (0, 1), (1, 0))), {"winograd"}),
+        (((1, 4, 6, 5, 2), (3, 3, 2, 2, 3), (1, 2, 1), ((2, 1), (1, 1), (0, 1))), {"together"}),
         (((1, 3, 4, 4, 4), (2, 3, 1, 1, 4), (1, 2, 1), ((1, 0), (1, 1), (0, 0)), 4), {"shift"}),
     ],
-    ids=["1x1x1", "1x3x3 strided", "1x3x3", "kx1x1", "kxkxk", "depthwise"],
+    ids=["1x1x1", "1x3x3 strided", "1x3x3", "kx1x1", "kxkxk", "kxkxk of stride 1 in time", "depthwise"],
 )
 def test_formulations_and_their_gradients_agree(case, formulations):
     always = {"native", "taps"} if len(case) == 5 else {"native", "taps", "row", "patches"}
@@ -135,8 +136,8 @@ def test_a_batch_split_over_devices_stays_split(kernel_size):
 
 
 def test_one_formulation_per_backend_and_shape():
-    shapes = {"1x1x1": (1, 1, 1, 4, 8), "1x7x7": (1, 7, 7, 4, 8), "1x3x3": (1, 3, 3, 4, 8), "3x1x1": (3, 1, 1, 4, 8)}
-    shapes |= {"3x3x3": (3, 3, 3, 4, 8), "3x7x7": (3, 7, 7, 4, 8)}
+    sizes = [(1, 1, 1), (1, 7, 7), (1, 3, 3), (3, 1, 1), (3, 3, 3), (3, 7, 7)]
+    shapes = {size: (*size, 16, 17) for size in sizes}
 
     def chosen(width, backend, **kwargs):
         return [choose(shape, (1, 1, 1), width, backend=backend, **kwargs) for shape in shapes.values()]
@@ -145,7 +146,10 @@ def test_one_formulation_per_backend_and_shape():
     assert chosen(28, "cpu") == ["pointwise", "fold", "winograd", "temporal", "winograd", "taps"]
     assert chosen(56, "cpu") == ["pointwise", "row", "winograd", "temporal", "winograd", "row"]
     assert chosen(56, "cpu", dtype=jnp.bfloat16) == ["pointwise", "row", "row", "temporal", "row", "row"]
-    assert choose((1, 3, 3, 4, 8), (1, 2, 2), 56, backend="cpu") == "row"
+    assert choose((1, 3, 3, 16, 17), (1, 2, 2), 56, backend="cpu") == "row"
+    assert choose((3, 3, 3, 15, 17), (1, 1, 1), 56, backend="cpu") == "row"  # few inputs
+    few = [choose(shape, (1, 2, 2), 56, backend="cpu") for shape in ((1, 7, 7, 3, 16), (5, 7, 7, 3, 16))]
+    assert few == ["row", "together"] and choose((5, 7, 7, 3, 16), (2, 2, 2), 56, backend="cpu") == "row"
     assert chosen(56, "gpu") == ["pointwise", "fold", "fold", "temporal", "native", "native"]
     assert set(chosen(56, "tpu")) == {"native"}
     depthwise, grouped = (3, 3, 3, 1, 8), (1, 3, 3, 2, 8)
@@ -164,7 +168,7 @@ def test_a_formulation_is_forced_where_it_can_be_and_restored():
             assert chosen((1, 3, 3, 4, 8)) == "fold"
             assert chosen((3, 1, 1, 4, 8)) == "temporal"
         assert chosen((1, 3, 3, 4, 8)) == "native"
-    assert chosen((3, 3, 3, 4, 8)) == "winograd"
+    assert chosen((3, 3, 3, 16, 17)) == "winograd"
     with pytest.raises(ValueError, match=r"'folded'.*fold"), conv_formulation("folded"):
         pass
 

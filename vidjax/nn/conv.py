@@ -30,6 +30,8 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 #   temporal   2D convolution over T × (H·W): kt×1×1
 #   taps       sum over the kt temporal taps of folded 2D convolutions: any
 #   row        like taps, with a clip's frames side by side in one long row: any, one group
+#   together   like row, all temporal taps in one convolution whose frames are summed afterwards: any of stride 1 in T,
+#              one group
 #   winograd   like row, two output lines from four products instead of six (Winograd's F(2, 3); Lavin & Gray,
 #              1509.09308): kt×3×kw of stride 1 in H, one group, float32
 #   patches    matrix product over every output's gathered neighbourhood: any, one group
@@ -46,7 +48,8 @@ _TABLE = {
     "grouped":   ("taps",        "taps",      "taps",      "taps",      "native"),
     "1x1x1":     ("pointwise",   "pointwise", "pointwise", "pointwise", "native"),
     "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native"),
-    "winograd":  ("patches",     "winograd",  "winograd",  None,        None),
+    "few":       ("patches",     "together",  "together",  None,        None),
+    "kx3xk":     ("patches",     "winograd",  "winograd",  None,        None),
     "1xkxk":     ("patches",     "fold",      "row",       "fold",      "native"),
     "any":       ("patches",     "taps",      "row",       "native",    "native"),
 }  # fmt: skip
@@ -94,13 +97,16 @@ def choose(
     """
     kt, kh, kw, _, out_features = kernel_shape
     # What rows of the table and formulations ask of the kernel.
+    wide = jnp.dtype(dtype).itemsize >= 4  # sums of lines are formed before the product: too much for 16-bit floats
     fits = {
         "depthwise": groups > 1 and kernel_shape[3] == 1 and out_features == groups,
         "grouped": groups > 1,
         "1x1x1": kt == kh == kw == groups == 1,
         "kx1x1": kh == kw == 1,
-        # Sums of lines are formed before the product, which 16-bit floats are too coarse for.
-        "winograd": kh == 3 and strides[1] == 1 and groups == 1 and jnp.dtype(dtype).itemsize >= 4,
+        # Too few outputs to keep a product busy, tap by tap.
+        "few": kt > 1 and strides[0] == 1 and out_features <= 16,
+        # Of few channels, the sums take longer than they save.
+        "kx3xk": kh == 3 and strides[1] == 1 and kernel_shape[3] >= 16 and wide,
         "1xkxk": kt == 1,
         "any": True,
     }
@@ -111,6 +117,8 @@ def choose(
         "temporal": fits["kx1x1"],
         "taps": True,
         "row": groups == 1,
+        "together": groups == strides[0] == 1,
+        "winograd": kh == 3 and strides[1] == groups == 1 and wide,
         "patches": groups == 1,
         "shift": fits["depthwise"],
     }
@@ -166,13 +174,15 @@ def _forward(name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.A
 
 def _backward(name: str, strides: Triple, pads: Pads, saved: tuple[jax.Array, jax.Array], dy: jax.Array):
     x, kernel = saved
-    if name in ("row", "winograd") and strides == (1, 1, 1) and _full(pads, kernel.shape):
-        # The same convolution once more, with the reversed kernel.
+    in_rows = name in ("row", "together", "winograd")
+    if in_rows and strides == (1, 1, 1) and _full(pads, kernel.shape):
+        # The same convolution once more, with the reversed kernel, whose outputs need not be few.
+        name = "row" if name == "together" else name
         back = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
         rest = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False))
         dx = FORMULATIONS[name](dy, back, strides, rest, 1)
     else:
-        plain = "taps" if name in ("row", "winograd") else name
+        plain = "taps" if in_rows else name
         (dx,) = jax.linear_transpose(lambda x: FORMULATIONS[plain](x, kernel, strides, pads, 1), x)(dy)
     if name == "patches":
         # It is one product already.

@@ -74,6 +74,16 @@ def row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: in
     return taps(x, kernel, strides, pads, groups, spatial=_frames_in_a_row)
 
 
+def together(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """All temporal taps as outputs of one 2D convolution of clips in a long row, summed along time afterwards."""
+    kt, kh, kw, inputs, outputs = kernel.shape
+    side_by_side = kernel.transpose(1, 2, 3, 0, 4).reshape(1, kh, kw, inputs, kt * outputs)
+    y = _frames_in_a_row(x, side_by_side, strides, ((0, 0), *pads[1:]), groups)
+    y = padded(y, (pads[0], (0, 0), (0, 0)))
+    frames = y.shape[1] - kt + 1
+    return sum(y[:, tap : tap + frames, ..., tap * outputs : (tap + 1) * outputs] for tap in range(kt))
+
+
 def _frames_in_a_row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
     batch, frames, height, width, features = x.shape
     kw, (_, sh, sw), (_, (top, bottom), (left, right)) = kernel.shape[2], strides, pads
@@ -148,6 +158,7 @@ FORMULATIONS: dict[str, Callable[..., jax.Array]] = {
     "temporal": temporal,
     "taps": taps,
     "row": row,
+    "together": together,
     "winograd": winograd,
     "patches": patches,
     "shift": shift,
