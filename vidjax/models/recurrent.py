@@ -310,6 +310,8 @@ VARIANTS = {
         for cell in ("lstm", "gru")
     },
     "rcn_gru_tiny": Variant(
-        rcn, tiny_spec("rcn_gru_tiny", _RCN), {"layers": 0, "cell": "gru", "hidden": (16, 32), "dropout": 0.0}
+        rcn,
+        tiny_spec("rcn_gru_tiny", _RCN),
+        {"layers": 0, "cell": "gru", "hidden": (16, 16, 32), "stacked": True, "dropout": 0.0},
     ),
 }
