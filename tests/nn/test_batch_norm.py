@@ -1,5 +1,6 @@
-"""Batch normalisation in parts: each part as if it were alone, on the device that has it."""
+"""Batch normalisation in parts: each part as if it were alone, on the device that has it; its running statistics."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from flax import nnx
 
 from vidjax import parallel
+from vidjax.models.state import merge, split
 from vidjax.nn.norm import BatchNorm, normalising
 
 
@@ -76,3 +78,21 @@ def test_devices_exchange_nothing_to_normalise_their_own_part():
     exchanges = ("all-reduce", "all-gather", "all-to-all", "collective-permute")
     assert any(name in text(1) for name in exchanges)
     assert not any(name in text(8) for name in exchanges)
+
+
+def test_statistics_are_replaced_without_asking_for_a_sharding():
+    """What is traced has none, and JAX searches the whole program for words about that: slow in deep networks."""
+
+    class Traced:
+        @property
+        def sharding(self):
+            raise AssertionError("asked")
+
+    model = nnx.Sequential(BatchNorm(3, rngs=nnx.Rngs(0)))
+    model = merge(*split(model))  # the road that training takes
+    statistic, value = model.layers[0].mean, Traced()
+    statistic[...] = value
+    assert statistic.get_value() is value
+    statistic = model.layers[0].var
+    statistic[1] = 5.0
+    chex.assert_trees_all_equal(statistic[...], jnp.asarray([1.0, 5.0, 1.0]))

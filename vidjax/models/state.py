@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.nn.norm import RunningStatistic
+
 Arrays = dict[str, jax.Array]
 
 
@@ -32,7 +34,7 @@ def frozen_paths(model: nnx.Module) -> set[str]:
 
 def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
     """The module that `split` took apart, with these arrays."""
-    return nnx.merge(graphdef, _nested(params, nnx.Param), _nested(stats, nnx.BatchStat))
+    return nnx.merge(graphdef, _nested(params, nnx.Param), _nested(stats, RunningStatistic))
 
 
 def in_float32(arrays: Arrays) -> Arrays:
@@ -48,7 +50,7 @@ def assign(model: nnx.Module, arrays: Arrays) -> None:
         if target[path].shape != array.shape:
             raise ValueError(f"{path}: the model has shape {target[path].shape}, not {array.shape}")
         target[path] = array
-    nnx.update(model, _nested(params, nnx.Param), _nested(stats, nnx.BatchStat))
+    nnx.update(model, _nested(params, nnx.Param), _nested(stats, RunningStatistic))
 
 
 def _flat(state: nnx.State) -> Arrays:
