@@ -78,7 +78,10 @@ def single_frame(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.
 
 
 class Concatenation(nnx.Module):
-    """The frames' vectors side by side, a dense layer and ReLU: `(B, T, D)` → `(B, hidden)`, for one T only.
+    """The frames' vectors side by side, a dense layer, LayerNorm and ReLU: `(B, T, D)` → `(B, hidden)`, for one T only.
+
+    Without the norm, which is not in the paper, Adam's first steps move all outputs together, T · D inputs wide and
+    none of them negative, and may leave them at zero for good.
 
     Args:
       features: D.
@@ -92,6 +95,7 @@ class Concatenation(nnx.Module):
         self.out_features = hidden
         init = nnx.initializers.variance_scaling(2.0, "fan_in", "normal")
         self.dense = nnx.Linear(num_frames * features, hidden, kernel_init=init, rngs=rngs)
+        self.norm = nnx.LayerNorm(hidden, rngs=rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
         """(B, T, D) → (B, hidden); frames that `mask` (B, T) leaves out enter as zeros.
@@ -102,7 +106,7 @@ class Concatenation(nnx.Module):
         del rngs  # nothing is random
         _check_frames(x.shape[1], self.num_frames, "late_fusion")
         x = x if mask is None else jnp.where(mask.astype(bool)[..., None], x, 0)
-        return nnx.relu(self.dense(rearrange(x, "b t d -> b (t d)")))
+        return nnx.relu(self.norm(self.dense(rearrange(x, "b t d -> b (t d)"))))
 
 
 def late_fusion(
