@@ -118,8 +118,9 @@ def test_named_networks(name):
         assert shapes["pooling.rnn.cells.0.0.input.kernel"] == (inputs, gates * hidden)
         assert shapes["head.kernel"] == (hidden, 5)
     else:
-        hidden = (64, 128, 256) if layers else (16, 32)
-        widths = (128, 256, 512) if layers else (32, 64)
+        hidden = (64, 128, 256) if layers else (16, 16, 32)
+        # The small network is stacked: above the first cell, the states below come in beside the maps.
+        widths = (128, 256, 512) if layers else (16, 32 + 16, 64 + 16)
         for level, (inputs, features) in enumerate(zip(widths, hidden, strict=True)):
             assert shapes[f"pooling.cells.{level}.input.kernel"] == (1, 3, 3, inputs, gates * features)
         assert shapes["head.kernel"] == (sum(hidden), 5)
