@@ -193,3 +193,15 @@ def test_every_config_lowers_at_full_size(path):
         text = estimates.make_program(config, facts, chips).lower().as_text()
     assert own.batch["video"].shape[0] == read_config([f"--config={path}"]).train.batch_size
     assert "num_partitions = 4" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_config_plans_as_it_is(path, capsys):
+    """On GPUs, whose estimate needs no compiler."""
+    config = read_config([f"--config={path}"])
+    assert main(["plan", f"--config={path}", "--gpu=h200:8", "--num-videos=1000", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["chips"] == 8 and figures["model"] == config.model.name and figures["fits"]
+    assert figures["clips_per_update"] % config.train.batch_size == 0 and figures["steps"] > 0
+    assert 0 < figures["mfu"] < 1 and figures["clips_per_s"] > 0 and figures["hours"] > 0
