@@ -30,6 +30,10 @@ MODELS = {
     "cnn": ModelConfig(name="r2plus1d_tiny"),  # its batch norm is over the batch of all devices
     "vit": ModelConfig(name="videomae_small", kwargs={"dim": 24, "depth": 2, "heads": 2}),
 }
+# Sums over devices are rounded in another order. Where that puts a unit on the other side of ReLU's kink, an update of
+# the CNN differs by far more than rounding; at this rate by less than the tolerance. Its batch statistics move at any
+# rate: another batch shows in them.
+RATES = {"cnn": 0.0001, "vit": 0.001}
 pytestmark = pytest.mark.slow
 
 
@@ -37,7 +41,7 @@ def config_of(model, data):
     return Config(
         model=MODELS[model],
         data=DataConfig(train=str(data), num_frames=4, size=16, resize=(20,), eval_share=0.3),
-        optimizer=OptimizerConfig(name="sgd", learning_rate=0.001),
+        optimizer=OptimizerConfig(name="sgd", learning_rate=RATES[model]),
         train=TrainConfig(batch_size=8, steps=STEPS, log_every=1, eval_epochs=0, checkpoint_epochs=0.1),
         eval=EvalConfig(num_clips=2, batch_size=8),
         mesh=MeshConfig(data=4),
