@@ -51,6 +51,24 @@ def test_loops_count_as_often_as_they_run():
     assert cost.seconds >= 7 * once.seconds and cost.peak > 0
 
 
+def test_calls_cost_what_their_bodies_cost():
+    """Values that a call takes or gives are used as often as if it were written out."""
+
+    def network(x, y, z, *, call):
+        # Written, as two read it; that both are in a call must not hide it.
+        sums = call(lambda v: (v.sum(axis=0), v.max(axis=0)))(x + y + z)
+        # Written too: the caller reads it twice.
+        product, _ = call(lambda x, y: (jnp.exp(x) + y + z, x.sum()))(x, y)
+        return sums, product.sum(axis=0), product.max(axis=1)
+
+    written_out, called = (
+        count(lambda *xs, call=call: network(*xs, call=call), *[(64, 64)] * 3) for call in (lambda f: f, jax.jit)
+    )
+    assert called == written_out
+    # At least: both values made from three arrays, and read by two.
+    assert written_out.bytes > 2 * (3 + 1 + 2) * 2 * 64 * 64
+
+
 def test_recomputing_takes_less_memory_and_more_work():
     def layers(x, *ws, wrap):
         for w in ws:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -30,3 +31,17 @@ def errors(reference: str, name: str, field: str = "logits") -> list[float]:
     expected = golden(reference)
     given = np.asarray(compiled(load_pretrained(name, expected.state))(expected.both))
     return [relative_error(y, g) for y, g in zip(given, expected.of_both(field), strict=True)]
+
+
+def errors_in_float64(reference: str, name: str) -> list[float]:
+    """The same with weights, clips and arithmetic in float64, against the reference's own float64."""
+    expected = golden(reference)
+    model = load_pretrained(name, expected.state)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(
+            lambda x: x.astype(np.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+            nnx.state(model, (nnx.Param, nnx.BatchStat)),
+        )
+        nnx.update(model, wide)
+        given = np.asarray(compiled(model)(expected.both.astype(np.float64)))
+    return [relative_error(y, g) for y, g in zip(given, expected.of_both("logits64"), strict=True)]

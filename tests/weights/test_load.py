@@ -72,6 +72,23 @@ def test_the_model_shares_no_memory_with_the_state_dict(donor, state):
     chex.assert_trees_all_equal(all_arrays(model), donor[0])
 
 
+def test_initial_weights_are_drawn_only_for_what_the_checkpoint_lacks(donor, state, monkeypatch):
+    drawn = []
+
+    def counted(*args, **kwargs):
+        drawn.append(kwargs["num_classes"])
+        return create_model(*args, **kwargs)
+
+    monkeypatch.setattr("vidjax.weights.load.create_model", counted)
+    chex.assert_trees_all_equal(all_arrays(load_pretrained(MODEL, state)), donor[0])
+    assert drawn == []
+    other = all_arrays(load_pretrained(MODEL, state, num_classes=4, seed=9))
+    assert drawn == [4] and other["head.kernel"].shape[-1] == 4
+    expected = all_arrays(create_model(MODEL, num_classes=4, seed=9))
+    for path, array in other.items():
+        np.testing.assert_array_equal(array, expected[path] if path.startswith("head.") else donor[0][path])
+
+
 def test_further_arguments_reach_the_model(state):
     model = load_pretrained(MODEL, state, source="toy", dtype=jnp.bfloat16, dropout=0.25, temporal_pooling="max")
     assert (model.dropout.rate, model.pooling.name) == (0.25, "max")

@@ -5,7 +5,7 @@ import pytest
 
 from tests.golden import fill
 from tests.weights import blobs
-from tests.weights.answers import errors
+from tests.weights.answers import errors, errors_in_float64
 from tests.weights.listings import (
     assert_everything_has_its_place,
     count,
@@ -136,17 +136,19 @@ def test_logits_are_the_references(reference, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("reference", "name"),
+    ("reference", "name", "flipped"),
     [
-        ("slowfast_c2_I3D_NLN_8x8_R50_8x224", "i3d_r50_nl"),
-        ("mmaction2_i3d_r50_nl_embgauss_32x224", "i3d_r50_nl_mm"),
+        ("slowfast_c2_I3D_NLN_8x8_R50_8x224", "i3d_r50_nl", 1e-3),
+        ("mmaction2_i3d_r50_nl_embgauss_32x224", "i3d_r50_nl_mm", 1e-2),
     ],
 )
-def test_logits_of_non_local_networks_are_the_references(reference, name):
-    """With these weights their softmax is all or nothing, and magnifies rounding a thousandfold.
+def test_logits_of_non_local_networks_are_the_references(reference, name, flipped):
+    """In float64 to the last digit of the classifier, which is float32.
 
-    The references' own float32 is up to 2.4e-4 off its float64, which is what to compare with. Winograd's sums, rounded
-    a little more coarsely than others, have been seen to flip a score: 9.7e-4. So every convolution is summed plainly.
+    With these weights their softmax is all or nothing: in float32 rounding decides between two scores that are as good
+    as equal, and so may the machine. The reference's own float32 is up to 2.4e-4 off its float64; mmaction2's network,
+    whose scores are not scaled, has been seen from 2e-5 to 2.6e-3 off with one and the same formulation.
     """
+    assert max(errors_in_float64(reference, name)) < 1e-6
     with conv_formulation("taps"):
-        assert max(errors(reference, name, "logits64")) < 1e-3
+        assert max(errors(reference, name, "logits64")) < flipped

@@ -87,7 +87,8 @@ class _Walk:
 
     def run(self, jaxpr: Any) -> Roofline:
         arguments = [_stored(_bytes(var), held=True) for var in jaxpr.invars]
-        results = [value for value in self._interpret(jaxpr, arguments) if value is not None]
+        made = self._interpret(jaxpr, arguments, [1] * len(jaxpr.outvars))
+        results = [value for value in made if value is not None]
         # The optimiser's update of everything is one pass over all of it.
         computed = list(dict.fromkeys(value for value in results if not value.stored))
         if computed:
@@ -97,21 +98,20 @@ class _Walk:
         self._total.peak = self._peak()
         return self._total
 
-    def _interpret(self, jaxpr: Any, arguments: Sequence[_Value | None]) -> list[_Value | None]:
-        """Walk through `jaxpr`; values of its results, None for constants."""
+    def _interpret(self, jaxpr: Any, arguments: Sequence[_Value | None], used: Sequence[int]) -> list[_Value | None]:
+        """Walk through `jaxpr`, whose results are used so often; values of these, None for constants."""
         values: dict[Any, _Value | None] = dict(zip(jaxpr.invars, arguments, strict=True))
         values |= {var: _stored(_bytes(var), held=True) for var in jaxpr.constvars}
-        uses = Counter(id(var) for eqn in jaxpr.eqns for var in eqn.invars)
-        uses.update(id(var) for var in jaxpr.outvars)
+        uses = _uses(jaxpr, used)
 
         def look(var: Any) -> _Value | None:
             return None if hasattr(var, "val") else values.get(var)
 
         for eqn in jaxpr.eqns:
             read = [look(var) for var in eqn.invars]
-            if eqn.primitive.name in _CALLS and (bodies := list(inner_jaxprs(eqn))):
-                body = bodies[0]
-                made = self._interpret(body, read[len(read) - len(body.invars) :])
+            if (body := _called(eqn)) is not None:
+                later = [uses[id(var)] for var in eqn.outvars]
+                made = self._interpret(body, read[len(read) - len(body.invars) :], later)
             else:
                 made = self._equation(eqn, [value for value in read if value is not None], uses)
             values.update(zip(eqn.outvars, made, strict=True))
@@ -199,6 +199,27 @@ class _Walk:
             alive += changes[at]
             most = max(most, alive + self._inner.get(at, 0.0))
         return most
+
+
+def _called(eqn: Any) -> Any:
+    """The jaxpr that stands for `eqn` word by word; None if it is no call."""
+    return next(iter(inner_jaxprs(eqn)), None) if eqn.primitive.name in _CALLS else None
+
+
+def _uses(jaxpr: Any, used: Sequence[int]) -> Counter[int]:
+    """How often each variable is used, by its id: as often inside of a call as if the call's body stood there."""
+    uses: Counter[int] = Counter()
+    for var, count in zip(jaxpr.outvars, used, strict=True):
+        uses[id(var)] += count
+    for eqn in reversed(jaxpr.eqns):
+        body = _called(eqn)
+        if body is None:
+            uses.update(id(var) for var in eqn.invars)
+            continue
+        inside = _uses(body, [uses[id(var)] for var in eqn.outvars])
+        for var, inner in zip(eqn.invars[len(eqn.invars) - len(body.invars) :], body.invars, strict=True):
+            uses[id(var)] += inside[id(inner)]
+    return uses
 
 
 def _stored(size: float, held: bool) -> _Value:

@@ -1,6 +1,6 @@
 """Scaled dot-product attention: one function that chooses the fast formulation, and the modules around it.
 
-Tokens come as `(B, N, heads, d)`. The softmax is taken in float32 whatever the inputs' type.
+Tokens come as `(B, N, heads, d)`. The softmax is taken in float32, or float64 if the inputs are.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def attention(
     scale: float | None = None,
     implementation: Implementation = "auto",
 ) -> jax.Array:
-    """`softmax(q·kᵀ·scale + bias)·v`, the softmax in float32.
+    """`softmax(q·kᵀ·scale + bias)·v`, the softmax in float32 or more.
 
     Args:
       q: queries, `(B, N, heads, d)`.
@@ -172,17 +172,18 @@ def _softmax_product(
     q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float
 ) -> jax.Array:
     """Attention with tokens and features as the last two axes: `(…, N, d)`, `(…, M, d)`, `(…, M, e)` → `(…, N, e)`."""
-    scores = jnp.einsum("...nd,...md->...nm", q, k, preferred_element_type=jnp.float32) * scale
+    dtype = jnp.promote_types(q.dtype, jnp.float32)
+    scores = jnp.einsum("...nd,...md->...nm", q, k, preferred_element_type=dtype) * scale
     if bias is not None:
-        scores = scores + bias.astype(jnp.float32)
+        scores = scores + bias.astype(dtype)
     if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+        scores = jnp.where(mask, scores, jnp.finfo(dtype).min)
     # Dividing the (N, d) result instead of the (N, M) weights saves a pass over the largest array there is. The
     # maximum cancels out of the quotient, so it needs no gradient.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     # What the gradient of the quotient takes, of the size of the result.
     total = attention_part(weights.sum(axis=-1, keepdims=True))
-    out = jnp.einsum("...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    out = jnp.einsum("...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=dtype)
     out = attention_part(out)
     return (out / total).astype(q.dtype)
 

@@ -159,6 +159,12 @@ def conv3d(
     name = choose(kernel.shape, strides, width, groups, x.dtype)
     if name not in ("native", "shift") and groups == 1 and traced_for() == "cpu":
         return _with_own_gradient(name, strides, pads, x, kernel)
+    return _traced_once(name, strides, pads, groups, x, kernel)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=False)
+def _traced_once(name: str, strides: Triple, pads: Pads, groups: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A formulation, which layers of the same shapes share while they are traced: some have many taps."""
     return FORMULATIONS[name](x, kernel, strides, pads, groups)
 
 

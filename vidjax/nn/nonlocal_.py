@@ -37,7 +37,7 @@ class NonLocal(nnx.Module):
       pool_first: pool the input of `phi` and `g` (the SlowFast repository) rather than their output (the paper, mmcv).
       out_bias: give `out` a bias, which the norm behind it makes redundant.
       kernel_init: of the four 1×1×1 convolutions.
-      dtype: what it is computed in; None: the input's. The softmax is float32.
+      dtype: what it is computed in; None: the input's. The softmax is float32, or float64.
       rngs: of the initial weights.
 
     Raises:
@@ -85,6 +85,7 @@ class NonLocal(nnx.Module):
             y = attention(q[:, :, None], k[:, :, None], v[:, :, None], scale=self.scale)[:, :, 0]
         else:
             # Without a softmax the order of the products is free: keys with values first needs no N×M affinity.
-            both = jnp.einsum("bmd,bme->bde", k, v, preferred_element_type=jnp.float32) / k.shape[1]
-            y = jnp.einsum("bnd,bde->bne", q.astype(jnp.float32), both).astype(q.dtype)
+            dtype = jnp.promote_types(q.dtype, jnp.float32)
+            both = jnp.einsum("bmd,bme->bde", k, v, preferred_element_type=dtype) / k.shape[1]
+            y = jnp.einsum("bnd,bde->bne", q.astype(dtype), both).astype(q.dtype)
         return x + self.norm(self.out(y.reshape(queries.shape)))

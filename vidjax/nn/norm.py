@@ -2,31 +2,18 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-
-class RunningStatistic(nnx.BatchStat):
-    """A `BatchStat` that is replaced whole without a question to what it is replaced by.
-
-    Flax asks for the sharding. What is being traced has none, and JAX looks for the reason all through the program:
-    half a minute for a network of 150 layers.
-    """
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if key is Ellipsis:
-            self.set_value(value)
-        else:
-            super().__setitem__(key, value)
+from vidjax.nn.variables import RunningStatistic
 
 
 class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation whose statistics and arithmetic are float32, whatever the dtype of its input and output.
+    """Batch normalisation whose statistics and arithmetic are at least float32, whatever its input and output are.
 
-    Flax's own layer rounds the running statistics to the compute dtype.
+    Told what to compute in, flax's own layer rounds the running statistics to it.
 
     Args:
       features: channels, the last axis of the input.
@@ -52,8 +39,8 @@ class BatchNorm(nnx.BatchNorm):
     ):
         scale_init = nnx.initializers.zeros_init() if zero_init else nnx.initializers.ones_init()
         super().__init__(
-            features, momentum=momentum, epsilon=epsilon, dtype=jnp.float32, scale_init=scale_init,
-            use_scale=affine, use_bias=affine, rngs=rngs,
+            features, momentum=momentum, epsilon=epsilon, scale_init=scale_init, use_scale=affine, use_bias=affine,
+            rngs=rngs,
         )  # fmt: skip
         self.mean, self.var = (RunningStatistic(statistic[...]) for statistic in (self.mean, self.var))
         self.groups = 1
@@ -65,7 +52,7 @@ class BatchNorm(nnx.BatchNorm):
         if x.shape[0] % self.groups:
             raise ValueError(f"a batch of {x.shape[0]} does not consist of {self.groups} equal parts")
         # Devices split the leading axis, so a part that lies on one device is normalised without the others.
-        parts = x.astype(jnp.float32).reshape(self.groups, -1, *x.shape[1:])
+        parts = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(self.groups, -1, *x.shape[1:])
         axes = tuple(range(1, parts.ndim - 1))
         mean = parts.mean(axes, keepdims=True)
         var = jnp.maximum(jnp.square(parts).mean(axes, keepdims=True) - jnp.square(mean), 0)
@@ -76,7 +63,7 @@ class BatchNorm(nnx.BatchNorm):
         if self.scale is None:
             return ((parts - mean) * factor).reshape(x.shape).astype(x.dtype)
         shape = (1,) * (parts.ndim - 1) + (-1,)
-        scale, bias = (p[...].astype(jnp.float32).reshape(shape) for p in (self.scale, self.bias))
+        scale, bias = (p[...].astype(parts.dtype).reshape(shape) for p in (self.scale, self.bias))
         return ((parts - mean) * (factor * scale) + bias).reshape(x.shape).astype(x.dtype)
 
 

@@ -17,6 +17,7 @@ from flax import nnx
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.models.registry import get_spec, list_models
 from vidjax.nn.normalise import network_input, normalise
+from vidjax.nn.variables import dropout_stream
 from vidjax.training.mix import Mix, mix_clips
 
 # Marks the draws of masks among those of a part of a batch; dropout has the stream's own.
@@ -138,7 +139,7 @@ def make_objective(spec: Spec, *, label_smoothing: float = 0.0, dtype: Any = Non
             # Normalised for each part here: the batch stays uint8 until it is used.
             video = mix_clips(normalise(clips.video, spec), normalise(clips.partner_video, spec), clips.mix)
             mixed = (clips.partner_labels, clips.mix.weight)
-        logits = network(network_input(video, spec, dtype), rngs=nnx.Rngs(dropout=key))
+        logits = network(network_input(video, spec, dtype), rngs=dropout_stream(key))
         loss = classification_loss(logits, clips.labels, label_smoothing, *mixed)
         return loss, num_correct(logits, clips.labels, *mixed)
 
@@ -146,7 +147,7 @@ def make_objective(spec: Spec, *, label_smoothing: float = 0.0, dtype: Any = Non
         entered = network_input(normalise(clips.video, spec), spec, dtype)
         keys = jax.random.split(jax.random.fold_in(key, _MASKS), len(clips.video))
         mask = network.draw_masks(keys, network.patch_embed.grid(entered))
-        predicted = network(entered, mask, rngs=nnx.Rngs(dropout=key))
+        predicted = network(entered, mask, rngs=dropout_stream(key))
         loss = jnp.square(predicted - network.targets(clips.video / 255, mask)).mean()
         return loss, jnp.float32(0)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -112,8 +113,15 @@ def load_with_arguments(
         if num_classes is None:
             num_classes = head_classes(state_dict, table)
     kwargs = {**table.kwargs, **kwargs}
-    model = create_model(name, num_classes=num_classes, seed=seed, dtype=dtype, **kwargs)
+    # Most of the time of loading would go into drawing initial weights that the checkpoint's replace.
+    model = abstract_model(name, num_classes=num_classes, dtype=dtype, **kwargs)
     _set(model, state_dict, checkpoint, name, source, allow_head_mismatch=True, inflation=inflation)
+    _, params, stats = split(model)
+    missing = [path for path, array in {**params, **stats}.items() if isinstance(array, jax.ShapeDtypeStruct)]
+    if missing:
+        _, params, stats = split(create_model(name, num_classes=num_classes, seed=seed, dtype=dtype, **kwargs))
+        initial = {**params, **stats}
+        assign(model, {path: initial[path] for path in missing})
     return model, kwargs
 
 

@@ -1,0 +1,35 @@
+"""Variables and random streams that cost little in a trace."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+
+class _ReplacedWhole:
+    """A variable that is replaced whole without a question to what it is replaced by.
+
+    Flax asks for the sharding. What is being traced has none, and JAX looks for the reason all through the program:
+    half a minute for a network of 150 layers.
+    """
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if key is Ellipsis:
+            self.set_value(value)
+        else:
+            super().__setitem__(key, value)
+
+
+class RunningStatistic(_ReplacedWhole, nnx.BatchStat):
+    """A `BatchStat` that moves in every update."""
+
+
+class _Count(_ReplacedWhole, nnx.RngCount):
+    """How often a random stream was drawn from."""
+
+
+def dropout_stream(key: jax.Array) -> nnx.Rngs:
+    """`nnx.Rngs(dropout=key)`, with the same draws, for models with many layers that draw."""
+    rngs = nnx.Rngs(dropout=key)
+    rngs.dropout.count = _Count(rngs.dropout.count[...], tag=rngs.dropout.tag)
+    return rngs
