@@ -162,7 +162,7 @@ def conv3d(
     return _traced_once(name, strides, pads, groups, x, kernel)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=False)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _traced_once(name: str, strides: Triple, pads: Pads, groups: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A formulation, which layers of the same shapes share while they are traced: some have many taps."""
     return FORMULATIONS[name](x, kernel, strides, pads, groups)
