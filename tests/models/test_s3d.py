@@ -23,6 +23,7 @@ def make(name, **kwargs):
     return model
 
 
+@pytest.mark.slow
 def test_it_overfits_three_clips():
     """With gates, which S3D alone lacks."""
     losses = overfit(make("s3dg"), draw((3, 4, 12, 12, 3)), steps=15)

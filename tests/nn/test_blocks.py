@@ -61,10 +61,8 @@ def run(name, video, **kwargs):
     return step(params)
 
 
-@pytest.mark.parametrize("name", [
-    "videomae_tiny",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES if name != "videomae_tiny"),
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
 def test_scanned_blocks_give_the_same(name):
     kwargs = FAMILIES[name] | {"drop_path": 0.5, "dropout": 0.1}
     video = draw((3, 4, 16, 16, 3) if name == "mvit_tiny" else (3, 8, 32, 32, 3))

@@ -65,7 +65,10 @@ def test_convolutional_networks_keep_less_from_policy_to_policy(name):
 
 
 @pytest.mark.parametrize(("name", "policies", "kwargs"), [
-    ("videomae_tiny", REMAT, {"dim": 16, "depth": 2, "drop_path": 0.2, "dropout": 0.1, "head_init_scale": 1.0}),
+    pytest.param(
+        "videomae_tiny", REMAT, {"dim": 16, "depth": 2, "drop_path": 0.2, "dropout": 0.1, "head_init_scale": 1.0},
+        marks=pytest.mark.slow,
+    ),
     ("frame_pool_tiny", CONVOLUTIONAL, {}),
 ])  # fmt: skip
 def test_gradients_do_not_depend_on_the_policy(name, policies, kwargs):

@@ -253,6 +253,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, halves, 
     assert "would be generated first" in output.getvalue() and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_bad_training_videos_are_listed_and_bad_evaluation_videos_reported(halves, tmp_path):
     shutil.copytree(halves, tmp_path / "data")
     for side in ("left", "right"):

@@ -105,6 +105,7 @@ def test_pre_training_needs_no_labels_and_leaves_its_files(pretrained):
     )
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_pre_training_is_bit_identical(pretrained, tmp_path):
     config, whole, _ = pretrained
     workdir = tmp_path / "broken"
