@@ -15,8 +15,6 @@ from jax import lax
 from vidjax.nn.conv import Conv3D, choose, conv3d, conv_formulation, pads_of
 from vidjax.nn.formulations import FORMULATIONS
 
-SHIFT = FORMULATIONS["shift"]
-
 
 def reference(x, kernel, strides, pads, groups=1):
     axes = ("NDHWC", "DHWIO", "NDHWC")
@@ -250,15 +248,16 @@ def test_wrong_padding_is_named(padding):
 
 
 def test_layers_of_the_same_shapes_are_traced_once(monkeypatch):
-    traced = []
+    traced, shift = [], FORMULATIONS["shift"]
 
     def counted(*args):
         traced.append(args[1].shape)
-        return SHIFT(*args)
+        return shift(*args)
 
     monkeypatch.setitem(FORMULATIONS, "shift", counted)
-    x, kernels = draw((1, 3, 5, 7, 6)), draw((4, 3, 3, 3, 1, 6))
-    layers = jax.jit(lambda x, kernels: [conv3d(x, k, padding=1, groups=6) for k in kernels])
+    # Shapes that no other test may have had traced.
+    x, kernels = draw((1, 3, 5, 7, 23)), draw((4, 3, 3, 3, 1, 23))
+    layers = jax.jit(lambda x, kernels: [conv3d(x, k, padding=1, groups=23) for k in kernels])
     for y, kernel in zip(layers(x, list(kernels)), kernels, strict=True):
-        close(y, reference(x, kernel, (1, 1, 1), ((1, 1),) * 3, 6))
-    assert traced == [(3, 3, 3, 1, 6)]
+        close(y, reference(x, kernel, (1, 1, 1), ((1, 1),) * 3, 23))
+    assert traced == [(3, 3, 3, 1, 23)]

@@ -147,7 +147,8 @@ def test_logits_of_non_local_networks_are_the_references(reference, name, flippe
 
     With these weights their softmax is all or nothing: in float32 rounding decides between two scores that are as good
     as equal, and so may the machine. The reference's own float32 is up to 2.4e-4 off its float64; mmaction2's network,
-    whose scores are not scaled, has been seen from 2e-5 to 2.6e-3 off with one and the same formulation.
+    whose scores are not scaled, has been seen from 2e-5 to 2.6e-3 off with one and the same formulation. Winograd's
+    sums are rounded a little more coarsely still: there every convolution is summed plainly.
     """
     assert max(errors_in_float64(reference, name)) < 1e-6
     with conv_formulation("taps"):
