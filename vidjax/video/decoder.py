@@ -20,6 +20,13 @@ from vidjax.video.facts import Facts, orientation, rate_and_times, stated_durati
 from vidjax.video.index import Index, index_by_reading, index_by_tables
 from vidjax.video.sources import BUFFER, find_source
 
+# The formats that are read: each keeps its pictures in the file itself. Playlists and scripts (concat, hls, dash, sdp,
+# image2 …) are missing on purpose: whoever writes one would choose which files of this machine are opened.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,obu,flv,asf,ogg,gif,mxf,nut,dv,"
+    "yuv4mpegpipe,mp3,wav,flac,aac"  # the last four for the message that there are no pictures in them
+)
+_MOST_PIXELS = 1 << 27  # of one frame: 16384×8192. A header may claim more, and the memory for it
 # A title that is not UTF-8 is no reason to refuse a film; PyAV does not ask any more from 19 on.
 _METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
@@ -107,17 +114,21 @@ class Decoder:
 
     def _open(self) -> None:
         self.close()
-        # The whitelist so that a playlist cannot reach the network; the timeout ends calls that read on and on.
-        options = {"protocol_whitelist": "file"}
-        self._container = av.open(
-            self._source.for_ffmpeg(),
-            options=options,
-            **_METADATA,
-            buffer_size=BUFFER,
-            timeout=self._clock.left(),
-        )
-        if self._container.format.name == "tty":  # FFmpeg would show the letters as a film
-            raise VideoError(self.path, "does not open as a video (it is text)", "leave it out")
+        # The whitelists so that nothing but this file is opened; the timeout ends calls that read on and on.
+        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+        try:
+            self._container = av.open(
+                self._source.for_ffmpeg(),
+                options=options,
+                **_METADATA,
+                buffer_size=BUFFER,
+                timeout=self._clock.left(),
+            )
+        except av.ArgumentError:
+            self._check()
+            reason = "does not open as a video (it is text, a playlist, a picture or another format that is not read)"
+            mend = "give MP4, MOV, MKV, WebM, AVI, MPEG, FLV, WMV, OGG, MXF or GIF, or leave it out"
+            raise VideoError(self.path, reason, mend) from None
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
             kinds = {"cover picture" if s.type == "video" else s.type for s in self._container.streams}
@@ -132,6 +143,12 @@ class Decoder:
         self._codec = self._stream.codec_context
         if self._codec is None:
             raise VideoError(self.path, "is coded in a way that this FFmpeg cannot decode", "encode it as H.264")
+        if self._codec.width * self._codec.height > _MOST_PIXELS:
+            reason = (
+                f"has frames of {self._codec.width}×{self._codec.height} by its header, {_MOST_PIXELS:,} pixels at most"
+            )
+            raise VideoError(self.path, f"{reason} are decoded", "scale it down, or leave it out")
+        self._codec.options = {"max_pixels": str(_MOST_PIXELS)}  # also where the size changes later
         # Measured per CPU-second, one thread is never slower; loaders run many readers side by side instead.
         self._codec.thread_count = 1
         self._packets: Iterator[av.Packet] = iter(())

@@ -19,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from vidjax.video.clock import Clock
 from vidjax.video.decoder import Decoder
+from vidjax.video.errors import VideoError
 from vidjax.video.isolated import IsolatedDecoder
 from vidjax.video.memory import Pool
 from vidjax.video.pixels import Box, check_crop, target_size, write_frames
@@ -43,9 +44,13 @@ class VideoReader:
       isolate: decode in another process (started at the first use, then used again), so that a decoder that never
         returns is killed, and one that crashes takes nothing else along. Otherwise the thread of such a decoder lives
         on. What only this process can see (memory://) is decoded here in any case.
+      max_pixels: most pixels that one call of `read` may decode: width × height × the different frames asked for. The
+        default, 2³⁶, is 33 000 frames of 1080p; a server that reads videos of strangers sets a lower one.
 
     Raises:
-      VideoError: if there is no such file, it is no video, no frame decodes, or opening takes longer than `timeout`.
+      VideoError: if there is no such file, it is no video, no frame decodes, a frame has more than 2²⁷ pixels, or
+        opening takes longer than `timeout`. Playlists and scripts that name other files (ffconcat, HLS, DASH …) are no
+        videos, whatever they are called.
     """
 
     def __init__(
@@ -56,9 +61,13 @@ class VideoReader:
         stream: int = 0,
         content: bytes | None = None,
         isolate: bool = False,
+        max_pixels: int = 1 << 36,
     ):
         if not timeout > 0:
             raise ValueError(f"timeout = {timeout!r}: must be positive, in seconds")
+        if not max_pixels > 0:
+            raise ValueError(f"max_pixels = {max_pixels!r}: must be positive, in pixels of one call of read")
+        self._max_pixels = max_pixels
         self.path = os.fspath(path)
         self.timeout = timeout
         make = IsolatedDecoder if isolate and not (content is None and in_this_process(self.path)) else _ThreadDecoder
@@ -127,7 +136,8 @@ class VideoReader:
         Raises:
           IndexError: for a number outside 0…N-1.
           ValueError: for a part that is empty or reaches beyond the frames, or if the reader is closed.
-          VideoError: for a frame that does not decode, or if it takes longer than `timeout`.
+          VideoError: for a frame that does not decode, if it takes longer than `timeout`, or if the frames have more
+            than `max_pixels` together.
         """
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
@@ -142,7 +152,14 @@ class VideoReader:
         height, width = target_size(*(crop[2:] if crop else (self.height, self.width)), resize)
         if not len(wanted):
             return np.empty((0, height, width, 3), np.uint8)
+        self._check_pixels(len(np.unique(wanted)))
         return self._engine.read(wanted.tolist(), height, width, self.timeout, crop)
+
+    def _check_pixels(self, count: int) -> None:
+        if (pixels := self.height * self.width * count) > self._max_pixels:
+            frames = f"{count} frames of {self.width}×{self.height}"
+            reason = f"{frames} are {pixels:,} pixels, more than {self._max_pixels:,}"
+            raise VideoError(self.path, reason, "ask for fewer frames at a time, or set a larger max_pixels")
 
     def close(self) -> None:
         """Closes the file and ends the thread, or frees the process; may be called twice."""
