@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from vidjax.config import ConfigError
 from vidjax.errors import UserError
-from vidjax.nn import tokens
+from vidjax.nn import kernel_mesh, tokens
 from vidjax.nn.backend import backend
 
 AXES = ("data", "fsdp", "model")
@@ -178,6 +178,11 @@ def _check_host_memory(mesh: Mesh) -> None:
 def splitting_tokens(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
     """Within this context, what is traced splits the tokens of each clip over the axis `model`, see `nn/tokens.py`."""
     return tokens.splitting_tokens(NamedSharding(mesh, P(BATCH_AXES, "model")))
+
+
+def kernels_on(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
+    """Within this context, kernels that are traced run on every device's own part, see `nn/kernel_mesh.py`."""
+    return kernel_mesh.kernels_on(NamedSharding(mesh, P(BATCH_AXES, "model")))
 
 
 def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:

@@ -145,7 +145,7 @@ class Slice:
 
     def figures(self, config: cfg.Config, facts: DataFacts, clips_per_core: float) -> dict[str, Any]:
         self._devices = self._devices or tpu_devices(self.name)
-        with targeting("tpu"):
+        with targeting("tpu", self._devices[0]):
             program = make_program(config, facts, self._devices)
             if (held := argument_bytes(program)) > self.chip.usable:
                 there = self.chip.usable / 2**30

@@ -57,7 +57,8 @@ def make_forward(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None) -
 
     def forward(params: Arrays, stats: Arrays, video: jax.Array) -> jax.Array:
         video = network_input(normalise(video, spec), spec, dtype)
-        return merge(graphdef, in_float32(params), stats)(video).astype(jax.numpy.float32)
+        with parallel.kernels_on(mesh):
+            return merge(graphdef, in_float32(params), stats)(video).astype(jax.numpy.float32)
 
     return jax.jit(forward, out_shardings=parallel.batch_sharding(mesh))
 

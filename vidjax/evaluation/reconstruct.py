@@ -57,14 +57,16 @@ def make_reconstruct(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = Non
         return network, pixels, network(entered, mask), mask
 
     def compare(*arguments: Any) -> tuple[jax.Array, jax.Array]:
-        network, pixels, prediction, mask = predicted(*arguments)
+        with parallel.kernels_on(mesh):
+            network, pixels, prediction, mask = predicted(*arguments)
         targets = network.targets(pixels, mask)
         # The variance of normalised targets, whose mean is 0, is 1 but for plain tubelets.
         centre = jnp.zeros(()) if network.normalise_targets else targets.mean(axis=(1, 2), keepdims=True)
         return jnp.square(targets - prediction).mean(axis=(1, 2)), jnp.square(targets - centre).mean(axis=(1, 2))
 
     def show(*arguments: Any) -> jax.Array:
-        network, pixels, prediction, mask = predicted(*arguments)
+        with parallel.kernels_on(mesh):
+            network, pixels, prediction, mask = predicted(*arguments)
         return jnp.stack([pixels, *network.pictures(pixels, prediction, mask)], axis=1)
 
     sharding = parallel.batch_sharding(mesh)

@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn.backend import backend
+from vidjax.nn import attention_kernel
+from vidjax.nn.backend import backend, target
+from vidjax.nn.kernel_mesh import own_part
 from vidjax.nn.remat import attention_part, layer_result
 from vidjax.nn.tokens import split_attention
 
-Implementation = Literal["auto", "cudnn", "xla"]
+Implementation = Literal["auto", "cudnn", "pallas", "blocks", "xla"]
+Ids = tuple[jax.Array, jax.Array]
 
 # Marks, in a trace, the attention that a fused kernel could do where there is one.
 FUSABLE = "fusable_attention"
@@ -23,8 +26,9 @@ FUSABLE = "fusable_attention"
 # Scores per head from which the CPU goes head by head. 512×512 float32 scores are 1 MiB, about what a core's own cache
 # holds; with all heads at once every pass over the scores is a pass over main memory. At 1568 tokens, 12 heads and
 # d = 64 on 2 cores, forward / forward + backward take 98 / 453 ms at once and 55 / 169 ms head by head; below 400
-# tokens there is no difference.
+# tokens there is no difference. Accelerators without a kernel for the inputs go block by block from there on.
 _SCORES_PER_HEAD = 512 * 512
+_BLOCK = 512  # queries at a time, block by block
 
 
 def attention(
@@ -34,6 +38,8 @@ def attention(
     *,
     bias: jax.Array | None = None,
     mask: jax.Array | None = None,
+    ids: Ids | None = None,
+    causal: bool = False,
     scale: float | None = None,
     implementation: Implementation = "auto",
 ) -> jax.Array:
@@ -46,26 +52,50 @@ def attention(
       bias: added to the scores; anything that broadcasts to `(B, heads, N, M)` from four axes.
       mask: bool, four axes as for `bias`; False keeps a query from seeing a key. A query that sees no key at all gets
         the mean of all values.
+      ids: int32 `(C, N)` and `(C, M)`, C a divisor of B: a mask by numbers, as windows and padded sequences have it. A
+        query of sequence b sees the keys whose number in row b mod C is its own. Not together with `mask`.
+      causal: a query sees no key behind its own place.
       scale: of the scores; None: 1/√d.
-      implementation: `"cudnn"`: the fused kernel of `jax.nn.dot_product_attention`, which raises where it does not
-        apply; `"xla"`: matrix products and a softmax that any backend runs; `"auto"`: cuDNN on NVIDIA GPUs from Hopper
-        on for 16-bit inputs without bias and mask and a head dimension that is a multiple of 8 up to 128, else XLA.
-        The choice is made at trace time, see `vidjax.nn.backend`.
+      implementation: `"pallas"`: the kernel for TPUs of `nn/attention_kernel.py`; `"cudnn"`: the fused kernel of
+        `jax.nn.dot_product_attention` for NVIDIA GPUs; both raise where they do not apply. `"blocks"`: matrix products
+        and a softmax, some queries at a time, recomputed in the backward pass, so that no array holds all scores;
+        `"xla"`: all at once. `"auto"`: on TPUs Pallas where it applies; on NVIDIA GPUs from compute capability 8.0 on
+        cuDNN, for 16-bit inputs without bias and masks, and a head dimension that is a multiple of 8 up to 128;
+        otherwise XLA, which works head by head (CPU) or by blocks where there are many scores. The choice is made at
+        trace time, see `vidjax.nn.backend`.
 
     Returns:
       `(B, N, heads, e)` of the type of `q`.
 
     Raises:
-      ValueError: for shapes that do not fit together, naming them, or an unknown implementation.
+      ValueError: for shapes that do not fit together, naming them, an unknown implementation, or one that does not
+        apply.
     """
-    _check_shapes(q, k, v, bias, mask)
-    if implementation not in ("auto", "cudnn", "xla"):
-        raise ValueError(f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'xla'")
+    _check_shapes(q, k, v, bias, mask, ids)
+    if implementation not in ("auto", "cudnn", "pallas", "blocks", "xla"):
+        raise ValueError(
+            f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'pallas', 'blocks', 'xla'"
+        )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    fused = implementation == "cudnn" or (
-        implementation == "auto" and bias is None and mask is None and _cudnn_applies(q, v)
-    )
-    return split_attention(partial(_attend, bias=bias, mask=mask, scale=scale, fused=fused), q, k, v, fused)
+    plain = bias is None and mask is None and ids is None and not causal
+    if implementation == "auto":
+        implementation = _choose(q, k, v, plain=plain)
+    attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, implementation=implementation)
+    return split_attention(attend, q, k, v, implementation == "cudnn")
+
+
+def _choose(q: jax.Array, k: jax.Array, v: jax.Array, *, plain: bool) -> str:
+    """The implementation for `"auto"`."""
+    device = target()
+    if device.backend == "tpu":
+        return "pallas or not"
+    if device.backend == "gpu":
+        if plain and _cudnn_takes(q, v) and device.capability >= 8.0:
+            return "cudnn"
+        # Of an unknown GPU it is not known whether there is a kernel, see FUSABLE.
+        if device.kind and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
+            return "blocks"
+    return "xla"
 
 
 def _attend(
@@ -75,23 +105,90 @@ def _attend(
     *,
     bias: jax.Array | None,
     mask: jax.Array | None,
+    ids: Ids | None,
+    causal: bool,
     scale: float,
-    fused: bool,
+    implementation: str,
 ) -> jax.Array:
     q, k, v = (attention_part(x) for x in (q, k, v))
-    if fused:
+    if implementation == "cudnn":
+        mask = _joined(mask, ids, q, k)
         # The fused kernel wants values as long as the keys.
         short = q.shape[-1] - v.shape[-1]
         padded = jnp.pad(v, ((0, 0), (0, 0), (0, 0), (0, short))) if short > 0 else v
-        y = jax.nn.dot_product_attention(q, k, padded, bias=bias, mask=mask, scale=scale, implementation="cudnn")
+        y = jax.nn.dot_product_attention(
+            q, k, padded, bias=bias, mask=mask, is_causal=causal, scale=scale, implementation="cudnn"
+        )
         return y[..., : v.shape[-1]]
-    if backend() == "cpu" and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
+    if implementation in ("pallas", "pallas or not") and (mask is None or mask.shape[1:3] == (1, 1)):
+        return _on_tpu(q, k, v, bias, mask, ids, causal, scale, must=implementation == "pallas")
+    mask = _joined(mask, ids, q, k, causal)
+    many = q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD
+    if implementation == "blocks" or (implementation == "pallas or not" and many):
+        return attention_part(_by_blocks(q, k, v, bias, mask, scale))
+    if backend() == "cpu" and many:
         return attention_part(_head_by_head(q, k, v, bias, mask, scale))
     # Heads before tokens: two plain batched matrix products on any backend.
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     with jax.named_scope(FUSABLE if bias is None and mask is None and _cudnn_takes(q, v) else "attention"):
         y = _softmax_product(q, k, v, bias, mask, scale)
     return jnp.swapaxes(y, 1, 2)
+
+
+def _on_tpu(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    bias: jax.Array | None,
+    mask: jax.Array | None,
+    ids: Ids | None,
+    causal: bool,
+    scale: float,
+    *,
+    must: bool,
+) -> jax.Array:
+    """By the kernel for TPUs, each device with its part, where it applies to that; `must`: or else an error.
+
+    Raises:
+      ValueError: if it must and cannot.
+    """
+    if mask is not None:
+        keys = jnp.broadcast_to(mask[:, 0, 0], (mask.shape[0], k.shape[1])).astype(jnp.int32)
+        ids = (jnp.ones((mask.shape[0], q.shape[1]), jnp.int32), keys)
+
+    def attend(q, k, v, bias, q_ids, k_ids):
+        ids = None if q_ids is None else (q_ids, k_ids)
+        plan = attention_kernel.plan_for(q, k, v, scale=scale, causal=causal, bias=bias, ids=ids)
+        if plan is not None:
+            return attention_kernel.fused_attention(q, k, v, plan, bias=bias, ids=ids)
+        if must:
+            raise ValueError(
+                f"implementation = 'pallas': q {q.shape}, k {k.shape}, v {v.shape} of {q.dtype} with this bias do not "
+                "fit the kernel; use 'auto'"
+            )
+        implementation = "blocks" if q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD else "xla"
+        return _attend(
+            q, k, v, bias=bias, mask=None, ids=ids, causal=causal, scale=scale, implementation=implementation
+        )
+
+    q_ids, k_ids = ids or (None, None)
+    rows = "batch" if ids is not None and q_ids.shape[0] == q.shape[0] else ""
+    others = [(bias, ("batch", "heads", "queries", "")), (q_ids, (rows, "queries")), (k_ids, (rows, ""))]
+    return own_part(attend, q, k, v, others)
+
+
+def _joined(
+    mask: jax.Array | None, ids: Ids | None, q: jax.Array, k: jax.Array, causal: bool = False
+) -> jax.Array | None:
+    """One mask for everything that keeps a query from seeing a key: bool, four axes."""
+    if ids is not None:
+        repeats = q.shape[0] // ids[0].shape[0] if ids[0].shape[0] > 1 else 1
+        q_ids, k_ids = (jnp.tile(x, (repeats, 1)) for x in ids)
+        mask = (q_ids[:, :, None] == k_ids[:, None, :])[:, None]
+    if causal:
+        before = jnp.arange(k.shape[1])[None, :] <= jnp.arange(q.shape[1])[:, None]
+        mask = before[None, None] if mask is None else mask & before
+    return mask
 
 
 LECUN_NORMAL = nnx.initializers.lecun_normal()
@@ -210,22 +307,47 @@ def _head_by_head(
     return jnp.moveaxis(jax.lax.map(one_head, (tokens, per_head)), 0, 2)
 
 
+def _by_blocks(
+    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float
+) -> jax.Array:
+    """Attention as a loop over blocks of queries, whose scores are recomputed in the backward pass.
+
+    The batch and the heads stay inside the loop, so that what is split over devices stays split.
+    """
+    n = q.shape[1]
+    size = -(-n // -(-n // _BLOCK))
+    spare = -n % size  # queries whose answers are thrown away
+
+    def blocks(x: jax.Array, axis: int) -> jax.Array:
+        x = jnp.pad(x, [(0, spare if a == axis else 0) for a in range(x.ndim)])
+        x = x.reshape(*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
+        return jnp.moveaxis(x, axis, 0)
+
+    extras = {name: x for name, x in (("bias", bias), ("mask", mask)) if x is not None}
+    cut = {name: blocks(x, 2) for name, x in extras.items() if x.shape[2] > 1}
+    k, v = (jnp.swapaxes(x, 1, 2) for x in (k, v))
+
+    @jax.checkpoint
+    def one_block(k, v, whole, args):
+        q, own = args
+        both = whole | own
+        return _softmax_product(jnp.swapaxes(q, 1, 2), k, v, both.get("bias"), both.get("mask"), scale)
+
+    whole = {name: x for name, x in extras.items() if name not in cut}
+    out = jax.lax.map(partial(one_block, k, v, whole), (blocks(q, 1), cut))  # (blocks, B, heads, size, e)
+    out = jnp.moveaxis(out, 0, 2)
+    out = out.reshape(*out.shape[:2], -1, out.shape[-1])[:, :, :n]
+    return jnp.swapaxes(out, 1, 2)
+
+
 def _cudnn_takes(q: jax.Array, v: jax.Array) -> bool:
     """Whether cuDNN's fused kernel takes inputs of this type and head dimensions."""
     return q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] % 8 == 0 and v.shape[-1] <= q.shape[-1] <= 128
 
 
-def _cudnn_applies(q: jax.Array, v: jax.Array) -> bool:
-    """Whether it does on the default backend."""
-    if not _cudnn_takes(q, v) or backend() != "gpu":
-        return False
-    device = jax.local_devices()[0]
-    # AMD's devices name an architecture such as "gfx90a" there.
-    capability = str(getattr(device, "compute_capability", ""))
-    return capability.replace(".", "").isdigit() and float(capability) >= 9.0
-
-
-def _check_shapes(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None) -> None:
+def _check_shapes(
+    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, ids: Ids | None
+) -> None:
     fits = q.ndim == k.ndim == v.ndim == 4 and k.shape[:3] == v.shape[:3]
     if not (fits and (q.shape[0], *q.shape[2:]) == (k.shape[0], *k.shape[2:])):
         raise ValueError(
@@ -240,3 +362,12 @@ def _check_shapes(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | No
             raise ValueError(f"{name} {extra.shape} does not broadcast to (B, heads, N, M) = {full}")
     if mask is not None and mask.dtype != jnp.bool_:
         raise ValueError(f"mask is {mask.dtype}: it must be bool, True where a query sees a key")
+    if ids is not None:
+        if mask is not None:
+            raise ValueError("mask and ids are two ways to say the same: give one of them")
+        count = ids[0].shape[0]
+        if q.shape[0] % count or [x.shape for x in ids] != [(count, q.shape[1]), (count, k.shape[1])]:
+            raise ValueError(
+                f"ids {ids[0].shape} and {ids[1].shape} do not fit: they must be (C, N) and (C, M), C a divisor of "
+                f"B, N and M being those of q {q.shape} and k {k.shape}"
+            )

@@ -1,25 +1,59 @@
-"""Which backend a computation is traced for: what JAX runs on, or another one that it is compiled for ahead of time."""
+"""Which device a computation is traced for: what JAX runs on, or another one that it is compiled for ahead of time."""
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 
-# A context of JAX's own: what was traced for one backend is not taken from the cache for another.
+
+@dataclass(frozen=True)
+class Target:
+    """What formulations are chosen for.
+
+    Attributes:
+      backend: "cpu", "gpu" or "tpu".
+      kind: the device's own name, such as "TPU v5 lite" or "NVIDIA H100 80GB HBM3"; "": not known.
+      capability: NVIDIA's compute capability, such as 9.0; 0: no such GPU, or not known.
+    """
+
+    backend: str
+    kind: str = ""
+    capability: float = 0.0
+
+
+# A context of JAX's own: what was traced for one target is not taken from the cache for another.
 _target = jax.make_user_context(default_value=None)
 
 
 @contextlib.contextmanager
-def targeting(name: str | None) -> Iterator[None]:
-    """Within this context, what is traced is meant for the backend `name`, "cpu", "gpu" or "tpu"; None: JAX's own.
+def targeting(name: str | None, device: Any = None) -> Iterator[None]:
+    """Within this context, what is traced is meant for another backend than the one at hand.
 
     It decides which formulations the layers choose and what `config.model.compute_dtype = "auto"` means, not where
     anything is compiled or run.
+
+    Args:
+      name: "cpu", "gpu" or "tpu"; None: JAX's own backend.
+      device: one of those that it is compiled for; None: not known, and nothing is chosen that only some have.
     """
-    with _target(name):
+    with _target(None if name is None else _described(name, device)):
         yield
 
 
 def backend() -> str:
     """The backend that a computation is being traced for: "cpu", "gpu" or "tpu"."""
-    return _target.value or jax.default_backend()
+    return target().backend
+
+
+def target() -> Target:
+    """The device that a computation is being traced for."""
+    return _target.value or _described(jax.default_backend(), jax.local_devices()[0])
+
+
+def _described(name: str, device: Any) -> Target:
+    # AMD's devices name an architecture such as "gfx90a" in the place of a compute capability.
+    capability = str(getattr(device, "compute_capability", ""))
+    known = capability.replace(".", "", 1).isdigit()
+    return Target(name, getattr(device, "device_kind", ""), float(capability) if known else 0.0)

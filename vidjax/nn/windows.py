@@ -151,10 +151,8 @@ class WindowAttention(nnx.Module):
         q, k, v = (qkv[:, :, i] for i in range(3))
         index = relative_index(self.window)[:tokens, :tokens]
         bias = jnp.moveaxis(self.relative_bias[...][index], 2, 0)[None]
-        mask = None
+        ids = None
         if any(shift):
-            ids = regions(sizes, window, shift)
-            mask = jnp.tile(jnp.asarray(ids), (count // len(ids), 1))
-            mask = (mask[:, :, None] == mask[:, None, :])[:, None]
-        y = attention(q, k, v, bias=bias, mask=mask).reshape(count, tokens, dim)
+            ids = (jnp.asarray(regions(sizes, window, shift)),) * 2
+        y = attention(q, k, v, bias=bias, ids=ids).reshape(count, tokens, dim)
         return layer_result(self.proj(y))

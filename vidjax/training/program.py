@@ -70,7 +70,8 @@ def jit_step(
     def step_and_signal(state: TrainState, batch: Arrays) -> tuple[TrainState, jax.Array]:
         if config.optimizer.offload:
             state = state.replace(opt_state=jax.device_put(state.opt_state, on_devices))
-        with parallel.splitting_tokens(mesh) if config.mesh.tokens else contextlib.nullcontext():
+        tokens = parallel.splitting_tokens(mesh) if config.mesh.tokens else contextlib.nullcontext()
+        with parallel.kernels_on(mesh), tokens:
             state = step(state, batch)
         return state, jnp.copy(state.step)
 

@@ -1,0 +1,399 @@
+"""Attention for TPUs as one Pallas kernel for each pass: scores never leave the chip's own memory.
+
+Video tokens are few enough (thousands, not hundreds of thousands) that the keys and values of a few heads fit into a
+core's vector memory whole. So a block of queries sees all its keys at once, the softmax needs no second pass, and the
+backward pass recomputes the scores from queries and keys. A block is cut out of `(B, N, heads·d)` as the dense layers
+write it: nothing is transposed, and nothing is padded in the chip's main memory.
+
+Short sequences (the frames or windows of divided attention) share a program: several at a time, and very short ones
+side by side in one product, where each sees only itself.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from vidjax.nn.remat import ATTENTION
+
+FORWARD, BACKWARD = "vidjax_attention_forward", "vidjax_attention_backward"  # the kernels' names in a program
+VMEM = 48 * 2**20  # bytes of vector memory that a kernel may ask for, of 64 (v5p) and 128 MiB (v5e, v6e)
+
+_LANES = 128  # the width of a vector register: blocks are multiples of it, or as wide as the array
+_MOST_ROWS = 256  # queries at a time, of long sequences
+_WHOLE = 512  # sequences up to this length are one block of queries
+_TOGETHER = 8  # most sequences of a program
+_PACKED = 128  # most tokens of very short sequences that lie side by side
+_NEVER = float(jnp.finfo(jnp.float32).min)
+
+Ids = tuple[jax.Array, jax.Array]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work is cut into programs.
+
+    Attributes:
+      heads: H.
+      block: heads of a program.
+      rows: queries of a program.
+      group: sequences of a program.
+      packed: very short sequences that lie side by side in one.
+      scale: of the scores.
+      causal: whether a query sees no key behind its own place.
+      bias: whether there is one.
+      ids: whether queries see only keys of their own number.
+      vmem: bytes of vector memory that the kernels may take.
+      interpret: run by JAX's interpreter, on any backend, for tests.
+    """
+
+    heads: int
+    block: int
+    rows: int
+    group: int
+    packed: int
+    scale: float
+    causal: bool
+    bias: bool
+    ids: bool
+    vmem: int
+    interpret: bool
+
+
+def plan_for(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    scale: float,
+    causal: bool = False,
+    bias: jax.Array | None = None,
+    ids: Ids | None = None,
+    vmem: int = VMEM,
+    interpret: bool = False,
+) -> Plan | None:
+    """How the kernel would cut these inputs, described at `fused_attention`; None where it cannot take them.
+
+    It takes bfloat16 and float32; a bias that all sequences share, of all pairs of a query and a key; and keys as long
+    as a program's part of them fits into `vmem` bytes.
+    """
+    (batch, n, heads, d), (_, m, _, e) = q.shape, v.shape
+    if q.dtype not in (jnp.bfloat16, jnp.float32) or not q.dtype == k.dtype == v.dtype:
+        return None
+    if bias is not None and (bias.shape[0] != 1 or bias.shape[2:] != (n, m)):
+        return None
+    block = next(
+        b for b in range(1, heads + 1) if heads % b == 0 and (b == heads or b * d % _LANES == b * e % _LANES == 0)
+    )
+    packed = 1
+    if bias is None and ids is None and not causal and n == m <= _PACKED // 2:
+        packed = _divisor(batch, _PACKED // n)
+    batch, n, m = batch // packed, n * packed, m * packed
+    # The gradient of a bias is summed over the sequences, which takes all queries of a sequence at a time.
+    rows = n if bias is not None or n <= _WHOLE else _rows(n, _MOST_ROWS)
+    group = 1
+    if rows == n:
+        group = _divisor(batch if ids is None else ids[0].shape[0], min(_TOGETHER, max(1, 2 * _WHOLE // n)))
+    plan = Plan(heads, block, rows, group, packed, scale, causal, bias is not None, ids is not None, vmem, interpret)
+    while _bytes(plan, n, m, d, e, q.dtype.itemsize) > vmem:
+        if plan.group > 1:
+            plan = dataclasses.replace(plan, group=_divisor(plan.group, plan.group - 1))
+        elif bias is None and plan.rows > 32:
+            plan = dataclasses.replace(plan, rows=_rows(n, plan.rows // 2))
+        else:
+            return None
+    return plan
+
+
+def fused_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, plan: Plan, *, bias: jax.Array | None = None, ids: Ids | None = None
+) -> jax.Array:
+    """`softmax(q·kᵀ·scale + bias)·v`, the softmax in float32, without an array of the scores in main memory.
+
+    Args:
+      q: queries, `(B, N, H, d)`, bfloat16 or float32.
+      k: keys, `(B, M, H, d)`.
+      v: values, `(B, M, H, e)`.
+      plan: from `plan_for` of the same arguments.
+      bias: `(1, H or 1, N, M)`, added to the scores.
+      ids: int32 `(C, N)` and `(C, M)`, C a divisor of B: a query of sequence b sees the keys whose number in row b mod
+        C is its own. A query that sees no key gets the mean of all values.
+
+    Returns:
+      `(B, N, H, e)` of the type of `q`. Gradients go to `q`, `k`, `v` and `bias`.
+    """
+    batch, n, heads, _ = q.shape
+    flat = [x.reshape(batch // plan.packed, plan.packed * x.shape[1], heads * x.shape[3]) for x in (q, k, v)]
+    if bias is not None:
+        bias = jnp.broadcast_to(bias[0], (heads, *bias.shape[2:])).astype(jnp.float32)
+    if ids is not None:
+        ids = (ids[0][:, :, None], ids[1][:, None, :])
+    return _attend(plan, *flat, bias, ids).reshape(batch, n, heads, -1)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(plan: Plan, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, ids: Ids | None) -> jax.Array:
+    """`(B, N, H·d)`, `(B, M, H·d)`, `(B, M, H·e)` → `(B, N, H·e)`; bias `(H, N, M)`, ids `(C, N, 1)`, `(C, 1, M)`."""
+    return _forward(plan, q, k, v, bias, ids)[0]
+
+
+def _forward(plan: Plan, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, ids: Ids | None):
+    cut = _Cut.of(plan, q, v)
+    out = pl.pallas_call(
+        partial(_forward_kernel, plan, cut),
+        grid=cut.grid,
+        in_specs=[cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e), *cut.extras(ids)],
+        out_specs=cut.queries(cut.e),
+        out_shape=jax.ShapeDtypeStruct((*q.shape[:2], v.shape[2]), q.dtype),
+        cost_estimate=cut.cost(2, q.dtype.itemsize),
+        compiler_params=cut.params(),
+        interpret=plan.interpret,
+        name=FORWARD,
+    )(q, k, v, *_present(bias, ids))
+    # Named before it becomes result and residual alike: a name given outside would not spare the kernel a second run.
+    out = checkpoint_name(out, ATTENTION)
+    return out, (q, k, v, bias, ids, out)
+
+
+def _backward(plan: Plan, saved: tuple, d_out: jax.Array):
+    q, k, v, bias, ids, out = saved
+    cut = _Cut.of(plan, q, v)
+    specs = [cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e)]
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, k, v)]
+    if plan.bias:
+        specs.append(cut.bias())
+        shapes.append(jax.ShapeDtypeStruct(bias.shape, jnp.float32))
+    scratch = []
+    if cut.blocks > 1:
+        scratch = [pltpu.VMEM((cut.m, plan.block * width), jnp.float32) for width in (cut.d, cut.e)]
+    dq, dk, dv, *d_bias = pl.pallas_call(
+        partial(_backward_kernel, plan, cut),
+        grid=cut.grid,
+        in_specs=[cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e), *cut.extras(ids)]
+        + [cut.queries(cut.e), cut.queries(cut.e)],
+        out_specs=specs,
+        out_shape=shapes,
+        scratch_shapes=scratch,
+        cost_estimate=cut.cost(5, q.dtype.itemsize),
+        compiler_params=cut.params(),
+        interpret=plan.interpret,
+        name=BACKWARD,
+    )(q, k, v, *_present(bias, ids), out, d_out)
+    return dq, dk, dv, d_bias[0] if plan.bias else None, None
+
+
+_attend.defvjp(_forward, _backward)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Which block of which array a program sees.
+
+    The grid is (sequences, heads, queries), the queries one after another, as their parts of the gradients of keys and
+    values are summed; with a bias it is (heads, sequences, 1), for the same reason.
+    """
+
+    plan: Plan
+    batch: int
+    n: int
+    m: int
+    d: int
+    e: int
+
+    @classmethod
+    def of(cls, plan: Plan, q: jax.Array, v: jax.Array) -> "_Cut":
+        batch, n, width = q.shape
+        return cls(plan, batch, n, v.shape[1], width // plan.heads, v.shape[2] // plan.heads)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of queries in a sequence."""
+        return pl.cdiv(self.n, self.plan.rows)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        sequences, heads = self.batch // self.plan.group, self.plan.heads // self.plan.block
+        return (heads, sequences, 1) if self.plan.bias else (sequences, heads, self.blocks)
+
+    def _spec(self, shape: tuple[int, ...], place: Any) -> pl.BlockSpec:
+        if self.plan.bias:
+            return pl.BlockSpec(shape, lambda h, b, i: place(b, h, i))
+        return pl.BlockSpec(shape, place)
+
+    def queries(self, width: int) -> pl.BlockSpec:
+        """Of an array `(B, N, H·width)`."""
+        return self._spec((self.plan.group, self.plan.rows, self.plan.block * width), lambda b, h, i: (b, i, h))
+
+    def keys(self, width: int) -> pl.BlockSpec:
+        """Of an array `(B, M, H·width)`."""
+        return self._spec((self.plan.group, self.m, self.plan.block * width), lambda b, h, i: (b, 0, h))
+
+    def bias(self) -> pl.BlockSpec:
+        """Of an array `(H, N, M)`."""
+        return self._spec((self.plan.block, self.n, self.m), lambda b, h, i: (h, 0, 0))
+
+    def extras(self, ids: Ids | None) -> list[pl.BlockSpec]:
+        """Of the bias and the numbers, if there are any."""
+        specs = [self.bias()] if self.plan.bias else []
+        if ids is not None:
+            rows = ids[0].shape[0] // self.plan.group
+            specs.append(self._spec((self.plan.group, self.plan.rows, 1), lambda b, h, i: (b % rows, i, 0)))
+            specs.append(self._spec((self.plan.group, 1, self.m), lambda b, h, i: (b % rows, 0, 0)))
+        return specs
+
+    def params(self) -> Any:
+        kinds = ("parallel", "arbitrary", "arbitrary") if self.plan.bias else ("parallel", "parallel", "arbitrary")
+        return pltpu.CompilerParams(dimension_semantics=kinds, vmem_limit_bytes=self.plan.vmem)
+
+    def cost(self, products: int, itemsize: int) -> pl.CostEstimate:
+        """Of so many products of the size of the scores; what packed sequences compute for nothing does not count."""
+        pairs = self.batch * self.n * self.m // self.plan.packed * self.plan.heads
+        arrays = self.n * (self.d + self.e) + self.m * (self.d + self.e)
+        return pl.CostEstimate(
+            flops=products * pairs * (self.d + self.e),
+            transcendentals=pairs,
+            bytes_accessed=products // 2 * self.batch * self.plan.heads * arrays * itemsize,
+        )
+
+
+def _forward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
+    *extras, out_ref = refs
+    for g in range(plan.group):
+        sees = _sees(plan, cut, extras, g)
+        for h in range(plan.block):
+            weights = _weights(plan, cut, q_ref, k_ref, extras, sees, g, h)
+            out = _dot(weights.astype(v_ref.dtype), v_ref[g, :, _of(h, cut.e)], ((1,), (0,)))
+            out_ref[g, :, _of(h, cut.e)] = (out / weights.sum(-1, keepdims=True)).astype(out_ref.dtype)
+
+
+def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
+    number = int(plan.bias) + 2 * int(plan.ids)
+    extras, (out_ref, d_out_ref, dq_ref, dk_ref, dv_ref, *rest) = refs[:number], refs[number:]
+    whole = cut.blocks == 1
+    block = pl.program_id(2)
+    if not whole:
+        dk_sum, dv_sum = rest[-2:]
+
+        @pl.when(block == 0)
+        def _():
+            dk_sum[...] = jnp.zeros_like(dk_sum)
+            dv_sum[...] = jnp.zeros_like(dv_sum)
+
+    if plan.bias:
+        d_bias_ref = rest[0]
+
+        @pl.when(pl.program_id(1) == 0)
+        def _():
+            d_bias_ref[...] = jnp.zeros_like(d_bias_ref)
+
+    # What a last block of queries holds beyond the sequence may be anything.
+    inside = None
+    if cut.n % plan.rows:
+        inside = block * plan.rows + lax.broadcasted_iota(jnp.int32, (plan.rows, 1), 0) < cut.n
+    for g in range(plan.group):
+        sees = _sees(plan, cut, extras, g)
+        for h in range(plan.block):
+            q, d_out, out = (
+                ref[g, :, _of(h, width)] for ref, width in ((q_ref, cut.d), (d_out_ref, cut.e), (out_ref, cut.e))
+            )
+            if inside is not None:
+                q, d_out, out = (jnp.where(inside, x, jnp.zeros_like(x)) for x in (q, d_out, out))
+            k, v = k_ref[g, :, _of(h, cut.d)], v_ref[g, :, _of(h, cut.e)]
+            weights = _weights(plan, cut, q, k, extras, sees, g, h)
+            weights = weights * (1 / weights.sum(-1, keepdims=True))
+            # Σ over keys of weight · its gradient, from the output, which is shorter.
+            mean = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
+            d_scores = weights * (_dot(d_out, v, ((1,), (1,))) - mean)
+            if sees is not None:
+                d_scores = jnp.where(sees, d_scores, 0.0)
+            if plan.bias:
+                d_bias_ref[h] += d_scores
+            d_scores = (d_scores * plan.scale).astype(q.dtype)
+            dq_ref[g, :, _of(h, cut.d)] = _dot(d_scores, k, ((1,), (0,))).astype(dq_ref.dtype)
+            dk = _dot(d_scores, q, ((0,), (0,)))
+            dv = _dot(weights.astype(d_out.dtype), d_out, ((0,), (0,)))
+            if whole:
+                dk_ref[g, :, _of(h, cut.d)] = dk.astype(dk_ref.dtype)
+                dv_ref[g, :, _of(h, cut.e)] = dv.astype(dv_ref.dtype)
+            else:
+                dk_sum[:, _of(h, cut.d)] += dk
+                dv_sum[:, _of(h, cut.e)] += dv
+    if not whole:
+
+        @pl.when(block == cut.blocks - 1)
+        def _():
+            dk_ref[0] = dk_sum[...].astype(dk_ref.dtype)
+            dv_ref[0] = dv_sum[...].astype(dv_ref.dtype)
+
+
+def _weights(
+    plan: Plan, cut: _Cut, q: Any, k: Any, extras: Sequence[Any], sees: jax.Array | None, g: int, h: int
+) -> jax.Array:
+    """float32 `(rows, M)`: exp(scores - their maximum) of one head; `q` and `k` are its features, or where they are."""
+    if not isinstance(q, jax.Array):
+        q, k = q[g, :, _of(h, cut.d)], k[g, :, _of(h, cut.d)]
+    scores = _dot(q, k, ((1,), (1,))) * plan.scale
+    if plan.bias:
+        scores = scores + extras[0][h]
+    if sees is not None:
+        scores = jnp.where(sees, scores, _NEVER)
+    return jnp.exp(scores - scores.max(-1, keepdims=True))
+
+
+def _sees(plan: Plan, cut: _Cut, extras: Sequence[Any], g: int) -> jax.Array | None:
+    """bool `(rows, M)`: which keys a query of sequence `g` of the program sees; None: all."""
+    sees = None
+    if plan.ids:
+        sees = extras[-2][g] == extras[-1][g]
+    if plan.causal or plan.packed > 1:
+        query = pl.program_id(2) * plan.rows + lax.broadcasted_iota(jnp.int32, (plan.rows, cut.m), 0)
+        key = lax.broadcasted_iota(jnp.int32, (plan.rows, cut.m), 1)
+        if plan.causal:
+            sees = key <= query if sees is None else sees & (key <= query)
+        else:
+            length = cut.m // plan.packed
+            sees = lax.div(query, length) == lax.div(key, length)
+    return sees
+
+
+def _dot(a: jax.Array, b: jax.Array, axes: tuple[tuple[int], tuple[int]]) -> jax.Array:
+    precision = lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+    return lax.dot_general(a, b, (axes, ((), ())), precision=precision, preferred_element_type=jnp.float32)
+
+
+def _of(head: int, width: int) -> slice:
+    return slice(head * width, (head + 1) * width)
+
+
+def _present(bias: jax.Array | None, ids: Ids | None) -> list[jax.Array]:
+    return ([] if bias is None else [bias]) + ([] if ids is None else list(ids))
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`, at least 1."""
+    return next((d for d in range(min(number, most), 0, -1) if number % d == 0), 1)
+
+
+def _rows(n: int, most: int) -> int:
+    """Queries of a block: a multiple of 16 near `most`, one that divides them if there is any."""
+    whole = [rows for rows in range(most // 16 * 16, most // 2, -16) if n % rows == 0]
+    return whole[0] if whole else max(16, most // 16 * 16)
+
+
+def _bytes(plan: Plan, n: int, m: int, d: int, e: int, itemsize: int) -> int:
+    """Vector memory of the backward kernel, about: blocks twice (while one is worked on, the next is fetched), sums,
+    and some six arrays of the size of the scores."""
+    lanes = sum(-(-plan.block * width // _LANES) * _LANES for width in (d, e))
+    blocks = 2 * plan.group * lanes * itemsize * (2 * plan.rows + 2 * m)
+    sums = lanes * m * 4 if plan.rows < n else 0
+    scores = plan.rows * -(-m // _LANES) * _LANES * 4
+    bias = 4 * plan.block * scores if plan.bias else 0
+    return blocks + sums + 6 * scores + bias
