@@ -12,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vidjax.nn import attention as module
 from vidjax.nn.attention import SelfAttention, attention
+from vidjax.nn.backend import targeting
 
 
 def plain(q, k, v, bias=None, mask=None, scale=None):
@@ -142,39 +143,124 @@ def test_cudnn_gets_values_as_long_as_the_keys(monkeypatch):
     np.testing.assert_allclose(y, plain(q, k, v), atol=2e-6)
 
 
-class FakeGPU:
-    def __init__(self, capability):
-        self.compute_capability = capability
+class FakeDevice:
+    def __init__(self, capability, kind):
+        self.compute_capability, self.device_kind = capability, kind
+
+
+LONG = {"n": 600, "m": 600, "batch": 1, "heads": 1}
+MASK = {"mask": jnp.ones((1, 1, 1, 7), bool)}
 
 
 @pytest.mark.parametrize(
-    ("backend", "capability", "dtype", "d", "extra", "fused"),
+    ("backend", "capability", "dtype", "d", "extra", "sizes", "chosen"),
     [
-        ("gpu", "9.0", jnp.bfloat16, 64, {}, True),
-        ("gpu", "10.0", jnp.float16, 128, {}, True),
-        ("gpu", "9.0", jnp.float32, 64, {}, False),
-        ("gpu", "9.0", jnp.bfloat16, 136, {}, False),
-        ("gpu", "9.0", jnp.bfloat16, 20, {}, False),
-        ("gpu", "8.0", jnp.bfloat16, 64, {}, False),
-        ("gpu", "gfx90a", jnp.bfloat16, 64, {}, False),
-        ("tpu", None, jnp.bfloat16, 64, {}, False),
-        ("gpu", "9.0", jnp.bfloat16, 64, {"implementation": "xla"}, False),
-        ("gpu", "9.0", jnp.bfloat16, 64, {"mask": jnp.ones((1, 1, 1, 7), bool)}, False),
-        ("cpu", None, jnp.float32, 20, {"implementation": "cudnn"}, True),
+        ("gpu", "9.0", jnp.bfloat16, 64, {}, {}, "cudnn"),
+        ("gpu", "10.0", jnp.float16, 128, {}, {}, "cudnn"),
+        ("gpu", "8.0", jnp.bfloat16, 64, {}, {}, "cudnn"),
+        ("gpu", "7.5", jnp.bfloat16, 64, {}, {}, "xla"),
+        ("gpu", "9.0", jnp.float32, 64, {}, {}, "xla"),
+        ("gpu", "9.0", jnp.float32, 64, {}, LONG, "blocks"),
+        ("gpu", "9.0", jnp.bfloat16, 136, {}, {}, "xla"),
+        ("gpu", "9.0", jnp.bfloat16, 136, {}, LONG, "blocks"),
+        ("gpu", "9.0", jnp.bfloat16, 20, {}, {}, "xla"),
+        ("gpu", "gfx90a", jnp.bfloat16, 64, {}, {}, "xla"),
+        ("gpu", "gfx90a", jnp.bfloat16, 64, {}, LONG, "blocks"),
+        ("gpu", "9.0", jnp.bfloat16, 64, {"implementation": "xla"}, {}, "xla"),
+        ("gpu", "9.0", jnp.bfloat16, 64, MASK, {}, "xla"),
+        ("gpu", "9.0", jnp.bfloat16, 64, {"causal": True}, {}, "xla"),
+        ("tpu", None, jnp.bfloat16, 64, {}, {}, "pallas"),
+        ("tpu", None, jnp.float32, 20, {}, {}, "pallas"),
+        ("tpu", None, jnp.bfloat16, 64, MASK, {}, "pallas"),
+        ("tpu", None, jnp.bfloat16, 64, {"mask": jnp.ones((1, 1, 5, 7), bool)}, {}, "xla"),
+        ("tpu", None, jnp.float16, 64, {}, {}, "xla"),
+        ("tpu", None, jnp.float16, 64, {}, LONG, "blocks"),
+        ("cpu", None, jnp.float32, 20, {"implementation": "cudnn"}, {}, "cudnn"),
+        ("cpu", None, jnp.float32, 20, {"implementation": "blocks"}, {}, "blocks"),
+        ("cpu", None, jnp.float32, 20, {}, LONG, "head by head"),
+        ("cpu", None, jnp.float32, 20, {}, {}, "xla"),
     ],
 )
-def test_when_cudnn_is_called(monkeypatch, backend, capability, dtype, d, extra, fused):
+def test_which_implementation_is_chosen(monkeypatch, backend, capability, dtype, d, extra, sizes, chosen):
     calls = []
 
-    def record(q, k, v, **kwargs):
-        calls.append(kwargs["implementation"])
-        return q
+    def record(name, shape):
+        return lambda *args, **kwargs: calls.append(name) or shape(args[0])
 
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(jax, "local_devices", lambda: [FakeGPU(capability)])
-    monkeypatch.setattr(jax.nn, "dot_product_attention", record)
-    attention(*tokens(0, d=d, dtype=dtype), **extra)
-    assert calls == (["cudnn"] if fused else [])
+    # The last two get keys with the heads before the tokens, as queries too.
+    monkeypatch.setattr(jax.nn, "dot_product_attention", record("cudnn", lambda q: q))
+    monkeypatch.setattr(module.attention_kernel, "fused_attention", record("pallas", lambda q: q))
+    monkeypatch.setattr(module, "_by_blocks", record("blocks", lambda q: q))
+    monkeypatch.setattr(module, "_head_by_head", record("head by head", lambda q: q))
+    monkeypatch.setattr(module, "_softmax_product", record("xla", lambda q: q))
+    with targeting(backend, FakeDevice(capability, "some device")):
+        attention(*tokens(0, d=d, dtype=dtype, **sizes), **extra)
+    assert calls == [chosen]
+
+
+def test_a_target_of_which_nothing_is_known_gets_no_kernel(monkeypatch):
+    """The scores stay in the trace, marked, for estimates without a compiler."""
+    with targeting("gpu"):
+        lowered = jax.jit(attention).lower(*tokens(0, d=64, dtype=jnp.bfloat16, **LONG))
+    assert module.FUSABLE in lowered.as_text(debug_info=True)
+
+
+def test_pallas_says_what_it_cannot_take():
+    with pytest.raises(ValueError, match="do not fit the kernel; use 'auto'"):
+        attention(*tokens(0, dtype=jnp.float16), implementation="pallas")
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 9),
+    st.sampled_from(["nothing", "bias", "mask", "ids", "causal", "keys"]),
+    st.integers(1, 7),
+)
+def test_by_blocks_equals_all_at_once(n, m, extra, block):
+    q, k, v = tokens(n, 2, n, m)
+    more = {
+        "nothing": {},
+        "bias": {"bias": extras(0, 2, n, m)["bias"]},
+        "mask": {"mask": extras(0, 2, n, m)["mask"]},
+        "ids": {"ids": (jnp.arange(n)[None] % 2, jnp.arange(m)[None] % 2)},
+        "causal": {"causal": True},
+        "keys": {"mask": jnp.arange(m)[None, None, None] % 2 == 0},
+    }[extra]
+
+    def loss(implementation):
+        return lambda *x: jnp.sum(jnp.sin(attention(*x, **more, implementation=implementation)))
+
+    before = module._BLOCK
+    try:
+        module._BLOCK = block
+        found = jax.value_and_grad(loss("blocks"), (0, 1, 2))(q, k, v)
+    finally:
+        module._BLOCK = before
+    chex.assert_trees_all_close(found, jax.value_and_grad(loss("xla"), (0, 1, 2))(q, k, v), rtol=1e-4, atol=1e-5)
+
+
+def test_by_blocks_holds_no_array_of_all_scores():
+    shapes = [jax.ShapeDtypeStruct((1, 1100, 2, 8), jnp.float32)] * 3
+    step = jax.grad(lambda *x: attention(*x, implementation="blocks").sum(), (0, 1, 2))
+    assert "1100x1100" not in jax.jit(step).lower(*shapes).as_text()
+    dense = jax.grad(lambda *x: attention(*x, implementation="xla").sum(), (0, 1, 2))
+    with targeting("gpu"):
+        assert "1100x1100" in jax.jit(dense).lower(*shapes).as_text()
+
+
+def test_ids_are_a_mask_in_which_sequences_take_turns():
+    q, k, v = tokens(0, batch=4)
+    ids = jnp.array([[0, 0, 1, 1, 2], [0, 1, 1, 0, 0]]), jnp.array([[0, 1, 2, 0, 1, 2, 0], [1, 1, 0, 0, 1, 0, 1]])
+    mask = jnp.tile(ids[0][:, :, None] == ids[1][:, None, :], (2, 1, 1))[:, None]
+    chex.assert_trees_all_equal(attention(q, k, v, ids=ids), attention(q, k, v, mask=mask))
+    np.testing.assert_allclose(attention(q, k, v, ids=ids), plain(q, k, v, mask=mask), atol=1e-5)
+
+
+def test_a_query_sees_no_key_behind_its_place():
+    q, k, v = tokens(0)
+    mask = np.tril(np.ones((5, 7), bool))[None, None]
+    np.testing.assert_allclose(attention(q, k, v, causal=True), plain(q, k, v, mask=mask), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +276,19 @@ def test_shapes_that_do_not_fit_are_named(change, message):
     arguments = dict(zip("qkv", tokens(0), strict=True)) | {name: jnp.zeros(shape) for name, shape in change.items()}
     with pytest.raises(ValueError, match=message):
         attention(**arguments)
+
+
+@pytest.mark.parametrize("shapes", [((3, 5), (3, 7)), ((1, 5), (2, 7)), ((1, 7), (1, 5)), ((2, 5, 1), (2, 7, 1))])
+def test_ids_that_do_not_fit_are_named(shapes):
+    ids = tuple(jnp.zeros(shape, jnp.int32) for shape in shapes)
+    with pytest.raises(ValueError, match=r"do not fit: they must be \(C, N\) and \(C, M\), C a divisor of B"):
+        attention(*tokens(0), ids=ids)
+
+
+def test_mask_and_ids_together_are_refused():
+    ids = jnp.zeros((1, 5), jnp.int32), jnp.zeros((1, 7), jnp.int32)
+    with pytest.raises(ValueError, match="give one of them"):
+        attention(*tokens(0), mask=jnp.ones((1, 1, 1, 7), bool), ids=ids)
 
 
 def test_unknown_implementation():

@@ -54,7 +54,8 @@ def make_precise(
             mix=None,
         )
         network = merge(graphdef, in_float32(params), stats)
-        objective(network, clips, jax.random.fold_in(jax.random.key(seed), number))
+        with parallel.kernels_on(mesh):
+            objective(network, clips, jax.random.fold_in(jax.random.key(seed), number))
         new = joined(so_far, split(network)[2], number)
         return {path: stats[path] if path in frozen else array for path, array in new.items()}
 
