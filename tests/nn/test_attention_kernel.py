@@ -18,7 +18,7 @@ from vidjax.apps.chips import tpu_devices
 from vidjax.apps.estimates import without_cache
 from vidjax.nn import attention_kernel
 from vidjax.nn.attention import SelfAttention, attention
-from vidjax.nn.attention_kernel import BACKWARD, FORWARD, VMEM, fused_attention, plan_for
+from vidjax.nn.attention_kernel import BACKWARD, FORWARD, fused_attention, plan_for
 from vidjax.nn.backend import targeting
 from vidjax.nn.remat import keeping
 
@@ -106,7 +106,7 @@ def test_values_and_gradients_are_those_of_dense_attention(name):
 @pytest.mark.parametrize("name", ["several sequences of a program", "a last block that is not full", "a bias"])
 def test_bfloat16_is_as_close_as_its_rounding(name):
     case, changes = CASES[name]
-    compare(dataclasses.replace(case, n=40, d=16, dtype="bfloat16"), 4e-3, **changes)
+    compare(dataclasses.replace(case, n=40, m=40, d=16, dtype="bfloat16"), 4e-3, **changes)
 
 
 @pytest.mark.slow
@@ -128,7 +128,8 @@ def test_sizes_of_real_networks(n, d, dtype):
 def test_a_plan_cuts_evenly(batch, n, heads, d, bias, causal):
     x = jax.ShapeDtypeStruct((batch, n, heads, d), jnp.bfloat16)
     given_bias = jax.ShapeDtypeStruct((1, heads, n, n), jnp.float32) if bias else None
-    plan = plan_for(x, x, x, scale=1.0, bias=given_bias, causal=causal)
+    vmem = 48 * 2**20
+    plan = plan_for(x, x, x, scale=1.0, bias=given_bias, causal=causal, vmem=vmem)
     if plan is None:
         assert n > 400  # what is short always fits
         return
@@ -138,7 +139,7 @@ def test_a_plan_cuts_evenly(batch, n, heads, d, bias, causal):
     assert plan.rows == n * plan.packed or (plan.group == plan.packed == 1 and plan.rows % 16 == 0)
     if bias:
         assert plan.rows == n  # its gradient is summed over whole sequences
-    assert attention_kernel._bytes(plan, n * plan.packed, n * plan.packed, d, d, 2) <= VMEM
+    assert attention_kernel._bytes(plan, n * plan.packed, n * plan.packed, d, d, 2) <= vmem
 
 
 def test_what_the_kernel_cannot_take():
@@ -146,8 +147,19 @@ def test_what_the_kernel_cannot_take():
     half, long = jax.ShapeDtypeStruct(x.shape, jnp.float16), jax.ShapeDtypeStruct((1, 400_000, 2, 64), jnp.bfloat16)
     for q, k, v in ((half,) * 3, (x, x, half), (long,) * 3):
         assert plan_for(q, k, v, scale=1.0) is None
+    assert plan_for(x, x, x, scale=1.0) is not None and plan_for(x, x, x, scale=-1.0) is None
     for shape in ((2, 2, 8, 8), (1, 2, 1, 8)):  # of each sequence; the same for all queries
         assert plan_for(x, x, x, scale=1.0, bias=jax.ShapeDtypeStruct(shape, jnp.float32)) is None
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("TPU v4", 112), ("TPU v5 lite", 224), ("TPU v9", 112)])
+def test_a_device_with_less_memory_gets_smaller_blocks(kind, rows):
+    class Device:
+        device_kind = kind
+
+    x = jax.ShapeDtypeStruct((2, 1568, 12, 64), jnp.bfloat16)
+    with targeting("tpu", Device()):
+        assert plan_for(x, x, x, scale=1.0).rows == rows
 
 
 def test_a_query_that_sees_no_key_gets_the_mean():

@@ -1,20 +1,25 @@
-"""What a compiled program's text tells that its statistics do not: what devices exchange, and cycles inside loops."""
+"""What a compiled program's text tells beyond its statistics: exchanges between devices, cycles in loops, kernels."""
 
 import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+
+Instruction = tuple[str, str, str, str]  # name, type of the result, operation, the rest of the line
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 _BITS = {"pred": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64}
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{\s*$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = (.*?) ([a-z][\w-]*)\((.*)$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][\w-]*)\((.*)$")
 _ARRAY = re.compile(r"\b([a-z]+\d+[a-z\d]*|pred)\[([\d,]*)\]")
 _CALLED = re.compile(r"\b(?:body|condition|calls|to_apply)=%?([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_KERNEL = re.compile(r'"cost_estimate":\{"flops":"(\d+)","transcendentals":"(\d+)","bytes_accessed":"(\d+)"')
+_OPERAND = re.compile(r"%([\w.-]+)")
 _CHANNEL = re.compile(r"\bchannel_id=(\d+)")
 # The devices that exchange with each other, as lists, as "[groups,size]<=[devices]", or by axes of a mesh.
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]*)\}")
@@ -47,21 +52,60 @@ class Exchange:
         return self.times * self.bytes * share.get(self.kind, (n - 1) / n)
 
 
+@dataclass(frozen=True)
+class Step:
+    """An instruction, mostly a fusion of many, for which the compiler estimates the time.
+
+    Attributes:
+      cycles: its estimate of one run.
+      bytes: of all that goes in and comes out, an upper bound of what it moves: of an input it may read a part.
+      multiplies: whether there is a product or a convolution in it.
+      times: how often it runs.
+    """
+
+    cycles: int
+    bytes: int
+    multiplies: bool
+    times: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A hand-written kernel (`tpu_custom_call`), of which the compiler knows what its author says.
+
+    Attributes:
+      flops: of one run, 0 if the author does not say.
+      exponentials: of one run.
+      bytes: that one run moves.
+      times: how often it runs.
+    """
+
+    flops: int
+    exponentials: int
+    bytes: int
+    times: int
+
+
 @dataclass
 class Reading:
     """Of one device and one run of the program; what is in a loop counts as often as that runs.
 
     Attributes:
       exchanges: the collectives.
-      cycles: the compiler's estimates, of all instructions that have one; 0 where it makes none.
-      cycles_once: the same with every loop taken once, as XLA's own sums are.
+      steps: instructions that the compiler estimates.
+      kernels: those that it does not.
       loops_unknown: loops whose number of runs is not known, taken once.
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
-    cycles: int = 0
-    cycles_once: int = 0
+    steps: list[Step] = field(default_factory=list)
+    kernels: list[Kernel] = field(default_factory=list)
     loops_unknown: int = 0
+
+    @property
+    def cycles(self) -> int:
+        """The compiler's estimates; 0 where it makes none."""
+        return sum(step.times * step.cycles for step in self.steps)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -83,14 +127,22 @@ class Reading:
 def read_hlo(text: str) -> Reading:
     """What the text of a compiled program (`compiled.as_text()`) says."""
     bodies, entry = _computations(text)
+    sizes = {body: {name: sum(_sizes(result)) for name, result, _, _ in lines} for body, lines in bodies.items()}
     reading = Reading()
     # XLA:TPU writes a collective that runs beside other work into the fusions at its start, its steps and its end;
     # the number of its channel is the same in all of them.
     channels: dict[str, Exchange] = {}
 
+    @cache
+    def has_product(computation: str) -> bool:
+        return any(multiplies(op, rest) for _, _, op, rest in bodies.get(computation, ()))
+
+    def multiplies(op: str, rest: str) -> bool:
+        return op in ("dot", "convolution") or any(map(has_product, _CALLED.findall(rest)))
+
     def walk(name: str, times: int, counted: bool) -> None:
         """`counted`: the cycles of this computation are part of what calls it."""
-        for result, op, rest in bodies.get(name, ()):
+        for _, result, op, rest in bodies.get(name, ()):
             if (kind := op.removesuffix("-start")) in COLLECTIVES:
                 channel = _CHANNEL.search(rest)
                 key = channel[1] if channel else f"of its own {len(channels)}"
@@ -98,9 +150,12 @@ def read_hlo(text: str) -> Reading:
                 if before is None or before.times < times:
                     channels[key] = _exchange(kind, result, op, rest, times, name)
             cycles = None if counted else _CYCLES.search(rest)
-            if cycles:
-                reading.cycles += times * int(cycles[1])
-                reading.cycles_once += int(cycles[1])
+            if op == "custom-call" and 'custom_call_target="tpu_custom_call"' in rest:
+                said = _KERNEL.search(rest)
+                reading.kernels.append(Kernel(*(map(int, said.groups()) if said else (0, 0, 0)), times))
+            elif cycles:
+                moved = sum(_sizes(result)) + sum(sizes[name].get(x, 0) for x in _operands(rest))
+                reading.steps.append(Step(int(cycles[1]), moved, multiplies(op, rest), times))
             inner = times
             if op == "while":
                 trips = _trips(rest, bodies)
@@ -137,7 +192,17 @@ def _group(rest: str) -> int:
     return 0
 
 
-def _trips(rest: str, bodies: dict[str, list[tuple[str, str, str]]]) -> int | None:
+def _operands(rest: str) -> list[str]:
+    """Names of what goes into an instruction, from what follows its opening bracket."""
+    depth = 1
+    for at, letter in enumerate(rest):
+        depth += (letter == "(") - (letter == ")")
+        if not depth:
+            return _OPERAND.findall(rest[:at])
+    return []
+
+
+def _trips(rest: str, bodies: dict[str, list[Instruction]]) -> int | None:
     """How often a loop runs: as the compiler notes it, or, where it does not (TPU), as `jax.lax.scan` writes loops:
     from 0 while less than a constant."""
     if known := _TRIPS.search(rest):
@@ -145,17 +210,17 @@ def _trips(rest: str, bodies: dict[str, list[tuple[str, str, str]]]) -> int | No
     condition = re.search(r"condition=%?([\w.-]+)", rest)
     instructions = bodies.get(condition[1], []) if condition else []
     limits = [
-        int(rest.split(")")[0]) for kind, op, rest in instructions if op == "constant" and kind.startswith("s32[]")
+        int(rest.split(")")[0]) for _, kind, op, rest in instructions if op == "constant" and kind.startswith("s32[]")
     ]
-    compares = [rest for _, op, rest in instructions if op == "compare"]
+    compares = [rest for _, _, op, rest in instructions if op == "compare"]
     if len(limits) == 1 and len(compares) == 1 and "direction=LT" in compares[0]:
         return limits[0]
     return None
 
 
-def _computations(text: str) -> tuple[dict[str, list[tuple[str, str, str]]], str]:
-    """Instructions of every computation as (result, operation, the rest of the line), and the name of the entry."""
-    bodies: dict[str, list[tuple[str, str, str]]] = {}
+def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
+    """Instructions of every computation, and the name of the entry."""
+    bodies: dict[str, list[Instruction]] = {}
     name = entry = ""
     for line in text.splitlines():
         if found := _COMPUTATION.match(line):
@@ -163,7 +228,7 @@ def _computations(text: str) -> tuple[dict[str, list[tuple[str, str, str]]], str
             bodies[name] = []
             entry = name if found[1] else entry
         elif name and (found := _INSTRUCTION.match(line)):
-            bodies[name].append((found[1], found[2], found[3]))
+            bodies[name].append(found.groups())
     return bodies, entry
 
 

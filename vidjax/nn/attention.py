@@ -110,6 +110,8 @@ def _attend(
     scale: float,
     implementation: str,
 ) -> jax.Array:
+    if implementation in ("pallas", "pallas or not") and (mask is None or mask.shape[1:3] == (1, 1)):
+        return _on_tpu(q, k, v, bias, mask, ids, causal, scale, must=implementation == "pallas")
     q, k, v = (attention_part(x) for x in (q, k, v))
     if implementation == "cudnn":
         mask = _joined(mask, ids, q, k)
@@ -120,8 +122,6 @@ def _attend(
             q, k, padded, bias=bias, mask=mask, is_causal=causal, scale=scale, implementation="cudnn"
         )
         return y[..., : v.shape[-1]]
-    if implementation in ("pallas", "pallas or not") and (mask is None or mask.shape[1:3] == (1, 1)):
-        return _on_tpu(q, k, v, bias, mask, ids, causal, scale, must=implementation == "pallas")
     mask = _joined(mask, ids, q, k, causal)
     many = q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD
     if implementation == "blocks" or (implementation == "pallas or not" and many):

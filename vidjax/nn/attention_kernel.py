@@ -10,6 +10,7 @@ side by side in one product, where each sees only itself.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,21 +19,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from vidjax.nn.remat import ATTENTION
+from vidjax.nn.backend import target
+from vidjax.nn.remat import attention_part
 
 FORWARD, BACKWARD = "vidjax_attention_forward", "vidjax_attention_backward"  # the kernels' names in a program
-VMEM = 48 * 2**20  # bytes of vector memory that a kernel may ask for, of 64 (v5p) and 128 MiB (v5e, v6e)
+# Bytes of vector memory that a kernel may ask for, by the kind of the device: of 128 MiB on v5e and v6e, of 64 on v5p;
+# of 16 on any other (v4).
+_VMEM = {"TPU v5 lite": 96 * 2**20, "TPU v5e": 96 * 2**20, "TPU v6 lite": 96 * 2**20, "TPU v6e": 96 * 2**20,
+         "TPU v5": 48 * 2**20, "TPU v5p": 48 * 2**20, "TPU7x": 48 * 2**20}  # fmt: skip
+_LEAST_VMEM = 14 * 2**20
 
 _LANES = 128  # the width of a vector register: blocks are multiples of it, or as wide as the array
 _MOST_ROWS = 256  # queries at a time, of long sequences
 _WHOLE = 512  # sequences up to this length are one block of queries
 _TOGETHER = 8  # most sequences of a program
 _PACKED = 128  # most tokens of very short sequences that lie side by side
-_NEVER = float(jnp.finfo(jnp.float32).min)
+_NEVER = -1e30  # a score that no product reaches, and that can be multiplied without becoming infinite
+_LOG2_E = math.log2(math.e)
 
 Ids = tuple[jax.Array, jax.Array]
 
@@ -77,16 +83,17 @@ def plan_for(
     causal: bool = False,
     bias: jax.Array | None = None,
     ids: Ids | None = None,
-    vmem: int = VMEM,
+    vmem: int | None = None,
     interpret: bool = False,
 ) -> Plan | None:
     """How the kernel would cut these inputs, described at `fused_attention`; None where it cannot take them.
 
-    It takes bfloat16 and float32; a bias that all sequences share, of all pairs of a query and a key; and keys as long
-    as a program's part of them fits into `vmem` bytes.
+    It takes bfloat16 and float32; a positive scale; a bias that all sequences share, of all pairs of a query and a key;
+    and keys as long as a program's part of them fits into `vmem` bytes; None: what the device has that is traced for.
     """
+    vmem = vmem or _VMEM.get(target().kind, _LEAST_VMEM)
     (batch, n, heads, d), (_, m, _, e) = q.shape, v.shape
-    if q.dtype not in (jnp.bfloat16, jnp.float32) or not q.dtype == k.dtype == v.dtype:
+    if q.dtype not in (jnp.bfloat16, jnp.float32) or not q.dtype == k.dtype == v.dtype or not scale > 0:
         return None
     if bias is not None and (bias.shape[0] != 1 or bias.shape[2:] != (n, m)):
         return None
@@ -131,7 +138,9 @@ def fused_attention(
       `(B, N, H, e)` of the type of `q`. Gradients go to `q`, `k`, `v` and `bias`.
     """
     batch, n, heads, _ = q.shape
-    flat = [x.reshape(batch // plan.packed, plan.packed * x.shape[1], heads * x.shape[3]) for x in (q, k, v)]
+    # Named in the shape in which it is wanted later: another one might be kept in another layout.
+    flat = [attention_part(x.reshape(*x.shape[:2], heads * x.shape[3])) for x in (q, k, v)]
+    flat = [x.reshape(batch // plan.packed, plan.packed * x.shape[1], x.shape[2]) for x in flat]
     if bias is not None:
         bias = jnp.broadcast_to(bias[0], (heads, *bias.shape[2:])).astype(jnp.float32)
     if ids is not None:
@@ -159,7 +168,7 @@ def _forward(plan: Plan, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Arr
         name=FORWARD,
     )(q, k, v, *_present(bias, ids))
     # Named before it becomes result and residual alike: a name given outside would not spare the kernel a second run.
-    out = checkpoint_name(out, ATTENTION)
+    out = attention_part(out)
     return out, (q, k, v, bias, ids, out)
 
 
@@ -308,17 +317,19 @@ def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, 
                 q, d_out, out = (jnp.where(inside, x, jnp.zeros_like(x)) for x in (q, d_out, out))
             k, v = k_ref[g, :, _of(h, cut.d)], v_ref[g, :, _of(h, cut.e)]
             weights = _weights(plan, cut, q, k, extras, sees, g, h)
-            weights = weights * (1 / weights.sum(-1, keepdims=True))
-            # Σ over keys of weight · its gradient, from the output, which is shorter.
-            mean = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
+            # Whatever there is to multiply with, the (rows, e) arrays are shorter than the (rows, M) ones.
+            d_out = d_out.astype(jnp.float32) * (1 / weights.sum(-1, keepdims=True))
+            # Σ over keys of weight · its gradient, from the output.
+            mean = (d_out * out.astype(jnp.float32)).sum(-1, keepdims=True)
+            d_out = d_out.astype(v.dtype)
             d_scores = weights * (_dot(d_out, v, ((1,), (1,))) - mean)
             if sees is not None:
                 d_scores = jnp.where(sees, d_scores, 0.0)
             if plan.bias:
                 d_bias_ref[h] += d_scores
-            d_scores = (d_scores * plan.scale).astype(q.dtype)
-            dq_ref[g, :, _of(h, cut.d)] = _dot(d_scores, k, ((1,), (0,))).astype(dq_ref.dtype)
-            dk = _dot(d_scores, q, ((0,), (0,)))
+            d_scores = d_scores.astype(q.dtype)
+            dq_ref[g, :, _of(h, cut.d)] = (_dot(d_scores, k, ((1,), (0,))) * plan.scale).astype(dq_ref.dtype)
+            dk = _dot(d_scores, q, ((0,), (0,))) * plan.scale
             dv = _dot(weights.astype(d_out.dtype), d_out, ((0,), (0,)))
             if whole:
                 dk_ref[g, :, _of(h, cut.d)] = dk.astype(dk_ref.dtype)
@@ -340,12 +351,13 @@ def _weights(
     """float32 `(rows, M)`: exp(scores - their maximum) of one head; `q` and `k` are its features, or where they are."""
     if not isinstance(q, jax.Array):
         q, k = q[g, :, _of(h, cut.d)], k[g, :, _of(h, cut.d)]
-    scores = _dot(q, k, ((1,), (1,))) * plan.scale
+    scores, base = _dot(q, k, ((1,), (1,))), plan.scale * _LOG2_E
     if plan.bias:
-        scores = scores + extras[0][h]
+        scores, base = scores * plan.scale + extras[0][h], _LOG2_E
     if sees is not None:
         scores = jnp.where(sees, scores, _NEVER)
-    return jnp.exp(scores - scores.max(-1, keepdims=True))
+    # The chip has powers of 2 alone: one factor for the scale and for the base.
+    return jnp.exp2((scores - scores.max(-1, keepdims=True)) * base)
 
 
 def _sees(plan: Plan, cut: _Cut, extras: Sequence[Any], g: int) -> jax.Array | None:
