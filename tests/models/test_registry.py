@@ -7,6 +7,7 @@ import pytest
 
 import vidjax
 from tests.models.abstract import abstract
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import UnknownModelError, get_variant
 from vidjax.models.state import assign, merge, split
 
@@ -37,6 +38,7 @@ def test_every_model_keeps_the_protocol(name):
     assert len(spec.mean) == len(spec.std) == (2 if name.endswith("_flow") else 3)
     assert len(spec.resize) in (1, 2) and spec.size <= min(spec.resize)
     model = abstract(name, num_classes=7)
+    assert isinstance(model, VideoNetwork) and model.channels == len(spec.mean)
     graphdef, params, stats = split(model)
     if spec.objective == "reconstruct":
         assert name.endswith("_pretrain") and not any(path.startswith("head.") for path in params)

@@ -22,6 +22,7 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
+from vidjax.nn.clips import need_floats
 from vidjax.nn.conv import Conv3D, conv3d
 from vidjax.nn.formulations import Triple
 from vidjax.nn.head import dense_logits
@@ -154,7 +155,9 @@ class StackConv(Conv3D):
 
         Raises:
           ValueError: for another T than the kernel's.
+          ClipError: for an input that is not floating-point.
         """
+        need_floats(x)
         kernel = self.kernel[...]
         _check_frames(x.shape[1], kernel.shape[0], "early_fusion")
         x = x if self.dtype is None else x.astype(self.dtype)
