@@ -24,7 +24,7 @@ from vidjax.evaluation.views import batches_of, gather_bad, views_of
 from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.nn.normalise import network_input, normalise
 
-# (params, stats, uint8 video (B, T, H, W, C)) → logits (B, K)
+# (params, stats, uint8 video (B, T, H, W, C)) → logits (B, K), or features (B, D)
 Forward = Callable[[Arrays, Arrays, jax.Array], jax.Array]
 
 
@@ -50,14 +50,23 @@ class Scores:
         return self.view_scores.sum(axis=1) / np.maximum(self.is_view.sum(axis=1, keepdims=True), 1)
 
 
-def make_forward(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None) -> Forward:
-    """The compiled function `(params, stats, uint8 (B, T, H, W, C)) → float32 logits (B, K)` in evaluation mode."""
+def make_forward(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None, *, features: bool = False) -> Forward:
+    """The compiled function `(params, stats, uint8 (B, T, H, W, C)) → float32 logits (B, K)` in evaluation mode.
+
+    Args:
+      model: is put into evaluation mode.
+      spec: how pixels are normalised and what enters the network.
+      mesh: whose devices share a batch.
+      dtype: of what enters; None: float32.
+      features: features (B, D) instead of logits.
+    """
     model.eval()
     graphdef, _, _ = split(model)
 
     def forward(params: Arrays, stats: Arrays, video: jax.Array) -> jax.Array:
         video = network_input(normalise(video, spec), spec, dtype)
-        return merge(graphdef, in_float32(params), stats)(video).astype(jax.numpy.float32)
+        network = merge(graphdef, in_float32(params), stats)
+        return (network.features(video) if features else network(video)).astype(jax.numpy.float32)
 
     return jax.jit(forward, out_shardings=parallel.batch_sharding(mesh))
 

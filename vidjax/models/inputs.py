@@ -9,9 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vidjax.config import Spec
 from vidjax.models.base import VideoNetwork
 from vidjax.models.state import merge, split
 from vidjax.nn.init import normal
+
+
+def input_channels(spec: Spec) -> int:
+    """C, channels of what enters a network of this spec: those of a frame, or twice as many for "rgb+diff"."""
+    return len(spec.mean) * (2 if spec.input == "rgb+diff" else 1)
 
 
 def widened(model: VideoNetwork, channels: int, rngs: nnx.Rngs) -> VideoNetwork:

@@ -49,16 +49,13 @@ def need_clips(video: Any, channels: int) -> None:
 
 
 def _mend(shape: tuple[int, ...], channels: int) -> str:
-    if len(shape) == 5 and shape[1] == channels:
-        return ". In PyTorch's order (B, C, T, H, W)? Then video.transpose(0, 2, 3, 4, 1)"
-    if len(shape) == 5 and shape[2] == channels:
-        return ". In PyTorch's order (B, T, C, H, W)? Then video.transpose(0, 1, 3, 4, 2)"
+    if order := other_order(shape, channels):
+        name, mend = order
+        return f". {'A clip' if len(shape) == 4 else 'Clips'} in PyTorch's order {name}? Then video{mend}" + (
+            "[None]" if len(shape) == 4 else ""
+        )
     if len(shape) == 4 and shape[3] == channels:
         return ". One clip without the batch axis? Then video[None]"
-    if len(shape) == 4 and shape[0] == channels:
-        return ". One clip in PyTorch's order (C, T, H, W)? Then video.transpose(1, 2, 3, 0)[None]"
-    if len(shape) == 4 and shape[1] == channels:
-        return ". One clip in PyTorch's order (T, C, H, W)? Then video.transpose(0, 2, 3, 1)[None]"
     if len(shape) == 6 and shape[5] == channels:
         return ". Several views of each video? Then video.reshape(-1, *video.shape[2:])"
     if channels == 6 and shape[-1] == 3:
@@ -66,3 +63,27 @@ def _mend(shape: tuple[int, ...], channels: int) -> str:
     if channels == 2 and shape[-1] == 3:
         return ": optical flow, not colours"
     return ""
+
+
+def other_order(shape: tuple[int, ...], channels: int) -> tuple[str, str] | None:
+    """The order that a clip (4 axes) or several (5) seem to have, by where their channels are, and what mends it.
+
+    Args:
+      shape: of the array.
+      channels: C.
+
+    Returns:
+      Such as `("(C, T, H, W)", ".transpose(1, 2, 3, 0)")`; None: channels are last, or it cannot be told.
+    """
+    if len(shape) not in (4, 5) or shape[-1] == channels:
+        return None
+    orders = {
+        "(C, T, H, W)": (0, ".transpose(1, 2, 3, 0)"),
+        "(T, C, H, W)": (1, ".transpose(0, 2, 3, 1)"),
+        "(B, C, T, H, W)": (1, ".transpose(0, 2, 3, 4, 1)"),
+        "(B, T, C, H, W)": (2, ".transpose(0, 1, 3, 4, 2)"),
+    }
+    for name, (place, mend) in orders.items():
+        if name.count(",") == len(shape) - 1 and shape[place] == channels:
+            return name, mend
+    return None
