@@ -148,7 +148,7 @@ def summarise(scores: Scores, videos: VideoSet) -> dict[str, Any]:
     """The figures of `eval.json`: accuracies as fractions, at clip and at video level.
 
     Returns:
-      `clip` and `video`: `{"top1", "top5"}` (multi-label: `{"mAP"}`); `coverage`, the share of videos that could be
+      `clip` and `video`: `{"top1", "top5"}` (up to 5 classes: `{"top1"}`; multi-label: `{"mAP"}`); `coverage`, the share of videos that could be
         read;
       `num_videos`, those; `num_views` per video; where that differs, the most, and `num_clips_scored`, all of them;
       `per_class`: name → video-level `{"top1" or "AP", "num_videos"}`; `unreadable`: list of `{"path", "reason"}`.
@@ -167,9 +167,7 @@ def summarise(scores: Scores, videos: VideoSet) -> dict[str, Any]:
         matrix = metrics.confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(videos.class_names))
         counts, name = matrix.sum(axis=1), "top1"
         per_class_values = np.divide(np.diag(matrix), counts, out=np.full(len(counts), np.nan), where=counts > 0)
-        summary = {
-            level: {f"top{k}": metrics.top_k_accuracy(s, t, k) for k in (1, 5)} for level, (s, t) in levels.items()
-        }
+        summary = {level: metrics.accuracies(s, t) for level, (s, t) in levels.items()}
     return summary | {
         "coverage": len(scores.index) / len(videos),
         "num_videos": len(scores.index),
