@@ -148,8 +148,8 @@ def summarise(scores: Scores, videos: VideoSet) -> dict[str, Any]:
     """The figures of `eval.json`: accuracies as fractions, at clip and at video level.
 
     Returns:
-      `clip` and `video`: `{"top1", "top5"}` (up to 5 classes: `{"top1"}`; multi-label: `{"mAP"}`); `coverage`, the share of videos that could be
-        read;
+      `clip` and `video`: `{"top1", "top5"}` (up to 5 classes: `{"top1"}`; multi-label: `{"mAP"}`);
+      `coverage`, the share of videos that could be read;
       `num_videos`, those; `num_views` per video; where that differs, the most, and `num_clips_scored`, all of them;
       `per_class`: name → video-level `{"top1" or "AP", "num_videos"}`; `unreadable`: list of `{"path", "reason"}`.
       Accuracies are over the readable videos.
