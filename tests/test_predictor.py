@@ -115,6 +115,10 @@ def test_a_pretrained_network_and_one_without_a_classifier_give_features_alone(f
     assert predictor.features(files[0]).shape == (1, network.norm.num_features)
     with pytest.raises(UserError, match=r"pre-trained to reconstruct and knows no classes.*init_from"):
         predictor.stream(files)
+    headless = vidjax.Predictor(vidjax.create_model("conv3d_tiny", num_classes=0), SPEC)
+    assert headless.features(files[0]).shape == (1, 24) and headless.class_names == ()
+    with pytest.raises(UserError, match=r"Conv3DNet has no classifier: it gives features\(paths\) alone"):
+        headless(files[0])
 
 
 @pytest.mark.parametrize(

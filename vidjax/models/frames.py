@@ -20,6 +20,7 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.arguments import settles
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
 from vidjax.nn.clips import need_floats
@@ -73,6 +74,7 @@ class SingleFrameResNet(ResNet):
         return dense_logits(self.head, self.dropout(self.frames(video), rngs=rngs))
 
 
+@settles("temporal_pooling")
 def single_frame(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
     """`SingleFrameResNet` of so many layers. Further arguments are those of `ResNet` but for `temporal_pooling`."""
     return SingleFrameResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), temporal_pooling="mean", **kwargs)
@@ -110,6 +112,7 @@ class Concatenation(nnx.Module):
         return nnx.relu(self.norm(self.dense(rearrange(x, "b t d -> b (t d)"))))
 
 
+@settles("temporal_pooling")
 def late_fusion(
     num_classes: int,
     *,
