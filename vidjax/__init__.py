@@ -11,11 +11,13 @@ _HOMES = {
     "Config": "vidjax.config",
     "ConfigError": "vidjax.config",
     "Spec": "vidjax.config",
+    "Predictor": "vidjax.predictor",
     "create_model": "vidjax.models",
     "get_spec": "vidjax.models",
     "list_models": "vidjax.models",
     "load_model": "vidjax.training.checkpoints",
     "load_pretrained": "vidjax.weights",
+    "preprocess": "vidjax.data.preprocess",
     "VideoError": "vidjax.video",
     "VideoReader": "vidjax.video",
 }
@@ -24,7 +26,9 @@ __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from vidjax.config import Config, ConfigError, Spec
+    from vidjax.data.preprocess import preprocess
     from vidjax.models import create_model, get_spec, list_models
+    from vidjax.predictor import Predictor
     from vidjax.training.checkpoints import load_model
     from vidjax.video import VideoError, VideoReader
     from vidjax.weights import load_pretrained

@@ -9,6 +9,7 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
+from vidjax.apps import inspect as inspect_app
 from vidjax.apps.sheet import CELL, Row, draw_sheet
 
 SMALL = ["--config.model.name=r2plus1d_tiny", "--config.data.size=16", "--config.data.num_frames=4",
@@ -147,3 +148,22 @@ def test_sheet_of_long_clips_shows_both_ends(tmp_path):
     assert np.argwhere(blue)[:, 1].min() > sheet.shape[1] - CELL - 10
     orange = (abs(sheet - (217, 95, 2)) < 40).all(axis=-1)  # the caption of the frame that goes back
     assert orange.any() and np.argwhere(orange)[:, 0].min() > sheet.shape[0] // 2
+
+
+def test_two_files_of_one_name_show_their_folders(tmp_path, monkeypatch):
+    frames = numbered_frames(24)
+    for name in ("a/run/0.mp4", "a/sit/0.mp4", "a/sit/1.mp4"):
+        write_video(tmp_path / name, frames)
+    drawn = {}
+    monkeypatch.setattr(inspect_app, "draw_sheet", lambda path, title, rows: drawn.update({path.name: rows}))
+    status, _ = inspect(tmp_path / "a", tmp_path / "out", f"--config.data.eval={tmp_path / 'a'}")
+    assert status == 0
+    for sheet in ("train.png", "eval.png"):
+        labels = {row.label.split("\n")[0]: row.label.split("\n")[1] for row in drawn[sheet]}
+        assert labels == {"run/0.mp4": "run", "sit/0.mp4": "sit", "1.mp4": "sit"}
+
+
+def test_names_are_as_long_as_it_takes_to_tell_them_apart():
+    names = inspect_app._names(["/x/a/c/0.mp4", "/x/b/c/0.mp4", "/x/b/d/0.mp4", "/x/b/c/1.mp4", "/x/b/c/1.mp4"])
+    assert list(names.values()) == ["a/c/0.mp4", "b/c/0.mp4", "d/0.mp4", "1.mp4"]
+    assert inspect_app._names(["0.mp4", "a/0.mp4"]) == {"0.mp4": "0.mp4", "a/0.mp4": "a/0.mp4"}

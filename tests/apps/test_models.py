@@ -19,6 +19,33 @@ def test_a_pattern_lists_models_with_their_costs(capsys, monkeypatch):
     assert "videomae" not in out
 
 
+def test_the_list_counts_nothing(capsys, monkeypatch):
+    """Counting all models takes a minute."""
+
+    def refuse(name, **kwargs):
+        raise AssertionError(f"{name} is counted")
+
+    monkeypatch.setattr("vidjax.apps.models.model_cost", refuse)
+    monkeypatch.setattr("vidjax.models.cost_table.model_cost", refuse)
+    assert main(["models", "--json"]) == 0
+    assert [record["name"] for record in json.loads(capsys.readouterr().out)] == list_models()
+
+
+def test_a_terminal_of_80_columns_has_room_for_every_figure(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "…" not in "".join(lines) and max(map(len, lines)) <= 80
+    rows = {line.split()[0]: line for line in lines if line.split() and line.split()[0] in list_models()}
+    assert rows.keys() == set(list_models()), "a line for each"
+    assert rows["single_frame_tiny"].split()[-5:] == ["0.08", "M", "0.005", "37.9", "K"]
+    assert rows["vjepa2_giant_384"].split()[-5:] == ["1013", "M", "56911", "310", "G"]
+    assert "with 120 columns" in " ".join(lines) and "torchvision" not in "".join(lines)
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["models", "r3d_*"]) == 0
+    assert "torchvision" in capsys.readouterr().out
+
+
 def test_json(capsys):
     assert main(["models", "r2plus1d_t*", "--json"]) == 0
     (record,) = json.loads(capsys.readouterr().out)

@@ -155,13 +155,15 @@ def test_another_process_may_have_longer_videos(videos, monkeypatch):
 
 
 def test_prediction_refuses_views_that_the_rule_lacks(monkeypatch):
-    from vidjax.apps import predict
+    from vidjax import predictor
 
     config = Config(data=DataConfig(train="x", eval_sampling="linspace"))
-    meta = types.SimpleNamespace(config=config, class_names=("a", "b"), spec=get_spec("r2plus1d_tiny"))
-    monkeypatch.setattr(predict, "load_model", lambda *_, **__: (None, meta, 0))
+    meta = types.SimpleNamespace(
+        config=config, class_names=("a", "b"), multi_label=False, spec=get_spec("r2plus1d_tiny")
+    )
+    monkeypatch.setattr(predictor, "load_model", lambda *_, **__: (None, meta, 0))
     with pytest.raises(ConfigError, match=r"config.eval.num_clips = 3.*'linspace'"):
-        predict.Predictor("run", num_clips=3)
+        predictor.Predictor("run", num_clips=3)
 
 
 def test_report_tells_how_many_views_were_scored(videos, tmp_path, capsys):

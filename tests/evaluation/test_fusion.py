@@ -97,3 +97,7 @@ def test_aligned_streams_are_the_same_videos():
     one, two = align([stream("abcd"), short])
     assert one.paths.tolist() == two.paths.tolist() == ["b", "d"]
     np.testing.assert_array_equal(two.scores, np.eye(4)[[1, 3]])
+
+
+def test_few_classes_have_no_top_5():
+    assert set(stream().accuracy()) == {"top1"} and set(stream(num_classes=6).accuracy()) == {"top1", "top5"}

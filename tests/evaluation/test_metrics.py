@@ -25,6 +25,13 @@ def test_top_k_equals_sklearn_without_ties(seed, num_classes, num_rows):
     assert metrics.top_k_accuracy(scores, labels, num_classes + 3) == 1.0
 
 
+def test_the_best_five_of_five_classes_say_nothing():
+    scores = np.eye(6)[[0, 1, 2]]
+    labels = np.array([0, 1, 5])
+    assert metrics.accuracies(scores, labels) == {"top1": 2 / 3, "top5": 2 / 3}
+    assert metrics.accuracies(np.eye(5)[[0, 1, 2]], np.array([0, 1, 4])) == {"top1": 2 / 3}
+
+
 def test_constant_scores_are_not_right():
     assert metrics.top_k_accuracy(np.ones((4, 6)), np.arange(4), 1) == 0.0
     assert np.isnan(metrics.top_k_accuracy(np.ones((0, 6)), np.arange(0), 1))

@@ -17,6 +17,7 @@ from vidjax.models import create_model, get_spec
 from vidjax.models.frames import VARIANTS, Concatenation, SingleFrameResNet, StackConv
 from vidjax.models.resnet import ResNet
 from vidjax.models.state import split
+from vidjax.nn.clips import ClipError
 from vidjax.nn.conv import Conv3D
 from vidjax.training.checkpoints import build_model
 
@@ -161,3 +162,9 @@ def test_one_frame_is_torchvisions_network():
     chex.assert_trees_all_close(ours(image[:, None]), expected, atol=1e-4, rtol=1e-4)
     still = np.repeat(image[:, None], 3, axis=1)
     chex.assert_trees_all_close(ours(still), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_layer_of_stacked_frames_refuses_integers():
+    layer = StackConv(4, 3, 2, kernel_size=(1, 3, 3), rngs=nnx.Rngs(0))
+    with pytest.raises(ClipError, match="pixels are uint8"):
+        layer(jnp.ones((1, 4, 8, 8, 3), jnp.uint8))

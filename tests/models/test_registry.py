@@ -7,6 +7,7 @@ import pytest
 
 import vidjax
 from tests.models.abstract import abstract
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import UnknownModelError, get_variant
 from vidjax.models.state import assign, merge, split
 
@@ -37,6 +38,7 @@ def test_every_model_keeps_the_protocol(name):
     assert len(spec.mean) == len(spec.std) == (2 if name.endswith("_flow") else 3)
     assert len(spec.resize) in (1, 2) and spec.size <= min(spec.resize)
     model = abstract(name, num_classes=7)
+    assert isinstance(model, VideoNetwork) and model.channels == len(spec.mean)
     graphdef, params, stats = split(model)
     if spec.objective == "reconstruct":
         assert name.endswith("_pretrain") and not any(path.startswith("head.") for path in params)
@@ -66,3 +68,41 @@ def test_assign_refuses_other_shapes():
         assign(model, {"head.bias": np.zeros(4, np.float32)})
     assign(model, {"head.bias": np.ones(3, np.float32)})
     np.testing.assert_array_equal(model.head.bias[...], 1)
+
+
+@pytest.mark.parametrize("name", ["conv3d_tiny", "single_frame_tiny", "vivit_tiny"])
+def test_without_classes_a_call_gives_the_features(name):
+    spec = vidjax.get_spec(name)
+    video = np.random.default_rng(0).standard_normal((2, spec.num_frames, 32, 32, 3)).astype(np.float32)
+    whole, headless = vidjax.create_model(name, num_classes=5), vidjax.create_model(name, num_classes=0)
+    params, left = split(whole)[1], split(headless)[1]
+    assert params.keys() - left.keys() == {"head.kernel", "head.bias"}
+    chex.assert_trees_all_equal({path: params[path] for path in left}, left)
+    answer = jax.jit(lambda model, video: model(video))(headless, video)
+    assert answer.shape == (2, params["head.kernel"].shape[0])
+    np.testing.assert_allclose(answer, jax.jit(lambda model, video: model.features(video))(whole, video), atol=1e-5)
+    graphdef, params, stats = split(headless)
+    np.testing.assert_allclose(merge(graphdef, params, stats)(video), answer, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", vidjax.list_models("*_tiny"))
+def test_every_family_goes_without_classes(name):
+    model, spec = abstract(name, num_classes=0), vidjax.get_spec(name)
+    graphdef, params, stats = split(model)
+    assert not any(path.startswith("head.") for path in params)
+    video = jax.ShapeDtypeStruct((2, spec.num_frames, spec.size, spec.size, 3), np.float32)
+    answer = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s)(v), params, stats, video)
+    features = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
+    assert answer == features and answer.ndim == 2
+
+
+def test_a_pre_training_network_has_no_classes_to_lose():
+    assert split(abstract("videomae_tiny_pretrain", num_classes=0))[1].keys() == (
+        split(abstract("videomae_tiny_pretrain", num_classes=7))[1].keys()
+    )
+
+
+def test_a_probe_without_classes_gives_what_its_last_layer_would_see():
+    model = vidjax.create_model("conv3d_tiny", num_classes=0, probe="linear")
+    video = np.random.default_rng(0).standard_normal((1, 4, 16, 16, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(video), model.backbone.features(video), atol=1e-6)

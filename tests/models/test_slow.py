@@ -119,7 +119,7 @@ def test_the_classifier_sees_every_window(window, positions):
     model = evaluated(window=window)
     model.head.kernel[...] = draw(model.head.kernel.shape)
     x = draw((2, 2, 16, 12, 32))
-    model.stem, model.stage = (lambda video: video), (lambda index, x: x)
+    model.stem, model.stage, model.channels = (lambda video: video), (lambda index, x: x), 32
     windows = model._windows(x)
     chex.assert_shape(windows, (2, 1, *positions, 32))
     chex.assert_trees_all_close(model.features(x), windows.mean(axis=(1, 2, 3)), atol=1e-6)

@@ -152,12 +152,12 @@ def test_what_the_kernel_cannot_take():
         assert plan_for(x, x, x, scale=1.0, bias=jax.ShapeDtypeStruct(shape, jnp.float32)) is None
 
 
-@pytest.mark.parametrize(("kind", "rows"), [("TPU v4", 112), ("TPU v5 lite", 224), ("TPU v9", 112)])
+@pytest.mark.parametrize(("kind", "rows"), [("TPU v4", 224), ("TPU v5 lite", 256), ("TPU v9", 224)])
 def test_a_device_with_less_memory_gets_smaller_blocks(kind, rows):
     class Device:
         device_kind = kind
 
-    x = jax.ShapeDtypeStruct((2, 1568, 12, 64), jnp.bfloat16)
+    x = jax.ShapeDtypeStruct((2, 3136, 12, 64), jnp.bfloat16)
     with targeting("tpu", Device()):
         assert plan_for(x, x, x, scale=1.0).rows == rows
 

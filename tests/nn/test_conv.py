@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from vidjax.nn.clips import ClipError
 from vidjax.nn.conv import Conv3D, choose, conv3d, conv_formulation, pads_of
 from vidjax.nn.formulations import FORMULATIONS
 
@@ -261,3 +262,11 @@ def test_layers_of_the_same_shapes_are_traced_once(monkeypatch):
     for y, kernel in zip(layers(x, list(kernels)), kernels, strict=True):
         close(y, reference(x, kernel, (1, 1, 1), ((1, 1),) * 3, 23))
     assert traced == [(3, 3, 3, 1, 23)]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+@pytest.mark.parametrize("compute", [None, jnp.bfloat16])
+def test_integers_are_refused_instead_of_answered_with_zeros(dtype, compute):
+    layer = Conv3D(3, 2, 1, dtype=compute, rngs=nnx.Rngs(0))
+    with pytest.raises(ClipError, match=f"pixels are {dtype}: normalise them first"):
+        layer(jnp.ones((1, 1, 2, 2, 3), dtype))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from vidjax.nn.clips import ClipError
 from vidjax.nn.patches import TubeletEmbedding
 
 
@@ -46,6 +47,15 @@ def test_computes_in_its_dtype():
     assert layer(jnp.ones((1, 1, 2, 2, 3))).dtype == jnp.bfloat16
     plain = TubeletEmbedding(3, 4, (1, 2, 2), rngs=nnx.Rngs(0))
     assert plain(jnp.ones((1, 1, 2, 2, 3), jnp.bfloat16)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_integer_pixels_are_refused(dtype):
+    layer = TubeletEmbedding(3, 4, (1, 2, 2), dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    with pytest.raises(ClipError, match=f"pixels are {dtype}: normalise them first"):
+        layer(jnp.ones((1, 1, 2, 2, 3), dtype))
+    with pytest.raises(ClipError, match=f"pixels are {dtype}"):
+        layer.project(jnp.ones((1, 1, 12), dtype))
 
 
 @pytest.mark.parametrize(

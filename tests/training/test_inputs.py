@@ -11,7 +11,6 @@ from rich.console import Console
 
 from tests.models.small import plain_convolutions  # noqa: F401
 from vidjax import parallel
-from vidjax.apps.predict import Predictor
 from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, Spec, TrainConfig
 from vidjax.evaluation.evaluate import make_forward
@@ -20,6 +19,7 @@ from vidjax.models.inputs import widened
 from vidjax.models.state import split
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.normalise import network_input, normalise
+from vidjax.predictor import Predictor
 from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
 from vidjax.training.initial import start_from
 from vidjax.training.loop import train
@@ -86,7 +86,7 @@ def test_a_run_stores_what_enters_and_predicts_by_it(finished, halves):
     assert (meta.spec.input, meta.config.model.input) == ("rgb+diff", "rgb+diff")
     assert model.stem.conv.kernel.shape[3] == 6
     assert load_model(folder / "rgb")[1].spec.input == "rgb"
-    scores = Predictor(folder / "both").predict(next(halves.rglob("*.mp4")))
+    scores = Predictor(folder / "both")(next(halves.rglob("*.mp4"))).scores
     assert scores.shape == (2,) and np.isfinite(scores).all()
 
 

@@ -80,7 +80,7 @@ def test_run_leaves_its_files(finished):
     assert set(report) == {
         "clip", "video", "coverage", "num_videos", "num_views", "per_class", "unreadable", "step",
     }  # fmt: skip
-    assert set(report["clip"]) == set(report["video"]) == {"top1", "top5"}
+    assert set(report["clip"]) == set(report["video"]) == {"top1"}, "of 2 classes"
     assert report["coverage"] == 1.0 and report["num_views"] == 2 and report["unreadable"] == []
     assert report["num_videos"] == sum(c["num_videos"] for c in report["per_class"].values()) == 4
     assert report["video"] == summary["video"]
@@ -302,6 +302,7 @@ def test_start_from_another_run_with_other_classes(finished, halves, tmp_path, c
         (("model", "name", "r2plus1d_81"), ValueError, "r2plus1d_18"),
         (("model", "drop_path", 0.5), ConfigError, "frame_pool_tiny.*drop_path"),
         (("train", "best_metric", "video/mAP"), ConfigError, "video/top1"),
+        (("train", "best_metric", "video/top5"), ConfigError, "this data set has video/top1, clip/top1$"),
         (("train", "batch_size", 12), ValueError, "8 or 16"),
         (("data", "train", "nowhere"), ValueError, "nowhere: no such file or folder"),
         (("optimizer", "warmup_epochs", 100.0), ConfigError, "warmup_epochs"),

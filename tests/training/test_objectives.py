@@ -14,10 +14,10 @@ from flax import nnx
 from rich.console import Console
 
 from vidjax.apps.evaluate import evaluate_checkpoint
-from vidjax.apps.predict import Predictor
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import merge, split
+from vidjax.predictor import Predictor
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.training.initial import start_from
 from vidjax.training.logs import read_metrics
@@ -124,7 +124,7 @@ def test_evaluation_hides_the_same_tubes_whatever_the_batch(pretrained, tmp_path
     assert again["reconstruction"]["loss"] == pytest.approx(summary["reconstruction"]["loss"], rel=1e-5)
     assert (tmp_path / "reconstructions.png").exists()
     with pytest.raises(CheckpointFolderError, match=r"pre-trained to reconstruct.*init_from"):
-        Predictor(workdir)
+        Predictor(workdir).predict([])
 
 
 def test_a_classifier_starts_from_a_pre_training_run(pretrained, halves, tmp_path, caplog):

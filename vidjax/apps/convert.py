@@ -9,6 +9,7 @@ from vidjax.config import Config, ModelConfig
 from vidjax.data.records import DataError
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
+from vidjax.predictor import numbered_classes
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.load import load_with_arguments
 from vidjax.weights.source import sources
@@ -115,8 +116,7 @@ def list_sources() -> int:
 
 def _class_names(file: str | None, count: int) -> tuple[str, ...]:
     if file is None:
-        width = len(str(count - 1))
-        return tuple(f"class_{i:0{width}d}" for i in range(count))
+        return numbered_classes(count)
     names = tuple(line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip())
     if len(names) != count:
         raise DataError(f"{file}: {len(names)} class names for a head of {count} classes")

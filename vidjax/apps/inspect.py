@@ -85,10 +85,12 @@ def inspect(
             records = _pick(sets[split], num_videos, config.seed, unreadable)
             task = bar.add_task(f"draw {name}", total=len(records), info="")
             rows: list[Row] = []
+            names = _names(record.path for record in records)
             for i, record in enumerate(records):
                 try:
                     draws = [np.random.default_rng((config.seed, i, k)) for k in range(num_draws)]
-                    rows += _rows(record, sets[split], reader, config.eval, draws if split == "training" else None)
+                    views = _rows(record, sets[split], reader, config.eval, draws if split == "training" else None)
+                    rows += [dataclasses.replace(row, label=f"{names[record.path]}\n{row.label}") for row in views]
                 except VideoError as error:  # it opens, but does not decode
                     unreadable[error.path] = error.reason
                 bar.advance(task)
@@ -210,7 +212,8 @@ def _rows(
     config: cfg.EvalConfig,
     draws: Sequence[np.random.Generator] | None,
 ) -> list[Row]:
-    """The views of one video: a training clip of each generator, or those of evaluation if there are none."""
+    """The views of one video, with its classes and their own names: a training clip of each generator, or those of
+    evaluation if there are none."""
     segment = (record.start, record.end)
     crops = config.num_crops
     if draws:
@@ -225,7 +228,23 @@ def _rows(
     shown = range(len(views))
     if not draws and len(views) > _VIEWS_SHOWN:
         shown = np.unique(np.round(np.linspace(0, len(views) - 1, _VIEWS_SHOWN)).astype(int))
-    return [Row(f"{_short(Path(record.path).name)}\n{_short(labels)}\n{names[v]}", *views[v]) for v in shown]
+    return [Row(f"{_short(labels)}\n{names[v]}", *views[v]) for v in shown]
+
+
+def _names(paths: Iterable[str]) -> dict[str, str]:
+    """What each file is called on a sheet: its name, and where two files share it, the folders that tell them apart."""
+    parts = {path: Path(path).parts for path in paths}
+
+    def end(path: str, depth: int) -> tuple[str, ...]:
+        return parts[path][-depth:]
+
+    names = {}
+    for path in parts:
+        depth = 1
+        while depth < len(parts[path]) and any(o != path and end(o, depth) == end(path, depth) for o in parts):
+            depth += 1
+        names[path] = _short("/".join(end(path, depth)))
+    return names
 
 
 def _short(text: str, length: int = 34) -> str:

@@ -9,8 +9,10 @@ from rich.table import Table
 
 from vidjax.config import Spec
 from vidjax.models.cost import Cost, Layer, model_cost
+from vidjax.models.cost_table import cost_of
 from vidjax.models.registry import family_of, get_spec, list_models
-from vidjax.progress import progress_bar
+
+_WIDE = 120  # columns of a terminal that has room for what others have published
 
 
 def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False, depth: int = 2) -> int:
@@ -31,12 +33,8 @@ def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False,
     names = list_models(pattern)
     if not names:
         get_spec(pattern)  # says what is close
-    costs: dict[str, Cost] = {}
-    with progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("counting", total=len(names), info="")
-        for name in names:
-            costs[name] = model_cost(name)
-            bar.advance(task)
+    # The layers of one model are counted; all models are not, which would take a minute.
+    costs = {name: model_cost(name) if name == pattern else cost_of(name) for name in names}
     console = Console()
     if as_json:
         console.print_json(json.dumps([_record(name, cost, name == pattern) for name, cost in costs.items()]))
@@ -62,24 +60,28 @@ def markdown_table(costs: dict[str, Cost]) -> list[str]:
 
 
 def _print_models(console: Console, costs: dict[str, Cost]) -> None:
-    table = Table(title=f"{len(costs)} models", caption="per view; M: 10⁶, GMACs: 10⁹ multiply-adds")
+    """One line a model on a terminal of 80 columns; what others have published is left to wider ones."""
+    wide = console.width >= _WIDE
+    elsewhere = "" if wide else f"; published accuracy and checkpoints: with {_WIDE} columns, --json or --markdown"
+    table = Table(
+        title=f"{len(costs)} models",
+        caption=f"per view; K: 10³, M: 10⁶, G: 10⁹, GMACs: 10⁹ multiply-adds{elsewhere}",
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
     for column in ("model", "clip"):
         table.add_column(column, no_wrap=True)
     for column in ("params", "GMACs", "activations"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("published")
-    table.add_column("checkpoints")
+    for column in ("published", "checkpoints") if wide else ():
+        table.add_column(column)
     for name, cost in costs.items():
         spec = get_spec(name)
-        table.add_row(
-            name,
-            _clip(spec),
-            f"{cost.params / 1e6:.2f} M",
-            _gmacs(cost),
-            f"{cost.activations / 1e6:.0f} M",
-            spec.published,
-            ", ".join(spec.sources),
-        )
+        others = (spec.published, ", ".join(spec.sources)) if wide else ()
+        params = f"{cost.params / 1e6:.{0 if cost.params >= 1e8 else 2}f} M"
+        figures = params, _narrow(cost.gmacs), _short(cost.activations)
+        table.add_row(name, _clip(spec), *figures, *others)
     console.print(table)
 
 
@@ -101,7 +103,7 @@ def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
     console.print(table)
     for title, text in (
         ("clip", _clip(spec)),
-        ("in all", f"{cost.params:,} parameters, {_gmacs(cost)} GMACs, {cost.activations / 1e6:.1f} M activations"),
+        ("in all", f"{cost.params:,} parameters, {_gmacs(cost)} GMACs, {_short(cost.activations)} activations"),
         ("pixels", f"resize {'×'.join(map(str, spec.resize))}, mean {spec.mean}, std {spec.std}"),
         ("published", spec.published),
         ("paper", spec.paper),
@@ -139,3 +141,16 @@ def _clip(spec: Spec) -> str:
 
 def _gmacs(cost: Cost) -> str:
     return f"{cost.gmacs:.1f}" if cost.gmacs >= 10 else f"{cost.gmacs:.3g}"
+
+
+def _narrow(figure: float) -> str:
+    """At most five characters up to 99999: 56911, 235.8, 4.09 or 0.072."""
+    decimals = next(places for least, places in ((1000, 0), (10, 1), (1, 2), (0, 3)) if figure >= least)
+    return f"{figure:.{decimals}f}"
+
+
+def _short(count: int) -> str:
+    """Three digits and a unit, such as 37.9 K, 306 K, 65.3 M or 333 G."""
+    unit, size = next((pair for pair in (("G", 1e9), ("M", 1e6)) if count >= pair[1]), ("K", 1e3))
+    value = count / size
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"

@@ -1,11 +1,13 @@
 """A contact sheet: rows of small frames with their numbers and times, as one PNG."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from vidjax.lettering import lettering
 
 CELL = 112  # pixels that the longer side of a frame may take
 COLUMNS = 16  # frames of a longer clip are shown in part
@@ -32,6 +34,12 @@ def draw_sheet(path: str | Path, title: str, rows: Sequence[Row]) -> None:
       title: one line above the rows.
       rows: at least one; their frames may differ in size and number.
     """
+    with lettering([title, *(row.label for row in rows)]) as shown:
+        rows = [replace(row, label=shown(row.label)) for row in rows]
+        _draw(Path(path), shown(title), rows)
+
+
+def _draw(path: Path, title: str, rows: Sequence[Row]) -> None:
     from matplotlib.figure import Figure
 
     columns = min(COLUMNS, max(len(row.video) for row in rows))
@@ -68,7 +76,7 @@ def draw_sheet(path: str | Path, title: str, rows: Sequence[Row]) -> None:
         top += CELL + _CAPTION + _GAP
     figure.text(6, height - 8, title, va="top", fontsize=9, weight="bold", transform=None, parse_math=False)
     figure.figimage(canvas, 0, 0)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI)
 
 

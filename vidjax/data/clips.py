@@ -12,11 +12,11 @@ import numpy as np
 from vidjax.config import DataConfig, Spec, mirrors, short_video_rule
 from vidjax.data import augment, transforms
 from vidjax.data.datasets import folder_fps
+from vidjax.data.spec import need_colour, resize_target
 from vidjax.data.stored import FrameReader, open_video
-from vidjax.errors import UserError
 from vidjax.video import VideoReader
 from vidjax.video.sampling import RULES
-from vidjax.video.views import CROPS, spatial_flips, spatial_views
+from vidjax.video.views import CROPS, spatial_flips
 
 # Start and end in seconds from the first frame; None: that of the video.
 Segment = tuple[float | None, float | None]
@@ -121,12 +121,7 @@ class ClipReader:
     config: DataConfig
 
     def __post_init__(self):
-        channels = len(self.spec.mean)
-        if channels != 3:
-            raise UserError(
-                f"{self.spec.name} sees {channels} channels (data.mean: {self.spec.mean}), but videos have 3. One of "
-                "optical flow is called from Python, with flow scaled to -1…1; data.mean and data.std have 3 numbers."
-            )
+        need_colour(self.spec)
 
     def _open(self, path: str) -> VideoReader | FrameReader:
         config = self.config
@@ -211,18 +206,16 @@ class ClipReader:
         if not early:
             frames = transforms.resize(frames, self._resize(), self.config.resize_rule)
         height, width = frames.shape[1:3]
-        side = min(self.spec.size, height, width)
-        boxes, flips = spatial_views(height, width, side, CROPS[num_crops]).tolist(), spatial_flips(CROPS[num_crops])
-        if num_crops == 1 and self.config.resize_rule == "torchvision":
-            boxes = [(round((height - side) / 2), round((width - side) / 2), side, side)]  # .5 to the even number
         clips, size = where.reshape(indices.shape), self.spec.size
+        boxes = transforms.eval_boxes(height, width, size, num_crops, self.config.resize_rule)
+        flips = spatial_flips(CROPS[num_crops])
         video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, 3), np.uint8)
         for view, (clip, (box, flip)) in zip(
             video, itertools.product(clips, list(zip(boxes, flips, strict=True))), strict=True
         ):
             # Frame by frame: to gather the frames of a clip first would copy more than its crops hold.
             for target, number in zip(view, clip, strict=True):
-                (part,) = transforms.crop(frames[number, None], tuple(box), size)
+                (part,) = transforms.crop(frames[number, None], box, size)
                 target[:] = part[:, ::-1] if flip else part
         indices, times = indices.repeat(num_crops, axis=0), times.repeat(num_crops, axis=0)
         return Clips(video, indices, times, np.tile(flips, len(clips)))
@@ -319,4 +312,4 @@ class ClipReader:
         return self._resize()
 
     def _resize(self) -> int | tuple[int, int]:
-        return self.spec.resize[0] if len(self.spec.resize) == 1 else self.spec.resize
+        return resize_target(self.spec)

@@ -13,6 +13,7 @@ import numpy as np
 
 from vidjax.config import DataConfig
 from vidjax.video.pixels import Box
+from vidjax.video.views import CROPS, spatial_views
 
 # The pipeline runs several decoders side by side; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(1)
@@ -74,6 +75,21 @@ def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
     if (height, width) == (size, size):
         return part
     return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_LINEAR) for frame in part])
+
+
+def eval_boxes(height: int, width: int, size: int, num_crops: int, rule: str = "opencv") -> list[Box]:
+    """The crops of a resized frame that evaluation sees.
+
+    Args:
+      height, width: of the frame, pixels.
+      size: side of the crops, pixels; the frame's shorter side if that is less.
+      num_crops: 1, 3, 5 or 10, see `vidjax.video.views.spatial_views`.
+      rule: as for `resize`. "torchvision": an odd margin of a single crop is halved as there.
+    """
+    side = min(size, height, width)
+    if num_crops == 1 and rule == "torchvision":
+        return [(round((height - side) / 2), round((width - side) / 2), side, side)]  # .5 to the even number
+    return [tuple(box) for box in spatial_views(height, width, side, CROPS[num_crops]).tolist()]
 
 
 def mirror(frames: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from vidjax.evaluation.views import batches_of, gather_bad, views_of
 from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.nn.normalise import network_input, normalise
 
-# (params, stats, uint8 video (B, T, H, W, C)) → logits (B, K)
+# (params, stats, uint8 video (B, T, H, W, C)) → logits (B, K), or features (B, D)
 Forward = Callable[[Arrays, Arrays, jax.Array], jax.Array]
 
 
@@ -50,15 +50,24 @@ class Scores:
         return self.view_scores.sum(axis=1) / np.maximum(self.is_view.sum(axis=1, keepdims=True), 1)
 
 
-def make_forward(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None) -> Forward:
-    """The compiled function `(params, stats, uint8 (B, T, H, W, C)) → float32 logits (B, K)` in evaluation mode."""
+def make_forward(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None, *, features: bool = False) -> Forward:
+    """The compiled function `(params, stats, uint8 (B, T, H, W, C)) → float32 logits (B, K)` in evaluation mode.
+
+    Args:
+      model: is put into evaluation mode.
+      spec: how pixels are normalised and what enters the network.
+      mesh: whose devices share a batch.
+      dtype: of what enters; None: float32.
+      features: features (B, D) instead of logits.
+    """
     model.eval()
     graphdef, _, _ = split(model)
 
     def forward(params: Arrays, stats: Arrays, video: jax.Array) -> jax.Array:
         video = network_input(normalise(video, spec), spec, dtype)
+        network = merge(graphdef, in_float32(params), stats)
         with parallel.kernels_on(mesh):
-            return merge(graphdef, in_float32(params), stats)(video).astype(jax.numpy.float32)
+            return (network.features(video) if features else network(video)).astype(jax.numpy.float32)
 
     return jax.jit(forward, out_shardings=parallel.batch_sharding(mesh))
 
@@ -140,8 +149,8 @@ def summarise(scores: Scores, videos: VideoSet) -> dict[str, Any]:
     """The figures of `eval.json`: accuracies as fractions, at clip and at video level.
 
     Returns:
-      `clip` and `video`: `{"top1", "top5"}` (multi-label: `{"mAP"}`); `coverage`, the share of videos that could be
-        read;
+      `clip` and `video`: `{"top1", "top5"}` (up to 5 classes: `{"top1"}`; multi-label: `{"mAP"}`);
+      `coverage`, the share of videos that could be read;
       `num_videos`, those; `num_views` per video; where that differs, the most, and `num_clips_scored`, all of them;
       `per_class`: name → video-level `{"top1" or "AP", "num_videos"}`; `unreadable`: list of `{"path", "reason"}`.
       Accuracies are over the readable videos.
@@ -159,9 +168,7 @@ def summarise(scores: Scores, videos: VideoSet) -> dict[str, Any]:
         matrix = metrics.confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(videos.class_names))
         counts, name = matrix.sum(axis=1), "top1"
         per_class_values = np.divide(np.diag(matrix), counts, out=np.full(len(counts), np.nan), where=counts > 0)
-        summary = {
-            level: {f"top{k}": metrics.top_k_accuracy(s, t, k) for k in (1, 5)} for level, (s, t) in levels.items()
-        }
+        summary = {level: metrics.accuracies(s, t) for level, (s, t) in levels.items()}
     return summary | {
         "coverage": len(scores.index) / len(videos),
         "num_videos": len(scores.index),

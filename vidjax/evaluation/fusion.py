@@ -27,12 +27,13 @@ class VideoScores:
         return len(self.paths)
 
     def accuracy(self) -> dict[str, float]:
-        """`{"top1", "top5"}`, or `{"mAP"}` for multi-label targets, as fractions; NaN where there is nothing."""
+        """`{"top1", "top5"}`, up to 5 classes `{"top1"}`, for multi-label targets `{"mAP"}`; fractions, NaN where there
+        is nothing."""
         if self.targets.ndim == 2:
             precisions = metrics.average_precision(self.scores, self.targets)
             known = precisions[np.isfinite(precisions)]
             return {"mAP": float(known.mean()) if len(known) else float("nan")}
-        return {f"top{k}": metrics.top_k_accuracy(self.scores, self.targets, k) for k in (1, 5)}
+        return metrics.accuracies(self.scores, self.targets)
 
 
 def read_scores(where: str | Path) -> VideoScores:

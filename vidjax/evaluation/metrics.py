@@ -22,6 +22,16 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float((at_least <= min(k, scores.shape[1])).mean()) if k < scores.shape[1] else 1.0
 
 
+def accuracies(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """`{"top1", "top5"}`, or `{"top1"}` where there are so few classes that the other says nothing; see `ranks`."""
+    return {f"top{k}": top_k_accuracy(scores, labels, k) for k in ranks(scores.shape[1])}
+
+
+def ranks(num_classes: int) -> tuple[int, ...]:
+    """The k of the top-k accuracies that can tell networks apart: 1, and 5 if there are more than 5 classes."""
+    return (1, 5) if num_classes > 5 else (1,)
+
+
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """int64 `(K, K)`: how often the class of the row was predicted as the class of the column."""
     matrix = np.zeros((num_classes, num_classes), np.int64)

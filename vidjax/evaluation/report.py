@@ -14,6 +14,7 @@ from vidjax.data.records import VideoSet
 from vidjax.evaluation.evaluate import Scores
 from vidjax.evaluation.metrics import confusion_matrix
 from vidjax.evaluation.reconstruct import Reconstructions, picture
+from vidjax.lettering import lettering
 
 # Beyond this many classes neither a cell nor a name of the confusion matrix can be read.
 _NAMED_CLASSES = 60
@@ -65,6 +66,11 @@ def write_summary(folder: str | Path, summary: dict[str, Any]) -> None:
 
 def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...]) -> None:
     """Draw a confusion matrix, each row scaled to the share of its class."""
+    with lettering(class_names) as shown:
+        _draw_confusion(Path(path), matrix, tuple(map(shown, class_names)))
+
+
+def _draw_confusion(path: Path, matrix: np.ndarray, class_names: tuple[str, ...]) -> None:
     from matplotlib.figure import Figure
 
     size = min(14.0, 3.0 + 0.35 * len(class_names))

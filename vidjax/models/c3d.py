@@ -13,6 +13,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.errors import UserError
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.head import flat_map
@@ -24,7 +25,7 @@ from vidjax.nn.remat import check_remat, keeping
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the convolutions between two pools
 
 
-class C3D(nnx.Module):
+class C3D(VideoNetwork):
     """Eight convolutions without norm, five max-pools, two dense layers and a classifier.
 
     The first pool leaves time alone, the others halve everything; the last pads height and width, so that 112 pixels
@@ -131,7 +132,7 @@ def _stage(convs: nnx.List, x: jax.Array) -> jax.Array:
     return x
 
 
-class Conv3DNet(nnx.Module):
+class Conv3DNet(VideoNetwork):
     """As little as a network needs to see motion: per width a 3×3×3 convolution, norm, ReLU and a halving max-pool.
 
     The mean over the last map is classified, so that clips may have any length and size.

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
@@ -101,7 +102,7 @@ class Block(nnx.Module):
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
-class CSN(nnx.Module):
+class CSN(VideoNetwork):
     """The network.
 
     Args:

@@ -20,8 +20,10 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.arguments import settles
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
+from vidjax.nn.clips import need_floats
 from vidjax.nn.conv import Conv3D, conv3d
 from vidjax.nn.formulations import Triple
 from vidjax.nn.head import dense_logits
@@ -72,6 +74,7 @@ class SingleFrameResNet(ResNet):
         return dense_logits(self.head, self.dropout(self.frames(video), rngs=rngs))
 
 
+@settles("temporal_pooling")
 def single_frame(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
     """`SingleFrameResNet` of so many layers. Further arguments are those of `ResNet` but for `temporal_pooling`."""
     return SingleFrameResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), temporal_pooling="mean", **kwargs)
@@ -109,6 +112,7 @@ class Concatenation(nnx.Module):
         return nnx.relu(self.norm(self.dense(rearrange(x, "b t d -> b (t d)"))))
 
 
+@settles("temporal_pooling")
 def late_fusion(
     num_classes: int,
     *,
@@ -154,7 +158,9 @@ class StackConv(Conv3D):
 
         Raises:
           ValueError: for another T than the kernel's.
+          ClipError: for an input that is not floating-point.
         """
+        need_floats(x)
         kernel = self.kernel[...]
         _check_frames(x.shape[1], kernel.shape[0], "early_fusion")
         x = x if self.dtype is None else x.astype(self.dtype)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D, Padding, triple
 from vidjax.nn.formulations import Triple
@@ -164,7 +165,7 @@ STAGES = (
 )
 
 
-class Inception(nnx.Module):
+class Inception(VideoNetwork):
     """Inception-v1 over clips: I3D as it is, S3D with `separable`.
 
     The last map is averaged over windows of 2 frames × 7 × 7, one step from the next, the classifier is applied to
@@ -211,6 +212,7 @@ class Inception(nnx.Module):
         kwargs = {"momentum": momentum, "padding": padding, "dtype": dtype, "rngs": rngs}
         unit = partial(SeparableUnit, gating=gating) if separable else Unit
         first, second, features = stem_features
+        self.channels = in_channels
         self.stem = nnx.List(
             [
                 unit(in_channels, first, 7, 2, **kwargs),

@@ -9,11 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.state import merge, split
 from vidjax.nn.init import normal
 
 
-def widened(model: nnx.Module, channels: int, rngs: nnx.Rngs) -> nnx.Module:
+def input_channels(spec: Spec) -> int:
+    """C, channels of what enters a network of this spec: those of a frame, or twice as many for "rgb+diff"."""
+    return len(spec.mean) * (2 if spec.input == "rgb+diff" else 1)
+
+
+def widened(model: VideoNetwork, channels: int, rngs: nnx.Rngs) -> VideoNetwork:
     """`model` with first layers that read `2 · channels` channels: those of the frames, then those of the differences.
 
     Args:
@@ -33,7 +40,9 @@ def widened(model: nnx.Module, channels: int, rngs: nnx.Rngs) -> nnx.Module:
         kernel = kernels[path]
         added = normal(rngs.params(), kernel.shape, 1.0) * kernel.std()
         params[path] = jnp.concatenate([kernel, added], axis=3)
-    return merge(graphdef, params, stats)
+    wider = merge(graphdef, params, stats)
+    wider.channels = 2 * channels
+    return wider
 
 
 def fit_differences(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.blocks import run_blocks
 from vidjax.nn.conv import Conv3D
@@ -83,7 +84,7 @@ class Block(nnx.Module):
         return jnp.concatenate([x[:, :1], y.reshape(batch, -1, dim)], axis=1)
 
 
-class MViT(nnx.Module):
+class MViT(VideoNetwork):
     """MViT classifier, version 1 or 2.
 
     Videos of another length or size than `num_frames` and `size` are taken as they come. Positions are then
@@ -193,7 +194,7 @@ class MViT(nnx.Module):
         """`(B, T, H, W, 3)` normalised float clips → `(B, 1 + N, D)` float32, normalised: class token, then the grid's.
 
         Raises:
-          ValueError: if the video has not five axes, or other channels than the first kernel.
+          ClipError: for integer pixels and other shapes.
         """
         return self.norm(self._encoded(video, rngs).astype(jnp.float32))
 
@@ -201,15 +202,12 @@ class MViT(nnx.Module):
         """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token.
 
         Raises:
-          ValueError: if the video has not five axes, or other channels than the first kernel.
+          ClipError: for integer pixels and other shapes.
         """
         return self.norm(self._encoded(video, rngs)[:, 0].astype(jnp.float32))
 
     def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
         """`(B, T, H, W, 3)` → `(B, 1 + N, D)`, the last block's tokens."""
-        channels = self.patch_embed.kernel.shape[3]
-        if video.ndim != 5 or video.shape[-1] != channels:
-            raise ValueError(f"video {video.shape}: expected (B, T, H, W, C) with C = {channels}, channels last")
         x = self.patch_embed(video)
         batch, *grid, dim = x.shape
         grid = tuple(grid)

@@ -10,6 +10,7 @@ import jax
 from flax import nnx
 
 from vidjax.choices import PROBES
+from vidjax.models.base import VideoNetwork
 from vidjax.nn.attentive import AttentivePooler
 from vidjax.nn.init import normal_002, scaled_normal
 from vidjax.nn.norm import BatchNorm
@@ -18,7 +19,7 @@ MOST_HEADS = 16  # of V-JEPA 2's probes, whatever the encoder
 EPSILON = 1e-6  # of MAE's norm
 
 
-class Probe(nnx.Module):
+class Probe(VideoNetwork):
     """A classifier on the features of a frozen network.
 
     The network, `backbone`, is always in evaluation mode, whatever the probe is in: norms use their running statistics,
@@ -48,7 +49,7 @@ class Probe(nnx.Module):
 
     def __init__(
         self,
-        backbone: nnx.Module,
+        backbone: VideoNetwork,
         num_classes: int,
         *,
         kind: str,
@@ -72,6 +73,7 @@ class Probe(nnx.Module):
             features = getattr(backbone, "token_features", features)
             heads = heads or math.gcd(MOST_HEADS, features)
         del backbone.head
+        self.channels = backbone.channels
         self.backbone = backbone
         self.norm = nnx.data(None)
         if norm:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.arguments import settles
 from vidjax.models.frames import body
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import ResNet
@@ -258,6 +259,7 @@ class RecurrentConvNet(ResNet):
         return self.head(vector), state
 
 
+@settles("temporal_pooling", "grid")
 def rcn(
     num_classes: int,
     *,

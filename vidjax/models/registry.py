@@ -6,7 +6,6 @@ Each family's file ends in a table `VARIANTS: name → Variant`; this module onl
 import difflib
 import fnmatch
 import importlib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +17,7 @@ from flax import nnx
 from vidjax.choices import INPUTS
 from vidjax.config import ConfigError, Spec
 from vidjax.errors import UserError
+from vidjax.models.arguments import arguments_of, check_arguments
 from vidjax.models.inputs import widened
 from vidjax.models.probe import Probe
 
@@ -54,8 +54,8 @@ class Variant:
 
     `build(num_classes=…, rngs=…, dtype=…, **kwargs)` returns a module whose `__call__(video, rngs=None)` maps
     `(B, T, H, W, C)` to logits `(B, K)`, whose `features(video, rngs=None)` gives `(B, D)`, and whose classifier is
-    the attribute `head`. Attentive probes take `tokens(video, rngs=None)`, `(B, N, D')`; D' is the attribute
-    `token_features` where it is not D.
+    the attribute `head`; where that is None, a call gives the features. Attentive probes take
+    `tokens(video, rngs=None)`, `(B, N, D')`; D' is the attribute `token_features` where it is not D.
 
     A network whose spec has the objective "reconstruct" has no classifier and takes `num_classes` for the protocol's
     sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask hides, see
@@ -142,8 +142,7 @@ def need_transformer(name: str, setting: str) -> None:
     """
 
     def has_blocks(name: str) -> bool:
-        build = get_variant(name).build
-        return inspect.isclass(build) and "scan_blocks" in inspect.signature(build.__init__).parameters
+        return "scan_blocks" in arguments_of(get_variant(name).build)
 
     if not has_blocks(name):
         families = sorted({other.split("_")[0] for other in list_models() if has_blocks(other)})
@@ -168,14 +167,15 @@ def create_model(
 
     Args:
       name: one of `list_models()`.
-      num_classes: K, outputs of the classifier; None: as many as the published checkpoint has.
+      num_classes: K, outputs of the classifier; None: as many as the published checkpoint has; 0: no classifier, and
+        `model(video)` gives what `model.features(video)` does.
       seed: of the initial weights.
       dtype: what activations are computed in (such as `jnp.bfloat16`); parameters stay float32. None: float32.
       input: what the model is given: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels.
       probe: "linear" or "attentive": instead of the model's own, this classifier on its frozen features, see
         `vidjax.models.probe.Probe`.
       probe_options: further arguments of `Probe`, such as `{"blocks": 4}`.
-      **kwargs: further arguments of the family's constructor, such as `dropout=0.5` or `remat=True`.
+      **kwargs: further arguments of the family's constructor, such as `dropout=0.5` or `remat="full"`.
 
     Returns:
       A module: `model(video)` maps normalised float clips `(B, T, H, W, C)` to logits `(B, K)`, and
@@ -184,6 +184,7 @@ def create_model(
 
     Raises:
       UnknownModelError: naming the close ones.
+      ArgumentError: for an argument that the family does not take, naming those that it takes.
       ValueError: for an unknown `input`, or a probe that the model cannot have.
     """
     return _build(name, num_classes, nnx.Rngs(seed), dtype, input, probe, probe_options, kwargs)
@@ -202,7 +203,7 @@ def abstract_model(
     """`create_model`, but every array is its shape and type alone: costs no memory and no compiling.
 
     Raises:
-      UnknownModelError, ValueError: as `create_model`.
+      UnknownModelError, ArgumentError, ValueError: as `create_model`.
     """
     return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, probe, probe_options, kwargs))
 
@@ -230,8 +231,13 @@ def _build(
     kwargs: dict[str, Any],
 ) -> nnx.Module:
     variant = get_variant(name)
+    check_arguments(name, variant.build, kwargs)
     num_classes = variant.spec.num_classes if num_classes is None else num_classes
-    model = variant.build(num_classes=num_classes, dtype=dtype, rngs=rngs, **{**variant.kwargs, **kwargs})
+    if num_classes < 0:
+        raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features alone")
+    # Without classes it is built with one, so that all other weights are those of any number, and loses its head below.
+    outputs = num_classes or 1
+    model = variant.build(num_classes=outputs, dtype=dtype, rngs=rngs, **{**variant.kwargs, **kwargs})
     if input == "rgb+diff":
         model = widened(model, len(variant.spec.mean), rngs)
     elif input not in INPUTS:
@@ -239,8 +245,10 @@ def _build(
     if probe:
         if variant.spec.objective != "classify":
             raise ValueError(f"probe = {probe!r}: {name} is no classifier; take the one that starts from it")
-        model = Probe(model, num_classes, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
+        model = Probe(model, outputs, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
     elif probe_options:
         raise ValueError(f"probe_options = {dict(probe_options)}: are for a probe")
+    if not num_classes and hasattr(model, "head"):
+        model.head = nnx.data(None)
     model.eval()
     return model

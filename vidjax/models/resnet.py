@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.models.base import VideoNetwork
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.formulations import Triple
@@ -182,6 +183,7 @@ class Stem(nnx.Module):
             padding = tuple(k // 2 for k in kernel_size)
             self.conv = Conv3D(in_features, features, kernel_size, strides, padding, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)
+        self.in_features = in_features
         self.max_pool = max_pool
         self.pool_strides = pool_strides
 
@@ -201,7 +203,7 @@ class Stage:
     conv: ConvKind
 
 
-class ResNet(nnx.Module):
+class ResNet(VideoNetwork):
     """A residual network over clips.
 
     Args:
@@ -240,6 +242,7 @@ class ResNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.stem = stem
+        self.channels = stem.in_features
         self.stages = nnx.List()
         features = stem_features
         for stage in stages:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.arguments import settles
 from vidjax.models.frames import body
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import ResNet
@@ -136,6 +137,7 @@ class TemporalShiftResNet(ResNet):
         return self.head(vector), {"kept": kept, "pooling": pooling}
 
 
+@settles("temporal_pooling")
 def tsm(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> TemporalShiftResNet:
     """`TemporalShiftResNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
     return TemporalShiftResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), **kwargs)

@@ -16,6 +16,7 @@ import jax
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
 from vidjax.nn.conv import Conv3D
@@ -130,6 +131,7 @@ class Pathway(nnx.Module):
             self.stages.append(blocks)
             self.nonlocals.append(behind)
         self.out_features = features
+        self.channels = in_features
         self.frame_pool = frame_pool
         self.remat = check_remat(remat, attention=False)
 
@@ -143,7 +145,7 @@ class Pathway(nnx.Module):
         return max_pool3d(x, (self.frame_pool, 1, 1)) if index == 0 and self.frame_pool > 1 else x
 
 
-class VideoResNet(Pathway):
+class VideoResNet(Pathway, VideoNetwork):
     """The network of one pathway.
 
     Args:

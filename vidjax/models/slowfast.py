@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.errors import UserError
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import head_kernel
 from vidjax.models.slow import ALL, DEPTHS, MM, Pathway, variant
@@ -92,7 +93,7 @@ class Lateral(nnx.Module):
         return x if self.norm is None else nnx.relu(self.norm(x))
 
 
-class SlowFast(nnx.Module):
+class SlowFast(VideoNetwork):
     """The network. It takes one clip, the Fast pathway's; the Slow pathway's frames are chosen inside.
 
     Args:
@@ -165,6 +166,7 @@ class SlowFast(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
         features = self.slow.out_features + self.fast.out_features
         self.head = nnx.Linear(features, num_classes, kernel_init=head_kernel, rngs=rngs)
+        self.channels = in_features
         self.alpha = alpha
         self.slow_frames = slow_frames
         self.window = window

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.blocks import run_blocks
 from vidjax.nn.droppath import DropPath
@@ -98,7 +99,7 @@ class Stage(nnx.Module):
         return run_blocks(self.blocks, x, rngs=rngs, remat=remat, scan=scan)
 
 
-class VideoSwin(nnx.Module):
+class VideoSwin(VideoNetwork):
     """Video Swin classifier.
 
     Takes videos of any length and size: they are filled up with zeros to whole tubelets and windows, and windows that
@@ -168,11 +169,10 @@ class VideoSwin(nnx.Module):
         """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)` float32, the normalised tokens in t, h, w order.
 
         Raises:
-          ValueError: if the video has not five axes, or other channels than the first kernel.
+          ClipError: for integer pixels and other shapes.
         """
-        if video.ndim == 5:
-            short = [-n % t for n, t in zip(video.shape[1:4], self.patch_embed.tubelet, strict=True)]
-            video = jnp.pad(video, ((0, 0), *((0, n) for n in short), (0, 0)))
+        short = [-n % t for n, t in zip(video.shape[1:4], self.patch_embed.tubelet, strict=True)]
+        video = jnp.pad(video, ((0, 0), *((0, n) for n in short), (0, 0)))
         grid = self.patch_embed.grid(video)
         x = self.patch_norm(self.patch_embed(video))
         x = x.reshape(x.shape[0], *grid, x.shape[-1])
@@ -184,7 +184,7 @@ class VideoSwin(nnx.Module):
         """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the mean of the normalised tokens.
 
         Raises:
-          ValueError: if the video has not five axes, or other channels than the first kernel.
+          ClipError: for integer pixels and other shapes.
         """
         return self.tokens(video, rngs).mean(axis=1)
 

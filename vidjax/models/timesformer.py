@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import Grid, block_steps, pattern
@@ -82,7 +83,7 @@ class Block(nnx.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class TimeSformer(nnx.Module):
+class TimeSformer(VideoNetwork):
     """Vision Transformer over `(B, T, H, W, 3)` clips with a class token.
 
     Videos of another length or size than `num_frames` and `size` are taken as they come, as long as `patch` divides

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.blocks import run_blocks
@@ -55,7 +56,7 @@ class Block(nnx.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class VideoMAE(nnx.Module):
+class VideoMAE(VideoNetwork):
     """Joint space-time ViT classifier.
 
     Videos of another length or size than `num_frames` and `size` are taken as they come, as long as the tubelet divides

@@ -25,6 +25,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant
 from vidjax.models.videomae import EPSILON, PAPER, SIZES, TINY_SPEC, Block
 from vidjax.nn.blocks import run_blocks
@@ -60,7 +61,7 @@ class Decoder(nnx.Module):
         self.head = nnx.Linear(dim, pixels, kernel_init=_xavier_uniform, dtype=dtype, rngs=rngs)
 
 
-class VideoMAEPretrain(nnx.Module):
+class VideoMAEPretrain(VideoNetwork):
     """Masked autoencoder of videos.
 
     Args:

@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import Grid, pattern
@@ -82,7 +83,7 @@ class Block(nnx.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class _Classifier(nnx.Module):
+class _Classifier(VideoNetwork):
     """What all four share: the embedding of tubelets, and the classifier on `features`.
 
     Attributes: `patch_embed`; `base_grid`, tokens along T, H, W that position tables are made for; `inflation`, how an

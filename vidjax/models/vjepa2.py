@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attentive import AttentivePooler
@@ -51,7 +52,7 @@ class Block(nnx.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class VJEPA2(nnx.Module):
+class VJEPA2(VideoNetwork):
     """V-JEPA 2's encoder, with or without attentive pooling, and a classifier.
 
     Takes videos of any length and size that the tubelet divides: positions are counted in tokens, no parameter depends

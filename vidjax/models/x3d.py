@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.formulations import Triple
@@ -120,7 +121,7 @@ def squeezed_width(features: int) -> int:
     return width + 8 if width < 0.9 * wanted else width
 
 
-class X3D(nnx.Module):
+class X3D(VideoNetwork):
     """The network.
 
     Args:

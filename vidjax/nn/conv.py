@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.backend import backend as traced_for
+from vidjax.nn.clips import need_floats
 from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded
 from vidjax.nn.init import kaiming_fan_out
 from vidjax.nn.kernel_gradient import kernel_gradient
@@ -286,7 +287,12 @@ class Conv3D(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, I) → (B, T', H', W', O)."""
+        """(B, T, H, W, I) → (B, T', H', W', O).
+
+        Raises:
+          ClipError: for an input that is not floating-point.
+        """
+        need_floats(x)
         kernel = self.kernel[...]
         x = x if self.dtype is None else x.astype(self.dtype)
         padding = self.padding

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
+from vidjax.nn.clips import need_clips, need_floats
+
 TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -44,12 +46,10 @@ class TubeletEmbedding(nnx.Module):
         """`(T', H', W')`, tokens along time, height and width of a video `(B, T, H, W, C)`.
 
         Raises:
-          ValueError: if the video has not five axes or other channels than the kernel, or the tubelet does not divide
-            its size, naming the sizes.
+          ClipError: if the pixels are integers, or the video has not five axes or other channels than the kernel.
+          ValueError: if the tubelet does not divide the video's size, naming both.
         """
-        channels = self.kernel.shape[3]
-        if video.ndim != 5 or video.shape[4] != channels:
-            raise ValueError(f"video {video.shape}: expected (B, T, H, W, C) with C = {channels}, channels last")
+        need_clips(video, self.kernel.shape[3])
         sizes = video.shape[1:4]
         if any(size % patch or not size for size, patch in zip(sizes, self.tubelet, strict=True)):
             (t, h, w), (pt, ph, pw) = sizes, self.tubelet
@@ -61,6 +61,7 @@ class TubeletEmbedding(nnx.Module):
 
     def project(self, patches: jax.Array) -> jax.Array:
         """Tubelets `(B, N, t·h·w·C)`, from `to_patches`, any of them in any order → tokens `(B, N, D)`."""
+        need_floats(patches)
         dtype = self.dtype or jnp.promote_types(patches.dtype, self.kernel.dtype)
         patches, kernel, bias = (x.astype(dtype) for x in (patches, self.kernel[...], self.bias[...]))
         return patches @ rearrange(kernel, "pt ph pw c d -> (pt ph pw c) d") + bias[None, None]

@@ -7,6 +7,7 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.records import VideoSet, load_sets
+from vidjax.evaluation.metrics import ranks
 from vidjax.training import workdir as workdir_of
 from vidjax.training.objectives import objective_of
 
@@ -46,5 +47,5 @@ def _generate(config: cfg.DataConfig, console: Console) -> None:
 
 def _metric_names(videos: VideoSet) -> list[str]:
     """What this data set can be judged by, the default first."""
-    names = ("mAP",) if videos.multi_label else ("top1", "top5")
+    names = ["mAP"] if videos.multi_label else [f"top{k}" for k in ranks(len(videos.class_names))]
     return [f"{level}/{name}" for level in ("video", "clip") for name in names]

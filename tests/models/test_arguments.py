@@ -1,0 +1,71 @@
+"""What constructors take, listed and tried, and what is said of an argument that they do not take."""
+
+import inspect
+import types
+
+import jax
+import pytest
+from flax import nnx
+
+import vidjax
+from tests.models.abstract import params_of
+from vidjax.config import Config, ConfigError, ModelConfig
+from vidjax.errors import UserError
+from vidjax.models.arguments import ArgumentError, _signature, arguments_of
+from vidjax.models.registry import get_variant
+from vidjax.models.state import split
+from vidjax.training.checkpoints import build_model
+
+
+@pytest.mark.parametrize("name", [*vidjax.list_models("*_tiny*"), "vjepa2_large_ssv2"])
+def test_what_is_listed_is_taken(name):
+    """Every argument at once, at the values that it has anyway."""
+    variant, small = get_variant(name), {"depth": 1} if name.startswith("vjepa2") else {}
+    parameters = _signature(variant.build)
+    listed = arguments_of(variant.build)
+    values = {n: parameters[n].default for n in listed} | dict(variant.kwargs) | small
+    assert set(listed) == set(values) and "rngs" not in listed
+    assert inspect.Parameter.empty not in values.values()
+    key = jax.random.key(0)
+    rngs = types.SimpleNamespace(params=lambda: key)
+    model = nnx.eval_shape(lambda: variant.build(num_classes=400, dtype=None, rngs=rngs, **values))
+    assert {path: array.shape for path, array in split(model)[1].items()} == params_of(name, **small)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "hint"),
+    [
+        ("videomae_tiny", "rngs", "Use seed=…."),
+        ("videomae_tiny", "image_size", "Use size=…."),
+        ("videomae_tiny", "num_labels", "Use num_classes=…."),
+        ("videomae_tiny", "drop_path_rate", "Use drop_path=…."),
+        ("vivit_tiny", "frames", "Use num_frames=…."),
+        ("r2plus1d_18", "img_size", "It takes clips of any size as it is."),
+        ("r2plus1d_18", "num_frames", "It takes clips of any length as it is."),
+        ("r2plus1d_18", "pretrained", "Weights of a file are loaded by vidjax.load_pretrained(name, file)."),
+        ("slow_tiny", "dropuot", "Did you mean dropout?"),
+        ("tsm_tiny", "temporal_pooling", ""),
+        ("r2plus1d_18", "stem", ""),
+        ("slow_tiny", "no_such_thing", ""),
+    ],
+)
+def test_other_arguments_are_refused_with_what_was_meant(name, argument, hint):
+    listed = ", ".join(arguments_of(get_variant(name).build))
+    with pytest.raises(ArgumentError) as info:
+        vidjax.create_model(name, **{argument: 3})
+    assert str(info.value) == (
+        f"{name} takes no argument {argument!r}.{' ' * bool(hint)}{hint} {name} takes {listed}; create_model itself "
+        "takes num_classes, seed, dtype, input, probe, probe_options."
+    )
+    assert isinstance(info.value, TypeError), "as Python itself would raise"
+
+
+def test_a_config_with_such_an_argument_is_refused_as_a_config():
+    config = Config(model=ModelConfig(name="swin3d_tiny", kwargs={"windows": (2, 2, 2)}))
+    with pytest.raises(ConfigError, match=r"config.model.name = 'swin3d_tiny' .*'windows'. Did you mean window\?"):
+        build_model(config, 3, dtype=None, abstract=True)
+
+
+def test_fewer_than_no_classes():
+    with pytest.raises(UserError, match="num_classes = -1: give the number of classes, or 0 for features alone"):
+        vidjax.create_model("conv3d_tiny", num_classes=-1)

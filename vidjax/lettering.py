@@ -1,0 +1,75 @@
+"""Names in any script on plots: with a font that has their letters if one is installed, else spelled out."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Looked at first, being complete; any other font that has the letters will do.
+_COMPLETE = ("Noto Sans CJK", "Source Han Sans", "WenQuanYi", "Droid Sans Fallback", "Unifont", "Arial Unicode")
+
+
+@contextlib.contextmanager
+def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
+    """Within this context figures can be drawn and saved that show `texts`, and matplotlib warns of no missing glyph.
+
+    Gives a function that makes a text one that can be shown: letters that no installed font has become their number,
+    such as `\\\\u6253`; so do control characters other than the end of a line.
+    """
+    import matplotlib
+    from matplotlib import font_manager
+
+    own = _letters(font_manager.findfont(font_manager.FontProperties()))
+    wanted = {c for text in texts for c in text if c.isprintable()} - own
+    families = list(matplotlib.rcParams["font.family"])
+    for family, letters in _others() if wanted else ():
+        if wanted & letters:
+            families.append(family)
+            wanted -= letters
+        if not wanted:
+            break
+
+    def shown(text: str) -> str:
+        unknown = {c for c in text if c in wanted or not (c.isprintable() or c == "\n")}
+        return "".join(c.encode("unicode_escape").decode() if c in unknown else c for c in text)
+
+    # Many of these fonts come in one weight, which it would remark on wherever another is asked for.
+    remarks = logging.getLogger("matplotlib.font_manager")
+    level = remarks.level
+    remarks.setLevel(logging.ERROR)
+    try:
+        with matplotlib.rc_context({"font.family": families}):
+            yield shown
+    finally:
+        remarks.setLevel(level)
+
+
+def _others() -> Iterator[tuple[str, set[str]]]:
+    """Family and letters of each installed font."""
+    from matplotlib import font_manager
+
+    manager = font_manager.fontManager
+    known = {Path(entry.fname) for entry in manager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if Path(path) not in known:  # installed since matplotlib last looked
+            with contextlib.suppress(Exception):  # of a kind that it does not read
+                manager.addfont(path)
+    fonts = {entry.name: entry for entry in manager.ttflist if entry.style == "normal"}
+
+    def place(name: str) -> int:
+        return next((i for i, start in enumerate(_COMPLETE) if name.startswith(start)), len(_COMPLETE))
+
+    for name in sorted(fonts, key=lambda name: (place(name), name)):
+        # Pictures of letters cannot be scaled, and the font of last resort has a box for each.
+        if "Emoji" not in name and not name.startswith("Last Resort"):
+            yield name, _letters(fonts[name].fname)
+
+
+def _letters(path: Any) -> set[str]:
+    from matplotlib import font_manager
+
+    try:
+        return set(map(chr, font_manager.get_font(path).get_charmap()))
+    except (OSError, RuntimeError):  # it is gone, or damaged
+        return set()

@@ -1,0 +1,113 @@
+"""What the constructors of networks take, and what to say of an argument that they do not."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flax import nnx
+
+from vidjax.errors import UserError
+
+# What `create_model` gives every constructor.
+GIVEN = ("num_classes", "dtype", "rngs")
+OWN = ("num_classes", "seed", "dtype", "input", "probe", "probe_options")
+
+# What other libraries call it.
+_ALIASES = {
+    **dict.fromkeys(("rngs", "rng", "key", "prng_key"), "seed"),
+    **dict.fromkeys(("image_size", "img_size", "input_size", "crop_size", "resolution", "res"), "size"),
+    **dict.fromkeys(("frames", "n_frames", "nframes", "num_segments", "clip_len", "clip_length", "T"), "num_frames"),
+    **dict.fromkeys(("n_classes", "classes", "num_labels", "num_outputs"), "num_classes"),
+    **dict.fromkeys(("drop_rate", "dropout_rate", "head_dropout"), "dropout"),
+    **dict.fromkeys(("drop_path_rate", "stochastic_depth", "stochastic_depth_prob"), "drop_path"),
+    **dict.fromkeys(("gradient_checkpointing", "grad_checkpointing", "use_checkpoint"), "remat"),
+    **dict.fromkeys(("precision", "compute_dtype"), "dtype"),
+    **dict.fromkeys(("patch_size", "tubelet_size"), "tubelet"),
+    **dict.fromkeys(("num_layers", "layers"), "depth"),
+    **dict.fromkeys(("num_heads", "n_heads"), "heads"),
+    **dict.fromkeys(("embed_dim", "hidden_size", "width"), "dim"),
+}
+_WEIGHTS = ("pretrained", "weights", "checkpoint", "checkpoint_path", "ckpt")
+
+
+class ArgumentError(UserError, TypeError):
+    """A network does not take an argument; the message names those that it takes."""
+
+
+def settles(*names: str) -> Callable[[Callable], Callable]:
+    """A decorator for functions that build networks: these arguments of the network's class they set themselves."""
+
+    def mark(build: Callable) -> Callable:
+        build.settled = names
+        return build
+
+    return mark
+
+
+def arguments_of(build: Callable[..., nnx.Module]) -> list[str]:
+    """Names of what a class of networks takes, or a function that builds one, but for those that every one is given.
+
+    Where further arguments are handed on, those of the base class, or of the class that the function returns, count.
+    """
+    return sorted(_signature(build).keys() - set(GIVEN))
+
+
+def _signature(build: Callable[..., nnx.Module]) -> dict[str, inspect.Parameter]:
+    if not inspect.isclass(build):
+        own = dict(inspect.signature(build).parameters)
+        if not _take_further(own):
+            return own
+        # A function is there to make these of what it is given.
+        settled = {"stem", "stem_features", "stages", "block", *getattr(build, "settled", ())}
+        handed_on = _signature(inspect.signature(build).return_annotation)
+        return own | {name: p for name, p in handed_on.items() if name not in settled and name not in own}
+    found: dict[str, inspect.Parameter] = {}
+    for cls in build.__mro__:
+        if "__init__" in vars(cls):
+            own = dict(inspect.signature(cls.__init__).parameters)
+            further = _take_further(own)
+            found = {name: p for name, p in own.items() if name != "self"} | found
+            if not further:
+                break
+    return found
+
+
+def _take_further(parameters: dict[str, inspect.Parameter]) -> bool:
+    """Whether there is a `**kwargs`, which is taken out."""
+    kinds = {name: p.kind for name, p in parameters.items()}
+    further = [name for name, kind in kinds.items() if kind == inspect.Parameter.VAR_KEYWORD]
+    for name in further:
+        del parameters[name]
+    return bool(further)
+
+
+def check_arguments(name: str, build: Callable[..., nnx.Module], given: Mapping[str, Any]) -> None:
+    """Refuse arguments that a network does not take.
+
+    Args:
+      name: of the model.
+      build: its class, or the function that builds it.
+      given: the arguments.
+
+    Raises:
+      ArgumentError: naming the first of them, what was probably meant, and all that the network takes.
+    """
+    known = arguments_of(build)
+    for wrong in given:
+        if wrong not in known:
+            takes = f"{name} takes {', '.join(known) or 'nothing'}; create_model itself takes {', '.join(OWN)}"
+            raise ArgumentError(f"{name} takes no argument {wrong!r}.{_hint(wrong, known)} {takes}.")
+
+
+def _hint(wrong: str, known: Iterable[str]) -> str:
+    if wrong in _WEIGHTS:
+        return " Weights of a file are loaded by vidjax.load_pretrained(name, file)."
+    names = [*known, *OWN]
+    meant = _ALIASES.get(wrong, wrong)
+    if meant in names:
+        return f" Use {meant}=…."
+    if meant in ("size", "num_frames"):
+        return f" It takes clips of any {'size' if meant == 'size' else 'length'} as it is."
+    close = difflib.get_close_matches(wrong, names, n=2)
+    return f" Did you mean {' or '.join(close)}?" if close else ""
