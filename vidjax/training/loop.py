@@ -151,7 +151,8 @@ class _Run:
         stack.callback(self.checkpoints.close)
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
-            start_from(model, self.config.model.init_from, self.config.model.name, self.config.model.inflation)
+            named = self.config.model
+            start_from(model, named.init_from, named.name, named.inflation, self.spec)
         elif self.config.model.probe and not resuming:
             logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
         state = self._initial_state(model, optimizer, resuming)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vidjax.config import Spec
 from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model
 from vidjax.models.state import assign, split
@@ -24,6 +25,7 @@ from vidjax.weights.fit import Fit
 from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.source import recognise
+from vidjax.weights.transformers import describe, other_input
 
 log = logging.getLogger("vidjax")
 
@@ -68,6 +70,9 @@ def load_pretrained(
 ) -> nnx.Module:
     """A named model with a checkpoint's weights, in evaluation mode.
 
+    Its input is to be normalised as `vidjax.get_spec(name)` says; where a transformers folder says otherwise, a warning
+    gives its mean and standard deviation (and `vidjax.weights.describe` its class names).
+
     Args:
       name: one of `vidjax.list_models()`.
       checkpoint: a file or folder, or a mapping of arrays by the source's keys; see `read_state_dict`.
@@ -86,9 +91,34 @@ def load_pretrained(
         but the number of classes; the message lists every name.
       ValueError: for an unknown model, source or inflation, or an inflation where nothing is inflated.
     """
-    return load_with_arguments(
+    model, _ = load_with_arguments(
         name, checkpoint, num_classes=num_classes, source=source, dtype=dtype, seed=seed, inflation=inflation, **kwargs
-    )[0]
+    )
+    warn_of_pixels(
+        checkpoint, describe(checkpoint).clip, get_spec(name), f"get_spec({name!r})", "normalise its input so"
+    )
+    return model
+
+
+def warn_of_pixels(
+    checkpoint: Checkpoint, clip: Mapping[str, Any], spec: Spec, whose: str, mend: str | None = None
+) -> None:
+    """Log a warning if pixels are normalised otherwise than the checkpoint's network is used to.
+
+    Args:
+      checkpoint: for the message.
+      clip: `mean` and `std` that it is used to, as far as they are known.
+      spec: how pixels are normalised.
+      whose: the spec, for the message.
+      mend: what to do; None: the settings of a training that do.
+    """
+    alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.mean)}
+    if other := other_input(alike, spec):
+        if mend is None:
+            settings = (f"--config.data.{key}={','.join(f'{v:.6g}' for v in value)}" for key, value in other.items())
+            mend = f"give {' '.join(settings)}, unless it is to get used to that"
+        told = "; ".join(f"{key} {value}, not {getattr(spec, key)}" for key, value in other.items())
+        log.warning("%s learned with pixels of other values than %s has: %s; %s", _title(checkpoint), whose, told, mend)
 
 
 def load_with_arguments(
