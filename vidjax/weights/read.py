@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.errors import UserError
+from vidjax.errors import UserError, install
 
 # Entries that a training script puts the state dict under, beside the epoch, the optimiser and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")
@@ -157,12 +157,10 @@ def _read_torch(path: Path) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(
-            f"{path} is a PyTorch file, and reading those needs PyTorch: pip install 'vidjax[torch]'"
-        ) from error
+        raise ImportError(f"{path} is a PyTorch file, and reading those needs PyTorch: {install('torch')}") from error
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
         # Before that the restricted unpickler could be made to run code (CVE-2025-32434).
-        raise ImportError(f"PyTorch {torch.__version__} does not read {path} safely: pip install -U 'vidjax[torch]'")
+        raise ImportError(f"PyTorch {torch.__version__} does not read {path} safely: {install('torch')}")
     try:
         # Given the open file and not its path, whose ending torch.load would go by.
         with path.open("rb") as file, torch.serialization.safe_globals(_plain_types()), warnings.catch_warnings():

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.errors import install
 from vidjax.models.registry import abstract_model, get_variant
 from vidjax.models.state import split
 from vidjax.weights.patterns import unfill
@@ -106,7 +107,7 @@ def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> No
         import torch
     except ImportError:
         raise ImportError(
-            f"writing {file} needs PyTorch: pip install 'vidjax[torch]', or end the name in .safetensors"
+            f"writing {file} needs PyTorch: {install('torch')}, or end the name in .safetensors"
         ) from None
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     entry = _LAYOUTS.get(to, _Layout()).entry
