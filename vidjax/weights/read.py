@@ -11,7 +11,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,16 @@ _TORCH_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be read, or does not fit the model; the message names the file or the keys, and the mend."""
+    """A checkpoint cannot be read, or does not fit the model; the message names the file or the keys, and the mend.
+
+    Attributes:
+      problems: of a checkpoint that does not fit: `{what is wrong: every key or parameter of which it is}`, where the
+        message names the first ten of each.
+    """
+
+    def __init__(self, message: str, problems: Mapping[str, Sequence[str]] | None = None):
+        super().__init__(message)
+        self.problems = {title: tuple(lines) for title, lines in (problems or {}).items()}
 
 
 def read_state_dict(
