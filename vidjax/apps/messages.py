@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from vidjax.errors import UserError
+from vidjax.launch import skip_tpu_search
 
 
 def explain(run: Callable[[], int | None]) -> int:
@@ -16,6 +17,7 @@ def explain(run: Callable[[], int | None]) -> int:
     Errors of other kinds are defects and keep their traceback.
     """
     _show_warnings()
+    skip_tpu_search()
     try:
         return run() or 0
     except KeyboardInterrupt:
