@@ -134,7 +134,7 @@ def test_names_that_do_not_fit_the_classifier(tmp_path, folder, capsys):
 
 def test_who_loads_the_network_alone_or_trains_it_on_is_told_of_its_pixels(tmp_path, folder, caplog):
     load_pretrained("videomae_tiny", folder)
-    assert "mean (0.1, 0.2, 0.3), not (0.485, 0.456, 0.406)" in caplog.text and "normalise its input so" in caplog.text
+    assert "mean (0.1, 0.2, 0.3), not (0.485, 0.456, 0.406)" in caplog.text and "normalise its input" in caplog.text
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "ours")]) == 0
     model, spec = create_model("videomae_tiny", num_classes=7), get_spec("videomae_tiny")
     flags = "--config.data.mean=0.1,0.2,0.3 --config.data.std=0.4,0.5,0.6"

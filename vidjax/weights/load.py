@@ -97,7 +97,7 @@ def load_pretrained(
         name, checkpoint, num_classes=num_classes, source=source, dtype=dtype, seed=seed, inflation=inflation, **kwargs
     )
     warn_of_pixels(
-        checkpoint, describe(checkpoint).clip, get_spec(name), f"get_spec({name!r})", "normalise its input so"
+        checkpoint, describe(checkpoint).clip, get_spec(name), f"get_spec({name!r})", "normalise its input that way"
     )
     return model
 

@@ -213,7 +213,7 @@ def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -
             return candidates[0]
     if not candidates:
         if why := nobodys(model_name):
-            raise CheckpointError(f"{why}: it takes no checkpoints of others.")
+            raise CheckpointError(f"{why}, so that it takes no checkpoints of others.")
         served = sorted({s.name for s in sources() if s.serves(model_name)})
         raise CheckpointError(
             f"no checkpoint of source {source!r} can be read into {model_name}; it takes: {', '.join(served)}."
