@@ -46,6 +46,7 @@ def _stored_config(argv: list[str]) -> Config:
         if {"--help", "-h", "--helpfull", "--helpshort"} & set(argv):
             return Config()
         sys.exit("error: give either --workdir or --checkpoint")
+    launch.skip_tpu_search()  # this imports JAX
     from vidjax.training.checkpoints import CheckpointFolderError, load_meta
 
     try:

@@ -10,6 +10,7 @@ from configs import motion_videomae
 from vidjax import config as cfg
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
+from vidjax.choices import ALIASES
 from vidjax.config import Config, ConfigError
 
 
@@ -37,6 +38,40 @@ def test_spec_round_trip():
 def test_unknown_override_names_the_close_ones(flag, hint):
     with pytest.raises(ConfigError, match=hint):
         cfg.check_flags(["train.py", flag])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("lr", "optimizer.learning_rate"),
+        ("train.learning_rate", "optimizer.learning_rate"),  # another section
+        ("optimizer.epochs", "train.epochs"),
+        ("train.bs", "train.batch_size or config.eval.batch_size"),
+        ("eval.bs", "eval.batch_size or config.train.batch_size"),  # the one of that section first
+        ("optimizer.wd", "optimizer.weight_decay"),
+        ("train.num_epochs", "train.epochs"),
+        ("data.frames", "data.num_frames"),
+        ("data.clip-len", "data.num_frames"),
+        ("data.sampling_rate", "data.stride"),
+        ("model.arch", "model.name"),
+        ("model.pretrained", "model.init_from"),
+        ("train.GPUS", "mesh.data"),
+        ("data.workers", "data.num_workers"),
+        ("data.crop_size", "data.size"),
+        ("train.seed", "seed"),
+    ],
+)
+def test_a_setting_by_its_name_elsewhere_names_the_one_that_is_meant(name, meant):
+    with pytest.raises(ConfigError) as raised:
+        cfg.check_flags(["train.py", f"--config.{name}=1"])
+    assert f"config.{name} is no setting. Did you mean config.{meant}?" in str(raised.value)
+
+
+def test_names_elsewhere_are_of_settings_here_and_of_none_themselves():
+    settings = cfg.field_names(Config)
+    assert {field for fields in ALIASES.values() for field in fields} <= set(settings)
+    assert not ALIASES.keys() & {name.rpartition(".")[2] for name in settings}
 
 
 def test_known_overrides_pass():

@@ -1,6 +1,8 @@
 """How a process learns its place among others: flags and each launcher's variables, and what is wrong with them."""
 
+import fnmatch
 import http.server
+import io
 import os
 import socket
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from vidjax import launch
 from vidjax.launch import Cluster, LaunchError, detect
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +103,64 @@ def test_place_is_read_from_a_tpu_machines_metadata(endpoints):
     assert (found and (found.coordinator, found.num_processes, found.process_id)) == (
         ("10.0.0.5:8482", 2, 1) if endpoints else None
     )
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with libtpu, and with the devices that a test lists: path → content."""
+    devices, modules, plugins = {}, {"libtpu"}, []
+    monkeypatch.setattr("glob.glob", lambda pattern: [path for path in devices if fnmatch.fnmatchcase(path, pattern)])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in modules else None)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins if group == "jax_plugins" else [])
+    monkeypatch.setattr("builtins.open", lambda path, **_: io.StringIO(devices[path]))
+    return devices, modules, plugins
+
+
+def test_a_tpu_is_not_looked_for_where_there_is_the_cpu_alone(machine):
+    devices, modules, _ = machine
+    assert launch._has_only_cpu({"TPU_SKIP_MDS_QUERY": "1", "PATH": "/bin"})
+    devices |= {"/sys/bus/pci/devices/1/vendor": "0x8086\n", "/sys/bus/pci/devices/1/class": "0x120000\n"}
+    devices |= {"/sys/bus/pci/devices/2/vendor": "0x1ae0\n", "/sys/bus/pci/devices/2/class": "0x020000\n"}  # a network
+    assert launch._has_only_cpu({})
+    modules.clear()
+    assert not launch._has_only_cpu({})  # JAX does not look for one
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["/dev/accel0", "/dev/vfio/0", "/sys/bus/pci/devices/0000:00:05.0/vendor", "/dev/nvidia0", "/dev/kfd", "/dev/dxg"],
+)
+def test_whoever_may_have_an_accelerator_leaves_the_choice_to_jax(machine, device):
+    machine[0][device] = "0x1ae0\n"
+    machine[0][f"{os.path.dirname(device)}/class"] = "0x120000\n"
+    assert not launch._has_only_cpu({})
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["JAX_PLATFORMS", "JAX_PLATFORM_NAME", "TPU_WORKER_ID", "TPU_LIBRARY_PATH", "JAX_FORCE_TPU_INIT",
+     "MEGASCALE_NUM_SLICES", "PJRT_DEVICE"],
+)  # fmt: skip
+def test_so_does_whoever_is_told_something(machine, variable):
+    assert not launch._has_only_cpu({variable: ""})
+
+
+def test_so_do_other_backends(machine):
+    _, modules, plugins = machine
+    plugins.append("cuda")
+    assert not launch._has_only_cpu({})
+    plugins.clear()
+    modules.add("jax_plugins")
+    assert not launch._has_only_cpu({})
+
+
+def test_a_command_says_nothing_of_the_tpu_that_is_not_there():
+    bare = {k: v for k, v in os.environ.items() if not k.startswith(("TPU_", "JAX_PLATFORMS"))}
+    if not launch._has_only_cpu(bare):
+        pytest.skip("needs libtpu, and no accelerator")
+    code = "from vidjax.apps.messages import explain\ndef run():\n import jax; print(jax.devices())\nexplain(run)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=bare, check=True)
+    assert "cpu" in done.stdout.lower() and done.stderr == ""
 
 
 # Stand-ins for a launcher: each starts two processes as it would, on this machine.

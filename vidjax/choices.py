@@ -39,6 +39,48 @@ ONE_CLIP_RULES = ("centre", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # 
 # Rules that take frames from all over the video, or from a window of fixed length, whatever the stride or rate.
 UNSTRIDED_RULES = ("uniform", "linspace", "segments", "mmaction2_tsn", "mmaction2_uniform", "mmaction2_dense")
 
+# What other projects call a setting → its fields here; for the hint at a setting that there is not.
+ALIASES: dict[str, tuple[str, ...]] = {
+    alias: tuple(fields.split())
+    for fields, aliases in {
+        "seed": "random_seed rng_seed manual_seed",
+        "model.name": "arch architecture backbone net network model_name",
+        "model.init_from": "pretrained pretrain weights checkpoint ckpt finetune load_from resume_from",
+        "model.compute_dtype": "dtype precision amp fp16 bf16 mixed_precision",
+        "model.dropout": "drop dropout_rate dropout_prob",
+        "model.drop_path": "drop_path_rate stochastic_depth stochastic_depth_prob",
+        "model.probe": "linear_probe freeze freeze_backbone",
+        "data.train": "data_path data_dir train_data train_csv train_file train_path",
+        "data.eval": "val valid validation val_data val_csv test test_data",
+        "data.num_frames": "frames n_frames nframes clip_len clip_length num_segments",
+        "data.stride": "sampling_rate sample_rate frame_interval frame_stride temporal_stride tau",
+        "data.fps": "frame_rate framerate target_fps",
+        "data.size": "crop_size image_size img_size input_size train_crop_size resolution",
+        "data.resize": "resize_size short_side_size",
+        "data.num_workers": "workers n_workers nworkers",
+        "data.flip": "hflip horizontal_flip mirror",
+        "optimizer.name": "opt optim optimizer",
+        "optimizer.learning_rate": "lr base_lr max_lr peak_lr learningrate",
+        "optimizer.weight_decay": "wd decay l2",
+        "optimizer.schedule": "scheduler lr_schedule lr_scheduler lr_policy",
+        "optimizer.warmup_epochs": "warmup warmup_steps warm_up",
+        "optimizer.clip_norm": "grad_clip clip_grad gradient_clip max_grad_norm",
+        "train.batch_size eval.batch_size": "bs batch batchsize",
+        "train.epochs": "epoch num_epochs n_epochs max_epochs max_epoch",
+        "train.steps": "max_steps num_steps total_steps iterations iters max_iters",
+        "train.accumulate": "accum accumulation_steps grad_accum accum_iter update_freq",
+        "train.label_smoothing": "smoothing",
+        "train.ema_decay": "ema model_ema model_ema_decay",
+        "train.log_every": "log_interval print_freq log_freq",
+        "train.eval_epochs": "eval_every eval_interval val_interval",
+        "train.checkpoint_epochs": "save_every save_freq save_interval checkpoint_period",
+        "eval.num_clips": "clips views num_views num_temporal_views num_ensemble_views test_num_segment",
+        "eval.num_crops": "crops spatial_crops num_spatial_crops test_num_crop",
+        "mesh.data": "gpus devices num_gpus num_devices n_gpus world_size",
+    }.items()
+    for alias in aliases.split()
+}
+
 _KINETICS = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
 _HALF = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

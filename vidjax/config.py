@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidjax.choices import (
+    ALIASES,
     DATASETS,
     INPUTS,
     PRESETS,
@@ -362,11 +363,14 @@ def apply_preset(config: DataConfig) -> DataConfig:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     known = list(known)
-    leaf = name.rsplit(".", 1)[-1]
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    close += [
-        k for k in known if k not in close and difflib.SequenceMatcher(None, k.rsplit(".", 1)[-1], leaf).ratio() > 0.8
-    ]
+    section, _, leaf = name.rpartition(".")
+    # By meaning, or in another section; what is in the section that was named comes first.
+    close = [k for k in known if k in ALIASES.get(leaf.lower().replace("-", "_"), ()) or k.rpartition(".")[2] == leaf]
+    close.sort(key=lambda k: k.rpartition(".")[0] != section)
+    if not close:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        leaves = {k: difflib.SequenceMatcher(None, k.rpartition(".")[2], leaf).ratio() for k in known}
+        close += [k for k, alike in leaves.items() if k not in close and alike > 0.8]
     hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
     return f"config.{name} is no setting.{hint} vidjax/config.py lists them all."
 

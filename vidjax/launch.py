@@ -23,6 +23,7 @@ _CONNECT_SECONDS = 300  # pods and nodes start at different times
 _SHUTDOWN_SECONDS = 30
 _TPU_PORT, _SLURM_PORTS = 8482, (61440, 4096)  # first and how many
 _METADATA_SECONDS = 5.0
+_GOOGLE, _DISKS_AND_NETWORKS = "0x1ae0", ("0x01", "0x02")  # on the PCI bus
 # In what collectives (Gloo, NCCL, TPU) and JAX's coordination service say when another process is gone.
 _LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "coordination", "Connection")
 
@@ -161,6 +162,50 @@ def leave(status: int) -> int:
     return status
 
 
+def skip_tpu_search() -> None:
+    """Have JAX use the CPU at once where it has nothing else: see `_has_only_cpu`.
+
+    With libtpu installed, as `vidjax plan` needs it, JAX would look for a TPU first, and libtpu say at length that it
+    finds none. Does nothing once JAX is imported, which is when it reads `JAX_PLATFORMS`; where that is set, also to
+    nothing, the choice is the user's or JAX's.
+    """
+    if "jax" not in sys.modules and _has_only_cpu(os.environ):
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+# What JAX or libtpu are told where TPUs are, also far ones; the other one says where they are not.
+_TPU_VARIABLES = ("TPU_", "LIBTPU_", "JAX_FORCE_TPU_INIT", "MEGASCALE_", "COLAB_TPU", "GCE_METADATA_IP", "PJRT_")
+_NO_TPU_VARIABLE = "TPU_SKIP_MDS_QUERY"
+_TPUS = ("/dev/accel*", "/dev/vfio/[0-9]*")
+_GPUS = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/dri/renderD*")
+
+
+def _has_only_cpu(env: Mapping[str, str]) -> bool:
+    """Whether libtpu is installed, and nothing at all speaks for a TPU, a GPU or another backend, or for a choice."""
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
+    told = any(name.startswith(_TPU_VARIABLES) and name != _NO_TPU_VARIABLE for name in env)
+    if told or {"JAX_PLATFORMS", "JAX_PLATFORM_NAME"} & env.keys() or not find_spec("libtpu"):
+        return False
+    others = find_spec("jax_plugins") or entry_points(group="jax_plugins")
+    accelerators = any(glob.glob(pattern) for pattern in (*_TPUS, *_GPUS))
+    return not (others or accelerators or any(map(_may_be_tpu, glob.glob("/sys/bus/pci/devices/*/vendor"))))
+
+
+def _may_be_tpu(vendor: str) -> bool:
+    """Whether a device on the PCI bus, where JAX looks for TPUs, is Google's, and no network card or disk of theirs.
+
+    Args:
+      vendor: the file with its maker's number; that of its kind lies beside it.
+    """
+    numbers = []
+    for path in (vendor, os.path.join(os.path.dirname(vendor), "class")):
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+            numbers.append(file.read().strip())
+    return numbers[:1] == [_GOOGLE] and not "".join(numbers[1:]).startswith(_DISKS_AND_NETWORKS)
+
+
 def _from_jax(env: Mapping[str, str]) -> Cluster | None:
     """`JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` or the index of an indexed Kubernetes job."""
     if "JAX_COORDINATOR_ADDRESS" not in env:
@@ -222,7 +267,7 @@ def _from_tpu(env: Mapping[str, str]) -> Cluster | None:
 def _has_tpu() -> bool:
     from importlib.util import find_spec
 
-    return bool(find_spec("libtpu") and (glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")))
+    return bool(find_spec("libtpu") and any(glob.glob(pattern) for pattern in _TPUS))
 
 
 def _metadata(env: Mapping[str, str], key: str) -> str | None:

@@ -1,12 +1,25 @@
 """`python -m vidjax convert`: another framework's file becomes a folder that everything else takes."""
 
+import json
+from dataclasses import replace
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
 from tests.golden import golden, relative_error
+from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.training.checkpoints import load_model
+from vidjax.apps.predict import Predictor
+from vidjax.apps.settings import read_config
+from vidjax.data.spec import resolve_spec
+from vidjax.models import create_model, get_spec
+from vidjax.training.checkpoints import load_meta, load_model
+from vidjax.training.initial import start_from
+from vidjax.weights import describe, load_pretrained
+from vidjax.weights.videomae import TRANSFORMERS_5
+from vidjax.weights.write import to_state_dict, write_transformers
 
 
 @pytest.mark.slow
@@ -50,3 +63,86 @@ def test_list_names_every_source(capsys):
     printed = capsys.readouterr().out
     for name in ("torchvision2d", "torchvision", "videomae", "transformers"):
         assert name in printed
+
+
+NAMES = ("waving", "a jump", "Öffnen", "dancing", "diving", "sitting", "running")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A small network as transformers saves it, with class names, and pixels and clips of its own."""
+    tables = tuple(replace(s, models=(*s.models, "videomae_tiny")) for s in TRANSFORMERS_5)
+    for module in ("source", "write"):
+        monkeypatch.setattr(f"vidjax.weights.{module}.sources", lambda: tables)
+    model = create_model("videomae_tiny", num_classes=7, num_frames=4, seed=3)
+    spec = replace(get_spec("videomae_tiny"), num_frames=4, resize=(40,), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    folder = tmp_path / "theirs"
+    write_transformers(folder, to_state_dict(model, "videomae_tiny", "transformers"), model, spec, NAMES)
+    return folder
+
+
+def edit(file, **changes):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path, folder, capsys):
+    assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "ours")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "mean 0.1 0.2 0.3, not 0.485 0.456 0.406" in said and "num_frames 4, not 8" in said
+    predictor = Predictor(tmp_path / "ours")
+    spec = predictor.meta.spec
+    assert predictor.class_names == NAMES
+    assert (spec.mean, spec.std, spec.resize, spec.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (40,), 32)
+    model, meta, _ = load_model(tmp_path / "ours")
+    assert meta.spec.num_frames == 4 and model.base_grid == (2, 4, 4)
+    write_video(tmp_path / "a.mp4", numbered_frames(12, 40, 48))
+    view = predictor._reader.read_eval(str(tmp_path / "a.mp4"), 1, 1)
+    logits = np.asarray(model(jnp.asarray(((view / 255 - np.array(spec.mean)) / np.array(spec.std)), jnp.float32)))
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    np.testing.assert_allclose(predictor.predict(tmp_path / "a.mp4"), expected[0], rtol=1e-3)
+
+    assert main(["convert", "--to", "transformers", str(tmp_path / "ours"), str(tmp_path / "back")]) == 0
+    assert describe(tmp_path / "back") == describe(folder)
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["label2id"] == {
+        n: i for i, n in enumerate(NAMES)
+    }
+    with open(folder / "model.safetensors", "rb") as a, open(tmp_path / "back" / "model.safetensors", "rb") as b:
+        assert a.read() == b.read()
+
+
+def test_a_file_of_class_names_counts_before_the_folders_and_says_so(tmp_path, folder, capsys):
+    for names, told in ((NAMES[::-1], "same names in another order"), ((*NAMES[:6], "else"), "has other names")):
+        (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+        out = tmp_path / told.replace(" ", "_")
+        assert (
+            main(["convert", "videomae_tiny", str(folder), str(out), "--class-names", str(tmp_path / "names.txt")]) == 0
+        )
+        assert told in " ".join(capsys.readouterr().err.split())
+        assert load_meta(out).class_names == names
+
+
+def test_names_that_do_not_fit_the_classifier(tmp_path, folder, capsys):
+    edit(folder / "config.json", id2label={"0": "one", "1": "two"})
+    assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "a")]) == 1
+    assert "id2label names 2 classes, but the classifier has 7" in capsys.readouterr().err
+    assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "b"), "--num-classes", "3"]) == 0
+    assert load_meta(tmp_path / "b").class_names == ("class_0", "class_1", "class_2")
+    edit(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"})
+    assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "c")]) == 0
+    assert load_meta(tmp_path / "c").class_names[:2] == ("class_0", "class_1")
+
+
+def test_who_loads_the_network_alone_or_trains_it_on_is_told_of_its_pixels(tmp_path, folder, caplog):
+    load_pretrained("videomae_tiny", folder)
+    assert "mean (0.1, 0.2, 0.3), not (0.485, 0.456, 0.406)" in caplog.text and "normalise its input" in caplog.text
+    assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "ours")]) == 0
+    model, spec = create_model("videomae_tiny", num_classes=7), get_spec("videomae_tiny")
+    flags = "--config.data.mean=0.1,0.2,0.3 --config.data.std=0.4,0.5,0.6"
+    for checkpoint in (folder, tmp_path / "ours"):
+        caplog.clear()
+        start_from(model, str(checkpoint), "videomae_tiny", spec=spec)
+        assert flags in caplog.text
+        caplog.clear()
+        adapted = resolve_spec(spec, read_config(flags.split()).data)
+        start_from(model, str(checkpoint), "videomae_tiny", spec=adapted)
+        assert not caplog.records

@@ -140,7 +140,7 @@ def test_without_the_compiler(monkeypatch, capsys):
     monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", none)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["plan", "--topology=v5e:2x2", "--num-videos=9"]) == 1
-    assert "vidjax[tpu]" in capsys.readouterr().err
+    assert "pip install -e '.[tpu]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", ["--most=3", "--search --out=x.png"])

@@ -285,7 +285,7 @@ def test_two_processes_do_not_write_the_same(sets, tmp_path):
 def test_beam_is_asked_for_by_name(sets, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)  # as if it were not installed
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(DataError, match=r"vidjax\[beam\]"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[beam\]'"):
         prepare(sets, tmp_path / "toy", Encoding(), beam_options=["runner=DirectRunner"])
 
 

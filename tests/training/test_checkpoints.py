@@ -1,5 +1,7 @@
 """Checkpoint folders: which are kept, what a model folder is and is not, what does not fit."""
 
+import logging
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -113,3 +115,14 @@ def test_differences_name_the_fields():
     two.model.kwargs = {"pool": "max"}
     assert ckpt.differences(one, one) == []
     assert ckpt.differences(one, two) == ["model.kwargs: {} → {'pool': 'max'}", "optimizer.learning_rate: 0.01 → 0.5"]
+
+
+def test_writing_and_reading_a_model_says_nothing(model, tmp_path, caplog, capfd):
+    """In a program of one's own, where no command has quieted Orbax."""
+    with caplog.at_level(logging.WARNING, "absl"):
+        ckpt.save_model(tmp_path / "m", model, meta())
+        ckpt.load_meta(tmp_path / "m")
+        ckpt.load_model(tmp_path / "m")
+        logging.getLogger("absl").warning("Given directory is read only")  # of another, who is to be heard
+    assert [record.message for record in caplog.records] == ["Given directory is read only"]
+    assert capfd.readouterr().out == ""

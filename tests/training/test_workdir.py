@@ -1,12 +1,16 @@
 """One training at a time in a work directory, and only with the settings it was started with."""
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from configs import motion
 from vidjax.config import Config, MeshConfig
 from vidjax.training import workdir
+from vidjax.training.loop import dry_run
 
 
 def test_a_second_training_is_refused_while_the_first_lasts(tmp_path):
@@ -48,3 +52,61 @@ def test_other_classes_do_not_continue_a_run(tmp_path):
     workdir.refuse_classes(tmp_path, ("a", "b"), ["a", "b"])
     with pytest.raises(workdir.WorkdirError, match="on the classes a, b, but the data now has b, a; choose a new"):
         workdir.refuse_classes(tmp_path, ("a", "b"), ("b", "a"))
+
+
+def everything(folder):
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+@pytest.fixture(params=["lock", "try_place"])
+def use(request):
+    """What a training does first with its work directory, and what a dry run does."""
+
+    def use(path):
+        if request.param == "try_place":
+            return workdir.try_place(path)
+        with workdir.lock(path):
+            pass
+
+    return use
+
+
+def test_what_keeps_a_work_directory_from_being_made_is_named(tmp_path, use):
+    (tmp_path / "file").write_text("mine")
+    before = everything(tmp_path)
+    with pytest.raises(workdir.WorkdirError, match=rf"{tmp_path}/file cannot be made: {tmp_path}/file is no folder; "):
+        use(tmp_path / "file")
+    with pytest.raises(workdir.WorkdirError, match=rf"file/a/b cannot be made: {tmp_path}/file is no folder; "):
+        use(tmp_path / "file" / "a" / "b")
+    with pytest.raises(workdir.WorkdirError, match=r"/proc/foo cannot be made: /proc takes no new folders; "):
+        use(Path("/proc/foo"))
+    assert everything(tmp_path) == before
+
+
+def test_a_folder_that_may_not_be_written(tmp_path, use, monkeypatch):
+    """As anybody but the superuser, who may write everywhere."""
+
+    def refused(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.mkdir", refused)
+    monkeypatch.setattr("os.open", refused)
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(workdir.WorkdirError, match=rf"a/b cannot be made: Permission denied, in {tmp_path}; "):
+        use(tmp_path / "a" / "b")
+    with pytest.raises(workdir.WorkdirError, match=rf"{tmp_path} cannot be written: Permission denied; choose another"):
+        use(tmp_path)
+
+
+def test_a_dry_run_leaves_nothing_behind(tmp_path):
+    workdir.try_place(tmp_path / "runs" / "mine")
+    workdir.try_place(tmp_path)
+    assert everything(tmp_path) == []
+
+
+def test_a_dry_run_refuses_a_work_directory_that_a_training_could_not_make(tmp_path):
+    (tmp_path / "file").touch()
+    config = motion.get_config()
+    config.data.train = str(tmp_path / "not_generated_yet" / "train.csv")
+    with pytest.raises(workdir.WorkdirError, match="is no folder"):
+        dry_run(config, tmp_path / "file")

@@ -119,7 +119,7 @@ def test_missing_packages_are_named(monkeypatch, protocol, package, extra):
         VideoReader(path)
     assert str(caught.value) == (
         f"{path}: {protocol}:// addresses are read with {package}, which is not installed; "
-        f"pip install {package}, or 'vidjax[{extra}]'"
+        f"pip install -e '.[{extra}]' in vidjax's folder"
     )
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import vidjax
+from tests.weights.listings import keys_here, zeros
 from vidjax.models import create_model
 from vidjax.models.state import split
 from vidjax.weights import CheckpointError, LoadReport, load_into, load_pretrained
-from vidjax.weights.load import grouped
+from vidjax.weights.load import grouped, takers
 from vidjax.weights.source import Rule, Source
 from vidjax.weights.transform import CONV3D, COPY, LINEAR
 
@@ -171,3 +172,38 @@ def test_the_file_is_named(state, tmp_path):
         load_pretrained(MODEL, tmp_path)
     with pytest.raises(ValueError, match="no model 'frame_pool_tinny'"):
         load_pretrained("frame_pool_tinny", state, num_classes=6)
+
+
+@pytest.mark.parametrize(
+    ("listing", "name", "whose"),
+    [
+        ("torchvision_swin3d_t", "swin3d_s", "swin3d_t"),  # the same keys, but fewer
+        ("torchvision_r2plus1d_18", "r3d_18", "r2plus1d_18"),  # other keys
+        ("hf4_videomae_small_cls", "videomae_base", "videomae_small"),  # the same keys, other shapes
+        ("torchvision_r3d_18", "r3d_tiny", "r3d_18"),  # a model without checkpoints of others
+        ("timesformer_fb_joint_space_time", "timesformer_base_space", "timesformer_base_joint"),
+    ],
+)
+def test_the_model_that_the_checkpoint_is_of_is_named(listing, name, whose):
+    state = zeros(keys_here(listing))
+    with pytest.raises(CheckpointError, match=rf"\nIts keys and shapes are those of {whose}\.$"):
+        load_pretrained(name, state)
+    assert takers(state, whose) == []
+
+
+def test_with_a_key_too_much_it_is_no_other_models_but_its_names_are():
+    state = zeros(keys_here("torchvision_r3d_18")) | {"more": np.zeros(1)}
+    with pytest.raises(CheckpointError, match=r"\nThese are keys of another model: .*r3d_18") as raised:
+        load_pretrained("swin3d_t", state)
+    assert "keys and shapes" not in str(raised.value)
+
+
+def test_a_long_list_is_cut_in_the_message_and_whole_in_the_error():
+    with pytest.raises(CheckpointError) as raised:
+        load_pretrained("swin3d_s", zeros(keys_here("torchvision_swin3d_t")))
+    unset = raised.value.problems["parameters of the model stay unset"]
+    assert raised.value.problems.keys() == {"parameters of the model stay unset"}
+    assert len(unset) == len(set(unset)) == 156  # twelve blocks of thirteen
+    assert unset[-1].startswith("stages.2.blocks.17.") and unset[-1] not in str(raised.value)
+    assert "156 parameters of the model stay unset:" in str(raised.value) and "… and 146 more" in str(raised.value)
+    assert len(str(raised.value).splitlines()) < 16

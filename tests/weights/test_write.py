@@ -157,8 +157,11 @@ def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, archite
 
 
 def test_what_cannot_be_written_says_why():
-    with pytest.raises(CheckpointError, match=r"r3d_18 cannot be written as 'transformers'\. It can be: torchvision$"):
+    with pytest.raises(CheckpointError, match=r"'transformers' has no such network\. It can be: torchvision\.$"):
         to_state_dict(empty("r3d_18", 3), "r3d_18", "transformers")
+    own = r"r2plus1d_tiny is vidjax's own size; no other framework has it\. Of its family, .*r2plus1d_18"
+    with pytest.raises(CheckpointError, match=own):
+        to_state_dict(empty("r2plus1d_tiny", 3), "r2plus1d_tiny", "torchvision")
     with pytest.raises(CheckpointError, match="caffe2 can only be read"):
         to_state_dict(empty("slow_r50", 3), "slow_r50", "caffe2")
     with pytest.raises(CheckpointError, match=r"(?s)differs in.*stages\.0\.0\.conv1\.kernel: \(1, 1, 1, 32, 32\)"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidjax.config import ConfigError
+from vidjax.errors import install
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def tpu_devices(name: str) -> list[Any]:
 
         if importlib.util.find_spec("libtpu") is None:
             raise ConfigError(
-                "compiling for TPUs needs their compiler, no TPU: pip install 'vidjax[tpu]' (the package libtpu)"
+                f"compiling for TPUs needs their compiler (the package libtpu), no TPU: {install('tpu')}"
             ) from None
         raise ConfigError(f"--topology={name}: {error}") from None
 

@@ -1,19 +1,27 @@
 """Turn another framework's checkpoint into a vidjax one, on disk, and the other way round."""
 
+import inspect
+import logging
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.config import Config, ModelConfig
+from vidjax.config import Config, DataConfig, ModelConfig
 from vidjax.data.records import DataError
+from vidjax.data.spec import resolve_spec
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.predictor import numbered_classes
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.load import load_with_arguments
+from vidjax.weights.read import CheckpointError
 from vidjax.weights.source import sources
+from vidjax.weights.transformers import Description, describe, other_input
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
+
+logger = logging.getLogger("vidjax")
 
 
 def convert(
@@ -27,29 +35,47 @@ def convert(
 ) -> int:
     """Load `checkpoint` into the model `name` and write it to the new folder `out`.
 
+    A transformers folder also says what its classes are called and how pixels are prepared for it: both are kept, and
+    the latter is printed where it differs from what the model's spec says.
+
     Args:
       name: one of `list_models()`.
       checkpoint: see `load_pretrained`.
       out: the result works with `predict`, `eval.py --checkpoint` and `config.model.init_from`.
       source: what wrote the checkpoint; None: recognised by its keys.
       num_classes: size of a new head; None: the checkpoint's.
-      class_names: file with one class name a line; None: the classes are called class_000, class_001, …
+      class_names: file with one class name a line; None: as a transformers folder calls them, or else class_000,
+        class_001, …
 
     Returns:
       0, the exit status.
 
     Raises:
-      CheckpointError: if the checkpoint does not fit the model, naming every key.
+      CheckpointError: if the checkpoint does not fit the model, naming every key, or if what a folder says of its
+        classes and pixels cannot be used.
       DataError: if there are more or fewer class names than classes.
     """
-    get_variant(name)
-    model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes)
-    classifies = get_spec(name).objective == "classify"
-    names = _class_names(class_names, model.head.out_features if classifies else 0)
-    config = Config(model=ModelConfig(name=name, kwargs=kwargs))
-    save_model(out, model, Meta(config, get_spec(name), names))
+    own = get_spec(name)
+    said = describe(checkpoint)
+    changed = other_input(said.clip, own, ("num_frames", "size", "resize", "mean", "std"))
+    if "size" in changed:  # what it is resized to before is not what follows from the model's own
+        changed["resize"] = said.clip.get("resize", own.resize)
+    data = DataConfig(**changed)
+    build = get_variant(name).build
+    takes = inspect.signature(build.__init__ if inspect.isclass(build) else build).parameters
+    grid = {key: changed[key] for key in ("num_frames", "size") if key in changed and key in takes}
+    model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes, **grid)
+    count = model.head.out_features if own.objective == "classify" else 0
+    names = _names_of_classes(count, said, checkpoint, class_names, anew=num_classes is not None)
+    config = Config(model=ModelConfig(name=name, kwargs=kwargs), data=data)
+    save_model(out, model, Meta(config, resolve_spec(own, data), names))
+    if changed:
+        logger.warning(
+            "%s prepares its clips otherwise than %s does by itself, and that is kept: %s",
+            checkpoint, name, "; ".join(f"{k} {_text(v)}, not {_text(getattr(own, k))}" for k, v in changed.items()),
+        )  # fmt: skip
     _, params, _ = split(model)
-    classes = f"{len(names)} classes" if classifies else "no classifier"
+    classes = f"{len(names)} classes" if names else "no classifier"
     Console().print(
         f"{name}: {sum(p.size for p in params.values()):,} parameters, {classes}; written to {out}",
         highlight=False,
@@ -114,12 +140,50 @@ def list_sources() -> int:
     return 0
 
 
-def _class_names(file: str | None, count: int) -> tuple[str, ...]:
+def _names_of_classes(
+    count: int, said: Description, checkpoint: str, file: str | None, *, anew: bool
+) -> tuple[str, ...]:
+    """What the classes are called: as `file` says, or the checkpoint, or else by their numbers.
+
+    Args:
+      count: of the classes; 0: there is no classifier.
+      said: of the checkpoint.
+      checkpoint: for messages.
+      file: one name a line; None: none is given.
+      anew: whether the number of classes was asked for, and the classifier may be a new one.
+    """
+    own = said.class_names if count else ()
+    if len(own) not in (0, count):
+        if not anew and file is None:
+            raise CheckpointError(
+                f"{checkpoint}/config.json: id2label names {len(own)} classes, but the classifier has {count}; correct "
+                "it, give the names with --class-names, or --num-classes for a new classifier"
+            )
+        own = ()
     if file is None:
-        return numbered_classes(count)
+        return own or numbered_classes(count)
+    names = _class_names(file, count)
+    if own and names != own:
+        first = next(i for i, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
+        logger.warning(
+            "%s has %s than id2label in %s/config.json, and is what counts: class %d is %r, there %r",
+            file, "the same names in another order" if set(names) == set(own) else "other names", checkpoint,
+            first, names[first], own[first],
+        )  # fmt: skip
+    return names
+
+
+def _class_names(file: str, count: int) -> tuple[str, ...]:
     names = tuple(line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip())
     if len(names) != count:
         raise DataError(f"{file}: {len(names)} class names for a head of {count} classes")
     if len(set(names)) < count:
         raise DataError(f"{file}: the class name {next(n for n in names if names.count(n) > 1)!r} stands there twice")
     return names
+
+
+def _text(value: Any) -> str:
+    """A setting in few digits."""
+    if isinstance(value, tuple):
+        return " ".join(f"{part:.4g}" for part in value)
+    return f"{value}"

@@ -26,6 +26,7 @@ from vidjax.data.encode import Encoding
 from vidjax.data.prepared import INDEX, PARTS, Entry, Prepared, read_info, write_index
 from vidjax.data.records import DataError, VideoSet
 from vidjax.data.shards import Example, Item, Outcome, Shard, encode_ahead, fingerprint, plan
+from vidjax.errors import install
 
 SHARD_BYTES = 256 << 20  # of video files per shard
 _VERSION = "1.0.0"
@@ -333,7 +334,7 @@ def _beam(options: Sequence[str]) -> dict[str, Any]:
     try:
         from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     except ModuleNotFoundError:
-        raise DataError("Apache Beam is not installed: pip install 'vidjax[beam]'") from None
+        raise DataError(f"Apache Beam is not installed: {install('beam')}") from None
     flags = PipelineOptions(flags=[f"--{option.lstrip('-')}" for option in options])
     if not (runner := flags.view_as(StandardOptions).runner):
         raise DataError("Beam: give its runner, such as runner=DirectRunner")

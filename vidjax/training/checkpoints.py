@@ -7,6 +7,7 @@ resume.
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +122,7 @@ def load_model(
         step = steps[-1]
     sharding = sharding or parallel.replicated(parallel.make_mesh())
     meta = read_meta(checkpoints, steps[-1])
-    with ocp.CheckpointManager(
-        checkpoints, item_handlers=handlers(), options=_read_only(meta.config.train.best_metric)
-    ) as manager:
+    with _reading(checkpoints, meta.config.train.best_metric) as manager:
         if step is None:
             step = manager.best_step() if _has_metrics(manager) else manager.latest_step()
         if step not in steps:
@@ -268,8 +267,21 @@ def read_meta(checkpoints: Path, step: int) -> Meta:
     return Meta.from_dict(ocp.JsonCheckpointHandler().restore(checkpoints / str(step) / "meta"))
 
 
-def _read_only(best_metric: str) -> ocp.CheckpointManagerOptions:
-    return ocp.CheckpointManagerOptions(read_only=True, best_fn=lambda metrics: metrics[best_metric])
+def _reading(checkpoints: Path, best_metric: str) -> ocp.CheckpointManager:
+    """Orbax's manager, for reading alone; it need not warn that this is what it does."""
+    options = ocp.CheckpointManagerOptions(
+        read_only=True, save_interval_steps=0, create=False, best_fn=lambda metrics: metrics[best_metric]
+    )
+    absl = logging.getLogger("absl")
+    absl.addFilter(_not_that_it_only_reads)
+    try:
+        return ocp.CheckpointManager(checkpoints, item_handlers=handlers(), options=options)
+    finally:
+        absl.removeFilter(_not_that_it_only_reads)
+
+
+def _not_that_it_only_reads(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Given directory is read only")
 
 
 def _has_metrics(manager: ocp.CheckpointManager) -> bool:

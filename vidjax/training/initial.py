@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidjax.config import ConfigError
+from vidjax.config import ConfigError, Spec
 from vidjax.models.inputs import fit_differences
 from vidjax.models.probe import EPSILON, Probe
 from vidjax.models.registry import get_spec
@@ -14,8 +14,9 @@ from vidjax.models.state import Arrays, assign, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
 from vidjax.weights.inflate import inflate
-from vidjax.weights.load import grouped, position_fit
+from vidjax.weights.load import grouped, position_fit, warn_of_pixels
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.transformers import describe
 
 # What a classifier has anew when it starts from a network that was pre-trained without labels.
 _NEW = ("head.", "fc_norm.")
@@ -23,7 +24,7 @@ _NEW = ("head.", "fc_norm.")
 logger = logging.getLogger("vidjax")
 
 
-def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "") -> None:
+def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "", spec: Spec | None = None) -> None:
     """Set `model`'s arrays from a vidjax checkpoint folder or a file of another framework; a head of another size
     stays new.
 
@@ -40,6 +41,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
       checkpoint: the file or folder.
       name: of the model.
       inflation: see the config; empty: as the model or the source's table says, and "average" for a vidjax network.
+      spec: of the clips that it is to be trained on; a warning tells if the checkpoint's network is used to pixels that
+        are normalised otherwise, where that is known. None: nothing is said.
 
     Raises:
       CheckpointError, CheckpointFolderError: if anything but the head does not fit, naming all of it.
@@ -53,8 +56,12 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
             if isinstance(error, CheckpointError) or not inflation:
                 raise
             raise ConfigError(f"config.model.inflation: {error}; leave it empty") from None
+        if spec is not None:
+            warn_of_pixels(checkpoint, describe(checkpoint).clip, spec, "this run")
         return
     source, meta, _ = ckpt.load_model(checkpoint)
+    if spec is not None:
+        warn_of_pixels(checkpoint, {"mean": meta.spec.mean, "std": meta.spec.std}, spec, "this run")
     arrays = {path: array for part in split(source)[1:] for path, array in part.items()}
     if isinstance(model, Probe) and not meta.config.model.probe:
         model = model.backbone

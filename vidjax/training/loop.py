@@ -66,7 +66,7 @@ def train(config: cfg.Config, workdir: str | Path, console: Console | None = Non
 
     Raises:
       ConfigError, DataError: before training, for settings or annotations that cannot be used.
-      CheckpointFolderError: if `workdir` belongs to another run, or holds a model.
+      CheckpointFolderError: if `workdir` cannot be made, belongs to another run, or holds a model.
       DivergedError: if the loss becomes NaN or infinite.
       CheckpointWriteError: if a checkpoint cannot be written.
       Interrupted: after SIGTERM, once the state is saved.
@@ -81,6 +81,7 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
       ConfigError, DataError, CheckpointFolderError: as `train`.
     """
     config, console = validate(config), console or Console()
+    parallel.on_writer(lambda: workdir_of.try_place(Path(workdir)))
     if config.data.synthetic and not Path(config.data.train).exists():
         mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")
@@ -151,7 +152,8 @@ class _Run:
         stack.callback(self.checkpoints.close)
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
-            start_from(model, self.config.model.init_from, self.config.model.name, self.config.model.inflation)
+            named = self.config.model
+            start_from(model, named.init_from, named.name, named.inflation, self.spec)
         elif self.config.model.probe and not resuming:
             logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
         state = self._initial_state(model, optimizer, resuming)

@@ -1,7 +1,7 @@
 """What a training would do, without doing it: `train.py --dry_run`.
 
 Settings, annotations, the videos' existence, the mesh and each process's share are found as the training itself finds
-them. Nothing is written, decoded or compiled.
+them. Nothing is decoded or compiled, and nothing written that stays.
 """
 
 import os

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class WorkdirError(ckpt.CheckpointFolderError):
-    """A work directory is in use, or belongs to a run with other settings."""
+    """A work directory cannot be made or written, is in use, or belongs to a run with other settings."""
 
 
 def refuse_changes(workdir: Path, old: cfg.Config, new: cfg.Config) -> None:
@@ -80,6 +81,41 @@ def claim(workdir: Path, config: cfg.Config) -> None:
     temporary.replace(workdir / "config.json")
 
 
+def try_place(workdir: Path) -> None:
+    """Find out whether a training could write to `workdir`, leaving nothing behind: what a dry run does.
+
+    Raises:
+      WorkdirError: as `lock`.
+    """
+    with _usable(workdir):
+        if workdir.is_dir():
+            tempfile.TemporaryFile(dir=workdir).close()
+        else:
+            os.rmdir(tempfile.mkdtemp(dir=_there_of(workdir)))
+
+
+def _there_of(path: Path) -> Path:
+    """The path itself, or else the nearest above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+
+
+@contextlib.contextmanager
+def _usable(workdir: Path) -> Iterator[None]:
+    """A `WorkdirError` for what the system refuses inside, saying what stands in the way."""
+    try:
+        yield
+    except OSError as error:
+        place, reason = _there_of(workdir), error.strerror or str(error)
+        if not place.is_dir():
+            reason = f"{place} is no folder"
+        elif isinstance(error, FileNotFoundError):
+            reason = f"{place} takes no new folders"
+        elif place != workdir:
+            reason += f", in {place}"
+        what = f"{workdir} cannot be {'written' if workdir.is_dir() else 'made'}"
+        raise WorkdirError(f"the work directory {what}: {reason}; choose another --workdir") from error
+
+
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
     """Keep others from training in `workdir` while this lasts; the system lets go when the process ends, however.
@@ -87,11 +123,13 @@ def lock(workdir: Path) -> Iterator[None]:
     The lock is one of the file system's, which shared ones (NFS) keep too; where there are none, nothing is locked.
 
     Raises:
-      WorkdirError: naming the process that trains there.
+      WorkdirError: naming the process that trains there, or what keeps the folder from being made or written.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    with _usable(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        locked = open(workdir / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
     # Not by flock: processes forked for decoding would hold on to it after this one has been killed.
-    with open(workdir / _LOCK, "a+", encoding="utf-8") as file:
+    with locked as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

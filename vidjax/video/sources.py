@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from typing import Any, BinaryIO, Protocol
 
+from vidjax.errors import install
 from vidjax.video.clock import Clock
 from vidjax.video.errors import VideoError, require_file
 
@@ -76,7 +77,7 @@ def file_system(path: str) -> tuple[Any, str]:
             importlib.import_module(package)
         except ImportError:
             reason = f"{protocol}:// addresses are read with {package}, which is not installed"
-            raise VideoError(path, reason, f"pip install {package}, or 'vidjax[{extra}]'") from None
+            raise VideoError(path, reason, install(extra)) from None
     try:
         return fsspec.core.url_to_fs(path)
     except ImportError as error:

@@ -2,5 +2,14 @@
 
 from vidjax.weights.load import LoadReport, load_into, load_pretrained
 from vidjax.weights.read import CheckpointError, read_state_dict
+from vidjax.weights.transformers import Description, describe
 
-__all__ = ["CheckpointError", "LoadReport", "load_into", "load_pretrained", "read_state_dict"]
+__all__ = [
+    "CheckpointError",
+    "Description",
+    "LoadReport",
+    "describe",
+    "load_into",
+    "load_pretrained",
+    "read_state_dict",
+]

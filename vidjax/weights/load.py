@@ -16,16 +16,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vidjax.config import Spec
 from vidjax.models import create_model, get_spec
-from vidjax.models.registry import abstract_model
+from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
 from vidjax.nn.positions import Grid, Table, grid_of
-from vidjax.weights.fit import Fit
+from vidjax.weights.fit import Conversion, Fit
 from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.read import CheckpointError, read_state_dict
-from vidjax.weights.source import recognise
+from vidjax.weights.source import Source, recognise, sources
+from vidjax.weights.transformers import describe, other_input
 
 log = logging.getLogger("vidjax")
+
+_MOST = 6  # other models that an error names
 
 Checkpoint = str | os.PathLike | Mapping[str, Any]
 
@@ -68,6 +72,9 @@ def load_pretrained(
 ) -> nnx.Module:
     """A named model with a checkpoint's weights, in evaluation mode.
 
+    Its input is to be normalised as `vidjax.get_spec(name)` says; where a transformers folder says otherwise, a warning
+    gives its mean and standard deviation (and `vidjax.weights.describe` its class names).
+
     Args:
       name: one of `vidjax.list_models()`.
       checkpoint: a file or folder, or a mapping of arrays by the source's keys; see `read_state_dict`.
@@ -83,12 +90,37 @@ def load_pretrained(
 
     Raises:
       CheckpointError: if the checkpoint cannot be read, is of no known source, or differs from the model in anything
-        but the number of classes; the message lists every name.
+        but the number of classes; the message names the first of what differs, the error's `problems` all of it.
       ValueError: for an unknown model, source or inflation, or an inflation where nothing is inflated.
     """
-    return load_with_arguments(
+    model, _ = load_with_arguments(
         name, checkpoint, num_classes=num_classes, source=source, dtype=dtype, seed=seed, inflation=inflation, **kwargs
-    )[0]
+    )
+    warn_of_pixels(
+        checkpoint, describe(checkpoint).clip, get_spec(name), f"get_spec({name!r})", "normalise its input that way"
+    )
+    return model
+
+
+def warn_of_pixels(
+    checkpoint: Checkpoint, clip: Mapping[str, Any], spec: Spec, whose: str, mend: str | None = None
+) -> None:
+    """Log a warning if pixels are normalised otherwise than the checkpoint's network is used to.
+
+    Args:
+      checkpoint: for the message.
+      clip: `mean` and `std` that it is used to, as far as they are known.
+      spec: how pixels are normalised.
+      whose: the spec, for the message.
+      mend: what to do; None: the settings of a training that do.
+    """
+    alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.mean)}
+    if other := other_input(alike, spec):
+        if mend is None:
+            settings = (f"--config.data.{key}={','.join(f'{v:.6g}' for v in value)}" for key, value in other.items())
+            mend = f"give {' '.join(settings)}, unless it is to get used to that"
+        told = "; ".join(f"{key} {value}, not {getattr(spec, key)}" for key, value in other.items())
+        log.warning("%s learned with pixels of other values than %s has: %s; %s", _title(checkpoint), whose, told, mend)
 
 
 def load_with_arguments(
@@ -108,7 +140,7 @@ def load_with_arguments(
     """
     get_spec(name)  # an unknown name is an error of its own
     state_dict = read_state_dict(checkpoint)
-    with _named(checkpoint, name):
+    with _named(checkpoint, name, state_dict):
         table = recognise(state_dict, name, source)
         if num_classes is None:
             num_classes = head_classes(state_dict, table)
@@ -163,16 +195,12 @@ def _set(
 ) -> LoadReport:
     _, params, stats = split(model)
     current = {**params, **stats}
-    with _named(checkpoint, name):
+    shapes = {path: array.shape for path, array in current.items()}
+    with _named(checkpoint, name, state_dict):
         table = recognise(state_dict, name, source)
-        shapes = {path: array.shape for path, array in current.items()}
-        made = conversion(
-            state_dict, table, shapes,
-            allow_head_mismatch=allow_head_mismatch,
-            inflation=inflation or (getattr(model, "inflation", "") if table.inflates else ""),
-            grid=getattr(model, "base_grid", None),
-            positions=partial(position_fit, model, name),
-        )  # fmt: skip
+        made = _converted(
+            model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation
+        )
         checkpoint_classes = head_classes(state_dict, table)
     assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
     model_classes = shapes[f"{table.head}.kernel"][-1] if f"{table.head}.kernel" in shapes else 0
@@ -192,6 +220,57 @@ def _set(
             _title(checkpoint), checkpoint_classes, name, model_classes,
         )  # fmt: skip
     return report
+
+
+def _converted(
+    model: nnx.Module,
+    name: str,
+    state_dict: Mapping[str, Any],
+    table: Source,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    inflation: str = "",
+    **kwargs: Any,
+) -> Conversion:
+    return conversion(
+        state_dict, table, shapes,
+        inflation=inflation or (getattr(model, "inflation", "") if table.inflates else ""),
+        grid=getattr(model, "base_grid", None),
+        positions=partial(position_fit, model, name),
+        **kwargs,
+    )  # fmt: skip
+
+
+def takers(state_dict: Mapping[str, Any], name: str) -> list[str]:
+    """Models other than `name` that could take a checkpoint with all its classes, those of its family first.
+
+    Only keys and shapes are compared: no array is read or copied.
+    """
+    state_dict = {key: np.broadcast_to(np.float32(0), np.shape(array)) for key, array in state_dict.items()}
+    tables = [table for table in sources() if not table.missing(state_dict)]
+    found = set()
+    for other in list_models():
+        for table in tables:
+            if other == name or not table.serves(other):
+                continue
+            with contextlib.suppress(CheckpointError):
+                model = abstract_model(other, num_classes=head_classes(state_dict, table), **table.kwargs)
+                _, params, stats = split(model)
+                shapes = {path: array.shape for path, array in {**params, **stats}.items()}
+                _converted(model, other, state_dict, table, shapes, copy=np.shape)
+                found.add(other)
+    return sorted(found, key=lambda other: (family_of(other) != family_of(name), other))
+
+
+def _whose(state_dict: Mapping[str, Any], name: str) -> str:
+    """A line on the models of which a checkpoint that does not fit `name` is; empty if none is known."""
+    if found := takers(state_dict, name):
+        more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
+        return f"\nIts keys and shapes are those of {', '.join(found[:_MOST])}{more}."
+    tables = [table for table in sources() if not table.serves(name) and not table.missing(state_dict)]
+    if patterns := sorted({pattern for table in tables for pattern in table.models}):
+        return f"\nThese are keys of another model: {', '.join(patterns)}."
+    return ""
 
 
 def position_fit(model: nnx.Module, name: str, path: str, old: Grid | None = None) -> Fit | None:
@@ -232,12 +311,13 @@ def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
 
 
 @contextlib.contextmanager
-def _named(checkpoint: Checkpoint, name: str) -> Iterator[None]:
-    """Puts the file and the model before what a `CheckpointError` inside says."""
+def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> Iterator[None]:
+    """Puts the file and the model before what a `CheckpointError` inside says, and behind it whose checkpoint it is."""
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{_title(checkpoint)} into {name}: {error}") from None
+        message = f"{_title(checkpoint)} into {name}: {error}{_whose(state_dict, name)}"
+        raise CheckpointError(message, error.problems) from None
 
 
 def grouped(paths: Iterable[str]) -> list[str]:

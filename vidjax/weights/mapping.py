@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from vidjax.models.inputs import fit_differences
 from vidjax.nn.positions import Grid
 from vidjax.weights.fit import Conversion, Fit, by, check_inflation
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.source import Rule, Source
+from vidjax.weights.source import Rule, Source, listed
 from vidjax.weights.transform import Transform, dims
 
 
@@ -111,6 +112,7 @@ def conversion(
     inflation: str = "",
     grid: Grid | None = None,
     positions: Callable[[str], Fit | None] = lambda path: None,
+    copy: Callable[[np.ndarray], Any] | None = None,
 ) -> Conversion:
     """A source's arrays as a model's parameters and statistics.
 
@@ -125,13 +127,14 @@ def conversion(
       inflation: how kernels of images are given a temporal extent, one of `INFLATIONS`; empty: as the table says.
       grid: the model's tokens along T, H and W, for tables of positions that are made to fit it.
       positions: what makes a table of positions fit, by path, where the rule says nothing of it.
+      copy: what is made of each array for the result; None: a float32 copy.
 
     Returns:
       `{path: float32 array}`, copies; every path in `shapes`, or all but the classifier's and the fresh ones.
 
     Raises:
-      CheckpointError: one error that lists every key without a place, every parameter that stays unset, every
-        incomplete or doubly set one and every shape that differs.
+      CheckpointError: one error for every key without a place, every parameter that stays unset, every incomplete or
+        doubly set one and every shape that differs. Its message lists ten of each, its `problems` has all.
       ValueError: for an unknown `inflation`, or one where nothing is inflated.
     """
     if inflation:
@@ -176,7 +179,7 @@ def conversion(
                                  f"and {error}")  # fmt: skip
                 continue
         if array.shape == wanted:
-            arrays[path] = _copied(array)
+            arrays[path] = (copy or _copied)(array)
             continue
         in_head = path.startswith(f"{source.head}.")
         same_inputs = len(wanted) == array.ndim and wanted[:-1] == array.shape[:-1]
@@ -184,21 +187,21 @@ def conversion(
             other_head.append(path)
         else:
             differing.append(f"{path}: {', '.join(keys)} give {dims(array.shape)}, the model has {dims(wanted)}")
-    groups = (
-        ("keys of the checkpoint have no place in the model", left),
-        ("parameters of the model stay unset", unset),
-        ("shapes differ", differing),
-        ("parameters cannot be made", problems),
-    )
-    if any(lines for _, lines in groups):
+    groups = {
+        "keys of the checkpoint have no place in the model": left,
+        "parameters of the model stay unset": unset,
+        "shapes differ": differing,
+        "parameters cannot be made": problems,
+    }
+    if any(groups.values()):
         text = [f"the checkpoint does not fit the model (source {source.name})."]
-        for title, lines in groups:
+        for title, lines in groups.items():
             if lines:
-                text += [f"{len(lines)} {title}:", *(f"  {line}" for line in lines)]
+                text += [f"{len(lines)} {title}:", *listed([f"  {line}" for line in lines])]
         if source.kwargs:
             settings = " ".join(f"--config.model.kwargs.{key}={value}" for key, value in source.kwargs.items())
             text.append(f"Networks of this source are built with {settings} (load_pretrained does so by itself).")
-        raise CheckpointError("\n".join(text))
+        raise CheckpointError("\n".join(text), {title: lines for title, lines in groups.items() if lines})
     if other_head:
         arrays = {path: array for path, array in arrays.items() if not path.startswith(f"{source.head}.")}
     return Conversion(

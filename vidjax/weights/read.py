@@ -11,13 +11,13 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vidjax.errors import UserError
+from vidjax.errors import UserError, install
 
 # Entries that a training script puts the state dict under, beside the epoch, the optimiser and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")
@@ -30,7 +30,16 @@ _TORCH_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be read, or does not fit the model; the message names the file or the keys, and the mend."""
+    """A checkpoint cannot be read, or does not fit the model; the message names the file or the keys, and the mend.
+
+    Attributes:
+      problems: of a checkpoint that does not fit: `{what is wrong: every key or parameter of which it is}`, where the
+        message names the first ten of each.
+    """
+
+    def __init__(self, message: str, problems: Mapping[str, Sequence[str]] | None = None):
+        super().__init__(message)
+        self.problems = {title: tuple(lines) for title, lines in (problems or {}).items()}
 
 
 def read_state_dict(
@@ -157,12 +166,10 @@ def _read_torch(path: Path) -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ImportError(
-            f"{path} is a PyTorch file, and reading those needs PyTorch: pip install 'vidjax[torch]'"
-        ) from error
+        raise ImportError(f"{path} is a PyTorch file, and reading those needs PyTorch: {install('torch')}") from error
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
         # Before that the restricted unpickler could be made to run code (CVE-2025-32434).
-        raise ImportError(f"PyTorch {torch.__version__} does not read {path} safely: pip install -U 'vidjax[torch]'")
+        raise ImportError(f"PyTorch {torch.__version__} does not read {path} safely: {install('torch')}")
     try:
         # Given the open file and not its path, whose ending torch.load would go by.
         with path.open("rb") as file, torch.serialization.safe_globals(_plain_types()), warnings.catch_warnings():

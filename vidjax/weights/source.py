@@ -212,10 +212,11 @@ def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -
         if len(candidates) == 1:
             return candidates[0]
     if not candidates:
+        if why := nobodys(model_name):
+            raise CheckpointError(f"{why}, so that it takes no checkpoints of others.")
         served = sorted({s.name for s in sources() if s.serves(model_name)})
-        what = f"source {source!r}" if source else "any source"
         raise CheckpointError(
-            f"no checkpoint of {what} can be read into {model_name}; it takes: {', '.join(served) or 'none'}."
+            f"no checkpoint of source {source!r} can be read into {model_name}; it takes: {', '.join(served)}."
         )
     lacking = {s: s.missing(keys) for s in candidates}
     fitting = [s for s, missing in lacking.items() if not missing]
@@ -226,12 +227,19 @@ def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -
         raise CheckpointError(f"the keys fit several sources of {model_name}: {names}. Choose one by source=….")
     lines = [f"the keys fit no source of {model_name}:"]
     lines += [f"  {s.name} lacks {', '.join(missing)}" for s, missing in lacking.items()]
-    lines += ["the checkpoint has:", *_listed([f"  {key}" for key in keys], limit=12)]
-    others = sorted({p for s in sources() if not s.missing(keys) for p in s.models})
-    if others:
-        lines.append(f"These are keys of another model: {', '.join(others)}.")
+    lines += ["the checkpoint has:", *listed([f"  {key}" for key in keys])]
     raise CheckpointError("\n".join(lines))
 
 
-def _listed(lines: list[str], limit: int) -> list[str]:
-    return lines if len(lines) <= limit else [*lines[:limit], f"  … and {len(lines) - limit} more"]
+def listed(lines: list[str], limit: int = 10) -> list[str]:
+    """At most `limit` of the lines, and how many there are besides."""
+    return lines if len(lines) <= limit + 1 else [*lines[:limit], f"  … and {len(lines) - limit} more"]
+
+
+def nobodys(model_name: str) -> str:
+    """Why a model has no checkpoints of others, as a clause; empty if it has some."""
+    if any(source.serves(model_name) for source in sources()):
+        return ""
+    if model_name.endswith("_tiny"):
+        return f"{model_name} is vidjax's own size; no other framework has it"
+    return f"no other framework has {model_name}"

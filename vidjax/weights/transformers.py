@@ -1,10 +1,15 @@
-"""What transformers keeps beside the weights: `config.json` and `preprocessor_config.json` of its video classifiers.
+"""What transformers keeps beside the weights: `config.json` and `preprocessor_config.json` of its video networks.
 
 Source: `configuration_videomae.py`, `configuration_timesformer.py`, `configuration_vivit.py` and the image processors
 there; the field names are theirs.
 """
 
-from collections.abc import Sequence
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from flax import nnx
@@ -86,3 +91,150 @@ def preprocessor_config(spec: Spec) -> dict[str, Any]:
         "image_mean": list(spec.mean),
         "image_std": list(spec.std),
     }
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a folder of transformers says of its network besides the weights."""
+
+    class_names: tuple[str, ...] = ()  # in the order of the classifier; (): none are given
+    clip: dict[str, Any] = field(default_factory=dict)  # what its clips are, as fields of `Spec`: mean, std, …
+
+
+# Where the processing of the pixels is described, the first that is there; the last has it under one of two names.
+_PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+
+
+def describe(checkpoint: str | os.PathLike | Mapping[str, Any]) -> Description:
+    """The class names and the clips of a checkpoint, where it is a folder as transformers saves it.
+
+    Args:
+      checkpoint: as for `read_state_dict`; anything but a folder has no description.
+
+    Returns:
+      The names in `id2label` of `config.json`, in the order of their numbers; none where they are transformers' own
+      `LABEL_0`, `LABEL_1`, …. Of the clips what is said there or for the image processor: `num_frames`, `size` and
+      `resize` in pixels, and `mean` and `std` of values in 0…1, also where transformers scales pixels to another range.
+
+    Raises:
+      CheckpointError: for a file that cannot be understood, naming it and the field.
+    """
+    if isinstance(checkpoint, Mapping) or not os.path.isdir(checkpoint):
+        return Description()
+    folder = Path(checkpoint)
+    config = _read(folder / "config.json")
+    clip = {}
+    for name, keys in (("num_frames", ("num_frames", "frames_per_clip")), ("size", ("image_size", "crop_size"))):
+        value = next((config[key] for key in keys if key in config), None)
+        if _is_count(value):
+            clip[name] = value
+    for name in _PROCESSORS:
+        if (folder / name).is_file():
+            clip |= _processing(_read(folder / name), folder / name)
+            break
+    return Description(_labels(config, folder / "config.json"), clip)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: is no JSON ({error}). Fetch it again.") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file}: has a {type(content).__name__}, not an object. Fetch it again.")
+    return content
+
+
+def _labels(config: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    labels = config.get("id2label")
+    if labels is None:
+        return ()
+    wanted = 'must name every class once by its number, as {"0": "dancing", "1": "diving"}'
+    try:
+        numbers = {int(key): name for key, name in labels.items()}
+    except (AttributeError, ValueError):
+        raise CheckpointError(f"{file}: id2label {wanted}. Correct it, or take it out.") from None
+    names = tuple(numbers.get(i) for i in range(len(labels)))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    odd = next((i for i, name in enumerate(names) if not isinstance(name, str)), None)
+    if odd is not None or twice is not None:
+        what = f"{twice!r} stands there twice" if odd is None else f"class {odd} has no name"
+        raise CheckpointError(f"{file}: id2label {wanted}, and {what}. Correct it, or take it out.")
+    return () if names == tuple(f"LABEL_{i}" for i in range(len(names))) else names
+
+
+def _processing(content: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Fields of `Spec` that an image or video processor sets."""
+    content = next((content[k] for k in ("video_processor", "image_processor") if k in content), content)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file}: describes no processor of images or videos. Fetch it again.")
+
+    def wrong(name: str, wanted: str) -> CheckpointError:
+        return CheckpointError(f"{file}: {name} = {content[name]!r}: must be {wanted}. Correct it, or take it out.")
+
+    def edges(name: str) -> tuple[int, ...] | None:
+        """`(short side,)` or `(height, width)`; None: not said."""
+        value = content.get(name)
+        if value is None:
+            return None
+        sides = (value,) if isinstance(value, int) else None
+        if isinstance(value, dict):
+            sides = (value.get("shortest_edge"),) if "shortest_edge" in value else (
+                value.get("height"), value.get("width"))  # fmt: skip
+        if sides is None or not all(map(_is_count, sides)):
+            raise wrong(name, "a number of pixels, shortest_edge, or height and width")
+        return sides
+
+    found: dict[str, Any] = {}
+    size, crop = edges("size"), edges("crop_size")
+    if size and content.get("do_resize", True):
+        found["resize"] = size
+    if crop := (crop or size) if content.get("do_center_crop", True) else size:
+        if len(set(crop)) > 1:
+            name = "crop_size" if content.get("crop_size") else "size"
+            raise wrong(name, "a square, as networks here see")
+        found["size"] = crop[0]
+    # What transformers makes of a pixel v in 0…1 is ((scale·v - offset) - mean) / std.
+    zero_centred = "Vivit" in str(content.get("image_processor_type", content.get("video_processor_type")))
+    offset = 0.0
+    factor = content.get("rescale_factor", 1 / 127.5 if zero_centred else 1 / 255)
+    if not content.get("do_rescale", True):
+        factor = 1.0
+    elif not _is_number(factor) or factor <= 0:
+        raise wrong("rescale_factor", "a positive number, such as 1/255")
+    else:
+        offset = float(bool(content.get("offset", content.get("do_zero_centering", zero_centred))))
+    scale = round(255 * factor, 9)
+    mean, std = [0.0] * 3, [1.0] * 3
+    if content.get("do_normalize", True):
+        mean, std = content.get("image_mean"), content.get("image_std")
+        for name, value in (("image_mean", mean), ("image_std", std)):
+            if name in content and (not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value))):
+                raise wrong(name, "three numbers, of red, green and blue")
+        if std and min(std) <= 0:
+            raise wrong("image_std", "three positive numbers")
+    if mean and std:
+        found["mean"] = tuple((m + offset) / scale for m in mean)
+        found["std"] = tuple(s / scale for s in std)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def other_input(clip: Mapping[str, Any], spec: Spec, names: Sequence[str] = ("mean", "std")) -> dict[str, Any]:
+    """Those of the fields `names` in which `clip`, such as a `Description`'s, differs from `spec`."""
+
+    def alike(a: Any, b: Any) -> bool:
+        if isinstance(a, tuple) and isinstance(b, tuple):
+            return len(a) == len(b) and all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(a, b, strict=True))
+        return a == b
+
+    return {name: clip[name] for name in names if name in clip and not alike(clip[name], getattr(spec, name))}

@@ -16,11 +16,12 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.registry import abstract_model, get_variant
+from vidjax.errors import install
+from vidjax.models.registry import abstract_model, family_of, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.weights.patterns import unfill
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.source import Rule, Source, sources
+from vidjax.weights.source import Rule, Source, nobodys, sources
 from vidjax.weights.transformers import model_config, preprocessor_config
 
 StateDict = dict[str, np.ndarray]
@@ -106,7 +107,7 @@ def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> No
         import torch
     except ImportError:
         raise ImportError(
-            f"writing {file} needs PyTorch: pip install 'vidjax[torch]', or end the name in .safetensors"
+            f"writing {file} needs PyTorch: {install('torch')}, or end the name in .safetensors"
         ) from None
     tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     entry = _LAYOUTS.get(to, _Layout()).entry
@@ -149,8 +150,11 @@ def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source
     """The first table of the framework that names every parameter, and what it makes each of."""
     known = writable(name)
     if to not in known:
-        why = f"; {to} can only be read" if to in _READ_ONLY else ""
-        raise CheckpointError(f"{name} cannot be written as {to!r}{why}. It can be: {', '.join(known) or 'nothing'}")
+        why = nobodys(name) or (f"{to} can only be read" if to in _READ_ONLY else f"{to!r} has no such network")
+        alike = [other for other in list_models() if to in writable(other) and family_of(other) == family_of(name)]
+        others = f" Of its family, {', '.join(alike)} can be." if alike else ""
+        can = f" It can be: {', '.join(known)}." if known else ""
+        raise CheckpointError(f"{name} cannot be written as {to!r}: {why}.{can}{others}")
     lacking: list[str] = []
     for table in sources():
         if table.name != to or not table.serves(name) or table.inflates:

@@ -150,7 +150,9 @@ def main() -> int:
             processes[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for name, process in processes.items():
             if "ready" not in process.stdout.readline():
-                print(f"left out: {name} does not run here; pip install 'vidjax[bench]' or give --python")
+                from vidjax.errors import install
+
+                print(f"left out: {name} does not run here; {install('bench')}, or give --python")
                 for running in processes.values():
                     running.stdin.close()
                 return 1

@@ -162,6 +162,8 @@ class Peer:
 
 def open_peers(names: list[str], python: str) -> dict[str, Peer]:
     """Those of the peers that can be used; what the others lack is printed."""
+    from vidjax.errors import install
+
     folder = tempfile.mkdtemp(prefix="ffmpeg-")
     link_ffmpeg(Path(folder))
     peers = {}
@@ -169,9 +171,7 @@ def open_peers(names: list[str], python: str) -> dict[str, Peer]:
         try:
             peers[name] = Peer(name, python if name in ("decord", "torchcodec") else sys.executable, folder)
         except RuntimeError as error:
-            print(
-                f"left out: {name} ({error}); pip install 'vidjax[bench]', or give --python of an interpreter with it"
-            )
+            print(f"left out: {name} ({error}); {install('bench')}, or give --python of an interpreter with it")
     return peers
 
 
