@@ -90,7 +90,7 @@ def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path
     said = " ".join(capsys.readouterr().err.split())
     assert "mean 0.1 0.2 0.3, not 0.485 0.456 0.406" in said and "num_frames 4, not 8" in said
     predictor = Predictor(tmp_path / "ours")
-    spec = predictor.meta.spec
+    spec = predictor.spec
     assert predictor.class_names == NAMES
     assert (spec.mean, spec.std, spec.resize, spec.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (40,), 32)
     model, meta, _ = load_model(tmp_path / "ours")
@@ -99,7 +99,7 @@ def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path
     view = predictor._reader.read_eval(str(tmp_path / "a.mp4"), 1, 1)
     logits = np.asarray(model(jnp.asarray(((view / 255 - np.array(spec.mean)) / np.array(spec.std)), jnp.float32)))
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    np.testing.assert_allclose(predictor.predict(tmp_path / "a.mp4"), expected[0], rtol=1e-3)
+    np.testing.assert_allclose(predictor(tmp_path / "a.mp4").scores, expected[0], rtol=1e-3)
 
     assert main(["convert", "--to", "transformers", str(tmp_path / "ours"), str(tmp_path / "back")]) == 0
     assert describe(tmp_path / "back") == describe(folder)

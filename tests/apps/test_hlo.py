@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from vidjax.apps.hlo import Exchange, read_hlo
+from vidjax.apps.hlo import Exchange, Kernel, Step, read_hlo
 
 # As the TPU compiler writes it: cycles of a fusion cover what it calls, an asynchronous operation has two lines.
 PROGRAM = """HloModule step
@@ -55,7 +55,33 @@ def test_program_as_text():
     reading = read_hlo(PROGRAM)
     assert dict(reading.counts) == {"all-gather": 5, "all-reduce": 1, "all-to-all": 1}
     assert dict(reading.bytes) == {"all-gather": 5 * 64, "all-reduce": 40, "all-to-all": 14}
-    assert (reading.cycles, reading.cycles_once, reading.loops_unknown) == (280, 140, 1)
+    assert (reading.cycles, reading.loops_unknown) == (280, 1)
+    # 64 bytes of the gathered loop state come in with 4 of its counter, 64 go out.
+    assert reading.steps == [Step(30, 64, False, 5), Step(100, 132, False, 1), Step(10, 4, False, 3)]
+    assert reading.kernels == []
+
+
+# A product inside of a fusion, and two kernels, of which one says what it costs.
+KERNELS = """HloModule step
+
+%times (a: f32[8,4], b: f32[4,8]) -> f32[8,8] {
+  ROOT %dot = f32[8,8]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main (p: f32[8,4], q: f32[4,8]) -> f32[8,8] {
+  %p = f32[8,4]{1,0} parameter(0)
+  %q = f32[4,8]{1,0} parameter(1)
+  %f = f32[8,8]{1,0} fusion(%p, %q), kind=kOutput, calls=%times, backend_config={"estimated_cycles":"30"}
+  %k = f32[8,8]{1,0} custom-call(%f), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":{"body":"TUz", "cost_estimate":{"flops":"90","transcendentals":"35","bytes_accessed":"11","remote_bytes_transferred":"0"}}}
+  ROOT %u = f32[8,8]{1,0} custom-call(%k), custom_call_target="tpu_custom_call", backend_config={}
+}
+"""  # noqa: E501
+
+
+def test_products_and_kernels_are_told_apart():
+    reading = read_hlo(KERNELS)
+    assert reading.steps == [Step(30, 4 * (8 * 8 + 2 * 8 * 4), True, 1)]
+    assert reading.kernels == [Kernel(90, 35, 11, 1), Kernel(0, 0, 0, 1)]
 
 
 # A gather that runs beside other work is written in every fusion that it takes; one sum scatters its result.
