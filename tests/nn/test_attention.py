@@ -324,3 +324,28 @@ def test_self_attention_refuses():
         SelfAttention(12, 5, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="qkv_bias = 'q'"):
         SelfAttention(12, 3, qkv_bias="q", rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("kind", ["qv", "qkv", "none"])
+def test_three_products_for_a_kernel_give_what_one_gives(kind):
+    layer = SelfAttention(12, 3, qkv_bias=kind, rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(layer)
+    rng = np.random.default_rng(0)
+    state = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), jnp.float32), state)
+    x = jnp.asarray(rng.standard_normal((2, 5, 12)), jnp.float32)
+
+    def run(state, x):
+        return nnx.merge(graphdef, state)(x)
+
+    expected = jax.jit(jax.value_and_grad(lambda *a: jnp.sin(run(*a)).sum(), (0, 1)))(state, x)
+    with targeting("tpu"):  # and by XLA's attention, for which it makes no difference
+        apart = jax.value_and_grad(
+            lambda state, x: jnp.sin(
+                nnx.merge(graphdef, state)(x, attend=lambda *qkv: attention(*qkv, implementation="xla"))
+            ).sum(),
+            (0, 1),
+        )
+        products = str(jax.make_jaxpr(apart)(state, x)).count("dot_general")
+        found = jax.jit(apart)(state, x)
+    assert products > str(jax.make_jaxpr(jax.grad(lambda *a: run(*a).sum(), (0, 1)))(state, x)).count("dot_general")
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -257,12 +257,31 @@ class SelfAttention(nnx.Module):
             raise ValueError("attend takes neither bias nor mask: give it functions that know them")
         attend = attend or partial(attention, bias=bias, mask=mask)
         batch, tokens, dim = x.shape
+        project = self._project_apart if backend() == "tpu" else self._project
+        q, k, v = (x.reshape(batch, tokens, self.heads, dim // self.heads) for x in project(x))
+        return layer_result(self.proj(attend(q, k, v).reshape(batch, tokens, dim)))
+
+    def _project(self, x: jax.Array) -> list[jax.Array]:
+        """Queries, keys and values, `(B, N, D)` each, by one product."""
         qkv = self.qkv(x)
         if self.q_bias is not None:
-            joint = jnp.concatenate([self.q_bias[...], jnp.zeros(dim), self.v_bias[...]])
+            joint = jnp.concatenate([self.q_bias[...], jnp.zeros(x.shape[-1]), self.v_bias[...]])
             qkv = qkv + joint.astype(qkv.dtype)[None, None]
-        q, k, v = (x.reshape(batch, tokens, self.heads, dim // self.heads) for x in jnp.split(qkv, 3, axis=-1))
-        return layer_result(self.proj(attend(q, k, v).reshape(batch, tokens, dim)))
+        return jnp.split(qkv, 3, axis=-1)
+
+    def _project_apart(self, x: jax.Array) -> list[jax.Array]:
+        """The same by three products. A kernel takes arrays that lie in memory: what one product gives would be copied
+        to split it, and the three gradients to join them."""
+        dtype = self.qkv.dtype or jnp.promote_types(x.dtype, self.qkv.kernel.dtype)
+        biases = [self.q_bias, None, self.v_bias]
+        biases = [None if bias is None else bias[...] for bias in biases]
+        if self.qkv.bias is not None:
+            biases = jnp.split(self.qkv.bias[...], 3)
+        parts = []
+        for kernel, bias in zip(jnp.split(self.qkv.kernel[...], 3, axis=1), biases, strict=True):
+            y = x.astype(dtype) @ kernel.astype(dtype)
+            parts.append(y if bias is None else y + bias.astype(dtype)[None, None])
+        return parts
 
 
 def _softmax_product(
