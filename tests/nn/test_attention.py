@@ -348,4 +348,4 @@ def test_three_products_for_a_kernel_give_what_one_gives(kind):
         products = str(jax.make_jaxpr(apart)(state, x)).count("dot_general")
         found = jax.jit(apart)(state, x)
     assert products > str(jax.make_jaxpr(jax.grad(lambda *a: run(*a).sum(), (0, 1)))(state, x)).count("dot_general")
-    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-3)
