@@ -156,25 +156,30 @@ def _on_tpu(
         keys = jnp.broadcast_to(mask[:, 0, 0], (mask.shape[0], k.shape[1])).astype(jnp.int32)
         ids = (jnp.ones((mask.shape[0], q.shape[1]), jnp.int32), keys)
 
+    heads, d, e = *q.shape[2:], v.shape[3]
+
     def attend(q, k, v, bias, q_ids, k_ids):
+        q, k, v = (x.reshape(*x.shape[:2], -1, width) for x, width in ((q, d), (k, d), (v, e)))
         ids = None if q_ids is None else (q_ids, k_ids)
         plan = attention_kernel.plan_for(q, k, v, scale=scale, causal=causal, bias=bias, ids=ids)
         if plan is not None:
-            return attention_kernel.fused_attention(q, k, v, plan, bias=bias, ids=ids)
+            y = attention_kernel.fused_attention(q, k, v, plan, bias=bias, ids=ids)
+            return y.reshape(*y.shape[:2], -1)
         if must:
             raise ValueError(
                 f"implementation = 'pallas': q {q.shape}, k {k.shape}, v {v.shape} of {q.dtype} with this bias do not "
                 "fit the kernel; use 'auto'"
             )
         implementation = "blocks" if q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD else "xla"
-        return _attend(
-            q, k, v, bias=bias, mask=None, ids=ids, causal=causal, scale=scale, implementation=implementation
-        )
+        y = _attend(q, k, v, bias=bias, mask=None, ids=ids, causal=causal, scale=scale, implementation=implementation)
+        return y.reshape(*y.shape[:2], -1)
 
     q_ids, k_ids = ids or (None, None)
     rows = "batch" if ids is not None and q_ids.shape[0] == q.shape[0] else ""
     others = [(bias, ("batch", "heads", "queries", "")), (q_ids, (rows, "queries")), (k_ids, (rows, ""))]
-    return own_part(attend, q, k, v, others)
+    # Flat, as layers give and take them: another shape here would be a copy there.
+    flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
+    return own_part(attend, *flat, heads, others).reshape(*q.shape[:3], e)
 
 
 def _joined(

@@ -32,9 +32,10 @@ def own_part(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
+    heads: int,
     others: Sequence[tuple[jax.Array | None, Sequence[str]]] = (),
 ) -> jax.Array:
-    """`attend(q, k, v, *others)`, every device with its own part of `(B, N, heads, d)`.
+    """`attend(q, k, v, *others)`, every device with its own part of `(B, N, heads·d)`.
 
     The heads are split over the axis for them; where that does not divide their number, the queries are, and keys and
     values are copied; where it does not divide those either, the devices of that axis do the same work. A batch that
@@ -45,17 +46,18 @@ def own_part(
       q: queries.
       k: keys.
       v: values.
+      heads: whose features lie one after another in the last axis.
       others: further arrays, or None, each with what its axes are: "batch", "heads", "queries", or "" for any other.
 
     Returns:
-      `(B, N, heads, e)`.
+      `(B, N, heads·e)`.
     """
     layout, arrays = _layout.value, [x for x, _ in others]
     if layout is None or layout.mesh.size == 1:
         return attend(q, k, v, *arrays)
     mesh, (batch, axis) = layout.mesh, layout.spec
     size = mesh.shape[axis]
-    by_heads, by_queries = q.shape[2] % size == 0, q.shape[1] % size == 0
+    by_heads, by_queries = heads % size == 0, q.shape[1] % size == 0
     places = {
         "batch": None if q.shape[0] % math.prod(mesh.shape[name] for name in batch) else batch,
         "heads": axis if by_heads else None,
@@ -67,7 +69,7 @@ def own_part(
             return None
         return P(*(None if n == 1 else places.get(name) for n, name in zip(x.shape, axes, strict=True)))
 
-    queries, keys = ("batch", "queries", "heads", ""), ("batch", "", "heads", "")
+    queries, keys = ("batch", "queries", "heads"), ("batch", "", "heads")
     split = jax.shard_map(
         attend,
         mesh=mesh,
