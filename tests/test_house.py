@@ -18,8 +18,8 @@ PACKAGE = ROOT / "vidjax"
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
-FLOORS = ("errors", "choices", "config", "checks", "progress", "launch", "video", "nn", "parallel", "models", "data",
-          "weights", "evaluation", "training", "apps", "__main__")  # fmt: skip
+FLOORS = ("errors", "wording", "choices", "config", "checks", "progress", "launch", "video", "nn", "parallel", "models",
+          "data", "weights", "evaluation", "training", "apps", "__main__")  # fmt: skip
 
 
 def imports_of(path):

@@ -90,9 +90,11 @@ class ModelConfig:
 @dataclass
 class DataConfig:
     train: str = ""  # CSV file (path,label[,split,group]), folder with one sub-folder per class, folder of a prepared
-    # data set, or tfds:NAME[/CONFIG][:VERSION]; @SPLIT behind the last two takes one split alone. Several of these
-    # are joined by commas; a class is known by its name, so sources that have a name in common share the class
-    eval: str = ""  # the same; empty: the rows of `train` whose split column is val, or a held-out share of it
+    # data set, or tfds:NAME[/CONFIG][:VERSION]. Where there are splits, rows marked val or test do not train; @SPLIT
+    # behind all but a folder takes the rows of one split instead, @all every row. Several of these are joined by
+    # commas; a class is known by its name, so sources that have a name in common share the class
+    eval: str = ""  # the same, of which rows marked train do not evaluate (it may be the file of `train`); empty: the
+    # rows of `train` that are marked val or test, or a held-out share of it
     mixture: tuple[float, ...] = ()  # a weight for each source of `train`: the share of the clips that it gives; ():
     # every video of every source once per epoch. An epoch is as many clips as there are training videos in any case
     balance: str = _choice("", "class", "sqrt")  # class: every class of a source gives as many clips as any other;

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidjax.data.records import TRAIN_SPLITS, DataError, raise_problems
+from vidjax.data.listing import TRAIN_SPLITS
+from vidjax.data.text import DataError, decode, raise_problems
 
 
 @dataclass(frozen=True)
@@ -292,10 +293,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not a UTF-8 text file ({error.reason} at byte {error.start})") from None
+    return decode(str(file), file.read_bytes())
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:

@@ -17,17 +17,10 @@ from pathlib import Path
 from vidjax.config import DataConfig
 from vidjax.data import annotations as formats
 from vidjax.data.annotations import Annotation, ClassIndex, Parser, Source
-from vidjax.data.records import (
-    EVAL_SPLITS,
-    TRAIN_SPLITS,
-    VIDEO_SUFFIXES,
-    DataError,
-    Listing,
-    Record,
-    VideoSet,
-    raise_problems,
-)
+from vidjax.data.listing import EVAL_SPLITS, TRAIN_SPLITS, VIDEO_SUFFIXES
+from vidjax.data.records import Listing, Record, VideoSet
 from vidjax.data.stored import ASSUMED_FPS
+from vidjax.data.text import DataError, raise_problems
 from vidjax.video.sources import is_remote
 
 logger = logging.getLogger("vidjax")
