@@ -182,7 +182,7 @@ class OptimizerConfig:
     schedule: str = _choice("cosine", "constant", "steps")
     step_epochs: tuple[float, ...] = ()  # steps: after so many epochs each the rate falls …
     step_factor: float = 0.1  # … to this share of what it was
-    warmup_epochs: float = 0.0  # linear rise from `warmup_factor`
+    warmup_epochs: float = 0.0  # linear rise from `warmup_factor`; half of the run, if that is not longer than this
     warmup_factor: float = 0.0  # learning rate at the start of the rise, as a share of the peak
     final_factor: float = 0.0  # learning rate at the end of the cosine, as a share of the peak
     momentum: float = 0.9  # SGD

@@ -31,6 +31,7 @@ from vidjax.progress import progress_bar
 from vidjax.training.checkpoints import build_model
 from vidjax.training.feed import DEVICE_BATCHES
 from vidjax.video import VideoError
+from vidjax.wording import things
 
 _FEWEST = 3  # batches of the whole pipeline that count, however long they take
 _TRANSFERS = 5  # batches placed to time that; the median counts
@@ -262,9 +263,9 @@ def _show(result: dict[str, Any], console: Console) -> None:
         table.add_row(title, f"{result['ms_per_clip'][name]:.3f}", f"{100 * result['shares'][name]:.1f} %")
     console.print(table)
     memory, target = result["memory"], result["accelerator"]
-    readers = f"{result['num_threads']} threads"
+    readers = things(result["num_threads"], "thread")
     if result["num_workers"]:
-        readers = f"{result['num_workers']} worker(s) of {readers}"
+        readers = f"{things(result['num_workers'], 'worker')} of {readers}"
     origin = (
         f"an estimate for {target['name']}: {100 * target['mfu']:.0f} % of its peak, "
         f"{target['flops_per_clip'] / 1e9:.3g} GFLOP per clip"
@@ -272,7 +273,7 @@ def _show(result: dict[str, Any], console: Console) -> None:
         else "as given"
     )
     for line in (
-        f"{result['clips_per_s']:.1f} clips/s with {readers} on {result['cores']} cores",
+        f"{result['clips_per_s']:.1f} clips/s with {readers} on {things(result['cores'], 'core')}",
         f"{result['clips_per_s_per_core']:.1f} clips/s per core",
         f"memory: at most {memory['batches']} batches of {memory['batch_bytes'] / 1e6:.1f} MB, "
         f"{memory['bytes'] / 1e6:.0f} MB; at most {memory['device_batches']} on the devices",
@@ -281,4 +282,4 @@ def _show(result: dict[str, Any], console: Console) -> None:
     ):
         console.print(line, highlight=False, soft_wrap=True)
     if bad := result["measured"]["unreadable"]:
-        console.print(f"[yellow]{bad} videos could not be read and do not count[/]")
+        console.print(f"[yellow]{things(bad, 'video')} could not be read: not counted[/]")

@@ -18,6 +18,7 @@ from vidjax.data.stored import FrameReader, is_address, open_video
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.sources import exists
+from vidjax.wording import things
 
 STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "reason", "listed_at")
@@ -79,7 +80,7 @@ class Check:
         _, frames = segment_frames(reader.timestamps, (listing.start, listing.end))
         step = reader.fps / self.fps if self.fps else self.stride
         span = int((self.num_frames - 1) * step + 0.5) + 1
-        reason = f"{frames} frames, a clip spans {span}" if frames < span else ""
+        reason = f"{things(frames, 'frame')}, a clip spans {span}" if frames < span else ""
         status = "too short" if reason else "ok"
         return Finding(listing, status, reason, frames, reader.fps, reader.width, reader.height)
 
@@ -126,10 +127,10 @@ def check(
                         f"{finding.status}: {finding.listing.path} ({finding.reason})", highlight=False, markup=False,
                         soft_wrap=True,
                     )  # fmt: skip
-                bar.update(task, advance=1, info=f"{problems} problems" if problems else "")
+                bar.update(task, advance=1, info=things(problems, "problem") if problems else "")
     found = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status] or status == "ok")
     mend = f"; --config.data.quarantine={out} trains without these" if counts["ok"] < len(listings) else ""
-    line = f"{len(listings)} videos: {found}; report in {out}{mend}"
+    line = f"{things(len(listings), 'video')}: {found}; report in {out}{mend}"
     output.print(line, highlight=False, markup=False, soft_wrap=True)
     return int(counts["ok"] < len(listings))
 

@@ -25,6 +25,7 @@ from vidjax.data.stored import open_video
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError
+from vidjax.wording import things
 
 _DRAWS = 4  # random training clips that the checks look at, besides the earliest and the latest
 _VIEWS_SHOWN = 4  # of each video on the sheet of the evaluation
@@ -261,4 +262,4 @@ def _show(findings: Sequence[audit.Finding], summary: dict[str, Any], console: C
     counts = "; ".join(
         f"{split}: {n['num_opened']} of {n['num_videos']} videos opened" for split, n in summary["videos"].items()
     )
-    console.print(f"{counts}; {summary['warnings']} warning(s)", highlight=False, soft_wrap=True)
+    console.print(f"{counts}; {things(summary['warnings'], 'warning')}", highlight=False, soft_wrap=True)

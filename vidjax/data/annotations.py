@@ -15,6 +15,7 @@ from typing import Any
 
 from vidjax.data.listing import TRAIN_SPLITS
 from vidjax.data.text import DataError, decode, raise_problems
+from vidjax.wording import things
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,7 @@ def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) ->
         )
     for where, cells in rows:
         if len(cells) != len(header):
-            problems.append(f"{where}: {len(cells)} cells where the header has {len(header)}")
+            problems.append(f"{where}: {things(len(cells), 'cell')} where the header has {len(header)}")
         else:
             yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
 

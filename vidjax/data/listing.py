@@ -205,7 +205,10 @@ def _read_folder(path: str, labelled: bool) -> list[Row]:
         rows += [Row(p, (name,), "", "", p) for p in videos]
     if ignored:
         names = ", ".join(p[len(path) :].lstrip("/") for p in ignored[:_SHOWN])
-        logger.warning("%s: %d files are no videos by their suffix and are ignored: %s", path, len(ignored), names)
+        what = things(
+            len(ignored), "file is no video by its suffix and is", "files are no videos by their suffix and are"
+        )
+        logger.warning("%s: %s ignored: %s", path, what, names)
     raise_problems(problems)
     if not rows:
         raise DataError(f"{path}: no videos there or in its sub-folders")
