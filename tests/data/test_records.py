@@ -117,6 +117,7 @@ def test_check_looks_at_each_video_that_a_training_would_use_once(lists):
     assert listed(train=f"{lists}/all.csv", eval=f"{lists}/all.csv") == [0, 1, 3, 4, 2, 5]
     assert listed(train=f"{lists}/all.csv", eval=f"{lists}/test.csv") == [0, 1, 3, 4, 6]
     assert listed(train=f"{lists}/all.csv@val") == [2]
+    assert listed(train=f"{lists}/bare.csv", eval=f"{lists}/bare.csv") == [8, 9]
 
 
 def test_splits_that_are_not_there_are_named(lists, videos):

@@ -1,6 +1,5 @@
 """Look at what a pipeline makes of a data set before training on it: contact sheets, checks of sampling and splits."""
 
-import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +59,7 @@ def inspect(
       ConfigError, DataError: as in training, for settings or annotations that cannot be used.
     """
     console = Console(stderr=as_json)
-    config = _config(data, argv)
+    config = validate(read_config(argv, data))
     train, evaluation = load_sets(
         config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify"
     )
@@ -119,16 +118,6 @@ def inspect(
     names = ", ".join([*(Path(sheet).name for sheet in sheets), "inspect.json"])
     console.print(f"results in {out}: {names}", highlight=False, soft_wrap=True)
     return 0
-
-
-def _config(data: str | None, argv: Sequence[str]) -> cfg.Config:
-    config = read_config(argv)
-    if data and data != config.data.train:
-        given = any(arg.lstrip("-").startswith("config.data.eval=") for arg in argv)
-        # The evaluation videos of a config file belong to the training videos of that file.
-        changes = {"train": data} if given else {"train": data, "eval": ""}
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
-    return validate(config)
 
 
 def _some(records: Sequence[Record], count: int, seed: int) -> list[Record]:

@@ -215,9 +215,10 @@ def list_videos(config: DataConfig, labelled: bool = True) -> list[Listing]:
     else:
         rows = read_sources(config.train or config.eval, config.root, need_files=False, labelled=labelled)
     there = Presence()
-    return [
+    listings = (
         Listing(row.path, row.where, not (is_address(row.path) or there(row.path)), row.start, row.end) for row in rows
-    ]
+    )
+    return list(dict.fromkeys(listings))  # one file may be listed for both
 
 
 def _rows_by_role(config: DataConfig, labelled: bool, need_files: bool = True) -> tuple[list[Row], list[Row]]:
