@@ -213,7 +213,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     plan.add_argument("--most", type=_positive, help="settings that those two compile (default: 12)")
     plan.add_argument("--out", help="plot of --scaling (default: scaling.png)")
     plan.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
-    plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (the data set's)")
+    plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (default: counted)")
     plan.add_argument(
         "--clips-per-core", "--clips_per_core", type=_positive_float, default=25.0,
         help="clips/s that a core of the hosts makes, as bench data measures (default: 25)",

@@ -88,6 +88,30 @@ def test_sizes_of_data_sets(shared):
         estimates.data_facts(cfg.Config(), 0, 0)
 
 
+def test_the_videos_of_a_csv_are_counted_wherever_they_are(tmp_path):
+    """By the split column, with the classes and labels that training would find; the videos are elsewhere."""
+    rows = [f"{i}.mp4,{'abc'[i % 3]}{'|d' if i == 4 else ''},{'train' if i < 7 else 'val'}" for i in range(10)]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    config = cfg.Config(data=cfg.DataConfig(train=str(tmp_path / "all.csv")))
+    assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(4, 7, True)
+    assert estimates.data_facts(config, 9, 0) == estimates.DataFacts(9, 7, True)
+    assert estimates.data_facts(config, 0, 100) == estimates.DataFacts(400, 100, False)
+    config.data.train = str(tmp_path / "gone.csv")
+    with pytest.raises(cfg.ConfigError, match=r"cannot be counted; give --num-videos, .*gone.csv: no such file"):
+        estimates.data_facts(config, 0, 0)
+
+
+def test_the_videos_of_a_folder_are_counted(tmp_path):
+    for name, count in (("run", 10), ("walk", 5)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            (tmp_path / name / f"{i}.mp4").touch()
+    config = cfg.Config(data=cfg.DataConfig(train=str(tmp_path), eval_share=0.2))
+    assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(2, 12, False)
+    config.model.name = "videomae_base_pretrain"
+    assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(1, 12, False)
+
+
 @pytest.mark.parametrize("name", ["v5e", "v7:2x2", "v5e:2by2", "v5e:4"])
 def test_wrong_topology(name, capsys):
     assert main(["plan", f"--topology={name}"]) == 1

@@ -49,19 +49,37 @@ class DataFacts:
 def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFacts:
     """Those of the config's data set, with what is given in their place.
 
+    The size of a published data set is known; CSVs, folders and prepared data sets of `config.data.train` are counted,
+    unless `num_videos` is given. Videos that a CSV lists need not be there.
+
+    Args:
+      config: of the run.
+      num_classes: K; 0: the data set's, or else the model's.
+      num_videos: of the training set; 0: the data set's.
+
     Raises:
-      ConfigError: if neither tells how many training videos there are.
+      ConfigError: if nothing tells how many training videos there are.
     """
     from vidjax.data.datasets import DATASETS  # which needs a video library
 
-    known = DATASETS.get(config.data.dataset)
-    classes = num_classes or (len(known.class_names) if known else get_spec(config.model.name).num_classes)
-    videos = num_videos or (known.train_videos if known else 0)
     if config.data.synthetic == "motion":
-        classes, videos = num_classes or 6, num_videos or 1500
-    if not videos:
-        raise cfg.ConfigError("give --num-videos: config.data.dataset names no data set whose size is published")
-    return DataFacts(classes, videos, bool(known and known.multi_label))
+        return DataFacts(num_classes or 6, num_videos or 1500, False)
+    if known := DATASETS.get(config.data.dataset):
+        return DataFacts(num_classes or len(known.class_names), num_videos or known.train_videos, known.multi_label)
+    published = get_spec(config.model.name)
+    if num_videos:
+        return DataFacts(num_classes or published.num_classes, num_videos, False)
+    if not config.data.train:
+        raise cfg.ConfigError(
+            "how many training videos there are is not known: give --num-videos, or config.data.train to count them"
+        )
+    from vidjax.data.records import DataError, load_sets
+
+    try:
+        videos, _ = load_sets(config.data, config.seed, labelled=published.objective == "classify", need_files=False)
+    except DataError as error:
+        raise cfg.ConfigError(f"config.data.train cannot be counted; give --num-videos, or mend it: {error}") from None
+    return DataFacts(num_classes or len(videos.class_names), len(videos), videos.multi_label)
 
 
 def make_program(config: cfg.Config, facts: DataFacts, devices: Sequence[Any] | None) -> Program:

@@ -45,7 +45,7 @@ def plan(
       topology: the slice, such as `v5e:16x16`; or else
       gpu: the GPUs, such as `h200:8`.
       num_classes: K; 0: the data set's, or else the model's.
-      num_videos: of the training set; 0: the data set's.
+      num_videos: of the training set; 0: the data set's, or those that `config.data.train` lists.
       clips_per_core: clips/s that one core of the hosts makes, as `bench data` measures.
       search: try meshes, remat and batch sizes instead, and print those that fit.
       scaling: 8 to 512 devices instead, with the share of the batch that each has here.

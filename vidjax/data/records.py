@@ -80,7 +80,9 @@ class Listing:
     end: float | None = None
 
 
-def load_sets(config: DataConfig, seed: int = 0, labelled: bool = True) -> tuple[VideoSet, VideoSet]:
+def load_sets(
+    config: DataConfig, seed: int = 0, labelled: bool = True, *, need_files: bool = True
+) -> tuple[VideoSet, VideoSet]:
     """The training and evaluation videos that `config` names; class names are sorted, so that they never change.
 
     Of a source with splits, training takes rows marked train or not at all, and evaluation those marked val or test;
@@ -100,6 +102,7 @@ def load_sets(config: DataConfig, seed: int = 0, labelled: bool = True) -> tuple
       seed: decides which groups are held out, and which videos are taken.
       labelled: False: labels are not needed, and ignored where they are. A CSV needs the column `path` alone, a folder
         may hold its videos in sub-folders or itself, and every video has the one class `UNLABELLED`.
+      need_files: False: the videos that CSVs list need not be there, for counting them.
 
     Raises:
       DataError: naming every wrong line (up to 20): a missing file, an empty label or class, a duplicate, a malformed
@@ -109,7 +112,7 @@ def load_sets(config: DataConfig, seed: int = 0, labelled: bool = True) -> tuple
     from vidjax.data import datasets, mirroring, quarantine, sources  # which are built on this file
 
     sources.check(config)
-    train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed, labelled)
+    train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed, labelled, need_files)
     if labelled:
         train, held_out = (mirroring.pair(videos, config.flip_pairs) for videos in (train, held_out))
     else:
@@ -143,7 +146,7 @@ def _share(videos: VideoSet, share: float, seed: int) -> VideoSet:
     return replace(videos, records=records, sources=sources)
 
 
-def _load_own(config: DataConfig, seed: int, labelled: bool) -> tuple[VideoSet, VideoSet]:
+def _load_own(config: DataConfig, seed: int, labelled: bool, need_files: bool) -> tuple[VideoSet, VideoSet]:
     from vidjax.data import sources
 
     if not config.train:
@@ -152,10 +155,10 @@ def _load_own(config: DataConfig, seed: int, labelled: bool) -> tuple[VideoSet, 
         )
     parts = [load_prepared(source, config.root) for source in sources.names(config.train)]
     if config.eval:
-        train, held_out = _rows_by_role(config, labelled)
+        train, held_out = _rows_by_role(config, labelled, need_files)
         _need_classes(train, config.train, labelled)
     else:
-        rows = read_sources(config.train, config.root, labelled=labelled)
+        rows = read_sources(config.train, config.root, need_files, labelled)
         _need_classes(rows, config.train, labelled)
         split = {row.source for row in rows if row.split}
         # Of a prepared data set without videos for evaluation a share is held out, as of files without a split column.
