@@ -19,7 +19,7 @@ def test_ordinals_up_to_the_hundreds():
 
 @pytest.mark.parametrize(
     ("hours", "words"),
-    [(7.52, "7.5 hours"), (1.0, "1.0 hours"), (0.5, "30 minutes"), (1 / 60, "1 minute"), (0.001, "less than a minute")],
+    [(7.52, "7.5 h"), (1.0, "1.0 h"), (0.5, "30 min"), (1 / 60, "1 min"), (0.016, "< 1 min"), (0.001, "< 1 min")],
 )
 def test_durations_change_to_minutes_under_an_hour(hours, words):
     assert duration(hours) == words

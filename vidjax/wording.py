@@ -19,8 +19,7 @@ def ordinal(number: int) -> str:
 
 
 def duration(hours: float) -> str:
-    """A time such as `7.5 hours`; under an hour `12 minutes`, under a minute `less than a minute`."""
+    """A time such as `7.5 h`; under an hour `12 min`, under a minute `< 1 min`."""
     if hours >= 1:
-        return f"{hours:.1f} hours"
-    minutes = round(60 * hours)
-    return things(minutes, "minute") if minutes else "less than a minute"
+        return f"{hours:.1f} h"
+    return f"{60 * hours:.0f} min" if hours >= 1 / 60 else "< 1 min"

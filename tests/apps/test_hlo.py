@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from vidjax.apps.hlo import Exchange, read_hlo
+from vidjax.apps.hlo import Exchange, Reading, read_hlo
 
 # As the TPU compiler writes it: cycles of a fusion cover what it calls, an asynchronous operation has two lines.
 PROGRAM = """HloModule step
@@ -56,6 +56,13 @@ def test_program_as_text():
     assert dict(reading.counts) == {"all-gather": 5, "all-reduce": 1, "all-to-all": 1}
     assert dict(reading.bytes) == {"all-gather": 5 * 64, "all-reduce": 40, "all-to-all": 14}
     assert (reading.cycles, reading.cycles_once, reading.loops_unknown) == (280, 140, 1)
+    assert reading.launches == 5 + 1 + 3
+
+
+def test_no_kernel_takes_less_than_its_start():
+    reading = Reading(kernels=[(10, 3), (10**6, 2)])
+    assert reading.seconds(1e9, 1e-6) == pytest.approx(3 * 1e-6 + 2 * 1e-3)
+    assert reading.seconds(1e9, 0.0) == pytest.approx(reading.cycles / 1e9)
 
 
 # A gather that runs beside other work is written in every fusion that it takes; one sum scatters its result.

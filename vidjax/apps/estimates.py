@@ -194,7 +194,8 @@ def estimate(
     work = Work(
         model_flops=2.0 * model_macs(program) * program.clips / devices,
         memory=memory_of(compiled),
-        compiler=reading.cycles / chip.clock,
+        compiler=reading.seconds(chip.clock, chip.launch),
+        kernels=reading.launches,
         exchange=sum(exchange.sent(devices) for exchange in reading.exchanges) / chip.links,
         latency=sum(
             e.times * chip.latency(e.devices or devices, both_ways=e.kind == "all-reduce") for e in reading.exchanges
@@ -218,6 +219,7 @@ class Work:
       latency: seconds, of the collectives however small they are.
       collectives: "count" and "bytes" by kind.
       xla: its analysis of costs.
+      kernels: that run.
       compiler: seconds, by the cycles that the compiler counts; None: it was not asked.
       roofline: seconds, of every kernel at the peak or the bandwidth of the memory; None: not counted.
       loops_unknown: loops that count once because their length is not known.
@@ -229,6 +231,7 @@ class Work:
     latency: float
     collectives: dict[str, dict[str, float]]
     xla: dict[str, float]
+    kernels: int = 0
     compiler: float | None = None
     roofline: float | None = None
     loops_unknown: int = 0
@@ -245,6 +248,10 @@ def figures_of(
 ) -> dict[str, Any]:
     """The figures of a plan, the same for every kind of device, ready for JSON.
 
+    Where half of the update or more is what kernels and collectives take however little they do, "resolved" is False:
+    the compiler's choice of kernels, which differs from one batch size to the next, then says more of the estimate than
+    the work does.
+
     Args:
       config: of the run.
       state: the training state as shapes, whole.
@@ -260,6 +267,7 @@ def figures_of(
         "roofline": work.roofline,
         "collectives": work.exchange,
         "latency": work.latency,
+        "launch": work.kernels * chip.launch,
     }
     busy = max(parts["compute"], work.compiler or 0.0, work.roofline or 0.0)
     step = busy + work.exchange + work.latency
@@ -270,7 +278,9 @@ def figures_of(
         bound = "vector units and memory (the matrix units idle more than half of the time)"
     if work.exchange + work.latency > step / 2:
         bound = "collectives"
-    return {
+    elif parts["launch"] > step / 2:
+        bound = "starting kernels"
+    figures = {
         "chips": math.prod(mesh.values()),
         "model": config.model.name,
         "mesh": mesh,
@@ -278,21 +288,33 @@ def figures_of(
         "batch_size": config.train.batch_size,
         "clips_per_update": clips,
         "memory": work.memory | {"hbm": chip.memory, "usable": chip.usable},
+        "usable_why": chip.usable_why,
         "fits": work.memory["total"] <= chip.usable,
         "model_flops": work.model_flops,
         "xla_flops": work.xla.get("flops", 0.0),
         "xla_bytes": work.xla.get("bytes accessed", 0.0),
         "loops_unknown": work.loops_unknown,
         "collectives": work.collectives,
-        "seconds": parts | {"step": step},
+        "kernels": work.kernels,
+        "seconds": parts,
         "bound": bound,
-        "clips_per_s": clips / step,
-        "mfu": parts["compute"] / step,
+        "resolved": parts["launch"] + work.latency <= step / 2,
         "steps": steps,
-        "hours": steps * step / 3600,
-        "host_cores": clips / step / clips_per_core,
         "clips_per_core": clips_per_core,
         "checkpoint_bytes": sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(state)),
+    }
+    return at_pace(figures, step)
+
+
+def at_pace(figures: dict[str, Any], step: float) -> dict[str, Any]:
+    """`figures` with the speed that follows if an update takes `step` seconds."""
+    speed = figures["clips_per_update"] / step
+    return figures | {
+        "seconds": figures["seconds"] | {"step": step},
+        "clips_per_s": speed,
+        "mfu": figures["seconds"]["compute"] / step,
+        "hours": figures["steps"] * step / 3600,
+        "host_cores": speed / figures["clips_per_core"],
     }
 
 

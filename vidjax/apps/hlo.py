@@ -53,15 +53,32 @@ class Reading:
 
     Attributes:
       exchanges: the collectives.
-      cycles: the compiler's estimates, of all instructions that have one; 0 where it makes none.
-      cycles_once: the same with every loop taken once, as XLA's own sums are.
+      kernels: the compiler's estimate of cycles for each instruction that has one, and how often that runs.
       loops_unknown: loops whose number of runs is not known, taken once.
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
-    cycles: int = 0
-    cycles_once: int = 0
+    kernels: list[tuple[int, int]] = field(default_factory=list)
     loops_unknown: int = 0
+
+    @property
+    def cycles(self) -> int:
+        """Those of all kernels; 0 where the compiler makes no estimates."""
+        return sum(cycles * times for cycles, times in self.kernels)
+
+    @property
+    def cycles_once(self) -> int:
+        """The same with every loop taken once, as XLA's own sums are."""
+        return sum(cycles for cycles, _ in self.kernels)
+
+    @property
+    def launches(self) -> int:
+        """How many kernels run."""
+        return sum(times for _, times in self.kernels)
+
+    def seconds(self, clock: float, launch: float) -> float:
+        """What the kernels take at `clock` cycles/s, none of them less than `launch` seconds."""
+        return sum(times * max(cycles / clock, launch) for cycles, times in self.kernels)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -99,8 +116,7 @@ def read_hlo(text: str) -> Reading:
                     channels[key] = _exchange(kind, result, op, rest, times, name)
             cycles = None if counted else _CYCLES.search(rest)
             if cycles:
-                reading.cycles += times * int(cycles[1])
-                reading.cycles_once += int(cycles[1])
+                reading.kernels.append((int(cycles[1]), times))
             inner = times
             if op == "while":
                 trips = _trips(rest, bodies)
