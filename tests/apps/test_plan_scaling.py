@@ -60,7 +60,8 @@ def test_each_device_keeps_its_share(scaled):
     assert result["rejected"] == [{"target": "v5e:8x8", "reason": "the compiler wants more"}]
 
 
-def test_table_says_where_the_plot_is(scaled):
+def test_table_says_where_the_plot_is(scaled, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
     status, text, plot = scaled("--most=3", "--config.train.batch_size=16")
     assert status == 0 and sorted(Pretended.batches) == [8, 64, 512]
     assert f"plot: {plot}" in text.out and "larger than a pod" in text.out and "v5e:8x8 left out" in text.out
