@@ -46,7 +46,7 @@ def test_a_warmup_as_long_as_the_run_is_shortened_with_a_word(caplog):
     config = Config(optimizer=OptimizerConfig(warmup_epochs=1.0), train=TrainConfig(batch_size=1, epochs=1.0))
     said(config, labels=[(i % 2,) for i in range(10)])
     assert caplog.messages == [
-        "config.optimizer.warmup_epochs = 1 is no shorter than the run: shortened to 0.5, which is 5 updates"
+        "config.optimizer.warmup_epochs = 1 would take the whole run: shortened to 0.5, 5 updates"
     ]
     caplog.clear()
     said(config, labels=[(i % 2,) for i in range(10)], steps=11)

@@ -66,6 +66,6 @@ def announce(
     warmup = warmup_steps(config.optimizer, steps=steps, steps_per_epoch=per_epoch)
     if warmup != round(config.optimizer.warmup_epochs * per_epoch) and parallel.is_writer():
         logger.warning(
-            "config.optimizer.warmup_epochs = %g is no shorter than the run: shortened to %.3g, which is %s",
+            "config.optimizer.warmup_epochs = %g would take the whole run: shortened to %.3g, %s",
             config.optimizer.warmup_epochs, warmup / per_epoch, things(warmup, "update"),
         )  # fmt: skip
