@@ -3,6 +3,8 @@
 import ast
 import importlib
 import importlib.util
+import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +20,10 @@ PACKAGE = ROOT / "vidjax"
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
-FLOORS = ("errors", "choices", "config", "checks", "progress", "lettering", "launch", "video", "nn", "parallel",
-          "models", "data", "weights", "evaluation", "training", "predictor", "apps", "__main__")  # fmt: skip
+FLOORS = (
+    "errors wording choices config checks progress lettering launch video nn parallel models data weights evaluation "
+    "training predictor apps __main__"
+).split()
 
 
 def imports_of(path):
@@ -90,6 +94,18 @@ def test_every_config_builds(path):
     assert f"configs/{path.name}" in path.read_text(), "the docstring gives the command"
 
 
+def test_messages_count_in_plain_english():
+    """No "3 view(s)", no "every 2. frame": `vidjax.wording` counts things and names ordinals."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.search(r"[a-z]\((s|es)\)(?!:)", node.value), f"{path}:{node.lineno}"
+            elif isinstance(node, ast.JoinedStr):
+                for value, text in itertools.pairwise(node.values):
+                    ordinal = isinstance(value, ast.FormattedValue) and str(getattr(text, "value", "")).startswith(". ")
+                    assert not (ordinal and text.value[2:3].islower()), f"{path}:{node.lineno}"
+
+
 def test_configs_are_documented():
     readme = (ROOT / "configs" / "README.md").read_text()
     assert [p.name for p in CONFIGS if p.name not in readme] == []
@@ -99,7 +115,5 @@ def test_readme_stays_short_and_its_files_exist():
     text = (ROOT / "README.md").read_text()
     prose = text[: text.index("<!-- models -->")] + text[text.index("<!-- /models -->") :]  # a generated table
     assert len(prose.splitlines()) < 260
-    import re
-
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / target).exists(), target

@@ -253,7 +253,7 @@ def test_launch_recipes_dry_run(recipe, tmp_path):
     outputs = [process.communicate(timeout=120)[0] for process in started]
     said = "\n".join(outputs)
     assert [process.returncode for process in started] == [0] * len(started), said
-    assert "2 process(es), 4 × cpu, batch split over 2; features over 2" in said, said
+    assert "2 processes, 4 × cpu, batch split over 2; features over 2" in said, said
     assert said.count("process 0 on ") == said.count("process 1 on ") == 1, said
     assert "rows 0…3 of every batch of 8" in said and "rows 4…7 of every batch of 8" in said, said
     assert "dry run: nothing was written" in said and not (tmp_path / "a run").exists(), said

@@ -69,28 +69,48 @@ def _parser() -> argparse.ArgumentParser:
 def _add_check(commands: argparse._SubParsersAction) -> None:
     from vidjax.config import DATASETS
 
-    check = commands.add_parser("check", help="look for missing, unreadable and too short videos of a data set")
-    check.add_argument("data", help="CSV file, folder with one sub-folder per class, or published annotations")
-    check.add_argument("--eval", default="", help="further CSV file, folder or annotations, for evaluation")
-    check.add_argument("--root", default="", help="folder with the videos (default: that of the annotations)")
-    check.add_argument("--dataset", default="", choices=DATASETS, help="whose annotations DATA are", metavar="NAME")
-    check.add_argument("--split", type=_positive, default=1, help="official split of the data set (default: 1)")
-    check.add_argument("--num-frames", type=_positive, default=1, help="frames per clip: shorter videos are listed")
-    check.add_argument("--stride", type=_positive, default=1, help="frames from one of the clip to the next")
-    check.add_argument("--fps", type=_positive_float, default=0.0, help="frames per second of it, instead of a stride")
+    check = commands.add_parser(
+        "check",
+        help="look for missing, unreadable and too short videos of a data set",
+        description="Finds videos that are missing, that do not open, whose first frame does not decode, or that end "
+        "before their header says. With --config, or --num-frames and --stride or --fps, also those shorter than a "
+        "clip. With --decode, also damage behind the first frame.",
+        epilog="--config.field=value changes any setting, as in train.py. What is given here comes before the config.",
+    )
+    check.add_argument(
+        "data",
+        nargs="?",
+        help="CSV file, folder of classes, or published annotations (default: that of the config)",
+    )
+    check.add_argument(
+        "--config", metavar="FILE", help="experiment, as for train.py: its data and the length of its clips"
+    )
+    check.add_argument("--eval", help="further CSV file, folder or annotations, for evaluation")
+    check.add_argument("--root", help="folder with the videos (default: that of the annotations)")
+    check.add_argument("--dataset", choices=DATASETS, help="whose annotations DATA are", metavar="NAME")
+    check.add_argument("--split", type=_positive, help="official split of the data set (default: 1)")
+    check.add_argument("--num-frames", type=_positive, help="frames per clip: finds videos that are shorter")
+    check.add_argument("--stride", type=_positive, help="frames from one of the clip to the next (default: 1)")
+    check.add_argument("--fps", type=_positive_float, help="frames per second of the clip, instead of a stride")
     check.add_argument("--decode", action="store_true", help="decode every frame: slow, and finds all damage")
-    check.add_argument("--timeout", type=_positive_float, default=60.0, help="seconds for a stalled file (default: 60)")
+    check.add_argument("--timeout", type=_positive_float, help="seconds for a stalled file (default: 60)")
     check.add_argument("--workers", type=_positive, help="videos at a time (default: the processor's cores)")
     check.add_argument("--out", default="check.csv", help="report, a line per video (default: check.csv)")
 
 
 def _run_check(args: argparse.Namespace) -> int:
-    from vidjax.apps.check import Check, check
+    from vidjax.apps.check import Check, check, read_check
     from vidjax.config import DataConfig
 
-    config = DataConfig(train=args.data, eval=args.eval, root=args.root, dataset=args.dataset, split=args.split)
-    how = Check(args.num_frames, args.stride, args.fps, args.decode, args.timeout)
-    return check(config, how, out=args.out, workers=args.workers or 0)
+    settings = [*([f"--config={args.config}"] if args.config else []), *args.settings]
+    places = {name: getattr(args, name) for name in ("eval", "root", "dataset", "split")}
+    clip = {name: getattr(args, name) for name in ("num_frames", "stride", "fps", "timeout")}
+    if settings:
+        config, how, labelled = read_check(args.data, settings, decode=args.decode, **places, **clip)
+    else:
+        config = DataConfig(train=args.data or "", **{k: v for k, v in places.items() if v is not None})
+        how, labelled = Check(decode=args.decode, **{k: v for k, v in clip.items() if v is not None}), True
+    return check(config, how, labelled=labelled, out=args.out, workers=args.workers or 0)
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
@@ -193,7 +213,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     plan.add_argument("--most", type=_positive, help="settings that those two compile (default: 12)")
     plan.add_argument("--out", help="plot of --scaling (default: scaling.png)")
     plan.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
-    plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (the data set's)")
+    plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (default: counted)")
     plan.add_argument(
         "--clips-per-core", "--clips_per_core", type=_positive_float, default=25.0,
         help="clips/s that a core of the hosts makes, as bench data measures (default: 25)",
@@ -293,7 +313,7 @@ def main(argv: list[str] | None = None) -> int:
     right."""
     parser = _parser()
     args, args.settings = parser.parse_known_args(argv)
-    configured = args.command in ("inspect", "bench", "plan")
+    configured = args.command in ("check", "inspect", "bench", "plan")
     wrong = [a for a in args.settings if not configured or not a.startswith("--config.") or "=" not in a]
     if wrong:
         hint = " (settings are --config.field=value)" if configured else ""

@@ -91,9 +91,11 @@ class ModelConfig:
 @dataclass
 class DataConfig:
     train: str = ""  # CSV file (path,label[,split,group]), folder with one sub-folder per class, folder of a prepared
-    # data set, or tfds:NAME[/CONFIG][:VERSION]; @SPLIT behind the last two takes one split alone. Several of these
-    # are joined by commas; a class is known by its name, so sources that have a name in common share the class
-    eval: str = ""  # the same; empty: the rows of `train` whose split column is val, or a held-out share of it
+    # data set, or tfds:NAME[/CONFIG][:VERSION]. Where there are splits, rows marked val or test do not train; @SPLIT
+    # behind all but a folder takes the rows of one split instead, @all every row. Several of these are joined by
+    # commas; a class is known by its name, so sources that have a name in common share the class
+    eval: str = ""  # the same, of which rows marked train do not evaluate (it may be the file of `train`); empty: the
+    # rows of `train` that are marked val or test, or a held-out share of it
     mixture: tuple[float, ...] = ()  # a weight for each source of `train`: the share of the clips that it gives; ():
     # every video of every source once per epoch. An epoch is as many clips as there are training videos in any case
     balance: str = _choice("", "class", "sqrt")  # class: every class of a source gives as many clips as any other;
@@ -181,7 +183,7 @@ class OptimizerConfig:
     schedule: str = _choice("cosine", "constant", "steps")
     step_epochs: tuple[float, ...] = ()  # steps: after so many epochs each the rate falls …
     step_factor: float = 0.1  # … to this share of what it was
-    warmup_epochs: float = 0.0  # linear rise from `warmup_factor`
+    warmup_epochs: float = 0.0  # linear rise from `warmup_factor`; half of the run, if that is not longer than this
     warmup_factor: float = 0.0  # learning rate at the start of the rise, as a share of the peak
     final_factor: float = 0.0  # learning rate at the end of the cosine, as a share of the peak
     momentum: float = 0.9  # SGD

@@ -22,6 +22,7 @@ from vidjax.config import ConfigError
 from vidjax.errors import UserError
 from vidjax.nn import kernel_mesh, tokens
 from vidjax.nn.backend import backend
+from vidjax.wording import things
 
 AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
@@ -324,5 +325,6 @@ def describe(mesh: Mesh) -> str:
     kind = mesh.devices.flat[0].device_kind
     names = {"fsdp": "parameters", "model": "features"}
     axes = ", ".join(f"{name} over {mesh.shape[axis]}" for axis, name in names.items() if mesh.shape[axis] > 1)
-    text = f"{jax.process_count()} process(es), {devices} × {kind}, batch split over {batch_shards(mesh)}"
+    processes = things(jax.process_count(), "process", "processes")
+    text = f"{processes}, {devices} × {kind}, batch split over {batch_shards(mesh)}"
     return f"{text}; {axes}" if axes else text

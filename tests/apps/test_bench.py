@@ -10,7 +10,7 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.apps.bench import _processor_seconds, _train_flops
+from vidjax.apps.bench import _demand, _processor_seconds, _target, _train_flops
 from vidjax.config import Config, ModelConfig
 from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
@@ -42,9 +42,9 @@ def test_figures_fit_together(folder, capsys):
     assert sum(figures["shares"].values()) == pytest.approx(1)
     per_core = figures["clips_per_s_per_core"]
     assert per_core == pytest.approx(1e3 / (sum(parts.values()) - parts["transfer"]))
-    target = figures["accelerator"]
-    assert target["estimated"] and target["clips_per_s"] == pytest.approx(0.25 * 989e12 / target["flops_per_clip"])
-    assert figures["cores_per_accelerator"] == pytest.approx(target["clips_per_s"] / per_core)
+    target = figures["accelerator"]  # of a network that is too small for an estimate
+    assert target["estimated"] and target["clips_per_s"] is None and figures["cores_per_accelerator"] is None
+    assert 0 < target["flops_per_clip"] < 1e9
     memory = figures["memory"]
     assert memory["batches"] == 5 and memory["batch_bytes"] == 8 * 2 * 4 * 32 * 32 * 3 and memory["device_batches"] == 2
     assert figures["clips_per_batch"] == 16 and figures["measured"]["pipeline_clips"] % 16 == 0
@@ -59,6 +59,23 @@ def test_table_and_given_accelerator(folder, capsys):
     for words in ("decoding", "transforms", "transfer", "clips/s per core", "500 clips/s (as given)"):
         assert words in text
     assert "memory: at most 5 batches" in text and "cores like these" in text
+
+
+def test_a_given_speed_decides_the_cores(folder, capsys):
+    assert main(flags(folder, "--json", "--accelerator-clips-per-s", "500")) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["accelerator"]["clips_per_s"] == 500 and not figures["accelerator"]["estimated"]
+    assert figures["cores_per_accelerator"] == pytest.approx(500 / figures["clips_per_s_per_core"])
+
+
+def test_large_networks_are_estimated_by_a_share_of_the_peak_and_small_ones_not():
+    large, small = (_target("h200", None, 0.25, flops) for flops in (240e9, 0.4e9))
+    assert large["estimated"] and large["clips_per_s"] == pytest.approx(0.25 * 989e12 / 240e9)
+    takes, needs = _demand(large, 41.0)
+    assert takes.startswith("one accelerator takes 1030 clips/s (an estimate for h200: 25 % of its peak, 240 GFLOP per")
+    assert needs == "it needs 41.0 cores like these"
+    (line,) = _demand(small, None)
+    assert "too small, 0.4 GFLOP per clip" in line and "--accelerator-clips-per-s" in line
 
 
 def test_flops_are_three_passes_of_the_models_multiply_adds():

@@ -165,6 +165,64 @@ def test_parts_of_one_file_are_judged_each(folder):
     assert rows == [("ok", "20", "0.0", "2.0"), ("too short", "3", "2.5", "2.8"), ("missing", "", "0.0", "2.0")]
 
 
+@pytest.fixture
+def experiment(folder):
+    """x.py: clips of 4 frames, every 2nd, of videos that have no labels; listed in list.csv: good.mp4, short.mp4."""
+    (folder / "list.csv").write_text("path\ngood.mp4\nshort.mp4\n")
+    (folder / "x.py").write_text(
+        "from vidjax.config import Config, DataConfig, ModelConfig\n"
+        "def get_config():\n"
+        "    return Config(model=ModelConfig(name='videomae_tiny_pretrain'), data=DataConfig(train='list.csv',\n"
+        "        eval='list.csv', num_frames=4, stride=2, train_sampling='segments'))\n"
+    )
+    return folder / "x.py"
+
+
+@pytest.mark.parametrize(
+    ("flags", "short"),
+    [
+        ([], "5 frames, a clip spans 7"),
+        (["list.csv"], "5 frames, a clip spans 7"),
+        (["--config.data.stride=3"], "5 frames, a clip spans 10"),
+        (["--config.data.num_frames=2"], ""),
+        (["--num-frames=8"], "5 frames, a clip spans 15"),
+        (["--stride=1"], ""),
+        (["--config.data.fps=2.5"], "5 frames, a clip spans 13"),
+        (["--config.data.fps=2.5", "--stride=1"], ""),
+        (["--fps=2.5", "--num-frames=2"], ""),
+        (
+            ["--config.data.eval_sampling=uniform"],
+            "",
+        ),  # no rule with a stride is left
+        (["--config.data.eval_sampling=uniform", "--num-frames=6"], "5 frames, a clip spans 6"),
+    ],
+)
+def test_a_config_says_how_long_clips_are_and_where_the_videos_are(folder, experiment, flags, short):
+    assert main(["check", f"--config={experiment}", *flags]) == bool(short)
+    assert [(row["path"].split("/")[-1], row["reason"]) for row in report(folder)] == [
+        ("good.mp4", ""),
+        ("short.mp4", short),
+    ]
+
+
+def test_data_that_is_given_takes_the_place_of_the_configs(folder, experiment):
+    (folder / "other.csv").write_text("path\ngood.mp4\n")
+    assert main(["check", "other.csv", f"--config={experiment}"]) == 0
+    assert len(report(folder)) == 1
+    assert main(["check", "other.csv", f"--config={experiment}", "--eval=list.csv"]) == 1
+    assert len(report(folder)) == 3
+
+
+def test_without_data_and_config_it_asks_for_them(folder, capsys):
+    assert main(["check"]) == 1
+    assert "give the videos to check" in capsys.readouterr().err
+
+
+def test_settings_that_cannot_be_used_are_named(folder, experiment, capsys):
+    assert main(["check", f"--config={experiment}", "--config.data.strid=3"]) == 1
+    assert "config.data.stride" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flag", ["--timeout=0", "--num-frames=0", "--fps=-1", "--dataset=ufc101", "--workers=0"])
 def test_wrong_flags(folder, flag, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from vidjax.apps.hlo import Exchange, Kernel, Step, read_hlo
+from vidjax.apps.hlo import Exchange, Kernel, Reading, Step, read_hlo
 
 # As the TPU compiler writes it: cycles of a fusion cover what it calls, an asynchronous operation has two lines.
 PROGRAM = """HloModule step
@@ -58,7 +58,27 @@ def test_program_as_text():
     assert (reading.cycles, reading.loops_unknown) == (280, 1)
     # 64 bytes of the gathered loop state come in with 4 of its counter, 64 go out.
     assert reading.steps == [Step(30, 64, False, 5), Step(100, 132, False, 1), Step(10, 4, False, 3)]
-    assert reading.kernels == []
+    assert reading.kernels == [] and reading.launches == 5 + 1 + 3
+
+
+def test_nothing_takes_less_than_its_start():
+    reading = Reading(steps=[Step(10, 0, True, 3), Step(10**6, 0, True, 2)])
+    assert reading.seconds(1e9, 1e-6) == pytest.approx(3 * 1e-6 + 2 * 1e-3)
+    assert reading.seconds(1e9, 0.0) == pytest.approx(reading.cycles / 1e9)
+
+
+def test_passes_over_memory_are_corrected_by_what_they_move():
+    """The compiler takes them to be slower than the memory is; products it knows well."""
+    reading = Reading(steps=[Step(1000, 850, False, 2), Step(1000, 850, True, 1), Step(1000, 10**9, False, 1)])
+    assert reading.seconds(1e9, 0.0) == pytest.approx(4e-6)
+    assert reading.seconds(1e9, 0.0, bandwidth=1e10) == pytest.approx(2 * 1e-7 + 1e-6 + 1e-6)
+    assert reading.seconds(1e9, 5e-7, bandwidth=1e10) == pytest.approx(2 * 5e-7 + 1e-6 + 1e-6)
+
+
+def test_kernels_are_priced_by_what_their_authors_say():
+    reading = Reading(kernels=[Kernel(33 * 10**7, 0, 0, 2), Kernel(0, 0, 85 * 10**6, 1)])
+    assert reading.kernel_seconds(1e12, 1e11, 0.0) == pytest.approx(2 * 1e-3 + 1e-3)
+    assert reading.kernels_unknown == 0 and Reading(kernels=[Kernel(0, 0, 0, 3)]).kernels_unknown == 3
 
 
 # A product inside of a fusion, and two kernels, of which one says what it costs.

@@ -81,7 +81,7 @@ def test_a_set_full_of_trouble(folder, tmp_path, capsys):
     values = checks["overlap"]["values"]
     assert (values["same_content"], values["same_group"], values["same_path"]) == (1, 1, 0)
     assert checks["classes"]["values"]["absent_in_evaluation"] == ["sit"]
-    assert "9 warning(s)" in capsys.readouterr().out
+    assert "9 warnings" in capsys.readouterr().out
 
 
 def test_json_is_all_of_standard_output(folder, tmp_path, capsys):

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import jax
 import pytest
+from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax.__main__ import main
 from vidjax.apps import estimates
 from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices, tpu_devices
+from vidjax.apps.hlo import Reading
+from vidjax.apps.plan import _show as show_plan
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.data.datasets import DATASETS
@@ -88,6 +91,30 @@ def test_sizes_of_data_sets(shared):
         estimates.data_facts(cfg.Config(), 0, 0)
 
 
+def test_the_videos_of_a_csv_are_counted_wherever_they_are(tmp_path):
+    """By the split column, with the classes and labels that training would find; the videos are elsewhere."""
+    rows = [f"{i}.mp4,{'abc'[i % 3]}{'|d' if i == 4 else ''},{'train' if i < 7 else 'val'}" for i in range(10)]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    config = cfg.Config(data=cfg.DataConfig(train=str(tmp_path / "all.csv")))
+    assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(4, 7, True)
+    assert estimates.data_facts(config, 9, 0) == estimates.DataFacts(9, 7, True)
+    assert estimates.data_facts(config, 0, 100) == estimates.DataFacts(400, 100, False)
+    config.data.train = str(tmp_path / "gone.csv")
+    with pytest.raises(cfg.ConfigError, match=r"cannot be counted; give --num-videos, .*gone.csv: no such file"):
+        estimates.data_facts(config, 0, 0)
+
+
+def test_the_videos_of_a_folder_are_counted(tmp_path):
+    for name, count in (("run", 10), ("walk", 5)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            (tmp_path / name / f"{i}.mp4").touch()
+    config = cfg.Config(data=cfg.DataConfig(train=str(tmp_path), eval_share=0.2))
+    assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(2, 12, False)
+    config.model.name = "videomae_base_pretrain"
+    assert estimates.data_facts(config, 0, 0) == estimates.DataFacts(1, 12, False)
+
+
 @pytest.mark.parametrize("name", ["v5e", "v7:2x2", "v5e:2by2", "v5e:4"])
 def test_wrong_topology(name, capsys):
     assert main(["plan", f"--topology={name}"]) == 1
@@ -115,6 +142,40 @@ def test_latency_grows_with_the_way_around_the_torus():
     assert flat.latency(256, both_ways=True) == pytest.approx(2 * 16 * 1e-6)
     assert cube.latency(64, both_ways=False) == pytest.approx(3 * 4 * 1e-6 / 2)
     assert GPUS["h100"].latency(8, both_ways=True) == GPUS["h100"].latency(2, both_ways=False) == 1e-5
+
+
+def made_up(batch_size, *, kernels=200, cycles_per_video=50):
+    """Figures of a step whose kernels all have the same cycles, in proportion to the batch."""
+    chip = CHIPS["v5e"]
+    reading = Reading(kernels=[(cycles_per_video * batch_size, 1)] * kernels)
+    work = estimates.Work(
+        1e6 * batch_size, {"total": 2**30}, exchange=1e-6, latency=1e-4, collectives={}, xla={},
+        kernels=reading.launches, compiler=reading.seconds(chip.clock, chip.launch),
+    )  # fmt: skip
+    config = cfg.Config(train=cfg.TrainConfig(batch_size=batch_size))
+    return estimates.figures_of(config, {}, {"data": 1}, chip, estimates.DataFacts(2, 1000, False), 25.0, work)
+
+
+def test_a_larger_batch_takes_no_less_time_and_launches_alone_are_not_resolved():
+    found = [made_up(2**power) for power in range(12)]
+    steps = [figures["seconds"]["step"] for figures in found]
+    assert steps == sorted(steps) and steps[-1] > 10 * steps[0]
+    assert steps[0] == pytest.approx(200 * CHIPS["v5e"].launch + 1.01e-4)
+    assert not found[0]["resolved"] and found[-1]["resolved"] and found[0]["bound"] == "starting kernels"
+    speeds = [figures["clips_per_s"] for figures in found]
+    assert speeds == sorted(speeds)
+
+
+def test_short_runs_are_told_in_minutes_and_memory_with_its_reason(capsys):
+    gpu = GPUS["h100"]
+    figures = made_up(4) | {"target": "h100:1", "usable_why": gpu.usable_why, "hours": 0.2}
+    show_plan(figures, Console(width=200))
+    out = capsys.readouterr().out
+    assert "2500 steps, 12 min" in out and "below what the estimate resolves" in out
+    assert "GiB: fits (75 % of 80, what JAX takes of a GPU by default)" in out
+    assert gpu.usable == 60 * 2**30 and CHIPS["v5e"].usable_why == "the TPU compiler keeps 0.25 of 16 back"
+    show_plan(made_up(2**12) | {"target": "v5e:1x1"}, Console(width=200))
+    assert "below what" not in capsys.readouterr().out
 
 
 def test_out_of_memory_in_words():

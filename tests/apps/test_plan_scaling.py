@@ -25,7 +25,8 @@ class Pretended:
         step = config.train.batch_size / self.count + self.count / 1000
         return {
             "target": self.name, "chips": self.count, "model": "x", "batch_size": config.train.batch_size, "mfu": 0.1,
-            "memory": {"total": 1.0}, "clips_per_s": config.train.batch_size / step, "hours": 1.0,
+            "memory": {"total": 1.0}, "clips_per_s": config.train.batch_size / step, "hours": 0.5,
+            "resolved": self.count < 500,
             "seconds": {"step": step, "collectives": self.count / 1000, "latency": 0.0},
         }  # fmt: skip
 
@@ -59,10 +60,12 @@ def test_each_device_keeps_its_share(scaled):
     assert result["rejected"] == [{"target": "v5e:8x8", "reason": "the compiler wants more"}]
 
 
-def test_table_says_where_the_plot_is(scaled):
+def test_table_says_where_the_plot_is(scaled, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
     status, text, plot = scaled("--most=3", "--config.train.batch_size=16")
     assert status == 0 and sorted(Pretended.batches) == [8, 64, 512]
     assert f"plot: {plot}" in text.out and "larger than a pod" in text.out and "v5e:8x8 left out" in text.out
+    assert "30 min" in text.out and "~1512.0" in text.out and "~1008.0" not in text.out and "~ below" in text.out
 
 
 def test_fixed_axes_keep_their_size(scaled):

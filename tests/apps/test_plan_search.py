@@ -9,7 +9,7 @@ from vidjax import config as cfg
 from vidjax.__main__ import main
 from vidjax.apps import plan as planning
 from vidjax.apps.chips import CHIPS
-from vidjax.apps.estimates import DoesNotFitError
+from vidjax.apps.estimates import DoesNotFitError, at_pace
 from vidjax.apps.plan_search import Candidate, meshes
 from vidjax.parallel import mesh_sizes
 
@@ -42,8 +42,21 @@ class Pretended:
         return {
             "target": self.name, "mesh": mesh, "model": "x", "remat": config.model.remat, "batch_size": batch,
             "memory": {"total": total * 2**30, "usable": 16 * 2**30}, "fits": total <= 16, "mfu": speed, "hours": 1.0,
-            "seconds": {"step": 1.0}, "clips_per_s": speed,
+            "seconds": {"step": 1.0}, "clips_per_s": speed, "resolved": True,
         }  # fmt: skip
+
+
+class Tiny(Pretended):
+    """A network so small that its steps get faster with more videos: the compiler makes fewer kernels."""
+
+    steps = {8: 0.9, 16: 1.0, 32: 0.7, 64: 0.8, 128: 1.2, 256: 2.5}  # noqa: RUF012
+    resolved = False
+
+    def figures(self, config, facts, clips_per_core):
+        figures = super().figures(config, facts, clips_per_core)
+        batch = config.train.batch_size
+        figures |= {"clips_per_update": batch, "steps": 1000, "clips_per_core": 25.0, "resolved": self.resolved}
+        return at_pace(figures | {"seconds": {"compute": 1e-6}}, 1e-3 * self.steps[batch])
 
 
 def searched(monkeypatch, capsys, devices, *flags):
@@ -93,6 +106,26 @@ def test_nothing_is_tried_beyond_the_limit(monkeypatch, capsys):
 def test_a_probe_is_not_tried_with_remat(monkeypatch, capsys):
     searched(monkeypatch, capsys, devices := Pretended(), "--config.model.probe=linear")
     assert {remat for _, remat, _ in devices.tried} == {""}
+
+
+def test_below_what_the_estimate_resolves_more_videos_take_no_less_time(monkeypatch, capsys):
+    arguments = (monkeypatch, capsys, Tiny(state=0.1, video=0.01), "--config.train.batch_size=16", "--most=12")
+    _, text = searched(*arguments, "--json")
+    plans = [plan for plan in json.loads(text)["plans"] if plan["mesh"]["data"] == 8]
+    steps = {plan["batch_size"]: round(1e3 * plan["seconds"]["step"], 6) for plan in plans}
+    assert steps == {8: 0.9, 16: 1.0, 32: 1.0, 64: 1.0, 128: 1.2}
+    assert all(plan["clips_per_s"] == pytest.approx(plan["batch_size"] / plan["seconds"]["step"]) for plan in plans)
+    _, text = searched(*arguments)
+    assert "~1.0" in text and "~ below what the estimate resolves" in text
+    assert "best, as far as the estimate resolves: --config.mesh.data=8" in text
+
+
+def test_what_the_estimate_resolves_is_left_as_it_is(monkeypatch, capsys):
+    devices = Tiny(state=0.1, video=0.01)
+    devices.resolved = True
+    _, text = searched(monkeypatch, capsys, devices, "--config.train.batch_size=16", "--most=12", "--json")
+    plans = [plan for plan in json.loads(text)["plans"] if plan["mesh"]["data"] == 8]
+    assert {plan["batch_size"]: plan["seconds"]["step"] for plan in plans}[32] == pytest.approx(7e-4)
 
 
 def test_meshes_are_of_all_devices_and_start_with_the_configs():

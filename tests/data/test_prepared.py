@@ -122,6 +122,9 @@ def test_one_split_alone(data_dir):
     assert len(load_eval_set(f"{name}@train", str(data_dir), ("walk", "run"), False)) == 6
     by_folder = DataConfig(train=str(data_dir / "toy_actions"), eval=f"{name}@test", root=str(data_dir))
     assert len(load_sets(by_folder)[0]) == 6
+    whole = DataConfig(train="tfds:toy_actions", eval="tfds:toy_actions", root=str(data_dir))
+    assert list(map(len, load_sets(whole))) == [6, 3]
+    assert len(load_eval_set(f"{name}@all", str(data_dir), ("walk", "run"), False)) == 9
     with pytest.raises(DataError, match="there is no split 'validation', only test, train"):
         load_sets(DataConfig(train=f"{name}@validation", root=str(data_dir)))
 

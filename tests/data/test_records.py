@@ -1,13 +1,14 @@
 """CSV files and folders: what is read, and every mistake named with file and line."""
 
 import logging
+from pathlib import Path
 
 import chex
 import numpy as np
 import pytest
 
 from vidjax.config import DataConfig
-from vidjax.data.records import DataError, load_eval_set, load_sets
+from vidjax.data.records import DataError, list_videos, load_eval_set, load_sets
 
 
 @pytest.fixture
@@ -38,6 +39,104 @@ def test_split_column(videos):
     rows = [f"v{i}.mp4,{'ab'[i % 2]},{'train' if i < 6 else 'val'}" for i in range(10)]
     train_set, eval_set = load_sets(DataConfig(train=write(videos, "all.csv", "path,label,split", *rows)))
     assert (len(train_set), len(eval_set)) == (6, 4)
+
+
+@pytest.fixture
+def lists(videos):
+    """all.csv: six videos, of which v2 and v5 are marked val and v4 nothing; test.csv: v6 val, v7 train; bare.csv: v8,
+    v9 without a split column."""
+    marks = ("train", "train", "val", "Training", "", "validation")
+    write(videos, "all.csv", "path,label,split", *(f"v{i}.mp4,{'ab'[i % 2]},{mark}" for i, mark in enumerate(marks)))
+    write(videos, "test.csv", "path,label,split", "v6.mp4,a,val", "v7.mp4,b,train")
+    write(videos, "bare.csv", "path,label", "v8.mp4,a", "v9.mp4,b")
+    return str(videos)
+
+
+def numbers(videos):
+    return [int(Path(record.path).stem[1:]) for record in videos.records]
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluation", "trained", "evaluated"),
+    [
+        ("all.csv", "", [0, 1, 3, 4], [2, 5]),  # what is not marked trains
+        ("all.csv", "all.csv", [0, 1, 3, 4], [2, 5]),
+        ("all.csv", "test.csv", [0, 1, 3, 4], [6]),
+        ("all.csv", "bare.csv", [0, 1, 3, 4], [8, 9]),
+        ("bare.csv", "all.csv", [8, 9], [2, 5]),
+        ("bare.csv,all.csv", "test.csv,all.csv", [8, 9, 0, 1, 3, 4], [6, 2, 5]),
+        ("all.csv@all", "test.csv@all", [0, 1, 2, 3, 4, 5], [6, 7]),
+        ("all.csv@train", "test.csv@train", [0, 1], [7]),
+    ],
+)
+def test_a_split_column_counts_with_and_without_data_eval(lists, train, evaluation, trained, evaluated):
+    """Rows marked val never train unless they are asked for."""
+    train, evaluation = (",".join(f"{lists}/{n}" for n in text.split(",") if n) for text in (train, evaluation))
+    train_set, eval_set = load_sets(DataConfig(train=train, eval=evaluation))
+    assert numbers(train_set) == trained and numbers(eval_set) == evaluated
+
+
+def test_rows_that_no_role_takes_are_counted_in_one_line_for_each_file(lists, caplog):
+    load_sets(DataConfig(train=f"{lists}/all.csv", eval=f"{lists}/test.csv"))
+    assert caplog.messages == [
+        f"{lists}/all.csv: 2 of 6 rows are left out, the split being val, validation; {lists}/all.csv@all takes all of "
+        "them",
+        f"{lists}/test.csv: 1 of 2 rows are left out, the split being train; {lists}/test.csv@all takes all of them",
+    ]
+    caplog.clear()
+    load_sets(DataConfig(train=f"{lists}/all.csv", eval=f"{lists}/all.csv"))
+    assert not caplog.messages
+
+
+def test_a_file_whose_split_column_leaves_nothing_for_its_role(lists, videos):
+    train = write(videos, "train.csv", "path,label,split", "v0.mp4,a,train", "v1.mp4,b,train")
+    val = write(videos, "val.csv", "path,label,split", "v2.mp4,a,val", "v3.mp4,b,test")
+    refused = r"none of its 2 rows is for training, their split being test, val; write \S*val.csv@all .*, drop the col"
+    with pytest.raises(DataError, match=refused):
+        load_sets(DataConfig(train=val, eval=f"{lists}/bare.csv"))
+    refused = r"none of its 2 rows is for evaluation, their split being train; .* drop the column, or drop config.data"
+    with pytest.raises(DataError, match=refused):
+        load_sets(DataConfig(train=train, eval=train))
+    with pytest.raises(DataError, match=refused):
+        load_eval_set(train, "", ("a", "b"), multi_label=False)
+    assert len(load_eval_set(f"{train}@train", "", ("a", "b"), multi_label=False)) == 2
+    with pytest.raises(DataError, match=r"gives 2 training videos and 0 evaluation videos; .* add @all to hold out"):
+        load_sets(DataConfig(train=train))
+
+
+def test_a_trained_model_is_evaluated_on_the_rows_for_evaluation_alone(lists, caplog):
+    assert numbers(load_eval_set(f"{lists}/all.csv", "", ("a", "b"), multi_label=False)) == [2, 5]
+    assert "4 of 6 rows are left out, the split being empty, train, training" in caplog.text
+
+
+def test_check_looks_at_each_video_that_a_training_would_use_once(lists):
+    def listed(**settings):
+        return [int(Path(video.path).stem[1:]) for video in list_videos(DataConfig(**settings))]
+
+    assert listed(train=f"{lists}/all.csv") == list(range(6))
+    assert listed(train=f"{lists}/all.csv", eval=f"{lists}/all.csv") == [0, 1, 3, 4, 2, 5]
+    assert listed(train=f"{lists}/all.csv", eval=f"{lists}/test.csv") == [0, 1, 3, 4, 6]
+    assert listed(train=f"{lists}/all.csv@val") == [2]
+    assert listed(train=f"{lists}/bare.csv", eval=f"{lists}/bare.csv") == [8, 9]
+
+
+def test_splits_that_are_not_there_are_named(lists, videos):
+    with pytest.raises(DataError, match=r"all.csv@fold1: there is no split 'fold1', only train, training, val, valid"):
+        load_sets(DataConfig(train=f"{lists}/all.csv@fold1"))
+    with pytest.raises(DataError, match=r"bare.csv has no splits; leave @val out"):
+        load_sets(DataConfig(train=f"{lists}/bare.csv@val"))
+    with pytest.raises(DataError, match=r"gone.csv: no such file or folder"):
+        load_sets(DataConfig(train=f"{lists}/gone.csv@val"))
+    folds = write(videos, "folds.csv", "path,label,split", "v0.mp4,a,fold1", "v1.mp4,b,fold1", "v2.mp4,a,fold2")
+    with pytest.raises(DataError, match=r"folds.csv:2: split 'fold1' is neither train nor .*: SOURCE@fold1"):
+        load_sets(DataConfig(train=folds, eval=folds))
+    assert list(map(numbers, load_sets(DataConfig(train=f"{folds}@Fold1", eval=f"{folds}@fold2")))) == [[0, 1], [2]]
+
+
+def test_an_at_sign_in_a_path_is_no_split(videos):
+    (videos / "a@b").mkdir()
+    train = write(videos / "a@b", "x@y.csv", "path,label", "../v0.mp4,a", "../v1.mp4,b")
+    assert len(load_sets(DataConfig(train=train, eval=train))[0]) == 2
 
 
 def test_multi_label(videos):
@@ -108,7 +207,7 @@ def test_empty_class_folder(tmp_path):
         (["path,label", "v0.mp4,a", "v1.mp4,b|b"], r"train.csv:3: a label of 'v1.mp4' is repeated"),
         (["path,label", "v0.mp4,a", "v1.mp4,b", "v0.mp4,b"], r"train.csv:4: 'v0.mp4' is listed already at .*csv:2"),
         (["path,label", "v0.mp4,a", "v1.mp4,b,c"], r"train.csv:3: 3 cells where the header has 2"),
-        (["path,label", "v0.mp4,a", "v1.mp4"], r"train.csv:3: 1 cells where the header has 2"),
+        (["path,label", "v0.mp4,a", "v1.mp4"], r"train.csv:3: 1 cell where the header has 2"),
         (["file,label", "v0.mp4,a"], r"train.csv:1: no column 'path' in the header"),
         (["path,label", 'v0.mp4,"a'], r"train.csv:\d: not a valid CSV line"),
         (["path,label"], r"train.csv: no videos below the header"),
@@ -153,7 +252,7 @@ def test_overlap_of_groups_is_warned_of(videos, caplog):
     val = write(videos, "val.csv", "path,label,group", "v2.mp4,a,g1")
     with caplog.at_level(logging.WARNING, "vidjax"):
         load_sets(DataConfig(train=train, eval=val))
-    assert "1 groups are in training and in evaluation" in caplog.text and "g1" in caplog.text
+    assert "1 group is in training and in evaluation" in caplog.text and "g1" in caplog.text
 
 
 def test_evaluation_set_with_a_models_classes(videos):
@@ -176,7 +275,7 @@ def test_videos_without_labels(videos):
     assert load_eval_set(config.train, "", ("unlabelled",), False) == eval_set
     labelled = write(videos, "train.csv", "path,label", "v0.mp4,a|b", "v1.mp4,", "v2.mp4,b")
     train_set, eval_set = load_sets(DataConfig(train=labelled, eval=config.train), labelled=False)
-    assert len(train_set) == 3 and not train_set.multi_label and len(eval_set) == 10
+    assert len(train_set) == 3 and not train_set.multi_label and len(eval_set) == 4
 
 
 def test_folder_without_labels(tmp_path):

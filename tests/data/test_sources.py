@@ -71,8 +71,8 @@ def test_a_file_with_commas_in_its_name_is_one_source(tmp_path, monkeypatch):
     [
         ({"train": "{one},,{two}"}, "there is no source between two of its commas"),
         ({"train": "{one},{one}"}, "twice; config.data.mixture"),
-        ({"train": "{one},{two}", "mixture": (1.0,)}, r"mixture has 1 weights, but config.data.train lists 2 source"),
-        ({"train": "{one}", "mixture": (1.0, 2.0)}, r"mixture has 2 weights, but config.data.train lists 1 source"),
+        ({"train": "{one},{two}", "mixture": (1.0,)}, r"mixture has 1 weight, but config.data.train lists 2 sources"),
+        ({"train": "{one}", "mixture": (1.0, 2.0)}, r"mixture has 2 weights, but config.data.train lists 1 source$"),
         ({"train": "{one},{two}", "dataset": "ucf101"}, "takes one source. To mix published data sets"),
     ],
 )
@@ -94,7 +94,7 @@ def test_nearly_equal_names_and_twins_are_warned_of(write, caplog):
     train, _ = load_sets(DataConfig(train=f"{one},{two}", eval=write("v", "v.mp4,run")))
     assert train.class_names == ("Long Jump", "long_jump", "run")
     assert "'Long Jump' and 'long_jump'" in caplog.text
-    assert "1 videos are listed by several sources" in caplog.text and "a2.mp4" in caplog.text
+    assert "1 video is listed by several sources" in caplog.text and "a2.mp4" in caplog.text
 
 
 def test_equal_class_lists_keep_their_order():

@@ -305,7 +305,6 @@ def test_start_from_another_run_with_other_classes(finished, halves, tmp_path, c
         (("train", "best_metric", "video/top5"), ConfigError, "this data set has video/top1, clip/top1$"),
         (("train", "batch_size", 12), ValueError, "8 or 16"),
         (("data", "train", "nowhere"), ValueError, "nowhere: no such file or folder"),
-        (("optimizer", "warmup_epochs", 100.0), ConfigError, "warmup_epochs"),
     ],
 )
 def test_wrong_settings_are_refused_before_training(halves, tmp_path, change, error, message):

@@ -8,7 +8,7 @@ import torch
 
 from tests.models.abstract import params_of
 from vidjax.config import ConfigError, OptimizerConfig
-from vidjax.training.optimizer import decayed, layer_numbers, make_optimizer, make_schedule
+from vidjax.training.optimizer import decayed, layer_numbers, make_optimizer, make_schedule, warmup_steps
 
 
 def test_warmup_then_cosine_reaches_peak_and_final():
@@ -56,9 +56,13 @@ def test_steps_behind_a_warmup_from_a_share_of_the_peak():
                                [0.025, 0.0625, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)  # fmt: skip
 
 
-def test_warmup_longer_than_the_run():
-    with pytest.raises(ConfigError, match=r"warmup_epochs = 5.*50 warm-up steps, but the whole run has 20"):
-        make_schedule(OptimizerConfig(warmup_epochs=5.0), steps=20, steps_per_epoch=10, batch_size=1)
+@pytest.mark.parametrize(("steps", "warmup"), [(51, 50), (50, 25), (20, 10), (3, 1), (1, 0)])
+def test_a_warmup_that_is_no_shorter_than_the_run_takes_half_of_it(steps, warmup):
+    config = OptimizerConfig(learning_rate=0.1, warmup_epochs=5.0)
+    assert warmup_steps(config, steps=steps, steps_per_epoch=10) == warmup
+    schedule = make_schedule(config, steps=steps, steps_per_epoch=10, batch_size=1)
+    rates = [float(schedule(step)) for step in range(steps)]
+    assert int(np.argmax(rates)) == warmup and rates[warmup] == pytest.approx(0.1)
 
 
 def test_weight_decay_spares_norms_biases_and_tokens():

@@ -31,12 +31,16 @@ from vidjax.progress import progress_bar
 from vidjax.training.checkpoints import build_model
 from vidjax.training.feed import DEVICE_BATCHES
 from vidjax.video import VideoError
+from vidjax.wording import things
 
 _FEWEST = 3  # batches of the whole pipeline that count, however long they take
 _TRANSFERS = 5  # batches placed to time that; the median counts
 # Of the forward pass: once more for the gradient of each product's two inputs, and up to once more for what is
 # recomputed: of the 12·D² multiply-adds per token of a Transformer's block 5 with "attention".
 _PASSES = {"": 3, "dots": 3, "attention": 3 + 5 / 12, "full": 4}
+# FLOP of a training clip, a forward pass of 1 GMAC: how many clips of smaller networks an accelerator takes is decided
+# by starting kernels and by memory, and a share of the peak would be a guess.
+_SMALL = 6e9
 _WARM_UP = 1 / 3  # share of the time of the whole pipeline that does not count: buffers fill, workers start
 
 
@@ -60,7 +64,8 @@ def bench_data(
     Args:
       argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
       seconds: about how long to measure; half for the parts, half for the whole.
-      accelerator: name in `PEAK_FLOPS`, whose clips per second are estimated.
+      accelerator: name in `PEAK_FLOPS`, whose clips per second are estimated, unless the network is so small that its
+        arithmetic does not decide them.
       accelerator_clips_per_s: those of an accelerator that was measured; None: estimate.
       mfu: for the estimate, share of the peak that training reaches.
       as_json: print JSON instead of a table.
@@ -102,7 +107,7 @@ def bench_data(
     own = per_clip - worked
     milliseconds = {**{name: parts[name] for name in ("decode", "transform", "collate", "transfer")}, "pipeline": own}
     total = sum(milliseconds.values())
-    wanted = accelerator_clips_per_s or mfu * PEAK_FLOPS[accelerator] / flops
+    target = _target(accelerator, accelerator_clips_per_s, mfu, flops)
     most = footprint(spec, config.data, batch_size)
     result = {
         "model": config.model.name,
@@ -117,14 +122,8 @@ def bench_data(
         "clips_per_s_per_core": 1 / per_clip,
         "memory": {"batches": most.batches, "batch_bytes": most.batch_bytes, "bytes": most.bytes,
                    "device_batches": DEVICE_BATCHES},
-        "accelerator": {
-            "name": "given" if accelerator_clips_per_s else accelerator,
-            "clips_per_s": wanted,
-            "estimated": accelerator_clips_per_s is None,
-            "flops_per_clip": flops,
-            "mfu": None if accelerator_clips_per_s else mfu,
-        },
-        "cores_per_accelerator": wanted * per_clip,
+        "accelerator": target,
+        "cores_per_accelerator": target["clips_per_s"] and target["clips_per_s"] * per_clip,
         "measured": {"clips": parts["clips"], "unreadable": parts["unreadable"], "pipeline_clips": whole["clips"],
                      "pipeline_seconds": whole["seconds"]},
     }  # fmt: skip
@@ -133,6 +132,19 @@ def bench_data(
     else:
         _show(result, Console())
     return 0
+
+
+def _target(name: str, given: float | None, mfu: float, flops: float) -> dict[str, Any]:
+    """What is to be fed: "clips_per_s" as `given`, or else estimated from the FLOP of a training clip; None where the
+    network is too small for that."""
+    estimate = mfu * PEAK_FLOPS[name] / flops if flops >= _SMALL else None
+    return {
+        "name": "given" if given else name,
+        "clips_per_s": given or estimate,
+        "estimated": given is None,
+        "flops_per_clip": flops,
+        "mfu": None if given else mfu,
+    }
 
 
 def _write_synthetic(config: cfg.DataConfig) -> None:
@@ -262,23 +274,34 @@ def _show(result: dict[str, Any], console: Console) -> None:
         table.add_row(title, f"{result['ms_per_clip'][name]:.3f}", f"{100 * result['shares'][name]:.1f} %")
     console.print(table)
     memory, target = result["memory"], result["accelerator"]
-    readers = f"{result['num_threads']} threads"
+    readers = things(result["num_threads"], "thread")
     if result["num_workers"]:
-        readers = f"{result['num_workers']} worker(s) of {readers}"
-    origin = (
-        f"an estimate for {target['name']}: {100 * target['mfu']:.0f} % of its peak, "
-        f"{target['flops_per_clip'] / 1e9:.3g} GFLOP per clip"
-        if target["estimated"]
-        else "as given"
-    )
-    for line in (
-        f"{result['clips_per_s']:.1f} clips/s with {readers} on {result['cores']} cores",
+        readers = f"{things(result['num_workers'], 'worker')} of {readers}"
+    lines = [
+        f"{result['clips_per_s']:.1f} clips/s with {readers} on {things(result['cores'], 'core')}",
         f"{result['clips_per_s_per_core']:.1f} clips/s per core",
         f"memory: at most {memory['batches']} batches of {memory['batch_bytes'] / 1e6:.1f} MB, "
         f"{memory['bytes'] / 1e6:.0f} MB; at most {memory['device_batches']} on the devices",
-        f"one accelerator takes {target['clips_per_s']:.0f} clips/s ({origin})",
-        f"it needs {result['cores_per_accelerator']:.1f} cores like these",
-    ):
+        *_demand(target, result["cores_per_accelerator"]),
+    ]
+    for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
     if bad := result["measured"]["unreadable"]:
-        console.print(f"[yellow]{bad} videos could not be read and do not count[/]")
+        console.print(f"[yellow]{things(bad, 'video')} could not be read: not counted[/]")
+
+
+def _demand(target: dict[str, Any], cores: float | None) -> list[str]:
+    """What an accelerator takes and needs, in words."""
+    work = f"{target['flops_per_clip'] / 1e9:.3g} GFLOP per clip"
+    if cores is None:
+        return [
+            f"how many clips/s one accelerator takes cannot be estimated: the network is too small, {work}, for a "
+            "share of the peak to tell. `python -m vidjax bench step` measures it there; give --accelerator-clips-per-s"
+        ]
+    origin = "as given"
+    if target["estimated"]:
+        origin = f"an estimate for {target['name']}: {100 * target['mfu']:.0f} % of its peak, {work}"
+    return [
+        f"one accelerator takes {target['clips_per_s']:.0f} clips/s ({origin})",
+        f"it needs {cores:.1f} cores like these",
+    ]

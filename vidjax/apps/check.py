@@ -1,6 +1,7 @@
 """Look at every video of a data set before training does: which are missing, unreadable or too short."""
 
 import csv
+import dataclasses
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from vidjax.choices import UNSTRIDED_RULES
 from vidjax.config import DataConfig
 from vidjax.data.clips import segment_frames
 from vidjax.data.datasets import folder_fps
@@ -18,6 +20,7 @@ from vidjax.data.stored import FrameReader, is_address, open_video
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.sources import exists
+from vidjax.wording import things
 
 STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "reason", "listed_at")
@@ -79,15 +82,52 @@ class Check:
         _, frames = segment_frames(reader.timestamps, (listing.start, listing.end))
         step = reader.fps / self.fps if self.fps else self.stride
         span = int((self.num_frames - 1) * step + 0.5) + 1
-        reason = f"{frames} frames, a clip spans {span}" if frames < span else ""
+        reason = f"{things(frames, 'frame')}, a clip spans {span}" if frames < span else ""
         status = "too short" if reason else "ok"
         return Finding(listing, status, reason, frames, reader.fps, reader.width, reader.height)
+
+
+def read_check(
+    data: str | None, argv: Sequence[str], *, decode: bool = False, **given: int | float | str | None
+) -> tuple[DataConfig, Check, bool]:
+    """What a training with the settings `argv` needs of its videos.
+
+    Args:
+      data: takes the place of `data.train`; None: that of the config.
+      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
+      decode: as in `Check`.
+      given: fields of `DataConfig` that take the place of the config's, unless None.
+
+    Returns:
+      Where the videos are, how to look at them, and whether they must have labels. Where no sampling rule has a stride,
+      a video must have as many frames as a clip, and no more.
+
+    Raises:
+      ConfigError: for settings that cannot be used.
+    """
+    from vidjax.apps.settings import read_config
+    from vidjax.checks import validate
+    from vidjax.data.spec import resolve_spec
+    from vidjax.models.registry import get_spec  # which loads JAX; without settings nothing here does
+
+    config = read_config(argv, data)
+    given = {name: value for name, value in given.items() if value is not None}
+    if "stride" in given:  # which a rate would overrule
+        given = {"fps": 0.0} | given
+    config = validate(dataclasses.replace(config, data=dataclasses.replace(config.data, **given)))
+    published = get_spec(config.model.name)
+    spec = resolve_spec(published, config.data)
+    rules = {config.data.train_sampling, config.data.eval_sampling}
+    pace = (1, 0.0) if rules <= set(UNSTRIDED_RULES) else (spec.stride, spec.fps or 0.0)
+    how = Check(spec.num_frames, *pace, decode, config.data.timeout)
+    return config.data, how, published.objective == "classify"
 
 
 def check(
     config: DataConfig,
     how: Check,
     *,
+    labelled: bool = True,
     out: str | Path = "check.csv",
     workers: int = 0,
     console: Console | None = None,
@@ -97,6 +137,7 @@ def check(
     Args:
       config: `train`, `eval`, `root`, `dataset` and `split` are used.
       how: what counts as too short, and whether all frames are decoded.
+      labelled: False: a CSV needs no labels, and a folder no sub-folders.
       out: the report; rows appear in it as they are found, so that an interrupted check leaves what it has.
       workers: videos looked at side by side; 0: as many as there are processor cores.
       console: where progress and findings go; None: standard output, the bar on standard error.
@@ -107,7 +148,9 @@ def check(
     Raises:
       DataError: for annotations that cannot be used.
     """
-    listings = list_videos(config)
+    if not (config.train or config.eval):
+        raise DataError("give the videos to check: a CSV file or folder, or a config that names one")
+    listings = list_videos(config, labelled)
     if not listings:
         raise DataError(f"{config.train}: lists no videos")
     counts: Counter[str] = Counter()
@@ -126,10 +169,10 @@ def check(
                         f"{finding.status}: {finding.listing.path} ({finding.reason})", highlight=False, markup=False,
                         soft_wrap=True,
                     )  # fmt: skip
-                bar.update(task, advance=1, info=f"{problems} problems" if problems else "")
+                bar.update(task, advance=1, info=things(problems, "problem") if problems else "")
     found = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status] or status == "ok")
     mend = f"; --config.data.quarantine={out} trains without these" if counts["ok"] < len(listings) else ""
-    line = f"{len(listings)} videos: {found}; report in {out}{mend}"
+    line = f"{things(len(listings), 'video')}: {found}; report in {out}{mend}"
     output.print(line, highlight=False, markup=False, soft_wrap=True)
     return int(counts["ok"] < len(listings))
 

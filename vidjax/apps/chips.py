@@ -44,6 +44,18 @@ class Chip:
         return self.peak / self.flops_per_cycle
 
     @property
+    def launch(self) -> float:
+        """Seconds that any kernel takes, however little it does."""
+        return TPU_LAUNCH if self.dims else GPU_LAUNCH
+
+    @property
+    def usable_why(self) -> str:
+        """What keeps a program from the rest of the memory, for people."""
+        if self.dims:
+            return f"the TPU compiler keeps {RESERVED / 2**30:g} of {self.memory / 2**30:g} back"
+        return f"{100 * self.share:g} % of {self.memory / 2**30:.4g}, what JAX takes of a GPU by default"
+
+    @property
     def usable(self) -> float:
         """Bytes of the memory that a program may fill."""
         return self.memory * self.share - (RESERVED if self.dims else 0)
@@ -58,6 +70,9 @@ class Chip:
 
 # Assumed, there is no published figure: s from one chip to the next, and s that a kernel of NCCL takes.
 HOP, NCCL = 1e-6, 1e-5
+# s that any kernel takes, however little it does. TPU: the compiler's own cycles for v5e have no fusion below 1825,
+# which is this; copies and slices that it gives less are held to it too. GPU: assumed.
+TPU_LAUNCH, GPU_LAUNCH = 1.2e-6, 2e-6
 RESERVED = 2**28  # bytes that the TPU compiler keeps back: on v5e it speaks of 15.75 of 16 GiB
 
 # Google's pages on system architecture (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak, HBM and its bandwidth, and

@@ -49,19 +49,37 @@ class DataFacts:
 def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFacts:
     """Those of the config's data set, with what is given in their place.
 
+    The size of a published data set is known; CSVs, folders and prepared data sets of `config.data.train` are counted,
+    unless `num_videos` is given. Videos that a CSV lists need not be there.
+
+    Args:
+      config: of the run.
+      num_classes: K; 0: the data set's, or else the model's.
+      num_videos: of the training set; 0: the data set's.
+
     Raises:
-      ConfigError: if neither tells how many training videos there are.
+      ConfigError: if nothing tells how many training videos there are.
     """
     from vidjax.data.datasets import DATASETS  # which needs a video library
 
-    known = DATASETS.get(config.data.dataset)
-    classes = num_classes or (len(known.class_names) if known else get_spec(config.model.name).num_classes)
-    videos = num_videos or (known.train_videos if known else 0)
     if config.data.synthetic == "motion":
-        classes, videos = num_classes or 6, num_videos or 1500
-    if not videos:
-        raise cfg.ConfigError("give --num-videos: config.data.dataset names no data set whose size is published")
-    return DataFacts(classes, videos, bool(known and known.multi_label))
+        return DataFacts(num_classes or 6, num_videos or 1500, False)
+    if known := DATASETS.get(config.data.dataset):
+        return DataFacts(num_classes or len(known.class_names), num_videos or known.train_videos, known.multi_label)
+    published = get_spec(config.model.name)
+    if num_videos:
+        return DataFacts(num_classes or published.num_classes, num_videos, False)
+    if not config.data.train:
+        raise cfg.ConfigError(
+            "how many training videos there are is not known: give --num-videos, or config.data.train to count them"
+        )
+    from vidjax.data.records import DataError, load_sets
+
+    try:
+        videos, _ = load_sets(config.data, config.seed, labelled=published.objective == "classify", need_files=False)
+    except DataError as error:
+        raise cfg.ConfigError(f"config.data.train cannot be counted; give --num-videos, or mend it: {error}") from None
+    return DataFacts(num_classes or len(videos.class_names), len(videos), videos.multi_label)
 
 
 def make_program(config: cfg.Config, facts: DataFacts, devices: Sequence[Any] | None) -> Program:
@@ -176,7 +194,11 @@ def estimate(
     work = Work(
         model_flops=2.0 * model_macs(program) * program.clips / devices,
         memory=memory_of(compiled),
-        compiler=reading.cycles / chip.clock,
+        compiler=reading.seconds(chip.clock, chip.launch),
+        corrected=reading.seconds(chip.clock, chip.launch, chip.bandwidth),
+        handwritten=reading.kernel_seconds(chip.peak, chip.bandwidth, chip.launch),
+        kernels=reading.launches,
+        kernels_unknown=reading.kernels_unknown,
         exchange=sum(exchange.sent(devices) for exchange in reading.exchanges) / chip.links,
         latency=sum(
             e.times * chip.latency(e.devices or devices, both_ways=e.kind == "all-reduce") for e in reading.exchanges
@@ -200,7 +222,12 @@ class Work:
       latency: seconds, of the collectives however small they are.
       collectives: "count" and "bytes" by kind.
       xla: its analysis of costs.
-      compiler: seconds, by the cycles that the compiler counts; None: it was not asked.
+      kernels: that run.
+      kernels_unknown: those among them of which nobody says what they take.
+      compiler: seconds, by the cycles that the compiler counts, without hand-written kernels, for which it counts none;
+        None: it was not asked.
+      corrected: the same, passes over memory no slower than the memory is.
+      handwritten: seconds, of hand-written kernels by their authors' counts.
       roofline: seconds, of every kernel at the peak or the bandwidth of the memory; None: not counted.
       loops_unknown: loops that count once because their length is not known.
     """
@@ -211,7 +238,11 @@ class Work:
     latency: float
     collectives: dict[str, dict[str, float]]
     xla: dict[str, float]
+    kernels: int = 0
+    kernels_unknown: int = 0
     compiler: float | None = None
+    corrected: float | None = None
+    handwritten: float = 0.0
     roofline: float | None = None
     loops_unknown: int = 0
 
@@ -227,6 +258,10 @@ def figures_of(
 ) -> dict[str, Any]:
     """The figures of a plan, the same for every kind of device, ready for JSON.
 
+    Where half of the update or more is what kernels and collectives take however little they do, "resolved" is False:
+    the compiler's choice of kernels, which differs from one batch size to the next, then says more of the estimate than
+    the work does. "corrected" has the figures of speed once more, by the estimate that is so called.
+
     Args:
       config: of the run.
       state: the training state as shapes, whole.
@@ -239,12 +274,20 @@ def figures_of(
     parts = {
         "compute": work.model_flops / chip.peak,
         "compiler": work.compiler,
+        "corrected": work.corrected,
+        "handwritten": work.handwritten,
         "roofline": work.roofline,
         "collectives": work.exchange,
         "latency": work.latency,
+        "launch": work.kernels * chip.launch,
     }
-    busy = max(parts["compute"], work.compiler or 0.0, work.roofline or 0.0)
-    step = busy + work.exchange + work.latency
+
+    def step_of(estimate: float | None) -> float:
+        busy = max(parts["compute"], (estimate or 0.0) + work.handwritten, work.roofline or 0.0)
+        return busy + work.exchange + work.latency
+
+    step = step_of(work.compiler)
+    busy = step - work.exchange - work.latency
     clips = config.train.batch_size * config.data.train_views
     steps, _ = count_steps(config, facts.num_videos)
     bound = "the matrix units"
@@ -252,7 +295,9 @@ def figures_of(
         bound = "vector units and memory (the matrix units idle more than half of the time)"
     if work.exchange + work.latency > step / 2:
         bound = "collectives"
-    return {
+    elif parts["launch"] > step / 2:
+        bound = "starting kernels"
+    figures = {
         "chips": math.prod(mesh.values()),
         "model": config.model.name,
         "mesh": mesh,
@@ -260,21 +305,39 @@ def figures_of(
         "batch_size": config.train.batch_size,
         "clips_per_update": clips,
         "memory": work.memory | {"hbm": chip.memory, "usable": chip.usable},
+        "usable_why": chip.usable_why,
         "fits": work.memory["total"] <= chip.usable,
         "model_flops": work.model_flops,
         "xla_flops": work.xla.get("flops", 0.0),
         "xla_bytes": work.xla.get("bytes accessed", 0.0),
         "loops_unknown": work.loops_unknown,
         "collectives": work.collectives,
-        "seconds": parts | {"step": step},
+        "kernels": work.kernels,
+        "kernels_unknown": work.kernels_unknown,
+        "seconds": parts,
         "bound": bound,
-        "clips_per_s": clips / step,
-        "mfu": parts["compute"] / step,
+        "resolved": parts["launch"] + work.latency <= step / 2,
         "steps": steps,
-        "hours": steps * step / 3600,
-        "host_cores": clips / step / clips_per_core,
         "clips_per_core": clips_per_core,
         "checkpoint_bytes": sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(state)),
+    }
+    figures = at_pace(figures, step)
+    if work.corrected is not None:
+        corrected = at_pace(figures, step_of(work.corrected))
+        figures["corrected"] = {name: corrected[name] for name in ("clips_per_s", "mfu", "hours", "host_cores")}
+        figures["corrected"]["step"] = corrected["seconds"]["step"]
+    return figures
+
+
+def at_pace(figures: dict[str, Any], step: float) -> dict[str, Any]:
+    """`figures` with the speed that follows if an update takes `step` seconds."""
+    speed = figures["clips_per_update"] / step
+    return figures | {
+        "seconds": figures["seconds"] | {"step": step},
+        "clips_per_s": speed,
+        "mfu": figures["seconds"]["compute"] / step,
+        "hours": figures["steps"] * step / 3600,
+        "host_cores": speed / figures["clips_per_core"],
     }
 
 

@@ -20,6 +20,7 @@ from vidjax.evaluation.evaluate import evaluate, make_forward
 from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
 from vidjax.models.state import split
 from vidjax.training.checkpoints import Meta, load_model
+from vidjax.wording import things
 
 
 def evaluate_checkpoint(
@@ -51,8 +52,8 @@ def evaluate_checkpoint(
     classifies = meta.spec.objective == "classify"
     spec = meta.spec
     console.print(
-        f"{meta.config.model.name} after update {step} on {len(videos)} videos, "
-        f"{_clips(config)} × {config.eval.num_crops} crop(s); {parallel.describe(mesh)}",
+        f"{meta.config.model.name} after update {step} on {things(len(videos), 'video')}, "
+        f"{_clips(config)} × {things(config.eval.num_crops, 'crop')}; {parallel.describe(mesh)}",
         highlight=False,
     )
     _, params, stats = split(model)
@@ -77,7 +78,7 @@ def evaluate_checkpoint(
 def _clips(config: cfg.Config) -> str:
     if config.data.eval_sampling in WHOLE_VIDEO_RULES:
         return f"{config.data.eval_sampling}: as many clips as it takes"
-    return f"{config.eval.num_clips} clip(s)"
+    return things(config.eval.num_clips, "clip")
 
 
 def _eval_videos(config: cfg.Config, meta: Meta) -> VideoSet:

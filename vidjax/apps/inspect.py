@@ -25,6 +25,7 @@ from vidjax.data.stored import open_video
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError
+from vidjax.wording import things
 
 _DRAWS = 4  # random training clips that the checks look at, besides the earliest and the latest
 _VIEWS_SHOWN = 4  # of each video on the sheet of the evaluation
@@ -59,7 +60,7 @@ def inspect(
       ConfigError, DataError: as in training, for settings or annotations that cannot be used.
     """
     console = Console(stderr=as_json)
-    config = _config(data, argv)
+    config = validate(read_config(argv, data))
     train, evaluation = load_sets(
         config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify"
     )
@@ -120,16 +121,6 @@ def inspect(
     names = ", ".join([*(Path(sheet).name for sheet in sheets), "inspect.json"])
     console.print(f"results in {out}: {names}", highlight=False, soft_wrap=True)
     return 0
-
-
-def _config(data: str | None, argv: Sequence[str]) -> cfg.Config:
-    config = read_config(argv)
-    if data and data != config.data.train:
-        given = any(arg.lstrip("-").startswith("config.data.eval=") for arg in argv)
-        # The evaluation videos of a config file belong to the training videos of that file.
-        changes = {"train": data} if given else {"train": data, "eval": ""}
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
-    return validate(config)
 
 
 def _some(records: Sequence[Record], count: int, seed: int) -> list[Record]:
@@ -280,4 +271,4 @@ def _show(findings: Sequence[audit.Finding], summary: dict[str, Any], console: C
     counts = "; ".join(
         f"{split}: {n['num_opened']} of {n['num_videos']} videos opened" for split, n in summary["videos"].items()
     )
-    console.print(f"{counts}; {summary['warnings']} warning(s)", highlight=False, soft_wrap=True)
+    console.print(f"{counts}; {things(summary['warnings'], 'warning')}", highlight=False, soft_wrap=True)

@@ -11,10 +11,15 @@ from vidjax import config as cfg
 from vidjax.apps.estimates import CLIPS_PER_CORE, DataFacts, DoesNotFitError, Slice, Target, data_facts
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
+from vidjax.wording import duration, things
 
 LEFT_OUT = (
     "left out: waiting for data, evaluation, checkpoints. Exchange is counted as if none overlapped with computation, "
     "with 1 µs from chip to chip, which is assumed"
+)
+UNRESOLVED = (
+    "below what the estimate resolves: starting kernels and exchanging anything at all take half of the step or more, "
+    "so speed and time are rough; `python -m vidjax bench step` measures them, and fewer devices would do"
 )
 _GPU_LEFT_OUT = (
     "an estimate without a GPU's compiler, and a bound: every kernel at the peak or the bandwidth of the data sheet, "
@@ -45,7 +50,7 @@ def plan(
       topology: the slice, such as `v5e:16x16`; or else
       gpu: the GPUs, such as `h200:8`.
       num_classes: K; 0: the data set's, or else the model's.
-      num_videos: of the training set; 0: the data set's.
+      num_videos: of the training set; 0: the data set's, or those that `config.data.train` lists.
       clips_per_core: clips/s that one core of the hosts makes, as `bench data` measures.
       search: try meshes, remat and batch sizes instead, and print those that fit.
       scaling: 8 to 512 devices instead, with the share of the batch that each has here.
@@ -117,17 +122,23 @@ def _show(figures: dict[str, Any], console: Console) -> None:
         ("mesh", mesh_words(figures["mesh"])),
         ("batch", f"{figures['batch_size']} videos, {figures['clips_per_update']} clips"),
         *((f"memory per device: {name}", f"{memory[name] / 2**30:.2f} GiB") for name in parts),
-        ("memory per device: total", f"{memory['total'] / 2**30:.2f} of {memory['usable'] / 2**30:.2f} GiB: {fits}"),
+        (
+            "memory per device: total",
+            f"{memory['total'] / 2**30:.2f} of {memory['usable'] / 2**30:.2f} GiB: {fits} ({figures['usable_why']})",
+        ),
         ("model's FLOP per device and step", f"{figures['model_flops']:.4g} (counted; what MFU means)"),
         ("XLA's FLOP, bytes", f"{figures['xla_flops']:.4g}, {figures['xla_bytes']:.4g} (loops counted once)"),
         *((kind, f"{c['count']} × in all {c['bytes'] / 1e6:.1f} MB") for kind, c in figures["collectives"].items()),
         ("matrix units at their peak", milliseconds["compute"]),
-        ("compiler's cycles", milliseconds["compiler"]),
+        ("compiler's cycles; corrected", f"{milliseconds['compiler']}; {milliseconds['corrected']}"),
+        ("hand-written kernels", _handwritten(figures)),
         ("roofline, kernel by kernel", milliseconds["roofline"]),
+        ("starting kernels", f"{milliseconds['launch']} of that, {things(figures['kernels'], 'kernel')}"),
         ("exchange: bandwidth, latency", f"{milliseconds['collectives']}, {milliseconds['latency']}"),
         ("step", f"{milliseconds['step']}, bound by {figures['bound']}"),
-        ("clips/s", f"{figures['clips_per_s']:.0f}, MFU {100 * figures['mfu']:.1f} %"),
-        ("run", f"{figures['steps']} steps, {figures['hours']:.1f} hours"),
+        ("clips/s", _speed(figures, figures)),
+        *((("clips/s, corrected", _speed(figures["corrected"], figures)),) if "corrected" in figures else ()),
+        ("run", f"{things(figures['steps'], 'step')}, {duration(figures['hours'])}"),
         ("host cores", f"{figures['host_cores']:.0f}, at {figures['clips_per_core']:g} clips/s per core"),
         ("checkpoint", f"{figures['checkpoint_bytes'] / 1e9:.2f} GB"),
     ]
@@ -135,7 +146,23 @@ def _show(figures: dict[str, Any], console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     if figures["loops_unknown"]:
-        console.print(f"{figures['loops_unknown']} loops of unknown length count once", highlight=False)
+        loops = things(figures["loops_unknown"], "loop of unknown length counts", "loops of unknown length count")
+        console.print(f"{loops} once", highlight=False)
+    if not figures["resolved"]:
+        console.print(UNRESOLVED, highlight=False)
+
+
+def _handwritten(figures: dict[str, Any]) -> str:
+    text = f"{1e3 * figures['seconds']['handwritten']:.1f} ms, by their own counts"
+    if figures["kernels_unknown"]:
+        text += f"; not known of {things(figures['kernels_unknown'], 'kernel')}"
+    return text
+
+
+def _speed(speed: dict[str, Any], figures: dict[str, Any]) -> str:
+    """Clips/s and, unless part of the work is not known, the share of the peak."""
+    text = f"{speed['clips_per_s']:.0f}"
+    return f"at most {text}" if figures["kernels_unknown"] else f"{text}, MFU {100 * speed['mfu']:.1f} %"
 
 
 def mesh_words(mesh: dict[str, int]) -> str:

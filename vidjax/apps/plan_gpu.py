@@ -83,6 +83,7 @@ class Gpus:
         return Work(
             model_flops=2.0 * model_macs(program) * program.clips,
             memory=memory,
+            kernels=cost.kernels,
             roofline=cost.seconds,
             exchange=sent / rate,
             latency=sum(

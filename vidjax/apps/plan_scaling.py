@@ -10,8 +10,10 @@ from rich.table import Table
 
 from vidjax import config as cfg
 from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target
+from vidjax.apps.plan import UNRESOLVED
 from vidjax.parallel import mesh_sizes
 from vidjax.progress import progress_bar
+from vidjax.wording import duration
 
 
 def scaling(
@@ -128,7 +130,7 @@ def plot(sizes: list[dict[str, Any]], path: Path) -> None:
 
 def show(result: dict[str, Any], console: Console) -> None:
     """Print the table and where the plot is."""
-    table = Table("devices", "batch", "GiB", "step ms", "exchange ms", "clips/s", "efficiency", "MFU", "hours",
+    table = Table("devices", "batch", "GiB", "step ms", "exchange ms", "clips/s", "efficiency", "MFU", "run",
                   title=f"{result['model']}: scaling, estimated")  # fmt: skip
     for figures in result["sizes"]:
         seconds = figures["seconds"]
@@ -136,18 +138,20 @@ def show(result: dict[str, Any], console: Console) -> None:
             f"{figures['target']}{' *' if figures['larger_than_a_pod'] else ''}",
             str(figures["batch_size"]),
             f"{figures['memory']['total'] / 2**30:.2f}",
-            f"{1e3 * seconds['step']:.1f}",
+            f"{'' if figures['resolved'] else '~'}{1e3 * seconds['step']:.1f}",
             f"{1e3 * (seconds['collectives'] + seconds['latency']):.1f}",
             f"{figures['clips_per_s']:.0f}",
             f"{100 * figures['efficiency']:.1f} %",
             f"{100 * figures['mfu']:.1f} %",
-            f"{figures['hours']:.1f}",
+            duration(figures["hours"]),
         )
     console.print(table)
     if any(figures["larger_than_a_pod"] for figures in result["sizes"]):
         console.print("* larger than a pod; planned as if the torus went on", highlight=False)
+    if not all(figures["resolved"] for figures in result["sizes"]):
+        console.print(f"~ {UNRESOLVED}", highlight=False)
     console.print(
-        "the batch grows with the devices, so that each size is another recipe; hours are for the config's epochs",
+        "the batch grows with the devices, so that each size is another recipe; the run has the config's epochs",
         highlight=False,
     )
     for one in result["rejected"]:

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import config as cfg
-from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target
-from vidjax.apps.plan import mesh_words
+from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target, at_pace
+from vidjax.apps.plan import UNRESOLVED, mesh_words
 from vidjax.choices import REMAT
 from vidjax.parallel import mesh_sizes
 from vidjax.progress import progress_bar
+from vidjax.wording import duration, things
 
 FACTORS = (2, 4, 8)  # of the batch size, larger and smaller
 
@@ -173,14 +174,31 @@ def search(
             smaller, rest = divmod(size, factor)
             if rest or smaller % (mesh[0] * mesh[1] * config.train.accumulate) or book.fits(mesh, smaller):
                 break
-    plans = sorted(book.plans, key=lambda plan: -plan["clips_per_s"])
+    plans = sorted(_rising(book.plans), key=lambda plan: -plan["clips_per_s"])
     return {"target": target.name, "model": config.model.name, "plans": plans, "rejected": book.rejected}
+
+
+def _rising(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`plans`, where those below what the estimate resolves take no less time than the same with fewer videos.
+
+    For a few videos per device the compiler makes other, and often more, kernels than for many.
+    """
+    longest: dict[tuple[Any, ...], float] = {}
+    risen = []
+    for plan in sorted(plans, key=lambda plan: plan["batch_size"]):
+        key = (*plan["mesh"].values(), plan["remat"])
+        step = plan["seconds"]["step"]
+        if not plan["resolved"] and step < longest.get(key, 0.0):
+            plan = at_pace(plan, longest[key])
+        longest[key] = plan["seconds"]["step"]
+        risen.append(plan)
+    return risen
 
 
 def show(result: dict[str, Any], console: Console) -> None:
     """Print the table, what did not fit, and the flags of the best."""
     table = Table(
-        "data × fsdp × model", "remat", "batch", "GiB", "step ms", "clips/s", "MFU", "hours", title=_title(result)
+        "data × fsdp × model", "remat", "batch", "GiB", "step ms", "clips/s", "MFU", "run", title=_title(result)
     )
     for plan in result["plans"]:
         table.add_row(
@@ -188,10 +206,10 @@ def show(result: dict[str, Any], console: Console) -> None:
             plan["remat"] or "no",
             f"{plan['batch_size']}{'' if plan['same_batch'] else ' *'}",
             f"{plan['memory']['total'] / 2**30:.2f}",
-            f"{1e3 * plan['seconds']['step']:.1f}",
+            f"{'' if plan['resolved'] else '~'}{1e3 * plan['seconds']['step']:.1f}",
             f"{plan['clips_per_s']:.0f}",
             f"{100 * plan['mfu']:.1f} %",
-            f"{plan['hours']:.1f}",
+            duration(plan["hours"]),
         )
     console.print(table)
     if any(not plan["same_batch"] for plan in result["plans"]):
@@ -200,8 +218,10 @@ def show(result: dict[str, Any], console: Console) -> None:
             "config.optimizer.base_batch is set, and accuracy may change",
             highlight=False,
         )
+    if not all(plan["resolved"] for plan in result["plans"]):
+        console.print(f"~ {UNRESOLVED}", highlight=False)
     if result["rejected"]:
-        console.print(f"{len(result['rejected'])} settings left out:", highlight=False)
+        console.print(f"{things(len(result['rejected']), 'setting')} left out:", highlight=False)
     for one in result["rejected"]:
         console.print(
             f"  {mesh_words(one['mesh'])}, remat {one['remat'] or 'no'}, batch {one['batch_size']}: {one['reason']}",
@@ -212,8 +232,10 @@ def show(result: dict[str, Any], console: Console) -> None:
     kept = [plan for plan in result["plans"] if plan["same_batch"]][:1]
     for words, plans in (("best with the config's batch", kept), ("best", best if best != kept else [])):
         for plan in plans:
-            console.print(f"{words}: {plan['flags']}", highlight=False, soft_wrap=True)
+            doubt = "" if plan["resolved"] else ", as far as the estimate resolves"
+            console.print(f"{words}{doubt}: {plan['flags']}", highlight=False, soft_wrap=True)
 
 
 def _title(result: dict[str, Any]) -> str:
-    return f"{result['model']} on {result['target']}: {len(result['plans'])} settings that fit, estimated"
+    fit = things(len(result["plans"]), "setting that fits", "settings that fit")
+    return f"{result['model']} on {result['target']}: {fit}, estimated"

@@ -14,6 +14,7 @@ from vidjax.data.encode import Encoding
 from vidjax.data.records import DataError, load_sets
 from vidjax.data.stored import is_address
 from vidjax.progress import progress_bar
+from vidjax.wording import things
 
 
 def prepare(
@@ -58,7 +59,8 @@ def prepare(
     total = len(train) + len(held_out)
     what = f"JPEG frames of {encoding.short_side or 'full'} px" if encoding.jpeg else "files as they are"
     console.print(
-        f"{len(train)} training and {len(held_out)} evaluation videos of {len(train.class_names)} classes, {what}",
+        f"{len(train)} training and {things(len(held_out), 'evaluation video')} of {len(train.class_names)} classes, "
+        f"{what}",
         highlight=False,
     )
     with progress_bar(console) as bar:
@@ -75,15 +77,16 @@ def prepare(
         )
     if result.bad:
         path, reason = result.bad[0]
+        unread = things(len(result.bad), "video could not be read and is", "videos could not be read and are")
         console.print(
-            f"[yellow]{len(result.bad)} videos could not be read and are not stored, such as {path}: {reason}; all "
-            f"of them: {Path(result.folder) / 'bad_records.jsonl'}[/]",
+            f"[yellow]{unread} not stored, such as {path}: {reason}; all of them: "
+            f"{Path(result.folder) / 'bad_records.jsonl'}[/]",
             highlight=False,
             soft_wrap=True,
         )
     state = "" if result.fresh else " (had been prepared before)"
     console.print(
-        f"{result.stored} videos in {result.folder}{state}; train with --config.data.train={out}",
+        f"{things(result.stored, 'video')} in {result.folder}{state}; train with --config.data.train={out}",
         highlight=False,
         soft_wrap=True,
     )

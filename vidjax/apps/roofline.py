@@ -32,7 +32,6 @@ _KERNELS = frozenset(
     + ("gather", "scatter", "scatter-add", "sort", "top_k", "cumsum", "cumprod", "cummax", "reduce_window",
        "reduce_window_max", "reduce_window_sum", "select_and_scatter_add", "select_and_gather_add", "random_bits")
 )  # fmt: skip
-_LAUNCH = 2e-6  # s, that a kernel takes at least: assumed
 _MANY = 8  # a value that is computed from more arrays and used more than once is written rather than computed again
 
 
@@ -45,12 +44,14 @@ class Roofline:
       bytes: read from and written to memory.
       seconds: each kernel at the peak or at the bandwidth.
       peak: most bytes alive at once, without arguments and results.
+      kernels: how many run.
     """
 
     flops: float = 0.0
     bytes: float = 0.0
     seconds: float = 0.0
     peak: float = 0.0
+    kernels: int = 0
 
 
 @dataclass(eq=False)
@@ -165,6 +166,7 @@ class _Walk:
         self._total.flops += times * longest.flops
         self._total.bytes += times * longest.bytes
         self._total.seconds += times * longest.seconds
+        self._total.kernels += times * longest.kernels
         self._mark(_union(read), made)
         self._inner[self._kernels] = longest.peak
 
@@ -177,7 +179,8 @@ class _Walk:
     def _spend(self, moved: float, flops: float, peak: float) -> None:
         self._total.flops += flops
         self._total.bytes += moved
-        self._total.seconds += max(flops / peak, moved / self._chip.bandwidth, _LAUNCH)
+        self._total.seconds += max(flops / peak, moved / self._chip.bandwidth, self._chip.launch)
+        self._total.kernels += 1
 
     def _mark(self, sources: dict[_Value, float], made: Sequence[_Value]) -> None:
         self._kernels += 1

@@ -1,5 +1,6 @@
 """A `Config` from command-line arguments, for the commands of `python -m vidjax`: as train.py takes them."""
 
+import dataclasses
 import importlib.util
 from collections.abc import Sequence
 
@@ -9,8 +10,13 @@ from ml_collections import config_flags
 from vidjax.config import Config, ConfigError, check_flags, take_kwargs
 
 
-def read_config(argv: Sequence[str]) -> Config:
+def read_config(argv: Sequence[str], data: str | None = None) -> Config:
     """The config of `--config=FILE`, or the defaults, with the `--config.field=value` among `argv` applied.
+
+    Args:
+      argv: these arguments.
+      data: takes the place of `data.train`, and then evaluation has what `argv` gives or a part of that, for what the
+        file has for evaluation belongs to its own training videos. None: that of the config.
 
     Raises:
       ConfigError: for a file that is not there or gives no config, an argument that is none of these, or a value of
@@ -30,7 +36,12 @@ def read_config(argv: Sequence[str]) -> Config:
         raise ConfigError(str(error)) from None
     if rest:
         raise ConfigError(f"{rest[0]!r} is neither --config=FILE nor --config.field=value")
-    return values.config
+    config = values.config
+    if data and data != config.data.train:
+        given = any(arg.lstrip("-").startswith("config.data.eval=") for arg in argv)
+        changes = {"train": data} if given else {"train": data, "eval": ""}
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+    return config
 
 
 def _load(file: str) -> Config:

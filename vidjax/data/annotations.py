@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidjax.data.records import TRAIN_SPLITS, DataError, raise_problems
+from vidjax.data.listing import TRAIN_SPLITS
+from vidjax.data.text import DataError, decode, raise_problems
+from vidjax.wording import things
 
 
 @dataclass(frozen=True)
@@ -292,10 +294,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not a UTF-8 text file ({error.reason} at byte {error.start})") from None
+    return decode(str(file), file.read_bytes())
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:
@@ -329,7 +328,7 @@ def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) ->
         )
     for where, cells in rows:
         if len(cells) != len(header):
-            problems.append(f"{where}: {len(cells)} cells where the header has {len(header)}")
+            problems.append(f"{where}: {things(len(cells), 'cell')} where the header has {len(header)}")
         else:
             yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
 

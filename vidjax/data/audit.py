@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vidjax.video.views import CROPS, spatial_views
+from vidjax.wording import things
 
 PADDED_VIDEOS = 0.05  # share of videos that may be shorter than a clip
 UNSEEN_FRAMES = 0.25  # share of the frames that evaluation, or any training draw, may leave out
@@ -197,7 +198,7 @@ def check_aspect(sampled: Sequence[Sampled], *, resize: tuple[int, ...], size: i
         "largest_factor": float(factors.max()),
         "picture_seen": float(np.mean(seen)),
     }
-    text = f"{num_crops} crop(s) see {percent(values['picture_seen'])} of the picture"
+    text = f"{things(num_crops, 'crop sees', 'crops see')} {percent(values['picture_seen'])} of the picture"
     if off.any():
         worst = sampled[int(factors.argmax())]
         text = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidjax.data.annotations import csv_rows
 from vidjax.data.datasets import read_class_names
-from vidjax.data.records import raise_problems
+from vidjax.data.text import raise_problems
 
 
 def ava_classes() -> dict[int, str]:

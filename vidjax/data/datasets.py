@@ -17,18 +17,12 @@ from pathlib import Path
 from vidjax.config import DataConfig
 from vidjax.data import annotations as formats
 from vidjax.data.annotations import Annotation, ClassIndex, Parser, Source
-from vidjax.data.records import (
-    EVAL_SPLITS,
-    TRAIN_SPLITS,
-    VIDEO_SUFFIXES,
-    DataError,
-    Listing,
-    Record,
-    VideoSet,
-    raise_problems,
-)
+from vidjax.data.listing import EVAL_SPLITS, TRAIN_SPLITS, VIDEO_SUFFIXES
+from vidjax.data.records import Listing, Record, VideoSet
 from vidjax.data.stored import ASSUMED_FPS
+from vidjax.data.text import DataError, raise_problems
 from vidjax.video.sources import is_remote
+from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
@@ -218,9 +212,9 @@ def load_sets(config: DataConfig) -> tuple[VideoSet, VideoSet]:
     # The publisher's splits share no video; this is for a file given in the wrong place.
     if both := {(r.path, r.start) for r in train.records} & {(r.path, r.start) for r in held_out.records}:
         logger.warning(
-            "%d videos are in training and in evaluation, which flatters the accuracy: look at config.data.train and "
+            "%s in training and in evaluation, which flatters the accuracy: look at config.data.train and "
             "config.data.eval",
-            len(both),
+            things(len(both), "video is", "videos are"),
         )
     return train, held_out
 
@@ -250,7 +244,9 @@ def read_annotations(config: DataConfig, role: str) -> list[Annotation]:
     """
     dataset = DATASETS[config.dataset]
     if config.split > dataset.splits:
-        raise DataError(f"config.data.split = {config.split}: {dataset.title} has {dataset.splits} official split(s)")
+        raise DataError(
+            f"config.data.split = {config.split}: {dataset.title} has {things(dataset.splits, 'official split')}"
+        )
     classes = ClassIndex(dataset.class_names)
     found, problems = {}, []
     for file in _annotation_files(config, role):

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from vidjax.config import DataConfig, mirrors
-from vidjax.data.records import VideoSet, raise_problems
+from vidjax.data.records import VideoSet
+from vidjax.data.text import raise_problems
 
 logger = logging.getLogger("vidjax")
 

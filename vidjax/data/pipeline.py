@@ -28,7 +28,8 @@ from vidjax.config import DataConfig, Spec
 from vidjax.data.clips import ClipReader
 from vidjax.data.mirroring import mirrored_targets
 from vidjax.data.order import Order, make_strata
-from vidjax.data.records import DataError, VideoSet
+from vidjax.data.records import VideoSet
+from vidjax.data.text import DataError
 from vidjax.video import VideoError
 
 Batch = dict[str, Any]

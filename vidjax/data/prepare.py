@@ -24,8 +24,9 @@ from etils import epath
 
 from vidjax.data.encode import Encoding
 from vidjax.data.prepared import INDEX, PARTS, Entry, Prepared, read_info, write_index
-from vidjax.data.records import DataError, VideoSet
+from vidjax.data.records import VideoSet
 from vidjax.data.shards import Example, Item, Outcome, Shard, encode_ahead, fingerprint, plan
+from vidjax.data.text import DataError
 from vidjax.errors import install
 
 SHARD_BYTES = 256 << 20  # of video files per shard

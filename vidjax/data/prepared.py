@@ -1,8 +1,8 @@
 """Prepared data sets: which videos one holds, and their labels.
 
 Those of `python -m vidjax prepare` are given by their folder, other TFDS data sets with a feature `video` as
-`tfds:NAME` (`config.data.root` is then TFDS's data_dir); `@SPLIT` behind either takes one split alone. Nothing here
-opens a video: each is given an address, see `stored.py`.
+`tfds:NAME` (`config.data.root` is then TFDS's data_dir); `@SPLIT` behind either takes one split alone, `@all` every
+split. Nothing here opens a video: each is given an address, see `stored.py`.
 """
 
 import functools
@@ -15,8 +15,9 @@ from typing import Any
 
 from rich.console import Console
 
-from vidjax.data import stored
-from vidjax.data.records import EVAL_SPLITS, TRAIN_SPLITS, DataError
+from vidjax.data import sources, stored
+from vidjax.data.listing import ALL_SPLITS, EVAL_SPLITS, TRAIN_SPLITS
+from vidjax.data.text import DataError
 from vidjax.progress import progress_bar
 from vidjax.video.sources import exists, is_remote
 
@@ -66,15 +67,15 @@ def load(source: str, root: str = "") -> Prepared | None:
       DataError: for a name that TFDS does not know, a data set that is not prepared, one whose preparation was not
         finished, one without videos and labels, or a split that it lacks.
     """
-    name, split = source, ""
-    if "@" in source and not os.path.exists(source):
-        name, _, split = source.rpartition("@")
+    name, split = sources.part(source)
     folder = _tfds_folder(name.removeprefix(_PREFIX), root) if name.startswith(_PREFIX) else _folder(name)
     if folder is None:
         return None
     data = _read_index(folder)
     splits = {e.split for e in data.entries}
-    if split:
+    if split == ALL_SPLITS and ALL_SPLITS not in splits:
+        wanted = splits
+    elif split:
         if split not in splits:
             raise DataError(f"{source}: there is no split {split!r}, only {', '.join(sorted(splits))}")
         wanted = {split}

@@ -7,6 +7,7 @@ videos that could not be read, so that its coverage tells.
 """
 
 import csv
+import io
 import json
 import logging
 import os
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from vidjax.config import DataConfig
 from vidjax.data import sources
-from vidjax.data.records import DataError, Record, VideoSet, raise_problems
+from vidjax.data.records import Record, VideoSet
 from vidjax.data.stored import is_address
+from vidjax.data.text import DataError, decode, raise_problems
 
 logger = logging.getLogger("vidjax")
 
@@ -106,7 +108,7 @@ _Entry = tuple[str, str, float | None, float | None]  # path, reason, start, end
 
 def _read_lines(file: Path) -> list[_Entry]:
     found, problems = [], []
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = decode(str(file), file.read_bytes()).splitlines()
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
@@ -120,7 +122,7 @@ def _read_lines(file: Path) -> list[_Entry]:
 
 def _read_csv(file: Path) -> list[_Entry]:
     found = []
-    with open(file, newline="", encoding="utf-8-sig") as text:
+    with io.StringIO(decode(str(file), file.read_bytes()), newline="") as text:
         reader = csv.DictReader(text)
         if "path" not in (columns := [c.strip() for c in reader.fieldnames or ()]):
             raise DataError(f"{file}:1: a list of videos to leave alone must have a column path")

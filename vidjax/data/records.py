@@ -1,48 +1,36 @@
-"""Which videos there are, and their labels: CSV files and folders read into `VideoSet`s, with every mistake named.
+"""Which videos train and which evaluate, and their labels: what sources list, as two `VideoSet`s.
 
-A CSV has a header with `path` and `label`, optionally `split` and `group` (videos cut from one source share a group).
-Several labels of one video are joined by `|`. A folder has one sub-folder per class. Both may lie elsewhere, and so
-may the videos that a CSV lists: `gs://bucket/train.csv`.
+A source with a split column, or splits of its own, gives each of the two its own rows, whether it is named in
+`config.train`, in `config.eval` or in both; `SOURCE@SPLIT` gives what it says. How sources are read: `listing.py`.
 """
 
-import csv
 import difflib
-import io
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vidjax.config import DataConfig
-from vidjax.data.places import Presence, class_folders, locate, own_files
+from vidjax.data.listing import (
+    ALL_SPLITS,
+    EVAL_SPLITS,
+    TRAIN_SPLITS,
+    UNLABELLED,
+    Row,
+    load_prepared,
+    read_sources,
+)
+from vidjax.data.places import Presence
 from vidjax.data.stored import is_address
-from vidjax.errors import UserError
-from vidjax.video import VideoError
-from vidjax.video.sources import is_remote, read_bytes
-
-if TYPE_CHECKING:
-    from vidjax.data.prepared import Prepared
+from vidjax.data.text import DataError, raise_problems
+from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
-VIDEO_SUFFIXES = frozenset((
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".m2ts", ".3gp", ".ogv",
-    ".gif", ".vob", ".mts", ".divx", ".asf",
-))  # fmt: skip
-TRAIN_SPLITS = frozenset({"train", "training"})
-EVAL_SPLITS = frozenset({"val", "valid", "validation", "eval", "test", "testing"})
-UNLABELLED = "unlabelled"  # the class of all videos where labels are not asked for
 _SHARE = 23  # marks the draws of `_share` among those of the seed
-_SHOWN = 20  # problems listed in one error
-
-
-class DataError(UserError):
-    """Annotations or folders that cannot be used; the message names files and lines and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +80,14 @@ class Listing:
     end: float | None = None
 
 
-@dataclass(frozen=True)
-class _Row:
-    path: str
-    labels: tuple[str, ...]
-    split: str
-    group: str
-    where: str  # "train.csv:12", for messages
-    start: float | None = None  # seconds; see `Record`
-    end: float | None = None
-    source: int = 0  # which of several
-
-
-def load_sets(config: DataConfig, seed: int = 0, labelled: bool = True) -> tuple[VideoSet, VideoSet]:
+def load_sets(
+    config: DataConfig, seed: int = 0, labelled: bool = True, *, need_files: bool = True
+) -> tuple[VideoSet, VideoSet]:
     """The training and evaluation videos that `config` names; class names are sorted, so that they never change.
 
-    Without `config.eval`, evaluation takes the rows whose `split` is val or test, or else holds out whole groups.
+    Of a source with splits, training takes rows marked train or not at all, and evaluation those marked val or test;
+    what neither takes is said. Without `config.eval`, evaluation takes its rows of `config.train`, or else holds out
+    whole groups.
 
     With `config.dataset`, both follow the publisher's annotations instead: see `vidjax.data.datasets`. Prepared data
     sets keep the classes, and their order, that they were prepared with: see `vidjax.data.prepared`. Several sources
@@ -122,15 +102,17 @@ def load_sets(config: DataConfig, seed: int = 0, labelled: bool = True) -> tuple
       seed: decides which groups are held out, and which videos are taken.
       labelled: False: labels are not needed, and ignored where they are. A CSV needs the column `path` alone, a folder
         may hold its videos in sub-folders or itself, and every video has the one class `UNLABELLED`.
+      need_files: False: the videos that CSVs list need not be there, for counting them.
 
     Raises:
       DataError: naming every wrong line (up to 20): a missing file, an empty label or class, a duplicate, a malformed
-        line, a label in evaluation that training does not have.
+        line, a label in evaluation that training does not have, an unknown split; or a source whose splits leave
+        nothing for what it is given for.
     """
     from vidjax.data import datasets, mirroring, quarantine, sources  # which are built on this file
 
     sources.check(config)
-    train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed, labelled)
+    train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed, labelled, need_files)
     if labelled:
         train, held_out = (mirroring.pair(videos, config.flip_pairs) for videos in (train, held_out))
     else:
@@ -164,22 +146,23 @@ def _share(videos: VideoSet, share: float, seed: int) -> VideoSet:
     return replace(videos, records=records, sources=sources)
 
 
-def _load_own(config: DataConfig, seed: int, labelled: bool) -> tuple[VideoSet, VideoSet]:
+def _load_own(config: DataConfig, seed: int, labelled: bool, need_files: bool) -> tuple[VideoSet, VideoSet]:
     from vidjax.data import sources
 
     if not config.train:
         raise DataError(
             "config.data.train is empty: give a CSV file (path,label) or a folder with one sub-folder per class"
         )
-    parts = [_load_prepared(source, config.root) for source in sources.names(config.train)]
-    rows = _read_all(config.train, config.root, labelled=labelled)
-    if labelled and len(found := {label for row in rows for label in row.labels}) < 2:
-        raise DataError(f"{config.train}: training needs at least two classes, found only {', '.join(found)}")
+    parts = [load_prepared(source, config.root) for source in sources.names(config.train)]
     if config.eval:
-        train = [row for row in rows if not parts[row.source] or row.split not in EVAL_SPLITS]
-        held_out = _read_all(config.eval, config.root, labelled=labelled)
+        train, held_out = _rows_by_role(config, labelled, need_files)
+        _need_classes(train, config.train, labelled)
     else:
+        rows = read_sources(config.train, config.root, need_files, labelled)
+        _need_classes(rows, config.train, labelled)
         split = {row.source for row in rows if row.split}
+        # Of a prepared data set without videos for evaluation a share is held out, as of files without a split column.
+        split -= {i for i in split if parts[i] and all(r.split in TRAIN_SPLITS for r in rows if r.source == i)}
         train, held_out = _by_split([r for r in rows if r.source in split], config.train) if split else ([], [])
         if whole := [row for row in rows if row.source not in split]:
             further = _hold_out(whole, config.eval_share, seed)
@@ -196,22 +179,31 @@ def _load_own(config: DataConfig, seed: int, labelled: bool) -> tuple[VideoSet, 
     return tuple(replace(s, directional=directional, mirrored=mirrored) for s in sets)
 
 
+def _need_classes(rows: list[Row], source: str, labelled: bool) -> None:
+    if labelled and len(found := {label for row in rows for label in row.labels}) < 2:
+        raise DataError(f"{source}: training needs at least two classes, found only {', '.join(found)}")
+
+
 def load_eval_set(source: str, root: str, class_names: Sequence[str], multi_label: bool) -> VideoSet:
-    """The videos of one CSV or folder, labelled with the classes of a trained model.
+    """The evaluation videos of CSVs, folders or prepared data sets, labelled with the classes of a trained model.
 
     Without labels, if the classes are `UNLABELLED` alone.
 
     Raises:
       DataError: as `load_sets`.
     """
-    rows = _read_all(source, root, labelled=tuple(class_names) != (UNLABELLED,))
-    if any(r.split for r in rows):
-        rows = [r for r in rows if r.split in EVAL_SPLITS] or rows
-    return _video_set(rows, class_names, multi_label)
+    rows = read_sources(source, root, labelled=tuple(class_names) != (UNLABELLED,))
+    taken = _of_role(rows, "eval", source)
+    _say_left_out(rows, "eval", source, {row.path for row in taken})
+    return _video_set(taken, class_names, multi_label)
 
 
-def list_videos(config: DataConfig) -> list[Listing]:
-    """All videos that `config.train` and `config.eval` list, also those that are not there.
+def list_videos(config: DataConfig, labelled: bool = True) -> list[Listing]:
+    """All videos that training and evaluation would use, also those that are not there.
+
+    Args:
+      config: `dataset`, `split`, `train`, `eval` and `root` are used; one of `train` and `eval` may be empty.
+      labelled: as in `load_sets`.
 
     Raises:
       DataError: naming every line that is wrong for another reason than a missing file.
@@ -220,162 +212,105 @@ def list_videos(config: DataConfig) -> list[Listing]:
         from vidjax.data import datasets
 
         return datasets.list_videos(config)
-    rows = [row for s in (config.train, config.eval) if s for row in _read_all(s, config.root, need_files=False)]
+    if config.train and config.eval:
+        train, held_out = _rows_by_role(config, labelled, need_files=False)
+        rows = train + held_out
+    else:
+        rows = read_sources(config.train or config.eval, config.root, need_files=False, labelled=labelled)
     there = Presence()
-    return [
+    listings = (
         Listing(row.path, row.where, not (is_address(row.path) or there(row.path)), row.start, row.end) for row in rows
-    ]
+    )
+    return list(dict.fromkeys(listings))  # one file may be listed for both
 
 
-def _load_prepared(source: str, root: str) -> "Prepared | None":
-    from vidjax.data import prepared  # which is built on this file
+def _rows_by_role(config: DataConfig, labelled: bool, need_files: bool = True) -> tuple[list[Row], list[Row]]:
+    """The rows that `config.train` gives to training and `config.eval` to evaluation, where both are given."""
+    roles = {"train": config.train, "eval": config.eval}
+    rows = {role: read_sources(text, config.root, need_files, labelled) for role, text in roles.items()}
+    taken = {role: _of_role(rows[role], role, text) for role, text in roles.items()}
+    used = {row.path for role in roles for row in taken[role]}
+    for role, text in roles.items():
+        _say_left_out(rows[role], role, text, used)
+    return taken["train"], taken["eval"]
 
-    return prepared.load(source, root)
 
+def _of_role(rows: list[Row], role: str, text: str) -> list[Row]:
+    """Those that a setting gives to "train" or "eval": all of a source that has no splits, of others those of the role.
 
-def _read_all(text: str, root: str, need_files: bool = True, labelled: bool = True) -> list[_Row]:
-    """The rows of all sources, one after the other."""
+    Raises:
+      DataError: for a split that is neither, or a source that has nothing for the role.
+    """
     from vidjax.data import sources
 
-    parts = [_read(source, root, need_files, labelled) for source in sources.names(text)]
-    rows = [replace(row, source=i) if i else row for i, rows in enumerate(parts) for row in rows]
-    return rows if labelled else [replace(row, labels=(UNLABELLED,)) for row in rows]
-
-
-def _read(source: str, root: str, need_files: bool, labelled: bool) -> list[_Row]:
-    if (stored := _load_prepared(source, root)) is not None:
-        whole = len({entry.split for entry in stored.entries}) > 1
-        rows = []
-        for e in stored.entries:
-            path, labels = stored.address(e), tuple(stored.class_names[i] for i in e.labels)
-            rows.append(_Row(path, labels, e.split if whole else "", e.group, path, e.start, e.end))
-        return rows
-    if is_remote(source):
-        return _read_remote(source, root, need_files, labelled)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _read_folder(str(path), labelled)
-    if not path.exists():
-        raise DataError(f"{source}: no such file or folder (current folder: {os.getcwd()})")
-    return _read_csv(str(path), path.read_bytes(), root or str(path.parent), need_files, labelled)
-
-
-def _read_remote(source: str, root: str, need_files: bool, labelled: bool) -> list[_Row]:
-    try:
-        if not source.lower().partition("?")[0].endswith(".csv"):
-            return _read_folder(source.rstrip("/"), labelled)
-        return _read_csv(source, read_bytes(source), root or source.rpartition("/")[0], need_files, labelled)
-    except VideoError as error:
-        raise DataError(str(error)) from None
-
-
-def _read_csv(path: str, content: bytes, root: str, need_files: bool, labelled: bool) -> list[_Row]:
-    rows, problems, there = [], [], Presence() if need_files else None
-    seen: dict[str, str] = {}
-    try:
-        with io.StringIO(content.decode("utf-8-sig"), newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = [c.strip() for c in reader.fieldnames or ()]
-            if missing := [c for c in ("path", "label")[: 1 + labelled] if c not in columns]:
+    _refuse_unknown_splits(rows)
+    taken = []
+    for i, source in enumerate(sources.names(text)):
+        own = [row for row in rows if row.source == i]
+        if any(row.split for row in own):
+            kept = [row for row in own if (row.split in EVAL_SPLITS) == (role == "eval")]
+            if not kept:
+                what = {"train": "training", "eval": "evaluation"}[role]
+                column = "" if is_address(own[0].path) else "drop the column, "
+                instead = {
+                    "train": "or drop config.data.eval and give another config.data.train",
+                    "eval": "or drop config.data.eval: evaluation then takes its videos from config.data.train",
+                }[role]
                 raise DataError(
-                    f"{path}:1: no column {' and no column '.join(map(repr, missing))} in the header "
-                    f"{','.join(columns)!r}; the first line must be path,label[,split,group]"
+                    f"{source}: none of its {things(len(own), 'row')} is for {what}, their split being "
+                    f"{_splits(own)}; write {source}@{ALL_SPLITS} to take them all the same, "
+                    f"{column}{instead}"
                 )
-            if unknown := [c for c in columns if c not in ("path", "label", "split", "group")]:
-                logger.warning("%s:1: columns that are not used: %s", path, ", ".join(unknown))
-            reader.fieldnames = columns
-            for cells in reader:
-                where = f"{path}:{reader.line_num}"
-                row = _parse(cells, len(columns), where, root, there, problems, labelled)
-                if row is None:
-                    continue
-                if row.path in seen:
-                    problems.append(
-                        f"{where}: {cells['path']!r} is listed already at {seen[row.path]}; remove one of them"
-                    )
-                seen.setdefault(row.path, where)
-                rows.append(row)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from None
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not a valid CSV line ({error})") from None
-    raise_problems(problems)
-    if not rows:
-        raise DataError(f"{path}: no videos below the header line")
-    return rows
+            own = kept
+        taken += own
+    return taken
 
 
-def _parse(
-    cells: dict,
-    num_columns: int,
-    where: str,
-    root: str,
-    there: Presence | None,
-    problems: list[str],
-    labelled: bool,
-) -> _Row | None:
-    found = sum(v is not None for k, v in cells.items() if k is not None) + len(cells.get(None, ()))
-    if found != num_columns:
-        problems.append(f"{where}: {found} cells where the header has {num_columns}; quote cells that hold a comma")
-        return None
-    values = {k: v.strip() for k, v in cells.items()}
-    labels = tuple(part.strip() for part in values["label"].split("|")) if labelled else (UNLABELLED,)
-    if not values["path"]:
-        problems.append(f"{where}: the path is empty")
-    elif not all(labels):
-        problems.append(f"{where}: the label of {values['path']!r} is empty")
-    elif len(set(labels)) < len(labels):
-        problems.append(f"{where}: a label of {values['path']!r} is repeated: {values['label']!r}")
-    elif there and not there(locate(root, values["path"])):
-        problems.append(f"{where}: no such file: {locate(root, values['path'])}")
-    else:
-        video = locate(root, values["path"])
-        return _Row(video, labels, values.get("split", "").lower(), values.get("group", ""), where)
-    return None
+def _say_left_out(rows: list[Row], role: str, text: str, used: set[str]) -> None:
+    """A line for each source with rows that neither training nor evaluation uses."""
+    from vidjax.data import sources
+
+    for i, source in enumerate(sources.names(text)):
+        own = [row for row in rows if row.source == i]
+        if left := [row for row in own if row.path not in used]:
+            logger.warning(
+                "%s: %d of %s left out, the split being %s; %s@%s takes all of them",
+                source, len(left), things(len(own), "row is", "rows are"), _splits(left), source, ALL_SPLITS,
+            )  # fmt: skip
 
 
-def _read_folder(path: str, labelled: bool) -> list[_Row]:
-    rows, problems, ignored = [], [], []
-    classes = class_folders(path)
-    if not labelled:
-        classes = {"": own_files(path), **{name: files for name, files in classes.items() if files}}
-    elif not classes:
-        raise DataError(f"{path}: no sub-folders; put the videos of each class into a sub-folder named after it")
-    for name, files in classes.items():
-        videos = [p for p in files if os.path.splitext(p)[1].lower() in VIDEO_SUFFIXES]
-        ignored += [p for p in files if os.path.splitext(p)[1].lower() not in VIDEO_SUFFIXES]
-        if not videos and labelled:
-            problems.append(f"{path}/{name}: the class {name!r} has no videos; add some or remove the folder")
-        rows += [_Row(p, (name,), "", "", p) for p in videos]
-    if ignored:
-        names = ", ".join(p[len(path) :].lstrip("/") for p in ignored[:_SHOWN])
-        logger.warning("%s: %d files are no videos by their suffix and are ignored: %s", path, len(ignored), names)
-    raise_problems(problems)
-    if not rows:
-        raise DataError(f"{path}: no videos there or in its sub-folders")
-    return rows
+def _splits(rows: list[Row]) -> str:
+    return ", ".join(sorted({row.split or "empty" for row in rows}))
 
 
-def _by_split(rows: list[_Row], source: str) -> tuple[list[_Row], list[_Row]]:
-    problems = [
-        f"{r.where}: split {r.split!r} is neither train nor one of {', '.join(sorted(EVAL_SPLITS))}"
-        for r in rows
-        if r.split not in TRAIN_SPLITS | EVAL_SPLITS
-    ]
-    raise_problems(problems)
-    train = [r for r in rows if r.split in TRAIN_SPLITS]
+def _refuse_unknown_splits(rows: list[Row]) -> None:
+    raise_problems(
+        [
+            f"{r.where}: split {r.split!r} is neither train nor one of {', '.join(sorted(EVAL_SPLITS))}; a split of "
+            f"another name is taken where it is asked for: SOURCE@{r.split}"
+            for r in rows
+            if r.split and r.split not in TRAIN_SPLITS | EVAL_SPLITS
+        ]
+    )
+
+
+def _by_split(rows: list[Row], source: str) -> tuple[list[Row], list[Row]]:
+    """The rows for training, those without a split among them, and the rows for evaluation."""
+    _refuse_unknown_splits(rows)
+    train = [r for r in rows if r.split not in EVAL_SPLITS]
     held_out = [r for r in rows if r.split in EVAL_SPLITS]
     if not train or not held_out:
         raise DataError(
-            f"{source}: the split column gives {len(train)} training and {len(held_out)} evaluation videos; "
-            "both need some"
+            f"{source}: the split column gives {things(len(train), 'training video')} and "
+            f"{things(len(held_out), 'evaluation video')}; both need some: give config.data.eval, or add "
+            f"@{ALL_SPLITS} to hold out a share of all rows"
         )
     return train, held_out
 
 
-def _hold_out(rows: list[_Row], share: float, seed: int) -> tuple[list[_Row], list[_Row]]:
+def _hold_out(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
     """Whole groups, drawn class by class until each class has its share in evaluation."""
-    groups: dict[tuple[str, ...], dict[str, list[_Row]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     first_labels: dict[str, tuple[str, ...]] = {}
     for row in rows:
         group = row.group or row.path
@@ -399,7 +334,7 @@ def _hold_out(rows: list[_Row], share: float, seed: int) -> tuple[list[_Row], li
     return train, evaluation
 
 
-def _video_set(rows: Iterable[_Row], class_names: Sequence[str], multi_label: bool) -> VideoSet:
+def _video_set(rows: Iterable[Row], class_names: Sequence[str], multi_label: bool) -> VideoSet:
     index = {name: i for i, name in enumerate(class_names)}
     records, sources, problems = [], [], []
     for row in rows:
@@ -419,21 +354,12 @@ def _video_set(rows: Iterable[_Row], class_names: Sequence[str], multi_label: bo
     return VideoSet(tuple(records), tuple(class_names), multi_label, sources=tuple(sources) if any(sources) else ())
 
 
-def _warn_of_overlap(train: list[_Row], held_out: list[_Row]) -> None:
+def _warn_of_overlap(train: list[Row], held_out: list[Row]) -> None:
     for what, key in (("video", lambda r: os.path.realpath(r.path)), ("group", lambda r: r.group)):
         both = {key(r) for r in train if key(r)} & {key(r) for r in held_out if key(r)}
         if both:
             logger.warning(
-                "%d %ss are in training and in evaluation, which flatters the accuracy: %s",
-                len(both),
-                what,
+                "%s in training and in evaluation, which flatters the accuracy: %s",
+                things(len(both), f"{what} is", f"{what}s are"),
                 ", ".join(sorted(both)[:5]),
             )
-
-
-def raise_problems(problems: list[str]) -> None:
-    """A `DataError` with the first 20 problems, each once, if there are any."""
-    if problems:
-        kinds = Counter(problems)
-        more = f"\n… and {len(kinds) - _SHOWN} more" if len(kinds) > _SHOWN else ""
-        raise DataError("\n".join(list(kinds)[:_SHOWN]) + more)

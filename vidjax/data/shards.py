@@ -19,7 +19,8 @@ from typing import Any
 from etils import epath
 
 from vidjax.data.encode import Encoding, encode
-from vidjax.data.records import DataError, Record, VideoSet
+from vidjax.data.records import Record, VideoSet
+from vidjax.data.text import DataError
 from vidjax.video import VideoError
 from vidjax.video.sources import file_system, is_remote
 

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vidjax.config import DataConfig
-from vidjax.data.records import DataError
+from vidjax.data.listing import is_remote_csv
+from vidjax.data.text import DataError
+from vidjax.video.sources import is_remote
+from vidjax.wording import things
 
 if TYPE_CHECKING:
     from vidjax.data.prepared import Prepared
@@ -18,7 +21,8 @@ logger = logging.getLogger("vidjax")
 
 
 def names(text: str) -> list[str]:
-    """The sources that a setting joins by commas; a file or folder with commas in its name is one source.
+    """The sources that a setting joins by commas, each with the split that it may ask for; a file or folder with commas
+    in its name is one source.
 
     Raises:
       DataError: for an empty place between commas, or a source that is listed twice.
@@ -31,6 +35,16 @@ def names(text: str) -> list[str]:
     if twice := {name for name in found if found.count(name) > 1}:
         raise DataError(f"{text!r}: lists {', '.join(sorted(twice))} twice; config.data.mixture gives it more weight")
     return found
+
+
+def part(source: str) -> tuple[str, str]:
+    """A source such as `all.csv@val` as its name and the split that is asked for; the split is empty where none is."""
+    name, at, split = source.rpartition("@")
+    if not at or "/" in split or os.path.exists(os.path.expanduser(source)):
+        return source, ""
+    if is_remote(name) and not is_remote_csv(name):
+        return source, ""
+    return name, split
 
 
 def check(config: DataConfig) -> None:
@@ -46,7 +60,10 @@ def check(config: DataConfig) -> None:
             "published data sets, write each with `python -m vidjax prepare` and list the folders"
         )
     if weights and weights != count:
-        raise DataError(f"config.data.mixture has {weights} weights, but config.data.train lists {count} source(s)")
+        raise DataError(
+            f"config.data.mixture has {things(weights, 'weight')}, but config.data.train lists "
+            f"{things(count, 'source')}"
+        )
 
 
 def warn_of_twins(listed: Sequence[tuple[str, int]]) -> None:
@@ -54,7 +71,8 @@ def warn_of_twins(listed: Sequence[tuple[str, int]]) -> None:
     first: dict[str, int] = {}
     twins = [path for path, source in listed if first.setdefault(os.path.realpath(path), source) != source]
     if twins:
-        logger.warning("%d videos are listed by several sources, such as %s", len(twins), ", ".join(twins[:3]))
+        what = things(len(twins), "video is", "videos are")
+        logger.warning("%s listed by several sources, such as %s", what, ", ".join(twins[:3]))
 
 
 def union(classes: Sequence[Sequence[str]]) -> tuple[str, ...]:

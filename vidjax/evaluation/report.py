@@ -15,6 +15,7 @@ from vidjax.evaluation.evaluate import Scores
 from vidjax.evaluation.metrics import confusion_matrix
 from vidjax.evaluation.reconstruct import Reconstructions, picture
 from vidjax.lettering import lettering
+from vidjax.wording import things
 
 # Beyond this many classes neither a cell nor a name of the confusion matrix can be read.
 _NAMED_CLASSES = 60
@@ -99,10 +100,10 @@ def show(summary: dict[str, Any], console: Console) -> None:
             table.add_row(level, *(_percent(summary[level][name]) for name in names))
         console.print(table)
     total = round(summary["num_videos"] / summary["coverage"]) if summary["coverage"] else len(summary["unreadable"])
-    each = f"{summary['num_views']} view(s) each"
+    each = f"{things(summary['num_views'], 'view')} each"
     if "num_clips_scored" in summary:
-        each = f"up to {summary['num_views']} views each, {summary['num_clips_scored']} in all"
-    console.print(f"{summary['num_videos']} of {total} videos, {each}")
+        each = f"up to {things(summary['num_views'], 'view')} each, {summary['num_clips_scored']} in all"
+    console.print(f"{summary['num_videos']} of {things(total, 'video')}, {each}")
     for bad in summary["unreadable"][:10]:
         console.print(f"[yellow]unreadable:[/] {bad['path']}: {bad['reason']}", highlight=False, soft_wrap=True)
     if len(summary["unreadable"]) > 10:

@@ -1,5 +1,7 @@
 """What a training says of itself before it starts: model, data, length, devices, memory for batches."""
 
+import logging
+
 import jax
 from jax.sharding import Mesh
 from rich.console import Console
@@ -9,6 +11,10 @@ from vidjax import parallel
 from vidjax.data.pipeline import footprint
 from vidjax.data.records import VideoSet
 from vidjax.training.feed import DEVICE_BATCHES
+from vidjax.training.optimizer import warmup_steps
+from vidjax.wording import ordinal, things
+
+logger = logging.getLogger("vidjax")
 
 
 def announce(
@@ -21,7 +27,7 @@ def announce(
     mesh: Mesh,
     console: Console,
 ) -> None:
-    """Two lines on `console`.
+    """Two lines on `console`, and a warning if the warm-up is shortened to the length of the run.
 
     Args:
       config: of the run.
@@ -33,22 +39,33 @@ def announce(
       console: where the writer prints.
     """
     videos, eval_videos = sets
-    rate = f"{spec.fps:g} frames/s" if spec.fps else f"every {spec.stride}. frame" if spec.stride > 1 else "every frame"
+    every = f"every {ordinal(spec.stride)} frame" if spec.stride > 1 else "every frame"
+    rate = f"{spec.fps:g} frames/s" if spec.fps else every
     classes = f"of {len(videos.class_names)} classes" if classifies else "without labels"
+    if videos.multi_label:
+        classes += " (a video may have several)"
+    clips = config.train.batch_size * config.data.train_views
     console.print(
-        f"{config.model.name} on {len(videos)} videos {classes}, "
-        f"{len(eval_videos)} for evaluation; clips of {spec.num_frames} frames ({rate}) at {spec.size}²; "
-        f"{steps} updates of {config.train.batch_size * config.data.train_views} clips; {parallel.describe(mesh)}",
+        f"{config.model.name} on {things(len(videos), 'video')} {classes}, "
+        f"{len(eval_videos)} for evaluation; clips of {things(spec.num_frames, 'frame')} ({rate}) at {spec.size}²; "
+        f"{things(steps, 'update')} of {things(clips, 'clip')}; {parallel.describe(mesh)}",
         highlight=False,
         soft_wrap=True,
     )
     data = config.data
     most = footprint(spec, data, config.train.batch_size, jax.process_count())
-    threads = f"{data.num_threads} threads"
-    readers = f"{data.num_workers} worker(s) of {threads}" if data.num_workers else threads
+    threads = things(data.num_threads, "thread")
+    readers = f"{things(data.num_workers, 'worker')} of {threads}" if data.num_workers else threads
     console.print(
         f"data: {readers}; at most {most.batches} batches of {most.batch_bytes / 1e6:.1f} MB in memory, "
         f"{most.bytes / 1e6:.0f} MB; at most {DEVICE_BATCHES} on the devices",
         highlight=False,
         soft_wrap=True,
     )
+    per_epoch = len(videos) / config.train.batch_size
+    warmup = warmup_steps(config.optimizer, steps=steps, steps_per_epoch=per_epoch)
+    if warmup != round(config.optimizer.warmup_epochs * per_epoch) and parallel.is_writer():
+        logger.warning(
+            "config.optimizer.warmup_epochs = %g would take the whole run: shortened to %.3g, %s",
+            config.optimizer.warmup_epochs, warmup / per_epoch, things(warmup, "update"),
+        )  # fmt: skip

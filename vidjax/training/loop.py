@@ -46,6 +46,7 @@ from vidjax.training.saving import RunCheckpoints
 from vidjax.training.sets import training_sets
 from vidjax.training.step import TrainState, init_state, next_metrics
 from vidjax.training.stopping import Interrupted, TermFlag, check_finite
+from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
@@ -330,10 +331,11 @@ class _Run:
                 report.write_reconstruction(self.workdir, summary | {"step": done}, scores)
             metric = self.config.train.best_metric
             plot_learning_curve(read_metrics(self.log.path), self.workdir / "learning_curve.png", metric)
-        if len(self.bad_records):
+        if bad := len(self.bad_records):
+            unread = "could not be read and"
+            replaced = things(bad, f"training video {unread} was", f"training videos {unread} were")
             self.console.print(
-                f"[yellow]{len(self.bad_records)} training videos could not be read and were replaced: "
-                f"{self.workdir / 'bad_records.jsonl'}[/]",
+                f"[yellow]{replaced} replaced: {self.workdir / 'bad_records.jsonl'}[/]",
                 highlight=False,
             )
         parallel.barrier("finished")  # the writer's files may take longer than the others would wait at the exit

@@ -20,17 +20,9 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
       steps: updates of the whole run.
       steps_per_epoch: updates per pass over the data, for the warm-up.
       batch_size: clips per update over all devices.
-
-    Raises:
-      ConfigError: if the warm-up would take the whole run.
     """
     peak = config.learning_rate * (batch_size / config.base_batch if config.base_batch else 1)
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    if warmup and warmup >= steps:
-        raise ConfigError(
-            f"config.optimizer.warmup_epochs = {config.warmup_epochs}: "
-            f"{warmup} warm-up steps, but the whole run has {steps}"
-        )
+    warmup = warmup_steps(config, steps=steps, steps_per_epoch=steps_per_epoch)
     if config.schedule == "constant":
         main = optax.constant_schedule(peak)
     elif config.schedule == "steps":
@@ -43,6 +35,12 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(config.warmup_factor * peak, peak, warmup), main], [warmup])
+
+
+def warmup_steps(config: OptimizerConfig, *, steps: int, steps_per_epoch: float) -> int:
+    """Updates of the warm-up: `warmup_epochs`, or half of a run that these would fill or outlast."""
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    return warmup if warmup < steps else steps // 2
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
