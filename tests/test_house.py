@@ -21,9 +21,9 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
 FLOORS = (
-    "errors wording choices config checks progress lettering launch video nn parallel models data weights evaluation "
-    "training predictor apps __main__"
-).split()
+    *("errors", "wording", "choices", "config", "checks", "progress", "lettering", "launch", "video", "nn", "parallel"),
+    *("models", "data", "weights", "evaluation", "training", "predictor", "apps", "__main__"),
+)
 
 
 def imports_of(path):

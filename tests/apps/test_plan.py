@@ -13,7 +13,7 @@ from vidjax import config as cfg
 from vidjax.__main__ import main
 from vidjax.apps import estimates
 from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices, tpu_devices
-from vidjax.apps.hlo import Reading
+from vidjax.apps.hlo import Kernel, Reading, Step
 from vidjax.apps.plan import _show as show_plan
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
@@ -147,7 +147,7 @@ def test_latency_grows_with_the_way_around_the_torus():
 def made_up(batch_size, *, kernels=200, cycles_per_video=50):
     """Figures of a step whose kernels all have the same cycles, in proportion to the batch."""
     chip = CHIPS["v5e"]
-    reading = Reading(kernels=[(cycles_per_video * batch_size, 1)] * kernels)
+    reading = Reading(steps=[Step(cycles_per_video * batch_size, 10**12, True, 1)] * kernels)
     work = estimates.Work(
         1e6 * batch_size, {"total": 2**30}, exchange=1e-6, latency=1e-4, collectives={}, xla={},
         kernels=reading.launches, compiler=reading.seconds(chip.clock, chip.launch),
@@ -176,6 +176,33 @@ def test_short_runs_are_told_in_minutes_and_memory_with_its_reason(capsys):
     assert gpu.usable == 60 * 2**30 and CHIPS["v5e"].usable_why == "the TPU compiler keeps 0.25 of 16 back"
     show_plan(made_up(2**12) | {"target": "v5e:1x1"}, Console(width=200))
     assert "below what" not in capsys.readouterr().out
+
+
+def test_kernels_are_priced_and_those_of_which_nothing_is_known_leave_no_mfu(capsys):
+    chip, config = CHIPS["v5p"], cfg.Config()
+    facts = estimates.DataFacts(2, 1000, False)
+
+    def figures(*kernels):
+        reading = Reading(steps=[Step(10**6, 10**6, False, 1)], kernels=list(kernels))
+        work = estimates.Work(
+            1e9, {"total": 2**30}, exchange=0.0, latency=0.0, collectives={}, xla={}, kernels=reading.launches,
+            kernels_unknown=reading.kernels_unknown, compiler=reading.seconds(chip.clock, chip.launch),
+            corrected=reading.seconds(chip.clock, chip.launch, chip.bandwidth),
+            handwritten=reading.kernel_seconds(chip.peak, chip.bandwidth, chip.launch),
+        )  # fmt: skip
+        return estimates.figures_of(config, {}, {"data": 1}, chip, facts, 25.0, work) | {"target": "v5p:1x1x1"}
+
+    without, priced, unknown = figures(), figures(Kernel(10**12, 0, 0, 1)), figures(Kernel(0, 0, 0, 2))
+    more = priced["seconds"]["step"] - without["seconds"]["step"]
+    assert more == pytest.approx(priced["seconds"]["handwritten"]) == pytest.approx(1e12 / (0.33 * chip.peak))
+    assert priced["corrected"]["step"] - without["corrected"]["step"] == pytest.approx(more)
+    assert without["corrected"]["clips_per_s"] > without["clips_per_s"]
+    show_plan(priced, Console(width=200))
+    out = capsys.readouterr().out
+    assert "by their own counts" in out and out.count("MFU") == 2 + 1  # and what it means
+    show_plan(unknown, Console(width=200))
+    out = capsys.readouterr().out
+    assert "not known of 2 kernels" in out and out.count("MFU") == 1 and "at most" in out
 
 
 def test_out_of_memory_in_words():
