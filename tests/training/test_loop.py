@@ -79,7 +79,7 @@ def test_run_leaves_its_files(finished):
     report = json.loads((workdir / "eval.json").read_text())
     assert set(report) == {
         "clip", "video", "coverage", "num_videos", "num_views", "per_class", "unreadable", "model", "step",
-        "checkpoint", "best_metric", "views", "data",
+        "checkpoint", "best_metric", "views", "spec", "data",
     }  # fmt: skip
     assert set(report["clip"]) == set(report["video"]) == {"top1", "top5"}
     assert report["coverage"] == 1.0 and report["num_views"] == 2 and report["unreadable"] == []

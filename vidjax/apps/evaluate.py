@@ -57,12 +57,12 @@ def evaluate_checkpoint(
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
     videos = mark(pair(_eval_videos(config, meta), config.data.flip_pairs), read(config.data))
+    spec = resolve_spec(meta.spec, config.data, meta.spec.input)
     run, standing = run_folder(folder), _standing(folder, step)
-    of = identity(config, videos, step=step, checkpoint=standing)
+    of = identity(config, spec, videos, step=step, checkpoint=standing)
     name = folder_name(validate(meta.config), config, None if standing == BEST else step)
     place = parallel.on_writer(lambda: str(_place(run, name, config, out)))
     classifies = meta.spec.objective == "classify"
-    spec = resolve_spec(meta.spec, config.data, meta.spec.input)
     console.print(
         f"{meta.config.model.name}: {caption(of)} ({len(videos)} videos); {parallel.describe(mesh)}",
         highlight=False,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vidjax.choices import WHOLE_VIDEO_RULES
-from vidjax.config import Config, DataConfig
+from vidjax.config import Config, DataConfig, Spec
 from vidjax.data.fingerprint import fingerprint
 from vidjax.data.records import VideoSet
 
@@ -35,19 +35,20 @@ _SOURCES = ("data.eval", "data.train", "data.dataset", "data.root")
 _LONGEST = 120  # characters of a folder's name
 
 
-def identity(config: Config, videos: VideoSet, *, step: int, checkpoint: str) -> dict[str, Any]:
+def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpoint: str) -> dict[str, Any]:
     """What `eval.json` says of an evaluation besides its figures, ready for JSON.
 
     Args:
       config: with which it was made.
+      spec: of the clips that were evaluated.
       videos: that were evaluated.
       step: update after which the checkpoint was written.
       checkpoint: BEST by `config.train.best_metric`, the LAST one or an EARLIER one.
 
     Returns:
       `model`, its name; `step`; `checkpoint`; `best_metric`; `views`: `{"num_clips", "num_crops", "sampling"}`, the
-      number of clips being None where each video has as many as it takes; `data`: `{"name", "source", "num_videos",
-      "fingerprint"}`, of all videos, readable or not.
+      number of clips being None where each video has as many as it takes; `spec`, of a clip: `{"num_frames", "size"}`;
+      `data`: `{"name", "source", "num_videos", "fingerprint"}`, of all videos, readable or not.
     """
     clips = None if config.data.eval_sampling in WHOLE_VIDEO_RULES else config.eval.num_clips
     return {
@@ -56,6 +57,7 @@ def identity(config: Config, videos: VideoSet, *, step: int, checkpoint: str) ->
         "checkpoint": checkpoint,
         "best_metric": config.train.best_metric,
         "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": config.data.eval_sampling},
+        "spec": {"num_frames": spec.num_frames, "size": spec.size},
         "data": {
             "name": _data_words(config.data, _name),
             "source": source(config.data),

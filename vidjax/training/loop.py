@@ -162,7 +162,7 @@ class _Run:
 
     def _result_of(self, step: int | None) -> dict[str, Any]:
         """What the run's result is of: its best checkpoint."""
-        return identity(self.config, self.eval_videos, step=step or 0, checkpoint=BEST)
+        return identity(self.config, self.spec, self.eval_videos, step=step or 0, checkpoint=BEST)
 
     def _refuse_another_run(self) -> None:
         meta = self.checkpoints.latest_meta()
