@@ -141,7 +141,7 @@ def drawn(monkeypatch, runs, tmp_path):
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
     main(["compare", *runs, "--plot", str(tmp_path / "x.png")])
     (figure,) = figures
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return figure, figure.axes[0]
 
 
@@ -157,7 +157,7 @@ def test_labels_of_the_plot_do_not_touch(tmp_path, monkeypatch):
 
 def test_the_plot_has_a_title_and_its_clip_marks_stand_out_of_the_bars(runs, tmp_path, monkeypatch):
     figure, axes = drawn(monkeypatch, runs, tmp_path)
-    assert figure.get_suptitle() == "Held-out top-1 of 3 runs" and axes.get_xlabel() == "top-1, %"
+    assert figure.get_suptitle() == "top-1 on held-out videos, 3 runs" and axes.get_xlabel() == "top-1, %"
     clips, videos = (next(line for line in axes.lines if line.get_label() == f"{level}s, each run")
                      for level in ("clip", "video"))  # fmt: skip
     assert clips.get_markersize() > 2 * videos.get_markersize() and clips.get_zorder() > axes.patches[0].get_zorder()

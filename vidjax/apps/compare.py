@@ -164,6 +164,7 @@ def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool)
             print(f"| {' | '.join(cells)} |")
         return
     table = Table(*header)
+    table.columns[0].overflow = "fold"
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -207,7 +208,7 @@ def _draw(groups: Sequence[Group], name: str, chance: float | None, path: Path) 
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     runs = sum(len(group.seeds) for group in groups)
-    figure.suptitle(f"Held-out {measure} of {runs} {'run' if runs == 1 else 'runs'}", fontsize=11)
+    figure.suptitle(f"{measure} on held-out videos, {runs} {'run' if runs == 1 else 'runs'}", fontsize=11)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
