@@ -53,15 +53,16 @@ def run_to_the_end(data, workdir, *flags):
     )
 
 
-def signal_after(data, workdir, update, number, *, also=lambda: True):
-    """Start the command, send a signal once `metrics.jsonl` shows that update and `also` holds; status and output."""
+def signal_after(data, workdir, update, number, *flags, also=lambda: True, send=os.kill):
+    """Start the command, `send` a signal once `metrics.jsonl` shows that update and `also` holds; status and output."""
     process = subprocess.Popen(
-        command(data, workdir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command(data, workdir, *flags), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         if also() and any(line["step"] >= update for line in read_metrics(Path(workdir) / "metrics.jsonl")):
-            process.send_signal(number)
+            send(process.pid, number)
             break
         time.sleep(0.001)
     output, _ = process.communicate(timeout=120)
@@ -181,6 +182,18 @@ def test_sigterm_saves_and_exits_in_order(whole, halves, tmp_path):
     assert "stopped by signal after update" in output
     stopped_at = int(output.split("stopped by signal after update ")[1].split(";")[0])
     assert (workdir / "checkpoints" / str(stopped_at)).is_dir()
+    done = run_to_the_end(halves, workdir)
+    assert done.returncode == 0 and f"continuing from update {stopped_at} of" in done.stdout, done.stdout + done.stderr
+    jax.tree.map(np.testing.assert_array_equal, arrays(whole), arrays(workdir))
+    assert logged(whole) == logged(workdir)
+
+
+def test_ctrl_c_reaches_every_process_of_a_terminal_and_the_state_is_saved(whole, halves, tmp_path):
+    workdir, workers = tmp_path / "stopped", "--config.data.num_workers=2"
+    code, output = signal_after(halves, workdir, 10, signal.SIGINT, workers, send=os.killpg)
+    assert code == 130 and "once more, and it is not" in output and "Traceback" not in output, output
+    stopped_at = int(output.split("stopped by signal after update ")[1].split(";")[0])
+    assert (workdir / "checkpoints" / str(stopped_at)).is_dir() and not (workdir / "bad_records.jsonl").exists()
     done = run_to_the_end(halves, workdir)
     assert done.returncode == 0 and f"continuing from update {stopped_at} of" in done.stdout, done.stdout + done.stderr
     jax.tree.map(np.testing.assert_array_equal, arrays(whole), arrays(workdir))
