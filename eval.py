@@ -1,7 +1,8 @@
 """Evaluate a trained model: python eval.py --workdir=runs/motion [--config.eval.num_clips=10
 --config.eval.num_crops=3 …].
 
-The config is the one stored with the checkpoint; flags override single fields of it.
+The config is the one stored with the checkpoint; flags override single fields of it. What differs from the run's own
+result is written beside it: runs/motion/eval_10x3.
 """
 
 import argparse
@@ -18,7 +19,9 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Instead of --workdir: a folder of `vidjax convert`, or one step's."
 )
 _STEP = flags.DEFINE_integer("step", None, "Evaluate the checkpoint of this update instead of the best one.")
-_OUT = flags.DEFINE_string("out", None, "Folder for eval.json and the rest; default: the folder evaluated.")
+_OUT = flags.DEFINE_string(
+    "out", None, "Folder for eval.json and the rest; default: the run's, or, with other views, step or data, one in it."
+)
 
 _CLUSTER = launch.define_flags()
 

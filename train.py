@@ -43,7 +43,7 @@ def main(_: list[str]) -> int:
                 (dry_run if _DRY_RUN.value else train)(config, _WORKDIR.value)
         except Interrupted as stop:
             print(stop.message)
-            return _STOPPED_STATUS.value
+            return stop.code or _STOPPED_STATUS.value
         return 0
 
     return launch.leave(explain(run))

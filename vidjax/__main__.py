@@ -51,8 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     fuse.add_argument("--out", default="", help="folder for the fused scores.npz (default: none is written)")
     fuse.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare = commands.add_parser("compare", help="accuracy of evaluated runs side by side, as a table and a plot")
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="work directory; those that differ by seed go together")
-    compare.add_argument("--plot", default="compare.png", help="file of the plot; '': none (default: compare.png)")
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", help="work directory, or a folder of eval.py; different seeds go together"
+    )
+    compare.add_argument("--plot", help="file of the plot; '': none (default: compare.png; with --json none)")
     compare.add_argument(
         "--show", nargs="*", metavar="FIELD", help="settings to name beside the model (default: all that differ)"
     )

@@ -1,25 +1,28 @@
 """`python -m vidjax compare`, on what runs leave in their work directories."""
 
+import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from vidjax.__main__ import main
 from vidjax.config import Config, ModelConfig, to_dict
 
 
-def run(folder, name, seed, video, *, clip=0.5, measure="top1", **kwargs):
-    folder.mkdir()
+def run(folder, name, seed, video, *, clip=0.5, measure="top1", of=None, **kwargs):
+    folder.mkdir(parents=True)
     config = Config(seed=seed, model=ModelConfig(name=name, kwargs=kwargs))
     (folder / "config.json").write_text(json.dumps(to_dict(config)))
     result = {
         "clip": {measure: clip, "top5": 1.0},
         "video": {measure: video, "top5": 1.0},
         "per_class": {"a": 0, "b": 0},
-    }
+    } | (of or {})
     (folder / "eval.json").write_text(json.dumps(result))
     return str(folder)
 
@@ -70,7 +73,7 @@ def test_settings_that_came_later_are_no_difference(runs, capsys):
 def test_settings_to_show(runs, capsys):
     assert main(["compare", *runs, "--plot", "", "--markdown", "--show", "train.batch_size"]) == 0
     out = capsys.readouterr().out
-    assert "| `frame_pool_tiny, train.batch_size=16` |" in out and "| `tsm_tiny, train.batch_size=16` |" in out
+    assert "| `frame_pool_tiny, batch_size=16` |" in out and "| `tsm_tiny, batch_size=16` |" in out
     assert main(["compare", *runs, "--plot", "", "--show", "train.size"]) == 1
     assert "--show train.size: no setting" in capsys.readouterr().err
 
@@ -84,3 +87,77 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     (tmp_path / "tsm0" / "eval.json").write_text('{"reconstruction": {"explained": 0.5}}')
     assert main(["compare", runs[0]]) == 1
     assert f"{runs[0]} is a pre-training, which has no accuracy" in capsys.readouterr().err
+
+
+def of(clips=1, *, step=24, checkpoint="best", data="val.csv"):
+    """What `eval.json` says of itself."""
+    return {
+        "step": step, "checkpoint": checkpoint, "best_metric": "video/top1", "spec": {"num_frames": 4, "size": 56},
+        "views": {"num_clips": clips, "num_crops": 1, "sampling": "multi_clip"},
+        "data": {"name": data, "source": data, "num_videos": 43, "fingerprint": data},
+    }  # fmt: skip
+
+
+def test_an_evaluation_with_other_views_is_no_second_seed_and_a_warning_says_so(tmp_path, capsys):
+    one = run(tmp_path / "a", "tsm_tiny", 0, 0.5, of=of())
+    other = run(tmp_path / "a" / "eval_10x1", "tsm_tiny", 0, 0.6, of=of(10))
+    seed = run(tmp_path / "b" / "eval_10x1", "tsm_tiny", 1, 0.8, of=of(10))
+    assert main(["compare", one, other, seed, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [(r["label"], r["seeds"], r["video"]["mean"]) for r in json.loads(out)["runs"]] == [
+        ("tsm_tiny, 10×1 views", [0, 1], 0.7), ("tsm_tiny, 1×1 views", [0], 0.5)
+    ]  # fmt: skip
+    assert "warning: evaluated with different views: 1 clip × 1 crop" in err and "10 clips × 1 crop" in err
+    assert one in err and seed in err
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        (of(step=12, checkpoint="last"), "different checkpoints: the best (.*); the last"),
+        (of(step=12, checkpoint="earlier"), "different checkpoints: the best (.*); that of update 12"),
+        (of(data="val2.csv"), "different videos: 43 of val.csv (.*); 43 of val2.csv"),
+    ],
+)
+def test_other_checkpoints_and_videos_are_warned_of(tmp_path, capsys, kind, what):
+    runs = [run(tmp_path / "a", "tsm_tiny", 0, 0.5, of=of()), run(tmp_path / "b", "slow_tiny", 0, 0.5, of=kind)]
+    assert main(["compare", *runs, "--json"]) == 0
+    assert re.search(f"warning: evaluated with {what}", capsys.readouterr().err)
+    assert main(["compare", runs[0], runs[0], "--json"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_json_draws_nothing_unless_asked(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *runs, "--json"]) == 0
+    assert not (tmp_path / "compare.png").exists()
+    assert main(["compare", *runs]) == 0
+    assert (tmp_path / "compare.png").exists() and capsys.readouterr()
+
+
+def drawn(monkeypatch, runs, tmp_path):
+    """The axes of the plot, and its figure drawn."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
+    main(["compare", *runs, "--plot", str(tmp_path / "x.png")])
+    (figure,) = figures
+    figure.draw_without_rendering()
+    return figure, figure.axes[0]
+
+
+def test_labels_of_the_plot_do_not_touch(tmp_path, monkeypatch):
+    long = {f"argument_{i}": "a long value" for i in range(4)}
+    names = ("tsm_tiny", "slow_tiny", "csn_tiny", "r2plus1d_tiny")
+    runs = [run(tmp_path / n, n, 0, 0.5, **{f"{n[:3]}_{k}": v for k, v in long.items()}) for n in names]
+    _, axes = drawn(monkeypatch, runs, tmp_path)
+    boxes = sorted((t.get_window_extent() for t in axes.get_yticklabels()), key=lambda box: box.y0)
+    assert all("\n" in t.get_text() for t in axes.get_yticklabels())
+    assert all(lower.y1 < upper.y0 for lower, upper in itertools.pairwise(boxes))
+
+
+def test_the_plot_has_a_title_and_its_clip_marks_stand_out_of_the_bars(runs, tmp_path, monkeypatch):
+    figure, axes = drawn(monkeypatch, runs, tmp_path)
+    assert figure.get_suptitle() == "top-1 on held-out videos, 3 runs" and axes.get_xlabel() == "top-1, %"
+    clips, videos = (next(line for line in axes.lines if line.get_label() == f"{level}s, each run")
+                     for level in ("clip", "video"))  # fmt: skip
+    assert clips.get_markersize() > 2 * videos.get_markersize() and clips.get_zorder() > axes.patches[0].get_zorder()

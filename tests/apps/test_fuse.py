@@ -31,3 +31,17 @@ def test_two_runs_together(tmp_path, capsys):
 def test_an_error_names_the_folder(tmp_path, capsys):
     assert main(["fuse", str(tmp_path), str(tmp_path)]) == 1
     assert f"{tmp_path}/scores.npz holds no scores" in capsys.readouterr().err
+
+
+def test_other_views_are_warned_of(tmp_path, capsys):
+    runs = []
+    for clips in (1, 10):
+        runs.append(evaluation(tmp_path / f"{clips}", "ab", [[0.9, 0.1], [0.6, 0.4]]))
+        views = {"num_clips": clips, "num_crops": 1, "sampling": "multi_clip"}
+        data = {"name": "val.csv", "num_videos": 2, "fingerprint": "0"}
+        told = {"step": 3, "checkpoint": "best", "views": views, "data": data}
+        (tmp_path / f"{clips}" / "eval.json").write_text(json.dumps(told))
+    assert main(["fuse", *runs]) == 0
+    assert f"warning: evaluated with different views: 1 clip × 1 crop ({runs[0]}); 10 cl" in capsys.readouterr().err
+    assert main(["fuse", runs[0], f"{runs[0]}/scores.npz"]) == 0
+    assert "warning" not in capsys.readouterr().err

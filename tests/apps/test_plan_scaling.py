@@ -8,6 +8,7 @@ from vidjax.__main__ import main
 from vidjax.apps import plan as planning
 from vidjax.apps.chips import CHIPS, read_topology, slices
 from vidjax.apps.estimates import DoesNotFitError
+from vidjax.apps.plan_scaling import picture
 
 
 class Pretended:
@@ -79,3 +80,17 @@ def test_batch_that_cannot_be_shared(scaled):
     status, text, _ = scaled("--config.train.batch_size=24")
     assert status == 1 and "16 would do" in text.err
     assert "cannot be split evenly over the 16 devices of v5e:4x4" in text.err
+
+
+def test_the_picture_tells_speed_and_time_in_one_line_each():
+    sizes = [
+        {"target": f"v5e:{n}", "chips": n, "model": "x", "batch_size": 2 * n, "clips_per_s": 30.0 * n,
+         "hours": 20 / n, "efficiency": 1.0} for n in (8, 16, 64)
+    ]  # fmt: skip
+    figure = picture(sizes)
+    figure.draw_without_rendering()
+    left, right = figure.axes
+    assert [text.get_text() for text in left.texts] == ["2.5 h", "1.2 h", "19 min"]
+    numbers = [tick.label1.get_text() for tick in left.yaxis.get_major_ticks() if tick.label1.get_text()]
+    assert {"200", "500", "1,000", "2,000"} <= set(numbers) and "x on v5e" in figure.get_suptitle()
+    assert len(left.lines) == len(right.lines) == 1 and right.get_ylim()[1] > 100

@@ -47,7 +47,7 @@ def test_best_and_last_are_kept(model, tmp_path):
         run.save(state_of(model, step), meta(), value and {"video/top1": value})
     run.wait()
     assert steps(tmp_path) == [2, 5, 6]
-    assert run.best() == (2, 0.9) and run.latest_step == 6
+    assert run.best_step == 2 and run.latest_step == 6
     run.close()
     assert ckpt.load_model(tmp_path)[2] == 2
     assert ckpt.load_model(tmp_path, step=5)[2] == 5

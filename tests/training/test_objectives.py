@@ -90,7 +90,10 @@ def arrays(workdir, step=None):
 def test_pre_training_needs_no_labels_and_leaves_its_files(pretrained):
     _, workdir, summary = pretrained
     report = json.loads((workdir / "eval.json").read_text())
-    assert set(report) == {"reconstruction", "coverage", "num_videos", "num_views", "unreadable", "step"}
+    assert set(report) == {
+        "reconstruction", "coverage", "num_videos", "num_views", "unreadable", "model", "step", "checkpoint", "views",
+        "best_metric", "spec", "data",
+    }  # fmt: skip
     assert report["reconstruction"] == summary["reconstruction"] and report["num_views"] == 2
     loss, explained = report["reconstruction"]["loss"], report["reconstruction"]["explained"]
     # Half of these pictures is plain: the variance of the targets is about a half.
@@ -103,6 +106,20 @@ def test_pre_training_needs_no_labels_and_leaves_its_files(pretrained):
     assert (
         step == 4 and meta.spec.objective == "reconstruct" and meta.config.train.best_metric.startswith("reconstruct")
     )
+
+
+def test_a_finished_pre_training_is_left_alone_but_for_what_is_missing(pretrained, tmp_path):
+    config, whole, _ = pretrained
+    workdir = shutil.copytree(whole, tmp_path / "run")
+    for name in ("reconstructions.png", "eval.json"):
+        content = (workdir / name).read_bytes()
+        (workdir / name).unlink()
+        train(config, workdir, QUIET)
+        assert (workdir / name).read_bytes() == content
+    before = (workdir / "eval.json").stat().st_mtime_ns
+    train(config, workdir, QUIET)
+    assert (workdir / "eval.json").stat().st_mtime_ns == before
+    assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
 @pytest.mark.slow

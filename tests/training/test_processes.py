@@ -53,15 +53,16 @@ def run_to_the_end(data, workdir, *flags):
     )
 
 
-def signal_after(data, workdir, update, number, *, also=lambda: True):
-    """Start the command, send a signal once `metrics.jsonl` shows that update and `also` holds; status and output."""
+def signal_after(data, workdir, update, number, *flags, also=lambda: True, send=os.kill):
+    """Start the command, `send` a signal once `metrics.jsonl` shows that update and `also` holds; status and output."""
     process = subprocess.Popen(
-        command(data, workdir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command(data, workdir, *flags), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         if also() and any(line["step"] >= update for line in read_metrics(Path(workdir) / "metrics.jsonl")):
-            process.send_signal(number)
+            send(process.pid, number)
             break
         time.sleep(0.001)
     output, _ = process.communicate(timeout=120)
@@ -187,11 +188,23 @@ def test_sigterm_saves_and_exits_in_order(whole, halves, tmp_path):
     assert logged(whole) == logged(workdir)
 
 
+def test_ctrl_c_reaches_every_process_of_a_terminal_and_the_state_is_saved(whole, halves, tmp_path):
+    workdir, workers = tmp_path / "stopped", "--config.data.num_workers=2"
+    code, output = signal_after(halves, workdir, 10, signal.SIGINT, workers, send=os.killpg)
+    assert code == 130 and "once more, and it is not" in output and "Traceback" not in output, output
+    stopped_at = int(output.split("stopped by signal after update ")[1].split(";")[0])
+    assert (workdir / "checkpoints" / str(stopped_at)).is_dir() and not (workdir / "bad_records.jsonl").exists()
+    done = run_to_the_end(halves, workdir)
+    assert done.returncode == 0 and f"continuing from update {stopped_at} of" in done.stdout, done.stdout + done.stderr
+    jax.tree.map(np.testing.assert_array_equal, arrays(whole), arrays(workdir))
+    assert logged(whole) == logged(workdir)
+
+
 def test_last_lines_say_the_figures_and_where_the_results_are(whole, halves):
     done = run_to_the_end(halves, whole)
     figures, place = done.stdout.strip().splitlines()[-2:]
     assert figures.startswith("clip top-1 ") and "video top-1 " in figures and "top-5" not in figures
-    assert place == f"results in {whole}"
+    assert place.startswith("update ") and place.endswith(f"results in {whole}")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +264,8 @@ def test_evaluate_and_predict_what_was_trained(whole, halves, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((out / "eval.json").read_text())
     assert report["num_views"] == 12 and report["coverage"] == 1.0
-    assert done.stdout.strip().splitlines()[-1] == f"results in {out / 'eval.json'}"
+    told = f"4 clips × 3 crops; evaluation part of {halves.name}; results in {out}"
+    assert done.stdout.strip().splitlines()[-1].endswith(told)
 
     moved = shutil.copytree(whole / "checkpoints", tmp_path / "alone" / "checkpoints").parent
     video, missing = halves / "left" / "00.mp4", tmp_path / "missing.mp4"

@@ -42,10 +42,31 @@ def test_a_config_cut_off_by_a_kill_does_not_stop_a_run(tmp_path):
 def test_only_what_changes_no_result_may_change(tmp_path):
     other = Config(mesh=MeshConfig(data=2))
     other.data.num_workers, other.train.keep_last = 3, 7
+    other.train.log_every, other.train.eval_epochs, other.eval.batch_size = 1, 0.5, 4
     workdir.refuse_changes(tmp_path, Config(), other)
     other.seed = 1
-    with pytest.raises(workdir.WorkdirError, match=r"another config(.|\n)*seed: 0 → 1$"):
+    with pytest.raises(workdir.WorkdirError, match=r"another config.*\n  seed: 0 → 1\n") as refused:
         workdir.refuse_changes(tmp_path, Config(), other)
+    assert str(refused.value).count("\n  ") == 1
+
+
+def test_who_wants_to_train_for_longer_learns_how(tmp_path):
+    longer = Config()
+    longer.train.epochs = 20
+    with pytest.raises(workdir.WorkdirError) as refused:
+        workdir.refuse_changes(tmp_path, Config(), longer)
+    diff, road = str(refused.value).splitlines()[1:]
+    assert diff == "  train.epochs: 10.0 → 20"
+    assert road == f"to train for longer: a new --workdir and --config.model.init_from={tmp_path}"
+
+
+def test_who_wants_other_views_learns_how_to_evaluate_with_them(tmp_path):
+    views = Config()
+    views.eval.num_clips = 5
+    with pytest.raises(workdir.WorkdirError) as refused:
+        workdir.refuse_changes(tmp_path, Config(), views)
+    assert str(refused.value).endswith(f"python eval.py --workdir={tmp_path} --config.eval.num_clips=5")
+    assert "init_from" not in str(refused.value)
 
 
 def test_other_classes_do_not_continue_a_run(tmp_path):

@@ -12,14 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import config as cfg
+from vidjax.apps.compare_labels import flat, label
 from vidjax.errors import UserError
+from vidjax.evaluation import identity
 
 _LEVELS = ("clip", "video")
 # Where a run's data lies and how it is read tells nothing of what was tried.
 _UNTOLD = (
     "seed", "data.train", "data.eval", "data.synthetic", "data.num_workers", "data.num_threads", "data.prefetch",
     "data.isolate", "train.log_every", "train.checkpoint_epochs", "train.keep_last",
-    "train.compilation_cache",
+    "train.compilation_cache", "train.best_metric", "eval.num_clips", "eval.num_crops", "eval.batch_size",
+    "data.eval_sampling",
 )  # fmt: skip
 _LABEL_WIDTH = 48  # characters in a line of the plot
 
@@ -45,7 +48,7 @@ class Group:
 def compare(
     runs: Sequence[str],
     *,
-    plot: str = "compare.png",
+    plot: str | None = None,
     show: Sequence[str] | None = None,
     as_json: bool = False,
     markdown: bool = False,
@@ -53,9 +56,10 @@ def compare(
     """Print the clip- and video-level accuracy of evaluated runs, best first, and draw them.
 
     Args:
-      runs: work directories; those without `eval.json` are counted, listed and left out. Runs that differ in the seed
-        alone share a line, which has their mean and standard deviation.
-      plot: where the picture goes; empty: none is drawn.
+      runs: work directories, or folders of `eval.py` with other views or data; those without `eval.json` are counted,
+        listed and left out. Runs that differ in the seed alone share a line, which has their mean and standard
+        deviation.
+      plot: where the picture goes; empty: none is drawn; None: `compare.png`, and none with `as_json`.
       show: the settings to name beside each model, such as `train.epochs`; None: all that differ.
       as_json, markdown: print JSON, or a table in Markdown, instead of one for the terminal.
 
@@ -63,30 +67,32 @@ def compare(
       UserError: if no run has been evaluated, one is a pre-training, they were evaluated by different measures, or
         `show` names what is no setting of any.
     """
-    groups, name, chance, left_out = _read(runs, show)
+    results = {run: found for run in runs if (found := identity.read(Path(run)))}
+    groups, name, chance = _read(results, show, runs)
+    plot = ("" if as_json else "compare.png") if plot is None else plot
     if plot:
         _draw(groups, name, chance, Path(plot))
-    notes = [f"{len(left_out)} without eval.json left out: {', '.join(left_out)}"] if left_out else []
+    left_out = [run for run in runs if run not in results]
+    notes = [f"warning: {line}" for line in identity.differences(results)]
+    notes += [f"{len(left_out)} without eval.json left out: {', '.join(left_out)}"] if left_out else []
     notes += [f"plot in {plot}"] if plot else []
     _print(groups, name, as_json=as_json, markdown=markdown)
     Console(stderr=True).print("\n".join(notes), highlight=False, soft_wrap=True)
     return 0
 
 
-def _read(runs: Sequence[str], show: Sequence[str] | None) -> tuple[list[Group], str, float | None, list[str]]:
+def _read(
+    results: Mapping[str, Mapping[str, Any]], show: Sequence[str] | None, runs: Sequence[str]
+) -> tuple[list[Group], str, float | None]:
     groups: dict[str, Group] = {}
-    names, chances, left_out = {}, set(), []
-    for run in runs:
-        folder = Path(run)
-        if not (folder / "eval.json").exists():
-            left_out.append(run)
-            continue
-        result, config = (json.loads((folder / f"{name}.json").read_text()) for name in ("eval", "config"))
+    known: dict[str, str] = {}
+    names, chances = {}, set()
+    for run, result in results.items():
         if "video" not in result:
             raise UserError(f"{run} is a pre-training, which has no accuracy: leave it out")
-        settings = dict(_flat(_of_today(config)))
-        seed = settings["seed"]
-        settings = {name: value for name, value in settings.items() if name not in _UNTOLD}
+        settings = dict(flat(_of_today(_config(Path(run)))))
+        seed, evaluated = settings["seed"], _evaluated(result, settings, known)
+        settings = {name: value for name, value in settings.items() if name not in _UNTOLD} | evaluated
         group = groups.setdefault(json.dumps(settings, sort_keys=True), Group(settings))
         group.seeds.append(seed)
         measure = next(iter(result["video"]))
@@ -99,8 +105,36 @@ def _read(runs: Sequence[str], show: Sequence[str] | None) -> tuple[list[Group],
     if len(names) > 1:
         raise UserError("measured differently: " + ", ".join(f"{run} by {name}" for name, run in names.items()))
     found = sorted(groups.values(), key=lambda group: -group.mean("video"))
-    _label(found, show)
-    return found, next(iter(names)), chances.pop() if len(chances) == 1 else None, left_out
+    label(found, show)
+    return found, next(iter(names)), chances.pop() if len(chances) == 1 else None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} has an eval.json, but no config.json, which says how it was made: evaluate again with eval.py"
+        ) from None
+
+
+def _evaluated(result: Mapping[str, Any], settings: Mapping[str, Any], known: dict[str, str]) -> dict[str, Any]:
+    """What was evaluated, as settings like those of the config.
+
+    Args:
+      result: an `eval.json`; those of older versions do not say.
+      settings: by dotted name, with which that was made.
+      known: fingerprint → name of videos met so far; these are added.
+    """
+    views = result.get("views") or {"num_clips": settings["eval.num_clips"], "num_crops": settings["eval.num_crops"],
+                                    "sampling": settings["data.eval_sampling"]}  # fmt: skip
+    told = {"views": f"{views['num_clips'] or 'all'}×{views['num_crops']}", "sampling": views["sampling"]}
+    if "views" in result:
+        standing, data = result["checkpoint"], result["data"]
+        told["checkpoint"] = f"update {result['step']}" if standing == identity.EARLIER else standing
+        told["data"] = f"{known.setdefault(data['fingerprint'], data['name'])} {data['fingerprint']}"
+        told |= result["spec"]
+    return {f"evaluation.{name}": value for name, value in told.items()}
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:
@@ -109,33 +143,6 @@ def _of_today(config: dict[str, Any]) -> dict[str, Any]:
         return cfg.to_dict(cfg.from_dict(config))
     except cfg.ConfigError:  # with a setting that is no more
         return config
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Any:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _label(groups: Sequence[Group], show: Sequence[str] | None) -> None:
-    """Names each group by its model and what else tells it from the others, or what is to be shown."""
-    names = dict.fromkeys(name for group in groups for name in group.settings)
-    told = [n for n in names if len({json.dumps(group.settings.get(n)) for group in groups}) > 1]
-    if show is not None:
-        told = list(show)
-        for name in show:
-            if name not in names:
-                raise UserError(f"--show {name}: no setting of these runs; such as train.epochs or model.input")
-    for group in groups:
-        others = (_told(name, group.settings[name]) for name in told if name != "model.name" and name in group.settings)
-        group.label = ", ".join([group.settings["model.name"], *others])
-
-
-def _told(name: str, value: Any) -> str:
-    short = name.removeprefix("model.kwargs.").removeprefix("model.").removeprefix("data.")
-    return f"{short}={value:g}" if isinstance(value, float) else f"{short}={value}"
 
 
 def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool) -> None:
@@ -157,6 +164,7 @@ def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool)
             print(f"| {' | '.join(cells)} |")
         return
     table = Table(*header)
+    table.columns[0].overflow = "fold"
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -172,22 +180,35 @@ def _draw(groups: Sequence[Group], name: str, chance: float | None, path: Path) 
     """A bar for each group, a dot for each of its runs, and what guessing gives."""
     from matplotlib.figure import Figure
 
-    labels = ["\n".join(textwrap.wrap(group.label, _LABEL_WIDTH)) for group in groups]
-    lines = sum(1 + label.count("\n") for label in labels)
-    figure = Figure(figsize=(8, 1 + 0.28 * max(lines, len(labels))), layout="constrained")
+    measure = name.replace("top", "top-")
+    labels = ["\n".join(textwrap.wrap(group.label, _LABEL_WIDTH, break_long_words=False)) for group in groups]
+    most = max(1 + label.count("\n") for label in labels)
+    # Inches: a line of a label takes 0.16, and labels are apart.
+    figure = Figure(figsize=(9, 1.5 + len(labels) * (0.16 * most + 0.16)), layout="constrained")
     axes = figure.subplots()
     places = range(len(groups))
-    axes.barh(places, [100 * group.mean("video") for group in groups], color="#7aa6d8", label="video")
-    for level, mark in (("video", "o"), ("clip", "|")):
+    axes.barh(
+        places, [100 * group.mean("video") for group in groups], height=0.62, color="#7aa6d8", label="videos, mean"
+    )
+    for level, mark, size, colour in (("clip", "|", 13, "#c8601a"), ("video", "o", 4, "#1b3a5c")):
         dots = [
             (100 * value, place) for place, group in zip(places, groups, strict=True) for value in group.values[level]
         ]
-        axes.plot(*zip(*dots, strict=True), mark, color="#1b3a5c", markersize=4, label=f"{level}, each run")
+        edge = 2 if mark == "|" else 0
+        axes.plot(*zip(*dots, strict=True), mark, color=colour, markersize=size, markeredgewidth=edge,
+                  label=f"{level}s, each run", clip_on=False, zorder=4)  # fmt: skip
     if chance is not None:
         axes.axvline(100 * chance, color="#c44", linestyle="--", linewidth=1, label="chance")
-    axes.set(xlim=(0, 100), xlabel=f"{name}, %", yticks=places, yticklabels=labels)
+    for place, group in zip(places, groups, strict=True):
+        axes.annotate(_figure(group, "video"), (1.015, place), xycoords=("axes fraction", "data"), va="center",
+                      fontsize=9)  # fmt: skip
+    axes.set(xlim=(0, 100), xlabel=f"{measure}, %", yticks=places)
+    axes.set_yticks(places, labels, fontsize=9)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=4, fontsize="small", frameon=False)
+    axes.set_axisbelow(True)
+    runs = sum(len(group.seeds) for group in groups)
+    figure.suptitle(f"{measure} on held-out videos, {runs} {'run' if runs == 1 else 'runs'}", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -1,6 +1,7 @@
 """Evaluate a trained model: what `eval.py` does."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,19 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.checks import validate
-from vidjax.choices import WHOLE_VIDEO_RULES
 from vidjax.data import datasets
 from vidjax.data.clips import ClipReader
 from vidjax.data.mirroring import pair
 from vidjax.data.quarantine import mark, read
 from vidjax.data.records import DataError, VideoSet, load_eval_set, load_sets
+from vidjax.data.spec import resolve_spec
+from vidjax.errors import UserError
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, make_forward
+from vidjax.evaluation.identity import BEST, EARLIER, LAST, beside, caption, folder_name, identity, source
 from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
 from vidjax.models.state import split
-from vidjax.training.checkpoints import Meta, load_model
+from vidjax.training.checkpoints import Meta, best_step, find, is_checkpoint, load_model, run_folder, steps
 from vidjax.wording import things
 
 
@@ -37,48 +40,75 @@ def evaluate_checkpoint(
       folder: a work directory of `train.py`, a folder of `vidjax convert`, or one step's folder.
       config: `data`, `eval` and `mesh` are used; usually the checkpoint's own with some fields changed.
       step: which checkpoint; None: the best by the run's metric or, without metrics, the newest.
-      out: folder for `eval.json` and the rest; None: `folder`.
+      out: folder for `eval.json` and the rest; None: that of the run for what its training evaluates too, the best
+        checkpoint with the run's own views and videos, and for anything else a new one in it, named by what differs.
       console: where progress goes; None: standard output.
 
     Returns:
       What is written to `eval.json`.
+
+    Raises:
+      CheckpointFolderError: if there is no such checkpoint.
+      ConfigError, DataError: for settings or videos that cannot be used.
+      UserError: if `out` has the result of a run, and this would be another.
     """
     console = (console or Console()) if parallel.is_writer() else Console(quiet=True)
-    validate(config)
+    config = validate(config)
     mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
     videos = mark(pair(_eval_videos(config, meta), config.data.flip_pairs), read(config.data))
+    spec = resolve_spec(meta.spec, config.data, meta.spec.input)
+    run, standing = run_folder(folder), _standing(folder, step)
+    of = identity(config, spec, videos, step=step, checkpoint=standing)
+    name = folder_name(validate(meta.config), config, None if standing == BEST else step)
+    place = parallel.on_writer(lambda: str(_place(run, name, config, out)))
     classifies = meta.spec.objective == "classify"
-    spec = meta.spec
     console.print(
-        f"{meta.config.model.name} after update {step} on {things(len(videos), 'video')}, "
-        f"{_clips(config)} × {things(config.eval.num_crops, 'crop')}; {parallel.describe(mesh)}",
+        f"{meta.config.model.name}: {caption(of)} ({things(len(videos), 'video')}); {parallel.describe(mesh)}",
         highlight=False,
+        soft_wrap=True,
     )
     _, params, stats = split(model)
-    make, run = (make_forward, evaluate) if classifies else (make_reconstruct, evaluate_reconstruction)
+    make, score = (make_forward, evaluate) if classifies else (make_reconstruct, evaluate_reconstruction)
     forward = make(model, spec, mesh, dtype)
     reader = ClipReader(spec, config.data)
-    summary, scores = run(forward, params, stats, videos, reader, config.eval, mesh, console)
-    summary["step"] = step
-    out = Path(out or folder)
+    summary, scores = score(forward, params, stats, videos, reader, config.eval, mesh, console)
+    summary |= of
     if parallel.is_writer():
-        if classifies:
-            report.write(out, summary, scores, videos)
-        else:
-            report.write_reconstruction(out, summary, scores)
+        report.write(place, summary, scores, videos, f"{run.resolve().name}, {meta.config.model.name}: {caption(of)}")
+        _write_config(Path(place), run, config)
         report.show(summary, console)
-        console.print(report.headline(summary), highlight=False, soft_wrap=True)
-        console.print(f"results in {out / 'eval.json'}", highlight=False, soft_wrap=True)
+        console.print(report.closing(summary, Path(place)), highlight=False, soft_wrap=True)
     parallel.barrier("evaluated")
     return summary
 
 
-def _clips(config: cfg.Config) -> str:
-    if config.data.eval_sampling in WHOLE_VIDEO_RULES:
-        return f"{config.data.eval_sampling}: as many clips as it takes"
-    return things(config.eval.num_clips, "clip")
+def _standing(folder: str | Path, step: int) -> str:
+    """What the checkpoint of `step` is among those of its run."""
+    everything = find(Path(folder))[0]
+    best, there = best_step(everything), steps(everything)
+    return BEST if step == best or len(there) == 1 else LAST if step == there[-1] else EARLIER
+
+
+def _place(run: Path, name: str, config: cfg.Config, out: str | Path | None) -> Path:
+    """The folder to write to; see `out` of `evaluate_checkpoint`, and `name` of `folder_name`."""
+    if out is None:
+        return beside(run, name, source(config.data))
+    out = Path(out)
+    if is_checkpoint(out) and (name or out.resolve() != run.resolve()):
+        raise UserError(
+            f"--out={out}: that folder has a run and its own result, which this evaluation is not; choose another, or "
+            f"leave --out away for one in {run}"
+        )
+    return out
+
+
+def _write_config(out: Path, run: Path, config: cfg.Config) -> None:
+    """`config.json` beside an evaluation, so that `vidjax compare` can read it; a run's own stays as it is."""
+    path = out / "config.json"
+    if out.resolve() != run.resolve() or not path.exists():
+        path.write_text(json.dumps(cfg.to_dict(config), indent=2) + "\n", encoding="utf-8")
 
 
 def _eval_videos(config: cfg.Config, meta: Meta) -> VideoSet:

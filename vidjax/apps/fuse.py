@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from vidjax.evaluation import identity
 from vidjax.evaluation.fusion import VideoScores, align, fuse, read_scores
 
 
@@ -29,6 +30,10 @@ def fuse_runs(
     fused = fuse(streams, weights)
     if out:
         _write(Path(out), fused)
+    folders = {run: Path(run) if Path(run).is_dir() else Path(run).parent for run in runs}
+    found = {run: told for run, folder in folders.items() if (told := identity.read(folder))}
+    for line in identity.differences(found):
+        Console(stderr=True).print(f"warning: {line}", highlight=False, soft_wrap=True)
     most = max(map(len, streams))
     figures = [stream.accuracy() for stream in align(streams)]
     if as_json:

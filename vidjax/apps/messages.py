@@ -20,8 +20,8 @@ def explain(run: Callable[[], int | None]) -> int:
     skip_tpu_search()
     try:
         return run() or 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("; ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

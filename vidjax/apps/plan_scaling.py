@@ -3,7 +3,7 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,9 @@ from vidjax.apps.plan import UNRESOLVED
 from vidjax.parallel import mesh_sizes
 from vidjax.progress import progress_bar
 from vidjax.wording import duration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def scaling(
@@ -105,27 +108,45 @@ def _at(config: cfg.Config, count: int, share: int) -> cfg.Config:
 
 
 def plot(sizes: list[dict[str, Any]], path: Path) -> None:
-    """Draw clips per second, and efficiency, over the number of devices."""
+    """Write the picture of `picture` to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(sizes).savefig(path, dpi=120)
+
+
+def picture(sizes: list[dict[str, Any]]) -> "Figure":
+    """Speed, with how long the training takes, and efficiency over the number of devices."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     counts = [figures["chips"] for figures in sizes]
     speeds = [figures["clips_per_s"] for figures in sizes]
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(counts, [speeds[0] * n / counts[0] for n in counts], "--", color="grey", label="in proportion")
-    left.plot(counts, speeds, "o-", label="predicted")
-    left.set(xscale="log", yscale="log", xlabel="devices", ylabel="clips/s")
-    left.legend(loc="upper left")
-    right.plot(counts, [100 * figures["efficiency"] for figures in sizes], "o-")
-    right.set(xscale="log", xlabel="devices", ylabel="efficiency, %", ylim=(0, 105))
+    left.plot(counts, speeds, "o-", color="#1f5fa8")
+    for count, speed, one in zip(counts, speeds, sizes, strict=True):
+        left.annotate(_duration(one["hours"]), (count, speed), xytext=(6, -6), textcoords="offset points", va="top",
+                      fontsize=8)  # fmt: skip
+    left.set(xscale="log", yscale="log", xlabel="devices", ylabel="clips/s", xlim=(0.75 * counts[0], 1.9 * counts[-1]))
+    left.set(ylim=(0.5 * min(speeds), 1.6 * max(speeds)), title="Speed, and how long the config's epochs take")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    right.plot(counts, [100 * figures["efficiency"] for figures in sizes], "o-", color="#1f5fa8")
+    right.set(xscale="log", xlabel="devices", ylabel="efficiency, %",
+              title=f"Speed per device, relative to {counts[0]} devices")  # fmt: skip
+    right.set(ylim=(0, max(105.0, *(105 * figures["efficiency"] for figures in sizes))), xlim=left.get_xlim())
     for axes in (left, right):
         axes.set_xticks(counts, [str(n) for n in counts])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.3)
+        axes.title.set_fontsize(10)
     kind, share = sizes[0]["target"].split(":")[0], sizes[0]["batch_size"] / counts[0]
-    figure.suptitle(f"{sizes[0]['model']} on {kind}, {share:g} videos per device", fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    figure.suptitle(f"{sizes[0]['model']} on {kind}, {share:g} videos per device, estimated", fontsize=11)
+    return figure
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.{int(hours < 10)}f} h" if hours >= 1 else f"{60 * hours:.0f} min" if 60 * hours >= 1 else "< 1 min"
 
 
 def show(result: dict[str, Any], console: Console) -> None:

@@ -16,6 +16,7 @@ itself; a file that does not change gives the same batches with any number of th
 """
 
 import copy
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -316,5 +317,10 @@ def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
         if not flags.FLAGS.is_parsed():  # Grain reads absl flags in its worker processes; a library user has none
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(config.num_workers, per_worker_buffer_size=_QUEUE)
-        dataset = dataset.mp_prefetch(options)
+        dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
     return iter(dataset)
+
+
+def _leave_interrupts_to_the_parent(*_: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the one that trains saves its state with batches from the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

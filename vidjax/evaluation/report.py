@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from vidjax.data.records import VideoSet
 from vidjax.evaluation.evaluate import Scores
+from vidjax.evaluation.identity import caption, read, same
 from vidjax.evaluation.metrics import confusion_matrix
 from vidjax.evaluation.reconstruct import Reconstructions, picture
 from vidjax.lettering import lettering
@@ -21,10 +23,47 @@ from vidjax.wording import things
 _NAMED_CLASSES = 60
 
 
-def write(folder: str | Path, summary: dict[str, Any], scores: Scores, videos: VideoSet) -> None:
-    """Write `eval.json`, `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png` to `folder`."""
+def write(
+    folder: str | Path, summary: dict[str, Any], scores: Scores | Reconstructions, videos: VideoSet, run: str = ""
+) -> None:
+    """Write an evaluation to `folder`: `eval.json` last, since its being there says that the others are.
+
+    Of a classifier these are `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png`; of a
+    reconstruction, if any video could be read, `reconstructions.png`.
+
+    Args:
+      folder: made if it is not there.
+      summary: the figures, and what they are of: see `identity`.
+      scores: of every video; or what was reconstructed.
+      videos: that were evaluated.
+      run: what the picture's title names.
+    """
     folder = Path(folder)
-    write_summary(folder, summary)
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(scores, Reconstructions):
+        _write_pictures(folder, scores)
+    else:
+        _write_scores(folder, summary, scores, videos, run)
+    text = json.dumps(_finite(summary), indent=2, ensure_ascii=False)
+    temporary = folder / "eval.tmp"
+    temporary.write_text(f"{text}\n", encoding="utf-8")
+    temporary.replace(folder / "eval.json")
+
+
+def read_whole(folder: str | Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The `eval.json` of `folder` if it is of what is `expected`, see `identity`, and its other files are there too."""
+    folder = Path(folder)
+    found = read(folder)
+    if found is None or not same(found, expected):
+        return None
+    if "reconstruction" in found:
+        names = ["reconstructions.png"] if found["num_videos"] else []
+    else:
+        names = ["video_scores.csv", "scores.npz", *(["confusion.png"] if "top1" in found["video"] else [])]
+    return found if all((folder / name).exists() for name in names) else None
+
+
+def _write_scores(folder: Path, summary: dict[str, Any], scores: Scores, videos: VideoSet, run: str) -> None:
     records = [videos.records[i] for i in scores.index]
     names = videos.class_names
     with open(folder / "video_scores.csv", "w", newline="", encoding="utf-8") as file:
@@ -45,27 +84,21 @@ def write(folder: str | Path, summary: dict[str, Any], scores: Scores, videos: V
     )
     if not videos.multi_label:
         predicted, labels = scores.video_scores.argmax(axis=1), videos.targets()[scores.index]
-        plot_confusion(folder / "confusion.png", confusion_matrix(predicted, labels, len(names)), names)
+        title = "\n".join(
+            filter(None, [run, f"video top-1 {_percent(summary['video']['top1'])}, {len(labels)} videos"])
+        )
+        plot_confusion(folder / "confusion.png", confusion_matrix(predicted, labels, len(names)), names, title)
 
 
-def write_reconstruction(folder: str | Path, summary: dict[str, Any], reconstructions: Reconstructions) -> None:
-    """Write `eval.json` and, if any video could be read, `reconstructions.png` to `folder`."""
-    write_summary(folder, summary)
+def _write_pictures(folder: Path, reconstructions: Reconstructions) -> None:
     if reconstructions.pictures.size:
         import cv2
 
         sheet = cv2.cvtColor(picture(reconstructions.pictures), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(Path(folder) / "reconstructions.png"), sheet)
+        cv2.imwrite(str(folder / "reconstructions.png"), sheet)
 
 
-def write_summary(folder: str | Path, summary: dict[str, Any]) -> None:
-    """Write `eval.json` to `folder`."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_finite(summary), indent=2, ensure_ascii=False)
-    (Path(folder) / "eval.json").write_text(f"{text}\n", encoding="utf-8")
-
-
-def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...]) -> None:
+def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str = "") -> None:
     """Draw a confusion matrix, each row scaled to the share of its class."""
     with lettering(class_names) as shown:
         _draw_confusion(Path(path), matrix, tuple(map(shown, class_names)))
@@ -74,13 +107,14 @@ def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str,
 def _draw_confusion(path: Path, matrix: np.ndarray, class_names: tuple[str, ...]) -> None:
     from matplotlib.figure import Figure
 
-    size = min(14.0, 3.0 + 0.35 * len(class_names))
-    figure = Figure(figsize=(size, size), layout="constrained")
+    size = min(14.0, 3.5 + 0.35 * len(class_names))
+    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
     axes = figure.add_subplot()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the class", shrink=0.7)
-    axes.set(xlabel="predicted", ylabel="label", title=f"{matrix.sum()} videos")
+    image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(image, ax=axes, label="share of the class's videos, %", shrink=0.7)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    figure.suptitle(title, fontsize=10)
     if len(class_names) <= _NAMED_CLASSES:
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)
         axes.set_yticks(range(len(class_names)), class_names)
@@ -92,7 +126,9 @@ def _draw_confusion(path: Path, matrix: np.ndarray, class_names: tuple[str, ...]
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
-    """Print the clip- and video-level figures, the coverage and what could not be read."""
+    """Print what was evaluated, the clip- and video-level figures, the coverage and what could not be read."""
+    if told := caption(summary):
+        console.print(told, highlight=False, soft_wrap=True)
     if "video" in summary:
         names = list(summary["video"])
         table = Table("", *names)
@@ -110,6 +146,12 @@ def show(summary: dict[str, Any], console: Console) -> None:
         console.print(f"[yellow]… and {len(summary['unreadable']) - 10} more in eval.json[/]")
 
 
+def closing(summary: dict[str, Any], folder: Path) -> str:
+    """Two lines that end a command: the figures, and what they are of and where they lie."""
+    told = caption(summary)
+    return f"{headline(summary)}\n{told}{'; ' if told else ''}results in {folder}"
+
+
 def headline(summary: dict[str, Any]) -> str:
     """One line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`; or that of a reconstruction."""
     if "reconstruction" in summary:
@@ -122,8 +164,9 @@ def headline(summary: dict[str, Any]) -> str:
     return "   ".join(parts)
 
 
-def _percent(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{100 * value:.1f} %"
+def _percent(value: float | None) -> str:
+    """In JSON what is not a number has become None."""
+    return "n/a" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def _finite(value: Any) -> Any:

@@ -8,6 +8,7 @@ resume.
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,27 @@ def load_model(
     return merge(graphdef, **items.model), meta, step
 
 
+def best_step(folder: str | Path) -> int | None:
+    """The step of the checkpoint that is best by the run's metric, which `load_model` takes; None: none was evaluated.
+
+    Args:
+      folder: a work directory or its `checkpoints` folder.
+
+    Raises:
+      CheckpointFolderError: if it holds no checkpoint.
+    """
+    checkpoints, steps = find(Path(folder))
+    _need_steps(folder, steps)
+    options = _read_only(read_meta(checkpoints, steps[-1]).config.train.best_metric)
+    with ocp.CheckpointManager(checkpoints, item_handlers=handlers(), options=options) as manager:
+        return manager.best_step() if _has_metrics(manager) else None
+
+
+def metric_value(metrics: Mapping[str, float], name: str) -> float:
+    """What checkpoints are ranked by: the metric, or minus infinity where it is not finite (of no videos, say)."""
+    return metrics[name] if math.isfinite(metrics[name]) else -math.inf
+
+
 def load_meta(folder: str | Path) -> Meta:
     """Config, spec and classes of the newest checkpoint in a run or model folder.
 
@@ -224,6 +246,15 @@ def find(folder: Path) -> tuple[Path, list[int]]:
     return folder, []
 
 
+def run_folder(folder: str | Path) -> Path:
+    """The work directory or converted model that `folder`, which may be its `checkpoints` or one step's, belongs to."""
+    folder = Path(folder).expanduser()
+    checkpoints, _ = find(folder)
+    if checkpoints.name != FOLDER:
+        return checkpoints if checkpoints != folder.absolute() else folder
+    return folder if checkpoints.parent == folder.absolute() else checkpoints.parent
+
+
 def mismatches(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """A line for every path that a checkpoint (`there`) and a model (`here`) do not both have with one shape."""
     stored = {path: tuple(array.shape) for path, array in there.items()}
@@ -270,7 +301,7 @@ def read_meta(checkpoints: Path, step: int) -> Meta:
 def _reading(checkpoints: Path, best_metric: str) -> ocp.CheckpointManager:
     """Orbax's manager, for reading alone; it need not warn that this is what it does."""
     options = ocp.CheckpointManagerOptions(
-        read_only=True, save_interval_steps=0, create=False, best_fn=lambda metrics: metrics[best_metric]
+        read_only=True, save_interval_steps=0, create=False, best_fn=lambda metrics: metric_value(metrics, best_metric)
     )
     absl = logging.getLogger("absl")
     absl.addFilter(_not_that_it_only_reads)

@@ -1,5 +1,4 @@
-"""What a run leaves to read: `metrics.jsonl`, TensorBoard, the progress bar, the learning curve, the list of bad
-videos."""
+"""What a run leaves to read: `metrics.jsonl`, TensorBoard, the list of bad videos."""
 
 import json
 import logging
@@ -99,23 +98,3 @@ def failed_before(workdir: Path) -> dict[str, str]:
     """Path → reason of the videos that the run in `workdir` has replaced so often that it need not try them again."""
     lines = [line for path in sorted(workdir.glob(BAD_RECORDS)) for line in read_metrics(path)]
     return {line["path"]: line["reason"] for line in lines if line.get("replaced", 1) >= MAX_FAILURES}
-
-
-def plot_learning_curve(metrics: list[dict[str, Any]], path: Path, best_metric: str) -> None:
-    """Draw training loss and accuracy, and the evaluation metric, over the updates."""
-    from matplotlib.figure import Figure
-
-    train = [m for m in metrics if m["kind"] == "train"]
-    evals = [m for m in metrics if m["kind"] == "eval" and m.get(best_metric) is not None]
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot([m["step"] for m in train], [m["loss"] for m in train])
-    left.set(xlabel="update", ylabel="training loss", ylim=(0, None))
-    if accuracies := [(m["step"], m["accuracy"]) for m in train if "accuracy" in m]:
-        right.plot(*zip(*accuracies, strict=True), label="training clips, top-1")
-    right.plot([m["step"] for m in evals], [m[best_metric] for m in evals], "o-", label=f"evaluation, {best_metric}")
-    right.set(xlabel="update", ylabel="accuracy" if accuracies else best_metric, ylim=(0, 1.02))
-    right.legend(loc="lower right")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)

@@ -1,9 +1,8 @@
 """The training run: data, step, evaluation, checkpoints, from a config to a work directory full of results.
 
 A run that is killed and started again with the same command goes on from its last checkpoint and ends as if it had
-never
-stopped: the state restores parameters, optimiser, moving average and metric sums; dropout and the data of a step follow
-from the seed and the step's number.
+never stopped: the state restores parameters, optimiser, moving average and metric sums; dropout and the data of a step
+follow from the seed and the step's number.
 """
 
 import contextlib
@@ -26,6 +25,7 @@ from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.spec import resolve_spec
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward
+from vidjax.evaluation.identity import BEST, identity
 from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
@@ -36,16 +36,17 @@ from vidjax.training import workdir as workdir_of
 from vidjax.training.announce import announce
 from vidjax.training.feed import Feed
 from vidjax.training.initial import start_from
-from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before, plot_learning_curve, read_metrics
-from vidjax.training.meter import Meter, averages, in_words
+from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
+from vidjax.training.meter import Meter, averages, in_short, in_words
 from vidjax.training.objectives import objective_of
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.precise import make_precise
 from vidjax.training.program import batch_shapes, compilation_cache, jit_step
+from vidjax.training.result import Kept, read_result, write_result
 from vidjax.training.saving import RunCheckpoints
 from vidjax.training.sets import training_sets
 from vidjax.training.step import TrainState, init_state, next_metrics
-from vidjax.training.stopping import Interrupted, TermFlag, check_finite
+from vidjax.training.stopping import Interrupted, TermFlag, check_finite, interrupts_say_where
 from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
@@ -63,14 +64,15 @@ def train(config: cfg.Config, workdir: str | Path, console: Console | None = Non
       console: where progress goes; None: standard output.
 
     Returns:
-      The final evaluation, as in `eval.json`.
+      The evaluation of the best checkpoint, as in `eval.json`.
 
     Raises:
       ConfigError, DataError: before training, for settings or annotations that cannot be used.
       CheckpointFolderError: if `workdir` cannot be made, belongs to another run, or holds a model.
       DivergedError: if the loss becomes NaN or infinite.
       CheckpointWriteError: if a checkpoint cannot be written.
-      Interrupted: after SIGTERM, once the state is saved.
+      Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
+      KeyboardInterrupt: after Ctrl-C, where there is nothing to save yet, and after a second one.
     """
     return _Run(validate(config), Path(workdir), console or Console()).train()
 
@@ -127,6 +129,11 @@ class _Run:
         with contextlib.ExitStack() as stack:
             self._claim_workdir(stack)
             stack.enter_context(compilation_cache(self.config.train.compilation_cache))
+            self.checkpoints = RunCheckpoints(self.workdir, self.config.train.keep_last, self.config.train.best_metric)
+            stack.callback(self.checkpoints.close)
+            stack.enter_context(interrupts_say_where(self.checkpoints))
+            if found := self._finished():
+                return found
             return self._build_and_train(stack)
 
     def _claim_workdir(self, stack: contextlib.ExitStack) -> None:
@@ -137,6 +144,32 @@ class _Run:
             workdir_of.claim(self.workdir, self.config)
 
         parallel.on_writer(claim)
+
+    def _finished(self) -> dict[str, Any] | None:
+        """The result of a run that has come to its end, whose files are all there; None: something is left to do."""
+        if self.checkpoints.latest_step != self.steps or not self.checkpoints.is_evaluated(self.steps):
+            return None
+        self._refuse_another_run()
+        found = parallel.on_writer(lambda: read_result(self.workdir, self._result_of(self.checkpoints.best_step)))
+        if found:
+            report.show(found, self.console)
+            self.console.print(
+                f"{self.workdir} is finished: all {self.steps} updates are done, and nothing was changed. To train for "
+                f"longer: a new --workdir and --config.model.init_from={self.workdir}\n"
+                f"{report.closing(found, self.workdir)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return found
+
+    def _result_of(self, step: int | None) -> dict[str, Any]:
+        """What the run's result is of: its best checkpoint."""
+        return identity(self.config, self.spec, self.eval_videos, step=step or 0, checkpoint=BEST)
+
+    def _refuse_another_run(self) -> None:
+        meta = self.checkpoints.latest_meta()
+        workdir_of.refuse_changes(self.workdir, meta.config, self.config)
+        workdir_of.refuse_classes(self.workdir, meta.class_names, self.videos.class_names)
 
     def _build_and_train(self, stack: contextlib.ExitStack) -> dict[str, Any]:
         self.announce()
@@ -149,8 +182,6 @@ class _Run:
         self, model: nnx.Module, optimizer: optax.GradientTransformation, dtype: Any, stack: contextlib.ExitStack
     ) -> dict[str, Any]:
         workdir = self.workdir
-        self.checkpoints = RunCheckpoints(workdir, self.config.train.keep_last, self.config.train.best_metric)
-        stack.callback(self.checkpoints.close)
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
             named = self.config.model
@@ -160,6 +191,7 @@ class _Run:
         state = self._initial_state(model, optimizer, resuming)
         make = make_forward if self.classifies else make_reconstruct
         self.forward = make(model, self.spec, self.mesh, dtype)
+        self.kept = Kept(self.config.train.best_metric)
         step = jit_step(self.config, model, optimizer, state, self.spec, self.mesh, dtype)
         self.precise = None
         if self.config.train.batch_norm == "precise":
@@ -188,9 +220,7 @@ class _Run:
         state = parallel.place_state(state, self.mesh, offload=self.config.optimizer.offload)
         if resuming:
             state = self.checkpoints.restore(state)
-            meta = self.checkpoints.latest_meta()
-            workdir_of.refuse_changes(self.workdir, meta.config, self.config)
-            workdir_of.refuse_classes(self.workdir, meta.class_names, self.videos.class_names)
+            self._refuse_another_run()
             self.console.print(f"continuing from update {int(state.step)} of {self.steps}")
         return state
 
@@ -228,7 +258,11 @@ class _Run:
                 if stopping:
                     self.checkpoints.wait()
                     parallel.barrier("stopped")
-                    raise Interrupted(f"stopped by signal after update {done}; the same command continues from there")
+                    raise Interrupted(
+                        f"stopped by signal after update {done}; the same command continues from there",
+                        terminated.status,
+                    )
+        terminated.end()
         return state
 
     def _feed(self, step: int, count: int) -> Feed:
@@ -280,7 +314,8 @@ class _Run:
 
     def _log(self, state: TrainState, done: int) -> TrainState:
         self._check_finite(state)
-        sums = {k: float(v) for k, v in jax.device_get(state.metrics).items()}
+        sums = _sums(state)
+        self.meter.keep(sums)
         values = {"epoch": done / self.steps_per_epoch, "learning_rate": float(self.schedule(done - 1))}
         skips = self.config.train.skip_bad_steps > 0
         values |= averages(sums, classifies=self.classifies, skips=skips, done=done)
@@ -304,46 +339,73 @@ class _Run:
     def _evaluate(self, state: TrainState, done: int) -> tuple[dict[str, Any], Any]:
         arrays: dict[str, Arrays] = state.ema or {"params": state.params, "stats": state.stats}
         started = time.perf_counter()
-        run = evaluate if self.classifies else evaluate_reconstruction
-        summary, scores = run(
-            self.forward, arrays["params"], arrays["stats"], self.eval_videos, self.reader, self.config.eval, self.mesh
-        )
+        summary, scores = self._score(arrays)
+        self.kept.offer(done, summary, scores)
         if self.log:
             self.log.write("eval", done, flat_metrics(summary) | {"coverage": summary["coverage"]})
-        self.console.print(f"update {done}/{self.steps}  {report.headline(summary)}", highlight=False, soft_wrap=True)
+        self.console.print(
+            f"update {done}/{self.steps}  {self._training_figures(state)}{report.headline(summary)}",
+            highlight=False,
+            soft_wrap=True,
+        )
         self.last_line = time.perf_counter()
         self.meter.leave_out(time.perf_counter() - started)  # evaluation does not count as training time
         return summary, scores
 
+    def _score(self, arrays: dict[str, Arrays]) -> tuple[dict[str, Any], Any]:
+        run = evaluate if self.classifies else evaluate_reconstruction
+        return run(
+            self.forward, arrays["params"], arrays["stats"], self.eval_videos, self.reader, self.config.eval, self.mesh
+        )
+
+    def _training_figures(self, state: TrainState) -> str:
+        """How the updates since the last evaluation did."""
+        sums = self.meter.since_evaluation(_sums(state))
+        if not sums["updates"]:
+            return ""
+        return f"training {in_short(averages(sums, classifies=self.classifies, skips=False, done=int(state.step)))}   "
+
     def _finish(self, state: TrainState) -> dict[str, Any]:
         done = int(state.step)
-        state = self._settle(state, done)
-        summary, scores = self._evaluate(state, done)
+        last = None
+        if not self.checkpoints.is_evaluated(done):
+            state = self._settle(state, done)
+            last = self._evaluate(state, done)[0]
+            self.checkpoints.save(state, self.meta, flat_metrics(last))
+            self.checkpoints.wait()
+        step, summary, scores = self._best(state)
+        summary = summary | self._result_of(step)
         if self.config.train.skip_bad_steps:
             summary["skipped_updates"] = int(state.metrics["skipped"])
-        self.checkpoints.save(state, self.meta, flat_metrics(summary))
-        self.checkpoints.wait()
-        best = self.checkpoints.best()
-        if self.log:
-            if self.classifies:
-                report.write(self.workdir, summary | {"step": done}, scores, self.eval_videos)
-            else:
-                report.write_reconstruction(self.workdir, summary | {"step": done}, scores)
-            metric = self.config.train.best_metric
-            plot_learning_curve(read_metrics(self.log.path), self.workdir / "learning_curve.png", metric)
+        if parallel.is_writer():
+            write_result(self.workdir, summary, scores, self.eval_videos)
         if bad := len(self.bad_records):
-            unread = "could not be read and"
-            replaced = things(bad, f"training video {unread} was", f"training videos {unread} were")
+            unread = "could not be read, and"
+            replaced = things(bad, f"training video {unread} another", f"training videos {unread} others")
             self.console.print(
-                f"[yellow]{replaced} replaced: {self.workdir / 'bad_records.jsonl'}[/]",
+                f"[yellow]{replaced} took their place: {self.workdir / 'bad_records.jsonl'}[/]",
                 highlight=False,
+                soft_wrap=True,
             )
         parallel.barrier("finished")  # the writer's files may take longer than the others would wait at the exit
-        report.show(summary, self.console)
-        if best and best[0] != done:
+        if last and step != done:
             self.console.print(
-                f"best by {self.config.train.best_metric}: {best[1]:.4f} after update {best[0]}", highlight=False
+                f"after the last update, {done}: {report.headline(last)}", highlight=False, soft_wrap=True
             )
-        closing = f"{report.headline(summary)}\nresults in {self.workdir}"
-        self.console.print(closing, highlight=False, soft_wrap=True)
+        report.show(summary, self.console)
+        self.console.print(report.closing(summary, self.workdir), highlight=False, soft_wrap=True)
         return summary
+
+    def _best(self, state: TrainState) -> tuple[int, dict[str, Any], Any]:
+        """The best checkpoint's step, summary and scores; it is evaluated again only if that was before a restart."""
+        if (step := self.checkpoints.best_step) is not None and step == self.kept.step:
+            return step, self.kept.summary, self.kept.scores
+        step, arrays = self.checkpoints.best_model(state)
+        if step != self.kept.step:
+            self.console.print(f"evaluating the best checkpoint again, that of update {step}", highlight=False)
+            self.kept.replace(step, *self._score(arrays))
+        return step, self.kept.summary, self.kept.scores
+
+
+def _sums(state: TrainState) -> dict[str, float]:
+    return {name: float(value) for name, value in jax.device_get(state.metrics).items()}

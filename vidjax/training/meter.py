@@ -17,6 +17,7 @@ class Meter:
 
     def __init__(self, clips_per_update: int):
         self._clips = clips_per_update
+        self._seen: dict[str, float] = {}
         self.restart()
 
     def restart(self) -> None:
@@ -30,6 +31,16 @@ class Meter:
     def leave_out(self, seconds: float) -> None:
         """Do not count so much of the time passed, in which there was no training."""
         self._since += seconds
+
+    def keep(self, sums: Mapping[str, float]) -> None:
+        """Note the state's sums as they are at a log line, after which they begin anew."""
+        self._seen = {name: self._seen.get(name, 0.0) + value for name, value in sums.items()}
+
+    def since_evaluation(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Sums over all updates since this was last asked for, of which `sums` are those since the last log line."""
+        total = {name: self._seen.get(name, 0.0) + value for name, value in sums.items()}
+        self._seen = {name: -value for name, value in sums.items()}
+        return total
 
     def read(self, waited: float) -> dict[str, float]:
         """`clips_per_second`, and `data_wait`, the share of the time that the `waited` seconds are."""
@@ -63,8 +74,13 @@ def averages(sums: Mapping[str, float], *, classifies: bool, skips: bool, done: 
 
 def in_words(values: Mapping[str, float]) -> str:
     """A log line for people."""
-    top1 = f"top-1 {100 * values['accuracy']:.1f} %  " if "accuracy" in values else ""
     return (
-        f"loss {values['loss']:.3f}  {top1}"
-        f"{values['clips_per_second']:.1f} clips/s  waiting for data {100 * values['data_wait']:.0f} %"
+        f"{in_short(values)}  {values['clips_per_second']:.1f} clips/s  "
+        f"waiting for data {100 * values['data_wait']:.0f} %"
     )
+
+
+def in_short(values: Mapping[str, float]) -> str:
+    """Loss and, if there is one, accuracy."""
+    top1 = f"  top-1 {100 * values['accuracy']:.1f} %" if "accuracy" in values else ""
+    return f"loss {values['loss']:.3f}{top1}"

@@ -47,18 +47,36 @@ class RunCheckpoints:
         self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=ckpt.handlers())
 
     def _metric(self, metrics: Mapping[str, float]) -> float:
-        return metrics[self._best_metric]
+        return ckpt.metric_value(metrics, self._best_metric)
 
     @property
     def latest_step(self) -> int | None:
         """The step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
-    def best(self) -> tuple[int, float] | None:
-        """Step and value of the best checkpoint, if any was saved with metrics."""
+    def is_evaluated(self, step: int) -> bool:
+        """Whether there is a checkpoint of `step` with metrics."""
+        return step in self._manager.all_steps() and self._manager.metrics(step) is not None
+
+    @property
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint, the later of two that are alike; None: none was saved with metrics."""
         step = self._manager.best_step()
-        metrics = None if step is None else self._manager.metrics(step)
-        return None if metrics is None else (step, metrics[self._best_metric])
+        return step if step is not None and self.is_evaluated(step) else None
+
+    def best_model(self, like: TrainState) -> tuple[int, dict[str, Any]]:
+        """Step, and `{"params", "stats"}` as they are evaluated, of the best checkpoint, placed as in `like`.
+
+        Those that cannot be read are put aside. The state `like` itself is read from nowhere, and is what there is
+        where no checkpoint was evaluated.
+        """
+        own, _ = _items(like)
+        while (step := self.best_step) not in (None, int(like.step)):
+            model = jax.tree.map(ocp.utils.to_shape_dtype_struct, own)
+            items, reason = self._restore(step, model=model)
+            if not self._without_damaged(step, reason):
+                return step, items.model
+        return int(like.step), own
 
     def save(self, state: TrainState, meta: ckpt.Meta, metrics: Mapping[str, float] | None = None) -> None:
         """Write the state in the background; an earlier save still under way is waited for.
@@ -94,30 +112,34 @@ class RunCheckpoints:
                     f"{folder / str(step)} holds a model but no training state: it is not this run's. Choose an empty "
                     "--workdir and start from the model with --config.model.init_from=FOLDER"
                 )
-            state, reason = self._read(step, like)
-            # What one process cannot read, all do without.
-            reasons = [r for r in parallel.gather_lists([reason]) if r]
-            if not reasons:
-                return state
-            parallel.on_writer(lambda s=step, r=reasons[0]: damage.put_aside(folder, s, r))
+            model, train = jax.tree.map(ocp.utils.to_shape_dtype_struct, _items(like))
+            items, reason = self._restore(step, model=model, train=train)
+            if not self._without_damaged(step, reason):
+                raw = items.train.pop("raw", None) or items.model
+                ema = items.model if like.ema else {}
+                return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, **items.train)
             lost.append(str(step))
-            self._manager.reload()
         raise ckpt.CheckpointFolderError(_all_damaged(folder, lost))
 
-    def _read(self, step: int, like: TrainState) -> tuple[TrainState | None, str]:
-        """One checkpoint, or None and why it cannot be read."""
-        model, train = jax.tree.map(ocp.utils.to_shape_dtype_struct, _items(like))
-        args = ocp.args.Composite(model=ocp.args.StandardRestore(model), train=ocp.args.StandardRestore(train))
+    def _restore(self, step: int, **like: dict[str, Any]) -> tuple[Any, str]:
+        """Items of one checkpoint by name, or None and why they cannot be read."""
+        args = ocp.args.Composite(**{name: ocp.args.StandardRestore(shapes) for name, shapes in like.items()})
         try:
-            ckpt.check_fit(self._manager, step, model, train)
-            items = self._manager.restore(step, args=args)
+            ckpt.check_fit(self._manager, step, like["model"], like.get("train"))
+            return self._manager.restore(step, args=args), ""
         except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:  # whatever the readers of its many files make of what they find
             return None, damage.first_line(error)
-        raw = items.train.pop("raw", None) or items.model
-        ema = items.model if like.ema else {}
-        return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, **items.train), ""
+
+    def _without_damaged(self, step: int, reason: str) -> bool:
+        """Put a checkpoint aside if this process, or another, could not read it for some `reason`; whether it was."""
+        reasons = [r for r in parallel.gather_lists([reason]) if r]  # what one cannot read, all do without
+        if reasons:
+            folder = Path(self._manager.directory)
+            parallel.on_writer(lambda: damage.put_aside(folder, step, reasons[0]))
+            self._manager.reload()
+        return bool(reasons)
 
     def latest_meta(self) -> ckpt.Meta:
         """What the newest checkpoint says about its model."""

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.data.fingerprint import fingerprint
 from vidjax.data.records import VideoSet
 from vidjax.training import checkpoints as ckpt
 
@@ -22,9 +22,11 @@ logger = logging.getLogger("vidjax")
 
 # Settings that may change when a run goes on: none of them changes what is computed, but for rounding.
 _MAY_CHANGE = (
-    "data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "train.keep_last",
-    "train.compilation_cache", "optimizer.offload", "mesh.", "model.remat", "model.scan_blocks",
+    "data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "data.isolate", "train.keep_last",
+    "train.log_every", "train.eval_epochs", "train.checkpoint_epochs", "train.compilation_cache", "eval.batch_size",
+    "optimizer.offload", "mesh.", "model.remat", "model.scan_blocks",
 )  # fmt: skip
+_LENGTH = ("train.epochs", "train.steps")
 _LOCK = ".lock"
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -37,13 +39,27 @@ def refuse_changes(workdir: Path, old: cfg.Config, new: cfg.Config) -> None:
     """Compare the config of a run with the one it is to go on with.
 
     Raises:
-      WorkdirError: naming every setting that has changed and must not.
+      WorkdirError: naming every setting that has changed and must not, and what to do instead.
     """
-    if changed := [d for d in ckpt.differences(old, new) if not d.startswith(_MAY_CHANGE)]:
-        raise WorkdirError(
-            f"{workdir} holds a run with another config; choose a new --workdir, "
-            "or repeat that run's settings:\n" + "\n".join(f"  {d}" for d in changed)
+    changed = [d for d in ckpt.differences(old, new) if not d.startswith(_MAY_CHANGE)]
+    if not changed:
+        return
+    message = [f"{workdir} holds a run with another config; choose a new --workdir, or repeat that run's settings:"]
+    message += [f"  {d}" for d in changed]
+    views = [d for d in changed if d.startswith("eval.")]
+    if len(views) < len(changed):
+        why = "to train for longer" if any(d.startswith(_LENGTH) for d in changed) else "to go on from its weights"
+        message.append(f"{why}: a new --workdir and --config.model.init_from={workdir}")
+    if views:
+        flags = " ".join(f"--config.eval.{name}={getattr(new.eval, name)}" for name in _changed_views(old, new))
+        message.append(
+            f"to evaluate it with other views, beside its own result: python eval.py --workdir={workdir} {flags}"
         )
+    raise WorkdirError("\n".join(message))
+
+
+def _changed_views(old: cfg.Config, new: cfg.Config) -> list[str]:
+    return [name for name in ("num_clips", "num_crops") if getattr(old.eval, name) != getattr(new.eval, name)]
 
 
 def refuse_classes(workdir: Path, old: Sequence[str], new: Sequence[str]) -> None:
@@ -156,9 +172,7 @@ def check_alike(config: cfg.Config, *sets: VideoSet) -> None:
     """
     lines = [f"{name} = {value}" for name, value in sorted(_flat(cfg.to_dict(config)).items())]
     seen = [f"{len(videos)} {name} videos" for videos, name in zip(sets, ("training", "evaluation"), strict=True)]
-    names = [[os.path.basename(r.path), list(r.labels), r.start] for videos in sets for r in videos.records]
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
-    all_of_them = parallel.gather_lists([[*lines, *seen, f"a list of videos with digest {digest}"]])
+    all_of_them = parallel.gather_lists([[*lines, *seen, f"a list of videos with digest {fingerprint(*sets)}"]])
     for number, theirs in enumerate(all_of_them):
         differing = [f"{b} (process 0: {a})" for a, b in zip(all_of_them[0], theirs, strict=True) if a != b]
         if differing:

@@ -1,0 +1,104 @@
+"""What a run is called beside others: its model, and what tells it from them, as short as that can be said."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from vidjax import config as cfg
+from vidjax.errors import UserError
+
+_SECTIONS = re.compile(r"^(model\.kwargs|model|data|train|optimizer)\.")
+_EVALUATED = "evaluation."  # what is no setting of the training
+_CLIP = ("data.num_frames", "data.size")
+# Said in words of their own, or following from those that are.
+_IN_WORDS = frozenset(("model.name", "model.input", "model.init_from", "model.probe", "data.resize", *_CLIP,
+                       "evaluation.num_frames", "evaluation.size"))  # fmt: skip
+
+
+class Labelled(Protocol):
+    """Runs that are alike: their settings by dotted name, and what they are called."""
+
+    settings: dict[str, Any]
+    label: str
+
+
+def label(groups: Sequence[Labelled], show: Sequence[str] | None) -> None:
+    """Name each group by its model and what tells it from the others, or what is to be shown.
+
+    Settings that are empty or left to the model are not said.
+
+    Args:
+      groups: whose labels are set.
+      show: settings to name; None: all that differ.
+
+    Raises:
+      UserError: if `show` names what is no setting of any.
+    """
+    names = dict.fromkeys(name for group in groups for name in group.settings)
+    told = [n for n in names if len({json.dumps(group.settings.get(n)) for group in groups}) > 1]
+    if show is not None:
+        told = [*show, *(name for name in told if name.startswith(_EVALUATED))]
+        for name in show:
+            if name not in names:
+                raise UserError(f"--show {name}: no setting of these runs; such as train.epochs or model.input")
+    shared = Counter(_SECTIONS.sub("", name) for name in told)
+    standard = dict(flat(cfg.to_dict(cfg.Config())))
+    for group in groups:
+        settings = {name: group.settings[name] for name in told if name in group.settings}
+        said = {name: value for name, value in settings.items() if not _empty(value, standard.get(name))}
+        rest = (_told(name, value, shared) for name, value in said.items() if name not in _IN_WORDS)
+        group.label = ", ".join([_model(group.settings["model.name"], said), *_clip(group.settings, said), *rest])
+
+
+def _model(name: str, said: Mapping[str, Any]) -> str:
+    """The network, what enters it and what it started from: `linear probe of videomae_base on diff from k400`."""
+    probe, entering, start = (said.get(f"model.{field}") for field in ("probe", "input", "init_from"))
+    words = f"{probe} probe of {name}" if probe else name
+    words += f" on {entering}" if entering and entering != "rgb" else ""
+    return words + (f" from {_source(start)}" if start else "")
+
+
+def _source(start: str) -> str:
+    """The file or folder, without what is the same for all of its kind."""
+    return re.sub(r"\.(pth|pt|th|safetensors|ckpt)$", "", start.rstrip("/").rpartition("/")[2])
+
+
+def _clip(settings: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
+    """Frames and size, `4×56²`, where they are not the model's own."""
+    if not any(name in said for name in _CLIP):
+        return []
+    frames, size = (settings.get(f"evaluation.{n}") or settings[f"data.{n}"] for n in ("num_frames", "size"))
+    return [f"{frames}×{size}²" if frames and size else f"{frames} frames" if frames else f"{size}²"]
+
+
+def _empty(value: Any, standard: Any) -> bool:
+    """Whether a setting says nothing: "", (), or the 0 or -1 that stands for off or for the model's own."""
+    return value in ("", [], {}, None) or (value == standard and value in (0, -1, False))
+
+
+def _told(name: str, value: Any, shared: Counter) -> str:
+    short = _SECTIONS.sub("", name)
+    short = name if shared[short] > 1 else short
+    if name.startswith(_EVALUATED):
+        return _evaluated(name.removeprefix(_EVALUATED), value)
+    if name == "optimizer.name":
+        return str(value)
+    if isinstance(value, list):
+        value = ",".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value)
+    return short if value is True else f"{short}={value:g}" if isinstance(value, float) else f"{short}={value}"
+
+
+def _evaluated(what: str, value: str) -> str:
+    words = {"views": f"{value} views", "checkpoint": f"{value} checkpoint", "data": value.rpartition(" ")[0]}
+    return words.get(what, value)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings with their dotted names, of dictionaries in one another."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,210 @@
+"""What an evaluation is of: which checkpoint, which views, which videos. Its figures mean nothing without these.
+
+They stand in `eval.json` beside the figures, decide which folder an evaluation is written to, and tell when two are
+not to be compared.
+"""
+
+import dataclasses
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vidjax.choices import WHOLE_VIDEO_RULES
+from vidjax.config import Config, DataConfig, Spec
+from vidjax.data.fingerprint import fingerprint
+from vidjax.data.records import VideoSet
+
+BEST, LAST, EARLIER = "best", "last", "earlier"
+
+# Settings of `data` and `eval` that change no figure of an evaluation: how fast videos are read, and what training
+# makes of them.
+_UNFELT = frozenset((
+    "data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "data.isolate", "data.synthetic",
+    "data.mixture", "data.balance", "data.train_share", "data.train_sampling", "data.train_views", "data.speed",
+    "data.temporal_jitter", "data.reverse", "data.train_crop", "data.scale", "data.short_side", "data.crop_area",
+    "data.crop_aspect", "data.crop_scales", "data.crop_gap", "data.crop_positions", "data.flip", "data.flip_pairs",
+    "data.colour_jitter", "data.hue", "data.jittered", "data.greyscale", "data.randaugment_m", "data.randaugment_n",
+    "data.randaugment_mstd", "data.randaugment_inc", "data.augmix_m", "data.augmix_width", "data.augmix_depth",
+    "data.augmix_alpha", "data.erase", "data.erase_mode", "data.erase_area", "data.erase_aspect", "eval.batch_size",
+))  # fmt: skip
+_VIEWS = ("eval.num_clips", "eval.num_crops")
+_SOURCES = ("data.eval", "data.train", "data.dataset", "data.root")
+_LONGEST = 120  # characters of a folder's name
+
+
+def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpoint: str) -> dict[str, Any]:
+    """What `eval.json` says of an evaluation besides its figures, ready for JSON.
+
+    Args:
+      config: with which it was made.
+      spec: of the clips that were evaluated.
+      videos: that were evaluated.
+      step: update after which the checkpoint was written.
+      checkpoint: BEST by `config.train.best_metric`, the LAST one or an EARLIER one.
+
+    Returns:
+      `model`, its name; `step`; `checkpoint`; `best_metric`; `views`: `{"num_clips", "num_crops", "sampling"}`, the
+      number of clips being None where each video has as many as it takes; `spec`, of a clip: `{"num_frames", "size"}`;
+      `data`: `{"name", "source", "num_videos", "fingerprint"}`, of all videos, readable or not.
+    """
+    clips = None if config.data.eval_sampling in WHOLE_VIDEO_RULES else config.eval.num_clips
+    return {
+        "model": config.model.name,
+        "step": step,
+        "checkpoint": checkpoint,
+        "best_metric": config.train.best_metric,
+        "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": config.data.eval_sampling},
+        "spec": {"num_frames": spec.num_frames, "size": spec.size},
+        "data": {
+            "name": _data_words(config.data, _name),
+            "source": source(config.data),
+            "num_videos": len(videos),
+            "fingerprint": fingerprint(videos),
+        },
+    }
+
+
+def source(data: DataConfig) -> str:
+    """Where the evaluation videos of `data` come from, as the settings name it."""
+    return _data_words(data, str)
+
+
+def caption(found: Mapping[str, Any]) -> str:
+    """One line for people: `update 24, the best by video/top1; 3 clips × 1 crop; val.csv`.
+
+    Args:
+      found: an `eval.json`; empty where it does not say (written by older versions).
+    """
+    if "views" not in found:
+        return ""
+    step = f"update {found['step']}" if found["step"] else "as converted"
+    standing = {BEST: f", the best by {found['best_metric']}", LAST: ", the last"}.get(found["checkpoint"], "")
+    return f"{step}{standing if found['step'] else ''}; {views(found['views'])}; {found['data']['name']}"
+
+
+def views(numbers: Mapping[str, Any]) -> str:
+    """The views of a video in words: `10 clips × 3 crops`."""
+    clips, crops = numbers["num_clips"], numbers["num_crops"]
+    taken = _count(clips, "clip") if clips is not None else f"as many clips as {numbers['sampling']} takes"
+    return f"{taken} × {_count(crops, 'crop')}"
+
+
+def same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Whether what an `eval.json` says of itself is what `identity` gives."""
+    return all(found.get(key) == value for key, value in json.loads(json.dumps(expected)).items())
+
+
+def folder_name(own: Config, other: Config, step: int | None) -> str:
+    """The name of the folder for an evaluation beside a run's own result: `eval_step24_10x3_val2`; empty: it is that.
+
+    Args:
+      own: the run's config.
+      other: the evaluation's.
+      step: of the checkpoint, if it is not the best.
+    """
+    a, b = _felt(own), _felt(other)
+    changed = [name for name in b if name in a and a[name] != b[name]]
+    parts = [] if step is None else [f"step{step}"]
+    data = other.data
+    if set(_VIEWS) & set(changed):
+        parts.append("x".join(str(b[name]) for name in _VIEWS))
+    if set(_SOURCES) & set(changed):
+        parts.append(_value(data.eval or data.train))
+    parts += [f"{n.rpartition('.')[2]}-{_value(b[n])}" for n in changed if n not in (*_VIEWS, *_SOURCES)]
+    name = "_".join(["eval", *(re.sub(r"[^\w.+-]+", "-", part).strip("-") for part in parts)])
+    return name[:_LONGEST] if parts else ""
+
+
+def beside(folder: Path, name: str, data: str) -> Path:
+    """The folder called `name` in `folder`, or with a number behind it where that has an evaluation of other data.
+
+    Args:
+      folder: of the run.
+      name: from `folder_name`; empty: `folder` itself.
+      data: from `source`.
+    """
+    if not name:
+        return folder
+    number = 1
+    while True:
+        candidate = folder / (name if number == 1 else f"{name}-{number}")
+        if (read(candidate) or {"data": {"source": data}}).get("data", {}).get("source") == data:
+            return candidate
+        number += 1
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The `eval.json` of a folder; None: there is none, or none that was written to its end."""
+    try:
+        return json.loads((folder / "eval.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+
+
+def differences(evaluations: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each of checkpoint, views and data in which evaluations differ; those that do not say are left out.
+
+    Args:
+      evaluations: name → `eval.json`.
+    """
+    told = {name: found for name, found in evaluations.items() if "views" in found}
+    lines = []
+    for what, say, key in (
+        ("checkpoints", _standing, lambda found: found["checkpoint"]),
+        ("views", lambda found: views(found["views"]), lambda found: json.dumps(found["views"], sort_keys=True)),
+        ("videos", _videos, lambda found: found["data"]["fingerprint"]),
+    ):
+        groups = defaultdict(list)
+        for name, found in told.items():
+            groups[key(found)].append(name)
+        if len(groups) > 1:
+            each = (f"{say(told[names[0]])} ({_few(names)})" for names in groups.values())
+            lines.append(f"evaluated with different {what}: {'; '.join(each)}")
+    return lines
+
+
+def _standing(found: Mapping[str, Any]) -> str:
+    return {BEST: "the best", LAST: "the last"}.get(found["checkpoint"], f"that of update {found['step']}")
+
+
+def _videos(found: Mapping[str, Any]) -> str:
+    return f"{found['data']['num_videos']} of {found['data']['name']}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f", … {len(names)} in all" if len(names) > 3 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _felt(config: Config) -> dict[str, Any]:
+    """Settings by name that an evaluation depends on."""
+    data = config.data
+    values = {"seed": config.seed, "model.compute_dtype": config.model.compute_dtype}
+    for section in ("data", "eval"):
+        values |= {f"{section}.{k}": v for k, v in dataclasses.asdict(getattr(config, section)).items()}
+    # Videos for evaluation that are given are not held out of those for training.
+    given = {"seed", "data.train", "data.eval_share"} if data.eval and not data.dataset else set()
+    return {name: value for name, value in values.items() if name not in _UNFELT | given}
+
+
+def _data_words(data: DataConfig, shorten: Callable[[str], str]) -> str:
+    named = shorten(data.eval) if data.eval else f"evaluation part of {shorten(data.train)}"
+    return f"{data.dataset}: {named}" if data.dataset else named
+
+
+def _name(source: str) -> str:
+    """The last part of each of several paths."""
+    return ", ".join(part.strip().rstrip("/").rpartition("/")[2] for part in source.split(","))
+
+
+def _value(value: Any) -> str:
+    """A setting as part of a folder's name: of a path the file's, without its suffix."""
+    if isinstance(value, list | tuple):
+        return "x".join(map(_value, value))
+    return re.sub(r"\.(csv|jsonl?|txt|parquet)\b", "", _name(value)) if isinstance(value, str) else f"{value}"
