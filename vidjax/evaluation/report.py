@@ -100,11 +100,11 @@ def _write_pictures(folder: Path, reconstructions: Reconstructions) -> None:
 
 def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str = "") -> None:
     """Draw a confusion matrix, each row scaled to the share of its class."""
-    with lettering(class_names) as shown:
-        _draw_confusion(Path(path), matrix, tuple(map(shown, class_names)))
+    with lettering((*class_names, title)) as shown:
+        _draw_confusion(Path(path), matrix, tuple(map(shown, class_names)), shown(title))
 
 
-def _draw_confusion(path: Path, matrix: np.ndarray, class_names: tuple[str, ...]) -> None:
+def _draw_confusion(path: Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str) -> None:
     from matplotlib.figure import Figure
 
     size = min(14.0, 3.5 + 0.35 * len(class_names))

@@ -162,8 +162,7 @@ def best_step(folder: str | Path) -> int | None:
     """
     checkpoints, steps = find(Path(folder))
     _need_steps(folder, steps)
-    options = _read_only(read_meta(checkpoints, steps[-1]).config.train.best_metric)
-    with ocp.CheckpointManager(checkpoints, item_handlers=handlers(), options=options) as manager:
+    with _reading(checkpoints, read_meta(checkpoints, steps[-1]).config.train.best_metric) as manager:
         return manager.best_step() if _has_metrics(manager) else None
 
 
