@@ -76,7 +76,7 @@ def test_passes_over_memory_are_corrected_by_what_they_move():
 
 
 def test_kernels_are_priced_by_what_their_authors_say():
-    reading = Reading(kernels=[Kernel(33 * 10**7, 0, 0, 2), Kernel(0, 0, 85 * 10**6, 1)])
+    reading = Reading(kernels=[Kernel(4 * 10**8, 0, 0, 2), Kernel(0, 0, 85 * 10**6, 1)])
     assert reading.kernel_seconds(1e12, 1e11, 0.0) == pytest.approx(2 * 1e-3 + 1e-3)
     assert reading.kernels_unknown == 0 and Reading(kernels=[Kernel(0, 0, 0, 3)]).kernels_unknown == 3
 

@@ -12,7 +12,7 @@ Instruction = tuple[str, str, str, str]  # name, type of the result, operation, 
 REACHED = 0.85  # share of the memory's bandwidth that passes reach
 # Share of the peak that attention kernels reach, by the static schedule of the v5p compiler at d = 64, where half of
 # each matrix unit idles.
-KERNEL_SHARE = 0.33
+KERNEL_SHARE = 0.40
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
