@@ -72,7 +72,7 @@ RESERVED = 2**28  # bytes that the TPU compiler keeps back: on v5e it speaks of 
 # interchip interconnect in Gbit/s per chip: v4 2400, v5e 1600, v5p 4800, v6e 3200 (earlier editions: 3584). A chip of
 # v4 and v5p has eight matrix units of 128 × 128, one of v5e four. The pages do not agree on those of v6e (two or four
 # of 256 × 256); with four, the compiler's cycles for passes over memory are as far above the bandwidth's as on v5e.
-# What a kernel takes at least is what the compiler gives most of the small fusions: 610 cycles on v4, 1825 on v5e, 2122 on
+# What a kernel takes at least is what the compiler gives most small fusions: 610 cycles on v4, 1825 on v5e, 2122 on
 # v5p, 2120 on v6e. Copies and slices that it gives less are held to that too.
 CHIPS = {
     "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, 8 * 2 * 128**2, dims=3, largest=4096, launch=5.8e-7),
