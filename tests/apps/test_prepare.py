@@ -59,7 +59,7 @@ def test_csv_pair_with_unreadable_video(folder, tmp_path, capsys):
     settings = ("--eval", tmp_path / "val.csv", "--root", folder)
     assert run(tmp_path / "train.csv", tmp_path / "toy", *settings) == 0
     out = capsys.readouterr().out
-    assert "1 videos could not be read" in out and "bad.mp4" in out and "3 videos in" in out
+    assert "1 video could not be read" in out and "bad.mp4" in out and "3 videos in" in out
     assert run(tmp_path / "train.csv", tmp_path / "toy", *settings) == 0
     assert "had been prepared before" in capsys.readouterr().out
 
