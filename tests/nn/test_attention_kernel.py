@@ -255,7 +255,10 @@ def test_the_compilers_of_tpus_take_it(chip):
 
         with targeting("tpu", device), without_cache():
             text = jax.jit(both).lower(*arrays, extra, numbers).compile().as_text()
-        assert FORWARD in text and BACKWARD in text, (chip, name)
+            kernel = plan_for(*arrays, scale=1.0, bias=extra, ids=numbers) is not None
+        # v4 has a tenth of the vector memory, which does not do for many heads that must stay together.
+        assert kernel or (chip.startswith("v4") and name in ("videomae_huge", "swin"))
+        assert (FORWARD in text, BACKWARD in text) == (kernel, kernel), (chip, name)
         assert f"{n},{m or n}]" not in text or bias, (chip, name)
 
 
