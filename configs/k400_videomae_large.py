@@ -20,7 +20,6 @@ from vidjax.config import Config
 def get_config() -> Config:
     config = k400_videomae_base.get_config()
     config.model.name = "videomae_large"
-    config.model.remat = "full"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.final_factor = 1e-6 / 1e-3
     config.train.batch_size = 128
