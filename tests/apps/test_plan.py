@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import math
+import re
 from pathlib import Path
 
 import jax
@@ -21,6 +23,7 @@ from vidjax.data.datasets import DATASETS
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
+from vidjax.nn.attention_kernel import BACKWARD, FORWARD
 from vidjax.nn.backend import targeting
 from vidjax.training.program import Program
 
@@ -279,12 +282,22 @@ def test_every_config_lowers_at_full_size(path):
     config = validate(read_config([f"--config={path}", "--config.train.accumulate=1"]))
     facts = estimates.data_facts(config, 0, 0 if config.data.dataset or config.data.synthetic else 1000)
     chips = tpu_devices("v5e:2x2")
-    with targeting("tpu"):
+    with targeting("tpu", chips[0]):
         own = estimates.make_program(config, facts, chips[: 1 if config.train.batch_size % 4 else 4])
         config.train.batch_size = 4
         text = estimates.make_program(config, facts, chips).lower().as_text()
     assert own.batch["video"].shape[0] == read_config([f"--config={path}"]).train.batch_size
     assert "num_partitions = 4" in text
+    if any(word in path.stem for word in ("vit", "videomae", "vjepa2", "timesformer", "swin")):
+        assert FORWARD in text and (BACKWARD in text or config.model.probe)
+        assert not _scores(text)
+
+
+def _scores(text):
+    """Shapes of arrays `(B, heads, N, M)` with a score for each pair of so many tokens that they fill memory; those of
+    Swin's bias have no batch."""
+    shapes = {tuple(map(int, shape.split("x"))) for shape in re.findall(r"tensor<((?:\d+x){3,}\d+)x", text)}
+    return {s for s in shapes if s[-1] == s[-2] >= 190 and math.prod(s[:-3]) > 1}
 
 
 @pytest.mark.slow
