@@ -154,6 +154,9 @@ def test_one_formulation_per_backend_and_shape():
     assert chosen(56, "gpu") == ["pointwise", "fold", "fold", "temporal", "native", "native"]
     assert set(chosen(56, "tpu")) == {"native"}
     depthwise, grouped = (3, 3, 3, 1, 8), (1, 3, 3, 2, 8)
+    # Pixels, or pixels and their differences, seen by more than one place.
+    for channels, kernel, name in ((3, (5, 7, 7), "taps"), (6, (1, 7, 7), "taps"), (3, (1, 1, 1), "native")):
+        assert choose((*kernel, channels, 64), (2, 2, 2), 112, backend="tpu") == name
     by_backend = [choose(depthwise, (1, 1, 1), 56, 8, backend=backend) for backend in ("cpu", "gpu", "tpu")]
     assert by_backend == ["shift", "shift", "native"]
     assert choose(grouped, (1, 1, 1), 56, 2, backend="cpu") == "taps"
