@@ -87,9 +87,10 @@ def cases(batch: int, dtype: Any) -> dict[tuple[str, str], tuple[Call, tuple[Any
 def compiled(call: Call, arguments: tuple[Any, ...], backward: bool, kind: str) -> Any:
     """`call`, or its gradients by all its arguments."""
     function = jax.grad(lambda *a: jnp.square(call(*a)).sum(), argnums=range(len(arguments))) if backward else call
-    # A TPU has no fused kernel and gains nothing from going by heads.
     device = next(iter(jax.tree.leaves(arguments)[0].sharding.device_set))
-    with targeting("tpu" if kind == "at once" or device.platform == "tpu" else None):
+    # A GPU of which nothing is known gets all heads at once; else the device chooses.
+    name = "gpu" if kind == "at once" else "tpu" if device.platform == "tpu" else None
+    with targeting(name, device if name == "tpu" else None):
         return jax.jit(function).lower(*arguments).compile()
 
 

@@ -30,7 +30,7 @@ def measured(config: Config, device: Any) -> tuple[int, float, float, float]:
     """Lines of the lowered program, processor seconds to lower and to compile it, and GiB of temporaries."""
     config = validate(config)
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
-    with targeting("tpu" if device.platform == "tpu" else None):
+    with targeting("tpu" if device.platform == "tpu" else None, device):
         program = Program.of(config, spec, num_classes=400, num_videos=10**5, devices=[device])
         lowered, lowering = _timed(program.lower)
     compiled, compiling = _timed(lowered.compile)
