@@ -110,14 +110,15 @@ def plan_for(
     if rows == n:
         group = _divisor(batch if ids is None else ids[0].shape[0], min(_TOGETHER, max(1, 2 * _WHOLE // n)))
     plan = Plan(heads, block, rows, group, packed, scale, causal, bias is not None, ids is not None, vmem, interpret)
-    while _bytes(plan, n, m, d, e, q.dtype.itemsize) > vmem:
+    while (needed := _bytes(plan, n, m, d, e, q.dtype.itemsize)) > vmem:
         if plan.group > 1:
             plan = dataclasses.replace(plan, group=_divisor(plan.group, plan.group - 1))
         elif bias is None and plan.rows > 32:
             plan = dataclasses.replace(plan, rows=_rows(n, plan.rows // 2))
         else:
             return None
-    return plan
+    # No more than twice what it should take: the rest is for arrays that the compiler keeps there between layers.
+    return dataclasses.replace(plan, vmem=min(vmem, max(_LEAST_VMEM, 2 * needed)))
 
 
 def fused_attention(
