@@ -110,8 +110,19 @@ def test_bfloat16_is_as_close_as_its_rounding(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("n", "d"), [(196, 32), (392, 80), (1568, 64), (1569, 128), (197, 72), (392, 96), (8, 64)])
+@pytest.mark.parametrize(
+    ("n", "d", "dtype"),
+    [
+        (1568, 64, "float32"),
+        (1568, 64, "bfloat16"),
+        (1569, 128, "float32"),
+        (392, 80, "bfloat16"),
+        (392, 96, "float32"),
+        (197, 72, "float32"),
+        (8, 64, "bfloat16"),
+        (196, 32, "bfloat16"),
+    ],
+)
 def test_sizes_of_real_networks(n, d, dtype):
     compare(Case(batch=2 if n < 400 else 1, n=n, heads=2, d=d, dtype=dtype), 1e-5 if dtype == "float32" else 4e-3)
 
@@ -237,7 +248,8 @@ NETWORKS = {  # (B, N, heads, d), keys, d of values, bias, rows of ids
 def test_the_compilers_of_tpus_take_it(chip):
     device = tpu_devices(chip)[0]
     sharding = jax.sharding.SingleDeviceSharding(device)
-    for name, ((batch, n, heads, d), m, e, bias, ids) in NETWORKS.items():
+    for name in NETWORKS if chip.startswith("v5e") else ("videomae_base", "timesformer, space", "swin"):
+        (batch, n, heads, d), m, e, bias, ids = NETWORKS[name]
 
         def shape(*sizes, dtype=jnp.bfloat16):
             return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding)
@@ -257,7 +269,7 @@ def test_the_compilers_of_tpus_take_it(chip):
             text = jax.jit(both).lower(*arrays, extra, numbers).compile().as_text()
             kernel = plan_for(*arrays, scale=1.0, bias=extra, ids=numbers) is not None
         # v4 has a tenth of the vector memory, which does not do for many heads that must stay together.
-        assert kernel or (chip.startswith("v4") and name in ("videomae_huge", "swin"))
+        assert kernel or (chip.startswith("v4") and name == "swin")
         assert (FORWARD in text, BACKWARD in text) == (kernel, kernel), (chip, name)
         assert f"{n},{m or n}]" not in text or bias, (chip, name)
 
