@@ -194,7 +194,11 @@ def test_kernels_are_priced_and_those_of_which_nothing_is_known_leave_no_mfu(cap
 
     without, priced, unknown = figures(), figures(Kernel(10**12, 0, 0, 1)), figures(Kernel(0, 0, 0, 2))
     more = priced["seconds"]["step"] - without["seconds"]["step"]
-    assert priced["seconds"]["handwritten"] == pytest.approx(1e12 / (KERNEL_SHARE * chip.peak)) == pytest.approx(more, rel=1e-3)
+    assert (
+        priced["seconds"]["handwritten"]
+        == pytest.approx(1e12 / (KERNEL_SHARE * chip.peak))
+        == pytest.approx(more, rel=1e-3)
+    )
     assert priced["corrected"]["step"] - without["corrected"]["step"] == pytest.approx(more, rel=1e-2)
     assert without["corrected"]["clips_per_s"] > without["clips_per_s"]
     show_plan(priced, Console(width=200))
