@@ -1,7 +1,7 @@
 """Your own videos: a folder with one sub-folder per class, or CSV files with path,label[,split,group].
 
     python train.py --config=configs/folder.py --workdir=runs/mine --config.data.train=VIDEOS
-    python train.py --config=configs/folder.py --workdir=runs/mine \\
+    python train.py --config=configs/folder.py --workdir=runs/listed \\
         --config.data.train=train.csv --config.data.eval=val.csv
 
 Trains from scratch in a size that a laptop manages. For more, start from a published checkpoint:

@@ -7,7 +7,7 @@ queries, keys and values given: joint, or over time and over space, which is all
 in its place. *Layers* are those around it too: divided has norm and projections twice, and a dense layer more.
 
 *Joint* is what this library does on the backend at hand: on a CPU one head after the other, recomputed in the backward
-pass, on a Hopper GPU cuDNN's fused kernel. *At once* holds the scores of all heads in memory, as elsewhere. Times are
+pass, on TPUs and NVIDIA GPUs a fused kernel. *At once* holds the scores of all heads in memory. Times are
 processor time on a CPU, so that other work on the machine matters little, else wall-clock time; medians, the rivals
 taking turns in one process. Memory is the temporaries of the compiled program, without what its kernels take for
 themselves. With a topology nothing runs: it is the memory on one chip of such a TPU (the extra `tpu`).
@@ -88,9 +88,9 @@ def compiled(call: Call, arguments: tuple[Any, ...], backward: bool, kind: str) 
     """`call`, or its gradients by all its arguments."""
     function = jax.grad(lambda *a: jnp.square(call(*a)).sum(), argnums=range(len(arguments))) if backward else call
     device = next(iter(jax.tree.leaves(arguments)[0].sharding.device_set))
-    # A GPU of which nothing is known gets all heads at once; else the device chooses.
-    name = "gpu" if kind == "at once" else "tpu" if device.platform == "tpu" else None
-    with targeting(name, device if name == "tpu" else None):
+    here = ("tpu", device) if device.platform == "tpu" else (None,)
+    # For a GPU of which nothing is known, attention neither goes by heads nor uses a kernel.
+    with targeting(*(("gpu",) if kind == "at once" else here)):
         return jax.jit(function).lower(*arguments).compile()
 
 
@@ -113,6 +113,11 @@ def timed(programs: dict[str, tuple[Any, tuple[Any, ...]]], repeats: int) -> lis
     return [1e3 * float(np.median(x)) for x in times.values()]
 
 
+def ratio(a: float, b: float) -> str:
+    """`a / b`, or a dash where there is none: kernels may need no memory."""
+    return f"{a / b:.2f}" if b else "–"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=1)
@@ -132,7 +137,7 @@ def main() -> None:
             ms = [float("nan")] * len(KINDS)
             if not args.topology:
                 ms = timed({kind: (program, made[what, kind][1]) for kind, program in programs.items()}, args.repeats)
-            ratios = [f"{x[0] / x[1]:.2f}, {x[0] / x[2]:.2f}" for x in (ms, mib)]
+            ratios = [f"{ratio(x[0], x[1])}, {ratio(x[0], x[2])}" for x in (ms, mib)]
             name = "forward + backward" if backward else "forward"
             row = (what, name, *(f"{x:.0f}" for x in (*ms, *mib)), *ratios)
             table.add_row(*(cell.replace("nan", "–") for cell in row))
