@@ -111,7 +111,7 @@ def machine(monkeypatch):
     devices, modules, plugins = {}, {"libtpu"}, []
     monkeypatch.setattr("glob.glob", lambda pattern: [path for path in devices if fnmatch.fnmatchcase(path, pattern)])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in modules else None)
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: plugins if group == "jax_plugins" else [])
+    monkeypatch.setattr("vidjax.launch._jax_plugins", lambda: set(plugins))
     monkeypatch.setattr("builtins.open", lambda path, **_: io.StringIO(devices[path]))
     return devices, modules, plugins
 
@@ -146,12 +146,31 @@ def test_so_does_whoever_is_told_something(machine, variable):
 
 
 def test_so_do_other_backends(machine):
-    _, modules, plugins = machine
-    plugins.append("cuda")
+    _, _, plugins = machine
+    plugins.append("jax_plugins.xla_rocm7")
     assert not launch._has_only_cpu({})
-    plugins.clear()
-    modules.add("jax_plugins")
+
+
+def test_nor_is_a_gpu_looked_for_where_there_is_but_the_compiler(machine):
+    devices, modules, plugins = machine
+    modules.clear()
+    plugins.append("jax_plugins.xla_cuda13")
+    assert launch._has_only_cpu({})
+    assert not launch._has_only_cpu({"JAX_PLATFORMS": ""})
+    devices["/dev/nvidia0"] = ""
     assert not launch._has_only_cpu({})
+
+
+def test_plugins_are_found_in_jaxs_folder_and_by_their_entry_points(monkeypatch, tmp_path):
+    (tmp_path / "jax_plugins" / "of_a_test").mkdir(parents=True)
+    (tmp_path / "jax_plugins" / "of_a_test" / "__init__.py").touch()
+    (tmp_path / "another-1.dist-info").mkdir()
+    (tmp_path / "another-1.dist-info" / "entry_points.txt").write_text("[jax_plugins]\nx = another.plugin\n")
+    (tmp_path / "another-1.dist-info" / "METADATA").write_text("Name: another\nVersion: 1\n")
+    before = launch._jax_plugins()
+    monkeypatch.delitem(sys.modules, "jax_plugins", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert launch._jax_plugins() - before == {"jax_plugins.of_a_test", "another.plugin"}
 
 
 def test_a_command_says_nothing_of_the_tpu_that_is_not_there():

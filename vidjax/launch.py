@@ -7,6 +7,7 @@ A process is told its place by flags, or reads it from what its launcher sets: J
 import contextlib
 import glob
 import os
+import pkgutil
 import sys
 import traceback
 import urllib.error
@@ -165,9 +166,9 @@ def leave(status: int) -> int:
 def skip_tpu_search() -> None:
     """Have JAX use the CPU at once where it has nothing else: see `_has_only_cpu`.
 
-    With libtpu installed, as `vidjax plan` needs it, JAX would look for a TPU first, and libtpu say at length that it
-    finds none. Does nothing once JAX is imported, which is when it reads `JAX_PLATFORMS`; where that is set, also to
-    nothing, the choice is the user's or JAX's.
+    With libtpu or the compiler for GPUs installed, as `vidjax plan` needs them, JAX would look for a TPU and a GPU
+    first, and both say at length that they find none. Does nothing once JAX is imported, which is when it reads
+    `JAX_PLATFORMS`; where that is set, also to nothing, the choice is the user's or JAX's.
     """
     if "jax" not in sys.modules and _has_only_cpu(os.environ):
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -177,20 +178,34 @@ def skip_tpu_search() -> None:
 _TPU_VARIABLES = ("TPU_", "LIBTPU_", "JAX_FORCE_TPU_INIT", "MEGASCALE_", "COLAB_TPU", "GCE_METADATA_IP", "PJRT_")
 _NO_TPU_VARIABLE = "TPU_SKIP_MDS_QUERY"
 _TPUS = ("/dev/accel*", "/dev/vfio/[0-9]*")
+_CUDA = "jax_plugins.xla_cuda"
 _GPUS = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/dri/renderD*")
 
 
 def _has_only_cpu(env: Mapping[str, str]) -> bool:
-    """Whether libtpu is installed, and nothing at all speaks for a TPU, a GPU or another backend, or for a choice."""
-    from importlib.metadata import entry_points
+    """Whether JAX would look for a TPU or an NVIDIA GPU, and nothing speaks for one, another backend or a choice."""
     from importlib.util import find_spec
 
     told = any(name.startswith(_TPU_VARIABLES) and name != _NO_TPU_VARIABLE for name in env)
-    if told or {"JAX_PLATFORMS", "JAX_PLATFORM_NAME"} & env.keys() or not find_spec("libtpu"):
+    plugins = _jax_plugins()
+    looks = find_spec("libtpu") or plugins
+    if told or {"JAX_PLATFORMS", "JAX_PLATFORM_NAME"} & env.keys() or not looks:
         return False
-    others = find_spec("jax_plugins") or entry_points(group="jax_plugins")
+    others = {name for name in plugins if not name.startswith(_CUDA)}
     accelerators = any(glob.glob(pattern) for pattern in (*_TPUS, *_GPUS))
     return not (others or accelerators or any(map(_may_be_tpu, glob.glob("/sys/bus/pci/devices/*/vendor"))))
+
+
+def _jax_plugins() -> set[str]:
+    """Modules that add backends to JAX, found as JAX finds them."""
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
+    package = find_spec("jax_plugins")
+    folders = package.submodule_search_locations if package else None
+    return {f"jax_plugins.{module.name}" for module in pkgutil.iter_modules(folders or [])} | {
+        point.value for point in entry_points(group="jax_plugins")
+    }
 
 
 def _may_be_tpu(vendor: str) -> bool:

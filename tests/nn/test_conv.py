@@ -97,7 +97,7 @@ def test_padding_beyond_the_kernel(pad):
     ids=["1x1x1", "1x3x3 strided", "1x3x3", "kx1x1", "kxkxk", "kxkxk of stride 1 in time", "depthwise"],
 )
 def test_formulations_and_their_gradients_agree(case, formulations):
-    always = {"native", "taps"} if len(case) == 5 else {"native", "taps", "row", "patches"}
+    always = {"native", "taps"} if len(case) == 5 else {"native", "taps", "stack", "row", "patches"}
     assert check(*case) == always | formulations
 
 
@@ -151,7 +151,7 @@ def test_one_formulation_per_backend_and_shape():
     assert choose((3, 3, 3, 15, 17), (1, 1, 1), 56, backend="cpu") == "row"  # few inputs
     few = [choose(shape, (1, 2, 2), 56, backend="cpu") for shape in ((1, 7, 7, 3, 16), (5, 7, 7, 3, 16))]
     assert few == ["row", "together"] and choose((5, 7, 7, 3, 16), (2, 2, 2), 56, backend="cpu") == "row"
-    assert chosen(56, "gpu") == ["pointwise", "fold", "fold", "temporal", "native", "native"]
+    assert chosen(56, "gpu") == ["fold", "fold", "fold", "temporal", "stack", "stack"]
     assert set(chosen(56, "tpu")) == {"native"}
     depthwise, grouped = (3, 3, 3, 1, 8), (1, 3, 3, 2, 8)
     # Pixels, or pixels and their differences, seen by more than one place.

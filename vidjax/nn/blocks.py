@@ -117,9 +117,8 @@ def _scanned(
         drew = (rates > 0).any()
         return x, jax.tree.map(lambda new, old: jnp.where(drew, new, old), nnx.state(rngs), random)
 
-    if remat:
-        # The loops of the two passes are not merged by the compiler, so nothing need keep it from that.
-        call = jax.checkpoint(call, policy=saved(remat), static_argnums=0, prevent_cse=False)
+    # The loops of the two passes are not merged by the compiler, so nothing need keep it from that.
+    call = jax.checkpoint(call, policy=saved(remat), static_argnums=0, prevent_cse=False)
 
     def body(carry: tuple, group: Sequence[tuple]) -> tuple:
         for graphdef, (state, rates) in zip(graphdefs, group, strict=True):

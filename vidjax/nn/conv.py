@@ -30,6 +30,7 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 #   fold       time folded into the batch, 2D convolution: 1×kh×kw
 #   temporal   2D convolution over T × (H·W): kt×1×1
 #   taps       sum over the kt temporal taps of folded 2D convolutions: any
+#   stack      one folded 2D convolution of frames with the kt frames that they see as channels: any, one group
 #   row        like taps, with a clip's frames side by side in one long row: any, one group
 #   together   like row, all temporal taps in one convolution whose frames are summed afterwards: any of stride 1 in T,
 #              one group
@@ -40,20 +41,30 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 
 # CPU: measured, forward and backward (tests/benchmarks/models.py), by the width of the output: XLA's CPU library shares
 # a 2D convolution out among cores by columns and output channels only, never by frames, so wide pictures are worth
-# putting in a row and small ones worth gathering. TPU: the v5e compiler's estimates. GPU: reasoned, not measured: 2D
-# convolutions keep cuDNN's channels-last kernels, where 3D ones are transposed to channels-first before Hopper, and
-# grouped convolutions have slow gradients. The first row that fits and has an entry counts.
+# putting in a row and small ones worth gathering. TPU: the v5e compiler's estimates. GPU: read from training steps that
+# XLA has compiled for an H100, not measured:
+#   - cuDNN gets 3D convolutions channels-first, with transposes all around; 2D ones stay channels-last.
+#   - kt×kh×kw: `stack` takes as many calls of cuDNN as `native`. Of a stem it writes least: forward and backward of
+#     I3D's 380 MiB, `native` 662, `taps` 1556, whose partial sums go through memory. Where all is 3×3×3, `stack`,
+#     `native` and `taps` hold 2.6, 2.3 and 2.4 GiB (C3D, 8 clips) or 1.8, 1.1 and 1.7 (R3D-18, 8 clips), write 4.1, 3.9
+#     and 5.2 GiB or 3.3, 2.4 and 4.4, and transpose 0.1, 1.2 and 0.5 GiB or 0.1, 0.8 and 0.5. So `stack` costs memory,
+#     and pays if cuDNN reorders once more what it gets channels-first, as NVIDIA says it does for tensor cores.
+#   - 1×1×1: XLA makes a product one kernel with the slices and pools around it, and may then find no tiles for it: with
+#     a stride always, without one in I3D and SlowFast. A convolution (`fold`) it leaves alone; the whole step writes
+#     4 % more (TSN) or as much (I3D, R(2+1)D).
+#   - depthwise: `shift` becomes plain fusions without temporaries, 52 MiB written, `native` 210 and `taps` 334.
+# The first row that fits and has an entry counts.
 _TABLE = {
     #             cpu: up to 16, up to 31,    more         gpu          tpu
     "depthwise": ("shift",       "shift",     "shift",     "shift",     "native"),
     "grouped":   ("taps",        "taps",      "taps",      "taps",      "native"),
-    "1x1x1":     ("pointwise",   "pointwise", "pointwise", "pointwise", "native"),
+    "1x1x1":     ("pointwise",   "pointwise", "pointwise", "fold",      "native"),
     "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native"),
     "stem":      (None,          None,        None,        None,        "taps"),
     "few":       ("patches",     "together",  "together",  None,        None),
     "kx3xk":     ("patches",     "winograd",  "winograd",  None,        None),
     "1xkxk":     ("patches",     "fold",      "row",       "fold",      "native"),
-    "any":       ("patches",     "taps",      "row",       "native",    "native"),
+    "any":       ("patches",     "taps",      "row",       "stack",     "native"),
 }  # fmt: skip
 
 _forced: ContextVar[str | None] = ContextVar("conv_formulation", default=None)
@@ -121,6 +132,7 @@ def choose(
         "fold": fits["1xkxk"],
         "temporal": fits["kx1x1"],
         "taps": True,
+        "stack": groups == 1,
         "row": groups == 1,
         "together": groups == strides[0] == 1,
         "winograd": kh == 3 and strides[1] == groups == 1 and wide,

@@ -69,6 +69,16 @@ def taps(
     )
 
 
+def stack(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """One folded 2D convolution of frames that have their neighbours in time as further channels."""
+    kt, kh, kw, inputs, outputs = kernel.shape
+    x = padded(x, (pads[0], (0, 0), (0, 0)))
+    frames = out_size(x.shape[1], kt, strides[0])
+    seen = [x[:, tap : tap + (frames - 1) * strides[0] + 1 : strides[0]] for tap in range(kt)]
+    joint = kernel.transpose(1, 2, 0, 3, 4).reshape(1, kh, kw, kt * inputs, outputs)
+    return fold(jnp.concatenate(seen, axis=-1), joint, (1, *strides[1:]), ((0, 0), *pads[1:]), groups)
+
+
 def row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
     """Sum over the temporal taps of 2D convolutions of clips whose frames stand in one long row."""
     return taps(x, kernel, strides, pads, groups, spatial=_frames_in_a_row)
@@ -157,6 +167,7 @@ FORMULATIONS: dict[str, Callable[..., jax.Array]] = {
     "fold": fold,
     "temporal": temporal,
     "taps": taps,
+    "stack": stack,
     "row": row,
     "together": together,
     "winograd": winograd,

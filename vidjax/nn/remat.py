@@ -13,6 +13,10 @@ A Transformer's block of width D keeps so many numbers per token: D with "full",
 Without a policy they are some 30·D, and unless attention is one fused kernel the scores as well, N for each head. A
 convolutional block keeps one map per convolution with "dots", and several without a policy.
 
+Scanned blocks (`nn/blocks.py`) without a policy keep what products, convolutions and kernels give, about 14·D, and the
+scores where there is no fused kernel. In a straight program XLA itself computes the rest again where that saves a pass
+over memory; but what one loop hands to another is stacked as it is, float32 copies and all.
+
 All this is for accelerators: XLA's CPU compiler finds what is computed twice and does so once, keeping it after all,
 unless the blocks are scanned (`nn/blocks.py`).
 
@@ -31,7 +35,10 @@ from vidjax.choices import REMAT
 
 LAYER, ATTENTION = "layer", "attention"
 
-_KEPT = {"dots": (LAYER, ATTENTION), "attention": (ATTENTION,), "full": ()}
+# What is kept of scanned blocks without a policy, beside the names.
+_PRODUCTS = ("dot_general", "conv_general_dilated", "pallas_call")
+
+_KEPT = {"": (LAYER, ATTENTION), "dots": (LAYER, ATTENTION), "attention": (ATTENTION,), "full": ()}
 # cuDNN's fused attention: its gradient takes the primitive's own results, of which a name would be a copy.
 _FUSED = "dot_product_attention_fwd"
 
@@ -75,12 +82,14 @@ def keeping(policy: str, run: Callable[..., Any] | None = None) -> Callable[...,
 
 
 def saved(policy: str) -> Callable[..., bool]:
-    """`policy` (not the empty one) as `jax.checkpoint` takes it."""
+    """`policy` as `jax.checkpoint` takes it; the empty one is that of scanned blocks."""
     names = _KEPT[policy]
 
     def keep(primitive: Any, *_: Any, **params: Any) -> bool:
         if primitive.name == "name":
             return params["name"] in names
+        if not policy and primitive.name in _PRODUCTS:
+            return True
         return ATTENTION in names and primitive.name.startswith(_FUSED)
 
     return keep
