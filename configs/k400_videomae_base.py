@@ -20,7 +20,8 @@ from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, Optimizer
 
 def get_config() -> Config:
     return Config(
-        # Keeping the results of layers alone is also faster where a kernel does the attention: less is written and read.
+        # Keeping the results of layers alone is also faster where a kernel does the attention: less is written and
+        # read.
         model=ModelConfig(name="videomae_base", drop_path=0.1, remat="dots"),
         data=DataConfig(
             dataset="kinetics400",

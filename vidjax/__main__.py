@@ -167,7 +167,8 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     step = what.add_parser(
         "step",
         help="the update on the devices at hand",
-        description="Clips per second, share of the measured peak, compile time and memory, on random clips.",
+        description="Clips per second, share of the measured peak, compile time and memory, on random clips, beside what "
+        "`vidjax plan` predicts for these devices.",
         epilog=epilog,
     )
     step.add_argument("--updates", type=_positive, default=20, help="that are timed (default: 20)")

@@ -189,7 +189,7 @@ def estimate(
       clips_per_core: clips/s that one core of the hosts makes.
     """
     devices = program.mesh.devices.size
-    reading = read_hlo(compiled.as_text())
+    reading = read_hlo(compiled.as_text() or "")  # not every runtime gives the text
     counts, sizes = reading.counts, reading.bytes
     work = Work(
         model_flops=2.0 * model_macs(program) * program.clips / devices,
