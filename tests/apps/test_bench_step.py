@@ -10,7 +10,6 @@ import pytest
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.apps import bench_step
-from vidjax.apps.bench_step import _compile as compile_step
 from vidjax.apps.bench_step import _facts, _open, _timed, matmul_peak
 from vidjax.apps.estimates import DataFacts
 from vidjax.config import Config, ConfigError, DataConfig
@@ -42,10 +41,7 @@ def test_figures_are_those_of_the_update(capsys):
     assert figures["data"] == {"reason": "--data was not given"}
     assert {"source": "compiler"} | figures["compiled_memory"] == memory and "temporaries" in memory
     assert 0 < seconds["host"] <= seconds["slowest"]
-    assert (
-        list(figures["plan"]) == ["reason"]
-        and f"plan knows no {jax.devices()[0].device_kind}" in figures["plan"]["reason"]
-    )
+    assert list(figures["plan"]) == ["reason"] and figures["plan"]["reason"].startswith("plan knows no cpu, ")
 
 
 @pytest.mark.slow
@@ -64,17 +60,14 @@ def test_table_and_wait_for_data(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_known_device_has_plans_figures_beside_it_and_nothing_is_compiled_for_them(capsys, monkeypatch):
-    compiled = []
+def test_a_known_device_has_plans_figures_beside_it(capsys, monkeypatch):
     monkeypatch.setattr(bench_step, "_kind", lambda program: "NVIDIA A100-SXM4-80GB")
-    monkeypatch.setattr(bench_step, "_compile", lambda program: compiled.append(1) or compile_step(program))
-    monkeypatch.setattr("vidjax.apps.estimates.compile_program", lambda program: pytest.fail("compiled for plan"))
     assert main(flags("--json", "--num-classes=7", **{"mesh.data": 2})) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["plan"]["target"] == "a100:2" and figures["target"] == "NVIDIA A100-SXM4-80GB:2"
     row = figures["plan"]["compared"]["clips_per_s"]
     assert row["measured"] == figures["clips_per_s"] and row["ratio"] == row["measured"] / row["predicted"]
-    assert figures["plan"]["figures"]["clips_per_update"] == figures["clips_per_update"] and len(compiled) == 1
+    assert figures["plan"]["figures"]["clips_per_update"] == figures["clips_per_update"]
 
 
 def test_time_of_python_is_that_of_the_call_alone(monkeypatch):

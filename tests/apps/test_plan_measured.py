@@ -80,7 +80,8 @@ def test_what_would_be_compared_with_itself_or_another_type_is_left_out():
     assert set(compared) == {"clips_per_s", "mfu", "clips_per_s_corrected", "mfu_corrected"}
 
 
-def test_a_gpu_is_compared_with_the_bound_of_data_sheets(capsys):
+def test_a_gpu_is_compared_with_the_bound_of_data_sheets_and_nothing_is_compiled(capsys, monkeypatch):
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda *_, **__: pytest.fail("compiled"))
     plan = beside_plan("NVIDIA H100 80GB HBM3", whole := program(), compiled(), FACTS, measured("compiler"))
     own = Gpus("h100:2").figures(whole.config, FACTS, 25.0)
     assert plan["figures"] == own and set(plan["compared"]) == {"clips_per_s", "mfu", "memory"}
@@ -108,7 +109,7 @@ def test_table_of_a_tpu(capsys):
 )
 def test_of_other_devices_nothing_is_predicted_and_one_line_says_so(kind, capsys):
     plan = beside_plan(kind, program(), compiled(), FACTS, measured())
-    assert plan["reason"].startswith(f"plan knows no {kind}; it knows TPU v4, ")
+    assert plan["reason"].startswith(f"plan knows no {kind}, only whole v4, ")
     show_beside_plan(plan, Console(width=80))
     assert capsys.readouterr().out.splitlines() == [f"no prediction to compare with: {plan['reason']}"]
 

@@ -38,7 +38,7 @@ def beside_plan(
       bfloat16, "matmul_flops"; "figures": all of plan's. Or "reason" alone: why plan predicts nothing.
     """
     if kind not in KINDS:
-        return {"reason": f"plan knows no {kind}; it knows {', '.join(KINDS)}"}
+        return {"reason": f"plan knows no {kind}, only whole {', '.join((*CHIPS, *GPUS))} (SXM boards)"}
     name, devices = KINDS[kind], program.mesh.devices.size
     target = f"{name}:{devices}"
     try:
@@ -96,8 +96,8 @@ def show_beside_plan(plan: dict[str, Any], console: Console) -> None:
         "", "measured", "predicted", "measured ÷ predicted", title=f"beside plan's figures for {plan['target']}"
     )
     for what, row in plan["compared"].items():
-        title, words = titles[what]
-        table.add_row(title, words(row["measured"]), words(row["predicted"]), f"{row['ratio']:.2f}")
+        name, words = titles[what]
+        table.add_row(name, words(row["measured"]), words(row["predicted"]), f"{row['ratio']:.2f}")
     console.print(table)
     if "corrected" not in figures:
         console.print(_BOUND, highlight=False)
