@@ -167,7 +167,8 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     step = what.add_parser(
         "step",
         help="the update on the devices at hand",
-        description="Clips per second, share of the measured peak, compile time and memory, on random clips.",
+        description="Clips per second, share of the measured peak, compile time and memory, on random clips, beside "
+        "what `vidjax plan` predicts for these devices.",
         epilog=epilog,
     )
     step.add_argument("--updates", type=_positive, default=20, help="that are timed (default: 20)")
@@ -218,7 +219,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (default: counted)")
     plan.add_argument(
         "--clips-per-core", "--clips_per_core", type=_positive_float, default=25.0,
-        help="clips/s that a core of the hosts makes, as bench data measures (default: 25)",
+        help="clips/s that a core of the hosts makes from mp4 files, as bench data measures (default: 25)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print JSON instead of a table")
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.apps.bench_step import _facts, _open, matmul_peak
+from vidjax.apps import bench_step
+from vidjax.apps.bench_step import _facts, _open, _timed, matmul_peak
 from vidjax.apps.estimates import DataFacts
 from vidjax.config import Config, ConfigError, DataConfig
 from vidjax.models.cost import model_cost
@@ -38,6 +39,9 @@ def test_figures_are_those_of_the_update(capsys):
     memory = figures["memory"]  # the CPU has no allocator that tells
     assert memory["source"] == "compiler" and memory["total"] >= memory["arguments"] > 0
     assert figures["data"] == {"reason": "--data was not given"}
+    assert {"source": "compiler"} | figures["compiled_memory"] == memory and "temporaries" in memory
+    assert 0 < seconds["host"] <= seconds["slowest"]
+    assert list(figures["plan"]) == ["reason"] and figures["plan"]["reason"].startswith("plan knows no cpu, ")
 
 
 @pytest.mark.slow
@@ -50,6 +54,38 @@ def test_table_and_wait_for_data(tmp_path, capsys):
     for words in ("frame_pool_tiny on", "measured", "clips/s", "median of 3", "GiB at most, says the compiler"):
         assert words in text
     assert "ms per update, " in text and "clips/s with the input" in text
+    for words in ("of the program: temporaries", "of the program: code", "Python, to start a step"):
+        assert words in text
+    assert "no prediction to compare with: plan knows no" in text
+
+
+@pytest.mark.slow
+def test_a_known_device_has_plans_figures_beside_it(capsys, monkeypatch):
+    monkeypatch.setattr(bench_step, "_kind", lambda program: "NVIDIA A100-SXM4-80GB")
+    assert main(flags("--json", "--num-classes=7", **{"mesh.data": 2})) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["plan"]["target"] == "a100:2" and figures["target"] == "NVIDIA A100-SXM4-80GB:2"
+    row = figures["plan"]["compared"]["clips_per_s"]
+    assert row["measured"] == figures["clips_per_s"] and row["ratio"] == row["measured"] / row["predicted"]
+    assert figures["plan"]["figures"]["clips_per_update"] == figures["clips_per_update"]
+
+
+def test_time_of_python_is_that_of_the_call_alone(monkeypatch):
+    """A step that takes 2 s to start and 3 more to end, on a clock of its own."""
+    clock = [0.0]
+
+    def step(state, batch):
+        clock[0] += 2.0
+        return state + 1, "running"
+
+    def wait(x):
+        clock[0] += 3.0
+
+    monkeypatch.setattr(bench_step.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(bench_step.jax, "block_until_ready", wait)
+    found = list(_timed(step, 0, {}, 3))
+    assert [host for _, host, _ in found] == [2.0, 2.0, 2.0] and [state for *_, state in found] == [2, 3, 3]
+    assert [seconds for seconds, _, _ in found] == [7.0, 5.0, 3.0]
 
 
 def test_data_that_is_not_there_is_said():

@@ -17,6 +17,7 @@ from vidjax.apps import estimates
 from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices, tpu_devices
 from vidjax.apps.hlo import KERNEL_SHARE, Kernel, Reading, Step
 from vidjax.apps.plan import _show as show_plan
+from vidjax.apps.plan_storage import storage
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.data.datasets import DATASETS
@@ -67,6 +68,8 @@ def test_figures_are_those_of_the_program_and_fit_together():
     assert figures["clips_per_s"] == pytest.approx(16 / seconds["step"])
     assert figures["hours"] == pytest.approx(7200 * seconds["step"] / 3600) and figures["steps"] == 7200
     assert figures["host_cores"] == pytest.approx(figures["clips_per_s"] / 50)
+    assert figures["storage"] == storage(figures["clips_per_s"], 50.0, views=2, hosts=1) and figures["hosts"] == 1
+    assert figures["corrected"]["storage"]["mp4"]["host_cores"] == figures["corrected"]["host_cores"]
     # Gradients of all parameters are summed over the devices, and of one device over none.
     parameters = sum(4 * x.size for x in jax.tree.leaves(whole.state.params))
     assert figures["collectives"]["all-reduce"]["bytes"] >= parameters
@@ -174,6 +177,7 @@ def test_short_runs_are_told_in_minutes_and_memory_with_its_reason(capsys):
     figures = made_up(4) | {"target": "h100:1", "usable_why": gpu.usable_why, "hours": 0.2}
     show_plan(figures, Console(width=200))
     out = capsys.readouterr().out
+    assert "host cores: JPEG ArrayRecord" in out and "estimates from figures measured on one machine" in out
     assert "2500 steps, 12 min" in out and "below what the estimate resolves" in out
     assert "GiB: fits (75 % of 80, what JAX takes of a GPU by default)" in out
     assert gpu.usable == 60 * 2**30 and CHIPS["v5e"].usable_why == "the TPU compiler keeps 0.25 of 16 back"

@@ -59,6 +59,7 @@ def test_parts_of_the_state_and_the_network_between_machines(monkeypatch):
     ))  # fmt: skip
     assert split["memory"]["arguments"] < whole["memory"]["arguments"]
     assert set(split["collectives"]) == {"all-gather", "all-reduce", "reduce-scatter"}
+    assert (split["hosts"], far["hosts"]) == (1, 2)
     assert far["seconds"]["collectives"] > split["seconds"]["collectives"] * 450 / 400
 
 

@@ -55,7 +55,13 @@ class Tiny(Pretended):
     def figures(self, config, facts, clips_per_core):
         figures = super().figures(config, facts, clips_per_core)
         batch = config.train.batch_size
-        figures |= {"clips_per_update": batch, "steps": 1000, "clips_per_core": 25.0, "resolved": self.resolved}
+        figures |= {
+            "clips_per_update": batch,
+            "steps": 1000,
+            "clips_per_core": 25.0,
+            "hosts": 1,
+            "resolved": self.resolved,
+        }
         return at_pace(figures | {"seconds": {"compute": 1e-6}}, 1e-3 * self.steps[batch])
 
 

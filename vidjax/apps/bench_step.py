@@ -19,6 +19,7 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.apps.estimates import DataFacts, data_facts, make_program, memory_of, model_macs, without_cache
 from vidjax.apps.plan import mesh_words
+from vidjax.apps.plan_measured import beside_plan, show_beside_plan
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.errors import UserError
@@ -50,7 +51,8 @@ def bench_step(
     The update is the one that training runs, on random clips that lie on the devices; each is started before the one
     before has ended, as in training. The peak is that of bfloat16 products where the update computes in bfloat16, or
     else of float32 ones, of 8192 × 8192 (CPU: 1024 × 1024) on all devices of the mesh at once. The model's FLOP count
-    what it needs, not what is recomputed, so that "mfu" means here what it means in a plan.
+    what it needs, not what is recomputed, so that "mfu" means here what it means in a plan. What `vidjax plan` predicts
+    for these devices stands beside the measurement where it knows them; the program is not compiled again for that.
 
     Args:
       argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
@@ -76,9 +78,9 @@ def bench_step(
         batch = _random_batch(program, facts.num_classes)
     with progress_bar(console) as bar:
         task = bar.add_task("updates", total=_WARM_UP + updates, info="")
-        times: list[float] = []
-        for seconds, done in _timed(compiled.step, state, batch, _WARM_UP + updates):
-            times.append(seconds)
+        times: list[tuple[float, float]] = []
+        for seconds, host, done in _timed(compiled.step, state, batch, _WARM_UP + updates):
+            times.append((seconds, host))
             state = done
             bar.advance(task)
     memory = _memory(compiled.step)
@@ -89,10 +91,13 @@ def bench_step(
         peak = matmul_peak(program.mesh, config)
     result = _result(config, program, compiled, times[_WARM_UP:], memory, waited, peak)
     if parallel.is_writer():
+        with console.status("asking plan"):
+            result["plan"] = beside_plan(_kind(program), program, compiled.step, facts, result)
         if as_json:
             print(json.dumps(result, indent=2))
         else:
             _show(result, Console())
+            show_beside_plan(result["plan"], Console())
     return 0
 
 
@@ -154,20 +159,28 @@ def _random_batch(program: Program, num_classes: int) -> Arrays:
     return jax.jit(draw, out_shardings=placement)(jax.random.key(program.config.seed))
 
 
-def _timed(step: Any, state: TrainState, batch: Arrays, updates: int) -> Iterator[tuple[float, TrainState]]:
-    """Seconds from the end of one update to the end of the next, and the state after it."""
+def _kind(program: Program) -> str:
+    """The name of the devices."""
+    return program.mesh.devices.flat[0].device_kind
+
+
+def _timed(step: Any, state: TrainState, batch: Arrays, updates: int) -> Iterator[tuple[float, float, TrainState]]:
+    """Seconds from the end of one update to the end of the next, those of them until the call that starts an update
+    returned, and the state after it."""
     running: Any = None
     began = time.perf_counter()
     for _ in range(updates):
+        called = time.perf_counter()
         state, done = step(state, batch)
+        host = time.perf_counter() - called
         if running is not None:
             jax.block_until_ready(running)
             now = time.perf_counter()
-            yield now - began, state
+            yield now - began, host, state
             began = now
         running = done
     jax.block_until_ready(running)
-    yield time.perf_counter() - began, state
+    yield time.perf_counter() - began, host, state
 
 
 def _memory(step: Any) -> dict[str, Any]:
@@ -240,15 +253,16 @@ def _result(
     config: cfg.Config,
     program: Program,
     compiled: _Compiled,
-    times: list[float],
+    times: list[tuple[float, float]],
     memory: dict[str, Any],
     waited: dict[str, Any],
     peak: float,
 ) -> dict[str, Any]:
-    devices, step = program.mesh.devices.size, statistics.median(times)
+    devices, (whole, host) = program.mesh.devices.size, zip(*times, strict=True)
+    step = statistics.median(whole)
     flops = 2.0 * model_macs(program) * program.clips
     return {
-        "target": f"{program.mesh.devices.flat[0].device_kind}:{devices}",
+        "target": f"{_kind(program)}:{devices}",
         "chips": devices,
         "model": config.model.name,
         "mesh": dict(program.mesh.shape),
@@ -256,11 +270,13 @@ def _result(
         "batch_size": config.train.batch_size,
         "clips_per_update": program.clips,
         "memory": memory,
+        "compiled_memory": memory_of(compiled.step),
         "model_flops": flops / devices,
         "seconds": {
             "step": step,
-            "fastest": min(times),
-            "slowest": max(times),
+            "fastest": min(whole),
+            "slowest": max(whole),
+            "host": statistics.median(host),
             "trace": compiled.trace_seconds,
             "compile": compiled.compile_seconds,
         },
@@ -274,6 +290,7 @@ def _result(
 
 def _show(result: dict[str, Any], console: Console) -> None:
     seconds, memory, data = result["seconds"], result["memory"], result["data"]
+    parts = {name: size for name, size in result["compiled_memory"].items() if name != "total"}
     waiting = [("waiting for data", f"not measured: {data.get('reason')}")]
     if "reason" not in data:
         waiting = [
@@ -285,10 +302,13 @@ def _show(result: dict[str, Any], console: Console) -> None:
         ("mesh", mesh_words(result["mesh"])),
         ("batch", f"{result['batch_size']} videos, {result['clips_per_update']} clips"),
         ("memory per device", f"{memory['total'] / 2**30:.2f} GiB at most, says the {memory['source']}"),
+        *((f"of the program: {name}", f"{size / 2**30:.2f} GiB") for name, size in parts.items()),
         ("model's FLOP per device and step", f"{result['model_flops']:.4g} (counted; what MFU means)"),
         ("trace, compile", f"{seconds['trace']:.1f} s, {seconds['compile']:.1f} s"),
         ("step", f"{1e3 * seconds['step']:.1f} ms, median of {result['updates']} "
                  f"({1e3 * seconds['fastest']:.1f} to {1e3 * seconds['slowest']:.1f})"),
+        ("Python, to start a step", f"{1e3 * seconds['host']:.2f} ms, {100 * seconds['host'] / seconds['step']:.0f} % "
+                                    "of that"),
         ("clips/s", f"{result['clips_per_s']:.1f}"),
         ("products of matrices", f"{result['matmul_flops'] / 1e12:.3g} TFLOP/s, all devices together"),
         ("MFU", f"{100 * result['mfu']:.1f} % of that"),

@@ -98,6 +98,27 @@ GPUS = {
 }
 PER_MACHINE = 8  # GPUs that NVLink joins
 
+# What JAX calls them (`device_kind`). Boards of the same GPU with other figures, such as "NVIDIA H100 PCIe", and parts
+# of a GPU (MIG) have other names, which are not here.
+KINDS = {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "NVIDIA A10": "a10",
+    "NVIDIA A100-SXM4-80GB": "a100",
+    "NVIDIA A100-SXM-80GB": "a100",
+    "NVIDIA B200": "b200",
+    "NVIDIA GeForce RTX 4090": "rtx4090",
+    "NVIDIA H100 80GB HBM3": "h100",
+    "NVIDIA H200": "h200",
+    "NVIDIA L4": "l4",
+    "NVIDIA L40S": "l40s",
+}
+
 # FLOP/s of one device, by the name that `bench data --accelerator` takes.
 PEAK_FLOPS = {name: gpu.peak for name, gpu in GPUS.items()} | {f"tpu_{name}": chip.peak for name, chip in CHIPS.items()}
 

@@ -14,6 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from vidjax import config as cfg
 from vidjax.apps.chips import Chip, read_topology, slices, tpu_devices
 from vidjax.apps.hlo import read_hlo
+from vidjax.apps.plan_storage import storage
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
@@ -189,7 +190,7 @@ def estimate(
       clips_per_core: clips/s that one core of the hosts makes.
     """
     devices = program.mesh.devices.size
-    reading = read_hlo(compiled.as_text())
+    reading = read_hlo(compiled.as_text() or "")  # not every runtime gives the text
     counts, sizes = reading.counts, reading.bytes
     work = Work(
         model_flops=2.0 * model_macs(program) * program.clips / devices,
@@ -206,6 +207,7 @@ def estimate(
         collectives={kind: {"count": counts[kind], "bytes": sizes[kind]} for kind in sorted(counts)},
         xla=compiled.cost_analysis() or {},
         loops_unknown=reading.loops_unknown,
+        hosts=len({device.process_index for device in program.mesh.devices.flat}),
     )
     return figures_of(program.config, program.state, dict(program.mesh.shape), chip, facts, clips_per_core, work)
 
@@ -230,6 +232,7 @@ class Work:
       handwritten: seconds, of hand-written kernels by their authors' counts.
       roofline: seconds, of every kernel at the peak or the bandwidth of the memory; None: not counted.
       loops_unknown: loops that count once because their length is not known.
+      hosts: machines that hold the devices, all of them together.
     """
 
     model_flops: float
@@ -245,6 +248,7 @@ class Work:
     handwritten: float = 0.0
     roofline: float | None = None
     loops_unknown: int = 0
+    hosts: int = 1
 
 
 def figures_of(
@@ -319,25 +323,29 @@ def figures_of(
         "resolved": parts["launch"] + work.latency <= step / 2,
         "steps": steps,
         "clips_per_core": clips_per_core,
+        "hosts": work.hosts,
         "checkpoint_bytes": sum(np.dtype(x.dtype).itemsize * x.size for x in jax.tree.leaves(state)),
     }
     figures = at_pace(figures, step)
     if work.corrected is not None:
         corrected = at_pace(figures, step_of(work.corrected))
-        figures["corrected"] = {name: corrected[name] for name in ("clips_per_s", "mfu", "hours", "host_cores")}
+        figures["corrected"] = {
+            name: corrected[name] for name in ("clips_per_s", "mfu", "hours", "host_cores", "storage")
+        }
         figures["corrected"]["step"] = corrected["seconds"]["step"]
     return figures
 
 
 def at_pace(figures: dict[str, Any], step: float) -> dict[str, Any]:
     """`figures` with the speed that follows if an update takes `step` seconds."""
-    speed = figures["clips_per_update"] / step
+    speed, views = figures["clips_per_update"] / step, figures["clips_per_update"] / figures["batch_size"]
     return figures | {
         "seconds": figures["seconds"] | {"step": step},
         "clips_per_s": speed,
         "mfu": figures["seconds"]["compute"] / step,
         "hours": figures["steps"] * step / 3600,
         "host_cores": speed / figures["clips_per_core"],
+        "storage": storage(speed, figures["clips_per_core"], views, figures["hosts"]),
     }
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from vidjax import config as cfg
 from vidjax.apps.estimates import CLIPS_PER_CORE, DataFacts, DoesNotFitError, Slice, Target, data_facts
+from vidjax.apps.plan_storage import NOTE, storage_rows
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.wording import duration, things
@@ -52,7 +53,7 @@ def plan(
       gpu: the GPUs, such as `h200:8`.
       num_classes: K; 0: the data set's, or else the model's.
       num_videos: of the training set; 0: the data set's, or those that `config.data.train` lists.
-      clips_per_core: clips/s that one core of the hosts makes, as `bench data` measures.
+      clips_per_core: clips/s that one core of the hosts makes from mp4 files, as `bench data` measures.
       search: try meshes, remat and batch sizes instead, and print those that fit.
       scaling: 8 to 512 devices instead, with the share of the batch that each has here.
       most: of `search` and `scaling`, settings that are compiled.
@@ -140,12 +141,13 @@ def _show(figures: dict[str, Any], console: Console) -> None:
         ("clips/s", _speed(figures, figures)),
         *((("clips/s, corrected", _speed(figures["corrected"], figures)),) if "corrected" in figures else ()),
         ("run", f"{things(figures['steps'], 'step')}, {duration(figures['hours'])}"),
-        ("host cores", f"{figures['host_cores']:.0f}, at {figures['clips_per_core']:g} clips/s per core"),
+        *storage_rows(figures),
         ("checkpoint", f"{figures['checkpoint_bytes'] / 1e9:.2f} GB"),
     ]
     for row in rows:
         table.add_row(*row)
     console.print(table)
+    console.print(NOTE, highlight=False)
     if figures["loops_unknown"]:
         loops = things(figures["loops_unknown"], "loop of unknown length counts", "loops of unknown length count")
         console.print(f"{loops} once", highlight=False)

@@ -92,6 +92,7 @@ class Gpus:
             ),
             collectives=collectives,
             xla=xla,
+            hosts=-(-devices // PER_MACHINE),
         )
 
 
