@@ -25,12 +25,13 @@ PYTORCHVIDEO = {"slowfast_r50_8x8": "slowfast_r50"}
 PLAIN = ("videomae_base", "timesformer_base_divided")
 
 
-def pair(name: str):
-    """`(network, model)` of the same weights: a `torch.nn.Module` from (B, C, T, H, W), and vidjax's."""
+def pair(name: str, dtype: str = "float32"):
+    """`(network, model)` of the same weights: a `torch.nn.Module` from (B, C, T, H, W), and vidjax's, which computes in
+    `dtype`."""
     if name in PLAIN:
-        return _plain(name)
+        return _plain(name, dtype)
     network = _library(name)
-    return network, load_pretrained(name, network.state_dict())
+    return network, load_pretrained(name, network.state_dict(), dtype=dtype)
 
 
 def network_input(name: str, clip: torch.Tensor):
@@ -38,7 +39,7 @@ def network_input(name: str, clip: torch.Tensor):
     if not name.startswith("slowfast"):
         return clip
     frames = clip.shape[2]
-    return [clip.index_select(2, torch.linspace(0, frames - 1, frames // 4).long()), clip]
+    return [clip.index_select(2, torch.linspace(0, frames - 1, frames // 4).long().to(clip.device)), clip]
 
 
 def _library(name: str) -> torch.nn.Module:
@@ -62,8 +63,8 @@ class PlainNetwork(torch.nn.Module):
         return self.logits({name.replace("/", "."): value for name, value in self.weights.items()}, clip)
 
 
-def _plain(name: str):
-    model = create_model(name)
+def _plain(name: str, dtype: str):
+    model = create_model(name, dtype=dtype)
     _, params, _ = split(model)
     rng = np.random.default_rng(0)
     # What starts at 0 would hide a mistake.
@@ -105,7 +106,7 @@ def _videomae(dim: int, depth: int, heads: int) -> Callable:
     def logits(w, clip):
         kernel = w["patch_embed.kernel"]
         x = F.conv3d(clip, kernel, w["patch_embed.bias"], stride=kernel.shape[2:])
-        x = x.flatten(2).transpose(1, 2) + positions
+        x = x.flatten(2).transpose(1, 2) + positions.to(clip.device)
         for i in range(depth):
             block = f"blocks.{i}"
             q_bias, v_bias = w[f"{block}.attn.q_bias"], w[f"{block}.attn.v_bias"]
