@@ -349,3 +349,26 @@ def test_three_products_for_a_kernel_give_what_one_gives(kind):
         found = jax.jit(apart)(state, x)
     assert products > str(jax.make_jaxpr(jax.grad(lambda *a: run(*a).sum(), (0, 1)))(state, x)).count("dot_general")
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 7), (5, 8), (6, 7), (6, 8)])
+@pytest.mark.parametrize("extra", ["nothing", "causal", "bias", "mask"])
+def test_cudnn_gets_even_numbers_of_tokens_and_gives_the_same(monkeypatch, n, m, extra):
+    """JAX refuses gradients of the fused kernel for odd ones."""
+    plain_attention, got = jax.nn.dot_product_attention, []
+
+    def stand_in(q, k, v, implementation, **kwargs):
+        got.append((implementation, q.shape[1], k.shape[1]))
+        return plain_attention(q, k, v, implementation="xla", **kwargs)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
+    q, k, v = tokens(0, 2, n, m)
+    more = {"nothing": {}, "causal": {"causal": True}}
+    more = more.get(extra, {extra: extras(0, 2, n, m).get(extra)})
+
+    def loss(implementation):
+        return lambda *x: jnp.sum(jnp.sin(attention(*x, **more, implementation=implementation)))
+
+    found = jax.value_and_grad(loss("cudnn"), (0, 1, 2))(q, k, v)
+    chex.assert_trees_all_close(found, jax.value_and_grad(loss("xla"), (0, 1, 2))(q, k, v), rtol=1e-4, atol=1e-5)
+    assert got == [("cudnn", n + n % 2, m + m % 2)]

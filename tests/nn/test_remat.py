@@ -50,6 +50,16 @@ def test_a_transformers_block_keeps_so_many_times_its_width(name):
     assert kept(name, "", depth=2) - kept(name, "", depth=1) > 30 * tokens * dim
 
 
+def test_scanned_blocks_without_a_policy_keep_what_products_give():
+    """What lies between would be stacked as it is, where XLA does so only with what is not sooner computed again."""
+    tokens, dim, heads = 64, 96, 4
+    name, kwargs = "videomae_tiny", {"scan_blocks": True, "heads": heads}
+    block = kept(name, "", depth=3, **kwargs) - kept(name, "", depth=2, **kwargs)
+    layers, scores = 10 * 2 * tokens * dim, 2 * heads * tokens**2
+    assert block == pytest.approx(layers + scores, rel=0.01)
+    assert saved("")(SimpleNamespace(name="dot_general")) and not saved("")(SimpleNamespace(name="exp"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["timesformer_tiny", "swin3d_tiny", "mvit_tiny"])
 def test_transformers_keep_less_from_policy_to_policy(name):

@@ -114,14 +114,7 @@ def _attend(
         return _on_tpu(q, k, v, bias, mask, ids, causal, scale, must=implementation == "pallas")
     q, k, v = (attention_part(x) for x in (q, k, v))
     if implementation == "cudnn":
-        mask = _joined(mask, ids, q, k)
-        # The fused kernel wants values as long as the keys.
-        short = q.shape[-1] - v.shape[-1]
-        padded = jnp.pad(v, ((0, 0), (0, 0), (0, 0), (0, short))) if short > 0 else v
-        y = jax.nn.dot_product_attention(
-            q, k, padded, bias=bias, mask=mask, is_causal=causal, scale=scale, implementation="cudnn"
-        )
-        return y[..., : v.shape[-1]]
+        return _by_cudnn(q, k, v, bias, _joined(mask, ids, q, k), causal, scale)
     mask = _joined(mask, ids, q, k, causal)
     many = q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD
     if implementation == "blocks" or (implementation == "pallas or not" and many):
@@ -180,6 +173,38 @@ def _on_tpu(
     # Flat, as layers give and take them: another shape here would be a copy there.
     flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
     return own_part(attend, *flat, heads, others).reshape(*q.shape[:3], e)
+
+
+def _by_cudnn(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    bias: jax.Array | None,
+    mask: jax.Array | None,
+    causal: bool,
+    scale: float,
+) -> jax.Array:
+    """By cuDNN's fused kernel, whose gradient JAX refuses for odd numbers of queries or keys: there is one more then,
+    and it is left out of what the others see."""
+    (n, _, features), keys, width = q.shape[1:], k.shape[1], v.shape[-1]
+    more_q, more_k = n % 2, keys % 2
+    q = _longer(q, {1: more_q})
+    # The kernel wants values as long as the keys, too.
+    k, v = _longer(k, {1: more_k}), _longer(v, {1: more_k, 3: max(0, features - width)})
+    bias, mask = (
+        None if x is None else _longer(x, {2: more_q * (x.shape[2] > 1), 3: more_k * (x.shape[3] > 1)})
+        for x in (bias, mask)
+    )
+    seen = jnp.full(k.shape[0], keys, jnp.int32) if more_k else None
+    y = jax.nn.dot_product_attention(
+        q, k, v, bias=bias, mask=mask, is_causal=causal, scale=scale, key_value_seq_lengths=seen, implementation="cudnn"
+    )
+    return y[:, :n, :, :width]
+
+
+def _longer(x: jax.Array, by: dict[int, int]) -> jax.Array:
+    """`x` with so many zeros at the end of the axes that `by` names."""
+    return jnp.pad(x, [(0, by.get(axis, 0)) for axis in range(x.ndim)]) if any(by.values()) else x
 
 
 def _joined(

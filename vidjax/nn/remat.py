@@ -13,8 +13,8 @@ A Transformer's block of width D keeps so many numbers per token: D with "full",
 Without a policy they are some 30·D, and unless attention is one fused kernel the scores as well, N for each head. A
 convolutional block keeps one map per convolution with "dots", and several without a policy.
 
-Scanned blocks (`nn/blocks.py`) without a policy keep what products, convolutions and kernels give, about 14·D, and the
-scores where there is no fused kernel. In a straight program XLA itself computes the rest again where that saves a pass
+Scanned blocks (`nn/blocks.py`) without a policy keep what products, convolutions and kernels give: 10·D, and the scores
+where no kernel makes them. In a straight program XLA itself computes the rest again where that saves a pass
 over memory; but what one loop hands to another is stacked as it is, float32 copies and all.
 
 All this is for accelerators: XLA's CPU compiler finds what is computed twice and does so once, keeping it after all,

@@ -1,0 +1,67 @@
+"""What NVIDIA's compiler makes of the update: it compiles as it is, stays channels-last, and fuses attention."""
+
+import re
+
+import pytest
+
+from vidjax import config as cfg
+from vidjax.apps import estimates
+from vidjax.apps.gpu_targets import can_compile, compiling_for, gpu_devices
+from vidjax.checks import validate
+from vidjax.models.registry import get_spec
+
+pytestmark = pytest.mark.slow
+
+FACTS = estimates.DataFacts(10, 100, False)
+CONVOLUTIONAL = [
+    "csn_tiny", "i3d_inception_tiny", "i3d_nl_tiny", "r2plus1d_tiny", "r3d_tiny", "rcn_gru_tiny", "s3d_tiny",
+    "slow_tiny", "slowfast_tiny", "tsm_tiny", "x3d_tiny",
+]  # fmt: skip
+
+
+def compiled(name, *, size=0, num_frames=0, scan_blocks=False, **kwargs):
+    """The text of the update on eight H100, one clip each, and the bytes of its temporaries."""
+    if not can_compile("h100"):
+        pytest.skip("needs the compiler for GPUs: the extra gpu-plan")
+    spec = get_spec(name)
+    size, num_frames = size or spec.size, num_frames or spec.num_frames
+    config = validate(
+        cfg.Config(
+            model=cfg.ModelConfig(name=name, compute_dtype="bfloat16", scan_blocks=scan_blocks, kwargs=kwargs),
+            data=cfg.DataConfig(num_frames=num_frames, size=size, resize=(size,)),
+            train=cfg.TrainConfig(batch_size=8, steps=10),
+        )
+    )
+    devices = gpu_devices("h100:8")
+    with compiling_for(devices[0]):
+        program = estimates.compile_program(estimates.make_program(config, FACTS, devices))
+    return program.as_text(), program.memory_analysis().temp_size_in_bytes
+
+
+def calls(text):
+    return re.findall(r'custom_call_target="([^"]*)"', text)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_convolutional_networks_compile_and_stay_channels_last(name):
+    text, _ = compiled(name)
+    assert "dim_labels=b01f" in text and "dim_labels=bf012" not in text
+
+
+@pytest.mark.parametrize("name", ["mvit_tiny", "swin3d_tiny", "timesformer_tiny", "vivit_tiny"])
+def test_transformers_compile(name):
+    text, _ = compiled(name)
+    assert "dim_labels=bf012" not in text
+    # Swin's attention has biases and masks; class tokens make the others' numbers of tokens odd.
+    assert any(call.startswith("__cudnn$fmha") for call in calls(text)) == (name != "swin3d_tiny")
+
+
+def test_no_scores_are_written_in_training_and_a_loop_over_blocks_holds_no_more():
+    width = {"size": 224, "num_frames": 16, "dim": 128, "heads": 2, "depth": 3, "tubelet": (2, 16, 16)}
+    plain, straight = compiled("videomae_tiny", **width)
+    assert calls(plain).count("__cudnn$fmhaSoftmax") == calls(plain).count("__cudnn$fmhaSoftmaxBackward") == 3
+    text, scanned = compiled("videomae_tiny", scan_blocks=True, **width)
+    assert calls(text).count("__cudnn$fmhaSoftmax") == calls(text).count("__cudnn$fmhaSoftmaxBackward") == 1
+    for program in (plain, text):
+        assert "1568" in program and "1568,1568]" not in program
+    assert scanned <= straight
