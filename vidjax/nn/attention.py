@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn import attention_kernel
-from vidjax.nn.backend import backend, target
+from vidjax.nn.backend import apart, backend, target
 from vidjax.nn.kernel_mesh import own_part
 from vidjax.nn.remat import attention_part, layer_result
 from vidjax.nn.tokens import split_attention
@@ -286,7 +286,7 @@ class SelfAttention(nnx.Module):
         if self.q_bias is not None:
             joint = jnp.concatenate([self.q_bias[...], jnp.zeros(dim), self.v_bias[...]])
             qkv = qkv + joint.astype(qkv.dtype)[None, None]
-        q, k, v = (x.reshape(batch, tokens, self.heads, dim // self.heads) for x in jnp.split(qkv, 3, axis=-1))
+        q, k, v = (x.reshape(batch, tokens, self.heads, dim // self.heads) for x in jnp.split(apart(qkv), 3, axis=-1))
         return layer_result(self.proj(attend(q, k, v).reshape(batch, tokens, dim)))
 
 
