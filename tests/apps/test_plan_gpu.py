@@ -79,7 +79,8 @@ def test_state_that_does_not_fit(monkeypatch):
     assert not error.value.compiled
 
 
-def test_commands_for_gpus(capsys, tmp_path):
+def test_commands_for_gpus_without_their_compiler(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("vidjax.apps.gpu_targets._PACKAGES", ("a_package_that_is_missing",))
     assert main(flags("--gpu=a100:4", "--config.train.batch_size=8")) == 0
     text = capsys.readouterr().out
     assert "frame_pool_tiny on a100:4: an estimate" in text and "without a GPU's compiler" in text

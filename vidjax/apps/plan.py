@@ -67,7 +67,7 @@ def plan(
       ConfigError: for settings that cannot be used, a data set whose size is not known, or without libtpu.
     """
     config = validate(read_config(argv))
-    target = _target(topology, gpu)
+    target = _target(topology, gpu, compiled=not (search or scaling))
     facts = data_facts(config, num_classes, num_videos)
     console = Console(stderr=True)
     if search:
@@ -90,18 +90,30 @@ def plan(
         print(json.dumps(result, indent=2))
     else:
         show(result, Console())
-        Console().print(_GPU_LEFT_OUT if gpu else LEFT_OUT, highlight=False)
+        Console().print(_words(result, gpu), highlight=False)
     return 0 if ok else 1
 
 
-def _target(topology: str, gpu: str) -> Target:
+def _words(result: dict[str, Any], gpu: str) -> str:
+    """What the figures are, and what they leave out."""
+    if "compiled" in result:
+        from vidjax.apps.plan_gpu_compiled import compiled_words
+
+        return compiled_words(result)
+    return _GPU_LEFT_OUT if gpu else LEFT_OUT
+
+
+def _target(topology: str, gpu: str, *, compiled: bool) -> Target:
+    """`compiled`: for GPUs, what their compiler says, if it is there; many settings would take it hours."""
     if bool(topology) == bool(gpu):
         raise cfg.ConfigError("give either --topology, such as v5e:16x16, or --gpu, such as h200:8")
     if topology:
         return Slice(topology)
+    from vidjax.apps.gpu_targets import can_compile
     from vidjax.apps.plan_gpu import Gpus
+    from vidjax.apps.plan_gpu_compiled import CompiledGpus
 
-    return Gpus(gpu)
+    return CompiledGpus(gpu) if compiled and can_compile(gpu) else Gpus(gpu)
 
 
 def _one(target: Target, config: cfg.Config, facts: DataFacts, clips_per_core: float) -> dict[str, Any]:

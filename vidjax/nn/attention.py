@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn import attention_kernel
-from vidjax.nn.backend import backend, target
+from vidjax.nn.backend import apart, backend, target
 from vidjax.nn.kernel_mesh import own_part
 from vidjax.nn.remat import attention_part, layer_result
 from vidjax.nn.tokens import split_attention
@@ -297,7 +297,7 @@ class SelfAttention(nnx.Module):
         if self.q_bias is not None:
             joint = jnp.concatenate([self.q_bias[...], jnp.zeros(x.shape[-1]), self.v_bias[...]])
             qkv = qkv + joint.astype(qkv.dtype)[None, None]
-        return jnp.split(qkv, 3, axis=-1)
+        return jnp.split(apart(qkv), 3, axis=-1)
 
     def _project_apart(self, x: jax.Array) -> list[jax.Array]:
         """The same by three products. A kernel takes arrays that lie in memory: what one product gives would be copied

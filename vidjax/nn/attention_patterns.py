@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from vidjax.nn.attention import attention
+from vidjax.nn.backend import apart
 
 Grid = tuple[int, int, int]  # tokens along T, H, W
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -167,14 +168,14 @@ def _grouped(
             members = jnp.concatenate([first, members], axis=2)
         return members.reshape(batch * count, *members.shape[2:])
 
-    out = attention(cut(q), cut(k), cut(v))
+    out = attention(*(cut(apart(x)) for x in (q, k, v)))
     out = out.reshape(batch, count, *out.shape[1:])
     members = rearrange(out[:, :, prefix:], f"b {inside} n d -> b {tokens} n d", **groups, **inner)
     if not prefix:
-        return members
+        return apart(members)
     # The mean in float32: of up to thousands of groups.
     first = out[:, :, :prefix].mean(axis=1, dtype=jnp.float32).astype(out.dtype)
-    return jnp.concatenate([first, members], axis=1)
+    return apart(jnp.concatenate([first, members], axis=1))
 
 
 def _divided(grid: Grid, parts: Grid, what: str) -> Grid:

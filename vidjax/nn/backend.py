@@ -52,6 +52,15 @@ def target() -> Target:
     return _target.value or _described(jax.default_backend(), jax.local_devices()[0])
 
 
+def apart(x: jax.Array) -> jax.Array:
+    """`x`, on GPUs complete before what takes it starts, and so its gradient.
+
+    XLA makes one kernel of a product and the slices, pads and joints around it, and gives up compiling if it then finds
+    no tiles for it. Whether it does depends on the sizes.
+    """
+    return jax.lax.optimization_barrier(x) if backend() == "gpu" else x
+
+
 def _described(name: str, device: Any) -> Target:
     # AMD's devices name an architecture such as "gfx90a" in the place of a compute capability.
     capability = str(getattr(device, "compute_capability", ""))

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.nn.attention import attention
+from vidjax.nn.backend import apart
 from vidjax.nn.conv import conv3d
 from vidjax.nn.formulations import out_size
 from vidjax.nn.init import normal_002
@@ -186,13 +187,13 @@ class PoolingAttention(nnx.Module):
     def _terms(self, q: jax.Array, q_grid: Triple, k_grid: Triple) -> jax.Array:
         """`(B, 1 + N, heads, d)` → `(B, N, heads, kT + kH + kW)`: each query times the vectors of all offsets."""
         batch, _, heads, dim = q.shape
-        q = q[:, 1:].reshape(batch, *q_grid, heads, dim)
+        q = apart(q[:, 1:].reshape(batch, *q_grid, heads, dim))
         tables = (self.relative_t, self.relative_h, self.relative_w)
         rows = [
             relative_rows(table[...], queries, keys).astype(q.dtype)
             for table, queries, keys in zip(tables, q_grid, k_grid, strict=True)
         ]
-        terms = [jnp.einsum(f"bthwnc,{axis}kc->bthwnk", q, r) for axis, r in zip("thw", rows, strict=True)]
+        terms = [apart(jnp.einsum(f"bthwnc,{axis}kc->bthwnk", q, r)) for axis, r in zip("thw", rows, strict=True)]
         return jnp.concatenate(terms, axis=-1).reshape(batch, -1, heads, sum(k_grid))
 
 
