@@ -50,7 +50,7 @@ def compiled_words(figures: dict[str, Any]) -> str:
     seen = figures["compiled"]
     return (
         f"compiled: memory and collectives are those of XLA's program for {figures['target']}, with "
-        f"{seen['transposes']} transposes and {seen['channels_first']} convolutions laid out channels-first; what cuDNN "
-        "needs to work in is left out. Times are a bound, not compiled: every kernel at the peak or the bandwidth of the "
-        "data sheet. Left out: waiting for data, evaluation, checkpoints"
+        f"{seen['transposes']} transposes and {seen['channels_first']} convolutions laid out channels-first; what "
+        "cuDNN needs to work in is left out. Times are a bound, not compiled: every kernel at the peak or the "
+        "bandwidth of the data sheet. Left out: waiting for data, evaluation, checkpoints"
     )
