@@ -2,6 +2,8 @@
 
 import re
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from vidjax import config as cfg
@@ -9,6 +11,7 @@ from vidjax.apps import estimates
 from vidjax.apps.gpu_targets import can_compile, compiling_for, gpu_devices
 from vidjax.checks import validate
 from vidjax.models.registry import get_spec
+from vidjax.nn.conv import conv3d
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +48,26 @@ def calls(text):
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_convolutional_networks_compile_and_stay_channels_last(name):
     text, _ = compiled(name)
+    assert "dim_labels=b01f" in text and "dim_labels=bf012" not in text
+
+
+def test_a_shortcut_with_a_stride_compiles():
+    """As a product it does not, at this size; networks of such sizes take minutes."""
+    if not can_compile("h100"):
+        pytest.skip("needs the compiler for GPUs: the extra gpu-plan")
+    device = gpu_devices("h100:1")[0]
+    place = jax.sharding.SingleDeviceSharding(device)
+    shapes = [
+        jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=place)
+        for shape in ((8, 8, 56, 56, 256), (1, 1, 1, 256, 512), (8, 8, 28, 28, 512))
+    ]
+
+    def gradients(x, kernel, dy):
+        y, vjp = jax.vjp(lambda x, kernel: conv3d(x, kernel, strides=(1, 2, 2)), x, kernel)
+        return y, *vjp(dy)
+
+    with compiling_for(device), estimates.without_cache():
+        text = jax.jit(gradients).lower(*shapes).compile().as_text()
     assert "dim_labels=b01f" in text and "dim_labels=bf012" not in text
 
 

@@ -12,7 +12,7 @@ from vidjax.apps.chips import GPUS
 from vidjax.apps.gpu_targets import BOARDS, can_compile, compiling_for, gpu_devices
 from vidjax.config import ConfigError
 from vidjax.nn.attention import attention
-from vidjax.nn.backend import target
+from vidjax.nn.backend import apart, target, targeting
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -50,3 +50,11 @@ def test_devices_have_the_names_and_capabilities_of_their_boards():
         devices = gpu_devices(f"{name}:16")
         assert len(devices) == 16 and {device.device_kind for device in devices} == {board.name}
         assert devices[0].compute_capability == "{}.{}".format(*board.capability)
+
+
+def test_what_a_product_shall_not_take_in_stays_out_on_gpus_alone():
+    with compiling_for(SimpleNamespace(compute_capability="9.0", device_kind="a GPU")):
+        text = str(jax.make_jaxpr(jax.grad(lambda x: apart(x).sum()))(jnp.ones(2)))
+    assert text.count("optimization_barrier") == 2  # the gradient's too
+    with targeting("tpu"):
+        assert "optimization_barrier" not in str(jax.make_jaxpr(lambda x: apart(x))(jnp.ones(3)))
