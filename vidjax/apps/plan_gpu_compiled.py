@@ -51,11 +51,6 @@ def compiled_words(figures: dict[str, Any]) -> str:
     return (
         f"compiled: memory and collectives are those of XLA's program for {figures['target']}, with "
         f"{seen['transposes']} transposes and {seen['channels_first']} convolutions laid out channels-first; what "
-<<<<<<< HEAD
-        "cuDNN needs to work in is left out. Times are a bound, not compiled: every kernel at the data sheet's peak or "
-        "bandwidth. Left out: waiting for data, evaluation, checkpoints"
-=======
         "cuDNN needs to work in is left out. Times are a bound, not compiled: every kernel at the peak or the "
         "bandwidth of the data sheet. Left out: waiting for data, evaluation, checkpoints"
->>>>>>> gpu
     )
