@@ -1,4 +1,4 @@
-"""The command line: python -m vidjax COMMAND. Training and evaluation have scripts of their own."""
+"""The command line: `vidjax COMMAND`, or python -m vidjax COMMAND."""
 
 import argparse
 import math
@@ -9,6 +9,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vidjax", description="Use and convert video models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    commands.add_parser("train", help="train a model: --config=RECIPE --workdir=FOLDER, as train.py", add_help=False)
+    commands.add_parser("evaluate", help="evaluate a model: --workdir=FOLDER, as eval.py", add_help=False)
     predict = commands.add_parser("predict", help="classify video files with a trained model")
     predict.add_argument("checkpoint", help="work directory of a run, or a folder written by convert")
     predict.add_argument("videos", nargs="+", metavar="video", help="video file")
@@ -314,6 +316,13 @@ def _positive_float(text: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status. Nothing heavy is imported before the arguments are known to be
     right."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in ("train", "evaluate"):  # which have a parser of their own
+        if argv[0] == "train":
+            from vidjax.apps.train_command import main as run
+        else:
+            from vidjax.apps.evaluate_command import main as run
+        run([f"vidjax {argv[0]}", *argv[1:]])
     parser = _parser()
     args, args.settings = parser.parse_known_args(argv)
     configured = args.command in ("check", "inspect", "bench", "plan")

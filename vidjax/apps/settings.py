@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -22,7 +23,7 @@ def read_config(argv: Sequence[str], data: str | None = None) -> Config:
       ConfigError: for a file that is not there or gives no config, an argument that is none of these, or a value of
         the wrong type.
     """
-    argv = ["vidjax", *argv]
+    argv = with_recipe(["vidjax", *argv])
     check_flags(argv)
     files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
     config = _load(files[-1]) if files else Config()
@@ -42,6 +43,32 @@ def read_config(argv: Sequence[str], data: str | None = None) -> Config:
         changes = {"train": data} if given else {"train": data, "eval": ""}
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
     return config
+
+
+def with_recipe(argv: Sequence[str]) -> list[str]:
+    """Arguments whose `--config=NAME` or `--config=configs/NAME.py`, where no such file is at hand, is the file of the
+    recipe that is installed with the package.
+
+    Raises:
+      ConfigError: for a name, without a folder and .py, of which there is no recipe.
+    """
+    return [f"--config={_recipe(arg.partition('=')[2])}" if arg.startswith("--config=") else arg for arg in argv]
+
+
+def _recipe(file: str) -> str:
+    name = os.path.basename(file).removesuffix(".py")
+    is_name, is_path = file == name, file == f"configs/{name}.py"
+    if os.path.exists(file) or not (is_name or is_path):
+        return file
+    recipes = importlib.util.find_spec("configs")
+    folders = list(recipes.submodule_search_locations or ()) if recipes else []
+    for folder in folders:
+        if os.path.exists(path := os.path.join(folder, f"{name}.py")):
+            return path
+    if is_path:
+        return file
+    known = sorted(f.removesuffix(".py") for folder in folders for f in os.listdir(folder) if f.endswith(".py"))
+    raise ConfigError(f"--config={file}: no such file, and no recipe of this name; there are {', '.join(known)}")
 
 
 def _load(file: str) -> Config:
