@@ -137,7 +137,8 @@ def parse(words, monkeypatch):
         files = [word for word in words if word.startswith("configs/")]
         assert files and all((ROOT / file).is_file() for file in files)
     elif words[1] in ("train.py", "eval.py"):
-        defined = (ROOT / words[1]).read_text() + (ROOT / "vidjax" / "launch.py").read_text()
+        name = {"train.py": "train_command.py", "eval.py": "evaluate_command.py"}[words[1]]
+        defined = (ROOT / "vidjax" / "apps" / name).read_text() + (ROOT / "vidjax" / "launch.py").read_text()
         known = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", defined))
         settings = [word for word in words[2:] if word.startswith("--config")]
         others = {word.lstrip("-").partition("=")[0] for word in words[2:] if word not in settings}
