@@ -61,7 +61,8 @@ def _recipe(file: str) -> str:
     if os.path.exists(file) or not (is_name or is_path):
         return file
     recipes = importlib.util.find_spec("configs")
-    folders = list(recipes.submodule_search_locations or ()) if recipes else []
+    places = recipes.submodule_search_locations or () if recipes else ()
+    folders = [place for place in places if os.path.isdir(place)]  # an editable installation adds what is none
     for folder in folders:
         if os.path.exists(path := os.path.join(folder, f"{name}.py")):
             return path
