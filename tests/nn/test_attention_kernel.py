@@ -188,7 +188,7 @@ def interpreted(monkeypatch):
 
 
 @pytest.mark.parametrize("heads", [4, 3])
-@pytest.mark.parametrize("extra", ["nothing", "bias", "ids", "keys"])
+@pytest.mark.parametrize("extra", ["nothing", "bias", "ids", "keys", "causal"])
 def test_each_device_works_on_its_own_part(interpreted, extra, heads):
     """With as many heads as divide among devices, and without."""
     (q, k, v), weight, bias, _ = Case(batch=4, n=6, heads=heads, bias=extra == "bias").arrays()
@@ -198,6 +198,8 @@ def test_each_device_works_on_its_own_part(interpreted, extra, heads):
         more["ids"] = (jnp.asarray(rng.integers(0, 2, (2, 6)), jnp.int32),) * 2
     if extra == "keys":
         more["mask"] = jnp.asarray(rng.random((4, 1, 1, 6)) < 0.7).at[..., 0].set(True)
+    if extra == "causal":
+        more["causal"] = True
     mesh = parallel.make_mesh(2, fsdp=1, model=2)
 
     def attend(q, k, v, bias):

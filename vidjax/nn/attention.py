@@ -110,6 +110,8 @@ def _attend(
     scale: float,
     implementation: str,
 ) -> jax.Array:
+    if implementation == "pallas" and mask is not None and mask.shape[1:3] != (1, 1):
+        raise ValueError(f"implementation = 'pallas': the kernel takes no mask of pairs, {mask.shape}; use 'auto'")
     if implementation in ("pallas", "pallas or not") and (mask is None or mask.shape[1:3] == (1, 1)):
         return _on_tpu(q, k, v, bias, mask, ids, causal, scale, must=implementation == "pallas")
     q, k, v = (attention_part(x) for x in (q, k, v))
@@ -154,6 +156,8 @@ def _on_tpu(
     def attend(q, k, v, bias, q_ids, k_ids):
         q, k, v = (x.reshape(*x.shape[:2], -1, width) for x, width in ((q, d), (k, d), (v, e)))
         ids = None if q_ids is None else (q_ids, k_ids)
+        if ids is not None and q.shape[0] % q_ids.shape[0]:
+            raise ValueError(f"{q_ids.shape[0]} rows of ids do not divide the {q.shape[0]} sequences of a device")
         plan = attention_kernel.plan_for(q, k, v, scale=scale, causal=causal, bias=bias, ids=ids)
         if plan is not None:
             y = attention_kernel.fused_attention(q, k, v, plan, bias=bias, ids=ids)
@@ -172,7 +176,7 @@ def _on_tpu(
     others = [(bias, ("batch", "heads", "queries", "")), (q_ids, (rows, "queries")), (k_ids, (rows, ""))]
     # Flat, as layers give and take them: another shape here would be a copy there.
     flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
-    return own_part(attend, *flat, heads, others).reshape(*q.shape[:3], e)
+    return own_part(attend, *flat, heads, others, in_order=causal).reshape(*q.shape[:3], e)
 
 
 def _by_cudnn(

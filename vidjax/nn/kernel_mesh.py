@@ -34,6 +34,8 @@ def own_part(
     v: jax.Array,
     heads: int,
     others: Sequence[tuple[jax.Array | None, Sequence[str]]] = (),
+    *,
+    in_order: bool = False,
 ) -> jax.Array:
     """`attend(q, k, v, *others)`, every device with its own part of `(B, N, heads·d)`.
 
@@ -47,6 +49,7 @@ def own_part(
       k: keys.
       v: values.
       heads: whose features lie one after another in the last axis.
+      in_order: whether a query's place counts, so that queries are never split.
       others: further arrays, or None, each with what its axes are: "batch", "heads", "queries", or "" for any other.
 
     Returns:
@@ -57,7 +60,7 @@ def own_part(
         return attend(q, k, v, *arrays)
     mesh, (batch, axis) = layout.mesh, layout.spec
     size = mesh.shape[axis]
-    by_heads, by_queries = heads % size == 0, q.shape[1] % size == 0
+    by_heads, by_queries = heads % size == 0, q.shape[1] % size == 0 and not in_order
     places = {
         "batch": None if q.shape[0] % math.prod(mesh.shape[name] for name in batch) else batch,
         "heads": axis if by_heads else None,
