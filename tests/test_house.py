@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vidjax
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 from vidjax.models import get_spec
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
 FLOORS = (
-    *("errors", "wording", "choices", "config", "checks", "progress", "lettering", "launch", "video", "nn", "parallel"),
+    *("errors", "wording", "config", "progress", "lettering", "launch", "video", "nn", "parallel"),
     *("models", "data", "weights", "evaluation", "training", "predictor", "apps", "__main__"),
 )
 

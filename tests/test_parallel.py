@@ -21,8 +21,8 @@ from jax.sharding import PartitionSpec as P
 from tests.models.abstract import abstract
 from tests.models.small import network
 from vidjax import parallel
-from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, MeshConfig, ModelConfig, Spec
+from vidjax.config.validate import validate
 from vidjax.models.registry import create_model, get_spec, list_models
 from vidjax.models.resnet import ResNet
 from vidjax.models.state import merge, split

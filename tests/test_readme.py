@@ -25,9 +25,9 @@ from tests.readmes import (
     write_material,
 )
 from vidjax.__main__ import _parser
-from vidjax.apps.settings import read_config
-from vidjax.checks import validate
 from vidjax.config import Config, field_names
+from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 from vidjax.models import list_models
 
 # What makes a training short, and what makes the clips of full-size networks small.

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
-    from vidjax.config import DATASETS
+    from vidjax.config.choices import DATASETS
 
     check = commands.add_parser(
         "check",
@@ -248,7 +248,7 @@ def _run_plan(args: argparse.Namespace) -> int:
 
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
-    from vidjax.config import DATASETS
+    from vidjax.config.choices import DATASETS
 
     prepare = commands.add_parser("prepare", help="write a data set as shards for fast random access")
     prepare.add_argument("data", help="CSV file, folder with one sub-folder per class, or published annotations")

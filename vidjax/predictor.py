@@ -15,7 +15,7 @@ from flax import nnx
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 from vidjax.data.clips import ClipReader, Clips
 from vidjax.data.datasets import read_class_names
 from vidjax.errors import UserError

@@ -12,7 +12,7 @@ from tests.golden import golden, relative_error
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.apps.predict import Predictor
-from vidjax.apps.settings import read_config
+from vidjax.config.files import read_config
 from vidjax.data.spec import resolve_spec
 from vidjax.models import create_model, get_spec
 from vidjax.training.checkpoints import load_meta, load_model

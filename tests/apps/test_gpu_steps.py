@@ -9,7 +9,7 @@ import pytest
 from vidjax import config as cfg
 from vidjax.apps import estimates
 from vidjax.apps.gpu_targets import can_compile, compiling_for, gpu_devices
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 from vidjax.models.registry import get_spec
 from vidjax.nn.conv import conv3d
 

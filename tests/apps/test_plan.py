@@ -18,8 +18,8 @@ from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology,
 from vidjax.apps.hlo import KERNEL_SHARE, Kernel, Reading, Step
 from vidjax.apps.plan import _show as show_plan
 from vidjax.apps.plan_storage import storage
-from vidjax.apps.settings import read_config
-from vidjax.checks import validate
+from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 from vidjax.data.datasets import DATASETS
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import model_cost

@@ -11,7 +11,7 @@ from vidjax.__main__ import main
 from vidjax.apps import estimates
 from vidjax.apps.chips import CHIPS, GPUS
 from vidjax.apps.plan_gpu import Gpus
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 
 FACTS = estimates.DataFacts(5, 100, False)
 SETTINGS = {"model.name": "frame_pool_tiny", "data.num_frames": 2, "data.size": 32, "data.resize": "(32,)"}

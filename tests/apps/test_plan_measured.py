@@ -12,7 +12,7 @@ from vidjax.apps.chips import CHIPS, GPUS, KINDS
 from vidjax.apps.estimates import DataFacts, estimate, make_program
 from vidjax.apps.plan_gpu import Gpus
 from vidjax.apps.plan_measured import beside_plan, show_beside_plan
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 
 FACTS = DataFacts(5, 100, False)
 # One product of 10⁸ cycles, and a pass over memory that the compiler takes to be as slow.

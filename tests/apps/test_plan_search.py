@@ -149,7 +149,7 @@ def test_flags_make_the_candidate(remat):
     applied = candidate.apply(config)
     assert (applied.mesh.data, applied.mesh.fsdp, applied.mesh.model) == (2, 2, 2)
     assert config == cfg.Config(train=cfg.TrainConfig(batch_size=16)), "the config is left as it was"
-    from vidjax.apps.settings import read_config
+    from vidjax.config.files import read_config
 
     again = read_config(["--config.train.batch_size=16", *candidate.flags(config).split()])
     assert dataclasses.asdict(again) == dataclasses.asdict(applied)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vidjax.apps.settings import read_config, with_recipe
 from vidjax.config import ConfigError
+from vidjax.config.files import read_config, with_recipe
 
 ROOT = Path(__file__).parents[2]
 

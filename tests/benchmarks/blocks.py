@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax.apps.chips import tpu_devices
-from vidjax.checks import validate
-from vidjax.choices import REMAT
 from vidjax.config import Config, ModelConfig, TrainConfig
+from vidjax.config.choices import REMAT
+from vidjax.config.validate import validate
 from vidjax.data.spec import resolve_spec
 from vidjax.models import get_spec
 from vidjax.nn.backend import targeting

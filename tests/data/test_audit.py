@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vidjax.choices import UNSTRIDED_RULES
 from vidjax.config import DataConfig, Spec
+from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.data import audit
 from vidjax.data.clips import clip_indices
 from vidjax.video.sampling import RULES

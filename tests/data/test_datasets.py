@@ -13,8 +13,8 @@ from rich.console import Console
 
 from tests.videos import numbered_frames, write_video
 from vidjax import config as cfg
-from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, MeshConfig, ModelConfig, Spec, TrainConfig
+from vidjax.config.validate import validate
 from vidjax.data.annotations import ClassIndex
 from vidjax.data.clips import ClipReader, segment_frames
 from vidjax.data.datasets import DATASETS

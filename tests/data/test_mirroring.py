@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, DataConfig, mirrors
+from vidjax.config.validate import validate
 from vidjax.data.mirroring import mirrored_targets, pair
 from vidjax.data.records import DataError, Record, VideoSet
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.peers import torchvision
 from vidjax import config as cfg
-from vidjax.checks import validate
-from vidjax.choices import PRESETS
 from vidjax.config import Config, ConfigError, DataConfig, Spec
+from vidjax.config.choices import PRESETS
+from vidjax.config.validate import validate
 from vidjax.data.clips import ClipReader
 from vidjax.data.spec import resolve_spec
 from vidjax.nn.normalise import normalise

@@ -10,9 +10,9 @@ import pytest
 from tests.videos import numbered_frames, write_video
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.checks import validate
-from vidjax.choices import ONE_CLIP_RULES, RANDOM_RULES, WHOLE_VIDEO_RULES
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, Spec
+from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, WHOLE_VIDEO_RULES
+from vidjax.config.validate import validate
 from vidjax.data.clips import ClipReader, clip_indices
 from vidjax.data.pipeline import eval_batches
 from vidjax.data.records import Record, VideoSet

@@ -113,7 +113,7 @@ def test_directions_go_by_name():
 
 
 def test_mixture_works_from_the_command_line(write):
-    from vidjax.apps.settings import read_config
+    from vidjax.config.files import read_config
 
     config = read_config(["--config.data.train=a.csv,b.csv", "--config.data.mixture=2,1", "--config.data.balance=sqrt",
                           "--config.data.flip_pairs='turn left<>turn right'"]).data  # fmt: skip

@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from tests.models.small import draw, plain_convolutions  # noqa: F401
-from vidjax.choices import REMAT
 from vidjax.config import Config, ConfigError, ModelConfig
+from vidjax.config.choices import REMAT
 from vidjax.models.registry import create_model
 from vidjax.models.state import merge, split
 from vidjax.nn.blocks import _runs, run_blocks

@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 from tests.models.small import draw, plain_convolutions  # noqa: F401
-from vidjax.choices import REMAT
 from vidjax.config import ConfigError, ModelConfig, from_dict
+from vidjax.config.choices import REMAT
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import merge, split
 from vidjax.nn.remat import check_remat, saved

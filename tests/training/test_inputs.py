@@ -11,8 +11,8 @@ from rich.console import Console
 
 from tests.models.small import plain_convolutions  # noqa: F401
 from vidjax import parallel
-from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, Spec, TrainConfig
+from vidjax.config.validate import validate
 from vidjax.evaluation.evaluate import make_forward
 from vidjax.models import create_model, get_spec
 from vidjax.models.inputs import widened

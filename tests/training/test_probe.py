@@ -13,8 +13,8 @@ from rich.console import Console
 from vidjax.apps.convert import convert_back
 from vidjax.apps.evaluate import evaluate_checkpoint
 from vidjax.apps.predict import predict
-from vidjax.checks import validate
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, Spec, TrainConfig
+from vidjax.config.validate import validate
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import assign, split
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model

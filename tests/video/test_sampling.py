@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidjax import config as cfg
-from vidjax.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES
+from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES
 from vidjax.video.sampling import RULES, SHORT_VIDEO, get_rule, sliding_window
 
 # Rules that know every short-video rule, and how many clips each may be asked for.

@@ -19,8 +19,8 @@ from rich.table import Table
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.apps.chips import PEAK_FLOPS
-from vidjax.apps.settings import read_config
-from vidjax.checks import validate
+from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.records import DataError, VideoSet, load_sets

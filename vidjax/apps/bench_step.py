@@ -20,8 +20,8 @@ from vidjax import parallel
 from vidjax.apps.estimates import DataFacts, data_facts, make_program, memory_of, model_macs, without_cache
 from vidjax.apps.plan import mesh_words
 from vidjax.apps.plan_measured import beside_plan, show_beside_plan
-from vidjax.apps.settings import read_config
-from vidjax.checks import validate
+from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 from vidjax.errors import UserError
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays

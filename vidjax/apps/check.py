@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vidjax.choices import UNSTRIDED_RULES
 from vidjax.config import DataConfig
+from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.data.clips import segment_frames
 from vidjax.data.datasets import folder_fps
 from vidjax.data.records import DataError, Listing, list_videos
@@ -105,8 +105,8 @@ def read_check(
     Raises:
       ConfigError: for settings that cannot be used.
     """
-    from vidjax.apps.settings import read_config
-    from vidjax.checks import validate
+    from vidjax.config.files import read_config
+    from vidjax.config.validate import validate
     from vidjax.data.spec import resolve_spec
     from vidjax.models.registry import get_spec  # which loads JAX; without settings nothing here does
 

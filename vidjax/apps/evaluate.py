@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 from vidjax.data import datasets
 from vidjax.data.clips import ClipReader
 from vidjax.data.mirroring import pair

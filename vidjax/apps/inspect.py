@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import config as cfg
-from vidjax.apps.settings import read_config
 from vidjax.apps.sheet import COLUMNS, Row, draw_sheet
-from vidjax.checks import validate
-from vidjax.choices import UNSTRIDED_RULES
+from vidjax.config.choices import UNSTRIDED_RULES
+from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 from vidjax.data import audit, overlap
 from vidjax.data.clips import ClipReader, clip_indices, segment_frames
 from vidjax.data.datasets import folder_fps

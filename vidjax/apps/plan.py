@@ -10,8 +10,8 @@ from rich.table import Table
 from vidjax import config as cfg
 from vidjax.apps.estimates import CLIPS_PER_CORE, DataFacts, DoesNotFitError, Slice, Target, data_facts
 from vidjax.apps.plan_storage import NOTE, storage_rows
-from vidjax.apps.settings import read_config
-from vidjax.checks import validate
+from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 from vidjax.wording import duration, things
 
 LEFT_OUT = (

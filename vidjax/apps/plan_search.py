@@ -12,7 +12,7 @@ from rich.table import Table
 from vidjax import config as cfg
 from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target, at_pace
 from vidjax.apps.plan import UNRESOLVED, mesh_words
-from vidjax.choices import REMAT
+from vidjax.config.choices import REMAT
 from vidjax.parallel import mesh_sizes
 from vidjax.progress import progress_bar
 from vidjax.wording import duration, things

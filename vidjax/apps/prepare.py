@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vidjax import config as cfg
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 from vidjax.data.datasets import folder_fps
 from vidjax.data.encode import Encoding
 from vidjax.data.records import DataError, load_sets

@@ -9,8 +9,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from vidjax import launch
-from vidjax.apps.settings import with_recipe
 from vidjax.config import ConfigError, check_flags, take_kwargs
+from vidjax.config.files import with_recipe
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, a file with get_config().")
 _KWARGS: dict = {}  # the model's own arguments among the flags

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vidjax.choices import WHOLE_VIDEO_RULES
 from vidjax.config import Config, DataConfig, Spec
+from vidjax.config.choices import WHOLE_VIDEO_RULES
 from vidjax.data.fingerprint import fingerprint
 from vidjax.data.records import VideoSet
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from vidjax.choices import PROBES
+from vidjax.config.choices import PROBES
 from vidjax.models.base import VideoNetwork
 from vidjax.nn.attentive import AttentivePooler
 from vidjax.nn.init import normal_002, scaled_normal

@@ -14,8 +14,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from vidjax.choices import INPUTS
 from vidjax.config import ConfigError, Spec
+from vidjax.config.choices import INPUTS
 from vidjax.errors import UserError
 from vidjax.models.arguments import arguments_of, check_arguments
 from vidjax.models.inputs import widened

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.choices import INPUTS
 from vidjax.config import Spec
+from vidjax.config.choices import INPUTS
 
 
 def normalise(video: jax.Array, spec: Spec, dtype: Any = None) -> jax.Array:

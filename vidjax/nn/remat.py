@@ -31,7 +31,7 @@ import jax
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from vidjax.choices import REMAT
+from vidjax.config.choices import REMAT
 
 LAYER, ATTENTION = "layer", "attention"
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.checks import validate
+from vidjax.config.validate import validate
 from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.spec import resolve_spec

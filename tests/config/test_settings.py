@@ -8,10 +8,10 @@ import pytest
 
 from configs import motion_videomae
 from vidjax import config as cfg
-from vidjax.apps.settings import read_config
-from vidjax.checks import validate
-from vidjax.choices import ALIASES
 from vidjax.config import Config, ConfigError
+from vidjax.config.choices import ALIASES
+from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 
 
 def test_json_round_trip_keeps_every_field():

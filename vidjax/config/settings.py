@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidjax.choices import (
+from vidjax.config.choices import (
     ALIASES,
     DATASETS,
     INPUTS,
@@ -374,7 +374,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
         leaves = {k: difflib.SequenceMatcher(None, k.rpartition(".")[2], leaf).ratio() for k in known}
         close += [k for k, alike in leaves.items() if k not in close and alike > 0.8]
     hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
-    return f"config.{name} is no setting.{hint} vidjax/config.py lists them all."
+    return f"config.{name} is no setting.{hint} vidjax/config/settings.py lists them all."
 
 
 def _renamed(value: Any, name: str) -> Any:

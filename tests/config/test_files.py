@@ -2,8 +2,8 @@
 
 import pytest
 
-from vidjax.apps.settings import read_config
 from vidjax.config import Config, ConfigError
+from vidjax.config.files import read_config
 
 
 @pytest.fixture
