@@ -13,7 +13,7 @@ import numpy as np
 from tests.golden import fill_state, read_keys
 from tests.videos import write_video
 from vidjax.data.datasets import read_class_names
-from vidjax.video.synthetic import write_motion
+from vidjax.data.synthetic import write_motion
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "configs/README.md", "vidjax/weights/README.md", "tests/benchmarks/README.md")

@@ -16,8 +16,8 @@ from vidjax.data.encode import Encoding
 from vidjax.data.prepare import prepare
 from vidjax.data.records import DataError, load_sets
 from vidjax.data.stored import open_video
+from vidjax.data.synthetic import write_motion
 from vidjax.video import VideoReader
-from vidjax.video.synthetic import write_motion
 
 SPEC = Spec("tiny", num_frames=4, stride=2, size=32, resize=(32,))
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from vidjax.__main__ import main
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
 from vidjax.data.records import load_sets
+from vidjax.data.synthetic import write_motion
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
-from vidjax.video.synthetic import write_motion
 
 
 @pytest.fixture(scope="module")

@@ -149,7 +149,7 @@ def _target(name: str, given: float | None, mfu: float, flops: float) -> dict[st
 
 def _write_synthetic(config: cfg.DataConfig) -> None:
     if config.synthetic == "motion":
-        from vidjax.video.synthetic import write_motion
+        from vidjax.data.synthetic import write_motion
 
         write_motion(Path(config.train).parent, console=Console(stderr=True))
 

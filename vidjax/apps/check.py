@@ -19,7 +19,7 @@ from vidjax.data.records import DataError, Listing, list_videos
 from vidjax.data.stored import FrameReader, is_address, open_video
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
-from vidjax.video.sources import exists
+from vidjax.video.byte_sources import exists
 from vidjax.wording import things
 
 STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short")

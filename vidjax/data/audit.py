@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.video.views import CROPS, spatial_views
+from vidjax.video.crops import CROPS, spatial_views
 from vidjax.wording import things
 
 PADDED_VIDEOS = 0.05  # share of videos that may be shorter than a clip

@@ -15,8 +15,8 @@ from vidjax.data.datasets import folder_fps
 from vidjax.data.spec import need_colour, resize_target
 from vidjax.data.stored import FrameReader, open_video
 from vidjax.video import VideoReader
+from vidjax.video.crops import CROPS, spatial_flips
 from vidjax.video.sampling import RULES
-from vidjax.video.views import CROPS, spatial_flips
 
 # Start and end in seconds from the first frame; None: that of the video.
 Segment = tuple[float | None, float | None]

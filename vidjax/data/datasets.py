@@ -21,7 +21,7 @@ from vidjax.data.listing import EVAL_SPLITS, TRAIN_SPLITS, VIDEO_SUFFIXES
 from vidjax.data.records import Listing, Record, VideoSet
 from vidjax.data.stored import ASSUMED_FPS
 from vidjax.data.text import DataError, raise_problems
-from vidjax.video.sources import is_remote
+from vidjax.video.byte_sources import is_remote
 from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")

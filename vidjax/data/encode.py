@@ -9,7 +9,7 @@ import numpy as np
 from vidjax.data.clips import Segment, segment_frames
 from vidjax.data.stored import ASSUMED_FPS, is_address, open_video
 from vidjax.video import VideoError, VideoReader
-from vidjax.video.sources import read_bytes
+from vidjax.video.byte_sources import read_bytes
 
 _CHUNK = 64  # frames in memory at a time
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vidjax.data.places import Presence, class_folders, locate, own_files
 from vidjax.data.text import DataError, decode, list_mend, raise_problems
 from vidjax.video import VideoError
-from vidjax.video.sources import is_remote, read_bytes
+from vidjax.video.byte_sources import is_remote, read_bytes
 from vidjax.wording import things
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from vidjax.video.sources import file_system, is_remote, list_files
+from vidjax.video.byte_sources import file_system, is_remote, list_files
 
 
 def locate(root: str, path: str) -> str:

@@ -19,7 +19,7 @@ from vidjax.data import sources, stored
 from vidjax.data.listing import ALL_SPLITS, EVAL_SPLITS, TRAIN_SPLITS
 from vidjax.data.text import DataError
 from vidjax.progress import progress_bar
-from vidjax.video.sources import exists, is_remote
+from vidjax.video.byte_sources import exists, is_remote
 
 logger = logging.getLogger("vidjax")
 

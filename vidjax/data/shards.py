@@ -22,7 +22,7 @@ from vidjax.data.encode import Encoding, encode
 from vidjax.data.records import Record, VideoSet
 from vidjax.data.text import DataError
 from vidjax.video import VideoError
-from vidjax.video.sources import file_system, is_remote
+from vidjax.video.byte_sources import file_system, is_remote
 
 _JPEG_GROWTH = 4  # JPEG frames take about so many times the space of the file
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vidjax.config import DataConfig
 from vidjax.data.listing import is_remote_csv
 from vidjax.data.text import DataError
-from vidjax.video.sources import is_remote
+from vidjax.video.byte_sources import is_remote
 from vidjax.wording import things
 
 if TYPE_CHECKING:

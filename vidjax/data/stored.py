@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 
 from vidjax.video import VideoError, VideoReader
-from vidjax.video.frames import ImageFiles
+from vidjax.video.byte_sources import is_folder
+from vidjax.video.image_folder import ImageFiles
 from vidjax.video.pixels import Box, check_crop, fit, target_size
-from vidjax.video.sources import is_folder
 
 # Data sets of others often do not tell the rate of their frames; this one is taken then.
 ASSUMED_FPS = 25.0

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from vidjax.config import DataConfig
+from vidjax.video.crops import CROPS, spatial_views
 from vidjax.video.pixels import Box
-from vidjax.video.views import CROPS, spatial_views
 
 # The pipeline runs several decoders side by side; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(1)
@@ -83,7 +83,7 @@ def eval_boxes(height: int, width: int, size: int, num_crops: int, rule: str = "
     Args:
       height, width: of the frame, pixels.
       size: side of the crops, pixels; the frame's shorter side if that is less.
-      num_crops: 1, 3, 5 or 10, see `vidjax.video.views.spatial_views`.
+      num_crops: 1, 3, 5 or 10, see `vidjax.video.crops.spatial_views`.
       rule: as for `resize`. "torchvision": an odd margin of a single crop is halved as there.
     """
     side = min(size, height, width)

@@ -40,7 +40,7 @@ def _generate(config: cfg.DataConfig, console: Console) -> None:
     """Write the generated data set that `config.synthetic` asks for, unless it is there."""
     if config.synthetic != "motion":
         return
-    from vidjax.video.synthetic import write_motion
+    from vidjax.data.synthetic import write_motion
 
     write_motion(Path(config.train).parent, console=console)
 

@@ -14,11 +14,11 @@ import av
 from av.stream import Discard, Disposition
 from av.video.frame import PictureType
 
-from vidjax.video.clock import Clock
+from vidjax.video.byte_sources import BUFFER, find_source
+from vidjax.video.deadline import Clock
 from vidjax.video.errors import VideoError
 from vidjax.video.facts import Facts, orientation, rate_and_times, stated_duration, tells_orientation
-from vidjax.video.index import Index, index_by_reading, index_by_tables
-from vidjax.video.sources import BUFFER, find_source
+from vidjax.video.frame_index import Index, index_by_reading, index_by_tables
 
 # The formats that are read: each keeps its pictures in the file itself. Playlists and scripts (concat, hls, dash, sdp,
 # image2 …) are missing on purpose: whoever writes one would choose which files of this machine are opened.

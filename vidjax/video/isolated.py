@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidjax.video.clock import Clock
+from vidjax.video.deadline import Clock
 from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
 from vidjax.video.facts import Facts
-from vidjax.video.memory import Lease
+from vidjax.video.frame_buffers import Lease
 from vidjax.video.pixels import Box, write_frames
 
 _GRACE = 0.25  # seconds in which a decoder that merely is slow stops by its own clock

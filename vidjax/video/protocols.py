@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vidjax.video.rules import Ask, Rule, enter_into
+from vidjax.video.sampling_rule import Ask, Rule, enter_into
 
 PROTOCOLS: dict[str, Rule] = {}
 _rule = functools.partial(enter_into, PROTOCOLS)

@@ -17,13 +17,13 @@ from typing import Any, ClassVar
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vidjax.video.clock import Clock
+from vidjax.video.byte_sources import in_this_process
+from vidjax.video.deadline import Clock
 from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
+from vidjax.video.frame_buffers import Pool
 from vidjax.video.isolated import IsolatedDecoder
-from vidjax.video.memory import Pool
 from vidjax.video.pixels import Box, check_crop, target_size, write_frames
-from vidjax.video.sources import in_this_process
 
 _memory = Pool()
 _RESTING = 8  # threads that wait for another reader at most, …

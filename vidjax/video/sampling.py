@@ -13,7 +13,7 @@ import numpy as np
 
 from vidjax.errors import UserError
 from vidjax.video.protocols import PROTOCOLS
-from vidjax.video.rules import SHORT_VIDEO, Ask, Rule, enter_into
+from vidjax.video.sampling_rule import SHORT_VIDEO, Ask, Rule, enter_into
 
 __all__ = ["RULES", "SHORT_VIDEO", "all_frames", "centre_window", "get_rule", "linspace", "multi_clip",
            "random_window", "segments", "sliding_window", "uniform"]  # fmt: skip

@@ -21,7 +21,7 @@ from vidjax.config import DataConfig, Spec
 from vidjax.data.clips import ClipReader
 from vidjax.data.transforms import crop
 from vidjax.video import VideoReader
-from vidjax.video.views import spatial_views
+from vidjax.video.crops import spatial_views
 
 GATES = {"gop12.mp4": 3.0, "gop250.mp4": 7.0}
 CLIPS, CROPS = 10, 3

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidjax.video.synthetic import MOTION_CLASSES, motion_clip, write_motion
+from vidjax.data.synthetic import MOTION_CLASSES, motion_clip, write_motion
 
 SIZE = 32
 SMALL = {"num_train": 12, "num_eval": 6, "num_frames": 3, "size": SIZE}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vidjax.video import VideoError
-from vidjax.video.frames import ImageFiles
+from vidjax.video.image_folder import ImageFiles
 
 
 def fill(folder, *names):

@@ -13,7 +13,7 @@ from tests.video.test_reader import CLIPS, ODD, OPEN_GOP, check_exact, plain, wr
 from vidjax.video import VideoError, VideoReader
 from vidjax.video import decoder as decoder_module
 from vidjax.video.facts import tells_orientation
-from vidjax.video.index import index_by_reading, index_by_tables
+from vidjax.video.frame_index import index_by_reading, index_by_tables
 from vidjax.video.mp4 import read_tables
 
 TABLES = [n for n in (*CLIPS, *ODD) if n.endswith((".mp4", ".mov")) and n not in ("bitmap.mp4", "testsrc2_mpeg4.mp4")]
@@ -111,7 +111,7 @@ def test_wrong_tables_are_found_out(tmp_path, monkeypatch):
             tables.offsets[place] += 100
             return tables
 
-        monkeypatch.setattr("vidjax.video.index.read_tables", misread)
+        monkeypatch.setattr("vidjax.video.frame_index.read_tables", misread)
         with VideoReader(path) as reader:
             assert reader._engine._decoder._by_tables == (place > 0)
             np.testing.assert_array_equal(reader.read(range(40)), np.stack(truth))

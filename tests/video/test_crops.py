@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from vidjax.video.views import CROPS, SPATIAL_VIEWS, spatial_flips, spatial_views
+from vidjax.video.crops import CROPS, SPATIAL_VIEWS, spatial_flips, spatial_views
 
 
 def test_every_number_of_crops_that_settings_allow_has_a_name():

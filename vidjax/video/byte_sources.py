@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import Any, BinaryIO, Protocol
 
 from vidjax.errors import install
-from vidjax.video.clock import Clock
+from vidjax.video.deadline import Clock
 from vidjax.video.errors import VideoError, require_file
 
 _URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://")

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from vidjax.video.memory import Pool
+from vidjax.video.frame_buffers import Pool
 
 LARGE = (6, 800, 1000, 3)  # 14 MB
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.servers import serve, wait_until
 from tests.video.test_reader import MADE, check_exact, plain, write
-from vidjax.video import VideoError, VideoReader, sources
-from vidjax.video.frames import ImageFiles
+from vidjax.video import VideoError, VideoReader, byte_sources
+from vidjax.video.image_folder import ImageFiles
 
 LOSSLESS = {"preset": "ultrafast", "qp": "0", "threads": "1"}
 
@@ -60,7 +60,7 @@ def test_frames_from_elsewhere(folder, memory, name):
 
 
 def test_only_what_is_needed_is_fetched(large, monkeypatch):
-    monkeypatch.setattr(sources, "_BLOCK", 1 << 16)
+    monkeypatch.setattr(byte_sources, "_BLOCK", 1 << 16)
     monkeypatch.setattr("vidjax.video.decoder.BUFFER", 1 << 14)
     data = large.read_bytes()
     with serve({"/large.mp4": data}) as site:
@@ -84,8 +84,8 @@ def test_servers_without_ranges(folder):
 
 
 def test_blocks_are_forgotten_in_turn(large, monkeypatch):
-    monkeypatch.setattr(sources, "_BLOCK", 1 << 14)
-    monkeypatch.setattr(sources, "_BLOCKS", 3)
+    monkeypatch.setattr(byte_sources, "_BLOCK", 1 << 14)
+    monkeypatch.setattr(byte_sources, "_BLOCKS", 3)
     with serve({"/large.mp4": large.read_bytes()}) as site, VideoReader(f"{site.url}/large.mp4") as reader:
         got = reader.read([250, 20])
         assert len(reader._engine._decoder._source._blocks) == 3
@@ -136,7 +136,7 @@ def test_a_stalled_connection_ends(folder):
 
 
 def test_a_stall_in_reading_ends_and_the_reader_lives(large, monkeypatch):
-    monkeypatch.setattr(sources, "_BLOCK", 1 << 16)
+    monkeypatch.setattr(byte_sources, "_BLOCK", 1 << 16)
     with serve({"/a.mp4": large.read_bytes()}) as site, VideoReader(f"{site.url}/a.mp4") as reader:
         reader.timeout, site.stall = 0.3, True
         with pytest.raises(VideoError, match="reading stalled"):
@@ -149,8 +149,8 @@ def test_a_stall_in_reading_ends_and_the_reader_lives(large, monkeypatch):
 
 def test_reading_on_and_on_ends(folder, monkeypatch):
     """Time is up between pieces of a file too: a demuxer that finds no packet asks for more and more of it."""
-    read = sources._Memory.read
-    monkeypatch.setattr(sources._Memory, "read", lambda self, size: (time.sleep(0.1), read(self, size))[1])
+    read = byte_sources._Memory.read
+    monkeypatch.setattr(byte_sources._Memory, "read", lambda self, size: (time.sleep(0.1), read(self, size))[1])
     monkeypatch.setattr("vidjax.video.decoder.BUFFER", 1 << 10)
     before = decoding_threads()
     begin = time.monotonic()
@@ -166,13 +166,15 @@ def test_images_elsewhere(memory):
     memory.pipe("/frames/clip/deeper/img_00009.jpg", b"")
     images = ImageFiles("memory://frames/clip")
     assert [images[i] for i in range(len(images))] == [f"img_0000{i}.jpg".encode() for i in (1, 2, 3)]
-    assert sources.is_folder("memory://frames/clip") and not sources.is_folder("memory://frames/clip/img_00001.jpg")
-    assert not sources.is_folder("http://127.0.0.1:9/clip.mp4")
+    assert byte_sources.is_folder("memory://frames/clip") and not byte_sources.is_folder(
+        "memory://frames/clip/img_00001.jpg"
+    )
+    assert not byte_sources.is_folder("http://127.0.0.1:9/clip.mp4")
 
 
 def test_what_is_an_address():
     for path in ("gs://b/a.mp4", "HTTP://h/a", "memory://a"):
-        assert sources.is_remote(path)
+        assert byte_sources.is_remote(path)
     for path in ("a.mp4", "/a/b.mp4", "file:///a.mp4", "C:\\a.mp4", "a://b".replace("a:", "é:")):
-        assert not sources.is_remote(path)
-    assert sources.in_this_process("memory://a") and not sources.in_this_process("gs://b/a")
+        assert not byte_sources.is_remote(path)
+    assert byte_sources.in_this_process("memory://a") and not byte_sources.in_this_process("gs://b/a")

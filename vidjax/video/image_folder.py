@@ -4,8 +4,8 @@ import os
 import re
 from collections.abc import Sequence
 
+from vidjax.video.byte_sources import is_remote, list_files, read_bytes
 from vidjax.video.errors import VideoError
-from vidjax.video.sources import is_remote, list_files, read_bytes
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
