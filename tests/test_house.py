@@ -71,7 +71,7 @@ def test_import_and_help_are_light():
 
 
 def test_data_workers_do_not_load_jax():
-    assert not {"jax", "flax", "torch"} & loaded_by("import vidjax.data.clips, vidjax.data.transforms")
+    assert not {"jax", "flax", "torch"} & loaded_by("import vidjax.data.reading.clips, vidjax.data.reading.transforms")
 
 
 def test_public_names_exist():

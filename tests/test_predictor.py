@@ -11,7 +11,7 @@ import vidjax
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig
-from vidjax.data.clips import ClipReader
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.spec import resolve_spec
 from vidjax.errors import UserError
 from vidjax.evaluation.metrics import sigmoid, softmax

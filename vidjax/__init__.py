@@ -17,7 +17,7 @@ _HOMES = {
     "list_models": "vidjax.models",
     "load_model": "vidjax.training.checkpoints",
     "load_pretrained": "vidjax.weights",
-    "preprocess": "vidjax.data.preprocess",
+    "preprocess": "vidjax.data.reading.preprocess",
     "VideoError": "vidjax.video",
     "VideoReader": "vidjax.video",
 }
@@ -26,7 +26,7 @@ __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from vidjax.config import Config, ConfigError, Spec
-    from vidjax.data.preprocess import preprocess
+    from vidjax.data.reading.preprocess import preprocess
     from vidjax.models import create_model, get_spec, list_models
     from vidjax.predictor import Predictor
     from vidjax.training.checkpoints import load_model

@@ -273,7 +273,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
 def _run_prepare(args: argparse.Namespace) -> int:
     from vidjax.apps.prepare import prepare
     from vidjax.config import Config, DataConfig
-    from vidjax.data.encode import Encoding
+    from vidjax.data.prepared.encode import Encoding
 
     data = DataConfig(train=args.data, eval=args.eval, root=args.root, dataset=args.dataset, split=args.split)
     data.eval_share, data.folder_fps = args.eval_share, args.folder_fps

@@ -16,8 +16,8 @@ from flax import nnx
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.validate import validate
-from vidjax.data.clips import ClipReader, Clips
-from vidjax.data.datasets import read_class_names
+from vidjax.data.listing.datasets import read_class_names
+from vidjax.data.reading.clips import ClipReader, Clips
 from vidjax.errors import UserError
 from vidjax.evaluation import metrics
 from vidjax.evaluation.evaluate import make_forward

@@ -20,7 +20,7 @@ from vidjax.apps.plan import _show as show_plan
 from vidjax.apps.plan_storage import storage
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
-from vidjax.data.datasets import DATASETS
+from vidjax.data.listing.datasets import DATASETS
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec

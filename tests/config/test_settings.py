@@ -186,5 +186,5 @@ def test_a_share_of_nothing_is_refused():
 def test_arguments_reach_the_config():
     kwargs = motion_videomae.get_config().model.kwargs
     flags = ["--config=configs/motion_videomae.py", "--config.model.kwargs.mask_ratio=0.5", "--config.model.kwargs.a=b"]
-    with contextlib.chdir(Path(__file__).parents[1]):
+    with contextlib.chdir(Path(__file__).parents[2]):
         assert read_config(flags).model.kwargs == kwargs | {"mask_ratio": 0.5, "a": "b"}

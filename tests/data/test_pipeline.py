@@ -9,8 +9,8 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.config import DataConfig, Spec
-from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import eval_batches, train_batches
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import DataError, Record, VideoSet
 from vidjax.data.spec import resolve_spec
 

@@ -12,7 +12,7 @@ from vidjax import config as cfg
 from vidjax.config import Config, ConfigError, DataConfig, Spec
 from vidjax.config.choices import PRESETS
 from vidjax.config.validate import validate
-from vidjax.data.clips import ClipReader
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.spec import resolve_spec
 from vidjax.nn.normalise import normalise
 

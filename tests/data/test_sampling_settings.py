@@ -13,8 +13,8 @@ from vidjax import parallel
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, Spec
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, WHOLE_VIDEO_RULES
 from vidjax.config.validate import validate
-from vidjax.data.clips import ClipReader, clip_indices
 from vidjax.data.pipeline import eval_batches
+from vidjax.data.reading.clips import ClipReader, clip_indices
 from vidjax.data.records import Record, VideoSet
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import score, summarise

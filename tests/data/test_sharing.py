@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidjax.config import DataConfig, Spec
-from vidjax.data.clips import Clips
 from vidjax.data.pipeline import MAX_FAILURES, eval_batches, footprint, train_batches
+from vidjax.data.reading.clips import Clips
 from vidjax.data.records import DataError, Record, VideoSet
 from vidjax.video import VideoError
 

@@ -3,7 +3,7 @@
 import pytest
 
 from vidjax.config import DataConfig
-from vidjax.data import quarantine
+from vidjax.data.listing import quarantine
 from vidjax.data.records import DataError, load_sets
 from vidjax.data.text import decode, list_mend
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from tests.videos import numbered_frames, write_video
 from vidjax import parallel
 from vidjax.config import ConfigError, DataConfig, EvalConfig, Spec
-from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import BadRecord
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import Record, VideoSet
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import Scores, evaluate, make_forward, summarise

@@ -21,8 +21,8 @@ from vidjax import parallel
 from vidjax.apps.chips import PEAK_FLOPS
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
-from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import footprint, train_batches
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import DataError, VideoSet, load_sets
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs

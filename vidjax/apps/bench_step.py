@@ -193,8 +193,8 @@ def _memory(step: Any) -> dict[str, Any]:
 
 def _with_data(program: Program, step: Any, state: TrainState, videos: Any, updates: int) -> dict[str, Any]:
     """Clips per second with the input pipeline before the step, and the seconds per update that this waits for it."""
-    from vidjax.data.clips import ClipReader
     from vidjax.data.pipeline import train_batches
+    from vidjax.data.reading.clips import ClipReader
     from vidjax.training.feed import Feed
 
     config = program.config

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from vidjax.config import DataConfig
 from vidjax.config.choices import UNSTRIDED_RULES
-from vidjax.data.clips import segment_frames
-from vidjax.data.datasets import folder_fps
+from vidjax.data.listing.datasets import folder_fps
+from vidjax.data.reading.clips import segment_frames
+from vidjax.data.reading.open_video import FrameReader, is_address, open_video
 from vidjax.data.records import DataError, Listing, list_videos
-from vidjax.data.stored import FrameReader, is_address, open_video
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.byte_sources import exists

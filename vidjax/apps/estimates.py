@@ -61,7 +61,7 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
     Raises:
       ConfigError: if nothing tells how many training videos there are.
     """
-    from vidjax.data.datasets import DATASETS  # which needs a video library
+    from vidjax.data.listing.datasets import DATASETS  # which needs a video library
 
     if config.data.synthetic == "motion":
         return DataFacts(num_classes or 6, num_videos or 1500, False)

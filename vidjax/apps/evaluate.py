@@ -10,10 +10,10 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.validate import validate
-from vidjax.data import datasets
-from vidjax.data.clips import ClipReader
-from vidjax.data.mirroring import pair
-from vidjax.data.quarantine import mark, read
+from vidjax.data.listing import datasets
+from vidjax.data.listing.mirroring import pair
+from vidjax.data.listing.quarantine import mark, read
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import DataError, VideoSet, load_eval_set, load_sets
 from vidjax.data.spec import resolve_spec
 from vidjax.errors import UserError

@@ -16,12 +16,12 @@ from vidjax.apps.sheet import COLUMNS, Row, draw_sheet
 from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
-from vidjax.data import audit, overlap
-from vidjax.data.clips import ClipReader, clip_indices, segment_frames
-from vidjax.data.datasets import folder_fps
+from vidjax.data.audit import clip_checks, split_checks
+from vidjax.data.listing.datasets import folder_fps
+from vidjax.data.reading.clips import ClipReader, clip_indices, segment_frames
+from vidjax.data.reading.open_video import open_video
 from vidjax.data.records import Record, VideoSet, load_sets
 from vidjax.data.spec import resolve_spec
-from vidjax.data.stored import open_video
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError
@@ -131,12 +131,12 @@ def _some(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 
 def _probe_all(
     records: Sequence[Record], reader: ClipReader, config: cfg.Config, split: str
-) -> Iterator[audit.Sampled | VideoError]:
+) -> Iterator[clip_checks.Sampled | VideoError]:
     with ThreadPoolExecutor(config.data.num_threads) as pool:
         yield from pool.map(lambda record: _probe(record, reader, config, split), records)
 
 
-def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -> audit.Sampled | VideoError:
+def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -> clip_checks.Sampled | VideoError:
     """The frames that clips of a video have, without decoding any."""
     try:
         with open_video(record.path, timeout=config.data.timeout, folder_fps=folder_fps(config.data)) as video:
@@ -154,33 +154,35 @@ def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -
         indices = clips()
     else:
         draws = [np.random.default_rng((config.seed, i)) for i in range(_DRAWS)]
-        ends = audit.ExtremeDraws(highest=False), audit.ExtremeDraws(highest=True)
+        ends = clip_checks.ExtremeDraws(highest=False), clip_checks.ExtremeDraws(highest=True)
         indices = np.concatenate([clips(rng) for rng in (*ends, *draws)])
-    return audit.Sampled(record.path, timestamps[first : first + count], fps, height, width, indices)
+    return clip_checks.Sampled(record.path, timestamps[first : first + count], fps, height, width, indices)
 
 
 def _check(
-    probes: dict[str, list[audit.Sampled]],
+    probes: dict[str, list[clip_checks.Sampled]],
     unreadable: dict[str, str],
     train: VideoSet,
     evaluation: VideoSet,
     config: cfg.Config,
     spec: cfg.Spec,
-) -> list[audit.Finding]:
+) -> list[clip_checks.Finding]:
     ours, theirs = probes["training"], probes["evaluation"]
     everything = [*ours, *theirs]
     rules = (config.data.train_sampling, config.data.eval_sampling)
-    digests = overlap.content_digests(r.path for r in (*train.records, *evaluation.records))
+    digests = split_checks.content_digests(r.path for r in (*train.records, *evaluation.records))
     return [
-        audit.check_reading(unreadable, len(everything) + len(unreadable)),
-        audit.check_ends(ours, theirs),
-        audit.check_spacing(ours, theirs, train_rule=rules[0]),
-        audit.check_padding(ours, theirs),
-        audit.check_coverage(ours, theirs),
-        audit.check_fps(everything, rules=rules, num_frames=spec.num_frames, stride=spec.stride, target_fps=spec.fps),
-        audit.check_aspect(everything, resize=spec.resize, size=spec.size, num_crops=config.eval.num_crops),
-        overlap.check_classes(train, evaluation),
-        overlap.check_overlap(train, evaluation, digests),
+        clip_checks.check_reading(unreadable, len(everything) + len(unreadable)),
+        clip_checks.check_ends(ours, theirs),
+        clip_checks.check_spacing(ours, theirs, train_rule=rules[0]),
+        clip_checks.check_padding(ours, theirs),
+        clip_checks.check_coverage(ours, theirs),
+        clip_checks.check_fps(
+            everything, rules=rules, num_frames=spec.num_frames, stride=spec.stride, target_fps=spec.fps
+        ),
+        clip_checks.check_aspect(everything, resize=spec.resize, size=spec.size, num_crops=config.eval.num_crops),
+        split_checks.check_classes(train, evaluation),
+        split_checks.check_overlap(train, evaluation, digests),
     ]
 
 
@@ -253,7 +255,7 @@ def _title(split: str, spec: cfg.Spec, config: cfg.Config) -> str:
     )
 
 
-def _entry(finding: audit.Finding) -> dict[str, Any]:
+def _entry(finding: clip_checks.Finding) -> dict[str, Any]:
     return {
         "ok": finding.ok,
         "text": finding.text,
@@ -263,7 +265,7 @@ def _entry(finding: audit.Finding) -> dict[str, Any]:
     }
 
 
-def _show(findings: Sequence[audit.Finding], summary: dict[str, Any], console: Console) -> None:
+def _show(findings: Sequence[clip_checks.Finding], summary: dict[str, Any], console: Console) -> None:
     table = Table("check", "", "found")
     for finding in findings:
         table.add_row(finding.check, "[green]ok[/]" if finding.ok else "[yellow]warn[/]", finding.text)

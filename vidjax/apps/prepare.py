@@ -9,10 +9,10 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax.config.validate import validate
-from vidjax.data.datasets import folder_fps
-from vidjax.data.encode import Encoding
+from vidjax.data.listing.datasets import folder_fps
+from vidjax.data.prepared.encode import Encoding
+from vidjax.data.reading.open_video import is_address
 from vidjax.data.records import DataError, load_sets
-from vidjax.data.stored import is_address
 from vidjax.progress import progress_bar
 from vidjax.wording import things
 
@@ -52,8 +52,8 @@ def prepare(
     if any(is_address(record.path) for record in (*train.records, *held_out.records)):
         raise DataError(f"{config.data.train}: is prepared already; give the videos it was prepared from")
     try:
-        from vidjax.data.prepare import SHARD_BYTES
-        from vidjax.data.prepare import prepare as write
+        from vidjax.data.prepared.write import SHARD_BYTES
+        from vidjax.data.prepared.write import prepare as write
     except ModuleNotFoundError as error:
         raise DataError(f"preparing data needs {error.name}: pip install tensorflow-datasets") from None
     total = len(train) + len(held_out)

@@ -13,7 +13,7 @@ REMAT = ("", "dots", "attention", "full")
 # Classifiers on the features of a frozen network, of vidjax/models/probe.py.
 PROBES = ("linear", "attentive")
 
-# Defined in vidjax/data/datasets.py; here are the names alone.
+# Defined in vidjax/data/listing/datasets.py; here are the names alone.
 DATASETS = (
     "activitynet", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700", "moments",
     "something_v1", "something_v2", "ucf101",

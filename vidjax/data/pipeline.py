@@ -26,9 +26,9 @@ import grain
 import numpy as np
 
 from vidjax.config import DataConfig, Spec
-from vidjax.data.clips import ClipReader
-from vidjax.data.mirroring import mirrored_targets
+from vidjax.data.listing.mirroring import mirrored_targets
 from vidjax.data.order import Order, make_strata
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import VideoSet
 from vidjax.data.text import DataError
 from vidjax.video import VideoError

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vidjax.config import DataConfig
-from vidjax.data.listing import (
+from vidjax.data.listing.files import (
     ALL_SPLITS,
     EVAL_SPLITS,
     TRAIN_SPLITS,
@@ -23,8 +23,8 @@ from vidjax.data.listing import (
     load_prepared,
     read_sources,
 )
-from vidjax.data.places import Presence
-from vidjax.data.stored import is_address
+from vidjax.data.listing.paths import Presence
+from vidjax.data.reading.open_video import is_address
 from vidjax.data.text import DataError, raise_problems
 from vidjax.wording import things
 
@@ -89,9 +89,9 @@ def load_sets(
     what neither takes is said. Without `config.eval`, evaluation takes its rows of `config.train`, or else holds out
     whole groups.
 
-    With `config.dataset`, both follow the publisher's annotations instead: see `vidjax.data.datasets`. Prepared data
-    sets keep the classes, and their order, that they were prepared with: see `vidjax.data.prepared`. Several sources
-    have the classes of all together: see `vidjax.data.sources`.
+    With `config.dataset`, both follow the publisher's annotations instead: see `vidjax.data.listing.datasets`. Prepared
+    data sets keep the classes, and their order, that they were prepared with: see `vidjax.data.prepared.read`. Several
+    sources have the classes of all together: see `vidjax.data.listing.union`.
 
     Training leaves out the videos of `config.quarantine`; evaluation keeps them, marked. Of the others it takes
     `config.train_share`.
@@ -109,7 +109,8 @@ def load_sets(
         line, a label in evaluation that training does not have, an unknown split; or a source whose splits leave
         nothing for what it is given for.
     """
-    from vidjax.data import datasets, mirroring, quarantine, sources  # which are built on this file
+    from vidjax.data.listing import datasets, mirroring, quarantine  # which are built on this file
+    from vidjax.data.listing import union as sources
 
     sources.check(config)
     train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed, labelled, need_files)
@@ -147,7 +148,7 @@ def _share(videos: VideoSet, share: float, seed: int) -> VideoSet:
 
 
 def _load_own(config: DataConfig, seed: int, labelled: bool, need_files: bool) -> tuple[VideoSet, VideoSet]:
-    from vidjax.data import sources
+    from vidjax.data.listing import union as sources
 
     if not config.train:
         raise DataError(
@@ -209,7 +210,7 @@ def list_videos(config: DataConfig, labelled: bool = True) -> list[Listing]:
       DataError: naming every line that is wrong for another reason than a missing file.
     """
     if config.dataset:
-        from vidjax.data import datasets
+        from vidjax.data.listing import datasets
 
         return datasets.list_videos(config)
     if config.train and config.eval:
@@ -241,7 +242,7 @@ def _of_role(rows: list[Row], role: str, text: str) -> list[Row]:
     Raises:
       DataError: for a split that is neither, or a source that has nothing for the role.
     """
-    from vidjax.data import sources
+    from vidjax.data.listing import union as sources
 
     _refuse_unknown_splits(rows)
     taken = []
@@ -268,7 +269,7 @@ def _of_role(rows: list[Row], role: str, text: str) -> list[Row]:
 
 def _say_left_out(rows: list[Row], role: str, text: str, used: set[str]) -> None:
     """A line for each source with rows that neither training nor evaluation uses."""
-    from vidjax.data import sources
+    from vidjax.data.listing import union as sources
 
     for i, source in enumerate(sources.names(text)):
         own = [row for row in rows if row.source == i]

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from vidjax import parallel
 from vidjax.config import ConfigError, EvalConfig, Spec
-from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import BadRecord, Batch
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import VideoSet
 from vidjax.evaluation import metrics
 from vidjax.evaluation.views import batches_of, gather_bad, views_of

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from vidjax import parallel
 from vidjax.config import EvalConfig
-from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import BadRecord, Batch, eval_batches
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import VideoSet
 from vidjax.progress import progress_bar
 

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from vidjax.data.listing.quarantine import BAD_RECORDS
 from vidjax.data.pipeline import MAX_FAILURES, BadRecord
-from vidjax.data.quarantine import BAD_RECORDS
 
 logger = logging.getLogger("vidjax")
 

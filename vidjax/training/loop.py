@@ -20,8 +20,8 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.validate import validate
-from vidjax.data.clips import ClipReader
 from vidjax.data.pipeline import footprint, train_batches
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.spec import resolve_spec
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward

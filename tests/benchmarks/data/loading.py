@@ -32,8 +32,8 @@ COPIES = 200  # of each file in the list: an epoch that does not end
 
 def vidjax_batches(files: list[str], workers: int, isolate: bool) -> Iterator[object]:
     from vidjax.config import DataConfig, Spec
-    from vidjax.data.clips import ClipReader
     from vidjax.data.pipeline import train_batches
+    from vidjax.data.reading.clips import ClipReader
     from vidjax.data.records import Record, VideoSet
 
     spec = Spec("loading", num_frames=FRAMES, stride=STRIDE, size=SIZE, resize=(256,))

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from tests.benchmarks.data.files import benchmark_files
-from vidjax.data.encode import Encoding
-from vidjax.data.prepare import prepare
+from vidjax.data.prepared.encode import Encoding
+from vidjax.data.prepared.write import prepare
+from vidjax.data.reading.open_video import address, open_video
 from vidjax.data.records import Record, VideoSet
-from vidjax.data.stored import address, open_video
 
 GATE = 3.0
 CLIP = 4 * np.arange(16)

@@ -18,8 +18,8 @@ import numpy as np
 
 from tests.benchmarks.data.files import benchmark_files
 from vidjax.config import DataConfig, Spec
-from vidjax.data.clips import ClipReader
-from vidjax.data.transforms import crop
+from vidjax.data.reading.clips import ClipReader
+from vidjax.data.reading.transforms import crop
 from vidjax.video import VideoReader
 from vidjax.video.crops import spatial_views
 

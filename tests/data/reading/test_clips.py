@@ -1,0 +1,239 @@
+"""Training clips of real files: each setting acts, views differ, labels follow mirrored clips."""
+
+import dataclasses
+import itertools
+
+import chex
+import numpy as np
+import pytest
+
+from tests.videos import numbered_frames, write_video
+from vidjax.config import DataConfig, Spec
+from vidjax.data.pipeline import train_batches
+from vidjax.data.reading import transforms
+from vidjax.data.reading.clips import ClipReader
+from vidjax.data.records import Record, VideoSet
+from vidjax.errors import UserError
+from vidjax.models import get_spec
+
+SPEC = Spec("toy", num_frames=4, stride=4, size=16, resize=(20,), mean=(0.5,) * 3, std=(0.2,) * 3)
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    """30 frames, each of its own grey."""
+    return str(write_video(tmp_path_factory.mktemp("clips") / "counting.mp4", numbered_frames(30)))
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory):
+    """A still picture: red above and blue below, darker to the left, as fine as 40×60 pixels are."""
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:20, :, 0] = picture[20:, :, 2] = np.linspace(60, 240, 60).astype(np.uint8)
+    path = tmp_path_factory.mktemp("clips") / "coloured.mp4"
+    return str(write_video(path, np.repeat(picture[None], 8, axis=0)))
+
+
+def clips(path, seed=0, directional=False, spec=SPEC, **settings):
+    reader = ClipReader(spec, DataConfig(**settings))
+    return reader.train_clips(path, np.random.default_rng(seed), directional=directional)
+
+
+def test_a_network_of_optical_flow_is_not_fed_with_colour():
+    with pytest.raises(UserError, match=r"i3d_inception_flow sees 2 channels \(data.mean: \(0.5, 0.5\)\)"):
+        ClipReader(get_spec("i3d_inception_flow"), DataConfig())
+
+
+def seen(path, **settings):
+    """Frame numbers of 40 clips, after checking them against the pixels."""
+    drawn = [clips(path, seed, **settings) for seed in range(40)]
+    for c in drawn:
+        np.testing.assert_allclose(c.video.mean(axis=(2, 3, 4)) / 8, c.frames, atol=0.6)
+        np.testing.assert_allclose(c.times, c.frames / 10)
+    return np.concatenate([c.frames for c in drawn])
+
+
+def test_reverse(counting):
+    backwards = (np.diff(seen(counting, reverse=0.5)) < 0).all(axis=1)
+    assert 8 < backwards.sum() < 32
+    assert (np.diff(seen(counting, reverse=1.0)) == -4).all()
+
+
+def test_temporal_jitter(counting):
+    frames = seen(counting, temporal_jitter=True)
+    gaps = np.diff(frames)
+    assert set(gaps.ravel()) >= {1, 4, 7} and gaps.min() >= 1 and gaps.max() <= 7 and frames.max() <= 29
+    at_rate = seen(counting, temporal_jitter=True, spec=dataclasses.replace(SPEC, fps=5.0))
+    assert set(np.diff(at_rate).ravel()) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("fps", [None, 2.5])
+def test_speed(counting, fps):
+    frames = seen(counting, speed=(0.5, 2.0), spec=dataclasses.replace(SPEC, fps=fps))
+    spans = (frames[:, -1] - frames[:, 0]) / 12  # 12 at normal speed
+    assert 0.5 <= spans.min() < 0.65 and 1.6 < spans.max() <= 2 and 0.85 < np.median(spans) < 1.2
+
+
+def test_segments_bound_jitter_and_speed(counting):
+    reader = ClipReader(SPEC, DataConfig(temporal_jitter=True, speed=(0.5, 1.5)))
+    for seed in range(20):
+        frames = reader.train_clips(counting, np.random.default_rng(seed), (1.0, 2.0)).frames
+        assert frames.min() >= 10 and frames.max() < 20
+
+
+@pytest.mark.parametrize("crop", ["square", "short_side"])
+@pytest.mark.parametrize("rule", ["opencv", "torchvision"])
+def test_views_are_drawn_each_for_itself_from_one_pass(counting, monkeypatch, crop, rule):
+    from vidjax.video import VideoReader
+
+    calls, read = [], VideoReader.read
+    monkeypatch.setattr(VideoReader, "read", lambda self, *a, **k: calls.append(1) or read(self, *a, **k))
+    drawn = clips(counting, train_views=3, train_crop=crop, short_side=(16, 24), resize_rule=rule, colour_jitter=0.0)
+    chex.assert_shape([drawn.video, drawn.frames, drawn.mirrored], [(3, 4, 16, 16, 3), (3, 4), (3,)])
+    np.testing.assert_allclose(drawn.video.mean(axis=(2, 3, 4)) / 8, drawn.frames, atol=0.6)
+    assert len(np.unique(drawn.frames, axis=0)) > 1 and calls == [1]
+
+
+def test_views_differ_in_augmentation(coloured):
+    video = clips(coloured, train_views=4, train_sampling="centre", colour_jitter=0.4).video
+    assert len(np.unique(video.reshape(4, -1), axis=0)) == 4
+    for view in video:
+        chex.assert_trees_all_close(view[0].astype(int), view[-1].astype(int), atol=3)
+
+
+SETTINGS = [
+    {"train_crop": "short_side", "short_side": (16, 40)},
+    {"train_crop": "random_resized", "crop_area": (0.1, 0.5)},
+    {"train_crop": "multi_scale"},
+    {"colour_jitter": 0.5},
+    {"hue": 0.4},
+    {"greyscale": 1.0},
+    {"randaugment_m": 9.0, "randaugment_n": 6},
+    {"augmix_m": 9.0, "augmix_depth": 3},
+    {"erase": 1.0},
+    {"erase": 1.0, "erase_mode": "const"},
+    {"resize_rule": "torchvision"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_every_setting_acts_on_all_frames_alike(coloured, settings):
+    still = {"scale": (1.0, 1.0), "flip": False, "train_sampling": "centre"}
+    plain = clips(coloured, **still).video
+    drawn = clips(coloured, **still, **settings)
+    chex.assert_shape(drawn.video, (1, 4, 16, 16, 3))
+    assert not np.array_equal(drawn.video, plain)
+    frames = drawn.video[0].astype(int)
+    assert np.abs(frames - frames[:1]).max() <= 24 and np.abs(frames - frames[:1]).mean() < 1
+    np.testing.assert_array_equal(drawn.video, clips(coloured, **still, **settings).video)
+
+
+def test_short_side_shows_the_smaller_part_the_larger_it_is(coloured):
+    def width(side):
+        settings = {"train_crop": "short_side", "short_side": (side, side), "flip": False, "resize_rule": "torchvision"}
+        row = clips(coloured, **settings).video[0, 0, 0].max(-1).astype(int)
+        return np.ptp(row)
+
+    assert width(16) > 1.6 * width(32) > 2.4 * width(64)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"train_crop": "short_side", "short_side": (24, 36)}, {"scale": (0.5, 1.0)}, {"train_crop": "random_resized"},
+     {"train_crop": "multi_scale"}],
+    ids=str,
+)  # fmt: skip
+def test_a_part_cut_out_while_decoding_is_the_part_that_was_drawn(coloured, settings):
+    """Up to the half pixel of the video by which it is rounded."""
+    spec, picture = dataclasses.replace(SPEC, resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured).read([0])[0]
+    for seed in range(12):
+        reader = ClipReader(spec, DataConfig(flip=False, train_sampling="centre", **settings))
+        (seen,) = reader.train_clips(coloured, np.random.default_rng(seed)).video
+        rng = np.random.default_rng(seed)
+        size = reader._train_resize(rng)
+        rest = transforms.resize(picture[None], size)
+        box = transforms.TRAIN_CROPS[reader.config.train_crop](*rest.shape[1:3], rng, reader.config, spec.size)
+        (wanted,) = transforms.crop(rest, box, spec.size)
+        # Brightness rises by three of 255 from pixel to pixel, so that places show.
+        wanted, seen = (x.astype(int).sum(-1)[[0, -1]][:, [0, -1]] for x in (wanted, seen[0]))
+        chex.assert_trees_all_close(seen, wanted, atol=12)
+
+
+def test_one_clip_is_decoded_to_its_crop_and_a_much_enlarged_one_is_not(coloured, monkeypatch):
+    from vidjax.video import VideoReader
+
+    asked, read = [], VideoReader.read
+    monkeypatch.setattr(VideoReader, "read", lambda self, *a, **k: asked.append(k) or read(self, *a, **k))
+    clips(coloured)
+    clips(coloured, train_views=2)
+    clips(coloured, spec=dataclasses.replace(SPEC, resize=(90,)))
+    assert [k.get("crop") is not None for k in asked] == [True, False, False]
+
+
+def test_chances_are_chances(coloured):
+    still = {"scale": (1.0, 1.0), "flip": False, "train_sampling": "centre"}
+    still["spec"] = dataclasses.replace(SPEC, resize=(16, 16))
+    plain = clips(coloured, **still).video
+    grey = [clips(coloured, seed, greyscale=0.3, **still).video for seed in range(60)]
+    changed = [not np.array_equal(v, plain) for v in grey]
+    assert 8 < sum(changed) < 30
+    jittered = [clips(coloured, seed, colour_jitter=0.4, hue=0.2, jittered=0.3, **still).video for seed in range(60)]
+    assert 8 < sum(not np.array_equal(v, plain) for v in jittered) < 30
+    erased = [clips(coloured, seed, erase=0.3, **still).video for seed in range(60)]
+    assert 8 < sum(not np.array_equal(v, plain) for v in erased) < 30
+
+
+# Mirroring, and labels that it changes.
+
+
+def mirrored(path, views=1, count=30, **kwargs):
+    return np.stack([clips(path, seed, train_views=views, **kwargs).mirrored for seed in range(count)])
+
+
+def test_flip_is_on_unless_classes_tell_directions(coloured):
+    assert 8 < mirrored(coloured).sum() < 22
+    assert not mirrored(coloured, flip=False).any()
+    assert not mirrored(coloured, directional=True).any()
+    assert 8 < mirrored(coloured, directional=True, flip=True).sum() < 22
+
+
+def test_views_of_one_label_are_mirrored_together(coloured):
+    alone = mirrored(coloured, views=3)
+    assert (alone.any(1) & ~alone.all(1)).any()
+    together = mirrored(coloured, views=3, directional=True, flip=True)
+    assert (together.any(1) == together.all(1)).all() and 8 < together.all(1).sum() < 22
+
+
+def test_mirrored_is_what_is_shown(coloured):
+    for seed in range(12):
+        drawn = clips(coloured, seed, train_views=2)
+        for view, flip in zip(drawn.video, drawn.mirrored, strict=True):
+            columns = view.max(axis=(0, 1, 3)).astype(int)
+            assert (columns[0] > columns[-1]) == flip
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("views", [1, 2])
+def test_labels_follow_mirrored_clips(coloured, multi_label, views):
+    labels = [(0,), (1,), (2,)] if not multi_label else [(0, 2), (1,), (2,)]
+    videos = VideoSet(
+        tuple(Record(coloured, label) for label in labels * 6), ("left", "right", "up"), multi_label, True, {0: 1, 1: 0}
+    )
+    swapped = {0: 1, 1: 0, 2: 2}
+    reader = ClipReader(SPEC, DataConfig(flip=True, train_views=views))
+    both = set()
+    for batch in itertools.islice(train_batches(videos, reader, batch_size=6, seed=0), 4):
+        chex.assert_type(batch["label"], np.float32 if multi_label else np.int32)
+        for video, label, index in zip(batch["video"], batch["label"], batch["index"], strict=True):
+            columns = video.max(axis=(0, 1, 2, 4)).astype(int)
+            flip = columns[0] > columns[-1]
+            both.add(flip)
+            expected = {swapped[i] if flip else i for i in videos.records[index].labels}
+            assert (set(np.flatnonzero(label)) if multi_label else {int(label)}) == expected
+    assert both == {True, False}
+
+
+def test_unknown_swaps_are_warned_of(coloured, caplog):
+    videos = VideoSet((Record(coloured, (0,)),) * 2, ("left", "right"), directional=True)
+    train_batches(videos, ClipReader(SPEC, DataConfig(flip=True)), batch_size=2, seed=0)
+    assert "config.data.flip=false" in caplog.text

@@ -1,0 +1,1 @@
+"""Which videos there are: annotation files, folders, prepared and published data sets."""

@@ -1,0 +1,372 @@
+"""Publishers' annotation files, each in the format it is distributed in: file → `Annotation`s.
+
+Every parser takes a `Source` and names all lines it cannot use in one `DataError`. Where videos lie is not its concern.
+"""
+
+import csv
+import difflib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidjax.data.listing.files import TRAIN_SPLITS
+from vidjax.data.text import DataError, decode, raise_problems
+from vidjax.wording import things
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One video of a published data set, or one part of it."""
+
+    path: str  # as listed, or the file's name; with or without suffix
+    labels: tuple[int, ...]  # indices into the class names; none, where a multi-label video shows none of the classes
+    where: str  # "trainlist01.txt:12", for messages
+    group: str = ""  # videos of one source share it
+    start: float | None = None  # seconds from the beginning of the video
+    end: float | None = None
+
+
+class ClassIndex:
+    """Finds classes by name; case, `_`, `+`, spaces and quotes make no difference, for publishers vary them."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(names)
+        self._index = {_plain(name): i for i, name in enumerate(names)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def get(self, name: str) -> int | None:
+        return self._index.get(_plain(name))
+
+    def unknown(self, name: str) -> str:
+        """What to say of a label that is no class."""
+        close = [repr(self.names[self._index[c]]) for c in difflib.get_close_matches(_plain(name), self._index, n=2)]
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        return f"label {name!r} is none of the {len(self)} classes{hint}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a parser is asked for: one annotation file, and the role that its videos are to play."""
+
+    file: Path
+    role: str  # "train" or "eval"
+    classes: ClassIndex
+
+
+Parser = Callable[[Source], list[Annotation]]
+
+
+# Text: one video a line.
+
+
+def parse_ucf101(source: Source) -> list[Annotation]:
+    """`trainlist01.txt` (`Class/v_Class_g01_c01.avi 1`, classes counted from 1) and `testlist01.txt` (paths alone)."""
+    found, problems = [], []
+    for where, line in _lines(source.file):
+        path, _, number = line.partition(" ")
+        folder, _, name = path.rpartition("/")
+        match = re.fullmatch(r"v_.+_g(\d+)_c\d+\.avi", name)
+        if not match or not folder:
+            problems.append(f"{where}: not of the form Class/v_Class_g01_c01.avi [number]: {line!r}")
+        elif (index := source.classes.get(folder)) is None:
+            problems.append(f"{where}: {source.classes.unknown(folder)}")
+        elif number and number.strip() != str(index + 1):
+            problems.append(f"{where}: class {folder!r} has the number {index + 1}, not {number.strip()!r}")
+        else:
+            found.append(Annotation(path, (index,), where, f"{folder}_g{match[1]}"))
+    raise_problems(problems)
+    return found
+
+
+def parse_hmdb51(source: Source) -> list[Annotation]:
+    """`CLASS_test_splitN.txt`, one per class and split: `name.avi 1` (1 training, 2 test, 0 neither)."""
+    match = re.fullmatch(r"(.+)_test_split\d\.txt", source.file.name)
+    if not match:
+        raise DataError(f"{source.file}: the files of HMDB-51 are called CLASS_test_splitN.txt; give their folder")
+    if (index := source.classes.get(match[1])) is None:
+        raise DataError(f"{source.file}: {source.classes.unknown(match[1])}")
+    found, problems = [], []
+    for where, line in _lines(source.file):
+        name, _, number = line.rpartition(" ")
+        if number not in ("0", "1", "2") or not name.strip():
+            problems.append(f"{where}: not a file name followed by 0, 1 or 2: {line!r}")
+        elif number == {"train": "1", "eval": "2"}[source.role]:
+            found.append(Annotation(f"{match[1]}/{name.strip()}", (index,), where))
+    raise_problems(problems)
+    return found
+
+
+def parse_id_and_label(source: Source) -> list[Annotation]:
+    """Something-Something V1 and Jester: lines `id;label`."""
+    found, problems = [], []
+    for where, line in _lines(source.file):
+        name, _, label = (part.strip().strip('"') for part in line.partition(";"))
+        if not name or not label:
+            problems.append(f"{where}: not of the form id;label (test sets come without labels): {line!r}")
+        elif (index := source.classes.get(label)) is None:
+            problems.append(f"{where}: {source.classes.unknown(label)}")
+        else:
+            found.append(Annotation(name, (index,), where))
+    raise_problems(problems)
+    return found
+
+
+# CSV.
+
+
+def parse_moments(source: Source) -> list[Annotation]:
+    """Moments in Time: `class/name.mp4,class,agreeing,disagreeing` without a header; the folder decides."""
+    found, problems = [], []
+    for where, cells in csv_rows(source.file):
+        folder, _, name = cells[0].strip().rpartition("/")
+        if not folder or not name:
+            problems.append(f"{where}: not of the form class/name.mp4,class,…: {','.join(cells)!r}")
+        elif (index := source.classes.get(folder)) is None:
+            problems.append(f"{where}: {source.classes.unknown(folder)}")
+        else:
+            found.append(Annotation(f"{folder}/{name}", (index,), where))
+    raise_problems(problems)
+    return found
+
+
+def parse_charades(source: Source) -> list[Annotation]:
+    """Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels; those
+    of one subject are a group."""
+    found, problems = [], []
+    for where, cells in _csv_with_header(source.file, ("id", "subject", "actions"), problems):
+        labels = set()
+        for action in filter(None, cells["actions"].split(";")):
+            match = re.fullmatch(r"c(\d{3}) (\S+) (\S+)", action.strip())
+            if not match or _seconds(match[2]) is None or _seconds(match[3]) is None:
+                problems.append(f"{where}: not of the form c092 11.90 21.20: {action!r}")
+            elif int(match[1]) >= len(source.classes):
+                last = len(source.classes) - 1
+                problems.append(f"{where}: there is no class c{match[1]}; the last one is c{last:03d}")
+            else:
+                labels.add(int(match[1]))
+        if not cells["id"]:
+            problems.append(f"{where}: the id is empty")
+        found.append(Annotation(cells["id"], tuple(sorted(labels)), where, cells["subject"]))
+    raise_problems(problems)
+    return found
+
+
+def parse_kinetics(source: Source) -> list[Annotation]:
+    """Kinetics: CSV `label,youtube_id,time_start,time_end,split`, or the JSON of the same; files are called
+    `ID_000010_000020.mp4`.
+
+    Of a file with several splits, training takes `train`, and evaluation `validate` or else `test`.
+    """
+    if source.file.suffix.lower() == ".json":
+        return _kinetics_json(source)
+    found, problems = [], []
+    columns = ("label", "youtube_id", "time_start", "time_end", "split")
+    for where, cells in _csv_with_header(source.file, columns, problems):
+        segment = (_seconds(cells["time_start"]), _seconds(cells["time_end"]))
+        annotation = _kinetics(source, where, cells["label"], cells["youtube_id"], segment)
+        if isinstance(annotation, str):
+            problems.append(f"{where}: {annotation}")
+        else:
+            found.append((cells["split"], annotation))
+    raise_problems(problems)
+    return _of_role(found, source.role)
+
+
+def _kinetics_json(source: Source) -> list[Annotation]:
+    document, found = _Json(source.file, dict), []
+    for name, entry in document.value.items():
+        try:
+            label, segment, split = entry["annotations"]["label"], entry["annotations"]["segment"], entry["subset"]
+            start, end = map(_seconds, segment)
+        except (KeyError, TypeError, ValueError):
+            document.note(name, "needs annotations with a label and a segment of two numbers, and a subset")
+            continue
+        annotation = _kinetics(source, f"{source.file}: {name}", label, name, (start, end))
+        if isinstance(annotation, str):
+            document.note(name, annotation)
+        else:
+            found.append((split, annotation))
+    document.raise_problems()
+    return _of_role(found, source.role)
+
+
+def _kinetics(
+    source: Source, where: str, label: str, name: str, segment: tuple[float | None, float | None]
+) -> Annotation | str:
+    """The annotation, or what is wrong with it."""
+    start, end = segment
+    if (index := source.classes.get(label)) is None:
+        return source.classes.unknown(label)
+    if not name or start is None or end is None or end <= start:
+        return f"not a YouTube id with start and end in seconds: {name!r}, {start}, {end}"
+    path = f"{source.classes.names[index]}/{name}_{int(start):06d}_{int(end):06d}"
+    return Annotation(path, (index,), where, name)
+
+
+def _of_role(found: list[tuple[str, Annotation]], role: str) -> list[Annotation]:
+    splits = [split.lower() for split, _ in found]
+    wanted = TRAIN_SPLITS if role == "train" else {"validate", "validation", "val"}
+    if role == "eval" and not wanted & set(splits):
+        wanted = {"test", "testing"}
+    return [annotation for split, (_, annotation) in zip(splits, found, strict=True) if split in wanted]
+
+
+# JSON.
+
+
+def parse_something_v2(source: Source) -> list[Annotation]:
+    """Something-Something V2: a list of `{"id": "78687", "label": …, "template": "Holding [something]", …}`."""
+    document, found = _Json(source.file, list), []
+    for name, entry in document.entries("id"):
+        if not isinstance(template := entry.get("template"), str):
+            document.note(name, "has no template (test sets come without labels)")
+            continue
+        label = template.replace("[", "").replace("]", "")
+        if (index := source.classes.get(label)) is None:
+            document.note(name, source.classes.unknown(label))
+        else:
+            found.append(Annotation(name, (index,), f"{source.file}: {name}"))
+    document.raise_problems()
+    return found
+
+
+def parse_diving48(source: Source) -> list[Annotation]:
+    """Diving48: a list of `{"vid_name": "…_00000", "label": 26, "start_frame": 0, "end_frame": 81}`, labels from 0."""
+    document, found = _Json(source.file, list), []
+    for name, entry in document.entries("vid_name"):
+        label = entry.get("label")
+        if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(source.classes):
+            document.note(name, f"label {label!r} is no number in 0…{len(source.classes) - 1}")
+        else:
+            found.append(Annotation(name, (label,), f"{source.file}: {name}"))
+    document.raise_problems()
+    return found
+
+
+def parse_activitynet(source: Source) -> list[Annotation]:
+    """ActivityNet: `{"database": {id: {"subset": "training", "annotations": [{"segment": [0.0, 9.5], "label": …}]}}}`.
+
+    Every labelled part of an untrimmed video is an annotation of its own; files are called `v_ID.mp4`.
+    """
+    document, found = _Json(source.file, dict), []
+    subset = {"train": "training", "eval": "validation"}[source.role]
+    database = document.value.get("database")
+    if not isinstance(database, dict):
+        raise DataError(f"{source.file}: no 'database' in it; give the publisher's activity_net.v1-3.min.json")
+    for name, entry in database.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("annotations"), list) or "subset" not in entry:
+            document.note(name, "needs a subset and a list of annotations")
+            continue
+        for part in entry["annotations"] if entry["subset"] == subset else ():
+            try:
+                start, end, label = *map(_seconds, part["segment"]), part["label"]
+            except (KeyError, TypeError, ValueError):
+                start = end = label = None
+            if start is None or end is None or end < start:
+                document.note(name, f"not a label with a segment of two rising numbers: {part}")
+            elif (index := source.classes.get(label)) is None:
+                document.note(name, source.classes.unknown(label))
+            else:
+                found.append(Annotation(f"v_{name}", (index,), f"{source.file}: {name}", name, start, end))
+    document.raise_problems()
+    return found
+
+
+# What the formats are made of.
+
+
+def _plain(name: str) -> str:
+    return " ".join(re.sub(r"[_+\"]", " ", str(name)).casefold().split())
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _text(file: Path) -> str:
+    return decode(str(file), file.read_bytes())
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(_text(file).split("\n"), 1):
+        if line.strip():
+            yield f"{file}:{number}", line.strip()
+
+
+def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where each row stands, "file.csv:12", and its cells; empty lines are passed over.
+
+    Raises:
+      DataError: for a file that is not UTF-8, or a quote that does not end.
+    """
+    reader = csv.reader(_text(file).splitlines(keepends=True), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield f"{file}:{reader.line_num}", cells
+    except csv.Error as error:
+        raise DataError(f"{file}:{reader.line_num}: not a valid CSV line ({error})") from None
+
+
+def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    rows = csv_rows(file)
+    where, header = next(rows, (f"{file}:1", []))
+    header = [cell.strip() for cell in header]
+    if missing := [column for column in columns if column not in header]:
+        raise DataError(
+            f"{where}: no column {' and no column '.join(map(repr, missing))} in the header {','.join(header)!r}"
+        )
+    for where, cells in rows:
+        if len(cells) != len(header):
+            problems.append(f"{where}: {things(len(cells), 'cell')} where the header has {len(header)}")
+        else:
+            yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
+
+
+class _Json:
+    """A JSON file and the problems of its entries; lines are looked up only when there are any.
+
+    Raises:
+      DataError: if it is not JSON, or its outermost value is not of the kind `expected`.
+    """
+
+    def __init__(self, file: Path, expected: type):
+        self._file, self._text, self._problems = file, _text(file), []
+        try:
+            self.value = json.loads(self._text)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{file}:{error.lineno}: not valid JSON ({error.msg})") from None
+        if not isinstance(self.value, expected):
+            kinds = {list: "a list of entries", dict: "an object"}
+            raise DataError(f"{file}:1: must hold {kinds[expected]}, as the publisher's file does")
+
+    def entries(self, key: str) -> Iterator[tuple[str, dict]]:
+        """The entries of a list that are objects with a name under `key`; the others are problems."""
+        for number, entry in enumerate(self.value, 1):
+            name = entry.get(key) if isinstance(entry, dict) else None
+            if isinstance(name, int | str) and str(name):
+                yield str(name), entry
+            else:
+                self.note("", f"entry {number} has no {key!r}: {str(entry)[:80]}")
+
+    def note(self, name: str, problem: str) -> None:
+        self._problems.append((name, problem))
+
+    def raise_problems(self) -> None:
+        """A `DataError` with all problems noted, if there are any, each with the line where its entry is named."""
+        messages = []
+        for name, problem in self._problems:
+            at = self._text.find(json.dumps(name, ensure_ascii=False)) if name else -1
+            line = f":{self._text.count(chr(10), 0, at) + 1}" if at >= 0 else ""
+            messages.append(f"{self._file}{line}: {name}{': ' if name else ''}{problem}")
+        raise_problems(messages)

@@ -1,0 +1,113 @@
+"""Several data sets as one: their names in a setting, their classes together, and which of these mirroring swaps.
+
+A class is known by its name: what two sources call alike is one class, and everything else is not.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vidjax.config import DataConfig
+from vidjax.data.listing.files import is_remote_csv
+from vidjax.data.text import DataError
+from vidjax.video.byte_sources import is_remote
+from vidjax.wording import things
+
+if TYPE_CHECKING:
+    from vidjax.data.prepared.read import Prepared
+
+logger = logging.getLogger("vidjax")
+
+
+def names(text: str) -> list[str]:
+    """The sources that a setting joins by commas, each with the split that it may ask for; a file or folder with commas
+    in its name is one source.
+
+    Raises:
+      DataError: for an empty place between commas, or a source that is listed twice.
+    """
+    if "," not in text or os.path.exists(os.path.expanduser(text)):
+        return [text]
+    found = [part.strip() for part in text.split(",")]
+    if not all(found):
+        raise DataError(f"{text!r}: there is no source between two of its commas, or behind the last")
+    if twice := {name for name in found if found.count(name) > 1}:
+        raise DataError(f"{text!r}: lists {', '.join(sorted(twice))} twice; config.data.mixture gives it more weight")
+    return found
+
+
+def part(source: str) -> tuple[str, str]:
+    """A source such as `all.csv@val` as its name and the split that is asked for; the split is empty where none is."""
+    name, at, split = source.rpartition("@")
+    if not at or "/" in split or os.path.exists(os.path.expanduser(source)):
+        return source, ""
+    if is_remote(name) and not is_remote_csv(name):
+        return source, ""
+    return name, split
+
+
+def check(config: DataConfig) -> None:
+    """Refuse weights that do not fit the sources, and several sources of a published data set.
+
+    Raises:
+      DataError: naming the setting.
+    """
+    count, weights = len(names(config.train)), len(config.mixture)
+    if config.dataset and count > 1:
+        raise DataError(
+            f"config.data.train = {config.train!r}: config.data.dataset = {config.dataset!r} takes one source. To mix "
+            "published data sets, write each with `python -m vidjax prepare` and list the folders"
+        )
+    if weights and weights != count:
+        raise DataError(
+            f"config.data.mixture has {things(weights, 'weight')}, but config.data.train lists "
+            f"{things(count, 'source')}"
+        )
+
+
+def warn_of_twins(listed: Sequence[tuple[str, int]]) -> None:
+    """Warn of files that several sources list; `listed`: pairs of path and source."""
+    first: dict[str, int] = {}
+    twins = [path for path, source in listed if first.setdefault(os.path.realpath(path), source) != source]
+    if twins:
+        what = things(len(twins), "video is", "videos are")
+        logger.warning("%s listed by several sources, such as %s", what, ", ".join(twins[:3]))
+
+
+def union(classes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The classes of all sources together. Their order: that of the sources if all have the same, or else sorted.
+
+    Warns of names that differ in nothing but capitals, spaces, hyphens and underscores: they are different classes.
+    """
+    if all(list(one) == list(classes[0]) for one in classes):
+        return tuple(classes[0])
+    together = sorted({name for one in classes for name in one})
+    alike: dict[str, list[str]] = {}
+    for name in together:
+        alike.setdefault("".join(c for c in name.casefold() if c not in " _-"), []).append(name)
+    if doubtful := [group for group in alike.values() if len(group) > 1]:
+        logger.warning(
+            "%d classes have nearly the name of another and are taken for different ones: %s; a class that sources "
+            "share must have the same name in all of them",
+            sum(map(len, doubtful)),
+            ", ".join(" and ".join(map(repr, group)) for group in doubtful[:5]),
+        )
+    return tuple(together)
+
+
+def directions(parts: Sequence["Prepared"], class_names: Sequence[str]) -> tuple[bool, dict[int, int]]:
+    """Whether the classes of any source tell left from right, and which of `class_names` mirroring swaps.
+
+    Raises:
+      DataError: if two sources tell different classes for the same one mirrored.
+    """
+    index = {name: i for i, name in enumerate(class_names)}
+    mirrored: dict[int, int] = {}
+    for part in parts:
+        for one, other in part.mirrored.items():
+            name, mirror = part.class_names[one], part.class_names[other]
+            if mirrored.setdefault(index[name], index[mirror]) != index[mirror]:
+                known = class_names[mirrored[index[name]]]
+                raise DataError(f"{part.folder}: {name!r} mirrored is {mirror!r}, but {known!r} in another source")
+    return any(part.directional for part in parts), mirrored

@@ -1,0 +1,1 @@
+"""Prepared data sets: clips or videos in shards, written once and read fast."""

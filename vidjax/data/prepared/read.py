@@ -1,0 +1,194 @@
+"""Prepared data sets: which videos one holds, and their labels.
+
+Those of `python -m vidjax prepare` are given by their folder, other TFDS data sets with a feature `video` as
+`tfds:NAME` (`config.data.root` is then TFDS's data_dir); `@SPLIT` behind either takes one split alone, `@all` every
+split. Nothing here opens a video: each is given an address, see `open_video.py`.
+"""
+
+import functools
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vidjax.data.listing import union as sources
+from vidjax.data.listing.files import ALL_SPLITS, EVAL_SPLITS, TRAIN_SPLITS
+from vidjax.data.reading import open_video
+from vidjax.data.text import DataError
+from vidjax.progress import progress_bar
+from vidjax.video.byte_sources import exists, is_remote
+
+logger = logging.getLogger("vidjax")
+
+INDEX = "vidjax.json"  # beside TFDS's own files: what `Prepared` holds
+PARTS = ".parts"  # in the folder of a data set whose preparation is under way
+_PREFIX = "tfds:"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video of a prepared data set, or part of one."""
+
+    source: str  # the path it had, from the common root
+    split: str
+    index: int | None  # in the split; None: it could not be read
+    labels: tuple[int, ...]
+    group: str = ""
+    start: float | None = None  # seconds; see `Record`
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set; the fields are those of `VideoSet`."""
+
+    folder: str  # that of its version, with dataset_info.json
+    entries: tuple[Entry, ...]
+    class_names: tuple[str, ...]
+    multi_label: bool = False
+    directional: bool = False
+    mirrored: dict[int, int] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)  # how it was made
+
+    def address(self, entry: Entry) -> str:
+        """What stands for the path of the video."""
+        return open_video.address(self.folder, entry.split, entry.index, entry.source)
+
+
+def load(source: str, root: str = "") -> Prepared | None:
+    """The prepared data set that `source` names; None if it is something else, such as a CSV file.
+
+    Without `@SPLIT`: the training split and that for evaluation (validation or, where there is none, test).
+
+    Raises:
+      DataError: for a name that TFDS does not know, a data set that is not prepared, one whose preparation was not
+        finished, one without videos and labels, or a split that it lacks.
+    """
+    name, split = sources.part(source)
+    folder = _tfds_folder(name.removeprefix(_PREFIX), root) if name.startswith(_PREFIX) else _folder(name)
+    if folder is None:
+        return None
+    data = _read_index(folder)
+    splits = {e.split for e in data.entries}
+    if split == ALL_SPLITS and ALL_SPLITS not in splits:
+        wanted = splits
+    elif split:
+        if split not in splits:
+            raise DataError(f"{source}: there is no split {split!r}, only {', '.join(sorted(splits))}")
+        wanted = {split}
+    else:
+        held_out = splits & EVAL_SPLITS
+        wanted = splits & TRAIN_SPLITS | (held_out - {"test"} or held_out)
+        if not wanted:
+            raise DataError(f"{source}: add @SPLIT, one of {', '.join(sorted(splits))}")
+    entries = tuple(e for e in data.entries if e.split in wanted)
+    return Prepared(folder, entries, data.class_names, data.multi_label, data.directional, data.mirrored, data.info)
+
+
+def write_index(path: Any, data: Prepared) -> None:
+    """Write what `load` reads of a data set beside its shards."""
+    entries = [[e.source, e.split, e.index, e.labels, e.group, e.start, e.end] for e in data.entries]
+    names = ("class_names", "multi_label", "directional", "info")
+    head = {name: getattr(data, name) for name in names} | {"mirrored": sorted(data.mirrored.items())}
+    path.write_text(json.dumps(head | {"entries": entries}, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_info(folder: str | os.PathLike) -> dict[str, Any]:
+    """How the data set in `folder` was made; empty for those that vidjax did not prepare."""
+    return dict(_read_index(os.fspath(folder)).info) if (Path(folder) / INDEX).is_file() else {}
+
+
+def _folder(name: str) -> str | None:
+    if is_remote(name):
+        if not name.startswith(("http://", "https://")) and exists(f"{name.rstrip('/')}/dataset_info.json"):
+            raise DataError(f"{name}: ArrayRecords are read from disks only; copy the folder to this machine")
+        return None
+    path = Path(name).expanduser()
+    if (path / "dataset_info.json").is_file():
+        return os.fspath(path)
+    if path.is_dir() and (versions := _versions(path)):
+        return os.fspath(max(versions, key=_number))
+    if (path / PARTS).is_dir():
+        raise DataError(f"{name}: its preparation was not finished; give the same `vidjax prepare` command again")
+    return None
+
+
+def _tfds_folder(name: str, data_dir: str) -> str:
+    """Where TFDS keeps `NAME[/CONFIG][:VERSION]`: DATA_DIR/NAME[/CONFIG]/VERSION, the newest if none is named."""
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    base, _, version = name.partition(":")
+    path = Path(data_dir).expanduser() / base
+    versions = [v for v in _versions(path) if version in ("", v.name)]
+    if versions:
+        return os.fspath(max(versions, key=_number))
+    others = sorted(os.path.relpath(v, Path(data_dir).expanduser()) for v in (*_versions(path), *_versions(path, "*/")))
+    found = f"there are {', '.join(others)}" if others else f"{path} has none"
+    raise DataError(
+        f"{_PREFIX}{name}: no such data set is prepared; {found}. Give NAME/CONFIG:VERSION, and TFDS's data_dir as "
+        "config.data.root"
+    )
+
+
+def _versions(path: Path, below: str = "") -> list[Path]:
+    folders = [info.parent for info in path.glob(f"{below}*/dataset_info.json")]
+    return [f for f in folders if all(part.isdigit() for part in f.name.split("."))]
+
+
+def _number(version: Path) -> list[int]:
+    return [int(part) for part in version.name.split(".")]
+
+
+@functools.lru_cache(maxsize=8)
+def _read_index(folder: str) -> Prepared:
+    path = Path(folder) / INDEX
+    if not path.is_file():
+        return _index_others(folder)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    entries = (Entry(s, split, i, tuple(labels), *rest) for s, split, i, labels, *rest in values.pop("entries"))
+    mirrored = dict(values.pop("mirrored"))
+    return Prepared(folder, tuple(entries), tuple(values.pop("class_names")), mirrored=mirrored, **values)
+
+
+def _index_others(folder: str) -> Prepared:
+    """The index of a data set that vidjax did not prepare, from its records; kept beside them where possible."""
+    about = open_video.describe(folder)
+    if not about.video:
+        raise DataError(f"{folder}: has no feature `video` of frames, only {', '.join(about.features)}")
+    if not about.random_access:
+        raise DataError(f"{folder}: is no ArrayRecord and has no random access; prepare it with tfds's array_record")
+    key, names, multi_label = _classes(folder, about.features)
+    entries = []
+    with progress_bar(Console(stderr=True)) as bar:
+        total = sum(count for files in about.splits.values() for _, count in files)
+        task = bar.add_task(f"read labels of {about.name}", total=total, info="")
+        for split in about.splits:
+            records = open_video.open_split(folder, split)
+            for index in range(len(records)):
+                labels = tuple(open_video.parse(records[index])[key].int64_list.value)
+                if all(0 <= label < len(names) for label in labels):  # test splits without labels have -1
+                    entries.append(Entry(f"{about.name}/{split}/{index}", split, index, labels))
+                bar.advance(task)
+    if "fps" not in about.features:
+        logger.warning("%s: has no feature `fps`; %g frames per second are assumed", folder, open_video.ASSUMED_FPS)
+    data = Prepared(folder, tuple(entries), names, multi_label)
+    try:
+        write_index(Path(folder) / INDEX, data)
+    except OSError as error:
+        logger.warning("%s: its labels are read anew each time, as they cannot be kept there (%s)", folder, error)
+    return data
+
+
+def _classes(folder: str, features: dict[str, Any]) -> tuple[str, tuple[str, ...], bool]:
+    for key in ("label", "labels"):
+        feature = features.get(key, {})
+        many = open_video.feature_class(feature) == "Sequence"
+        feature = feature["sequence"]["feature"] if many else feature
+        if open_video.feature_class(feature) == "ClassLabel":
+            file, count = Path(folder) / f"{key}.labels.txt", int(feature["classLabel"]["numClasses"])
+            names = file.read_text(encoding="utf-8").splitlines() if file.is_file() else map(str, range(count))
+            return key, tuple(names), many
+    raise DataError(f"{folder}: has no feature `label` or `labels` with classes, only {', '.join(features)}")

@@ -1,0 +1,174 @@
+"""The shards of a data set that is being prepared: which video goes into which, and what is encoded for it.
+
+Nothing here needs TFDS, so that the processes that encode stay small.
+"""
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from etils import epath
+
+from vidjax.data.prepared.encode import Encoding, encode
+from vidjax.data.records import Record, VideoSet
+from vidjax.data.text import DataError
+from vidjax.video import VideoError
+from vidjax.video.byte_sources import file_system, is_remote
+
+_JPEG_GROWTH = 4  # JPEG frames take about so many times the space of the file
+
+Example = dict[str, Any]
+Outcome = Example | VideoError
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video to store."""
+
+    record: Record
+    source: str  # its path from the common root
+    size: int  # bytes of the file
+
+
+# Which video goes where.
+
+
+def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[Item]]:
+    """The videos in their order, cut into shards of about `shard_bytes`."""
+    paths = [r.path if is_remote(r.path) else os.path.abspath(r.path) for r in videos.records]
+    # Letter by letter, cut at a slash: commonpath would take the two slashes of an address for one.
+    root = os.path.commonprefix([f"{os.path.dirname(path)}/" for path in paths]).rpartition("/")[0]  # noqa: RUF071
+    limit = shard_bytes // _JPEG_GROWTH if encoding.jpeg else shard_bytes
+    shards: list[list[Item]] = [[]]
+    filled = 0
+    for record, path in zip(videos.records, paths, strict=True):
+        size = _size(path)
+        if shards[-1] and filled + size > limit:
+            shards.append([])
+            filled = 0
+        shards[-1].append(Item(record, path[len(root) :].lstrip("/"), size))
+        filled += size
+    return shards
+
+
+def _size(path: str) -> int:
+    """Bytes of a file, or of a folder of images; 0 where there is neither, as encoding it will tell what is wrong."""
+    try:
+        if is_remote(path):
+            files, inner = file_system(path)
+            return files.size(inner) or 0
+        return sum(e.stat().st_size for e in os.scandir(path)) if os.path.isdir(path) else os.path.getsize(path)
+    except (OSError, VideoError):
+        return 0
+
+
+def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]], encoding: Encoding) -> str:
+    """Tells whether shards belong together: the same videos, unchanged, with the same labels and encoding."""
+    sets = [(s, v.class_names, v.multi_label, v.directional, sorted(v.mirrored.items())) for s, v in splits.items()]
+    whole = [asdict(encoding), sets]
+    for name, parts in shards.items():
+        for number, item in ((i, item) for i, part in enumerate(parts) for item in part):
+            changed = os.stat(item.record.path).st_mtime_ns if os.path.exists(item.record.path) else 0
+            whole.append([name, number, asdict(item), changed])
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+# Encoding.
+
+
+def attempt(item: Item, encoding: Encoding, timeout: float) -> Outcome:
+    """The example of a video, with its labels as `label`, or why there is none."""
+    record = item.record
+    try:
+        stored = encode(record.path, encoding, segment=(record.start, record.end), timeout=timeout)
+    except VideoError as error:
+        return error
+    except OSError as error:
+        return VideoError(record.path, f"cannot be read ({error})", "check the disk")
+    return stored | {"source": item.source, "group": record.group, "label": list(record.labels)}
+
+
+def encode_ahead(items: Sequence[Item], encoding: Encoding, timeout: float, num_workers: int) -> Iterator[Outcome]:
+    """What comes of the items, in order; a few per process are held in memory.
+
+    Raises:
+      DataError: if one of the processes dies, naming the videos that it may have died of.
+    """
+    if num_workers <= 1:
+        yield from (attempt(item, encoding, timeout) for item in items)
+        return
+    # Spawned, not forked: the caller's threads (JAX has some) do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+        waiting: deque = deque()
+        todo = iter(items)
+        try:
+            while True:
+                for item in itertools.islice(todo, 2 * num_workers - len(waiting)):
+                    waiting.append((item, pool.submit(attempt, item, encoding, timeout)))
+                if not waiting:
+                    return
+                yield waiting[0][1].result()
+                waiting.popleft()
+        except BrokenProcessPool:
+            suspects = ", ".join(item.record.path for item, _ in waiting)
+            raise DataError(
+                f"a process that encodes was killed, for want of memory or by one of {suspects}; take fewer "
+                "--workers or leave that video out, and give the command again to go on"
+            ) from None
+        except GeneratorExit:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """An idle process of a pool would wait for ever if its parent were killed."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+# One shard.
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The examples of one shard, for TFDS to write; called once, wherever the shard is written."""
+
+    split: str
+    items: Sequence[Item]
+    encoding: Encoding
+    timeout: float
+    report: str  # file for what became of the items
+    many: bool  # labels per video
+
+    def __call__(self) -> Iterator[tuple[int, Example]]:
+        return self.examples(attempt(item, self.encoding, self.timeout) for item in self.items)
+
+    def examples(self, outcomes: Iterator[Outcome]) -> Iterator[tuple[int, Example]]:
+        """Pairs of key and example for the items that can be read; the others' reasons go into the report."""
+        reasons = []
+        for key, outcome in zip(range(len(self.items)), outcomes, strict=False):
+            if isinstance(outcome, VideoError):
+                reasons.append(outcome.reason)
+                continue
+            reasons.append(None)
+            labels = outcome.pop("label")
+            yield key, outcome | ({"labels": labels} if self.many else {"label": labels[0]})
+        epath.Path(self.report).write_text(json.dumps(reasons))
+
+    def reasons(self) -> list[str | None]:
+        """Of each item, why it is not stored; None: it is."""
+        return json.loads(epath.Path(self.report).read_text())

@@ -1,0 +1,342 @@
+"""Writing a data set as ArrayRecord shards, through a TFDS builder: on one machine or with Beam.
+
+TFDS names and describes the shards; which videos go into which shard follows from their order and size alone. On one
+machine, processes encode ahead while this one writes; a finished shard is kept in `.parts`, so that a run that was
+killed goes on with the first shard it lacks. With Beam, every shard is a task of TFDS's own pipeline.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from etils import epath
+
+from vidjax.data.prepared.encode import Encoding
+from vidjax.data.prepared.read import INDEX, PARTS, Entry, Prepared, read_info, write_index
+from vidjax.data.prepared.shards import Example, Item, Outcome, Shard, encode_ahead, fingerprint, plan
+from vidjax.data.records import VideoSet
+from vidjax.data.text import DataError
+from vidjax.errors import install
+
+SHARD_BYTES = 256 << 20  # of video files per shard
+_VERSION = "1.0.0"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of preparing a data set."""
+
+    folder: str  # of the version: what TFDS calls data_dir
+    stored: int  # videos
+    bad: tuple[tuple[str, str], ...]  # path and reason of those that could not be read
+    fresh: bool = True  # False: it was there already
+
+
+def prepare(
+    splits: dict[str, VideoSet],
+    out: str | os.PathLike,
+    encoding: Encoding,
+    *,
+    num_workers: int = 1,
+    beam_options: Sequence[str] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    timeout: float = 60.0,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Result:
+    """Write `splits` as the TFDS data set `out`, version 1.0.0, unless it is there already.
+
+    Videos that cannot be read are left out of training and listed in `bad_records.jsonl`; in other splits they keep
+    their place in the index, so that evaluation counts them as not covered.
+
+    Args:
+      splits: by name, such as train and validation; all have the same classes.
+      out: folder, whose last part is the name of the data set: lower-case letters, digits and "_".
+      encoding: what is stored of each video.
+      num_workers: processes that encode; 1: this one.
+      beam_options: flags of a Beam pipeline, `runner=…` among them, without dashes; None: this machine, without Beam.
+      shard_bytes: how much goes into a shard; JPEG frames are reckoned by the size of the files they come from.
+      timeout: seconds that opening a video, and reading 64 frames of it, may take.
+      advance: called with the number of videos done and their total.
+
+    Raises:
+      DataError: if `out` holds another data set, is being written by another process, or no video of a split can be
+        read.
+    """
+    out = epath.Path(os.fspath(out)).expanduser().absolute()
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", out.name):
+        fitting = re.sub(r"[^a-z0-9_]+", "_", out.name.lower()).strip("_0123456789") or "videos"
+        raise DataError(f"{out}: TFDS allows a-z, 0-9 and _ in the name of a data set; give {out.parent / fitting}")
+    shards = {name: plan(videos, encoding, shard_bytes) for name, videos in splits.items()}
+    info = {"encoding": asdict(encoding), "fingerprint": fingerprint(splits, shards, encoding)}
+    with _lock(out) if beam_options is None else contextlib.nullcontext():
+        if (done := _already_there(out, info)) is not None:
+            return done
+        for stale in out.glob("incomplete.*"):  # left behind by a run that was killed
+            stale.rmtree()
+        builder = _Builder(out, splits, shards, info, encoding, timeout)
+        if beam_options is None:
+            with _local(builder, num_workers, advance):
+                builder.download_and_prepare()
+            (out / PARTS).rmtree()
+        else:
+            config = tfds.download.DownloadConfig(**_beam(beam_options))
+            builder.download_and_prepare(download_config=config)
+    return _result(builder.data_dir)
+
+
+@contextlib.contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    """Two processes must not write one data set. The lock goes with its process, however that ends."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{out}: another process is preparing this data set; wait for it, or end it") from None
+        yield
+
+
+def _already_there(out: Path, info: dict[str, Any]) -> Result | None:
+    folder = out / _VERSION
+    if not folder.exists():
+        return None
+    if read_info(folder).get("fingerprint") != info["fingerprint"]:
+        raise DataError(f"{out}: holds a data set prepared from other videos or settings; give another folder")
+    if (out / PARTS).exists():
+        (out / PARTS).rmtree()
+    return _result(folder, fresh=False)
+
+
+def _result(folder: str | os.PathLike, fresh: bool = True) -> Result:
+    entries = json.loads((epath.Path(folder) / INDEX).read_text())["entries"]
+    with open(epath.Path(folder) / "bad_records.jsonl", encoding="utf-8") as lines:
+        bad = tuple((line["path"], line["reason"]) for line in map(json.loads, lines))
+    return Result(os.fspath(folder), sum(entry[2] is not None for entry in entries), bad, fresh)
+
+
+class _Writer(tfds.core.ExampleWriter):
+    """Writes ArrayRecords as they are: videos and JPEGs do not get smaller, but unpacking them would take time."""
+
+    def __init__(self):
+        super().__init__(tfds.core.FileFormat.ARRAY_RECORD)
+
+    def write(self, path: os.PathLike, examples: Iterator[tuple[int, bytes]]) -> None:
+        writer = ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+        for _, example in examples:
+            writer.write(example)
+        writer.close()
+
+
+class _ResumableWriter(_Writer):
+    """Writes each shard under another name first, where the next run finds it if this one is killed."""
+
+    def __init__(self, parts: Path):
+        super().__init__()
+        self._parts = parts
+
+    def is_done(self, name: str) -> bool:
+        return (self._parts / name).exists()
+
+    def write(self, path: os.PathLike, examples: Iterator[tuple[int, bytes]]) -> None:
+        part = self._parts / os.path.basename(path)
+        if not part.exists():
+            unfinished = part.with_name(f"{part.name}.unfinished")
+            super().write(unfinished, examples)
+            with open(unfinished, "rb") as file:
+                os.fsync(file.fileno())
+            unfinished.rename(part)
+        try:
+            os.link(part, path)
+        except OSError:  # a file system without links
+            shutil.copyfile(part, path)
+
+
+class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """TFDS's builder of one data set of videos.
+
+    It is shard-based because the others sort their examples in a buffer that, past 1 GB, needs TensorFlow.
+    """
+
+    VERSION = tfds.core.Version(_VERSION)
+    code_path = None  # TFDS would look for download checksums beside this file
+
+    def __init__(
+        self,
+        out: Path,
+        splits: dict[str, VideoSet],
+        shards: dict[str, list[list[Item]]],
+        info: dict[str, Any],
+        encoding: Encoding,
+        timeout: float,
+    ):
+        self.name = out.name
+        self.out, self._sets, self._how = out, splits, info
+        self._videos = next(iter(splits.values()))
+        self.encoding, self.timeout, self.items = encoding, timeout, shards
+        self.writer: _ResumableWriter | None = None  # on one machine
+        self.outcomes: Iterator[Outcome] | None = None  # of the items of unfinished shards, if encoded elsewhere
+        self.advance: Callable[[int], None] = lambda count: None
+        super().__init__(data_dir=os.fspath(out.parent), file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        classes = tfds.features.ClassLabel(names=self._videos.class_names)
+        many = self._videos.multi_label
+        # TFDS's Video is the same on disk, but needs TensorFlow.
+        frames = tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"))
+        features = {
+            "video": frames if self.encoding.jpeg else tfds.features.Text(doc="The file, byte by byte."),
+            "labels" if many else "label": tfds.features.Sequence(classes) if many else classes,
+            "fps": tfds.features.Scalar(np.float32, doc="Frames per second."),
+            "num_frames": tfds.features.Scalar(np.int64),
+            "source": tfds.features.Text(doc="Path of the file, from the folder that all have in common."),
+            "group": tfds.features.Text(doc="Videos of one origin share it."),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
+        )
+
+    def shards(self) -> dict[str, list[Shard]]:
+        """The shards of each split; what becomes of their items is reported in files that outlive this run."""
+        reports = self.out / PARTS if self.writer else self.data_path
+        many, settings = self._videos.multi_label, (self.encoding, self.timeout)
+        return {
+            split: [Shard(split, part, *settings, f"{reports}/{split}-{i:05d}.json", many) for i, part in enumerate(p)]
+            for split, p in self.items.items()
+        }
+
+    def unfinished(self) -> Iterator[Item]:
+        """The items of the shards that are still to be written, in order."""
+        for split, shards in self.shards().items():
+            for number, shard in enumerate(shards):
+                if not self._done(split, number):
+                    yield from shard.items
+
+    def _done(self, split: str, number: int) -> bool:
+        path = self._get_filename_template(split).sharded_filepath(
+            shard_index=number, num_shards=len(self.items[split])
+        )
+        return self.writer is not None and self.writer.is_done(path.name)
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return self.writer or _Writer()
+
+    def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Callable]]:
+        shards = self.shards()
+        if self.writer is None:
+            return shards
+        return {
+            split: [self._local_examples(shard, self._done(split, number)) for number, shard in enumerate(parts)]
+            for split, parts in shards.items()
+        }
+
+    def _local_examples(self, shard: Shard, done: bool) -> Callable[[], Iterator[tuple[int, Example | None]]]:
+        def examples() -> Iterator[tuple[int, Example | None]]:
+            if done:  # TFDS counts the examples; the writer does not look at them
+                self.advance(len(shard.items))
+                yield from ((i, None) for i, reason in enumerate(shard.reasons()) if reason is None)
+            else:
+                yield from shard.examples(self._counted(shard))
+
+        return examples
+
+    def _counted(self, shard: Shard) -> Iterator[Outcome]:
+        for outcome in itertools.islice(self.outcomes, len(shard.items)):
+            self.advance(1)
+            yield outcome
+
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
+        super()._download_and_prepare(dl_manager, download_config)
+        entries, bad, infos = [], [], []
+        for split, shards in self.shards().items():
+            lengths, found = self._collect(split, shards, bad)
+            entries += found
+            if not sum(lengths):
+                raise DataError(f"none of the {len(found) or len(bad)} {split} videos can be read, the last one "
+                                f"{bad[-1][0]}: {bad[-1][1]}")  # fmt: skip
+            # Beam's shards come back sorted by the letters of their numbers, 10 before 2.
+            old = self.info.splits[split]
+            infos.append(tfds.core.SplitInfo(split, lengths, old.num_bytes, old.filename_template))
+        self.info.set_splits(tfds.core.SplitDict(infos))
+        if self.writer is None:  # otherwise they lie among the parts
+            reports = [epath.Path(s.report) for shards in self.shards().values() for s in shards]
+            for file in (*reports, *self.data_path.glob("*.shard_infos.json")):
+                file.unlink()
+        v = self._videos
+        head = (v.class_names, v.multi_label, v.directional, v.mirrored, self._how)
+        write_index(self.data_path / INDEX, Prepared("", tuple(entries), *head))
+        lines = (json.dumps({"path": path, "reason": reason}) + "\n" for path, reason in bad)
+        (self.data_path / "bad_records.jsonl").write_text("".join(lines))
+
+    def _collect(self, split: str, shards: list[Shard], bad: list[tuple[str, str]]) -> tuple[list[int], list[Entry]]:
+        lengths, entries = [], []
+        for shard in shards:
+            first = sum(lengths)
+            reasons = shard.reasons()
+            lengths.append(reasons.count(None))
+            numbers = itertools.count(first)
+            for item, reason in zip(shard.items, reasons, strict=True):
+                record = item.record
+                if reason is not None:
+                    bad.append((record.path, reason))
+                    if split == "train":
+                        continue
+                part = (None, None) if self.encoding.jpeg else (record.start, record.end)
+                index = next(numbers) if reason is None else None
+                entries.append(Entry(item.source, split, index, record.labels, record.group, *part))
+        return lengths, entries
+
+    # TFDS would print both.
+
+    def _log_download_bytes(self) -> None:
+        pass
+
+    def _log_download_done(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _local(builder: _Builder, num_workers: int, advance: Callable[[int, int], None]) -> Iterator[None]:
+    """Let `builder` keep finished shards, and feed it what `num_workers` processes encode."""
+    parts = builder.out / PARTS
+    plan = parts / "plan.json"
+    if not plan.exists() or plan.read_text() != builder._how["fingerprint"]:
+        if parts.exists():
+            parts.rmtree()  # of other videos or settings
+        parts.mkdir()
+        plan.write_text(builder._how["fingerprint"])
+    builder.writer = _ResumableWriter(parts)
+    total = sum(len(part) for shards in builder.items.values() for part in shards)
+    done = 0
+
+    def count(videos: int) -> None:
+        nonlocal done
+        done += videos
+        advance(done, total)
+
+    builder.advance = count
+    outcomes = encode_ahead(list(builder.unfinished()), builder.encoding, builder.timeout, num_workers)
+    builder.outcomes = outcomes
+    with contextlib.closing(outcomes):
+        yield
+
+
+def _beam(options: Sequence[str]) -> dict[str, Any]:
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    except ModuleNotFoundError:
+        raise DataError(f"Apache Beam is not installed: {install('beam')}") from None
+    flags = PipelineOptions(flags=[f"--{option.lstrip('-')}" for option in options])
+    if not (runner := flags.view_as(StandardOptions).runner):
+        raise DataError("Beam: give its runner, such as runner=DirectRunner")
+    return {"beam_runner": runner, "beam_options": flags}

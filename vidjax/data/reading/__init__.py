@@ -1,0 +1,1 @@
+"""A file becomes clips: opened, decoded, resized, cropped, changed."""
