@@ -20,8 +20,8 @@ from jax.sharding import PartitionSpec as P
 
 from vidjax.config import ConfigError
 from vidjax.errors import UserError
-from vidjax.nn import kernel_mesh, tokens
-from vidjax.nn.backend import backend
+from vidjax.nn import kernel_mesh, token_sharding
+from vidjax.nn.target_backend import backend
 from vidjax.wording import things
 
 AXES = ("data", "fsdp", "model")
@@ -177,8 +177,8 @@ def _check_host_memory(mesh: Mesh) -> None:
 
 
 def splitting_tokens(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
-    """Within this context, what is traced splits the tokens of each clip over the axis `model`, see `nn/tokens.py`."""
-    return tokens.splitting_tokens(NamedSharding(mesh, P(BATCH_AXES, "model")))
+    """Within this context, what is traced splits the tokens of each clip over the axis `model`, see `nn/token_sharding.py`."""
+    return token_sharding.splitting_tokens(NamedSharding(mesh, P(BATCH_AXES, "model")))
 
 
 def kernels_on(mesh: Mesh) -> contextlib.AbstractContextManager[None]:

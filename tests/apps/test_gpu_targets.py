@@ -12,7 +12,7 @@ from vidjax.apps.chips import GPUS
 from vidjax.apps.gpu_targets import BOARDS, can_compile, compiling_for, gpu_devices
 from vidjax.config import ConfigError
 from vidjax.nn.attention import attention
-from vidjax.nn.backend import apart, target, targeting
+from vidjax.nn.target_backend import apart, target, targeting
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -25,7 +25,7 @@ from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 from vidjax.training.program import Program
 
 CONFIGS = Path(__file__).parents[2] / "configs"

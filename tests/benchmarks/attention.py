@@ -30,7 +30,7 @@ from vidjax.models.state import merge, split
 from vidjax.models.timesformer import EarlierStep
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import joint_attention, pattern, space_attention, time_attention
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 
 GRID, DIM, HEADS = (8, 14, 14), 768, 12
 TOKENS = int(np.prod(GRID))

@@ -22,7 +22,7 @@ from vidjax.config.choices import REMAT
 from vidjax.config.validate import validate
 from vidjax.data.spec import resolve_spec
 from vidjax.models import get_spec
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 from vidjax.training.program import Program
 
 

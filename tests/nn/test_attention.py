@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vidjax.nn import attention as module
 from vidjax.nn.attention import SelfAttention, attention
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 
 
 def plain(q, k, v, bias=None, mask=None, scale=None):

@@ -19,8 +19,8 @@ from vidjax.apps.estimates import without_cache
 from vidjax.nn import attention_kernel
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD, fused_attention, plan_for
-from vidjax.nn.backend import targeting
 from vidjax.nn.remat import keeping
+from vidjax.nn.target_backend import targeting
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra tpu")
 

@@ -18,7 +18,7 @@ from vidjax.apps.plan_storage import storage
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 from vidjax.parallel import HOST_MEMORY
 from vidjax.training.program import Program, count_steps
 

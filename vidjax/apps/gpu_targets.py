@@ -9,7 +9,7 @@ from typing import Any
 from vidjax.apps.chips import read_gpus
 from vidjax.config import ConfigError
 from vidjax.errors import install
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 
 # What programs are compiled for, beside the board: the least that JAX's plugin for CUDA 13 asks for.
 _CUDA, _CUDNN = 13, (9, 12)

@@ -14,7 +14,7 @@ from vidjax.apps.chips import PER_MACHINE, read_gpus
 from vidjax.apps.estimates import DataFacts, DoesNotFitError, Work, figures_of, make_program, model_macs
 from vidjax.apps.roofline import Roofline, roofline
 from vidjax.models.state import frozen_paths
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 from vidjax.parallel import AXES, check_batch_size, mesh_sizes, state_sharding
 from vidjax.training.program import Program
 

@@ -16,7 +16,7 @@ from vidjax.errors import UserError
 from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.head import flat_map
+from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.init import scaled_normal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d

@@ -19,8 +19,8 @@ from flax import nnx
 
 from vidjax.models.registry import abstract_model, get_spec
 from vidjax.models.state import split
-from vidjax.nn.backend import targeting
 from vidjax.nn.conv import conv_formulation
+from vidjax.nn.target_backend import targeting
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from vidjax.config import Spec
 from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.dense_classifier import dense_logits, flat_map
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import dense_logits, flat_map
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d, max_pool3d
 from vidjax.nn.remat import check_remat, keeping
@@ -111,7 +111,7 @@ class CSN(VideoNetwork):
       width: channels of the stem and of the first stage's blocks; doubled in each further stage.
       preserved: "ip" rather than "ir", see above.
       window: frames, rows and columns of the last map that the classifier sees the mean of; a larger map has several
-        such windows, whose probabilities are averaged (`vidjax.nn.head`). None: the mean of the whole map.
+        such windows, whose probabilities are averaged (`vidjax.nn.dense_classifier`). None: the mean of the whole map.
       zero_init: start every residual branch as nothing.
       epsilon: of the norms.
       dropout: probability of dropping a feature before the classifier, in training mode.

@@ -25,8 +25,8 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
 from vidjax.nn.clips import need_floats
 from vidjax.nn.conv import Conv3D, conv3d
+from vidjax.nn.dense_classifier import dense_logits
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import dense_logits
 from vidjax.nn.init import kaiming_fan_out
 
 # Depth of the four stages and the kind of block, by the number of layers.

@@ -17,9 +17,9 @@ from flax import nnx
 
 from vidjax.models.base import VideoNetwork
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import flat_map
 from vidjax.nn.init import normal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import grid_mean, max_pool3d

@@ -20,8 +20,8 @@ from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.dense_classifier import dense_logits, flat_map, window_means
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import dense_logits, flat_map, window_means
 from vidjax.nn.init import normal
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import BatchNorm
@@ -150,7 +150,7 @@ class VideoResNet(Pathway, VideoNetwork):
 
     Args:
       num_classes: K.
-      window: height and width of the windows of the last map that are classified, see `vidjax.nn.head`; 0: the whole
+      window: height and width of the windows of the last map that are classified, see `vidjax.nn.dense_classifier`; 0: the whole
         map.
       nonlocal_mode: of the non-local blocks, where there are any: "softmax" or "dot_product".
       dropout: probability of dropping a feature before the classifier, in training mode.

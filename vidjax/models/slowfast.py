@@ -23,7 +23,7 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.resnet import head_kernel
 from vidjax.models.slow import ALL, DEPTHS, MM, Pathway, variant
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.head import dense_logits, flat_map, window_means
+from vidjax.nn.dense_classifier import dense_logits, flat_map, window_means
 from vidjax.nn.norm import BatchNorm
 
 SLOW_FRAMES = ("spread", "every")
@@ -109,7 +109,7 @@ class SlowFast(VideoNetwork):
       lateral_ratio: channels that they give, for each one of Fast.
       lateral_norm: whether they have a norm and a ReLU.
       slow_frames: which frames Slow sees: "spread" or "every", see `slow_frames`.
-      window: height and width of the windows of the last maps that are classified, see `vidjax.nn.head`; 0: the whole
+      window: height and width of the windows of the last maps that are classified, see `vidjax.nn.dense_classifier`; 0: the whole
         maps.
       in_features: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.

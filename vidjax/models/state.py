@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn.variables import RunningStatistic
+from vidjax.nn.fast_variables import RunningStatistic
 
 Arrays = dict[str, jax.Array]
 

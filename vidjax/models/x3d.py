@@ -21,8 +21,8 @@ from vidjax.config import Spec
 from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.dense_classifier import dense_logits, flat_map
 from vidjax.nn.formulations import Triple
-from vidjax.nn.head import dense_logits, flat_map
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d
 from vidjax.nn.remat import check_remat, keeping
@@ -129,7 +129,7 @@ class X3D(VideoNetwork):
       depth_factor: of the number of blocks, which is rounded up in each stage.
       num_frames: T that it is made for.
       size: height and width that it is made for, pixels. The last map is averaged over windows as large as it is for
-        such a clip; a larger clip has several, whose probabilities are averaged (`vidjax.nn.head`).
+        such a clip; a larger clip has several, whose probabilities are averaged (`vidjax.nn.dense_classifier`).
       widths: channels between the blocks of each stage; the first is also the stem's.
       depths: blocks of each stage, before the factor.
       out_features: D, what the classifier sees.

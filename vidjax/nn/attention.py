@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn import attention_kernel
-from vidjax.nn.backend import apart, backend, target
 from vidjax.nn.kernel_mesh import own_part
 from vidjax.nn.remat import attention_part, layer_result
-from vidjax.nn.tokens import split_attention
+from vidjax.nn.target_backend import apart, backend, target
+from vidjax.nn.token_sharding import split_attention
 
 Implementation = Literal["auto", "cudnn", "pallas", "blocks", "xla"]
 Ids = tuple[jax.Array, jax.Array]
@@ -62,7 +62,7 @@ def attention(
         `"xla"`: all at once. `"auto"`: on TPUs Pallas where it applies; on NVIDIA GPUs from compute capability 8.0 on
         cuDNN, for 16-bit inputs without bias and masks, and a head dimension that is a multiple of 8 up to 128;
         otherwise XLA, which works head by head (CPU) or by blocks where there are many scores. The choice is made at
-        trace time, see `vidjax.nn.backend`.
+        trace time, see `vidjax.nn.target_backend`.
 
     Returns:
       `(B, N, heads, e)` of the type of `q`.

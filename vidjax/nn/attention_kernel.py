@@ -22,8 +22,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from vidjax.nn.backend import target
 from vidjax.nn.remat import attention_part
+from vidjax.nn.target_backend import target
 
 FORWARD, BACKWARD = "vidjax_attention_forward", "vidjax_attention_backward"  # the kernels' names in a program
 # Bytes of vector memory that a kernel may ask for, by the kind of the device: of 128 MiB on v5e and v6e, of 64 on v5p;

@@ -15,7 +15,7 @@ from flax import nnx
 
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.remat import keeping, saved
-from vidjax.nn.tokens import split_tokens
+from vidjax.nn.token_sharding import split_tokens
 
 # Blocks that take turns, as Video Swin's shifted and unshifted windows, are alike in pairs.
 _LONGEST_PERIOD = 2

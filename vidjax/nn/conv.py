@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn.backend import backend as traced_for
 from vidjax.nn.clips import need_floats
 from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded
 from vidjax.nn.init import kaiming_fan_out
 from vidjax.nn.kernel_gradient import kernel_gradient
 from vidjax.nn.remat import layer_result
+from vidjax.nn.target_backend import backend as traced_for
 
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from vidjax.nn.backend import backend as traced_for
 from vidjax.nn.conv import Padding, pads_of, triple
 from vidjax.nn.formulations import out_size
+from vidjax.nn.target_backend import backend as traced_for
 
 # Into how many parts a temporal pyramid divides the clip, level by level.
 PYRAMID_LEVELS = (1, 2, 4, 8)

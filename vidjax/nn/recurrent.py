@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn.backend import backend
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import normal
+from vidjax.nn.target_backend import backend
 
 # What a cell carries from frame to frame; its output comes first.
 State = tuple[jax.Array, ...]

@@ -16,8 +16,8 @@ from flax import nnx
 
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.models.registry import get_spec, list_models
+from vidjax.nn.fast_variables import dropout_stream
 from vidjax.nn.normalise import network_input, normalise
-from vidjax.nn.variables import dropout_stream
 from vidjax.training.mix import Mix, mix_clips
 
 # Marks the draws of masks among those of a part of a batch; dropout has the stream's own.

@@ -17,8 +17,8 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
-from vidjax.nn.backend import backend
 from vidjax.nn.norm import normalising
+from vidjax.nn.target_backend import backend
 from vidjax.training.mix import MixRule, draw_mix
 from vidjax.training.objectives import Clips, make_objective
 from vidjax.training.rounding import round_stochastically

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidjax.nn.variables import RunningStatistic, dropout_stream
+from vidjax.nn.fast_variables import RunningStatistic, dropout_stream
 
 
 def test_a_traced_value_replaces_a_statistic_without_an_operation():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vidjax.nn.head import dense_logits, window_means
+from vidjax.nn.dense_classifier import dense_logits, window_means
 
 
 def test_one_position_gives_plain_logits():
