@@ -44,7 +44,7 @@ def test_imports_point_down(path):
     assert not set(imports_of(path)) & set(above)
 
 
-@pytest.mark.parametrize("folder", ["nn", "models"])
+@pytest.mark.parametrize("folder", ["nn", "models", "models/families"])
 def test_models_need_no_video_libraries(folder):
     """Accelerator machines without decoders run models and the training step."""
     for path in (PACKAGE / folder).glob("*.py"):

@@ -23,10 +23,10 @@ from tests.models.small import network
 from vidjax import parallel
 from vidjax.config import Config, ConfigError, MeshConfig, ModelConfig, Spec
 from vidjax.config.validate import validate
+from vidjax.models.families.resnet import ResNet
+from vidjax.models.families.vivit import ViViT
 from vidjax.models.registry import create_model, get_spec, list_models
-from vidjax.models.resnet import ResNet
 from vidjax.models.state import merge, split
-from vidjax.models.vivit import ViViT
 from vidjax.nn.attention import attention
 from vidjax.nn.conv import conv_formulation
 from vidjax.training.program import Program

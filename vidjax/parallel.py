@@ -177,7 +177,7 @@ def _check_host_memory(mesh: Mesh) -> None:
 
 
 def splitting_tokens(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
-    """Within this context, what is traced splits the tokens of each clip over the axis `model`, see `nn/token_sharding.py`."""
+    """Context in which traced code splits the tokens of each clip over `model`, see `nn/token_sharding.py`."""
     return token_sharding.splitting_tokens(NamedSharding(mesh, P(BATCH_AXES, "model")))
 
 

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax.apps.chips import tpu_devices
+from vidjax.models.families.timesformer import EarlierStep
 from vidjax.models.state import merge, split
-from vidjax.models.timesformer import EarlierStep
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import joint_attention, pattern, space_attention, time_attention
 from vidjax.nn.target_backend import targeting

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
-from vidjax.models.resnet import Stage, Stem, frame_conv
+from vidjax.models.families.resnet import Stage, Stem, frame_conv
 from vidjax.models.state import merge, split
 from vidjax.nn.conv import conv_formulation
 

@@ -8,11 +8,11 @@ import pytest
 from flax import nnx
 
 from tests.peers import torchvision
+from vidjax.models.families.timesformer import TimeSformer
+from vidjax.models.families.videomae import VideoMAE
+from vidjax.models.families.vivit import FactorisedEncoder, ViViT
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
-from vidjax.models.timesformer import TimeSformer
-from vidjax.models.videomae import VideoMAE
-from vidjax.models.vivit import FactorisedEncoder, ViViT
 from vidjax.weights import load_into
 from vidjax.weights.mapping import conversion
 from vidjax.weights.source import recognise, sources

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.models.abstract import shapes_of
 from tests.peers import torchvision
 from tests.weights.test_torchvision import empty_state
+from vidjax.models.families.resnet import BasicBlock
 from vidjax.models.registry import create_model, get_spec, list_models
-from vidjax.models.resnet import BasicBlock
 from vidjax.models.state import merge, split
 from vidjax.nn.conv import Conv3D, conv_formulation
 from vidjax.nn.norm import BatchNorm

@@ -14,8 +14,8 @@ from tests.weights.listings import (
     shapes_of,
     zeros,
 )
+from vidjax.models.families.slow import VARIANTS
 from vidjax.models.registry import get_spec, list_models
-from vidjax.models.slow import VARIANTS
 from vidjax.nn.conv import conv_formulation
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError

@@ -16,8 +16,8 @@ from tests.weights.listings import (
     shapes_of,
     zeros,
 )
+from vidjax.models.families.slowfast import VARIANTS
 from vidjax.models.registry import get_spec
-from vidjax.models.slowfast import VARIANTS
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.slowfast import FAST_FIRST

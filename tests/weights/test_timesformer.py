@@ -8,8 +8,8 @@ from flax import nnx
 
 from tests.golden import read_keys
 from tests.weights.answers import errors
+from vidjax.models.families.timesformer import VARIANTS, TimeSformer
 from vidjax.models.state import split
-from vidjax.models.timesformer import VARIANTS, TimeSformer
 from vidjax.weights import load_into
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError

@@ -11,9 +11,9 @@ from tests.golden import golden, relative_error
 from tests.models.abstract import drawn, params_of
 from tests.weights.answers import compiled, errors
 from tests.weights.listing import published_keys
+from vidjax.models.families.videomae import VARIANTS, VideoMAE
 from vidjax.models.registry import get_spec
 from vidjax.models.state import split
-from vidjax.models.videomae import VARIANTS, VideoMAE
 from vidjax.weights import load_into, load_pretrained
 from vidjax.weights.mapping import conversion, convert
 from vidjax.weights.read import CheckpointError

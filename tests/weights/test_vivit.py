@@ -5,8 +5,8 @@ import pytest
 from flax import nnx
 
 from tests.weights.answers import errors
+from vidjax.models.families.vivit import VARIANTS
 from vidjax.models.state import split
-from vidjax.models.vivit import VARIANTS
 from vidjax.weights.mapping import convert
 from vidjax.weights.source import recognise
 

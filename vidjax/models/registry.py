@@ -25,7 +25,7 @@ from vidjax.models.probe import Probe
 FAMILIES = (
     "c3d",
     "csn",
-    "frames",
+    "frame_networks",
     "inception",
     "mvit",
     "recurrent",
@@ -59,7 +59,7 @@ class Variant:
 
     A network whose spec has the objective "reconstruct" has no classifier and takes `num_classes` for the protocol's
     sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask hides, see
-    `vidjax.models.videomae_pretrain`.
+    `vidjax.models.families.videomae_pretrain`.
 
     A class with learned tables of positions has the attribute `positions`, `{pattern of paths: Table}`
     (`vidjax.nn.positions`), and its networks `base_grid`; where a clip's length and size are configured, the tables are
@@ -88,10 +88,10 @@ def tiny_spec(name: str, paper: str, **changes: Any) -> Spec:
 def _variants() -> dict[str, Variant]:
     found: dict[str, Variant] = {}
     for family in FAMILIES:
-        for name, variant in importlib.import_module(f"vidjax.models.{family}").VARIANTS.items():
+        for name, variant in importlib.import_module(f"vidjax.models.families.{family}").VARIANTS.items():
             if name in found or name != variant.spec.name:
                 raise ValueError(
-                    f"models/{family}.py: variant {name!r} is defined twice or its spec is named otherwise"
+                    f"models/families/{family}.py: variant {name!r} is defined twice or its spec is named otherwise"
                 )
             found[name] = variant
     return found
@@ -123,7 +123,7 @@ def family_of(name: str) -> tuple[int, str]:
       UnknownModelError: naming the close ones.
     """
     get_variant(name)
-    modules = (importlib.import_module(f"vidjax.models.{family}") for family in FAMILIES)
+    modules = (importlib.import_module(f"vidjax.models.families.{family}") for family in FAMILIES)
     place = next(place for place, module in enumerate(modules) if name in module.VARIANTS)
     return place, FAMILIES[place]
 

@@ -1,4 +1,4 @@
-"""What the projects call the layers of a pathway of bottlenecks (`vidjax.models.slow.Pathway`).
+"""What the projects call the layers of a pathway of bottlenecks (`vidjax.models.families.slow.Pathway`).
 
 Each function gives the rules of one project. The caffe2 blobs are those of the SlowFast repository's first models;
 which of PyTorch's names each one became is in its `utils/c2_model_loading.py`.

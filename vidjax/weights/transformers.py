@@ -15,9 +15,9 @@ from typing import Any
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.timesformer import TimeSformer
-from vidjax.models.videomae import VideoMAE
-from vidjax.models.vivit import ViViT
+from vidjax.models.families.timesformer import TimeSformer
+from vidjax.models.families.videomae import VideoMAE
+from vidjax.models.families.vivit import ViViT
 from vidjax.weights.read import CheckpointError
 
 _ATTENTION = {"divided": "divided_space_time", "joint": "joint_space_time", "space": "space_only"}

@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 from tests.models.abstract import drawn, params_of
+from vidjax.models.families.vjepa2 import VJEPA2
 from vidjax.models.registry import get_spec
-from vidjax.models.vjepa2 import VJEPA2
 
 # hidden_size, num_hidden_layers, num_attention_heads, ⌊hidden_size·mlp_ratio⌋ of the published configurations
 REFERENCE = {"large": (1024, 24, 16, 4096), "huge": (1280, 32, 16, 5120), "giant": (1408, 40, 22, 6144)}

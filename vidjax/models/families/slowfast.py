@@ -1,8 +1,8 @@
 """SlowFast networks: a wide pathway that sees few frames, a narrow one that sees all of them.
 
-Both are bottleneck ResNets (`vidjax.models.slow`). The Slow pathway takes one frame in α; the Fast one takes all, never
-strides time and has 1/β of the channels. Before every stage a convolution strided by α in time hands what Fast sees to
-Slow, which carries on with its own channels and these. The classifier gets the means of both, side by side.
+Both are bottleneck ResNets (`vidjax.models.families.slow`). The Slow pathway takes one frame in α; the Fast one takes
+all, never strides time and has 1/β of the channels. Before every stage a convolution strided by α in time hands
+what Fast sees to Slow, which carries on with its own channels and these. The classifier gets the means of both, side by side.
 
 Paper: Feichtenhofer et al., SlowFast Networks for Video Recognition (1812.03982). Reference code:
 facebookresearch/SlowFast `models/video_model_builder.py`; pytorchvideo `models/slowfast.py`; mmaction2
@@ -19,9 +19,9 @@ from flax import nnx
 
 from vidjax.errors import UserError
 from vidjax.models.base import VideoNetwork
+from vidjax.models.families.resnet import head_kernel
+from vidjax.models.families.slow import ALL, DEPTHS, MM, Pathway, variant
 from vidjax.models.registry import Variant, tiny_spec
-from vidjax.models.resnet import head_kernel
-from vidjax.models.slow import ALL, DEPTHS, MM, Pathway, variant
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.dense_classifier import dense_logits, flat_map, window_means
 from vidjax.nn.norm import BatchNorm
@@ -109,8 +109,8 @@ class SlowFast(VideoNetwork):
       lateral_ratio: channels that they give, for each one of Fast.
       lateral_norm: whether they have a norm and a ReLU.
       slow_frames: which frames Slow sees: "spread" or "every", see `slow_frames`.
-      window: height and width of the windows of the last maps that are classified, see `vidjax.nn.dense_classifier`; 0: the whole
-        maps.
+      window: height and width of the windows of the last maps that are classified, see `vidjax.nn.dense_classifier`;
+        0: the whole maps.
       in_features: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.
       zero_init: start every residual branch as nothing.

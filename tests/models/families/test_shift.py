@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
 from vidjax.models import get_spec
-from vidjax.models.resnet import Stage, frame_conv
-from vidjax.models.shift import TemporalShiftResNet, causal_shift, temporal_shift
+from vidjax.models.families.resnet import Stage, frame_conv
+from vidjax.models.families.shift import TemporalShiftResNet, causal_shift, temporal_shift
 from vidjax.models.state import split
 
 

@@ -9,7 +9,7 @@ from tests.models.abstract import abstract
 from tests.models.small import draw, overfit
 from tests.models.test_inception import TINY
 from vidjax.models import get_spec
-from vidjax.models.s3d import VARIANTS
+from vidjax.models.families.s3d import VARIANTS
 from vidjax.models.state import split
 
 pytestmark = pytest.mark.usefixtures("plain_convolutions")

@@ -13,8 +13,8 @@ import pytest
 from flax import nnx
 
 from tests.models.abstract import params_of
+from vidjax.models.families.videomae import VARIANTS, VideoMAE
 from vidjax.models.state import merge, split
-from vidjax.models.videomae import VARIANTS, VideoMAE
 from vidjax.nn.positions import sinusoid_table
 
 PUBLISHED = [name for name in VARIANTS if name != "videomae_tiny"]

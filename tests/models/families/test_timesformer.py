@@ -13,8 +13,8 @@ import pytest
 from flax import nnx
 
 from tests.models.small import draw, overfit
+from vidjax.models.families.timesformer import VARIANTS, TimeSformer
 from vidjax.models.state import merge, split
-from vidjax.models.timesformer import VARIANTS, TimeSformer
 
 REFERENCE = {
     "timesformer_base_divided": "timesformer_fb_divided_space_time",

@@ -8,7 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
-from vidjax.models.resnet import Bottleneck, ResNet, Stage, Stem, factorised_conv, frame_conv, joint_conv
+from vidjax.models.families.resnet import Bottleneck, ResNet, Stage, Stem, factorised_conv, frame_conv, joint_conv
 from vidjax.models.state import merge, split
 
 LABEL = jnp.arange(4) % 3

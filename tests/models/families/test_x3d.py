@@ -10,8 +10,8 @@ from flax import nnx
 from tests.models.abstract import params_of
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec
+from vidjax.models.families.x3d import X3D, squeezed_width
 from vidjax.models.state import split
-from vidjax.models.x3d import X3D, squeezed_width
 
 
 def tiny(**kwargs):

@@ -10,9 +10,9 @@ from flax import nnx
 from scipy.ndimage import zoom
 
 from tests.models.small import draw, overfit
+from vidjax.models.families.vivit import VARIANTS, FactorisedEncoder, ViViT, with_positions
 from vidjax.models.registry import list_models
 from vidjax.models.state import split
-from vidjax.models.vivit import VARIANTS, FactorisedEncoder, ViViT, with_positions
 
 TINY = {"dim": 16, "depth": 1, "heads": 2, "num_frames": 4, "size": 16, "tubelet": (2, 8, 8)}
 KINDS = ("joint", "fe", "fsa", "fdp")

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.abstract import abstract, params_of
-from vidjax.models import videomae, videomae_pretrain
+from vidjax.models.families import videomae, videomae_pretrain
+from vidjax.models.families.videomae_pretrain import VARIANTS, VideoMAEPretrain
 from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
-from vidjax.models.videomae_pretrain import VARIANTS, VideoMAEPretrain
 from vidjax.nn.patches import from_patches, to_patches
 
 TINY = {"dim": 16, "depth": 2, "heads": 2, "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2, "num_frames": 4,

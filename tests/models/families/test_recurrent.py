@@ -10,7 +10,13 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
 from vidjax.models import get_spec, list_models
-from vidjax.models.recurrent import VARIANTS, MapRecurrence, RecurrentConvNet, RecurrentPooling, RecurrentResNet
+from vidjax.models.families.recurrent import (
+    VARIANTS,
+    MapRecurrence,
+    RecurrentConvNet,
+    RecurrentPooling,
+    RecurrentResNet,
+)
 from vidjax.models.state import split
 
 

@@ -21,8 +21,8 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
+from vidjax.models.families.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
 from vidjax.models.registry import Variant, tiny_spec
-from vidjax.models.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
 from vidjax.nn.clips import need_floats
 from vidjax.nn.conv import Conv3D, conv3d
 from vidjax.nn.dense_classifier import dense_logits

@@ -3,7 +3,7 @@
 Tubes are hidden: the same places of the picture at all times, so that nothing can be looked up in the frame before.
 Single tokens and whole frames, the paper's comparisons, can be hidden instead. The encoder sees the visible tokens
 alone, a tenth of them, which is what makes pre-training cheap; a light decoder sees those and a learned token in every
-hidden place. Encoder and patch embedding have the paths of the classifier in `models/videomae.py`, which takes them
+hidden place. Encoder and patch embedding have the paths of the classifier in `videomae.py`, which takes them
 over with `config.model.init_from`.
 
 Source: Tong et al., "VideoMAE: masked autoencoders are data-efficient learners for self-supervised video pre-training"
@@ -26,8 +26,8 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.base import VideoNetwork
+from vidjax.models.families.videomae import EPSILON, PAPER, SIZES, TINY_SPEC, Block
 from vidjax.models.registry import Variant
-from vidjax.models.videomae import EPSILON, PAPER, SIZES, TINY_SPEC, Block
 from vidjax.nn.blocks import run_blocks
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
 from vidjax.nn.patches import TubeletEmbedding, from_patches, to_patches

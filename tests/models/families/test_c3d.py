@@ -11,7 +11,7 @@ from tests.models.abstract import abstract
 from tests.models.small import draw, overfit
 from vidjax.errors import UserError
 from vidjax.models import create_model, get_spec
-from vidjax.models.c3d import C3D, Conv3DNet
+from vidjax.models.families.c3d import C3D, Conv3DNet
 from vidjax.models.state import merge, split
 
 pytestmark = pytest.mark.usefixtures("plain_convolutions")

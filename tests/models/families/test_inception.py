@@ -10,7 +10,7 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec
-from vidjax.models.inception import STAGES, Inception, SelfGate, SeparableUnit, Unit, Widths
+from vidjax.models.families.inception import STAGES, Inception, SelfGate, SeparableUnit, Unit, Widths
 from vidjax.models.state import merge, split
 
 pytestmark = pytest.mark.usefixtures("plain_convolutions")

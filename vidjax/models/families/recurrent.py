@@ -21,9 +21,9 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
-from vidjax.models.frames import body
+from vidjax.models.families.frame_networks import body
+from vidjax.models.families.resnet import ResNet
 from vidjax.models.registry import Variant, tiny_spec
-from vidjax.models.resnet import ResNet
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
 from vidjax.nn.recurrent import CONV_CELLS, Recurrent, cell_of, unroll

@@ -14,8 +14,8 @@ from tests.models.small import draw, network, overfit, plain_convolutions  # noq
 from tests.peers import torchvision
 from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
-from vidjax.models.frames import VARIANTS, Concatenation, SingleFrameResNet, StackConv
-from vidjax.models.resnet import ResNet
+from vidjax.models.families.frame_networks import VARIANTS, Concatenation, SingleFrameResNet, StackConv
+from vidjax.models.families.resnet import ResNet
 from vidjax.models.state import split
 from vidjax.nn.clips import ClipError
 from vidjax.nn.conv import Conv3D

@@ -5,7 +5,7 @@ Paper: Xie et al., Rethinking Spatiotemporal Feature Learning (1712.04851). Refe
 """
 
 from vidjax.config import Spec
-from vidjax.models.inception import TINY, Inception
+from vidjax.models.families.inception import TINY, Inception
 from vidjax.models.registry import Variant, tiny_spec
 
 # torchvision's norms keep 99.9 % of their running statistics at each step: a run of fewer than some thousand steps that

@@ -12,8 +12,8 @@ from flax import nnx
 
 from tests.models.abstract import abstract, drawn
 from tests.models.small import draw, overfit
+from vidjax.models.families.swin import VARIANTS, PatchMerging, VideoSwin
 from vidjax.models.state import merge, split
-from vidjax.models.swin import VARIANTS, PatchMerging, VideoSwin
 from vidjax.nn.mlp import gelu
 
 # mmaction2's README gives the large one as 197 M.

@@ -9,7 +9,7 @@ from flax import nnx
 from tests.models.abstract import abstract, params_of
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec, list_models
-from vidjax.models.csn import CSN, VARIANTS
+from vidjax.models.families.csn import CSN, VARIANTS
 
 
 def tiny(**kwargs):

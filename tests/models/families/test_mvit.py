@@ -12,7 +12,7 @@ from flax import nnx
 
 from tests.models.abstract import abstract, drawn
 from tests.models.small import draw, overfit
-from vidjax.models.mvit import VARIANTS, MViT
+from vidjax.models.families.mvit import VARIANTS, MViT
 from vidjax.models.state import merge, split
 from vidjax.nn.conv import conv_formulation
 
