@@ -18,7 +18,7 @@ from vidjax.models import create_model, get_spec
 from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.training.initial import start_from
 from vidjax.weights import describe, load_pretrained
-from vidjax.weights.videomae import TRANSFORMERS_5
+from vidjax.weights.tables.videomae import TRANSFORMERS_5
 from vidjax.weights.write import to_state_dict, write_transformers
 
 
@@ -72,7 +72,7 @@ NAMES = ("waving", "a jump", "Öffnen", "dancing", "diving", "sitting", "running
 def folder(tmp_path, monkeypatch):
     """A small network as transformers saves it, with class names, and pixels and clips of its own."""
     tables = tuple(replace(s, models=(*s.models, "videomae_tiny")) for s in TRANSFORMERS_5)
-    for module in ("source", "write"):
+    for module in ("table", "write"):
         monkeypatch.setattr(f"vidjax.weights.{module}.sources", lambda: tables)
     model = create_model("videomae_tiny", num_classes=7, num_frames=4, seed=3)
     spec = replace(get_spec("videomae_tiny"), num_frames=4, resize=(40,), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))

@@ -5,7 +5,7 @@ import contextlib
 import jax
 import pytest
 
-from tests.apps.test_plan_gpu import FACTS, config, flags
+from tests.plan.test_gpu import FACTS, config, flags
 from vidjax import config as cfg
 from vidjax.__main__ import main
 from vidjax.apps import plan_gpu_compiled

@@ -10,7 +10,7 @@ from tests.models.abstract import abstract
 from vidjax.models.registry import get_spec
 from vidjax.models.state import split
 from vidjax.weights.mapping import convert
-from vidjax.weights.source import Source, recognise
+from vidjax.weights.table import Source, recognise
 
 State = dict[str, np.ndarray]
 

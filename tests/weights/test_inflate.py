@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.models.abstract import shapes_of
 from tests.peers import torchvision
-from tests.weights.test_torchvision import empty_state
+from tests.weights.tables.test_torchvision import empty_state
 from vidjax.models.families.resnet import BasicBlock
 from vidjax.models.registry import create_model, get_spec, list_models
 from vidjax.models.state import merge, split
@@ -23,11 +23,11 @@ from vidjax.nn.norm import BatchNorm
 from vidjax.weights import load_into
 from vidjax.weights.fit import BESIDE, FIRST, INFLATIONS
 from vidjax.weights.inflate import SOURCES, inflate
+from vidjax.weights.layouts import LINEAR
 from vidjax.weights.mapping import conversion, convert
 from vidjax.weights.read import CheckpointError, read_state_dict
-from vidjax.weights.source import Rule, Source, recognise
-from vidjax.weights.torchvision import RESNET_2D
-from vidjax.weights.transform import LINEAR
+from vidjax.weights.table import Rule, Source, recognise
+from vidjax.weights.tables.torchvision import RESNET_2D
 
 IMAGES = {
     "torchvision2d_resnet18": ("r3d_18", "mc3_18"),

@@ -14,9 +14,9 @@ from tests.weights.listings import keys_here, zeros
 from vidjax.models import create_model
 from vidjax.models.state import split
 from vidjax.weights import CheckpointError, LoadReport, load_into, load_pretrained
+from vidjax.weights.layouts import CONV3D, COPY, LINEAR
 from vidjax.weights.load import grouped, takers
-from vidjax.weights.source import Rule, Source
-from vidjax.weights.transform import CONV3D, COPY, LINEAR
+from vidjax.weights.table import Rule, Source
 
 MODEL = "frame_pool_tiny"
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -47,7 +47,7 @@ def donor():
 def state(donor, monkeypatch) -> dict[str, np.ndarray]:
     """The donor's arrays as a state dict of the other framework, which is the only source there is."""
     arrays, table = donor
-    monkeypatch.setattr("vidjax.weights.source.sources", lambda: (table,))
+    monkeypatch.setattr("vidjax.weights.table.sources", lambda: (table,))
     out = {rule.keys: rule.transform.inverse(arrays[rule.path])[0].copy() for rule in table.rules}
     return {**out, "stem.norm.num_batches_tracked": np.asarray(1)}
 
@@ -130,7 +130,7 @@ def test_what_the_checkpoint_lacks_is_logged_and_reported(donor, state, caplog, 
     """Without its classifier and its second stage, as a network for another task may be."""
     arrays, table = donor
     partial = replace(table, fresh=("stages.1.*", "head.*"))
-    monkeypatch.setattr("vidjax.weights.source.sources", lambda: (partial,))
+    monkeypatch.setattr("vidjax.weights.table.sources", lambda: (partial,))
     kept = {key: value for key, value in state.items() if not key.startswith(("stages.1.", "head."))}
     with caplog.at_level(logging.INFO, "vidjax"):
         model = load_pretrained(MODEL, kept, seed=3)
@@ -147,7 +147,7 @@ def test_what_the_checkpoint_lacks_is_logged_and_reported(donor, state, caplog, 
     assert report.num_loaded == len(arrays) - len(report.fresh)
     assert report.checkpoint_classes is None
     assert not report.head_loaded
-    monkeypatch.setattr("vidjax.weights.source.sources", lambda: (table,))
+    monkeypatch.setattr("vidjax.weights.table.sources", lambda: (table,))
     with pytest.raises(CheckpointError, match=r"stay unset:\n  head\.bias"):
         load_into(model, kept, name=MODEL)
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from vidjax.models import get_spec, list_models
 from vidjax.weights.fit import INFLATIONS
+from vidjax.weights.layouts import CONV2D, CONV3D, COPY, LINEAR, QKV_BIAS, QKV_LINEAR, joined
 from vidjax.weights.mapping import conversion, convert, head_classes
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.source import Rule, Source, recognise, sources
-from vidjax.weights.transform import CONV2D, CONV3D, COPY, LINEAR, QKV_BIAS, QKV_LINEAR, joined
+from vidjax.weights.table import Rule, Source, recognise, sources
 
 sizes = st.integers(1, 4)
 quick = settings(max_examples=25, deadline=None)
@@ -64,7 +64,7 @@ def toy_table(monkeypatch):
     """Recognition among the given tables only."""
 
     def use(*tables: Source) -> None:
-        monkeypatch.setattr("vidjax.weights.source.sources", lambda: tables)
+        monkeypatch.setattr("vidjax.weights.table.sources", lambda: tables)
 
     return use
 

@@ -7,7 +7,7 @@ import torch
 from vidjax.models.registry import create_model
 from vidjax.models.state import assign, split
 from vidjax.weights.load import load_into
-from vidjax.weights.source import sources
+from vidjax.weights.table import sources
 from vidjax.weights.write import _rule
 
 SMALL = {"dim": 8, "depth": 1, "heads": 2}

@@ -19,7 +19,7 @@ from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.patterns import fill, unfill
 from vidjax.weights.read import CheckpointError, read_state_dict
-from vidjax.weights.source import recognise, sources
+from vidjax.weights.table import recognise, sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
 
 # Listings of shared/reference/checkpoint-keys by model and framework.

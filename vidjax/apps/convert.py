@@ -15,10 +15,10 @@ from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.predictor import numbered_classes
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
+from vidjax.weights.hf_config import Description, describe, other_input
 from vidjax.weights.load import load_with_arguments
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.source import sources
-from vidjax.weights.transformers import Description, describe, other_input
+from vidjax.weights.table import sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
 
 logger = logging.getLogger("vidjax")

@@ -13,10 +13,10 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays, assign, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
+from vidjax.weights.hf_config import describe
 from vidjax.weights.inflate import inflate
 from vidjax.weights.load import grouped, position_fit, warn_of_pixels
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.transformers import describe
 
 # What a classifier has anew when it starts from a network that was pre-trained without labels.
 _NEW = ("head.", "fc_norm.")

@@ -1,8 +1,8 @@
 """Other frameworks' checkpoints → a vidjax model: read the file, name the source, map, check."""
 
+from vidjax.weights.hf_config import Description, describe
 from vidjax.weights.load import LoadReport, load_into, load_pretrained
 from vidjax.weights.read import CheckpointError, read_state_dict
-from vidjax.weights.transformers import Description, describe
 
 __all__ = [
     "CheckpointError",

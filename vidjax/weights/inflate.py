@@ -15,11 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from vidjax.weights.fit import BESIDE, FIRST, INFLATIONS, Conversion
+from vidjax.weights.layer_rules import batch_norm
+from vidjax.weights.layouts import CONV2D, LINEAR
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.rules import batch_norm
-from vidjax.weights.source import Rule, Source
-from vidjax.weights.torchvision import RESNET_2D
-from vidjax.weights.transform import CONV2D, LINEAR
+from vidjax.weights.table import Rule, Source
+from vidjax.weights.tables.torchvision import RESNET_2D
 
 
 def _inflating(rule: Rule, prefix: str = "") -> Rule:

@@ -22,10 +22,10 @@ from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
 from vidjax.nn.positions import Grid, Table, grid_of
 from vidjax.weights.fit import Conversion, Fit
+from vidjax.weights.hf_config import describe, other_input
 from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.read import CheckpointError, read_state_dict
-from vidjax.weights.source import Source, recognise, sources
-from vidjax.weights.transformers import describe, other_input
+from vidjax.weights.table import Source, recognise, sources
 
 log = logging.getLogger("vidjax")
 

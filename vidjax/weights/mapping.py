@@ -10,9 +10,9 @@ import numpy as np
 from vidjax.models.inputs import fit_differences
 from vidjax.nn.positions import Grid
 from vidjax.weights.fit import Conversion, Fit, by, check_inflation
+from vidjax.weights.layouts import Transform, dims
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.source import Rule, Source, listed
-from vidjax.weights.transform import Transform, dims
+from vidjax.weights.table import Rule, Source, listed
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from vidjax.config import Spec
 from vidjax.errors import install
 from vidjax.models.registry import abstract_model, family_of, get_variant, list_models
 from vidjax.models.state import split
+from vidjax.weights.hf_config import model_config, preprocessor_config
 from vidjax.weights.patterns import unfill
 from vidjax.weights.read import CheckpointError
-from vidjax.weights.source import Rule, Source, nobodys, sources
-from vidjax.weights.transformers import model_config, preprocessor_config
+from vidjax.weights.table import Rule, Source, nobodys, sources
 
 StateDict = dict[str, np.ndarray]
 

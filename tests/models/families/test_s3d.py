@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 from tests.models.abstract import abstract
+from tests.models.families.test_inception import TINY
 from tests.models.small import draw, overfit
-from tests.models.test_inception import TINY
 from vidjax.models import get_spec
 from vidjax.models.families.s3d import VARIANTS
 from vidjax.models.state import split

@@ -2,7 +2,8 @@
 
 Both are bottleneck ResNets (`vidjax.models.families.slow`). The Slow pathway takes one frame in α; the Fast one takes
 all, never strides time and has 1/β of the channels. Before every stage a convolution strided by α in time hands
-what Fast sees to Slow, which carries on with its own channels and these. The classifier gets the means of both, side by side.
+what Fast sees to Slow, which carries on with its own channels and these. The classifier gets the means of both, side by
+side.
 
 Paper: Feichtenhofer et al., SlowFast Networks for Video Recognition (1812.03982). Reference code:
 facebookresearch/SlowFast `models/video_model_builder.py`; pytorchvideo `models/slowfast.py`; mmaction2

@@ -1,0 +1,245 @@
+"""Tables of weights: rules, the sources that are made of them, and which of those a checkpoint is of.
+
+A source is one way of naming a network's weights (torchvision's, the VideoMAE repository's, transformers'). Its table
+says which source keys make which parameter, and how the array is turned. To add one, see README.md in this folder.
+"""
+
+import difflib
+import fnmatch
+import importlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from vidjax.weights.fit import Fit, inflates
+from vidjax.weights.layouts import COPY, Transform
+from vidjax.weights.patterns import fill, placeholders, regex
+from vidjax.weights.read import CheckpointError
+
+# The files that hold a `SOURCES` table.
+TABLES = (
+    "c3d",
+    "csn",
+    "frame_networks",
+    "image_vit",
+    "inception",
+    "inflate",
+    "mvit",
+    "r2plus1d",
+    "s3d",
+    "slow",
+    "slowfast",
+    "swin",
+    "timesformer",
+    "torchvision",
+    "videomae",
+    "vivit",
+    "vjepa2",
+    "x3d",
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a table: source keys → parameter path, through a transform.
+
+    `{name}` in a key stands for any characters without a dot; the same name means the same characters in all keys and
+    in the path. There it may come with a number added or taken away, and then stands for digits only:
+    `Rule("layer{s}.{b}.conv1.weight", "stages.{s-1}.{b}.conv1.kernel", CONV2D)`.
+
+    Args:
+      keys: pattern, or a tuple of patterns where several arrays make one parameter, in the transform's order.
+      path: of the parameter: attributes and list indices of the module, joined by dots.
+      transform: of the arrays.
+      fit: what makes the result the model's shape where it has another one, such as another grid of positions; None:
+        another shape is an error.
+      also: further parameters that the same keys make, `(path, transform)` each. They are set where the model has them
+        and no key of the checkpoint is theirs.
+
+    Raises:
+      ValueError: if a pattern or a path has other placeholders than the first pattern, or cannot be parsed.
+    """
+
+    keys: str | tuple[str, ...]
+    path: str
+    transform: Transform = COPY
+    fit: Fit | None = None
+    also: tuple[tuple[str, Transform], ...] = ()
+
+    def __post_init__(self):
+        names = [{name for name, _ in placeholders(text)} for text in (*self.patterns, *self.paths)]
+        if any(n != names[0] for n in names):
+            raise ValueError(f"{self}: every pattern and the path must have the same placeholders")
+        if any(step for text in self.patterns for _, step in placeholders(text)):
+            raise ValueError(f"{self}: arithmetic such as {{s-1}} belongs in the path, not in a key")
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return (self.keys,) if isinstance(self.keys, str) else self.keys
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, *(path for path, _ in self.also))
+
+    @cached_property
+    def _regexes(self) -> list[re.Pattern]:
+        numbers = {name for path in self.paths for name, step in placeholders(path) if step}
+        return [regex(pattern, numbers) for pattern in self.patterns]
+
+    def match(self, key: str) -> dict[str, str] | None:
+        """What the placeholders stand for if any of the patterns gives `key`."""
+        for pattern in self._regexes:
+            if found := pattern.fullmatch(key):
+                return found.groupdict()
+        return None
+
+    def fill(self, values: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
+        """`(keys, path)` with the placeholders filled in."""
+        return tuple(fill(pattern, values) for pattern in self.patterns), fill(self.path, values)
+
+    def copies(self, values: Mapping[str, str]) -> tuple[tuple[str, Transform], ...]:
+        """`also` with the placeholders filled in."""
+        return tuple((fill(path, values), transform) for path, transform in self.also)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One way of naming weights.
+
+    Args:
+      name: as in `Spec.sources` and `load_pretrained(source=…)`. Several tables may share a name (a framework has
+        several networks), as long as their models or signatures tell them apart.
+      models: shell-style patterns of the names of the models it serves.
+      signature: keys that a checkpoint of this source must have; what it is recognised by.
+      rules: the table; of several rules that match a key the first one counts.
+      ignore: shell-style patterns of keys that hold no parameter, such as `*.num_batches_tracked`.
+      head: path of the classifier in the model, the one part that may be left out when the number of classes differs;
+        empty: the network has none.
+      prefixes: taken off the front of each key that has one (again and again) before anything is matched.
+      absent: keys that such a checkpoint does not have: they tell it from one whose keys include its own.
+      fresh: shell-style patterns of the model's parameters that the source's network may lack: where the checkpoint has
+        none of their keys they keep their initial values, and the `LoadReport` and the log name them.
+      buffers: of the state dict without prefixes, what the source keeps besides parameters (`{key: array}`); None:
+        nothing but the counters of norms that `ignore` names. For writing.
+      dropped: shell-style patterns of keys that hold parameters of a network of which the model is a part: they are
+        left out, and the `LoadReport` and the log name them.
+      kwargs: arguments with which the model's constructor builds this source's network, where that differs from the
+        named model's own; `load_pretrained` sets them.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    signature: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    ignore: tuple[str, ...] = ()
+    head: str = "head"
+    prefixes: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+
+    def serves(self, model_name: str) -> bool:
+        """Whether there are checkpoints of it for this model; of small networks only if it is named."""
+        if model_name.endswith("_tiny"):
+            return model_name in self.models
+        return any(fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models)
+
+    def stripped(self, keys: Iterable[str]) -> dict[str, str]:
+        """`{key without prefixes: key}`.
+
+        Raises:
+          CheckpointError: if two keys become the same, naming them.
+        """
+        out: dict[str, str] = {}
+        for key in keys:
+            short = key
+            while prefix := next((p for p in self.prefixes if short.startswith(p)), ""):
+                short = short.removeprefix(prefix)
+            if short in out:
+                raise CheckpointError(f"source {self.name}: {out[short]} and {key} both stand for {short}")
+            out[short] = key
+        return out
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """What keeps the keys from being this source's: those of the signature that lack, and `not KEY` for others."""
+        present = self.stripped(keys)
+        lacking = [key for key in self.signature if key not in present]
+        return lacking + [f"not {key}" for key in self.absent if key in present]
+
+    @property
+    def inflates(self) -> bool:
+        """Whether kernels of images may be given a temporal extent."""
+        return any(inflates(rule.fit) for rule in self.rules)
+
+    def may_lack(self, path: str) -> bool:
+        """Whether the parameter may keep its initial values."""
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.fresh)
+
+
+@cache
+def sources() -> tuple[Source, ...]:
+    """Every table there is."""
+    return tuple(s for table in TABLES for s in importlib.import_module(f"vidjax.weights.tables.{table}").SOURCES)
+
+
+def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -> Source:
+    """The table that a checkpoint of the model `model_name` with these keys is to be read by.
+
+    Args:
+      keys: of the state dict.
+      model_name: one of `vidjax.list_models()`.
+      source: name of the source, where it is known; overrides the signature where only one table has that name.
+
+    Raises:
+      CheckpointError: if no table or more than one fits, saying of each candidate which keys it lacks.
+      ValueError: for an unknown `source`.
+    """
+    keys = list(keys)
+    candidates = [s for s in sources() if s.serves(model_name)]
+    if source is not None:
+        known = sorted({s.name for s in sources()})
+        if source not in known:
+            close = difflib.get_close_matches(source, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"there is no source {source!r}.{hint} Known are: {', '.join(known)}.")
+        candidates = [s for s in candidates if s.name == source]
+        if len(candidates) == 1:
+            return candidates[0]
+    if not candidates:
+        if why := nobodys(model_name):
+            raise CheckpointError(f"{why}, so that it takes no checkpoints of others.")
+        served = sorted({s.name for s in sources() if s.serves(model_name)})
+        raise CheckpointError(
+            f"no checkpoint of source {source!r} can be read into {model_name}; it takes: {', '.join(served)}."
+        )
+    lacking = {s: s.missing(keys) for s in candidates}
+    fitting = [s for s, missing in lacking.items() if not missing]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(s.name for s in fitting)
+        raise CheckpointError(f"the keys fit several sources of {model_name}: {names}. Choose one by source=….")
+    lines = [f"the keys fit no source of {model_name}:"]
+    lines += [f"  {s.name} lacks {', '.join(missing)}" for s, missing in lacking.items()]
+    lines += ["the checkpoint has:", *listed([f"  {key}" for key in keys])]
+    raise CheckpointError("\n".join(lines))
+
+
+def listed(lines: list[str], limit: int = 10) -> list[str]:
+    """At most `limit` of the lines, and how many there are besides."""
+    return lines if len(lines) <= limit + 1 else [*lines[:limit], f"  … and {len(lines) - limit} more"]
+
+
+def nobodys(model_name: str) -> str:
+    """Why a model has no checkpoints of others, as a clause; empty if it has some."""
+    if any(source.serves(model_name) for source in sources()):
+        return ""
+    if model_name.endswith("_tiny"):
+        return f"{model_name} is vidjax's own size; no other framework has it"
+    return f"no other framework has {model_name}"

@@ -1,0 +1,1 @@
+"""One file per family: how each source names its weights."""
