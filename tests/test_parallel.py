@@ -29,7 +29,7 @@ from vidjax.models.registry import create_model, get_spec, list_models
 from vidjax.models.state import merge, split
 from vidjax.nn.attention import attention
 from vidjax.nn.conv import conv_formulation
-from vidjax.training.program import Program
+from vidjax.training.compiled_step import Program
 from vidjax.training.step import init_state, make_train_step
 
 SPEC = Spec("small", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)

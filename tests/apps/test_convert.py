@@ -16,7 +16,7 @@ from vidjax.config.files import read_config
 from vidjax.data.spec import resolve_spec
 from vidjax.models import create_model, get_spec
 from vidjax.training.checkpoints import load_meta, load_model
-from vidjax.training.initial import start_from
+from vidjax.training.init_from import start_from
 from vidjax.weights import describe, load_pretrained
 from vidjax.weights.tables.videomae import TRANSFORMERS_5
 from vidjax.weights.write import to_state_dict, write_transformers

@@ -26,7 +26,7 @@ from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD
 from vidjax.nn.target_backend import targeting
-from vidjax.training.program import Program
+from vidjax.training.compiled_step import Program
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["--config.data.num_frames=2", "--config.data.size=32", "--config.data.resize=(32,)"]

@@ -23,7 +23,7 @@ from vidjax.config.validate import validate
 from vidjax.data.spec import resolve_spec
 from vidjax.models import get_spec
 from vidjax.nn.target_backend import targeting
-from vidjax.training.program import Program
+from vidjax.training.compiled_step import Program
 
 
 def measured(config: Config, device: Any) -> tuple[int, float, float, float]:

@@ -22,7 +22,7 @@ from vidjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, Trai
 from vidjax.data.spec import resolve_spec
 from vidjax.models.registry import get_spec
 from vidjax.training.checkpoints import Meta, build_model
-from vidjax.training.program import Program
+from vidjax.training.compiled_step import Program
 from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import init_state
 

@@ -21,7 +21,7 @@ from vidjax.nn.conv import Conv3D
 from vidjax.nn.normalise import network_input, normalise
 from vidjax.predictor import Predictor
 from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
-from vidjax.training.initial import start_from
+from vidjax.training.init_from import start_from
 from vidjax.training.loop import train
 from vidjax.training.objectives import classification_loss
 from vidjax.training.step import init_state, make_train_step

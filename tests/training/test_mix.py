@@ -175,7 +175,7 @@ def test_eight_devices_mix_as_one_does():
 
 def test_settings_reach_the_step(halves, tmp_path, monkeypatch):
     from tests.training.test_loop import QUIET, make_config
-    from vidjax.training import program
+    from vidjax.training import compiled_step
 
     class Reached(Exception):
         pass
@@ -183,7 +183,7 @@ def test_settings_reach_the_step(halves, tmp_path, monkeypatch):
     def stop(*args, mix, **kwargs):
         raise Reached(mix)
 
-    monkeypatch.setattr(program, "make_train_step", stop)
+    monkeypatch.setattr(compiled_step, "make_train_step", stop)
     with pytest.raises(Reached) as reached:
         train(make_config(halves, mixup=0.8, cutmix=1.0, mix_probability=0.5), tmp_path / "run", QUIET)
     assert reached.value.args == (MixRule(0.8, 1.0, 0.5),)

@@ -19,7 +19,7 @@ from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import merge, split
 from vidjax.predictor import Predictor
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
-from vidjax.training.initial import start_from
+from vidjax.training.init_from import start_from
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
 from vidjax.training.mix import MixRule

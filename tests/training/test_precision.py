@@ -16,11 +16,11 @@ from vidjax.config import Config, ConfigError, OptimizerConfig
 from vidjax.models.state import split
 from vidjax.training import loop
 from vidjax.training.checkpoints import handlers, load_model
+from vidjax.training.compiled_step import jit_step
 from vidjax.training.optimizer import make_optimizer
-from vidjax.training.program import jit_step
-from vidjax.training.rounding import round_stochastically
 from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import init_state, make_train_step
+from vidjax.training.stochastic_rounding import round_stochastically
 
 from .test_checkpoints import meta
 from .test_loop import QUIET, logged, make_config

@@ -18,7 +18,7 @@ from vidjax.config.validate import validate
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import assign, split
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
-from vidjax.training.initial import start_from
+from vidjax.training.init_from import start_from
 from vidjax.training.loop import dry_run, train
 from vidjax.training.optimizer import make_optimizer
 from vidjax.training.step import init_state, make_train_step

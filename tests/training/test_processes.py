@@ -16,7 +16,7 @@ import pytest
 
 from vidjax.models.state import split
 from vidjax.training.checkpoints import load_model
-from vidjax.training.damage import visible_damage
+from vidjax.training.damaged_checkpoints import visible_damage
 from vidjax.training.logs import read_metrics
 
 ROOT = Path(__file__).parents[2]

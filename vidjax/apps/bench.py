@@ -29,7 +29,7 @@ from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
 from vidjax.training.checkpoints import build_model
-from vidjax.training.feed import DEVICE_BATCHES
+from vidjax.training.device_prefetch import DEVICE_BATCHES
 from vidjax.video import VideoError
 from vidjax.wording import things
 

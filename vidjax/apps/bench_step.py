@@ -27,7 +27,7 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
 from vidjax.training.checkpoints import build_model
-from vidjax.training.program import Program
+from vidjax.training.compiled_step import Program
 from vidjax.training.step import TrainState, init_state
 
 _WARM_UP = 3  # updates that do not count
@@ -195,7 +195,7 @@ def _with_data(program: Program, step: Any, state: TrainState, videos: Any, upda
     """Clips per second with the input pipeline before the step, and the seconds per update that this waits for it."""
     from vidjax.data.pipeline import train_batches
     from vidjax.data.reading.clips import ClipReader
-    from vidjax.training.feed import Feed
+    from vidjax.training.device_prefetch import Feed
 
     config = program.config
     batches = train_batches(

@@ -20,7 +20,7 @@ from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.parallel import HOST_MEMORY
-from vidjax.training.program import Program, count_steps
+from vidjax.training.compiled_step import Program, count_steps
 
 # Clips of 16 frames that a core decodes from mp4 files in a second; `bench data` measures another machine and data set.
 CLIPS_PER_CORE = 25.0

@@ -16,7 +16,7 @@ from vidjax.apps.roofline import Roofline, roofline
 from vidjax.models.state import frozen_paths
 from vidjax.nn.target_backend import targeting
 from vidjax.parallel import AXES, check_batch_size, mesh_sizes, state_sharding
-from vidjax.training.program import Program
+from vidjax.training.compiled_step import Program
 
 # cuDNN's fused attention is used from Hopper on, see `vidjax.nn.attention`.
 _FUSED_ATTENTION = ("b200", "h100", "h200")

@@ -10,7 +10,7 @@ from vidjax.apps.chips import CHIPS, GPUS, KINDS, Chip
 from vidjax.apps.estimates import CLIPS_PER_CORE, DataFacts, estimate
 from vidjax.apps.plan_gpu import Gpus
 from vidjax.errors import UserError
-from vidjax.training.program import Program
+from vidjax.training.compiled_step import Program
 
 _UNRESOLVED = (
     "below what plan resolves: half of the predicted step or more is starting kernels and exchanging anything at all"

@@ -24,7 +24,7 @@ from vidjax import parallel
 from vidjax.errors import UserError
 from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
 from vidjax.models.state import Arrays, merge, split
-from vidjax.training import damage
+from vidjax.training import damaged_checkpoints
 
 FOLDER = "checkpoints"
 
@@ -145,7 +145,7 @@ def load_model(
         except Exception as error:
             others = ", ".join(str(s) for s in steps if s != step)
             raise CheckpointFolderError(
-                f"{checkpoints / str(step)} is damaged: {damage.first_line(error)}. "
+                f"{checkpoints / str(step)} is damaged: {damaged_checkpoints.first_line(error)}. "
                 + (f"There are checkpoints of steps {others} too" if others else "There is no other checkpoint there")
             ) from error
     return merge(graphdef, **items.model), meta, step

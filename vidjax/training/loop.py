@@ -31,22 +31,22 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
 from vidjax.training import checkpoints as ckpt
-from vidjax.training import rehearsal
+from vidjax.training import dry_run
 from vidjax.training import workdir as workdir_of
-from vidjax.training.announce import announce
-from vidjax.training.feed import Feed
-from vidjax.training.initial import start_from
+from vidjax.training.compiled_step import batch_shapes, compilation_cache, jit_step
+from vidjax.training.device_prefetch import Feed
+from vidjax.training.init_from import start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
-from vidjax.training.meter import Meter, averages, in_short, in_words
 from vidjax.training.objectives import objective_of
 from vidjax.training.optimizer import make_optimizer, make_schedule
-from vidjax.training.precise import make_precise
-from vidjax.training.program import batch_shapes, compilation_cache, jit_step
+from vidjax.training.precise_batchnorm import make_precise
 from vidjax.training.result import Kept, read_result, write_result
+from vidjax.training.run_data import training_sets
 from vidjax.training.saving import RunCheckpoints
-from vidjax.training.sets import training_sets
 from vidjax.training.step import TrainState, init_state, next_metrics
 from vidjax.training.stopping import Interrupted, TermFlag, check_finite, interrupts_say_where
+from vidjax.training.summary import announce
+from vidjax.training.throughput import Meter, averages, in_short, in_words
 from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
@@ -78,7 +78,7 @@ def train(config: cfg.Config, workdir: str | Path, console: Console | None = Non
 
 
 def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = None) -> None:
-    """Say what `train` would do with the same arguments, and do nothing: see `vidjax.training.rehearsal`.
+    """Say what `train` would do with the same arguments, and do nothing: see `vidjax.training.dry_run`.
 
     Raises:
       ConfigError, DataError, CheckpointFolderError: as `train`.
@@ -99,8 +99,8 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
     run = _Run(config, Path(workdir), console)
     run.announce()
     most = footprint(run.spec, config.data, config.train.batch_size, jax.process_count())
-    rehearsal.say_share(run.config, run.videos, run.mesh, most, run.console)
-    rehearsal.say_start(run.config, run.workdir, len(run.videos.class_names), run.console)
+    dry_run.say_share(run.config, run.videos, run.mesh, most, run.console)
+    dry_run.say_start(run.config, run.workdir, len(run.videos.class_names), run.console)
     run.console.print("dry run: nothing was written", highlight=False)
 
 

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from vidjax import parallel
 from vidjax.errors import UserError
 from vidjax.training import checkpoints as ckpt
-from vidjax.training import damage
+from vidjax.training import damaged_checkpoints
 from vidjax.training.step import TrainState
 
 
@@ -39,7 +39,7 @@ class RunCheckpoints:
             cleanup_tmp_directories=True,
         )
         folder = Path(workdir).absolute() / ckpt.FOLDER
-        if lost := parallel.on_writer(lambda: damage.check(folder)):
+        if lost := parallel.on_writer(lambda: damaged_checkpoints.check(folder)):
             raise ckpt.CheckpointFolderError(_all_damaged(folder, lost))
         self._writing: int | None = None  # the update of the last save that was begun
         self._failed = False
@@ -130,14 +130,14 @@ class RunCheckpoints:
         except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
             raise
         except Exception as error:  # whatever the readers of its many files make of what they find
-            return None, damage.first_line(error)
+            return None, damaged_checkpoints.first_line(error)
 
     def _without_damaged(self, step: int, reason: str) -> bool:
         """Put a checkpoint aside if this process, or another, could not read it for some `reason`; whether it was."""
         reasons = [r for r in parallel.gather_lists([reason]) if r]  # what one cannot read, all do without
         if reasons:
             folder = Path(self._manager.directory)
-            parallel.on_writer(lambda: damage.put_aside(folder, step, reasons[0]))
+            parallel.on_writer(lambda: damaged_checkpoints.put_aside(folder, step, reasons[0]))
             self._manager.reload()
         return bool(reasons)
 
@@ -170,8 +170,8 @@ class RunCheckpoints:
             raise
         except Exception as error:  # OSError, or what TensorStore makes of it
             self._failed = True
-            reason = damage.write_reason(error)
-            if reason == damage.first_line(error) and jax.process_count() > 1:
+            reason = damaged_checkpoints.write_reason(error)
+            if reason == damaged_checkpoints.first_line(error) and jax.process_count() > 1:
                 raise  # not of the disk: another process may be gone
             folder = Path(self._manager.directory)
             whole = [s for s in ckpt.find(folder)[1] if s != self._writing]

@@ -21,7 +21,7 @@ from vidjax.nn.norm import normalising
 from vidjax.nn.target_backend import backend
 from vidjax.training.mix import MixRule, draw_mix
 from vidjax.training.objectives import Clips, make_objective
-from vidjax.training.rounding import round_stochastically
+from vidjax.training.stochastic_rounding import round_stochastically
 
 # Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.
 _MIXING = 2**32 - 1

@@ -9,7 +9,7 @@ from rich.console import Console
 from vidjax import parallel
 from vidjax.config import Config, DataConfig, OptimizerConfig, Spec, TrainConfig
 from vidjax.data.records import Record, VideoSet
-from vidjax.training.announce import announce
+from vidjax.training.summary import announce
 
 CLASSES = ("run", "walk")
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from vidjax.config import ConfigError
-from vidjax.training import loop, program
+from vidjax.training import compiled_step, loop
 
 from .test_loop import QUIET, make_config
 
@@ -49,7 +49,7 @@ def short_run(halves):
 
 
 def test_updates_neither_wait_for_their_outcome_nor_compile_again(halves, tmp_path, monkeypatch):
-    make, update = program.make_train_step, loop._Run._update
+    make, update = compiled_step.make_train_step, loop._Run._update
     compilations, updates = [], 0
 
     def traced_once(*args, **kwargs):
@@ -65,7 +65,7 @@ def test_updates_neither_wait_for_their_outcome_nor_compile_again(halves, tmp_pa
         if event.endswith("backend_compile_duration") and updates > 2:  # the first log line compiles what it needs
             compilations.append(updates)
 
-    monkeypatch.setattr(program, "make_train_step", traced_once)
+    monkeypatch.setattr(compiled_step, "make_train_step", traced_once)
     monkeypatch.setattr(loop._Run, "_update", guarded)
     # The evaluation at the end is another program.
     monkeypatch.setattr(loop._Run, "_finish", lambda self, state: int(state.step))
@@ -109,7 +109,7 @@ def test_compiled_programs_are_kept_in_the_folder_named(tmp_path, monkeypatch):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
         for _ in range(2):
-            with program.compilation_cache(str(folder)):
+            with compiled_step.compilation_cache(str(folder)):
                 jax.jit(lambda x: x * 3.25 + 1.5).lower(np.float32(1)).compile()
             if not any(hits):
                 assert any(folder.iterdir())
@@ -120,7 +120,7 @@ def test_compiled_programs_are_kept_in_the_folder_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with (
         pytest.raises(ConfigError, match=r"compilation_cache = .*file/cache'"),
-        program.compilation_cache(str(tmp_path / "file" / "cache")),
+        compiled_step.compilation_cache(str(tmp_path / "file" / "cache")),
     ):
         pass
 

@@ -16,9 +16,9 @@ from vidjax.models.state import split
 from vidjax.nn.norm import BatchNorm
 from vidjax.training import loop
 from vidjax.training.checkpoints import load_model
-from vidjax.training.feed import Feed
-from vidjax.training.precise import joined, make_precise
-from vidjax.training.program import jit_step
+from vidjax.training.compiled_step import jit_step
+from vidjax.training.device_prefetch import Feed
+from vidjax.training.precise_batchnorm import joined, make_precise
 from vidjax.training.step import init_state
 
 from .test_loop import QUIET, logged, make_config

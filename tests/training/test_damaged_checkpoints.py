@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidjax.training import checkpoints as ckpt
-from vidjax.training.damage import visible_damage, write_reason
+from vidjax.training.damaged_checkpoints import visible_damage, write_reason
 from vidjax.training.saving import RunCheckpoints
 
 from .test_checkpoints import meta, state_of

@@ -10,7 +10,7 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.pipeline import footprint
 from vidjax.data.records import VideoSet
-from vidjax.training.feed import DEVICE_BATCHES
+from vidjax.training.device_prefetch import DEVICE_BATCHES
 from vidjax.training.optimizer import warmup_steps
 from vidjax.wording import ordinal, things
 

@@ -12,7 +12,7 @@ from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
 from vidjax.models.state import assign, merge, split
 from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
-from vidjax.training.initial import start_from
+from vidjax.training.init_from import start_from
 from vidjax.weights.read import CheckpointError
 
 SMALL = {"depths": (1, 1, 1, 1), "width": 4}

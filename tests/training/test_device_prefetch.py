@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidjax import parallel
-from vidjax.training.feed import DEVICE_BATCHES, Feed
+from vidjax.training.device_prefetch import DEVICE_BATCHES, Feed
 
 SHAPE = (8, 1, 2, 5, 7, 3)
 
