@@ -22,7 +22,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 # From the ground up; a folder imports from those before it.
 FLOORS = (
     *("errors", "wording", "config", "progress", "lettering", "launch", "video", "nn", "parallel"),
-    *("models", "data", "weights", "evaluation", "training", "predictor", "apps", "__main__"),
+    *("models", "data", "weights", "evaluation", "training", "plan", "predictor", "apps", "__main__"),
 )
 
 

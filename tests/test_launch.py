@@ -177,7 +177,7 @@ def test_a_command_says_nothing_of_the_tpu_that_is_not_there():
     bare = {k: v for k, v in os.environ.items() if not k.startswith(("TPU_", "JAX_PLATFORMS"))}
     if not launch._has_only_cpu(bare):
         pytest.skip("needs libtpu, and no accelerator")
-    code = "from vidjax.apps.messages import explain\ndef run():\n import jax; print(jax.devices())\nexplain(run)"
+    code = "from vidjax.apps.user_errors import explain\ndef run():\n import jax; print(jax.devices())\nexplain(run)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=bare, check=True)
     assert "cpu" in done.stdout.lower() and done.stderr == ""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidjax import lettering as module
-from vidjax.apps.sheet import Row, draw_sheet
+from vidjax.apps.contact_sheet import Row, draw_sheet
 from vidjax.evaluation.report import plot_confusion
 from vidjax.lettering import lettering
 

@@ -103,7 +103,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _run_check(args: argparse.Namespace) -> int:
-    from vidjax.apps.check import Check, check, read_check
+    from vidjax.apps.check_videos import Check, check, read_check
     from vidjax.config import DataConfig
 
     settings = [*([f"--config={args.config}"] if args.config else []), *args.settings]
@@ -227,8 +227,8 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
 
 
 def _run_plan(args: argparse.Namespace) -> int:
-    from vidjax.apps.plan import plan
     from vidjax.config import ConfigError
+    from vidjax.plan.forecast import plan
 
     if (args.most and not (args.search or args.scaling)) or (args.out and not args.scaling):
         raise ConfigError("--most is for --search and --scaling, and --out for --scaling")
@@ -335,7 +335,7 @@ def main(argv: list[str] | None = None) -> int:
             parser.error("convert: --to FRAMEWORK takes RUN OUT and --step alone")
     elif args.command == "convert" and not args.list and (args.out is None or args.step is not None):
         parser.error("convert: give MODEL CHECKPOINT OUT, --to FRAMEWORK RUN OUT, or --list")
-    from vidjax.apps.messages import explain
+    from vidjax.apps.user_errors import explain
 
     return explain(lambda: _run(args))
 

@@ -84,6 +84,11 @@ def mesh_sizes(count: int, data: int = -1, fsdp: int = 1, model: int = 1) -> dic
     return sizes
 
 
+def mesh_words(mesh: dict[str, int]) -> str:
+    """For people: `data 4 × fsdp 2 × model 1`."""
+    return " × ".join(f"{axis} {size}" for axis, size in mesh.items())
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The placement that gives every device a whole copy."""
     return NamedSharding(mesh, P())

@@ -11,10 +11,10 @@ from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.apps import bench_step
 from vidjax.apps.bench_step import _facts, _open, _timed, matmul_peak
-from vidjax.apps.estimates import DataFacts
 from vidjax.config import Config, ConfigError, DataConfig
 from vidjax.models.cost import model_cost
 from vidjax.parallel import make_mesh
+from vidjax.plan.estimates import DataFacts
 
 SETTINGS = {"model.name": "frame_pool_tiny", "data.num_frames": 2, "data.size": 32, "data.resize": "(32,)",
             "train.batch_size": 8, "data.train_views": 2}  # fmt: skip

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import pytest
 
 from vidjax import config as cfg
-from vidjax.apps import estimates
-from vidjax.apps.gpu_targets import can_compile, compiling_for, gpu_devices
 from vidjax.config.validate import validate
 from vidjax.models.registry import get_spec
 from vidjax.nn.conv import conv3d
+from vidjax.plan import estimates
+from vidjax.plan.gpu_targets import can_compile, compiling_for, gpu_devices
 
 pytestmark = pytest.mark.slow
 

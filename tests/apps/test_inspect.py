@@ -10,7 +10,7 @@ import pytest
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.apps import inspect as inspect_app
-from vidjax.apps.sheet import CELL, Row, draw_sheet
+from vidjax.apps.contact_sheet import CELL, Row, draw_sheet
 
 SMALL = ["--config.model.name=r2plus1d_tiny", "--config.data.size=16", "--config.data.num_frames=4",
          "--config.data.stride=2"]  # fmt: skip

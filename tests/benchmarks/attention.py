@@ -25,12 +25,12 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.apps.chips import tpu_devices
 from vidjax.models.families.timesformer import EarlierStep
 from vidjax.models.state import merge, split
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import joint_attention, pattern, space_attention, time_attention
 from vidjax.nn.target_backend import targeting
+from vidjax.plan.chips import tpu_devices
 
 GRID, DIM, HEADS = (8, 14, 14), 768, 12
 TOKENS = int(np.prod(GRID))

@@ -16,13 +16,13 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.apps.chips import tpu_devices
 from vidjax.config import Config, ModelConfig, TrainConfig
 from vidjax.config.choices import REMAT
 from vidjax.config.validate import validate
 from vidjax.data.spec import resolve_spec
 from vidjax.models import get_spec
 from vidjax.nn.target_backend import targeting
+from vidjax.plan.chips import tpu_devices
 from vidjax.training.compiled_step import Program
 
 

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidjax import parallel
-from vidjax.apps.chips import tpu_devices
-from vidjax.apps.estimates import without_cache
 from vidjax.nn import attention_kernel
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD, fused_attention, plan_for
 from vidjax.nn.remat import keeping
 from vidjax.nn.target_backend import targeting
+from vidjax.plan.chips import tpu_devices
+from vidjax.plan.estimates import without_cache
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra tpu")
 

@@ -22,11 +22,12 @@ from vidjax.nn.conv import Conv3D, conv_formulation
 from vidjax.nn.norm import BatchNorm
 from vidjax.weights import load_into
 from vidjax.weights.fit import BESIDE, FIRST, INFLATIONS
-from vidjax.weights.inflate import SOURCES, inflate
+from vidjax.weights.inflate import inflate
 from vidjax.weights.layouts import LINEAR
 from vidjax.weights.mapping import conversion, convert
 from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.table import Rule, Source, recognise
+from vidjax.weights.tables.image_cnn import SOURCES
 from vidjax.weights.tables.torchvision import RESNET_2D
 
 IMAGES = {

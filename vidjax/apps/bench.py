@@ -18,7 +18,6 @@ from rich.table import Table
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.apps.chips import PEAK_FLOPS
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.data.pipeline import footprint, train_batches
@@ -27,6 +26,7 @@ from vidjax.data.records import DataError, VideoSet, load_sets
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
+from vidjax.plan.chips import PEAK_FLOPS
 from vidjax.progress import progress_bar
 from vidjax.training.checkpoints import build_model
 from vidjax.training.device_prefetch import DEVICE_BATCHES

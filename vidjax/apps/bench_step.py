@@ -17,14 +17,13 @@ from rich.table import Table
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.apps.estimates import DataFacts, data_facts, make_program, memory_of, model_macs, without_cache
-from vidjax.apps.plan import mesh_words
-from vidjax.apps.plan_measured import beside_plan, show_beside_plan
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.errors import UserError
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
+from vidjax.plan.estimates import DataFacts, data_facts, make_program, memory_of, model_macs, without_cache
+from vidjax.plan.measured import beside_plan, show_beside_plan
 from vidjax.progress import progress_bar
 from vidjax.training.checkpoints import build_model
 from vidjax.training.compiled_step import Program
@@ -299,7 +298,7 @@ def _show(result: dict[str, Any], console: Console) -> None:
         ]
     table = Table("", "", title=f"{result['model']} on {result['target']}: measured", show_header=False)
     for row in (
-        ("mesh", mesh_words(result["mesh"])),
+        ("mesh", parallel.mesh_words(result["mesh"])),
         ("batch", f"{result['batch_size']} videos, {result['clips_per_update']} clips"),
         ("memory per device", f"{memory['total'] / 2**30:.2f} GiB at most, says the {memory['source']}"),
         *((f"of the program: {name}", f"{size / 2**30:.2f} GiB") for name, size in parts.items()),

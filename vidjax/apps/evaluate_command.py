@@ -28,7 +28,7 @@ _CONFIG: list = []  # the flag for the config, which is defined once the checkpo
 
 def _evaluate(_: list[str]) -> int:
     from vidjax.apps.evaluate import evaluate_checkpoint
-    from vidjax.apps.messages import explain
+    from vidjax.apps.user_errors import explain
 
     def run() -> None:
         launch.join(_CLUSTER())

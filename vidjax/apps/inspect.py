@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import config as cfg
-from vidjax.apps.sheet import COLUMNS, Row, draw_sheet
+from vidjax.apps.contact_sheet import COLUMNS, Row, draw_sheet
 from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate

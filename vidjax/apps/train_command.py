@@ -29,7 +29,7 @@ _DRY_RUN = flags.DEFINE_bool(
 
 
 def _train(_: list[str]) -> int:
-    from vidjax.apps.messages import explain
+    from vidjax.apps.user_errors import explain
 
     def run() -> int:
         config = _CONFIG.value

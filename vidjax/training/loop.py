@@ -31,10 +31,10 @@ from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
 from vidjax.training import checkpoints as ckpt
-from vidjax.training import dry_run
 from vidjax.training import workdir as workdir_of
 from vidjax.training.compiled_step import batch_shapes, compilation_cache, jit_step
 from vidjax.training.device_prefetch import Feed
+from vidjax.training.dry_run import say_share, say_start
 from vidjax.training.init_from import start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
 from vidjax.training.objectives import objective_of
@@ -99,8 +99,8 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
     run = _Run(config, Path(workdir), console)
     run.announce()
     most = footprint(run.spec, config.data, config.train.batch_size, jax.process_count())
-    dry_run.say_share(run.config, run.videos, run.mesh, most, run.console)
-    dry_run.say_start(run.config, run.workdir, len(run.videos.class_names), run.console)
+    say_share(run.config, run.videos, run.mesh, most, run.console)
+    say_start(run.config, run.workdir, len(run.videos.class_names), run.console)
     run.console.print("dry run: nothing was written", highlight=False)
 
 

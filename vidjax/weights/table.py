@@ -27,7 +27,7 @@ TABLES = (
     "frame_networks",
     "image_vit",
     "inception",
-    "inflate",
+    "image_cnn",
     "mvit",
     "r2plus1d",
     "s3d",

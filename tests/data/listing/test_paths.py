@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.servers import serve
-from vidjax.apps.check import Check, check
+from vidjax.apps.check_videos import Check, check
 from vidjax.config import DataConfig, Spec
 from vidjax.data.listing import paths as places
 from vidjax.data.prepared.encode import Encoding

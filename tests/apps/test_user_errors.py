@@ -21,7 +21,7 @@ def test_a_warning_is_shown_once(start):
     code = f"""
 import logging
 from absl import logging as theirs
-from vidjax.apps.messages import explain
+from vidjax.apps.user_errors import explain
 
 def run_nothing():
     theirs.info("a line of Orbax")
@@ -45,7 +45,7 @@ def run():
 def test_the_log_of_tests_is_left_alone(caplog, capsys):
     import logging
 
-    from vidjax.apps.messages import explain
+    from vidjax.apps.user_errors import explain
 
     assert explain(lambda: logging.getLogger("vidjax").warning("told")) == 0
     assert [record.message for record in caplog.records] == ["told"]

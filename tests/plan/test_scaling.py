@@ -5,10 +5,10 @@ import json
 import pytest
 
 from vidjax.__main__ import main
-from vidjax.apps import plan as planning
-from vidjax.apps.chips import CHIPS, read_topology, slices
-from vidjax.apps.estimates import DoesNotFitError
-from vidjax.apps.plan_scaling import picture
+from vidjax.plan import forecast as planning
+from vidjax.plan.chips import CHIPS, read_topology, slices
+from vidjax.plan.estimates import DoesNotFitError
+from vidjax.plan.scaling import picture
 
 
 class Pretended:

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import config as cfg
-from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target
-from vidjax.apps.plan import UNRESOLVED
 from vidjax.parallel import mesh_sizes
+from vidjax.plan.estimates import UNRESOLVED, DataFacts, DoesNotFitError, Target
 from vidjax.progress import progress_bar
 from vidjax.wording import duration
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidjax.apps.plan_storage import NOTE, STORAGES, VIDEO_FRAMES, storage, storage_rows
+from vidjax.plan.storage import NOTE, STORAGES, VIDEO_FRAMES, storage, storage_rows
 
 
 def test_cores_and_rates_follow_from_the_speed_the_views_and_the_hosts():

@@ -8,20 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import config as cfg
-from vidjax.apps.estimates import CLIPS_PER_CORE, DataFacts, DoesNotFitError, Slice, Target, data_facts
-from vidjax.apps.plan_storage import NOTE, storage_rows
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
+from vidjax.parallel import mesh_words
+from vidjax.plan.estimates import CLIPS_PER_CORE, UNRESOLVED, DataFacts, DoesNotFitError, Slice, Target, data_facts
+from vidjax.plan.storage import NOTE, storage_rows
 from vidjax.wording import duration, things
 
 LEFT_OUT = (
     "corrected: passes over memory take no longer than 85 % of its bandwidth allows; the compiler takes them to be two "
     "to five times slower. Left out: waiting for data, evaluation, checkpoints. Exchange is counted as if none "
     "overlapped with computation, with 1 µs from chip to chip, which is assumed"
-)
-UNRESOLVED = (
-    "below what the estimate resolves: starting kernels and exchanging anything at all take half of the step or more, "
-    "so speed and time are rough; `python -m vidjax bench step` measures them, and fewer devices would do"
 )
 _GPU_LEFT_OUT = (
     "an estimate without a GPU's compiler, and a bound: every kernel at the peak or the bandwidth of the data sheet, "
@@ -71,14 +68,14 @@ def plan(
     facts = data_facts(config, num_classes, num_videos)
     console = Console(stderr=True)
     if search:
-        from vidjax.apps.plan_search import search as run
-        from vidjax.apps.plan_search import show
+        from vidjax.plan.search import search as run
+        from vidjax.plan.search import show
 
         result = run(target, config, facts, clips_per_core, most=most, console=console)
         ok = bool(result["plans"])
     elif scaling:
-        from vidjax.apps.plan_scaling import scaling as run
-        from vidjax.apps.plan_scaling import show
+        from vidjax.plan.scaling import scaling as run
+        from vidjax.plan.scaling import show
 
         result = run(target, config, facts, clips_per_core, most=most, out=out, console=console)
         ok = bool(result["sizes"])
@@ -97,7 +94,7 @@ def plan(
 def _words(result: dict[str, Any], gpu: str) -> str:
     """What the figures are, and what they leave out."""
     if "compiled" in result:
-        from vidjax.apps.plan_gpu_compiled import compiled_words
+        from vidjax.plan.gpu_compiled import compiled_words
 
         return compiled_words(result)
     return _GPU_LEFT_OUT if gpu else LEFT_OUT
@@ -109,9 +106,9 @@ def _target(topology: str, gpu: str, *, compiled: bool) -> Target:
         raise cfg.ConfigError("give either --topology, such as v5e:16x16, or --gpu, such as h200:8")
     if topology:
         return Slice(topology)
-    from vidjax.apps.gpu_targets import can_compile
-    from vidjax.apps.plan_gpu import Gpus
-    from vidjax.apps.plan_gpu_compiled import CompiledGpus
+    from vidjax.plan.gpu import Gpus
+    from vidjax.plan.gpu_compiled import CompiledGpus
+    from vidjax.plan.gpu_targets import can_compile
 
     return CompiledGpus(gpu) if compiled and can_compile(gpu) else Gpus(gpu)
 
@@ -178,8 +175,3 @@ def _speed(speed: dict[str, Any], figures: dict[str, Any]) -> str:
     """Clips/s and, unless part of the work is not known, the share of the peak."""
     text = f"{speed['clips_per_s']:.0f}"
     return f"at most {text}" if figures["kernels_unknown"] else f"{text}, MFU {100 * speed['mfu']:.1f} %"
-
-
-def mesh_words(mesh: dict[str, int]) -> str:
-    """For people: `data 4 × fsdp 2 × model 1`."""
-    return " × ".join(f"{axis} {size}" for axis, size in mesh.items())

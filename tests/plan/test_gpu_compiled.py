@@ -8,10 +8,10 @@ import pytest
 from tests.plan.test_gpu import FACTS, config, flags
 from vidjax import config as cfg
 from vidjax.__main__ import main
-from vidjax.apps import plan_gpu_compiled
-from vidjax.apps.gpu_targets import can_compile
-from vidjax.apps.plan_gpu import Gpus
-from vidjax.apps.plan_gpu_compiled import CompiledGpus
+from vidjax.plan import gpu_compiled
+from vidjax.plan.gpu import Gpus
+from vidjax.plan.gpu_compiled import CompiledGpus
+from vidjax.plan.gpu_targets import can_compile
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_what_the_compiler_cannot_do_is_said(monkeypatch):
     def fail(program):
         raise jax.errors.JaxRuntimeError("INTERNAL: Couldn't find output tile sizes")
 
-    monkeypatch.setattr(plan_gpu_compiled, "gpu_devices", lambda name: jax.devices()[:8])
-    monkeypatch.setattr(plan_gpu_compiled, "compiling_for", contextlib.nullcontext)
-    monkeypatch.setattr(plan_gpu_compiled, "compile_program", fail)
+    monkeypatch.setattr(gpu_compiled, "gpu_devices", lambda name: jax.devices()[:8])
+    monkeypatch.setattr(gpu_compiled, "compiling_for", contextlib.nullcontext)
+    monkeypatch.setattr(gpu_compiled, "compile_program", fail)
     with pytest.raises(cfg.ConfigError, match="XLA does not compile the update for h100:8: Couldn't find output tile"):
         CompiledGpus("h100:8").figures(config(), FACTS, 25.0)

@@ -12,15 +12,20 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from vidjax import config as cfg
-from vidjax.apps.chips import Chip, read_topology, slices, tpu_devices
-from vidjax.apps.hlo import read_hlo
-from vidjax.apps.plan_storage import storage
 from vidjax.data.spec import resolve_spec
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.parallel import HOST_MEMORY
+from vidjax.plan.chips import Chip, read_topology, slices, tpu_devices
+from vidjax.plan.hlo import read_hlo
+from vidjax.plan.storage import storage
 from vidjax.training.compiled_step import Program, count_steps
+
+UNRESOLVED = (
+    "below what the estimate resolves: starting kernels and exchanging anything at all take half of the step or more, "
+    "so speed and time are rough; `python -m vidjax bench step` measures them, and fewer devices would do"
+)
 
 # Clips of 16 frames that a core decodes from mp4 files in a second; `bench data` measures another machine and data set.
 CLIPS_PER_CORE = 25.0

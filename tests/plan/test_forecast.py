@@ -13,11 +13,6 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax.__main__ import main
-from vidjax.apps import estimates
-from vidjax.apps.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices, tpu_devices
-from vidjax.apps.hlo import KERNEL_SHARE, Kernel, Reading, Step
-from vidjax.apps.plan import _show as show_plan
-from vidjax.apps.plan_storage import storage
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import DATASETS
@@ -26,6 +21,11 @@ from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD
 from vidjax.nn.target_backend import targeting
+from vidjax.plan import estimates
+from vidjax.plan.chips import CHIPS, GPUS, PEAK_FLOPS, read_gpus, read_topology, slices, tpu_devices
+from vidjax.plan.forecast import _show as show_plan
+from vidjax.plan.hlo import KERNEL_SHARE, Kernel, Reading, Step
+from vidjax.plan.storage import storage
 from vidjax.training.compiled_step import Program
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -8,10 +8,10 @@ import pytest
 
 from vidjax import config as cfg
 from vidjax.__main__ import main
-from vidjax.apps import estimates
-from vidjax.apps.chips import CHIPS, GPUS
-from vidjax.apps.plan_gpu import Gpus
 from vidjax.config.validate import validate
+from vidjax.plan import estimates
+from vidjax.plan.chips import CHIPS, GPUS
+from vidjax.plan.gpu import Gpus
 
 FACTS = estimates.DataFacts(5, 100, False)
 SETTINGS = {"model.name": "frame_pool_tiny", "data.num_frames": 2, "data.size": 32, "data.resize": "(32,)"}
@@ -80,7 +80,7 @@ def test_state_that_does_not_fit(monkeypatch):
 
 
 def test_commands_for_gpus_without_their_compiler(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("vidjax.apps.gpu_targets._PACKAGES", ("a_package_that_is_missing",))
+    monkeypatch.setattr("vidjax.plan.gpu_targets._PACKAGES", ("a_package_that_is_missing",))
     assert main(flags("--gpu=a100:4", "--config.train.batch_size=8")) == 0
     text = capsys.readouterr().out
     assert "frame_pool_tiny on a100:4: an estimate" in text and "without a GPU's compiler" in text

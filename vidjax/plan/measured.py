@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import parallel
-from vidjax.apps.chips import CHIPS, GPUS, KINDS, Chip
-from vidjax.apps.estimates import CLIPS_PER_CORE, DataFacts, estimate
-from vidjax.apps.plan_gpu import Gpus
 from vidjax.errors import UserError
+from vidjax.plan.chips import CHIPS, GPUS, KINDS, Chip
+from vidjax.plan.estimates import CLIPS_PER_CORE, DataFacts, estimate
+from vidjax.plan.gpu import Gpus
 from vidjax.training.compiled_step import Program
 
 _UNRESOLVED = (

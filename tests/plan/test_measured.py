@@ -7,12 +7,11 @@ import pytest
 from rich.console import Console
 
 from vidjax import config as cfg
-from vidjax.apps import plan_measured
-from vidjax.apps.chips import CHIPS, GPUS, KINDS
-from vidjax.apps.estimates import DataFacts, estimate, make_program
-from vidjax.apps.plan_gpu import Gpus
-from vidjax.apps.plan_measured import beside_plan, show_beside_plan
 from vidjax.config.validate import validate
+from vidjax.plan.chips import CHIPS, GPUS, KINDS
+from vidjax.plan.estimates import DataFacts, estimate, make_program
+from vidjax.plan.gpu import Gpus
+from vidjax.plan.measured import beside_plan, show_beside_plan
 
 FACTS = DataFacts(5, 100, False)
 # One product of 10⁸ cycles, and a pass over memory that the compiler takes to be as slow.
@@ -124,7 +123,7 @@ def test_what_plan_cannot_do_costs_no_measurement(monkeypatch):
     whole = program(2)
     whole.config.mesh.data, whole.config.mesh.model = 1, 2
     assert "config.mesh.model = 2" in beside_plan("NVIDIA L4", whole, compiled(), FACTS, measured())["reason"]
-    monkeypatch.setattr(plan_measured, "estimate", lambda *_: 1 / 0)
+    monkeypatch.setattr("vidjax.plan.measured.estimate", lambda *_: 1 / 0)
     plan = beside_plan("TPU v4", whole, compiled(), FACTS, measured())
     assert plan == {"reason": "plan failed with ZeroDivisionError: division by zero"}
 

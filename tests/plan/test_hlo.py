@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from vidjax.apps.hlo import Exchange, Kernel, Reading, Step, read_hlo
+from vidjax.plan.hlo import Exchange, Kernel, Reading, Step, read_hlo
 
 # As the TPU compiler writes it: cycles of a fusion cover what it calls, an asynchronous operation has two lines.
 PROGRAM = """HloModule step

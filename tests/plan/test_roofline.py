@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.apps.chips import GPUS, Chip
-from vidjax.apps.roofline import roofline
 from vidjax.nn.attention import attention
+from vidjax.plan.chips import GPUS, Chip
+from vidjax.plan.roofline import roofline
 
 CHIP = Chip(1e12, 1e9, 1e9, 1e9)
 

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax import config as cfg
-from vidjax.apps.estimates import DataFacts, DoesNotFitError, Target, at_pace
-from vidjax.apps.plan import UNRESOLVED, mesh_words
 from vidjax.config.choices import REMAT
-from vidjax.parallel import mesh_sizes
+from vidjax.parallel import mesh_sizes, mesh_words
+from vidjax.plan.estimates import UNRESOLVED, DataFacts, DoesNotFitError, Target, at_pace
 from vidjax.progress import progress_bar
 from vidjax.wording import duration, things
 

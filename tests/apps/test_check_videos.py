@@ -9,7 +9,7 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.apps.check import COLUMNS
+from vidjax.apps.check_videos import COLUMNS
 
 
 @pytest.fixture

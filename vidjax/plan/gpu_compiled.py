@@ -6,10 +6,10 @@ from typing import Any
 import jax
 
 from vidjax import config as cfg
-from vidjax.apps.estimates import DataFacts, compile_program, make_program, memory_of
-from vidjax.apps.gpu_targets import compiling_for, gpu_devices
-from vidjax.apps.hlo import read_hlo
-from vidjax.apps.plan_gpu import Gpus
+from vidjax.plan.estimates import DataFacts, compile_program, make_program, memory_of
+from vidjax.plan.gpu import Gpus
+from vidjax.plan.gpu_targets import compiling_for, gpu_devices
+from vidjax.plan.hlo import read_hlo
 
 _TRANSPOSE = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = .*? transpose\(", re.MULTILINE)
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo as fused
 
-from vidjax.apps import gpu_targets
-from vidjax.apps.chips import GPUS
-from vidjax.apps.gpu_targets import BOARDS, can_compile, compiling_for, gpu_devices
 from vidjax.config import ConfigError
 from vidjax.nn.attention import attention
 from vidjax.nn.target_backend import apart, target, targeting
+from vidjax.plan import gpu_targets
+from vidjax.plan.chips import GPUS
+from vidjax.plan.gpu_targets import BOARDS, can_compile, compiling_for, gpu_devices
 
 
 @pytest.mark.parametrize("name", BOARDS)

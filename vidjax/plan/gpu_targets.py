@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from vidjax.apps.chips import read_gpus
 from vidjax.config import ConfigError
 from vidjax.errors import install
 from vidjax.nn.target_backend import targeting
+from vidjax.plan.chips import read_gpus
 
 # What programs are compiled for, beside the board: the least that JAX's plugin for CUDA 13 asks for.
 _CUDA, _CUDNN = 13, (9, 12)

@@ -10,12 +10,12 @@ import numpy as np
 from jax.sharding import AbstractMesh
 
 from vidjax import config as cfg
-from vidjax.apps.chips import PER_MACHINE, read_gpus
-from vidjax.apps.estimates import DataFacts, DoesNotFitError, Work, figures_of, make_program, model_macs
-from vidjax.apps.roofline import Roofline, roofline
 from vidjax.models.state import frozen_paths
 from vidjax.nn.target_backend import targeting
 from vidjax.parallel import AXES, check_batch_size, mesh_sizes, state_sharding
+from vidjax.plan.chips import PER_MACHINE, read_gpus
+from vidjax.plan.estimates import DataFacts, DoesNotFitError, Work, figures_of, make_program, model_macs
+from vidjax.plan.roofline import Roofline, roofline
 from vidjax.training.compiled_step import Program
 
 # cuDNN's fused attention is used from Hopper on, see `vidjax.nn.attention`.

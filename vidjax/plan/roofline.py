@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.apps.chips import Chip
 from vidjax.models.cost import inner_jaxprs, product_depth
 from vidjax.nn.attention import FUSABLE
+from vidjax.plan.chips import Chip
 
 _CALLS = ("pjit", "jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
 # Another shape of the same memory.

@@ -7,11 +7,11 @@ import pytest
 
 from vidjax import config as cfg
 from vidjax.__main__ import main
-from vidjax.apps import plan as planning
-from vidjax.apps.chips import CHIPS
-from vidjax.apps.estimates import DoesNotFitError, at_pace
-from vidjax.apps.plan_search import Candidate, meshes
 from vidjax.parallel import mesh_sizes
+from vidjax.plan import forecast as planning
+from vidjax.plan.chips import CHIPS
+from vidjax.plan.estimates import DoesNotFitError, at_pace
+from vidjax.plan.search import Candidate, meshes
 
 
 class Pretended:
