@@ -20,9 +20,9 @@ from vidjax.data.listing.datasets import read_class_names
 from vidjax.data.reading.clips import ClipReader, Clips
 from vidjax.errors import UserError
 from vidjax.evaluation import metrics
-from vidjax.evaluation.evaluate import make_forward
 from vidjax.models.inputs import input_channels
 from vidjax.models.state import merge, split
+from vidjax.tasks.classify.evaluator import make_forward
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.video import VideoError
 

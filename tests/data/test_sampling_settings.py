@@ -17,8 +17,8 @@ from vidjax.data.pipeline import eval_batches
 from vidjax.data.reading.clips import ClipReader, clip_indices
 from vidjax.data.records import Record, VideoSet
 from vidjax.evaluation import report
-from vidjax.evaluation.evaluate import score, summarise
 from vidjax.models import get_spec
+from vidjax.tasks.classify.evaluator import score, summarise
 from vidjax.video.sampling import RULES
 
 SPEC = Spec("toy", num_frames=4, stride=2, size=16, resize=(20,))
@@ -169,7 +169,7 @@ def test_prediction_refuses_views_that_the_rule_lacks(monkeypatch):
 def test_report_tells_how_many_views_were_scored(videos, tmp_path, capsys):
     from rich.console import Console
 
-    from vidjax.evaluation.evaluate import Scores
+    from vidjax.tasks.classify.evaluator import Scores
 
     view_scores = np.zeros((3, 4, 2))
     view_scores[..., 0] = 1

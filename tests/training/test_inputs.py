@@ -13,17 +13,17 @@ from tests.models.small import plain_convolutions  # noqa: F401
 from vidjax import parallel
 from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, Spec, TrainConfig
 from vidjax.config.validate import validate
-from vidjax.evaluation.evaluate import make_forward
 from vidjax.models import create_model, get_spec
 from vidjax.models.inputs import widened
 from vidjax.models.state import split
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.normalise import network_input, normalise
 from vidjax.predictor import Predictor
+from vidjax.tasks.classify.evaluator import make_forward
+from vidjax.tasks.classify.objective import classification_loss
 from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
 from vidjax.training.init_from import start_from
 from vidjax.training.loop import train
-from vidjax.training.objectives import classification_loss
 from vidjax.training.step import init_state, make_train_step
 
 QUIET = Console(quiet=True)

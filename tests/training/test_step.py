@@ -14,7 +14,7 @@ from flax import nnx
 from vidjax import parallel
 from vidjax.config import Spec
 from vidjax.models.state import split
-from vidjax.training.objectives import classification_loss, num_correct
+from vidjax.tasks.classify.objective import classification_loss, num_correct
 from vidjax.training.step import init_state, make_train_step, next_metrics
 
 SPEC = Spec("toy", num_frames=2, size=4, mean=(0.5,) * 3, std=(0.25,) * 3)

@@ -18,10 +18,10 @@ from vidjax.data.records import DataError, VideoSet, load_eval_set, load_sets
 from vidjax.data.spec import resolve_spec
 from vidjax.errors import UserError
 from vidjax.evaluation import report
-from vidjax.evaluation.evaluate import evaluate, make_forward
 from vidjax.evaluation.identity import BEST, EARLIER, LAST, beside, caption, folder_name, identity, source
-from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
 from vidjax.models.state import split
+from vidjax.tasks.classify.evaluator import evaluate, make_forward
+from vidjax.tasks.reconstruct.evaluator import evaluate_reconstruction, make_reconstruct
 from vidjax.training.checkpoints import Meta, best_step, find, is_checkpoint, load_model, run_folder, steps
 from vidjax.wording import things
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax.data.records import VideoSet
-from vidjax.evaluation.evaluate import Scores
 from vidjax.evaluation.identity import caption, read, same
 from vidjax.evaluation.metrics import confusion_matrix
-from vidjax.evaluation.reconstruct import Reconstructions, picture
 from vidjax.lettering import lettering
+from vidjax.tasks.classify.evaluator import Scores
+from vidjax.tasks.reconstruct.evaluator import Reconstructions, picture
 from vidjax.wording import things
 
 # Beyond this many classes neither a cell nor a name of the confusion matrix can be read.

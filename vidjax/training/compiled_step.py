@@ -20,8 +20,8 @@ from jax.sharding import Mesh
 from vidjax import parallel
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.models.state import Arrays, merge, split
+from vidjax.tasks.classify.mix import MixRule
 from vidjax.training.checkpoints import build_model
-from vidjax.training.mix import MixRule
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.step import TrainState, init_state, make_train_step
 

@@ -24,12 +24,13 @@ from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.spec import resolve_spec
 from vidjax.evaluation import report
-from vidjax.evaluation.evaluate import evaluate, flat_metrics, make_forward
 from vidjax.evaluation.identity import BEST, identity
-from vidjax.evaluation.reconstruct import evaluate_reconstruction, make_reconstruct
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
+from vidjax.tasks.classify.evaluator import evaluate, flat_metrics, make_forward
+from vidjax.tasks.classify.objective import objective_of
+from vidjax.tasks.reconstruct.evaluator import evaluate_reconstruction, make_reconstruct
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
 from vidjax.training.compiled_step import batch_shapes, compilation_cache, jit_step
@@ -37,7 +38,6 @@ from vidjax.training.device_prefetch import Feed
 from vidjax.training.dry_run import say_share, say_start
 from vidjax.training.init_from import start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
-from vidjax.training.objectives import objective_of
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.precise_batchnorm import make_precise
 from vidjax.training.result import Kept, read_result, write_result

@@ -16,8 +16,8 @@ from vidjax import parallel
 from vidjax.config import Spec
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
+from vidjax.tasks.classify.objective import Clips, make_objective
 from vidjax.training.device_prefetch import Feed
-from vidjax.training.objectives import Clips, make_objective
 
 _MEAN, _VAR = "mean", "var"  # what the paths of a layer's statistics end in
 

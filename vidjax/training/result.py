@@ -8,7 +8,7 @@ from typing import Any
 from vidjax import parallel
 from vidjax.data.records import VideoSet
 from vidjax.evaluation import report
-from vidjax.evaluation.evaluate import flat_metrics
+from vidjax.tasks.classify.evaluator import flat_metrics
 from vidjax.training.checkpoints import metric_value
 from vidjax.training.curve import plot_learning_curve
 from vidjax.training.logs import read_metrics

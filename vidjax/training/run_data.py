@@ -8,8 +8,8 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.records import VideoSet, load_sets
 from vidjax.evaluation.metrics import ranks
+from vidjax.tasks.classify.objective import objective_of
 from vidjax.training import workdir as workdir_of
-from vidjax.training.objectives import objective_of
 
 
 def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, VideoSet]:

@@ -19,8 +19,8 @@ from vidjax.config import Spec
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
 from vidjax.nn.target_backend import backend
-from vidjax.training.mix import MixRule, draw_mix
-from vidjax.training.objectives import Clips, make_objective
+from vidjax.tasks.classify.mix import MixRule, draw_mix
+from vidjax.tasks.classify.objective import Clips, make_objective
 from vidjax.training.stochastic_rounding import round_stochastically
 
 # Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.

@@ -13,7 +13,7 @@ from vidjax import parallel
 from vidjax.config import DataConfig, Spec
 from vidjax.data.reading.clips import ClipReader
 from vidjax.errors import UserError
-from vidjax.evaluation.evaluate import make_forward
+from vidjax.tasks.classify.evaluator import make_forward
 
 SPEC = Spec("toy", num_frames=4, stride=3, size=16, resize=(21,), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 

@@ -13,9 +13,9 @@ from tests.training.test_step import SPEC, Toy, make_batch, run
 from vidjax import parallel
 from vidjax.config import TrainConfig
 from vidjax.nn.normalise import normalise
+from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips
+from vidjax.tasks.classify.objective import classification_loss, num_correct
 from vidjax.training.loop import train
-from vidjax.training.mix import MixRule, draw_mix, mix_clips
-from vidjax.training.objectives import classification_loss, num_correct
 from vidjax.training.step import init_state, make_train_step
 
 BOTH = MixRule(mixup=0.8, cutmix=1.0)

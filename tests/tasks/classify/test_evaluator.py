@@ -16,8 +16,8 @@ from vidjax.data.pipeline import BadRecord
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import Record, VideoSet
 from vidjax.evaluation import report
-from vidjax.evaluation.evaluate import Scores, evaluate, make_forward, summarise
 from vidjax.models.state import split
+from vidjax.tasks.classify.evaluator import Scores, evaluate, make_forward, summarise
 
 SPEC = Spec("toy", num_frames=2, size=8, resize=(8,), mean=(0.0,) * 3, std=(1.0,) * 3)
 

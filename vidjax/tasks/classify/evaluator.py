@@ -20,7 +20,7 @@ from vidjax.data.pipeline import BadRecord, Batch
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import VideoSet
 from vidjax.evaluation import metrics
-from vidjax.evaluation.views import batches_of, gather_bad, views_of
+from vidjax.evaluation.engine import batches_of, gather_bad, views_of
 from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.nn.normalise import network_input, normalise
 

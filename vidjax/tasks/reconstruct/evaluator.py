@@ -16,7 +16,7 @@ from vidjax.config import EvalConfig, Spec
 from vidjax.data.pipeline import BadRecord
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import VideoSet
-from vidjax.evaluation.views import batches_of, gather_bad, views_of
+from vidjax.evaluation.engine import batches_of, gather_bad, views_of
 from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.nn.normalise import network_input, normalise
 

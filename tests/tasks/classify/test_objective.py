@@ -18,12 +18,12 @@ from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConf
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import merge, split
 from vidjax.predictor import Predictor
+from vidjax.tasks.classify.mix import MixRule
+from vidjax.tasks.classify.objective import objective_of
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.training.init_from import start_from
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
-from vidjax.training.mix import MixRule
-from vidjax.training.objectives import objective_of
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.step import init_state, make_train_step
 

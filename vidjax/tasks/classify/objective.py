@@ -18,7 +18,7 @@ from vidjax.config import Config, ConfigError, Spec
 from vidjax.models.registry import get_spec, list_models
 from vidjax.nn.fast_variables import dropout_stream
 from vidjax.nn.normalise import network_input, normalise
-from vidjax.training.mix import Mix, mix_clips
+from vidjax.tasks.classify.mix import Mix, mix_clips
 
 # Marks the draws of masks among those of a part of a batch; dropout has the stream's own.
 _MASKS = 2**32 - 2

@@ -1,0 +1,1 @@
+"""Classes of a video, one or several."""

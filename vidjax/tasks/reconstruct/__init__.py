@@ -1,0 +1,1 @@
+"""Hidden pixels from visible ones: pre-training without labels."""
