@@ -90,7 +90,7 @@ def test_every_config_builds(path):
     spec.loader.exec_module(module)
     config = validate(module.get_config())
     model = build_model(config, get_spec(config.model.name).num_classes, dtype=None, abstract=True)
-    assert hasattr(model, "decoder" if get_spec(config.model.name).objective == "reconstruct" else "head")
+    assert hasattr(model, "decoder" if get_spec(config.model.name).task == "reconstruct" else "head")
     assert f"configs/{path.name}" in path.read_text(), "the docstring gives the command"
 
 

@@ -32,7 +32,7 @@ from vidjax.nn.conv import conv_formulation
 from vidjax.training.compiled_step import Program
 from vidjax.training.step import init_state, make_train_step
 
-SPEC = Spec("small", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+SPEC = Spec.of_video("small", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
 PLACEMENTS = {
     "replicated": {},
     "fsdp": {"data": 1, "fsdp": -1},
@@ -197,7 +197,7 @@ def test_every_kind_of_tokens_can_be_split(name):
     """Class tokens, whose number no device count divides, frames as sequences of their own, and windows."""
     mesh, spec = parallel.make_mesh(2, fsdp=2, model=2), get_spec(name)
     graphdef, params, _ = split(create_model(name, num_classes=3))
-    video = np.random.default_rng(0).standard_normal((4, spec.num_frames, 32, 32, 3)).astype(np.float32)
+    video = np.random.default_rng(0).standard_normal((4, spec.video.num_frames, 32, 32, 3)).astype(np.float32)
     forward = jax.jit(lambda params, video: merge(graphdef, params, {}).features(video))
     with conv_formulation("native"):
         expected = forward(params, video)

@@ -12,7 +12,7 @@ from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
 from vidjax.errors import UserError
 from vidjax.evaluation.metrics import sigmoid, softmax
 from vidjax.training.checkpoints import Meta, save_model
@@ -48,7 +48,7 @@ def files(tmp_path_factory):
 def by_hand(model, file, function):
     """The network on each view, (V, …)."""
     views = ClipReader(SPEC, DATA).eval_clips(str(file), 2, 3).video
-    with_batch = [vidjax.preprocess(view, dataclasses.replace(SPEC, resize=(16, 16))) for view in views]
+    with_batch = [vidjax.preprocess(view, SPEC.with_video(resize=(16, 16))) for view in views]
     return np.stack([jax.jit(function)(view[None])[0] for view in with_batch])
 
 
@@ -129,7 +129,7 @@ def test_a_pretrained_network_and_one_without_a_classifier_give_features_alone(f
         ({"top": 0}, "top = 0"),
         ({"class_names": ("a", "b")}, "2 class names for a network of 3 classes"),
         ({"class_names": "kinetics"}, "class_names = 'kinetics': give K names, or one of .*kinetics400"),
-        ({"spec": dataclasses.replace(SPEC, input="rgb+diff")}, r"takes 3 channels.*gives 6.*input='rgb\+diff'"),
+        ({"spec": SPEC.with_video(enters="both")}, r"takes 3 channels.*gives 6.*input='rgb\+diff'"),
         ({"num_crops": 4}, r"config.eval.num_crops = 4"),
     ],
 )

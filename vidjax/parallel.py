@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from vidjax.config import ConfigError
+from vidjax.config import ConfigError, MeshConfig
 from vidjax.errors import UserError
 from vidjax.nn import kernel_mesh, token_sharding
 from vidjax.nn.target_backend import backend
@@ -61,6 +61,11 @@ def make_mesh(data: int = -1, devices: Sequence[Any] | None = None, *, fsdp: int
         )
     # The axis type is named because JAX's default has changed; Auto leaves the layout of activations to the compiler.
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
+
+
+def mesh_of(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh that a config asks for, of `devices`; None: of those of all processes. See `make_mesh`."""
+    return make_mesh(config.data, devices, fsdp=config.fsdp, model=config.model)
 
 
 def mesh_sizes(count: int, data: int = -1, fsdp: int = 1, model: int = 1) -> dict[str, int]:

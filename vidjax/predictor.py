@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,25 @@ from flax import nnx
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.config.choices import DATASETS
 from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import read_class_names
-from vidjax.data.reading.clips import ClipReader, Clips
+from vidjax.data.reading.examples import ExampleReader
+from vidjax.data.records import LabelSpace, Record
+from vidjax.data.views import Views
 from vidjax.errors import UserError
-from vidjax.evaluation import metrics
-from vidjax.models.inputs import input_channels
+from vidjax.evaluation.engine import Forward, compile_forward
+from vidjax.inputs import VideoInput
 from vidjax.models.state import merge, split
-from vidjax.tasks.classify.evaluator import make_forward
+from vidjax.nn.enter import enter
+from vidjax.tasks import make_task
 from vidjax.training.checkpoints import CheckpointFolderError, load_model
 from vidjax.video import VideoError
 
 log = logging.getLogger("vidjax")
 
 File = str | Path
+Example = tuple[dict[str, np.ndarray], Views]
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ class Predictor:
         num_clips: int | None = None,
         num_crops: int | None = None,
         step: int | None = None,
-        multi_label: bool | None = None,
+        several: bool | None = None,
     ):
         """Load a checkpoint, or take a model.
 
@@ -115,14 +120,14 @@ class Predictor:
           model: work directory of a run, folder written by `convert`, or a model from `create_model`,
             `load_pretrained` or `load_model`, whose weights are taken as they are now.
           spec: of a model: what `get_spec` says, with the changes that it was built or trained with, such as
-            `dataclasses.replace(spec, input="diff")`. A folder has its own.
+            `spec.with_video(enters="differences")`. A folder has its own.
           class_names: K names in the order of the outputs, or the name of a data set, such as "kinetics400"; None:
             those of the checkpoint, and class_0, class_1, … for a model.
           top: classes listed in `classes`, best first.
           num_clips: clips per video; None: as in the checkpoint's config, and 1 for a model.
           num_crops: crops per clip: 1, 3, 5 or 10; None: the same.
           step: of a folder: checkpoint of this update; None: the best.
-          multi_label: whether a video has several classes, so that probabilities are independent of each other; None:
+          several: whether a video may have several classes, so that probabilities are independent of each other; None:
             as the checkpoint was trained, and False for a model.
 
         Raises:
@@ -139,27 +144,37 @@ class Predictor:
             if spec is not None:
                 raise UserError(f"{model}: a folder has its own spec; leave it out")
             model, meta, _ = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
-            self.spec, config, own = meta.spec, meta.config, meta.class_names
-            multi_label = meta.multi_label if multi_label is None else multi_label
+            self.spec, config, labels = meta.spec, meta.config, meta.labels
             dtype = parallel.compute_dtype(config.model.compute_dtype)
         else:
             _check_model(model, spec, step)
-            self.spec, own, dtype = spec, (), None
-            config = cfg.Config(model=cfg.ModelConfig(name=spec.name, input=spec.input))
+            self.spec, labels, dtype = spec, LabelSpace(()), None
+            config = cfg.Config(model=cfg.ModelConfig(name=spec.name))
         views = cfg.EvalConfig(
             num_clips=num_clips or config.eval.num_clips, num_crops=num_crops or config.eval.num_crops
         )
         validate(dataclasses.replace(config, eval=views))
         self._views = (views.num_clips, views.num_crops)
-        self._probabilities = metrics.sigmoid if multi_label else metrics.softmax
-        self._reader = ClipReader(self.spec, config.data)
+        self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
-        self.class_names = _class_names(class_names, own, 0 if head is None else head.out_features)
+        self.class_names = _class_names(class_names, labels.names, 0 if head is None else head.out_features)
+        several = labels.several if several is None else several
+        task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
+        self._present = task.present
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # the caller's own may be in training mode, and stays so
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
-        self._forward = make_forward(model, self.spec, self._mesh, dtype)
-        self._features = make_forward(model, self.spec, self._mesh, dtype, features=True)
+
+        def answer(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
+            del number
+            return network(enter(inputs, self.spec.inputs, dtype)).astype(np.float32)
+
+        def describe(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
+            del number
+            return network.features(enter(inputs, self.spec.inputs, dtype)).astype(np.float32)
+
+        self._forward = compile_forward(model, answer, self._mesh)
+        self._features = compile_forward(model, describe, self._mesh)
 
     def __call__(self, path: File) -> Prediction:
         """The classes of one file.
@@ -169,7 +184,7 @@ class Predictor:
           UserError: if the network has no classifier.
         """
         self._need_classes()
-        return self._prediction(str(path), self._reader.eval_clips(str(path), *self._views))
+        return self._prediction(str(path), *self._reader.evaluate(Record(str(path)), *self._views))
 
     def predict(self, paths: Iterable[File] | File) -> list[Prediction]:
         """The classes of several files, in their order; one that cannot be decoded has an `error` instead.
@@ -190,12 +205,12 @@ class Predictor:
         The row of a file that cannot be decoded is NaN, and a warning is logged.
         """
         rows = []
-        for _, clips in self._read(paths):
-            if isinstance(clips, VideoError):
-                log.warning("%s: its row of features is NaN", clips)
+        for _, example in self._read(paths):
+            if isinstance(example, VideoError):
+                log.warning("%s: its row of features is NaN", example)
                 rows.append(None)
             else:
-                rows.append(self._run(self._features, clips.video).mean(axis=0))
+                rows.append(self._run(self._features, example[0]).mean(axis=0))
         width = next((len(row) for row in rows if row is not None), None)
         if width is None:
             width = self._width()
@@ -203,32 +218,32 @@ class Predictor:
         return np.stack([empty if row is None else row for row in rows]) if rows else np.empty((0, width), np.float32)
 
     def _stream(self, paths: Iterable[File] | File) -> Iterator[Prediction]:
-        for path, clips in self._read(paths):
-            if isinstance(clips, VideoError):
-                yield Prediction(path, error=clips.reason)
+        for path, example in self._read(paths):
+            if isinstance(example, VideoError):
+                yield Prediction(path, error=example.reason)
             else:
-                yield self._prediction(path, clips)
+                yield self._prediction(path, *example)
 
     def _need_classes(self) -> None:
-        if self.spec.objective != "classify":
+        if self._present is None:
             raise CheckpointFolderError(
-                f"{self._title}: {self.spec.name} was pre-trained to {self.spec.objective} and knows no "
+                f"{self._title}: {self.spec.name} was pre-trained to {self.spec.task} and knows no "
                 "classes; fine-tune a classifier from it with --config.model.init_from"
             )
         if not self.class_names:
             raise UserError(f"{self._title} has no classifier: it gives features(paths) alone")
 
-    def _read(self, paths: Iterable[File] | File) -> Iterator[tuple[str, Clips | VideoError]]:
+    def _read(self, paths: Iterable[File] | File) -> Iterator[tuple[str, Example | VideoError]]:
         """Each file's views, or what is wrong with it, decoded a few files ahead."""
 
-        def read(path: str) -> Clips | VideoError:
+        def read(path: str) -> Example | VideoError:
             try:
-                return self._reader.eval_clips(path, *self._views)
+                return self._reader.evaluate(Record(path), *self._views)
             except VideoError as error:
                 return error
 
         paths = [paths] if isinstance(paths, str | Path) else paths
-        threads = self._reader.config.num_threads
+        threads = self._reader.config.reading.num_threads
         ahead: deque[tuple[str, Future]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for path in map(str, paths):
@@ -240,17 +255,19 @@ class Predictor:
                 path, future = ahead.popleft()
                 yield path, future.result()
 
-    def _run(self, forward: Callable[..., jax.Array], views: np.ndarray) -> np.ndarray:
-        """What the network makes of the views (V, T, H, W, 3), float32 (V, …)."""
-        sharding = parallel.batch_sharding(self._mesh)
-        outputs = [forward(*self._weights, parallel.place(view[None], sharding)) for view in views]
+    def _run(self, forward: Forward, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the network makes of the views, `(V, …)` of each input; float32 (V, …)."""
+        sharding, count = parallel.batch_sharding(self._mesh), len(next(iter(inputs.values())))
+        views = ({name: array[view, None] for name, array in inputs.items()} for view in range(count))
+        number = np.zeros(1, np.int32)
+        outputs = [forward(*self._weights, *parallel.place((view, number), sharding)) for view in views]
         return np.concatenate([np.asarray(x) for x in outputs])
 
-    def _prediction(self, path: str, clips: Clips) -> Prediction:
-        scores = self._probabilities(self._run(self._forward, clips.video))
+    def _prediction(self, path: str, inputs: Mapping[str, np.ndarray], views: Views) -> Prediction:
+        scores = self._present(self._run(self._forward, inputs))
         crops = self._views[1]
         each = scores.reshape(-1, crops, scores.shape[-1]).mean(axis=1)
-        times = clips.times[::crops]
+        times = views.times[::crops]
         found = tuple(
             ClipPrediction(float(time.min()), float(time.max()), row, self._best(row))
             for time, row in zip(times, each, strict=True)
@@ -264,9 +281,10 @@ class Predictor:
 
     def _width(self) -> int:
         """D, without a file."""
-        size = self.spec.size
-        video = jax.ShapeDtypeStruct((1, self.spec.num_frames, size, size, 3), np.uint8)
-        return jax.eval_shape(self._features, *self._weights, video).shape[1]
+        shapes = self._reader.layout().shapes(1, 1)["inputs"]
+        inputs = {name: jax.ShapeDtypeStruct((1, *shape[2:]), dtype) for name, (shape, dtype) in shapes.items()}
+        number = jax.ShapeDtypeStruct((1,), np.int32)
+        return jax.eval_shape(self._features, *self._weights, inputs, number).shape[1]
 
 
 def numbered_classes(count: int) -> tuple[str, ...]:
@@ -285,17 +303,19 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
         )
     if step is not None:
         raise UserError(f"step = {step}: is for the folder of a run")
-    if (expected := input_channels(spec)) != getattr(model, "channels", expected):
-        raise UserError(
-            f"the model takes {model.channels} channels, and the spec ({spec.name}, input={spec.input!r}) gives "
-            f"{expected}: give the spec it was built with, such as dataclasses.replace(spec, input='rgb+diff')"
-        )
+    videos = [value for value in spec.inputs.values() if isinstance(value, VideoInput)]
+    for video in videos:
+        if video.channels != getattr(model, "channels", video.channels):
+            raise UserError(
+                f"the model takes {model.channels} channels, and the spec ({spec.name}, {video.enters}) gives "
+                f"{video.channels}: give the spec it was built with, such as spec.with_video(enters='both')"
+            )
 
 
 def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count: int) -> tuple[str, ...]:
     if isinstance(given, str):
-        if given not in cfg.DATASETS:
-            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(cfg.DATASETS)}")
+        if given not in DATASETS:
+            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(DATASETS)}")
         given = read_class_names(given)
     if given is None:
         return own or (numbered_classes(count) if count else ())

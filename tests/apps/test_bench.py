@@ -80,8 +80,8 @@ def test_large_networks_are_estimated_by_a_share_of_the_peak_and_small_ones_not(
 
 def test_flops_are_three_passes_of_the_models_multiply_adds():
     config = Config(model=ModelConfig(name="frame_pool_tiny", input="rgb+diff"))
-    spec = dataclasses.replace(get_spec("frame_pool_tiny"), num_frames=4, size=32, input="rgb+diff")
-    plain = dataclasses.replace(spec, input="rgb")
+    spec = get_spec("frame_pool_tiny").with_video(num_frames=4, size=32, enters="both")
+    plain = spec.with_video(enters="frames")
     macs = model_cost("frame_pool_tiny", num_classes=7, num_frames=4, size=32).macs
     assert _train_flops(Config(model=ModelConfig(name="frame_pool_tiny")), plain, 7) == 2 * 3 * macs
     assert _train_flops(config, spec, 7) > 2 * 3 * macs  # its first layer has twice the channels

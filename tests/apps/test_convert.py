@@ -13,7 +13,7 @@ from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.apps.predict import Predictor
 from vidjax.config.files import read_config
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
 from vidjax.models import create_model, get_spec
 from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.training.init_from import start_from
@@ -75,7 +75,7 @@ def folder(tmp_path, monkeypatch):
     for module in ("table", "write"):
         monkeypatch.setattr(f"vidjax.weights.{module}.sources", lambda: tables)
     model = create_model("videomae_tiny", num_classes=7, num_frames=4, seed=3)
-    spec = replace(get_spec("videomae_tiny"), num_frames=4, resize=(40,), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    spec = get_spec("videomae_tiny").with_video(num_frames=4, resize=(40,), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     folder = tmp_path / "theirs"
     write_transformers(folder, to_state_dict(model, "videomae_tiny", "transformers"), model, spec, NAMES)
     return folder
@@ -92,12 +92,12 @@ def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path
     predictor = Predictor(tmp_path / "ours")
     spec = predictor.spec
     assert predictor.class_names == NAMES
-    assert (spec.mean, spec.std, spec.resize, spec.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (40,), 32)
+    assert (spec.video.mean, spec.video.std, spec.video.resize, spec.video.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (40,), 32)
     model, meta, _ = load_model(tmp_path / "ours")
-    assert meta.spec.num_frames == 4 and model.base_grid == (2, 4, 4)
+    assert meta.spec.video.num_frames == 4 and model.base_grid == (2, 4, 4)
     write_video(tmp_path / "a.mp4", numbered_frames(12, 40, 48))
     view = predictor._reader.read_eval(str(tmp_path / "a.mp4"), 1, 1)
-    logits = np.asarray(model(jnp.asarray(((view / 255 - np.array(spec.mean)) / np.array(spec.std)), jnp.float32)))
+    logits = np.asarray(model(jnp.asarray(((view / 255 - np.array(spec.video.mean)) / np.array(spec.video.std)), jnp.float32)))
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     np.testing.assert_allclose(predictor(tmp_path / "a.mp4").scores, expected[0], rtol=1e-3)
 

@@ -27,7 +27,7 @@ def compiled(name, *, size=0, num_frames=0, scan_blocks=False, **kwargs):
     if not can_compile("h100"):
         pytest.skip("needs the compiler for GPUs: the extra gpu-plan")
     spec = get_spec(name)
-    size, num_frames = size or spec.size, num_frames or spec.num_frames
+    size, num_frames = size or spec.video.size, num_frames or spec.video.num_frames
     config = validate(
         cfg.Config(
             model=cfg.ModelConfig(name=name, compute_dtype="bfloat16", scan_blocks=scan_blocks, kwargs=kwargs),

@@ -19,7 +19,7 @@ from rich.table import Table
 from vidjax.config import Config, ModelConfig, TrainConfig
 from vidjax.config.choices import REMAT
 from vidjax.config.validate import validate
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
 from vidjax.models import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.plan.chips import tpu_devices

@@ -19,7 +19,7 @@ import numpy as np
 
 from vidjax import parallel
 from vidjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
 from vidjax.models.registry import get_spec
 from vidjax.training.checkpoints import Meta, build_model
 from vidjax.training.compiled_step import Program

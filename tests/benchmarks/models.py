@@ -102,7 +102,7 @@ def compare(
 
     spec = get_spec(name)
     network, model = peers.pair(name, dtype)
-    shape = (batch, spec.num_frames, spec.size, spec.size, 3)
+    shape = (batch, spec.video.num_frames, spec.video.size, spec.video.size, 3)
     video = np.random.default_rng(0).standard_normal(shape, np.float32)
     theirs = torch_runs(name, network, video, device=device, dtype=dtype, compiled=compiled)
     ours = jax_runs(model, video)
@@ -118,7 +118,7 @@ def compare(
         wall, processor = (statistics.median(values) for values in zip(*ratios, strict=True))
         target = f" ({wanted[kind]})" if wanted.get(kind) else ""
         print(
-            f"| `{name}`, {batch}×{spec.num_frames}×{spec.size}² | {kind} | {_milliseconds(best)} | "
+            f"| `{name}`, {batch}×{spec.video.num_frames}×{spec.video.size}² | {kind} | {_milliseconds(best)} | "
             f"{_milliseconds(mine)} | {wall:.2f}{target} | {f'{processor:.2f}' if device == 'cpu' else '–'} |",
             flush=True,
         )

@@ -22,7 +22,7 @@ from vidjax.training.step import init_state, make_train_step
 def measured(name: str, batch: int, repeats: int) -> tuple[float, float]:
     """Seconds (the median) and 10⁹ operations of one update with AdamW."""
     model, spec, optimizer = create_model(name), get_spec(name), optax.adamw(1e-4)
-    shape = (batch, 1, spec.num_frames, spec.size, spec.size, 3)
+    shape = (batch, 1, spec.video.num_frames, spec.video.size, spec.video.size, 3)
     clips = {
         "video": np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8),
         "label": np.zeros(batch, np.int32),

@@ -13,10 +13,10 @@ from vidjax.config import Config, ConfigError, DataConfig, Spec
 from vidjax.config.choices import PRESETS
 from vidjax.config.validate import validate
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
 from vidjax.nn.normalise import normalise
 
-SPEC = Spec("toy", num_frames=16, stride=1, size=32, resize=(40,), mean=(0.5,) * 3, std=(0.5,) * 3)
+SPEC = Spec.of_video("toy", num_frames=16, stride=1, size=32, resize=(40,), mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def resolved(**settings):
@@ -46,7 +46,7 @@ def test_presets_are_settings(preset):
     data, spec = resolved(preset=preset)
     for name, value in PRESETS[preset].items():
         assert getattr(data, name) == value
-    assert (spec.mean, spec.std, spec.size) == (data.mean, data.std, data.size)
+    assert (spec.video.mean, spec.video.std, spec.video.size) == (data.mean, data.std, data.size)
     again = validate(Config(data=data)).data
     assert again == data
     assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(Config(data=data))))).data == data
@@ -54,7 +54,7 @@ def test_presets_are_settings(preset):
 
 def test_own_settings_come_before_a_presets():
     data, spec = resolved(preset="torchvision_resnet", size=96, mean=(0.1, 0.2, 0.3))
-    assert (data.size, spec.mean, data.resize) == (96, (0.1, 0.2, 0.3), (128, 171))
+    assert (data.size, spec.video.mean, data.resize) == (96, (0.1, 0.2, 0.3), (128, 171))
 
 
 def test_presets_of_torchvision_are_those_of_its_weights():
@@ -66,16 +66,16 @@ def test_presets_of_torchvision_are_those_of_its_weights():
     for name, enum in weights.items():
         theirs = enum.DEFAULT.transforms()
         _, spec = resolved(preset=f"torchvision_{name}")
-        assert tuple(theirs.resize_size) == spec.resize and theirs.crop_size == [spec.size] * 2
-        np.testing.assert_allclose(theirs.mean, spec.mean)
-        np.testing.assert_allclose(theirs.std, spec.std)
+        assert tuple(theirs.resize_size) == spec.video.resize and theirs.crop_size == [spec.video.size] * 2
+        np.testing.assert_allclose(theirs.mean, spec.video.mean)
+        np.testing.assert_allclose(theirs.std, spec.video.std)
 
 
 def test_torchvision_rounds_the_centre_to_even(tmp_path):
     ramp = np.broadcast_to(np.arange(41, dtype=np.uint8)[None, :, None], (32, 41, 3)) * 6
     for i in range(2):
         cv2.imwrite(str(tmp_path / f"{i + 1:05d}.png"), ramp)
-    spec = dataclasses.replace(SPEC, num_frames=2, resize=(32, 41))
+    spec = SPEC.with_video(num_frames=2, resize=(32, 41))
     lefts = {}
     for rule in ("opencv", "torchvision"):
         view = ClipReader(spec, DataConfig(resize_rule=rule)).read_eval(str(tmp_path), 1, 1)

@@ -21,7 +21,7 @@ from vidjax.models import get_spec
 from vidjax.tasks.classify.evaluator import score, summarise
 from vidjax.video.sampling import RULES
 
-SPEC = Spec("toy", num_frames=4, stride=2, size=16, resize=(20,))
+SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
 LENGTHS = (10, 17, 26)
 
 
@@ -185,7 +185,7 @@ def test_crops(tmp_path, num_crops):
     picture = np.zeros((8, 32, 48, 3), np.uint8)
     picture[:, :16, :24], picture[:, 16:, 24:] = 100, 200
     path = str(write_video(tmp_path / "v.mp4", picture))
-    spec = dataclasses.replace(SPEC, size=16, resize=(32,))
+    spec = SPEC.with_video(size=16, resize=(32,))
     validate(Config(data=DataConfig(train="x"), eval=EvalConfig(num_crops=num_crops)))
     views = ClipReader(spec, DataConfig()).eval_clips(path, 2, num_crops)
     chex.assert_shape(views.video, (2 * num_crops, 4, 16, 16, 3))

@@ -16,7 +16,7 @@ from vidjax.data.reading.clips import Clips
 from vidjax.data.records import DataError, Record, VideoSet
 from vidjax.video import VideoError
 
-SPEC = Spec("toy", num_frames=1, size=2)
+SPEC = Spec.of_video("toy", num_frames=1, size=2)
 
 
 @dataclasses.dataclass
@@ -239,7 +239,7 @@ def test_batches_that_processes_cannot_share_are_refused():
 
 
 def test_footprint_counts_workers_views_and_processes():
-    spec = Spec("toy", num_frames=16, size=224)
+    spec = Spec.of_video("toy", num_frames=16, size=224)
     config = DataConfig(num_workers=8, num_threads=2, prefetch=4, train_views=2)
     most = footprint(spec, config, 64, processes=2)
     assert most.batches == 8 * (4 + 4) + 1 == 65

@@ -75,11 +75,11 @@ def test_other_data_of_the_same_name_goes_beside(tmp_path):
 def test_caption(step, checkpoint, said):
     config = changed(eval__num_clips=3)
     config.train.best_metric = "video/top1"
-    told = identity.identity(config, Spec("toy", 4), VIDEOS, step=step, checkpoint=checkpoint)
+    told = identity.identity(config, Spec.of_video("toy", 4), VIDEOS, step=step, checkpoint=checkpoint)
     assert identity.caption(told) == said
     assert identity.caption({"step": 24}) == ""
     whole = changed(data__eval_sampling="all")
-    told = identity.identity(whole, Spec("toy", 4), VIDEOS, step=step, checkpoint=checkpoint)
+    told = identity.identity(whole, Spec.of_video("toy", 4), VIDEOS, step=step, checkpoint=checkpoint)
     assert "as many clips as all takes × 1 crop" in identity.caption(told)
 
 
@@ -87,7 +87,7 @@ def test_the_same_videos_elsewhere_are_the_same():
     moved = VideoSet((Record("y/1.mp4", (0,)), Record("y/2.mp4", (1,))), ("a", "b"))
     other = VideoSet((Record("x/1.mp4", (1,)), Record("x/2.mp4", (1,))), ("a", "b"))
     one, two, three = (
-        json.loads(json.dumps(identity.identity(changed(), Spec("toy", 4), videos, step=3, checkpoint=BEST)))
+        json.loads(json.dumps(identity.identity(changed(), Spec.of_video("toy", 4), videos, step=3, checkpoint=BEST)))
         for videos in (VIDEOS, moved, other)
     )
     assert identity.differences({"one": one, "two": two}) == []

@@ -35,7 +35,7 @@ def test_every_family_is_here():
 def given(name, kwargs):
     """The network, its clips' shape (B, T, H, W, C), and a function that traces one of its methods."""
     spec, model = vidjax.get_spec(name), abstract(name, **{"num_classes": 3, **kwargs})
-    channels = len(spec.mean) * (2 if kwargs.get("input") == "rgb+diff" else 1)
+    channels = len(spec.video.mean) * (2 if kwargs.get("input") == "rgb+diff" else 1)
     graphdef, params, stats = split(model)
 
     def call(method, shape, dtype=np.float32):
@@ -44,7 +44,7 @@ def given(name, kwargs):
 
         return jax.eval_shape(run, params, stats, jax.ShapeDtypeStruct(shape, dtype))
 
-    return model, (2, spec.num_frames, spec.size, spec.size, channels), call
+    return model, (2, spec.video.num_frames, spec.video.size, spec.video.size, channels), call
 
 
 @pytest.mark.parametrize(("name", "kwargs"), NETWORKS, ids=IDS)

@@ -24,7 +24,7 @@ for _name in list_models():
 
 def both_of(name):
     """`(frames alone, frames and differences)`: shapes of a named model's parameters, and the second as a module."""
-    model, channels = abstract(name), len(get_variant(name).spec.mean)
+    model, channels = abstract(name), len(get_variant(name).spec.video.mean)
     both = nnx.eval_shape(lambda model: widened(model, channels, nnx.Rngs(0)), model)
     return split(model)[1], both, channels
 
@@ -47,7 +47,7 @@ def test_every_model_takes_frames_and_differences(name):
     """Shapes alone."""
     _, both, channels = both_of(name)
     spec, (graphdef, params, stats) = get_variant(name).spec, split(both)
-    video = jax.ShapeDtypeStruct((1, spec.num_frames, spec.size, spec.size, 2 * channels), np.float32)
+    video = jax.ShapeDtypeStruct((1, spec.video.num_frames, spec.video.size, spec.video.size, 2 * channels), np.float32)
     out = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
     assert out.shape[0] == 1 and out.dtype == np.float32
 
@@ -62,15 +62,15 @@ def test_what_enters_the_network():
         ("diff", differences),
         ("rgb+diff", np.concatenate([video, differences], axis=-1)),
     ):
-        given = network_input(jnp.asarray(video), dataclasses.replace(spec, input=entering))
+        given = network_input(jnp.asarray(video), spec.with_video(input=entering))
         chex.assert_trees_all_close(given, expected, atol=1e-6)
     # Differences of neighbours are small: they are taken before rounding to 16 bits.
     close = jnp.asarray([1.0, 1.001])[None, :, None, None, None] * jnp.ones((1, 2, 1, 1, 3))
-    small = network_input(close, dataclasses.replace(spec, input="diff"), jnp.bfloat16)
+    small = network_input(close, spec.with_video(enters="differences"), jnp.bfloat16)
     assert small.dtype == jnp.bfloat16
     chex.assert_trees_all_close(small[:, 1].astype(jnp.float32), jnp.full((1, 1, 1, 3), 0.001), rtol=1e-2)
     with pytest.raises(ValueError, match="'depth': must be one of rgb, diff"):
-        network_input(close, dataclasses.replace(spec, input="depth"))
+        network_input(close, spec.with_video(input="depth"))
 
 
 def test_weights_for_frames_answer_as_before_whatever_the_differences():

@@ -15,7 +15,7 @@ from vidjax.models.state import frozen_paths, split
 
 # The smallest of each family, and what of it is not only smaller: other poolings and pathways.
 SMALL = [
-    name for name in list_models("*_tiny") if get_spec(name).objective == "classify"
+    name for name in list_models("*_tiny") if get_spec(name).task == "classify"
 ]  # fmt: skip
 
 
@@ -24,7 +24,7 @@ SMALL = [
 def test_every_family_can_be_probed(name, kind):
     spec = get_spec(name)
     model = abstract_model(name, num_classes=3, probe=kind)
-    video = jax.ShapeDtypeStruct((2, spec.num_frames, spec.size, spec.size, 3), jnp.float32)
+    video = jax.ShapeDtypeStruct((2, spec.video.num_frames, spec.video.size, spec.video.size, 3), jnp.float32)
     graphdef, state = nnx.split(model)
     logits = jax.eval_shape(lambda state, video: nnx.merge(graphdef, state)(video), state, video)
     chex.assert_shape(logits, (2, 3))

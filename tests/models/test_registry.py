@@ -35,17 +35,17 @@ def test_every_model_keeps_the_protocol(name):
     """Shapes alone: nothing is allocated or compiled."""
     spec = vidjax.get_spec(name)
     assert spec.name == name and spec.paper.startswith("http")
-    assert len(spec.mean) == len(spec.std) == (2 if name.endswith("_flow") else 3)
-    assert len(spec.resize) in (1, 2) and spec.size <= min(spec.resize)
+    assert len(spec.video.mean) == len(spec.video.std) == (2 if name.endswith("_flow") else 3)
+    assert len(spec.video.resize) in (1, 2) and spec.video.size <= min(spec.video.resize)
     model = abstract(name, num_classes=7)
-    assert isinstance(model, VideoNetwork) and model.channels == len(spec.mean)
+    assert isinstance(model, VideoNetwork) and model.channels == len(spec.video.mean)
     graphdef, params, stats = split(model)
-    if spec.objective == "reconstruct":
+    if spec.task == "reconstruct":
         assert name.endswith("_pretrain") and not any(path.startswith("head.") for path in params)
         return  # its protocol: tests/models/test_videomae_pretrain.py
-    assert spec.objective == "classify"
+    assert spec.task == "classify"
     assert model.head.out_features == 7 and params["head.kernel"].shape[-1] == 7
-    video = jax.ShapeDtypeStruct((2, spec.num_frames, spec.size, spec.size, len(spec.mean)), np.float32)
+    video = jax.ShapeDtypeStruct((2, spec.video.num_frames, spec.video.size, spec.video.size, len(spec.video.mean)), np.float32)
     logits = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s)(v), params, stats, video)
     assert (logits.shape, logits.dtype) == ((2, 7), np.float32)
     features = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
@@ -73,7 +73,7 @@ def test_assign_refuses_other_shapes():
 @pytest.mark.parametrize("name", ["conv3d_tiny", "single_frame_tiny", "vivit_tiny"])
 def test_without_classes_a_call_gives_the_features(name):
     spec = vidjax.get_spec(name)
-    video = np.random.default_rng(0).standard_normal((2, spec.num_frames, 32, 32, 3)).astype(np.float32)
+    video = np.random.default_rng(0).standard_normal((2, spec.video.num_frames, 32, 32, 3)).astype(np.float32)
     whole, headless = vidjax.create_model(name, num_classes=5), vidjax.create_model(name, num_classes=0)
     params, left = split(whole)[1], split(headless)[1]
     assert params.keys() - left.keys() == {"head.kernel", "head.bias"}
@@ -90,7 +90,7 @@ def test_every_family_goes_without_classes(name):
     model, spec = abstract(name, num_classes=0), vidjax.get_spec(name)
     graphdef, params, stats = split(model)
     assert not any(path.startswith("head.") for path in params)
-    video = jax.ShapeDtypeStruct((2, spec.num_frames, spec.size, spec.size, 3), np.float32)
+    video = jax.ShapeDtypeStruct((2, spec.video.num_frames, spec.video.size, spec.video.size, 3), np.float32)
     answer = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s)(v), params, stats, video)
     features = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
     assert answer == features and answer.ndim == 2

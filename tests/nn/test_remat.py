@@ -35,7 +35,7 @@ def loss_of(name, video, **kwargs):
 def kept(name, remat, **kwargs):
     """How many numbers wait for the backward pass, without the parameters."""
     spec = get_spec(name)
-    loss, params = loss_of(name, jnp.zeros((2, spec.num_frames, spec.size, spec.size, 3)), remat=remat, **kwargs)
+    loss, params = loss_of(name, jnp.zeros((2, spec.video.num_frames, spec.video.size, spec.video.size, 3)), remat=remat, **kwargs)
     waiting = jax.tree.leaves(jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params))
     return sum(math.prod(x.shape) for x in waiting) - sum(x.size for x in params.values())
 
@@ -83,7 +83,7 @@ def test_convolutional_networks_keep_less_from_policy_to_policy(name):
 ])  # fmt: skip
 def test_gradients_do_not_depend_on_the_policy(name, policies, kwargs):
     spec, gradients = get_spec(name), {}
-    video = draw((2, spec.num_frames, 32, 32, 3))
+    video = draw((2, spec.video.num_frames, 32, 32, 3))
     for remat in policies:
         loss, params = loss_of(name, video, remat=remat, **kwargs)
         gradients[remat] = jax.jit(jax.grad(loss))(params)

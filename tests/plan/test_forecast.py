@@ -16,7 +16,7 @@ from vidjax.__main__ import main
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import DATASETS
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
 from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD

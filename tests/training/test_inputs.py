@@ -43,7 +43,7 @@ class Toy(nnx.Module):
 
 @pytest.mark.parametrize("entering", ["diff", "rgb+diff"])
 def test_training_and_evaluation_see_the_same(entering):
-    spec = Spec("toy", num_frames=3, size=8, mean=(0.5,) * 3, std=(0.25,) * 3, input=entering)
+    spec = Spec.of_video("toy", num_frames=3, size=8, mean=(0.5,) * 3, std=(0.25,) * 3, input=entering)
     model = Toy()
     if entering == "rgb+diff":
         model = widened(model, 3, nnx.Rngs(0))
@@ -83,9 +83,9 @@ def finished(halves, tmp_path_factory):
 def test_a_run_stores_what_enters_and_predicts_by_it(finished, halves):
     folder, _ = finished
     model, meta, _ = load_model(folder / "both")
-    assert (meta.spec.input, meta.config.model.input) == ("rgb+diff", "rgb+diff")
+    assert (meta.spec.video.enters, meta.config.model.input) == ("rgb+diff", "rgb+diff")
     assert model.stem.conv.kernel.shape[3] == 6
-    assert load_model(folder / "rgb")[1].spec.input == "rgb"
+    assert load_model(folder / "rgb")[1].spec.video.enters == "rgb"
     scores = Predictor(folder / "both")(next(halves.rglob("*.mp4"))).scores
     assert scores.shape == (2,) and np.isfinite(scores).all()
 

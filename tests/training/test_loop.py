@@ -94,7 +94,7 @@ def test_checkpoint_is_complete_in_itself(finished, tmp_path):
     model, meta, step = load_model(moved, step=6)
     assert (meta.class_names, step) == (("left", "right"), 6)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, best_metric="video/top1"))
-    assert meta.config == config and meta.spec.num_frames == 2 and meta.spec.size == 16
+    assert meta.config == config and meta.spec.video.num_frames == 2 and meta.spec.video.size == 16
     chex.assert_shape(model(np.zeros((1, 2, 16, 16, 3), np.float32)), (1, 2))
 
 

@@ -23,7 +23,7 @@ from vidjax.training.loop import dry_run, train
 from vidjax.training.optimizer import make_optimizer
 from vidjax.training.step import init_state, make_train_step
 
-SPEC = Spec("toy", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
+SPEC = Spec.of_video("toy", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
 SMALL = {"dim": 32, "depth": 2, "heads": 2, "num_frames": 2, "size": 16, "tubelet": (2, 8, 8)}
 
 

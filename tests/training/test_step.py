@@ -17,7 +17,7 @@ from vidjax.models.state import split
 from vidjax.tasks.classify.objective import classification_loss, num_correct
 from vidjax.training.step import init_state, make_train_step, next_metrics
 
-SPEC = Spec("toy", num_frames=2, size=4, mean=(0.5,) * 3, std=(0.25,) * 3)
+SPEC = Spec.of_video("toy", num_frames=2, size=4, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 class Toy(nnx.Module):

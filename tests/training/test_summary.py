@@ -20,7 +20,7 @@ def said(config=None, *, labels=((0,), (1,)), stride=2, steps=10):
     output = io.StringIO()
     announce(
         config or Config(data=DataConfig(num_threads=1), train=TrainConfig(batch_size=1)),
-        Spec("toy", 8, stride, size=16, resize=(16,)),
+        Spec.of_video("toy", 8, stride, size=16, resize=(16,)),
         (videos, videos),
         steps=steps,
         classifies=True,

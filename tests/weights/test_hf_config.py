@@ -115,7 +115,7 @@ def test_processors_of_newer_folders_are_found(tmp_path):
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    spec = Spec("x", 16, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    spec = Spec.of_video("x", 16, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     found = describe(folder(tmp_path, {}, preprocessor_config(spec))).clip
     assert found == {"size": 112, "resize": (128, 171), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
 

@@ -138,7 +138,7 @@ def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, archite
 
     model = small(name, num_frames=frames)
     monkeypatch.setattr(write, "_check_network", lambda *_: None)  # it is smaller than any that is published
-    spec = replace(get_variant(name).spec, num_frames=frames, size=32, resize=(36,))
+    spec = get_variant(name).spec.with_video(num_frames=frames, size=32, resize=(36,))
     names = tuple(f"class {i}" for i in range(5))
     write_transformers(tmp_path / "out", to_state_dict(model, name, "transformers"), model, spec, names)
     theirs, info = getattr(transformers, architecture).from_pretrained(tmp_path / "out", output_loading_info=True)
@@ -149,7 +149,7 @@ def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, archite
         expected = theirs.eval()(torch.from_numpy(video).permute(0, 1, 4, 2, 3)).logits.numpy()
     chex.assert_trees_all_close(np.asarray(model(video)), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     prepared = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
-    assert prepared["image_mean"] == list(spec.mean) and prepared["size"] == {"shortest_edge": 36}
+    assert prepared["image_mean"] == list(spec.video.mean) and prepared["size"] == {"shortest_edge": 36}
     again = load_pretrained(name, tmp_path / "out", num_frames=frames, **SMALL)
     chex.assert_trees_all_equal(*(split(m)[1] for m in (again, model)))
     with pytest.raises(CheckpointError, match="is not empty"):

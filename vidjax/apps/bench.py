@@ -19,16 +19,20 @@ from rich.table import Table
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.files import read_config
+from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
+from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import DataError, VideoSet, load_sets
-from vidjax.data.spec import resolve_spec
+from vidjax.data.reading.examples import ExampleReader
+from vidjax.data.records import DataError, VideoSet
+from vidjax.data.targets import Targets
+from vidjax.models.build import build_model
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.plan.chips import PEAK_FLOPS
 from vidjax.progress import progress_bar
-from vidjax.training.checkpoints import build_model
+from vidjax.tasks import kinds_of, make_task, task_of
 from vidjax.training.device_prefetch import DEVICE_BATCHES
 from vidjax.video import VideoError
 from vidjax.wording import things
@@ -83,10 +87,13 @@ def bench_data(
         )
     config = validate(read_config(argv))
     _write_synthetic(config.data)
-    videos, _ = load_sets(config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify")
+    videos, _ = load_sets(
+        config.data, config.seed, kinds_of(task_of(config)), flip_pairs=config.task.classify.flip_pairs
+    )
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
-    reader = ClipReader(spec, config.data)
-    views, batch_size = config.data.train_views, config.train.batch_size
+    targets = make_task(config, spec, videos.labels).targets
+    reader = ExampleReader(spec, config.data)
+    views, batch_size = config.data.sampling.views, config.train.batch_size
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("parts", total=round(seconds), info="")
         started = time.perf_counter()
@@ -95,11 +102,11 @@ def bench_data(
             bar.update(task, description=what, completed=min(round(time.perf_counter() - started), round(seconds)))
 
         show("parts")
-        parts = _parts(videos, reader, config, seconds / 2, lambda: show("parts"))
+        parts = _parts(videos, reader, targets, config, seconds / 2, lambda: show("parts"))
         show("pipeline")
-        whole = _whole(videos, reader, config, seconds / 2, lambda: show("pipeline"))
+        whole = _whole(videos, reader, targets, config, seconds / 2, lambda: show("pipeline"))
         show("model")
-        flops = _train_flops(config, spec, len(videos.class_names))
+        flops = _train_flops(config, spec, len(videos.labels.names))
 
     worked = parts["decode"] + parts["transform"] + parts["collate"]
     # No less than the parts: not every system tells what other processes take.
@@ -108,12 +115,12 @@ def bench_data(
     milliseconds = {**{name: parts[name] for name in ("decode", "transform", "collate", "transfer")}, "pipeline": own}
     total = sum(milliseconds.values())
     target = _target(accelerator, accelerator_clips_per_s, mfu, flops)
-    most = footprint(spec, config.data, batch_size)
+    most = footprint(reader.layout(targets.fields()), config.data, batch_size)
     result = {
         "model": config.model.name,
         "data": config.data.train,
-        "num_workers": config.data.num_workers,
-        "num_threads": config.data.num_threads,
+        "num_workers": config.data.reading.num_workers,
+        "num_threads": config.data.reading.num_threads,
         "cores": os.cpu_count(),
         "clips_per_batch": batch_size * views,
         "ms_per_clip": {name: 1e3 * value for name, value in milliseconds.items()},
@@ -154,22 +161,27 @@ def _write_synthetic(config: cfg.DataConfig) -> None:
         write_motion(Path(config.train).parent, console=Console(stderr=True))
 
 
-def _parts(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: float, show: Any) -> dict[str, Any]:
+def _parts(
+    videos: VideoSet, reader: ExampleReader, targets: Targets, config: cfg.Config, seconds: float, show: Any
+) -> dict[str, Any]:
     """Processor seconds per clip of decoding, transforms and collating, and wall-clock seconds of transfer."""
     rng = np.random.default_rng(config.seed)
     # In this process, whose time can be told exactly; what isolating decoders costs is in the whole.
-    reader = dataclasses.replace(reader, config=dataclasses.replace(reader.config, isolate=False))
-    views, batch_size = config.data.train_views, config.train.batch_size
+    reading = dataclasses.replace(config.data.reading, isolate=False)
+    clips = ExampleReader(reader.spec, dataclasses.replace(config.data, reading=reading)).reader
+    if not isinstance(clips, ClipReader):
+        raise cfg.ConfigError(f"{config.model.name} takes no video: decoding and transforms are measured of videos")
+    views, batch_size = config.data.sampling.views, config.train.batch_size
     decode = transform = 0.0
-    clips, read, unreadable = [], 0, 0
+    made, read, unreadable = [], 0, 0
     deadline = time.perf_counter() + seconds
     for i in _endless(rng, len(videos)):
         record = videos.records[i]
         try:
             at = time.process_time()
-            decoded = reader.decode(record.path, rng, (record.start, record.end))
+            decoded = clips.decode(record.path, rng, (record.start, record.end))
             between = time.process_time()
-            clip = reader.augment(decoded, rng, directional=videos.directional).video
+            clip, _ = clips.augment(decoded, rng, mirror=targets.mirrors)
         except VideoError as error:
             unreadable += 1
             if not read and unreadable >= min(len(videos), 20):
@@ -177,17 +189,17 @@ def _parts(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: fl
             continue
         if read:  # the first one loads libraries
             decode, transform = decode + between - at, transform + time.process_time() - between
-            clips = [*clips, clip][:batch_size]
+            made = [*made, clip][:batch_size]
         read += 1
         show()
         if read > 1 and time.perf_counter() > deadline:
             break
     counted = (read - 1) * views
-    batch = list(itertools.islice(itertools.cycle(clips), batch_size))
+    batch = list(itertools.islice(itertools.cycle(made), batch_size))
     at = time.process_time()
     stacked = np.stack(batch)
     collate = (time.process_time() - at) / (batch_size * views)
-    mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
+    mesh = parallel.mesh_of(config.mesh)
     parallel.check_batch_size(batch_size, mesh, "train.batch_size")
     transfers = []
     for _ in range(_TRANSFERS):
@@ -211,13 +223,17 @@ def _endless(rng: np.random.Generator, count: int) -> Iterator[int]:
         yield from rng.permutation(count).tolist()
 
 
-def _whole(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: float, show: Any) -> dict[str, Any]:
+def _whole(
+    videos: VideoSet, reader: ExampleReader, targets: Targets, config: cfg.Config, seconds: float, show: Any
+) -> dict[str, Any]:
     """Clips that the whole pipeline gives in a number of seconds, and the processor seconds of all its processes."""
     size = config.train.batch_size
-    batches = train_batches(videos, reader, batch_size=size, seed=config.seed)
+    batches = train_batches(
+        videos, reader, targets, batch_size=size, seed=config.seed, balance=config.task.classify.balance
+    )
     begin = time.perf_counter()
     # What waits ready when the clock starts has been worked on before: as much as that is let through first.
-    for passed in range(footprint(reader.spec, config.data, size).batches):
+    for passed in range(footprint(reader.layout(), config.data, size).batches):
         if passed and time.perf_counter() - begin > _WARM_UP * seconds:
             break
         next(batches)
@@ -229,7 +245,7 @@ def _whole(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: fl
         show()
     used, took = _processor_seconds() - used, time.perf_counter() - began
     batches.close()
-    return {"clips": count * size * config.data.train_views, "seconds": took, "cpu_seconds": used}
+    return {"clips": count * size * config.data.sampling.views, "seconds": took, "cpu_seconds": used}
 
 
 def _processor_seconds() -> float:
@@ -256,8 +272,7 @@ def _processor_seconds() -> float:
 def _train_flops(config: cfg.Config, spec: cfg.Spec, num_classes: int) -> float:
     """FLOP of one training clip: two per multiply-add of the forward pass, times the passes."""
     model = build_model(config, num_classes, dtype=None, abstract=True)
-    channels = 6 if spec.input == "rgb+diff" else 3
-    cost = module_cost(model, (spec.num_frames, spec.size, spec.size, channels))
+    cost = module_cost(model, next(iter(spec.inputs.values())).shape)
     return 2.0 * training_macs(model, cost, _PASSES[config.model.remat])
 
 

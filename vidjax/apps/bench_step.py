@@ -20,12 +20,12 @@ from vidjax import parallel
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.errors import UserError
+from vidjax.models.build import build_model
 from vidjax.models.registry import get_spec
-from vidjax.models.state import Arrays
 from vidjax.plan.estimates import DataFacts, data_facts, make_program, memory_of, model_macs, without_cache
 from vidjax.plan.measured import beside_plan, show_beside_plan
 from vidjax.progress import progress_bar
-from vidjax.training.checkpoints import build_model
+from vidjax.tasks import kinds_of, task_of
 from vidjax.training.compiled_step import Program
 from vidjax.training.step import TrainState, init_state
 
@@ -74,7 +74,7 @@ def bench_step(
     with console.status("compiling"):
         compiled = _compile(program)
         state = _initial_state(config, program, facts.num_classes)
-        batch = _random_batch(program, facts.num_classes)
+        batch = _random_batch(program)
     with progress_bar(console) as bar:
         task = bar.add_task("updates", total=_WARM_UP + updates, info="")
         times: list[tuple[float, float]] = []
@@ -103,12 +103,12 @@ def bench_step(
 def _open(config: cfg.Config) -> Any:
     """The training videos of the config, or why they cannot be had."""
     try:
-        from vidjax.data.records import load_sets
+        from vidjax.data.listing.load import load_sets
     except ImportError as error:
         return f"{error.name} is not installed"
     try:
-        labelled = get_spec(config.model.name).objective == "classify"
-        return load_sets(config.data, config.seed, labelled=labelled)[0]
+        kinds, pairs = kinds_of(task_of(config)), config.task.classify.flip_pairs
+        return load_sets(config.data, config.seed, kinds, flip_pairs=pairs)[0]
     except (UserError, OSError) as error:
         return str(error)
 
@@ -116,11 +116,11 @@ def _open(config: cfg.Config) -> Any:
 def _facts(config: cfg.Config, num_classes: int, source: Any) -> DataFacts:
     """How many videos there are decides how many updates the schedule has, and nothing of what one costs."""
     if not isinstance(source, str):
-        if num_classes not in (0, len(source.class_names)):
+        if num_classes not in (0, len(source.labels.names)):
             raise cfg.ConfigError(
-                f"--num-classes={num_classes}: with --data it is {len(source.class_names)}, the data's"
+                f"--num-classes={num_classes}: with --data it is {len(source.labels.names)}, the data's"
             )
-        return DataFacts(len(source.class_names), len(source), source.multi_label)
+        return DataFacts(len(source.labels.names), len(source), source.labels.several)
     try:
         return data_facts(config, num_classes, config.train.batch_size)
     except ImportError:  # no video library, which machines with accelerators need not have
@@ -138,23 +138,35 @@ def _compile(program: Program) -> _Compiled:
 
 def _initial_state(config: cfg.Config, program: Program, num_classes: int) -> TrainState:
     model = build_model(config, num_classes, dtype=parallel.compute_dtype(config.model.compute_dtype))
-    state = init_state(model, program.optimizer, ema=config.train.ema_decay > 0, param_dtype=config.model.param_dtype)
+    state = init_state(
+        model,
+        program.optimizer,
+        ema=config.train.ema_decay > 0,
+        param_dtype=config.model.param_dtype,
+        sums=program.task.objective.sums,
+    )
     return parallel.place_state(state, program.mesh, offload=config.optimizer.offload)
 
 
-def _random_batch(program: Program, num_classes: int) -> Arrays:
-    """Random pixels and classes, made where they are needed."""
-    video, label = program.batch["video"], program.batch["label"]
+def _random_batch(program: Program) -> dict[str, Any]:
+    """Random inputs and targets of the program's layout, made where they are needed."""
+    fields = {"inputs": program.layout.inputs, "targets": program.layout.targets}
 
-    def draw(key: jax.Array) -> Arrays:
-        pixels, classes = jax.random.split(key)
-        several = label.ndim > 1  # zeros and ones
+    def fill(key: jax.Array, shape: jax.ShapeDtypeStruct, below: int) -> jax.Array:
+        if jnp.issubdtype(shape.dtype, jnp.floating):
+            return jax.random.bernoulli(key, 0.5, shape.shape).astype(shape.dtype)
+        if shape.dtype == jnp.uint8:
+            return jax.random.bits(key, shape.shape, jnp.uint8)
+        return jax.random.randint(key, shape.shape, 0, below or 2).astype(shape.dtype)
+
+    def draw(key: jax.Array) -> dict[str, Any]:
+        keys = iter(jax.random.split(key, sum(map(len, program.batch.values()))))
         return {
-            "video": jax.random.bits(pixels, video.shape, jnp.uint8),
-            "label": jax.random.randint(classes, label.shape, 0, 2 if several else num_classes).astype(label.dtype),
+            group: {name: fill(next(keys), shape, fields[group][name].below) for name, shape in arrays.items()}
+            for group, arrays in program.batch.items()
         }
 
-    placement = {name: x.sharding for name, x in program.batch.items()}
+    placement = jax.tree.map(lambda x: x.sharding, program.batch)
     return jax.jit(draw, out_shardings=placement)(jax.random.key(program.config.seed))
 
 
@@ -163,7 +175,9 @@ def _kind(program: Program) -> str:
     return program.mesh.devices.flat[0].device_kind
 
 
-def _timed(step: Any, state: TrainState, batch: Arrays, updates: int) -> Iterator[tuple[float, float, TrainState]]:
+def _timed(
+    step: Any, state: TrainState, batch: dict[str, Any], updates: int
+) -> Iterator[tuple[float, float, TrainState]]:
     """Seconds from the end of one update to the end of the next, those of them until the call that starts an update
     returned, and the state after it."""
     running: Any = None
@@ -193,15 +207,17 @@ def _memory(step: Any) -> dict[str, Any]:
 def _with_data(program: Program, step: Any, state: TrainState, videos: Any, updates: int) -> dict[str, Any]:
     """Clips per second with the input pipeline before the step, and the seconds per update that this waits for it."""
     from vidjax.data.pipeline import train_batches
-    from vidjax.data.reading.clips import ClipReader
+    from vidjax.data.reading.examples import ExampleReader
     from vidjax.training.device_prefetch import Feed
 
     config = program.config
     batches = train_batches(
         videos,
-        ClipReader(program.spec, config.data),
+        ExampleReader(program.spec, config.data),
+        program.task.targets,
         batch_size=config.train.batch_size,
         seed=config.seed,
+        balance=config.task.classify.balance,
         process=parallel.process_rank(),
     )
     feed = Feed(batches, parallel.batch_sharding(program.mesh), _WARM_UP + updates)

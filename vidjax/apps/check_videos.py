@@ -106,9 +106,10 @@ def read_check(
       ConfigError: for settings that cannot be used.
     """
     from vidjax.config.files import read_config
+    from vidjax.config.spec import resolve_spec
     from vidjax.config.validate import validate
-    from vidjax.data.spec import resolve_spec
     from vidjax.models.registry import get_spec  # which loads JAX; without settings nothing here does
+    from vidjax.tasks import kinds_of
 
     config = read_config(argv, data)
     given = {name: value for name, value in given.items() if value is not None}
@@ -117,10 +118,10 @@ def read_check(
     config = validate(dataclasses.replace(config, data=dataclasses.replace(config.data, **given)))
     published = get_spec(config.model.name)
     spec = resolve_spec(published, config.data)
-    rules = {config.data.train_sampling, config.data.eval_sampling}
-    pace = (1, 0.0) if rules <= set(UNSTRIDED_RULES) else (spec.stride, spec.fps or 0.0)
-    how = Check(spec.num_frames, *pace, decode, config.data.timeout)
-    return config.data, how, published.objective == "classify"
+    rules = {config.data.sampling.train, config.data.sampling.eval}
+    pace = (1, 0.0) if rules <= set(UNSTRIDED_RULES) else (spec.video.stride, spec.video.fps or 0.0)
+    how = Check(spec.video.num_frames, *pace, decode, config.data.reading.timeout)
+    return config.data, how, kinds_of(published.task)
 
 
 def check(

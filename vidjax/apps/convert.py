@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.config import Config, DataConfig, ModelConfig
-from vidjax.data.records import DataError
-from vidjax.data.spec import resolve_spec
+from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig
+from vidjax.config.spec import resolve_spec
+from vidjax.data.records import LabelSpace
+from vidjax.data.text import DataError
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.predictor import numbered_classes
@@ -57,23 +58,25 @@ def convert(
     """
     own = get_spec(name)
     said = describe(checkpoint)
-    changed = other_input(said.clip, own, ("num_frames", "size", "resize", "mean", "std"))
+    changed = other_input(said.clip, own.video, ("num_frames", "size", "resize", "mean", "std"))
     if "size" in changed:  # what it is resized to before is not what follows from the model's own
-        changed["resize"] = said.clip.get("resize", own.resize)
-    data = DataConfig(**changed)
+        changed["resize"] = said.clip.get("resize", own.video.resize)
+    data = DataConfig(clip=ClipConfig(**changed))
     build = get_variant(name).build
     takes = inspect.signature(build.__init__ if inspect.isclass(build) else build).parameters
     grid = {key: changed[key] for key in ("num_frames", "size") if key in changed and key in takes}
     model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes, **grid)
-    count = model.head.out_features if own.objective == "classify" else 0
+    count = getattr(getattr(model, "head", None), "out_features", 0)
     names = _names_of_classes(count, said, checkpoint, class_names, anew=num_classes is not None)
     config = Config(model=ModelConfig(name=name, kwargs=kwargs), data=data)
-    save_model(out, model, Meta(config, resolve_spec(own, data), names))
+    save_model(out, model, Meta(config, resolve_spec(own, data), LabelSpace(names)))
     if changed:
         logger.warning(
             "%s prepares its clips otherwise than %s does by itself, and that is kept: %s",
-            checkpoint, name, "; ".join(f"{k} {_text(v)}, not {_text(getattr(own, k))}" for k, v in changed.items()),
-        )  # fmt: skip
+            checkpoint,
+            name,
+            "; ".join(f"{k} {_text(v)}, not {_text(getattr(own.video, k))}" for k, v in changed.items()),
+        )
     _, params, _ = split(model)
     classes = f"{len(names)} classes" if names else "no classifier"
     Console().print(
@@ -110,14 +113,14 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int
         )
     state = to_state_dict(model, name, to, **kwargs)
     if to == "transformers":
-        write_transformers(out, state, model, meta.spec, meta.class_names)
+        write_transformers(out, state, model, meta.spec, meta.labels.names)
     else:
         write_file(out, state, to)
-    spec = meta.spec
+    video = meta.spec.video
     Console().print(
-        f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.class_names)} classes; written to {out}\n"
-        f"its input: RGB in 0…1, less {spec.mean}, divided by {spec.std}; clips of {spec.num_frames} frames at "
-        f"{spec.size}²",
+        f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.labels.names)} classes; written to {out}\n"
+        f"its input: RGB in 0…1, less {video.mean}, divided by {video.std}; clips of {video.num_frames} frames at "
+        f"{video.size}²",
         highlight=False,
         soft_wrap=True,
     )

@@ -9,19 +9,21 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
-from vidjax.data.listing import datasets
+from vidjax.data.listing.load import load_eval_set, load_sets
 from vidjax.data.listing.mirroring import pair
 from vidjax.data.listing.quarantine import mark, read
-from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import DataError, VideoSet, load_eval_set, load_sets
-from vidjax.data.spec import resolve_spec
+from vidjax.data.reading.examples import ExampleReader
+from vidjax.data.records import VideoSet
+from vidjax.data.text import DataError
 from vidjax.errors import UserError
 from vidjax.evaluation import report
+from vidjax.evaluation.engine import compile_forward
+from vidjax.evaluation.engine import run as run_evaluators
 from vidjax.evaluation.identity import BEST, EARLIER, LAST, beside, caption, folder_name, identity, source
 from vidjax.models.state import split
-from vidjax.tasks.classify.evaluator import evaluate, make_forward
-from vidjax.tasks.reconstruct.evaluator import evaluate_reconstruction, make_reconstruct
+from vidjax.tasks import kinds_of, make_task
 from vidjax.training.checkpoints import Meta, best_step, find, is_checkpoint, load_model, run_folder, steps
 from vidjax.wording import things
 
@@ -54,29 +56,30 @@ def evaluate_checkpoint(
     """
     console = (console or Console()) if parallel.is_writer() else Console(quiet=True)
     config = validate(config)
-    mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
+    mesh = parallel.mesh_of(config.mesh)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
-    videos = mark(pair(_eval_videos(config, meta), config.data.flip_pairs), read(config.data))
-    spec = resolve_spec(meta.spec, config.data, meta.spec.input)
+    videos = mark(pair(_eval_videos(config, meta), config.task.classify.flip_pairs), read(config.data))
+    spec = resolve_spec(meta.spec, config.data)
     run, standing = run_folder(folder), _standing(folder, step)
     of = identity(config, spec, videos, step=step, checkpoint=standing)
     name = folder_name(validate(meta.config), config, None if standing == BEST else step)
     place = parallel.on_writer(lambda: str(_place(run, name, config, out)))
-    classifies = meta.spec.objective == "classify"
     console.print(
         f"{meta.config.model.name}: {caption(of)} ({things(len(videos), 'video')}); {parallel.describe(mesh)}",
         highlight=False,
         soft_wrap=True,
     )
     _, params, stats = split(model)
-    make, score = (make_forward, evaluate) if classifies else (make_reconstruct, evaluate_reconstruction)
-    forward = make(model, spec, mesh, dtype)
-    reader = ClipReader(spec, config.data)
-    summary, scores = score(forward, params, stats, videos, reader, config.eval, mesh, console)
-    summary |= of
+    task = make_task(config, spec, meta.labels, dtype)
+    evaluators = {name: make(videos) for name, make in task.evaluators.items()}
+    forwards = {name: compile_forward(model, each.forward, mesh) for name, each in evaluators.items()}
+    reader = ExampleReader(spec, config.data)
+    outcome = run_evaluators(forwards, evaluators, (params, stats), videos, reader, config.eval, mesh, console)
+    summary = outcome.summary | of
     if parallel.is_writer():
-        report.write(place, summary, scores, videos, f"{run.resolve().name}, {meta.config.model.name}: {caption(of)}")
+        title = f"{run.resolve().name}, {meta.config.model.name}: {caption(of)}"
+        report.write(place, summary, evaluators.values(), title)
         _write_config(Path(place), run, config)
         report.show(summary, console)
         console.print(report.closing(summary, Path(place)), highlight=False, soft_wrap=True)
@@ -113,20 +116,16 @@ def _write_config(out: Path, run: Path, config: cfg.Config) -> None:
 
 def _eval_videos(config: cfg.Config, meta: Meta) -> VideoSet:
     """The evaluation videos, labelled with the checkpoint's classes."""
-    if meta.spec.objective != "classify":
-        if config.data.eval and not config.data.dataset:
-            return load_eval_set(config.data.eval, config.data.root, meta.class_names, meta.multi_label)
-        return load_sets(config.data, config.seed, labelled=False)[1]
-    if config.data.dataset:
-        videos = datasets.load_eval_set(config.data)
-        if videos.class_names != meta.class_names:
-            raise DataError(f"config.data.dataset = {config.data.dataset!r} has other classes than the checkpoint")
-        return dataclasses.replace(videos, multi_label=meta.multi_label)
-    if config.data.eval:
-        return load_eval_set(config.data.eval, config.data.root, meta.class_names, meta.multi_label)
-    if not config.data.train:
+    kinds = kinds_of(meta.spec.task)
+    if config.data.eval and not config.data.dataset:
+        return load_eval_set(config.data.eval, config.data.root, meta.labels, kinds)
+    if kinds and not (config.data.train or config.data.dataset):
         raise DataError("give the videos to evaluate: --config.data.eval=FILE.csv or a folder")
-    _, videos = load_sets(config.data, config.seed)
-    if videos.class_names != meta.class_names:
+    _, videos = load_sets(config.data, config.seed, kinds, flip_pairs=config.task.classify.flip_pairs)
+    if kinds and videos.labels.names != meta.labels.names:
+        if config.data.dataset:
+            raise DataError(f"config.data.dataset = {config.data.dataset!r} has other classes than the checkpoint")
         raise DataError(f"{config.data.train} now has other classes than the checkpoint; give --config.data.eval")
-    return dataclasses.replace(videos, multi_label=meta.multi_label)
+    if not kinds:
+        return videos
+    return dataclasses.replace(videos, labels=dataclasses.replace(videos.labels, several=meta.labels.several))

@@ -15,15 +15,17 @@ from vidjax import config as cfg
 from vidjax.apps.contact_sheet import COLUMNS, Row, draw_sheet
 from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.config.files import read_config
+from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.audit import clip_checks, split_checks
 from vidjax.data.listing.datasets import folder_fps
+from vidjax.data.listing.load import load_sets
 from vidjax.data.reading.clips import ClipReader, clip_indices, segment_frames
 from vidjax.data.reading.open_video import open_video
-from vidjax.data.records import Record, VideoSet, load_sets
-from vidjax.data.spec import resolve_spec
+from vidjax.data.records import Record, VideoSet
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
+from vidjax.tasks import kinds_of, make_task, task_of
 from vidjax.video import VideoError
 from vidjax.wording import things
 
@@ -62,9 +64,10 @@ def inspect(
     console = Console(stderr=as_json)
     config = validate(read_config(argv, data))
     train, evaluation = load_sets(
-        config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify"
+        config.data, config.seed, kinds_of(task_of(config)), flip_pairs=config.task.classify.flip_pairs
     )
     spec = resolve_spec(get_spec(config.model.name), config.data)
+    targets = make_task(config, spec, train.labels).targets
     reader = ClipReader(spec, config.data)
     out = Path(out) if out else Path("inspect") / (Path(config.data.train).stem or "data")
     out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,8 @@ def inspect(
             for i, record in enumerate(records):
                 try:
                     draws = [np.random.default_rng((config.seed, i, k)) for k in range(num_draws)]
-                    views = _rows(record, sets[split], reader, config.eval, draws if split == "training" else None)
+                    drawn = draws if split == "training" else None
+                    views = _rows(record, sets[split], reader, config.eval, drawn, targets.mirrors)
                     rows += [dataclasses.replace(row, label=f"{names[record.path]}\n{row.label}") for row in views]
                 except VideoError as error:  # it opens, but does not decode
                     unreadable[error.path] = error.reason
@@ -104,7 +108,7 @@ def inspect(
     summary = {
         "data": config.data.train,
         "model": config.model.name,
-        "spec": cfg.to_dict(spec),
+        "spec": spec.to_dict(),
         "videos": {
             split: {"num_videos": len(videos), "num_opened": len(probes[split])} for split, videos in sets.items()
         },
@@ -132,21 +136,21 @@ def _some(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 def _probe_all(
     records: Sequence[Record], reader: ClipReader, config: cfg.Config, split: str
 ) -> Iterator[clip_checks.Sampled | VideoError]:
-    with ThreadPoolExecutor(config.data.num_threads) as pool:
+    with ThreadPoolExecutor(config.data.reading.num_threads) as pool:
         yield from pool.map(lambda record: _probe(record, reader, config, split), records)
 
 
 def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -> clip_checks.Sampled | VideoError:
     """The frames that clips of a video have, without decoding any."""
     try:
-        with open_video(record.path, timeout=config.data.timeout, folder_fps=folder_fps(config.data)) as video:
+        with open_video(record.path, timeout=config.data.reading.timeout, folder_fps=folder_fps(config.data)) as video:
             timestamps, fps, height, width = video.timestamps, video.fps, video.height, video.width
     except VideoError as error:
         return error
     first, count = segment_frames(timestamps, (record.start, record.end))
 
     def clips(rng: Any = None) -> np.ndarray:
-        rule = config.data.eval_sampling if split == "evaluation" else config.data.train_sampling
+        rule = config.data.sampling.eval if split == "evaluation" else config.data.sampling.train
         many = config.eval.num_clips if split == "evaluation" else 1
         return clip_indices(rule, count, fps, reader.spec, config.data, num_clips=many, rng=rng)
 
@@ -167,9 +171,10 @@ def _check(
     config: cfg.Config,
     spec: cfg.Spec,
 ) -> list[clip_checks.Finding]:
+    clip = spec.video
     ours, theirs = probes["training"], probes["evaluation"]
     everything = [*ours, *theirs]
-    rules = (config.data.train_sampling, config.data.eval_sampling)
+    rules = (config.data.sampling.train, config.data.sampling.eval)
     digests = split_checks.content_digests(r.path for r in (*train.records, *evaluation.records))
     return [
         clip_checks.check_reading(unreadable, len(everything) + len(unreadable)),
@@ -178,9 +183,13 @@ def _check(
         clip_checks.check_padding(ours, theirs),
         clip_checks.check_coverage(ours, theirs),
         clip_checks.check_fps(
-            everything, rules=rules, num_frames=spec.num_frames, stride=spec.stride, target_fps=spec.fps
+            everything,
+            rules=rules,
+            num_frames=clip.num_frames,
+            stride=clip.stride,
+            target_fps=clip.fps,
         ),
-        clip_checks.check_aspect(everything, resize=spec.resize, size=spec.size, num_crops=config.eval.num_crops),
+        clip_checks.check_aspect(everything, resize=clip.resize, size=clip.size, num_crops=config.eval.num_crops),
         split_checks.check_classes(train, evaluation),
         split_checks.check_overlap(train, evaluation, digests),
     ]
@@ -204,20 +213,20 @@ def _rows(
     reader: ClipReader,
     config: cfg.EvalConfig,
     draws: Sequence[np.random.Generator] | None,
+    mirror: bool,
 ) -> list[Row]:
     """The views of one video, with its classes and their own names: a training clip of each generator, or those of
     evaluation if there are none."""
-    segment = (record.start, record.end)
     crops = config.num_crops
     if draws:
-        clips = [reader.train_clips(record.path, rng, segment, directional=videos.directional) for rng in draws]
-        names = [f"draw {i + 1} of {len(draws)}" for i, c in enumerate(clips) for _ in c.video]
+        clips = [reader.train(record, rng, mirror=mirror) for rng in draws]
+        names = [f"draw {i + 1} of {len(draws)}" for i, (video, _) in enumerate(clips) for _ in video]
     else:
-        clips = [reader.eval_clips(record.path, config.num_clips, crops, segment)]
-        count = len(clips[0].video) // crops
+        clips = [reader.evaluate(record, config.num_clips, crops)]
+        count = len(clips[0][0]) // crops
         names = [f"clip {k + 1} of {count}, crop {c + 1} of {crops}" for k in range(count) for c in range(crops)]
-    labels = "|".join(videos.class_names[i] for i in record.labels)
-    views = [view for c in clips for view in zip(c.video, c.frames, c.times, strict=True)]
+    labels = "|".join(videos.labels.names[i] for i in record.labels)
+    views = [view for video, seen in clips for view in zip(video, seen.frames, seen.times, strict=True)]
     shown = range(len(views))
     if not draws and len(views) > _VIEWS_SHOWN:
         shown = np.unique(np.round(np.linspace(0, len(views) - 1, _VIEWS_SHOWN)).astype(int))
@@ -245,13 +254,13 @@ def _short(text: str, length: int = 34) -> str:
 
 
 def _title(split: str, spec: cfg.Spec, config: cfg.Config) -> str:
-    rule = config.data.train_sampling if split == "training" else config.data.eval_sampling
-    pace = f" at {spec.fps:g} frames/s" if spec.fps else f" at a stride of {spec.stride}"
+    rule = config.data.sampling.train if split == "training" else config.data.sampling.eval
+    pace = f" at {spec.video.fps:g} frames/s" if spec.video.fps else f" at a stride of {spec.video.stride}"
     pace = "" if rule in UNSTRIDED_RULES else pace
-    part = f", {COLUMNS} of them shown" if spec.num_frames > COLUMNS else ""
+    part = f", {COLUMNS} of them shown" if spec.video.num_frames > COLUMNS else ""
     return (
-        f"{split}: {rule}, {spec.num_frames} frames{pace}{part}, "
-        f"{spec.size}×{spec.size} (frame number, time; orange: repeats or goes back)"
+        f"{split}: {rule}, {spec.video.num_frames} frames{pace}{part}, "
+        f"{spec.video.size}×{spec.video.size} (frame number, time; orange: repeats or goes back)"
     )
 
 

@@ -104,7 +104,7 @@ def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
     for title, text in (
         ("clip", _clip(spec)),
         ("in all", f"{cost.params:,} parameters, {_gmacs(cost)} GMACs, {_short(cost.activations)} activations"),
-        ("pixels", f"resize {'×'.join(map(str, spec.resize))}, mean {spec.mean}, std {spec.std}"),
+        ("pixels", f"resize {'×'.join(map(str, spec.video.resize))}, mean {spec.video.mean}, std {spec.video.std}"),
         ("published", spec.published),
         ("paper", spec.paper),
         ("checkpoints", ", ".join(spec.sources)),
@@ -135,8 +135,8 @@ def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
 
 def _clip(spec: Spec) -> str:
     """Such as 16×4, 224²: 16 frames, every 4th, 224 pixels high and wide."""
-    step = f" at {spec.fps:g} fps" if spec.fps else f"×{spec.stride}"
-    return f"{spec.num_frames}{step}, {spec.size}²"
+    step = f" at {spec.video.fps:g} fps" if spec.video.fps else f"×{spec.video.stride}"
+    return f"{spec.video.num_frames}{step}, {spec.video.size}²"
 
 
 def _gmacs(cost: Cost) -> str:

@@ -11,7 +11,6 @@ from vidjax.config.settings import (
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
-    Spec,
     TrainConfig,
     apply_preset,
     check_flags,
@@ -22,6 +21,7 @@ from vidjax.config.settings import (
     take_kwargs,
     to_dict,
 )
+from vidjax.config.spec import Spec
 
 __all__ = [
     "Config",

@@ -37,29 +37,6 @@ def _choice(default: str, *others: str) -> Any:
     return field(default=default, metadata={"choices": tuple(dict.fromkeys((default, *others)))})
 
 
-@dataclass(frozen=True)
-class Spec:
-    """What a named model expects of its input, and where it comes from. Stored in every checkpoint.
-
-    The preprocessing is: resize (`resize`), crop to `size`×`size`, scale to 0…1, subtract `mean`, divide by `std`.
-    """
-
-    name: str
-    num_frames: int  # T, frames per clip
-    stride: int = 1  # τ, source frames between two frames of a clip; used when `fps` is None
-    fps: float | None = None  # frames per second at which the published protocol samples; None: every τ-th frame
-    size: int = 224  # crop height and width, pixels
-    resize: tuple[int, ...] = (256,)  # (short side,) keeping the aspect, or (height, width) ignoring it, pixels
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # per channel, of values in 0…1
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    input: str = "rgb"  # what enters the network: "rgb", "diff" or "rgb+diff", see ModelConfig
-    objective: str = "classify"  # what it is trained for; "reconstruct": hidden pixels, without labels
-    num_classes: int = 400  # K of the published checkpoints
-    paper: str = ""  # where the model is described
-    sources: tuple[str, ...] = ()  # checkpoint formats that `load_pretrained` reads for it
-    published: str = ""  # accuracy reported elsewhere, with its views and its source; never measured here
-
-
 @dataclass
 class ModelConfig:
     name: str = "r2plus1d_18"  # see vidjax.list_models()

@@ -1,10 +1,10 @@
 """Records → batches, with Grain.
 
-A batch is a dictionary of NumPy arrays: `video` uint8 `(B, V, T, H, W, C)`, `label` int32 `(B,)` or float32 `(B, K)`,
+A batch is a dictionary of NumPy arrays: `inputs` and `targets` by name, each `(B, V, …)` and as `BatchLayout` says,
 `index` int64 `(B,)` into the records (−1: padding), `mask` bool `(B,)`, and `bad`, a list of `BadRecord`. B is this
-process's share. In training V is `config.train_views`, and the label of mirrored clips is that of what they show, where
-classes tell left from right and the data set knows which becomes which. Evaluation adds `views` int64 `(B,)`: how many
-of the V are the video's; the rest is padding, where the sampling rule gives long videos more clips than short ones.
+process's share. In training V is `config.sampling.views`. Evaluation has no targets and adds `views` int64 `(B,)`: how
+many of the V are the video's; the rest is padding, where the sampling rule gives long videos more clips than short
+ones.
 
 Which examples make up step s, in which order and with which augmentation, depends on the seed and s alone: not on the
 number of workers or threads, and, as a whole, not on the number of processes. Resuming is therefore starting at a step.
@@ -18,22 +18,20 @@ itself; a file that does not change gives the same batches with any number of th
 import copy
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import grain
 import numpy as np
 
-from vidjax.config import DataConfig, Spec
-from vidjax.data.listing.mirroring import mirrored_targets
+from vidjax.batch import Batch, BatchLayout
+from vidjax.config import DataConfig
 from vidjax.data.order import Order, make_strata
-from vidjax.data.reading.clips import ClipReader
+from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import VideoSet
+from vidjax.data.targets import Targets
 from vidjax.data.text import DataError
 from vidjax.video import VideoError
-
-Batch = dict[str, Any]
 
 # A data set in which this many draws in a row fail is broken, not blemished.
 MAX_SUBSTITUTES = 20
@@ -56,10 +54,12 @@ class BadRecord:
 
 def train_batches(
     videos: VideoSet,
-    reader: ClipReader,
+    reader: ExampleReader,
+    targets: Targets,
     *,
     batch_size: int,
     seed: int,
+    balance: str = "",
     start_step: int = 0,
     process: tuple[int, int] = (0, 1),
     known_bad: Mapping[str, str] | None = None,
@@ -69,9 +69,11 @@ def train_batches(
 
     Args:
       videos: what to train on; a fresh order every epoch.
-      reader: how a clip is read; its config gives mixture and balance, workers, threads and prefetch.
+      reader: how an example is read; its config gives mixture, workers, threads and prefetch.
+      targets: what is made of its annotation.
       batch_size: clips per step over all processes.
       seed: of order and augmentation.
+      balance: how classes are balanced, see `vidjax.data.order`.
       start_step: the step whose batch comes first.
       process: (index, count) of this process among those that share each batch.
       known_bad: path → reason, of files that failed before: they are replaced without being tried. Files of which
@@ -81,24 +83,27 @@ def train_batches(
       DataError: if the processes cannot share a batch evenly; while batches are taken, if 20 drawn videos in a row
         cannot be read.
     """
-    config = reader.config
-    order = _order(videos, config, seed)
-    dataset = train_order(videos, config, seed, order)
-    dataset = dataset.random_map(_TrainLoader(videos, reader, order, known_bad or {}))
-    dataset = process_rows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=_collate)
+    order = _order(videos, reader.config, seed, balance)
+    dataset = train_order(videos, reader.config, seed, balance, order)
+    dataset = dataset.random_map(_TrainLoader(videos, reader, targets, order, known_bad or {}))
+    layout = reader.layout(targets.fields())
+    dataset = process_rows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=layout.collate)
     return _iterate(dataset[start_step:], reader.config)
 
 
-def train_order(videos: VideoSet, config: DataConfig, seed: int, order: Order | None = None) -> grain.MapDataset:
+def train_order(
+    videos: VideoSet, config: DataConfig, seed: int, balance: str = "", order: Order | None = None
+) -> grain.MapDataset:
     """The record that each place of an endless training takes: a fresh order every epoch.
 
     Args:
       videos: what to train on.
-      config: `mixture` and `balance` are used.
+      config: `mixture` is used.
       seed: of the order.
+      balance: how classes are balanced, see `vidjax.data.order`.
       order: that of mixture and balance, where it is known already.
     """
-    order = order or _order(videos, config, seed)
+    order = order or _order(videos, config, seed, balance)
     if order is not None:
         return _Places(order).seed(seed)
     return grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat(None)
@@ -113,20 +118,15 @@ def process_rows(dataset: grain.MapDataset, batch_size: int, process: tuple[int,
     return _ProcessRows(dataset, batch_size, process)
 
 
-def _order(videos: VideoSet, config: DataConfig, seed: int) -> Order | None:
-    if not (config.mixture or config.balance):
+def _order(videos: VideoSet, config: DataConfig, seed: int, balance: str) -> Order | None:
+    if not (config.mixture or balance):
         return None
-    return Order(make_strata(videos, config.mixture, config.balance), len(videos), seed)
-
-
-def num_train_batches(videos: VideoSet, batch_size: int) -> float:
-    """Steps in one pass over the videos."""
-    return len(videos) / batch_size
+    return Order(make_strata(videos, config.mixture, balance), len(videos), seed)
 
 
 def eval_batches(
     videos: VideoSet,
-    reader: ClipReader,
+    reader: ExampleReader,
     *,
     batch_size: int,
     num_clips: int,
@@ -145,14 +145,21 @@ def eval_batches(
     """
     padded = -(-len(videos) // batch_size) * batch_size
     dataset = grain.MapDataset.range(padded).map(_EvalLoader(videos, reader, num_clips, num_crops))
-    dataset = _ProcessRows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=_collate)
+    collate = reader.layout().collate
+    dataset = _ProcessRows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=collate)
     return _iterate(dataset, reader.config)
 
 
 class _TrainLoader(grain.transforms.RandomMap):
-    def __init__(self, videos: VideoSet, reader: ClipReader, order: Order | None, known_bad: Mapping[str, str]):
-        self._videos, self._reader, self._order = videos, reader, order
-        self._targets, self._mirrored = videos.targets(), mirrored_targets(videos, reader.config)
+    def __init__(
+        self,
+        videos: VideoSet,
+        reader: ExampleReader,
+        targets: Targets,
+        order: Order | None,
+        known_bad: Mapping[str, str],
+    ):
+        self._videos, self._reader, self._targets, self._order = videos, reader, targets, order
         # Record → failures in a row and the last reason; each process that decodes goes on from here with its own.
         self._failed: dict[int, tuple[int, str]] = {}
         for i, record in enumerate(videos.records if known_bad else ()):
@@ -172,17 +179,14 @@ class _TrainLoader(grain.transforms.RandomMap):
             failures, reason = self._failed.get(element, (0, ""))
             if failures < MAX_FAILURES:
                 try:
-                    clips = self._reader.train_clips(
-                        record.path, rng, (record.start, record.end), directional=self._videos.directional
-                    )
+                    inputs, views = self._reader.train(record, rng, mirror=self._targets.mirrors)
                 except VideoError as error:
                     reason = error.reason
                     self._failed[element] = failures + 1, reason
                 else:
                     self._failed.pop(element, None)
-                    label = (self._mirrored if clips.mirrored.all() else self._targets)[element]
-                    index = np.int64(element)
-                    return {"video": clips.video, "label": label, "index": index, "mask": np.True_, "bad": bad}
+                    targets, index = self._targets.of(record, views), np.int64(element)
+                    return {"inputs": inputs, "targets": targets, "index": index, "mask": np.True_, "bad": bad}
             bad.append(BadRecord(element, record.path, reason))
         raise DataError(
             f"{MAX_SUBSTITUTES} training videos in a row could not be read, "
@@ -210,29 +214,28 @@ class _Places(grain.MapDataset):
 
 
 class _EvalLoader(grain.transforms.Map):
-    def __init__(self, videos: VideoSet, reader: ClipReader, num_clips: int, num_crops: int):
-        self._videos, self._reader, self._targets = videos, reader, videos.targets()
+    def __init__(self, videos: VideoSet, reader: ExampleReader, num_clips: int, num_crops: int):
+        self._videos, self._reader, self._layout = videos, reader, reader.layout()
         self._num_clips, self._num_crops = num_clips, num_crops
 
     def map(self, element: int) -> Batch:
         padding = element >= len(self._videos)
         record = self._videos.records[0 if padding else element]
-        spec = self._reader.spec
-        shape = (self._num_clips * self._num_crops, spec.num_frames, spec.size, spec.size, 3)
-        video, bad = np.zeros(shape, np.uint8), []
+        count, bad = self._num_clips * self._num_crops, []
+        inputs = None
         if element in self._videos.quarantined:
             bad.append(BadRecord(int(element), record.path, self._videos.quarantined[element]))
         elif not padding:
             try:
-                video = self._reader.read_eval(
-                    record.path, self._num_clips, self._num_crops, (record.start, record.end)
-                )
+                inputs, views = self._reader.evaluate(record, self._num_clips, self._num_crops)
+                count = len(views)
             except VideoError as error:
                 bad.append(BadRecord(int(element), record.path, error.reason))
+        if inputs is None:
+            inputs = self._layout.empty(count)["inputs"]
         return {
-            "video": video,
-            "views": np.int64(len(video)),
-            "label": self._targets[0 if padding else element],
+            "inputs": inputs,
+            "views": np.int64(count),
             "index": np.int64(-1 if padding else element),
             "mask": np.bool_(not padding and not bad),
             "bad": bad,
@@ -261,20 +264,6 @@ class _ProcessRows(grain.MapDataset):
         return self._parent[batch * self._batch_size + self._process * self._rows + row]
 
 
-def _collate(elements: Sequence[Batch]) -> Batch:
-    most = max(len(e["video"]) for e in elements)
-    if any(len(e["video"]) < most for e in elements):
-        elements = [e | {"video": _pad_views(e["video"], most)} for e in elements]
-    batch = {key: np.stack([e[key] for e in elements]) for key in elements[0] if key != "bad"}
-    batch["bad"] = [record for e in elements for record in e["bad"]]
-    return batch
-
-
-def _pad_views(video: np.ndarray, count: int) -> np.ndarray:
-    """`(V, …)` filled up with black views to `(count, …)`."""
-    return np.concatenate([video, np.zeros((count - len(video), *video.shape[1:]), video.dtype)])
-
-
 @dataclass(frozen=True)
 class Footprint:
     """The most that the batches of one training process take of its machine's memory at any time.
@@ -282,7 +271,7 @@ class Footprint:
     Attributes:
       batches: that exist at once, the ones being decoded and the one that is handed out among them: with threads alone
         `max(num_threads, prefetch) + 1`; with workers, each has so many, and 3 on their way, and one is handed out.
-      batch_bytes: of the video of one, this process's share of the batch.
+      batch_bytes: of the inputs of one, this process's share of the batch.
     """
 
     batches: int
@@ -294,29 +283,28 @@ class Footprint:
         return self.batches * self.batch_bytes
 
 
-def footprint(spec: Spec, config: DataConfig, batch_size: int, processes: int = 1) -> Footprint:
+def footprint(layout: BatchLayout, config: DataConfig, batch_size: int, processes: int = 1) -> Footprint:
     """What `train_batches` may hold in memory; see `Footprint`."""
-    clip = spec.num_frames * spec.size**2 * 3
-    each = _read_ahead(config) + 1
+    each, workers = _read_ahead(config) + 1, config.reading.num_workers
     # On this side of the queue between two processes, Grain has a thread with one batch in hand and a queue again.
-    batches = config.num_workers * (each + 2 * _QUEUE + 1) + 1 if config.num_workers else each
-    return Footprint(batches, batch_size // processes * config.train_views * clip)
+    batches = workers * (each + 2 * _QUEUE + 1) + 1 if workers else each
+    return Footprint(batches, layout.bytes(batch_size // processes, config.sampling.views))
 
 
 def _read_ahead(config: DataConfig) -> int:
     """Batches that one decoding process works on or has ready; threads each work on one."""
-    return max(config.num_threads, config.prefetch)
+    return max(config.reading.num_threads, config.reading.prefetch)
 
 
 def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
-    options = grain.ReadOptions(num_threads=config.num_threads, prefetch_buffer_size=_read_ahead(config))
+    options = grain.ReadOptions(num_threads=config.reading.num_threads, prefetch_buffer_size=_read_ahead(config))
     dataset = dataset.to_iter_dataset(options)
-    if config.num_workers:
+    if config.reading.num_workers:
         from absl import flags
 
         if not flags.FLAGS.is_parsed():  # Grain reads absl flags in its worker processes; a library user has none
             flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(config.num_workers, per_worker_buffer_size=_QUEUE)
+        options = grain.MultiprocessingOptions(config.reading.num_workers, per_worker_buffer_size=_QUEUE)
         dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
     return iter(dataset)
 

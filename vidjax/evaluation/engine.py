@@ -1,22 +1,151 @@
-"""The views of a video set on their way to the devices: what every evaluation goes through, whatever it measures."""
+"""The one loop over the views of a video set: decoded, placed, answered by the network, handed to evaluators.
+
+A clip is one view: one window of time and one crop. What is made of the network's outputs is the evaluators' affair.
+"""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import jax
 import numpy as np
+from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
 
 from vidjax import parallel
-from vidjax.config import EvalConfig
-from vidjax.data.pipeline import BadRecord, Batch, eval_batches
-from vidjax.data.reading.clips import ClipReader
+from vidjax.batch import Batch
+from vidjax.config import ConfigError, EvalConfig
+from vidjax.data.pipeline import BadRecord, eval_batches
+from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import VideoSet
+from vidjax.evaluation.evaluator import Evaluator, Rows
+from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.progress import progress_bar
+
+# (params, stats, inputs (B, …), int32 numbers (B,)) → outputs
+Forward = Callable[[Arrays, Arrays, Mapping[str, jax.Array], jax.Array], Any]
+
+
+def compile_forward(
+    model: nnx.Module, forward: Callable[[nnx.Module, Mapping[str, jax.Array], jax.Array], Any], mesh: Mesh
+) -> Forward:
+    """A compiled function of parameters, statistics, inputs and numbers of clips, in evaluation mode.
+
+    Args:
+      model: gives the structure, and is put into evaluation mode.
+      forward: as `Evaluator.forward`.
+      mesh: whose devices share a batch.
+    """
+    model.eval()
+    graphdef, _, _ = split(model)
+
+    def run(params: Arrays, stats: Arrays, inputs: Mapping[str, jax.Array], number: jax.Array) -> Any:
+        with parallel.kernels_on(mesh):
+            return forward(merge(graphdef, in_float32(params), stats), inputs, number)
+
+    return jax.jit(run, out_shardings=parallel.batch_sharding(mesh))
+
+
+@dataclass
+class Outcome:
+    """An evaluation.
+
+    Attributes:
+      summary: the figures of `eval.json`.
+      evaluators: that made them, by name.
+    """
+
+    summary: dict[str, Any]
+    evaluators: Mapping[str, Evaluator]
+
+
+def run(
+    forwards: Mapping[str, Forward],
+    evaluators: Mapping[str, Evaluator],
+    weights: tuple[Arrays, Arrays],
+    videos: VideoSet,
+    reader: ExampleReader,
+    config: EvalConfig,
+    mesh: Mesh,
+    console: Console | None = None,
+) -> Outcome:
+    """Decode every view of a video set once and hand what the network answers to the evaluators.
+
+    Args:
+      forwards: from `compile_forward`, for each evaluator.
+      evaluators: new ones.
+      weights: parameters and statistics, placed on the mesh.
+      videos: what to evaluate.
+      reader: how views are read.
+      config: views per video and videos per step; the latter is rounded up to a multiple of the devices.
+      mesh: whose devices share a batch.
+      console: where a progress bar goes; None: no bar.
+
+    Returns:
+      The evaluators, and a summary: their figures by level, with the names of the `levels`; their names and details;
+      `coverage`, the share of videos that could be read; `num_videos`, those; `num_views` per video, the most where
+      that differs; `unreadable`: list of `{"path", "reason"}`.
+
+    Raises:
+      ConfigError: for mirrored crops of videos whose classes tell left from right.
+    """
+    if config.num_crops == 10 and videos.labels.directional:
+        raise ConfigError(
+            "config.eval.num_crops = 10: half of the crops are mirrored, and these labels tell left from right; use 5"
+        )
+    batches = batches_of(videos, reader, config, mesh, console)
+    readable, most, bad = collect(forwards, evaluators, weights, batches, mesh)
+    summary: dict[str, Any] = {"levels": [], "evaluators": list(evaluators)}
+    for evaluator in evaluators.values():
+        figures = evaluator.summary()
+        summary["levels"] += figures
+        summary |= figures
+    summary |= {"coverage": readable / len(videos), "num_videos": readable, "num_views": most}
+    for evaluator in evaluators.values():
+        summary |= evaluator.details()
+    summary["unreadable"] = [{"path": b.path, "reason": b.reason} for b in bad]
+    return Outcome(summary, evaluators)
+
+
+def collect(
+    forwards: Mapping[str, Forward],
+    evaluators: Mapping[str, Evaluator],
+    weights: tuple[Arrays, Arrays],
+    batches: Iterable[Batch],
+    mesh: Mesh,
+) -> tuple[int, int, tuple[BadRecord, ...]]:
+    """Run the network over evaluation batches, of which each process gives its rows.
+
+    Returns:
+      How many videos could be read, the most views of one, and the videos that could not be read.
+    """
+    sharding = parallel.batch_sharding(mesh)
+    readable, most, bad = 0, 0, []
+    for batch in batches:
+        columns = parallel.gather(parallel.place({k: batch[k] for k in ("index", "mask", "views")}, sharding))
+        keep = columns["mask"]
+        readable += int(keep.sum())
+        # One view at a time: the views of 30-view testing need not fit on the devices together.
+        for view, inputs in enumerate(views_of(batch)):
+            most = max(most, view + 1)
+            real = keep & (view < columns["views"])
+            asked = {name: e for name, e in evaluators.items() if e.wants(np.where(real, columns["index"], -1), view)}
+            if not asked:
+                continue
+            number = (np.maximum(batch["index"], 0) * 1000 + view).astype(np.int32)
+            placed = parallel.place((inputs, number), sharding)
+            rows = Rows(columns["index"][real], view, columns["views"][real])
+            for name, evaluator in asked.items():
+                outputs = parallel.gather(forwards[name](*weights, *placed))
+                evaluator.add(rows, jax.tree.map(lambda x, real=real: x[real], outputs))
+        bad += batch["bad"]
+    return readable, most, gather_bad(bad)
 
 
 def batches_of(
-    videos: VideoSet, reader: ClipReader, config: EvalConfig, mesh: Mesh, console: Console | None = None
+    videos: VideoSet, reader: ExampleReader, config: EvalConfig, mesh: Mesh, console: Console | None = None
 ) -> Iterator[Batch]:
     """This process's rows of every batch, with a progress bar on `console`; None: no bar.
 
@@ -39,14 +168,52 @@ def batches_of(
             bar.update(task, completed=min(len(videos), (i + 1) * batch_size))
 
 
-def views_of(batch: Batch) -> list[np.ndarray]:
-    """uint8 clips `(B, T, H, W, C)`, one array for each view, as many as the process with the longest videos has."""
-    video = batch["video"]
-    most = max(parallel.gather_lists([video.shape[1]]))
-    return [video[:, min(view, video.shape[1] - 1)] for view in range(most)]
+def views_of(batch: Batch) -> list[dict[str, np.ndarray]]:
+    """The inputs of single views, `(B, …)` by name, as many as the process with the longest videos has."""
+    inputs = batch["inputs"]
+    count = next(iter(inputs.values())).shape[1]
+    most = max(parallel.gather_lists([count]))
+    return [{name: array[:, min(view, count - 1)] for name, array in inputs.items()} for view in range(most)]
 
 
 def gather_bad(bad: Iterable[BadRecord]) -> tuple[BadRecord, ...]:
     """What no process could read, in the order of the records."""
     rows = parallel.gather_lists([dataclasses.astuple(b) for b in bad])
     return tuple(BadRecord(*fields) for fields in sorted(rows))
+
+
+def cadences(asked: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """How often each evaluator runs: at every so many evaluations.
+
+    Args:
+      asked: `config.eval.every`, `NAME=N` each.
+      names: of the evaluators; the first has the figures that checkpoints are ranked by, and always runs.
+
+    Raises:
+      ConfigError: for what is no such entry, naming the evaluators.
+    """
+    every = dict.fromkeys(names, 1)
+    for entry in asked:
+        name, _, number = entry.partition("=")
+        if name not in names[1:] or not number.isdigit() or not int(number):
+            others = ", ".join(names[1:]) or "none beside the first, which always runs"
+            raise ConfigError(f"config.eval.every: {entry!r} must be NAME=N, NAME being one of: {others}")
+        every[name] = int(number)
+    return every
+
+
+def levels(summary: Mapping[str, Any]) -> list[str]:
+    """The levels that an `eval.json` has figures at; those of older versions do not say."""
+    if "levels" in summary:
+        return list(summary["levels"])
+    others = ("views", "spec", "data", "per_class")
+    return [
+        name
+        for name, figures in summary.items()
+        if isinstance(figures, dict) and name not in others and all(not isinstance(x, dict) for x in figures.values())
+    ]
+
+
+def flat_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """`{"clip/top1": …, "video/top1": …}` of a summary, for logs and to choose the best checkpoint."""
+    return {f"{level}/{name}": value for level in levels(summary) for name, value in summary[level].items()}

@@ -57,7 +57,7 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
         "checkpoint": checkpoint,
         "best_metric": config.train.best_metric,
         "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": config.data.eval_sampling},
-        "spec": {"num_frames": spec.num_frames, "size": spec.size},
+        "spec": {"num_frames": spec.video.num_frames, "size": spec.video.size},
         "data": {
             "name": _data_words(config.data, _name),
             "source": source(config.data),

@@ -1,50 +1,34 @@
-"""An evaluation as files people and programs read: `eval.json`, a confusion matrix, per-video scores, a table."""
+"""An evaluation as files people and programs read: `eval.json`, what the evaluators write, a table."""
 
-import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.data.records import VideoSet
+from vidjax.evaluation.engine import levels
+from vidjax.evaluation.evaluator import Evaluator
 from vidjax.evaluation.identity import caption, read, same
-from vidjax.evaluation.metrics import confusion_matrix
-from vidjax.lettering import lettering
-from vidjax.tasks.classify.evaluator import Scores
-from vidjax.tasks.reconstruct.evaluator import Reconstructions, picture
 from vidjax.wording import things
 
-# Beyond this many classes neither a cell nor a name of the confusion matrix can be read.
-_NAMED_CLASSES = 60
 
-
-def write(
-    folder: str | Path, summary: dict[str, Any], scores: Scores | Reconstructions, videos: VideoSet, run: str = ""
-) -> None:
+def write(folder: str | Path, summary: dict[str, Any], evaluators: Iterable[Evaluator], run: str = "") -> None:
     """Write an evaluation to `folder`: `eval.json` last, since its being there says that the others are.
-
-    Of a classifier these are `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png`; of a
-    reconstruction, if any video could be read, `reconstructions.png`.
 
     Args:
       folder: made if it is not there.
-      summary: the figures, and what they are of: see `identity`.
-      scores: of every video; or what was reconstructed.
-      videos: that were evaluated.
-      run: what the picture's title names.
+      summary: the figures, and what they are of: see `identity`. The names of the other `files` are added to what is
+        written.
+      evaluators: which write these.
+      run: what the titles of pictures name.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(scores, Reconstructions):
-        _write_pictures(folder, scores)
-    else:
-        _write_scores(folder, summary, scores, videos, run)
-    text = json.dumps(_finite(summary), indent=2, ensure_ascii=False)
+    files = [name for evaluator in evaluators for name in evaluator.write(folder, run)]
+    text = json.dumps(_finite(summary | {"files": files}), indent=2, ensure_ascii=False)
     temporary = folder / "eval.tmp"
     temporary.write_text(f"{text}\n", encoding="utf-8")
     temporary.replace(folder / "eval.json")
@@ -56,84 +40,21 @@ def read_whole(folder: str | Path, expected: Mapping[str, Any]) -> dict[str, Any
     found = read(folder)
     if found is None or not same(found, expected):
         return None
-    if "reconstruction" in found:
-        names = ["reconstructions.png"] if found["num_videos"] else []
-    else:
-        names = ["video_scores.csv", "scores.npz", *(["confusion.png"] if "top1" in found["video"] else [])]
-    return found if all((folder / name).exists() for name in names) else None
-
-
-def _write_scores(folder: Path, summary: dict[str, Any], scores: Scores, videos: VideoSet, run: str) -> None:
-    records = [videos.records[i] for i in scores.index]
-    names = videos.class_names
-    with open(folder / "video_scores.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "prediction", "score", "correct"])
-        for record, row in zip(records, scores.video_scores, strict=True):
-            best = int(row.argmax())
-            label = "|".join(names[i] for i in record.labels)
-            writer.writerow([record.path, label, names[best], f"{row[best]:.6f}", int(best in record.labels)])
-    np.savez_compressed(
-        folder / "scores.npz",
-        scores=scores.video_scores.astype(np.float32),
-        view_scores=scores.view_scores.astype(np.float32),
-        num_views=scores.is_view.sum(axis=1),
-        targets=videos.targets()[scores.index],
-        paths=np.array([r.path for r in records]),
-        class_names=np.array(names),
-    )
-    if not videos.multi_label:
-        predicted, labels = scores.video_scores.argmax(axis=1), videos.targets()[scores.index]
-        title = "\n".join(
-            filter(None, [run, f"video top-1 {_percent(summary['video']['top1'])}, {len(labels)} videos"])
-        )
-        plot_confusion(folder / "confusion.png", confusion_matrix(predicted, labels, len(names)), names, title)
-
-
-def _write_pictures(folder: Path, reconstructions: Reconstructions) -> None:
-    if reconstructions.pictures.size:
-        import cv2
-
-        sheet = cv2.cvtColor(picture(reconstructions.pictures), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(folder / "reconstructions.png"), sheet)
-
-
-def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str = "") -> None:
-    """Draw a confusion matrix, each row scaled to the share of its class."""
-    with lettering((*class_names, title)) as shown:
-        _draw_confusion(Path(path), matrix, tuple(map(shown, class_names)), shown(title))
-
-
-def _draw_confusion(path: Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str) -> None:
-    from matplotlib.figure import Figure
-
-    size = min(14.0, 3.5 + 0.35 * len(class_names))
-    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
-    axes = figure.add_subplot()
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
-    figure.colorbar(image, ax=axes, label="share of the class's videos, %", shrink=0.7)
-    axes.set(xlabel="predicted class", ylabel="true class")
-    figure.suptitle(title, fontsize=10)
-    if len(class_names) <= _NAMED_CLASSES:
-        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
-        axes.set_yticks(range(len(class_names)), class_names)
-    if len(class_names) <= 20:
-        for (row, column), count in np.ndenumerate(matrix):
-            colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=120)
+    # Older versions do not say which files there are.
+    return found if all((folder / name).exists() for name in found.get("files", ())) else None
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
     """Print what was evaluated, the clip- and video-level figures, the coverage and what could not be read."""
     if told := caption(summary):
         console.print(told, highlight=False, soft_wrap=True)
-    if "video" in summary:
-        names = list(summary["video"])
+    tables: dict[tuple[str, ...], list[str]] = {}
+    for level in levels(summary):
+        tables.setdefault(tuple(summary[level]), []).append(level)
+    for names, alike in tables.items():
         table = Table("", *names)
-        for level in ("clip", "video"):
-            table.add_row(level, *(_percent(summary[level][name]) for name in names))
+        for level in alike:
+            table.add_row(level, *(_figure(name, summary[level][name]) for name in names))
         console.print(table)
     total = round(summary["num_videos"] / summary["coverage"]) if summary["coverage"] else len(summary["unreadable"])
     each = f"{things(summary['num_views'], 'view')} each"
@@ -153,18 +74,24 @@ def closing(summary: dict[str, Any], folder: Path) -> str:
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """One line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`; or that of a reconstruction."""
-    if "reconstruction" in summary:
-        figures = summary["reconstruction"]
-        return f"reconstruction loss {figures['loss']:.4f}, {_percent(figures['explained'])} of the variance explained"
+    """One line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`."""
     parts = []
-    for level in ("clip", "video"):
-        figures = "  ".join(f"{n.replace('top', 'top-')} {_percent(v)}" for n, v in summary[level].items())
+    for level in levels(summary):
+        figures = "  ".join(f"{_spelled(n)} {_figure(n, v)}" for n, v in summary[level].items())
         parts.append(f"{level} {figures}")
     return "   ".join(parts)
 
 
-def _percent(value: float | None) -> str:
+def _spelled(name: str) -> str:
+    return name.replace("top", "top-", 1) if name.removeprefix("top").isdigit() else name
+
+
+def _figure(name: str, value: float | None) -> str:
+    """Losses as they are, everything else as a share."""
+    return f"{value:.4f}" if name == "loss" and value is not None and math.isfinite(value) else percent(value)
+
+
+def percent(value: float | None) -> str:
     """In JSON what is not a number has become None."""
     return "n/a" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
 

@@ -76,7 +76,7 @@ def model_cost(
       UnknownModelError: naming the close ones.
     """
     spec = get_spec(name)
-    shape = (num_frames or spec.num_frames, *(2 * (size or spec.size,)), len(spec.mean))
+    shape = (num_frames or spec.video.num_frames, *(2 * (size or spec.video.size,)), len(spec.video.mean))
     return module_cost(abstract_model(name, num_classes=num_classes, **kwargs), shape)
 
 

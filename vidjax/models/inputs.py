@@ -17,7 +17,7 @@ from vidjax.nn.init import normal
 
 def input_channels(spec: Spec) -> int:
     """C, channels of what enters a network of this spec: those of a frame, or twice as many for "rgb+diff"."""
-    return len(spec.mean) * (2 if spec.input == "rgb+diff" else 1)
+    return len(spec.video.mean) * (2 if spec.video.enters == "rgb+diff" else 1)
 
 
 def widened(model: VideoNetwork, channels: int, rngs: nnx.Rngs) -> VideoNetwork:

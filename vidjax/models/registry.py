@@ -81,7 +81,7 @@ def tiny_spec(name: str, paper: str, **changes: Any) -> Spec:
         "num_frames": 8, "stride": 2, "size": 64, "resize": (72,), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
         "num_classes": 6,
     } | changes  # fmt: skip
-    return Spec(name=name, paper=paper, **settings)
+    return Spec.of_video(name=name, paper=paper, **settings)
 
 
 @cache
@@ -239,11 +239,11 @@ def _build(
     outputs = num_classes or 1
     model = variant.build(num_classes=outputs, dtype=dtype, rngs=rngs, **{**variant.kwargs, **kwargs})
     if input == "rgb+diff":
-        model = widened(model, len(variant.spec.mean), rngs)
+        model = widened(model, len(variant.spec.video.mean), rngs)
     elif input not in INPUTS:
         raise ValueError(f"input = {input!r}: must be one of {', '.join(INPUTS)}")
     if probe:
-        if variant.spec.objective != "classify":
+        if variant.spec.task != "classify":
             raise ValueError(f"probe = {probe!r}: {name} is no classifier; take the one that starts from it")
         model = Probe(model, outputs, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
     elif probe_options:

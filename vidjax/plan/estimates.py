@@ -12,7 +12,8 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from vidjax import config as cfg
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
+from vidjax.data.records import LabelSpace
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.target_backend import targeting
@@ -20,6 +21,7 @@ from vidjax.parallel import HOST_MEMORY
 from vidjax.plan.chips import Chip, read_topology, slices, tpu_devices
 from vidjax.plan.hlo import read_hlo
 from vidjax.plan.storage import storage
+from vidjax.tasks import kinds_of
 from vidjax.training.compiled_step import Program, count_steps
 
 UNRESOLVED = (
@@ -49,7 +51,12 @@ class DataFacts:
 
     num_classes: int
     num_videos: int
-    multi_label: bool
+    several: bool
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Classes without names."""
+        return LabelSpace(tuple(map(str, range(self.num_classes))), self.several)
 
 
 def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFacts:
@@ -71,7 +78,7 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
     if config.data.synthetic == "motion":
         return DataFacts(num_classes or 6, num_videos or 1500, False)
     if known := DATASETS.get(config.data.dataset):
-        return DataFacts(num_classes or len(known.class_names), num_videos or known.train_videos, known.multi_label)
+        return DataFacts(num_classes or len(known.class_names), num_videos or known.train_videos, known.several)
     published = get_spec(config.model.name)
     if num_videos:
         return DataFacts(num_classes or published.num_classes, num_videos, False)
@@ -79,13 +86,20 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
         raise cfg.ConfigError(
             "how many training videos there are is not known: give --num-videos, or config.data.train to count them"
         )
-    from vidjax.data.records import DataError, load_sets
+    from vidjax.data.listing.load import load_sets
+    from vidjax.data.text import DataError
 
     try:
-        videos, _ = load_sets(config.data, config.seed, labelled=published.objective == "classify", need_files=False)
+        videos, _ = load_sets(
+            config.data,
+            config.seed,
+            kinds_of(published.task),
+            flip_pairs=config.task.classify.flip_pairs,
+            need_files=False,
+        )
     except DataError as error:
         raise cfg.ConfigError(f"config.data.train cannot be counted; give --num-videos, or mend it: {error}") from None
-    return DataFacts(num_classes or len(videos.class_names), len(videos), videos.multi_label)
+    return DataFacts(num_classes or len(videos.labels.names), len(videos), videos.labels.several)
 
 
 def make_program(config: cfg.Config, facts: DataFacts, devices: Sequence[Any] | None) -> Program:
@@ -95,14 +109,7 @@ def make_program(config: cfg.Config, facts: DataFacts, devices: Sequence[Any] | 
       ConfigError: for settings that do not fit each other or the devices.
     """
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
-    return Program.of(
-        config,
-        spec,
-        num_classes=facts.num_classes,
-        num_videos=facts.num_videos,
-        multi_label=facts.multi_label,
-        devices=devices,
-    )
+    return Program.of(config, spec, facts.labels, num_videos=facts.num_videos, devices=devices)
 
 
 def compile_program(program: Program) -> Any:
@@ -377,10 +384,8 @@ def argument_bytes(program: Program) -> int:
 
 def model_macs(program: Program) -> int:
     """Multiply-adds of one clip in the update, counted."""
-    spec = program.spec
-    channels = 6 if spec.input == "rgb+diff" else 3
     program.model.eval()
-    cost = module_cost(program.model, (spec.num_frames, spec.size, spec.size, channels))
+    cost = module_cost(program.model, next(iter(program.spec.inputs.values())).shape)
     return training_macs(program.model, cost)
 
 

@@ -21,8 +21,9 @@ from jax.sharding import NamedSharding
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.data.records import LabelSpace
 from vidjax.errors import UserError
-from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
+from vidjax.models.build import build_model
 from vidjax.models.state import Arrays, merge, split
 from vidjax.training import damaged_checkpoints
 
@@ -33,31 +34,40 @@ class CheckpointFolderError(UserError):
     """A folder holds no checkpoint of the kind asked for; the message names it and says what was expected."""
 
 
+# Of what `Meta` writes; those of versions before it had a number are read too.
+FORMAT = 2
+
+
 @dataclass(frozen=True)
 class Meta:
     """What a checkpoint says about its model, so that it can be used without anything else."""
 
     config: cfg.Config
     spec: cfg.Spec  # as trained: with the config's clip length, rate and size
-    class_names: tuple[str, ...]
-    multi_label: bool = False
+    labels: LabelSpace
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "format": FORMAT,
             "config": cfg.to_dict(self.config),
-            "spec": cfg.to_dict(self.spec),
-            "class_names": list(self.class_names),
-            "multi_label": self.multi_label,
+            "spec": self.spec.to_dict(),
+            "labels": self.labels.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Meta":
-        return cls(
-            cfg.from_dict(values["config"]),
-            cfg.from_dict(values["spec"], cfg.Spec),
-            tuple(values["class_names"]),
-            values["multi_label"],
-        )
+        """From what `to_dict` made, also of older versions.
+
+        Raises:
+          CheckpointFolderError: for a checkpoint of a newer version.
+        """
+        if (number := values.get("format", 1)) > FORMAT:
+            raise CheckpointFolderError(
+                f"the checkpoint has format {number}, and this version of vidjax reads up to {FORMAT}: install a newer "
+                "one"
+            )
+        labels = LabelSpace.from_dict(values.get("labels", values))
+        return cls(cfg.from_dict(values["config"]), cfg.Spec.from_dict(values["spec"]), labels)
 
 
 def handlers() -> dict[str, ocp.CheckpointHandler]:
@@ -132,7 +142,7 @@ def load_model(
             )
         meta = read_meta(checkpoints, step)
         dtype = dtype or parallel.compute_dtype(meta.config.model.compute_dtype)
-        model = build_model(meta.config, len(meta.class_names), dtype=dtype, abstract=True)
+        model = build_model(meta.config, len(meta.labels.names), dtype=dtype, abstract=True)
         graphdef, params, stats = split(model)
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), {"params": params, "stats": stats}
@@ -182,56 +192,6 @@ def load_meta(folder: str | Path) -> Meta:
     return read_meta(checkpoints, steps[-1])
 
 
-def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool = False) -> nnx.Module:
-    """The model that `config.model` describes, freshly initialised or, if `abstract`, as shapes alone."""
-    model = config.model
-    kwargs = dict(model.kwargs)
-    variant = get_variant(model.name)
-    tables = hasattr(variant.build, "positions")
-    if config.data.num_frames and (variant.fixed_length or tables):
-        kwargs.setdefault("num_frames", config.data.num_frames)
-    if config.data.size and tables:
-        kwargs.setdefault("size", config.data.size)
-    probe_options = _probe_options(model)
-    if model.dropout >= 0:
-        (probe_options if model.probe else kwargs)["dropout"] = model.dropout
-    if model.drop_path >= 0:
-        kwargs["drop_path"] = model.drop_path
-    if model.remat:
-        kwargs["remat"] = model.remat
-    if model.scan_blocks:
-        need_transformer(model.name, "model.scan_blocks")
-        kwargs["scan_blocks"] = True
-    if config.mesh.tokens:
-        need_transformer(model.name, "mesh.tokens")
-
-    arguments = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
-    if model.probe:
-        arguments |= {"probe": model.probe, "probe_options": probe_options}
-    try:
-        return (
-            abstract_model(model.name, **arguments)
-            if abstract
-            else create_model(model.name, seed=config.seed, **arguments)
-        )
-    except TypeError as error:
-        raise cfg.ConfigError(
-            f"config.model.name = {model.name!r} does not take all of {sorted(kwargs)}: {error}"
-        ) from error
-    except ValueError as error:
-        if model.probe and not isinstance(error, UserError):
-            raise cfg.ConfigError(f"config.model.probe = {model.probe!r} for {model.name}: {error}") from error
-        if isinstance(error, UserError) or not kwargs:
-            raise
-        raise cfg.ConfigError(f"config.model.name = {model.name!r} with {kwargs}: {error}") from error
-
-
-def _probe_options(model: cfg.ModelConfig) -> dict[str, Any]:
-    if model.probe == "attentive":
-        return {"blocks": model.probe_blocks, "heads": model.probe_heads}
-    return {"norm": model.probe_norm} if model.probe else {}
-
-
 def find(folder: Path) -> tuple[Path, list[int]]:
     """The folder that holds the step folders, and the complete steps in it (one, if `folder` is a step's own)."""
     folder = folder.expanduser().absolute()
@@ -265,9 +225,7 @@ def mismatches(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def check_fit(
-    manager: ocp.CheckpointManager, step: int, like: Mapping[str, Arrays], train: Mapping[str, Any] | None = None
-) -> None:
+def check_fit(manager: ocp.CheckpointManager, step: int, like: Mapping[str, Arrays]) -> None:
     """Compare names and shapes before anything is read."""
     stored = manager.item_metadata(step)["model"].tree
     problems = [line for kind in ("params", "stats") for line in mismatches(stored.get(kind) or {}, like[kind])]
@@ -275,13 +233,6 @@ def check_fit(
         raise CheckpointFolderError(
             f"{manager.directory / str(step)} does not fit this model; choose the config it was trained with:\n"
             + "\n".join(problems)
-        )
-    if train is not None and (
-        other := set(manager.item_metadata(step)["train"].tree["metrics"]) ^ set(train["metrics"])
-    ):
-        raise CheckpointFolderError(
-            f"{manager.directory / str(step)} was written by another version of vidjax (it differs in "
-            f"{', '.join(sorted(other))}); continue it with that, or start anew from it with --config.model.init_from"
         )
 
 

@@ -11,21 +11,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache as cache
 from jax.sharding import Mesh
 
 from vidjax import parallel
+from vidjax.batch import BatchLayout, layout_of
 from vidjax.config import Config, ConfigError, Spec
-from vidjax.models.state import Arrays, merge, split
-from vidjax.tasks.classify.mix import MixRule
-from vidjax.training.checkpoints import build_model
+from vidjax.data.records import LabelSpace
+from vidjax.models.build import build_model
+from vidjax.models.state import merge, split
+from vidjax.tasks import make_task
+from vidjax.tasks.task import Objective, Task
 from vidjax.training.optimizer import make_optimizer, make_schedule
-from vidjax.training.step import TrainState, init_state, make_train_step
+from vidjax.training.step import StepOptions, TrainState, init_state, make_train_step
 
-Shapes = dict[str, jax.ShapeDtypeStruct]
+Shapes = dict[str, dict[str, jax.ShapeDtypeStruct]]
 
 
 def jit_step(
@@ -33,41 +35,35 @@ def jit_step(
     model: nnx.Module,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    spec: Spec,
+    objective: Objective,
     mesh: Mesh,
-    dtype: Any,
-) -> Callable[[TrainState, Arrays], tuple[TrainState, jax.Array]]:
-    """The jitted function `(state, {"video", "label"}) → (state, done)` of one update, which donates its state.
+) -> Callable[[TrainState, dict[str, Any]], tuple[TrainState, jax.Array]]:
+    """The jitted function `(state, {"inputs", "targets"}) → (state, done)` of one update, which donates its state.
 
     `state`, whose shapes alone matter, says how the mesh's placement applies to it. It is donated to the next update;
     `done` is an array of its own that tells when this one has ended.
 
     Raises:
-      ConfigError: for a kind of batch normalisation where there is none.
+      ConfigError: for a kind of batch normalisation where there is none, or settings that the objective cannot have.
     """
     if config.train.batch_norm != "sync" and not state.stats:
         raise ConfigError(
             f"config.train.batch_norm = {config.train.batch_norm!r}: {config.model.name} has no batch normalisation; "
             "leave it at 'sync'"
         )
-    step = make_train_step(
-        model,
-        optimizer,
-        spec,
+    options = StepOptions(
         seed=config.seed,
-        label_smoothing=config.train.label_smoothing,
         ema_decay=config.train.ema_decay,
         accumulate=config.train.accumulate,
-        mix=MixRule.of(config.train),
         skip_bad_steps=config.train.skip_bad_steps,
         norm_groups=parallel.batch_shards(mesh) if config.train.batch_norm == "device" else 1,
-        dtype=dtype,
     )
+    step = make_train_step(model, optimizer, objective, options)
 
     layout = parallel.state_sharding(state, mesh, offload=config.optimizer.offload)
     on_devices = parallel.state_sharding(state, mesh).opt_state
 
-    def step_and_signal(state: TrainState, batch: Arrays) -> tuple[TrainState, jax.Array]:
+    def step_and_signal(state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, jax.Array]:
         if config.optimizer.offload:
             state = state.replace(opt_state=jax.device_put(state.opt_state, on_devices))
         tokens = parallel.splitting_tokens(mesh) if config.mesh.tokens else contextlib.nullcontext()
@@ -78,13 +74,13 @@ def jit_step(
     return jax.jit(step_and_signal, donate_argnums=0, out_shardings=(layout, parallel.replicated(mesh)))
 
 
-def batch_shapes(config: Config, spec: Spec, num_classes: int, multi_label: bool, *, mesh: Mesh) -> Shapes:
-    """A batch of the whole run as shapes with their placement: uint8 "video" `(B, V, T, H, W, 3)` and "label", int32
-    `(B,)` or, if `multi_label`, float32 `(B, K)`."""
-    size = config.train.batch_size
-    video = (size, config.data.train_views, spec.num_frames, spec.size, spec.size, 3)
-    label = ((size, num_classes), np.float32) if multi_label else ((size,), np.int32)
-    batch = {"video": jax.ShapeDtypeStruct(video, np.uint8), "label": jax.ShapeDtypeStruct(*label)}
+def batch_shapes(config: Config, layout: BatchLayout, *, mesh: Mesh) -> Shapes:
+    """Inputs and targets of a batch of the whole run as shapes with their placement."""
+    shapes = layout.shapes(config.train.batch_size, config.data.sampling.views)
+    batch = {
+        group: {name: jax.ShapeDtypeStruct(*shape) for name, shape in arrays.items()}
+        for group, arrays in shapes.items()
+    }
     return _placed(batch, parallel.batch_sharding(mesh))
 
 
@@ -103,19 +99,20 @@ class Program:
     mesh: Mesh
     model: nnx.Module  # abstract
     optimizer: optax.GradientTransformation
-    step: Callable[[TrainState, Arrays], tuple[TrainState, jax.Array]]  # from `jit_step`
+    task: Task
+    step: Callable[[TrainState, dict[str, Any]], tuple[TrainState, jax.Array]]  # from `jit_step`
     state: TrainState  # of ShapeDtypeStructs
-    batch: Shapes  # uint8 "video" (B, V, T, H, W, 3) and "label"
+    layout: BatchLayout
+    batch: Shapes  # of `layout`, "inputs" and "targets"
 
     @classmethod
     def of(
         cls,
         config: Config,
         spec: Spec,
+        labels: LabelSpace,
         *,
-        num_classes: int,
         num_videos: int,
-        multi_label: bool = False,
         devices: Sequence[Any] | None = None,
     ) -> "Program":
         """The update that `config` describes.
@@ -123,15 +120,14 @@ class Program:
         Args:
           config: validated.
           spec: what the clips are, from `resolve_spec`.
-          num_classes: K.
+          labels: of the data set.
           num_videos: of the training set; the schedule's length follows from it.
-          multi_label: labels are `(B, K)` zeros and ones instead of `(B,)` class numbers.
           devices: to compile for; None: those of all processes.
 
         Raises:
           ConfigError: for settings that do not fit each other or the devices.
         """
-        mesh = parallel.make_mesh(config.mesh.data, devices, fsdp=config.mesh.fsdp, model=config.mesh.model)
+        mesh = parallel.mesh_of(config.mesh, devices)
         size = config.train.batch_size
         parallel.check_batch_size(size // config.train.accumulate, mesh, "train.batch_size")
         dtype = parallel.compute_dtype(config.model.compute_dtype)
@@ -139,7 +135,9 @@ class Program:
         optimizer = make_optimizer(
             config.optimizer, make_schedule(config.optimizer, steps=steps, steps_per_epoch=per_epoch, batch_size=size)
         )
-        model = build_model(config, num_classes, dtype=dtype, abstract=True)
+        model = build_model(config, len(labels.names), dtype=dtype, abstract=True)
+        task = make_task(config, spec, labels, dtype)
+        layout = layout_of(spec.inputs, task.targets.fields())
         graphdef, params, stats = split(model)
         state = jax.eval_shape(
             lambda params, stats: init_state(
@@ -147,6 +145,7 @@ class Program:
                 optimizer,
                 ema=config.train.ema_decay > 0,
                 param_dtype=config.model.param_dtype,
+                sums=task.objective.sums,
             ),
             params,
             stats,
@@ -157,15 +156,17 @@ class Program:
             mesh=mesh,
             model=model,
             optimizer=optimizer,
-            step=jit_step(config, model, optimizer, state, spec, mesh, dtype),
+            task=task,
+            step=jit_step(config, model, optimizer, state, task.objective, mesh),
             state=_placed(state, parallel.state_sharding(state, mesh, offload=config.optimizer.offload)),
-            batch=batch_shapes(config, spec, num_classes, multi_label, mesh=mesh),
+            layout=layout,
+            batch=batch_shapes(config, layout, mesh=mesh),
         )
 
     @property
     def clips(self) -> int:
         """Clips of one update, over all devices."""
-        return self.config.train.batch_size * self.config.data.train_views
+        return self.config.train.batch_size * self.config.data.sampling.views
 
     def lower(self) -> jax.stages.Lowered:
         """The update traced and lowered, ready to be compiled."""

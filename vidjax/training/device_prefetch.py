@@ -10,7 +10,8 @@ import jax
 from jax.sharding import NamedSharding
 
 from vidjax import parallel
-from vidjax.data.pipeline import BadRecord, Batch
+from vidjax.batch import Batch
+from vidjax.data.pipeline import BadRecord
 
 DEVICE_BATCHES = 2  # on the devices at once: that of the running update and the next
 
@@ -19,7 +20,7 @@ DEVICE_BATCHES = 2  # on the devices at once: that of the running update and the
 class Placed:
     """One batch on the devices."""
 
-    arrays: dict[str, jax.Array]  # "video", uint8, and "label"
+    arrays: dict[str, dict[str, jax.Array]]  # "inputs" and "targets" by name
     bad: list[BadRecord]  # the videos that were replaced in it
 
 
@@ -74,5 +75,5 @@ class Feed:
         if self._running is None or self._running.is_ready():
             self.waited += time.perf_counter() - asked
         self._left -= 1
-        arrays = parallel.place({key: batch[key] for key in ("video", "label")}, self._sharding)
+        arrays = parallel.place({key: batch[key] for key in ("inputs", "targets")}, self._sharding)
         return Placed(arrays, batch["bad"])

@@ -61,7 +61,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         return
     source, meta, _ = ckpt.load_model(checkpoint)
     if spec is not None:
-        warn_of_pixels(checkpoint, {"mean": meta.spec.mean, "std": meta.spec.std}, spec, "this run")
+        warn_of_pixels(checkpoint, {"mean": meta.spec.video.mean, "std": meta.spec.video.std}, spec, "this run")
     arrays = {path: array for part in split(source)[1:] for path, array in part.items()}
     if isinstance(model, Probe) and not meta.config.model.probe:
         model = model.backbone
@@ -71,7 +71,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     own = params | stats
     if meta.config.model.probe and not isinstance(model, Probe):
         arrays = _unwrapped(arrays, own, checkpoint)
-    if meta.spec.objective == "reconstruct" and get_spec(name).objective == "classify":
+    if meta.spec.task != get_spec(name).task:
         arrays = _encoder(arrays, own, f"{checkpoint} ({meta.config.model.name}) into {name}")
     arrays = {p: fit_differences(a, own[p].shape) if p in own else a for p, a in arrays.items()}
     arrays = _fitted(arrays, own, model, name, getattr(source, "backbone", source), f"{checkpoint} into {name}")

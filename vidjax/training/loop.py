@@ -19,21 +19,22 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.pipeline import footprint, train_batches
-from vidjax.data.reading.clips import ClipReader
-from vidjax.data.spec import resolve_spec
+from vidjax.data.reading.examples import ExampleReader
 from vidjax.evaluation import report
+from vidjax.evaluation.engine import Outcome, cadences, compile_forward, flat_metrics
+from vidjax.evaluation.engine import run as evaluate
 from vidjax.evaluation.identity import BEST, identity
+from vidjax.models.build import build_model
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
-from vidjax.tasks.classify.evaluator import evaluate, flat_metrics, make_forward
-from vidjax.tasks.classify.objective import objective_of
-from vidjax.tasks.reconstruct.evaluator import evaluate_reconstruction, make_reconstruct
+from vidjax.tasks import make_task
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
-from vidjax.training.compiled_step import batch_shapes, compilation_cache, jit_step
+from vidjax.training.compiled_step import batch_shapes, compilation_cache, count_steps, jit_step
 from vidjax.training.device_prefetch import Feed
 from vidjax.training.dry_run import say_share, say_start
 from vidjax.training.init_from import start_from
@@ -41,7 +42,7 @@ from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.precise_batchnorm import make_precise
 from vidjax.training.result import Kept, read_result, write_result
-from vidjax.training.run_data import training_sets
+from vidjax.training.run_data import choose_metric, training_sets
 from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import TrainState, init_state, next_metrics
 from vidjax.training.stopping import Interrupted, TermFlag, check_finite, interrupts_say_where
@@ -86,7 +87,7 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
     config, console = validate(config), console or Console()
     parallel.on_writer(lambda: workdir_of.try_place(Path(workdir)))
     if config.data.synthetic and not Path(config.data.train).exists():
-        mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
+        mesh = parallel.mesh_of(config.mesh)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")
         if parallel.is_writer():
             console.print(
@@ -98,9 +99,9 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
         return
     run = _Run(config, Path(workdir), console)
     run.announce()
-    most = footprint(run.spec, config.data, config.train.batch_size, jax.process_count())
+    most = footprint(run.layout, config.data, config.train.batch_size, jax.process_count())
     say_share(run.config, run.videos, run.mesh, most, run.console)
-    say_start(run.config, run.workdir, len(run.videos.class_names), run.console)
+    say_start(run.config, run.workdir, len(run.videos.labels.names), run.console)
     run.console.print("dry run: nothing was written", highlight=False)
 
 
@@ -108,16 +109,18 @@ class _Run:
     def __init__(self, config: cfg.Config, workdir: Path, console: Console):
         self.config, self.workdir = config, workdir
         self.console = console if parallel.is_writer() else Console(quiet=True)
-        self.mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
+        self.mesh = parallel.mesh_of(config.mesh)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
         self.videos, self.eval_videos = training_sets(config, self.console)
-        self.classifies = objective_of(config) == "classify"
         self.spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
-        self.reader = ClipReader(self.spec, config.data)
-        self.meta = ckpt.Meta(config, self.spec, self.videos.class_names, self.videos.multi_label)
-        self.steps_per_epoch = len(self.videos) / config.train.batch_size
-        self.meter = Meter(config.train.batch_size * config.data.train_views)
-        self.steps = config.train.steps or max(1, round(config.train.epochs * self.steps_per_epoch))
+        self.dtype = parallel.compute_dtype(config.model.compute_dtype)
+        self.task = make_task(config, self.spec, self.videos.labels, self.dtype)
+        choose_metric(config, self.task)
+        self.reader = ExampleReader(self.spec, config.data)
+        self.layout = self.reader.layout(self.task.targets.fields())
+        self.meta = ckpt.Meta(config, self.spec, self.videos.labels)
+        self.meter = Meter(config.train.batch_size * config.data.sampling.views)
+        self.steps, self.steps_per_epoch = count_steps(config, len(self.videos))
         self.schedule = make_schedule(
             config.optimizer,
             steps=self.steps,
@@ -169,17 +172,15 @@ class _Run:
     def _refuse_another_run(self) -> None:
         meta = self.checkpoints.latest_meta()
         workdir_of.refuse_changes(self.workdir, meta.config, self.config)
-        workdir_of.refuse_classes(self.workdir, meta.class_names, self.videos.class_names)
+        workdir_of.refuse_classes(self.workdir, meta.labels.names, self.videos.labels.names)
 
     def _build_and_train(self, stack: contextlib.ExitStack) -> dict[str, Any]:
         self.announce()
-        dtype = parallel.compute_dtype(self.config.model.compute_dtype)
-        model = ckpt.build_model(self.config, len(self.videos.class_names), dtype=dtype)
-        optimizer = make_optimizer(self.config.optimizer, self.schedule)
-        return self._train(model, optimizer, dtype, stack)
+        model = build_model(self.config, len(self.videos.labels.names), dtype=self.dtype)
+        return self._train(model, make_optimizer(self.config.optimizer, self.schedule), stack)
 
     def _train(
-        self, model: nnx.Module, optimizer: optax.GradientTransformation, dtype: Any, stack: contextlib.ExitStack
+        self, model: nnx.Module, optimizer: optax.GradientTransformation, stack: contextlib.ExitStack
     ) -> dict[str, Any]:
         workdir = self.workdir
         resuming = self.checkpoints.latest_step is not None
@@ -189,13 +190,16 @@ class _Run:
         elif self.config.model.probe and not resuming:
             logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
         state = self._initial_state(model, optimizer, resuming)
-        make = make_forward if self.classifies else make_reconstruct
-        self.forward = make(model, self.spec, self.mesh, dtype)
+        self.forwards = {
+            name: compile_forward(model, make(self.eval_videos).forward, self.mesh)
+            for name, make in self.task.evaluators.items()
+        }
+        self.every = cadences(self.config.eval.every, list(self.task.evaluators))
         self.kept = Kept(self.config.train.best_metric)
-        step = jit_step(self.config, model, optimizer, state, self.spec, self.mesh, dtype)
+        step = jit_step(self.config, model, optimizer, state, self.task.objective, self.mesh)
         self.precise = None
         if self.config.train.batch_norm == "precise":
-            self.precise = make_precise(model, self.spec, seed=self.config.seed, mesh=self.mesh, dtype=dtype)
+            self.precise = make_precise(model, self.task.objective, seed=self.config.seed, mesh=self.mesh)
         self.log = MetricsLog(workdir, int(state.step)) if parallel.is_writer() else None
         if self.log:
             stack.callback(self.log.close)
@@ -208,13 +212,17 @@ class _Run:
     def announce(self) -> None:
         """Say what is trained, on what."""
         announce(
-            self.config, self.spec, (self.videos, self.eval_videos), steps=self.steps, classifies=self.classifies,
+            self.config, self.spec, self.task, self.layout, (self.videos, self.eval_videos), steps=self.steps,
             mesh=self.mesh, console=self.console,
         )  # fmt: skip
 
     def _initial_state(self, model: nnx.Module, optimizer: optax.GradientTransformation, resuming: bool) -> TrainState:
         state = init_state(
-            model, optimizer, ema=self.config.train.ema_decay > 0, param_dtype=self.config.model.param_dtype
+            model,
+            optimizer,
+            ema=self.config.train.ema_decay > 0,
+            param_dtype=self.config.model.param_dtype,
+            sums=self.task.objective.sums,
         )
         parallel.left_whole(state.params, self.mesh)
         state = parallel.place_state(state, self.mesh, offload=self.config.optimizer.offload)
@@ -228,7 +236,7 @@ class _Run:
         config, start = self.config.train, int(state.step)
         if start == self.steps:
             return state
-        eval_every, save_every = (
+        self.eval_every, save_every = (
             max(1, round(epochs * self.steps_per_epoch)) if epochs else self.steps
             for epochs in (config.eval_epochs, config.checkpoint_epochs)
         )
@@ -244,7 +252,7 @@ class _Run:
                 if done % config.log_every == 0 or last:
                     state = self._log(state, done)
                 self.bar.update(self.task, completed=done)
-                evaluating = done % eval_every == 0 and not last
+                evaluating = done % self.eval_every == 0 and not last
                 saving = evaluating or (done % save_every == 0 and not last)
                 stopping = terminated.after(done) and not last
                 if saving or stopping:
@@ -252,7 +260,7 @@ class _Run:
                     if saving:
                         state = self._settle(state, done)
                     # Also when stopping: a checkpoint that is due an evaluation is never left without it.
-                    metrics = self._evaluate(state, done)[0] if evaluating else None
+                    metrics = self._evaluate(state, done) if evaluating else None
                     self.checkpoints.save(state, self.meta, metrics and flat_metrics(metrics))
                     self.bad_records.save()
                 if stopping:
@@ -270,8 +278,10 @@ class _Run:
         batches = train_batches(
             self.videos,
             self.reader,
+            self.task.targets,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
+            balance=self.config.task.classify.balance,
             start_step=step,
             process=parallel.process_rank(),
             known_bad=failed_before(self.workdir),
@@ -293,9 +303,7 @@ class _Run:
         """The update as a program for the devices; meanwhile the first batch is read."""
         self.feed.start()
         started = time.perf_counter()
-        shapes = batch_shapes(
-            self.config, self.spec, len(self.videos.class_names), self.videos.multi_label, mesh=self.mesh
-        )
+        shapes = batch_shapes(self.config, self.layout, mesh=self.mesh)
         compiled = step.lower(state, shapes).compile()
         parallel.meet("compiled")  # the slower machines may take minutes longer
         self.console.print(f"update compiled in {time.perf_counter() - started:.1f} s", highlight=False)
@@ -318,11 +326,11 @@ class _Run:
         self.meter.keep(sums)
         values = {"epoch": done / self.steps_per_epoch, "learning_rate": float(self.schedule(done - 1))}
         skips = self.config.train.skip_bad_steps > 0
-        values |= averages(sums, classifies=self.classifies, skips=skips, done=done)
+        values |= averages(sums, self.task.objective.sums, skips=skips, done=done)
         values |= self.meter.read(self.feed.waited)
         if self.log:
             self.log.write("train", done, values)
-        info, now = in_words(values), time.perf_counter()
+        info, now = in_words(values, self.task.objective.sums), time.perf_counter()
         self.bar.update(self.task, info=info)
         if not self.console.is_terminal and now - self.last_line > _SECONDS_BETWEEN_LINES:
             self.console.print(f"update {done}/{self.steps}  {info}", highlight=False, soft_wrap=True)
@@ -336,11 +344,12 @@ class _Run:
     def _check_finite(self, state: TrainState) -> None:
         check_finite(state, self.checkpoints, self.workdir, self.config.train.skip_bad_steps)
 
-    def _evaluate(self, state: TrainState, done: int) -> tuple[dict[str, Any], Any]:
+    def _evaluate(self, state: TrainState, done: int) -> dict[str, Any]:
         arrays: dict[str, Arrays] = state.ema or {"params": state.params, "stats": state.stats}
         started = time.perf_counter()
-        summary, scores = self._score(arrays)
-        self.kept.offer(done, summary, scores)
+        outcome = self._score(arrays, 0 if done == self.steps else done // self.eval_every)
+        self.kept.offer(done, outcome)
+        summary = outcome.summary
         if self.log:
             self.log.write("eval", done, flat_metrics(summary) | {"coverage": summary["coverage"]})
         self.console.print(
@@ -350,35 +359,37 @@ class _Run:
         )
         self.last_line = time.perf_counter()
         self.meter.leave_out(time.perf_counter() - started)  # evaluation does not count as training time
-        return summary, scores
+        return summary
 
-    def _score(self, arrays: dict[str, Arrays]) -> tuple[dict[str, Any], Any]:
-        run = evaluate if self.classifies else evaluate_reconstruction
-        return run(
-            self.forward, arrays["params"], arrays["stats"], self.eval_videos, self.reader, self.config.eval, self.mesh
-        )
+    def _score(self, arrays: dict[str, Arrays], number: int = 0) -> Outcome:
+        """The evaluators that are due at the evaluation of this number, all of them at number 0."""
+        due = [name for name, every in self.every.items() if number % every == 0]
+        evaluators = {name: self.task.evaluators[name](self.eval_videos) for name in due}
+        weights = arrays["params"], arrays["stats"]
+        return evaluate(self.forwards, evaluators, weights, self.eval_videos, self.reader, self.config.eval, self.mesh)
 
     def _training_figures(self, state: TrainState) -> str:
         """How the updates since the last evaluation did."""
         sums = self.meter.since_evaluation(_sums(state))
         if not sums["updates"]:
             return ""
-        return f"training {in_short(averages(sums, classifies=self.classifies, skips=False, done=int(state.step)))}   "
+        shown = self.task.objective.sums
+        return f"training {in_short(averages(sums, shown, skips=False, done=int(state.step)), shown)}   "
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
         done = int(state.step)
         last = None
         if not self.checkpoints.is_evaluated(done):
             state = self._settle(state, done)
-            last = self._evaluate(state, done)[0]
+            last = self._evaluate(state, done)
             self.checkpoints.save(state, self.meta, flat_metrics(last))
             self.checkpoints.wait()
-        step, summary, scores = self._best(state)
-        summary = summary | self._result_of(step)
+        step, outcome = self._best(state)
+        summary = outcome.summary | self._result_of(step)
         if self.config.train.skip_bad_steps:
             summary["skipped_updates"] = int(state.metrics["skipped"])
         if parallel.is_writer():
-            write_result(self.workdir, summary, scores, self.eval_videos)
+            write_result(self.workdir, summary, outcome.evaluators.values())
         if bad := len(self.bad_records):
             unread = "could not be read, and"
             replaced = things(bad, f"training video {unread} another", f"training videos {unread} others")
@@ -396,15 +407,20 @@ class _Run:
         self.console.print(report.closing(summary, self.workdir), highlight=False, soft_wrap=True)
         return summary
 
-    def _best(self, state: TrainState) -> tuple[int, dict[str, Any], Any]:
-        """The best checkpoint's step, summary and scores; it is evaluated again only if that was before a restart."""
-        if (step := self.checkpoints.best_step) is not None and step == self.kept.step:
-            return step, self.kept.summary, self.kept.scores
-        step, arrays = self.checkpoints.best_model(state)
-        if step != self.kept.step:
-            self.console.print(f"evaluating the best checkpoint again, that of update {step}", highlight=False)
-            self.kept.replace(step, *self._score(arrays))
-        return step, self.kept.summary, self.kept.scores
+    def _best(self, state: TrainState) -> tuple[int, Outcome]:
+        """The best checkpoint's step and evaluation; it is made again only if that was before a restart, or if not all
+        evaluators were due."""
+
+        def kept(step: int | None) -> bool:
+            whole = self.kept.outcome.summary.get("evaluators") == list(self.every)
+            return step is not None and step == self.kept.step and whole
+
+        if not kept(step := self.checkpoints.best_step):
+            step, arrays = self.checkpoints.best_model(state)
+            if not kept(step):
+                self.console.print(f"evaluating the best checkpoint again, that of update {step}", highlight=False)
+                self.kept.replace(step, self._score(arrays))
+        return step, self.kept.outcome
 
 
 def _sums(state: TrainState) -> dict[str, float]:

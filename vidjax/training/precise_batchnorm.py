@@ -8,22 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange, repeat
 from flax import nnx
 from jax.sharding import Mesh
 
 from vidjax import parallel
-from vidjax.config import Spec
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
-from vidjax.tasks.classify.objective import Clips, make_objective
+from vidjax.tasks.task import Objective
 from vidjax.training.device_prefetch import Feed
+from vidjax.training.step import clips_of
 
 _MEAN, _VAR = "mean", "var"  # what the paths of a layer's statistics end in
 
 
 def make_precise(
-    model: nnx.Module, spec: Spec, *, seed: int, mesh: Mesh, dtype: Any = None
+    model: nnx.Module, objective: Objective, *, seed: int, mesh: Mesh
 ) -> Callable[[Arrays, Arrays, Feed, int], Arrays]:
     """The function `(params, stats, feed, count) → stats` that runs the network over `count` batches of `feed`.
 
@@ -32,30 +31,20 @@ def make_precise(
 
     Args:
       model: gives the structure; its arrays are not used.
-      spec: the objective, normalisation, and what enters the network.
+      objective: runs the network; what it makes of the outputs does not matter.
       seed: of dropout and masks.
       mesh: whose devices share a batch.
-      dtype: of the normalised video.
     """
     with normalising(model, forget=True):
         model.train()
         graphdef, _, _ = split(model)
         model.eval()
     frozen = frozen_paths(model)
-    objective = make_objective(spec, label_smoothing=0.0, dtype=dtype)
 
-    def add(params: Arrays, stats: Arrays, so_far: Arrays, number: jax.Array, batch: Arrays) -> Arrays:
-        views = batch["video"].shape[1]
-        clips = Clips(
-            video=rearrange(batch["video"], "b v ... -> (b v) ..."),
-            labels=repeat(batch["label"], "b ... -> (b v) ...", v=views),
-            partner_video=None,
-            partner_labels=None,
-            mix=None,
-        )
+    def add(params: Arrays, stats: Arrays, so_far: Arrays, number: jax.Array, batch: dict[str, Any]) -> Arrays:
         network = merge(graphdef, in_float32(params), stats)
         with parallel.kernels_on(mesh):
-            objective(network, clips, jax.random.fold_in(jax.random.key(seed), number))
+            objective(network, clips_of(batch), jax.random.fold_in(jax.random.key(seed), number))
         new = joined(so_far, split(network)[2], number)
         return {path: stats[path] if path in frozen else array for path, array in new.items()}
 

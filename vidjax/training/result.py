@@ -1,14 +1,15 @@
 """The result of a run: what its best checkpoint answers, kept during training, written at the end, found again."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vidjax import parallel
-from vidjax.data.records import VideoSet
 from vidjax.evaluation import report
-from vidjax.tasks.classify.evaluator import flat_metrics
+from vidjax.evaluation.engine import Outcome, flat_metrics
+from vidjax.evaluation.evaluator import Evaluator
 from vidjax.training.checkpoints import metric_value
 from vidjax.training.curve import plot_learning_curve
 from vidjax.training.logs import read_metrics
@@ -23,26 +24,24 @@ class Kept:
     Attributes:
       metric: by which it is the best.
       step: of the checkpoint; None: there has been none.
-      summary: its figures.
-      scores: what they are made from, in the process that writes.
+      outcome: the evaluation; what it was made from is kept in the process that writes.
     """
 
     metric: str
     step: int | None = None
-    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
-    scores: Any = None
+    outcome: Outcome = dataclasses.field(default_factory=lambda: Outcome({}, {}))
 
-    def offer(self, step: int, summary: dict[str, Any], scores: Any) -> None:
+    def offer(self, step: int, outcome: Outcome) -> None:
         """Keep an evaluation unless an earlier one is better; of two that are alike, the later."""
-        if self.step is None or self._value(summary) >= self._value(self.summary):
-            self.replace(step, summary, scores)
+        if self.step is None or self._value(outcome) >= self._value(self.outcome):
+            self.replace(step, outcome)
 
-    def replace(self, step: int, summary: dict[str, Any], scores: Any) -> None:
+    def replace(self, step: int, outcome: Outcome) -> None:
         """Keep this one."""
-        self.step, self.summary, self.scores = step, summary, scores if parallel.is_writer() else None
+        self.step, self.outcome = step, outcome if parallel.is_writer() else Outcome(outcome.summary, {})
 
-    def _value(self, summary: dict[str, Any]) -> float:
-        return metric_value(flat_metrics(summary), self.metric)
+    def _value(self, outcome: Outcome) -> float:
+        return metric_value(flat_metrics(outcome.summary), self.metric)
 
 
 def read_result(workdir: Path, expected: dict[str, Any]) -> dict[str, Any] | None:
@@ -50,9 +49,9 @@ def read_result(workdir: Path, expected: dict[str, Any]) -> dict[str, Any] | Non
     return report.read_whole(workdir, expected) if (workdir / _CURVE).exists() else None
 
 
-def write_result(workdir: Path, summary: dict[str, Any], scores: Any, videos: VideoSet) -> None:
+def write_result(workdir: Path, summary: dict[str, Any], evaluators: Iterable[Evaluator]) -> None:
     """Write the evaluation of a run's best checkpoint, and the learning curve that led to it."""
     run = f"{workdir.resolve().name}, {summary['model']}"
     metrics = read_metrics(workdir / "metrics.jsonl")
     plot_learning_curve(metrics, workdir / _CURVE, summary["best_metric"], run, summary["step"])
-    report.write(workdir, summary, scores, videos, run)
+    report.write(workdir, summary, evaluators, run)

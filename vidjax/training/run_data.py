@@ -6,34 +6,43 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.data.records import VideoSet, load_sets
-from vidjax.evaluation.metrics import ranks
-from vidjax.tasks.classify.objective import objective_of
+from vidjax.data.listing.load import load_sets
+from vidjax.data.records import VideoSet
+from vidjax.tasks import kinds_of, task_of
+from vidjax.tasks.task import Task
 from vidjax.training import workdir as workdir_of
 
 
 def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, VideoSet]:
-    """Those to train on and those for evaluation; `config.train.best_metric` is filled in.
+    """Those to train on and those for evaluation.
 
     Args:
       config: of the run.
       console: where generating shows its progress.
 
     Raises:
-      ConfigError: if the processes have different videos or settings, or for a metric that these videos cannot have.
+      ConfigError: if the processes have different videos or settings.
       DataError: for annotations that cannot be used.
     """
     parallel.on_writer(lambda: _generate(config.data, console))
-    classifies = objective_of(config) == "classify"
-    videos, eval_videos = load_sets(config.data, config.seed, labelled=classifies)
+    videos, eval_videos = load_sets(
+        config.data, config.seed, kinds_of(task_of(config)), flip_pairs=config.task.classify.flip_pairs
+    )
     workdir_of.check_alike(config, videos, eval_videos)
-    known = _metric_names(videos) if classifies else ["reconstruction/explained"]
-    config.train.best_metric = config.train.best_metric or known[0]
-    if config.train.best_metric not in known:
-        raise cfg.ConfigError(
-            f"config.train.best_metric = {config.train.best_metric!r}: this data set has {', '.join(known)}"
-        )
     return videos, eval_videos
+
+
+def choose_metric(config: cfg.Config, task: Task) -> None:
+    """Fill in `config.train.best_metric`, if it is empty, with the first that the task has.
+
+    Raises:
+      ConfigError: for a metric that the task, with these videos, does not have.
+    """
+    config.train.best_metric = config.train.best_metric or task.metrics[0]
+    if config.train.best_metric not in task.metrics:
+        raise cfg.ConfigError(
+            f"config.train.best_metric = {config.train.best_metric!r}: this data set has {', '.join(task.metrics)}"
+        )
 
 
 def _generate(config: cfg.DataConfig, console: Console) -> None:
@@ -43,9 +52,3 @@ def _generate(config: cfg.DataConfig, console: Console) -> None:
     from vidjax.data.synthetic import write_motion
 
     write_motion(Path(config.train).parent, console=console)
-
-
-def _metric_names(videos: VideoSet) -> list[str]:
-    """What this data set can be judged by, the default first."""
-    names = ["mAP"] if videos.multi_label else [f"top{k}" for k in ranks(len(videos.class_names))]
-    return [f"{level}/{name}" for level in ("video", "clip") for name in names]

@@ -113,19 +113,33 @@ class RunCheckpoints:
                     "--workdir and start from the model with --config.model.init_from=FOLDER"
                 )
             model, train = jax.tree.map(ocp.utils.to_shape_dtype_struct, _items(like))
+            names = self._sums_of(step, train["metrics"])
+            train["metrics"] = {old: train["metrics"][new or "loss"] for old, new in names.items()}
             items, reason = self._restore(step, model=model, train=train)
             if not self._without_damaged(step, reason):
                 raw = items.train.pop("raw", None) or items.model
                 ema = items.model if like.ema else {}
-                return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, **items.train)
+                sums = items.train.pop("metrics")
+                metrics = like.metrics | {new: sums[old] for old, new in names.items() if new}
+                return TrainState(params=raw["params"], stats=raw["stats"], ema=ema, metrics=metrics, **items.train)
             lost.append(str(step))
         raise ckpt.CheckpointFolderError(_all_damaged(folder, lost))
+
+    def _sums_of(self, step: int, own: Mapping[str, Any]) -> dict[str, str]:
+        """Name of each sum in a checkpoint → its name today; empty: it is no more, as older versions kept some that
+        the task does not have."""
+        try:
+            stored = self._manager.item_metadata(step)["train"].tree["metrics"]
+        except Exception:  # a damaged one: said when it is restored
+            return {name: name for name in own}
+        today = {name: _RENAMED_SUMS.get(name, name) for name in stored}
+        return {old: new if new in own else "" for old, new in today.items()}
 
     def _restore(self, step: int, **like: dict[str, Any]) -> tuple[Any, str]:
         """Items of one checkpoint by name, or None and why they cannot be read."""
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore(shapes) for name, shapes in like.items()})
         try:
-            ckpt.check_fit(self._manager, step, like["model"], like.get("train"))
+            ckpt.check_fit(self._manager, step, like["model"])
             return self._manager.restore(step, args=args), ""
         except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
             raise
@@ -180,6 +194,10 @@ class RunCheckpoints:
                 f"the checkpoint of update {self._writing} could not be written to {folder}: "
                 f"{reason}. {good}; make room, and the same command continues"
             ) from error
+
+
+# Sums of training states that older versions wrote, and what they are called today.
+_RENAMED_SUMS = {"clips": "weight"}
 
 
 def _said_later(record: logging.LogRecord) -> bool:

@@ -5,27 +5,27 @@ loss or gradient was not finite, so that a diverged run can be stopped with the 
 update, or leaves such an update out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
-from einops import rearrange, repeat
+from einops import rearrange
 from flax import nnx
 
-from vidjax.config import Spec
+from vidjax.config import ConfigError
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
 from vidjax.nn.target_backend import backend
-from vidjax.tasks.classify.mix import MixRule, draw_mix
-from vidjax.tasks.classify.objective import Clips, make_objective
+from vidjax.tasks.task import Examples, Objective
 from vidjax.training.stochastic_rounding import round_stochastically
 
-# Marks the draws of mixing among those of an update; dropout has the numbers from 0 on.
-_MIXING = 2**32 - 1
-_ROUNDING = 2**32 - 3  # 2**32 - 2 marks those of masks, in `objectives`
+# Mark what is drawn for an update as a whole among its draws; those of its parts have the numbers from 0 on.
+_PREPARING = 2**32 - 1
+_ROUNDING = 2**32 - 3  # 2**32 - 2 marks those of masks, in `tasks.reconstruct`
 # int32 metrics: updates left out in the whole run, and in a row up to now.
 _COUNTS = ("skipped", "skipped_in_row")
 
@@ -42,21 +42,33 @@ class TrainState:
     metrics: dict[str, jax.Array]  # sums since the last log line, and counts of updates left out
 
 
-def init_metrics() -> dict[str, jax.Array]:
-    """Sums over updates: all zero, and no bad step."""
+def init_metrics(sums: Iterable[str] = ()) -> dict[str, jax.Array]:
+    """Sums over updates, all zero, and no bad step.
+
+    Args:
+      sums: names of those of the objective, beside the loss.
+    """
     # Each has a buffer of its own, since the step's input is donated.
-    sums = {name: jnp.zeros((), jnp.float32) for name in ("loss", "correct", "clips", "grad_norm", "updates")}
+    names = ("loss", *sums, "weight", "grad_norm", "updates")
     counts = {name: jnp.zeros((), jnp.int32) for name in _COUNTS}
-    return sums | counts | {"bad_step": jnp.full((), -1, jnp.int32)}
+    zeros = {name: jnp.zeros((), jnp.float32) for name in names}
+    return zeros | counts | {"bad_step": jnp.full((), -1, jnp.int32)}
 
 
 def next_metrics(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """`init_metrics` for after a log line: what counts over the whole run goes on."""
-    return init_metrics() | {name: metrics[name] for name in _COUNTS}
+    """Those for after a log line: all anew but what counts over the whole run."""
+    return {
+        name: value if name in _COUNTS else jnp.full_like(value, -1) if name == "bad_step" else jnp.zeros_like(value)
+        for name, value in metrics.items()
+    }
 
 
 def init_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation, ema: bool, param_dtype: Any = jnp.float32
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    ema: bool,
+    param_dtype: Any = jnp.float32,
+    sums: Iterable[str] = (),
 ) -> TrainState:
     """The state before the first update of `model`'s parameters.
 
@@ -65,6 +77,7 @@ def init_state(
       optimizer: from `make_optimizer`; its state is made for those alone that are trained, as float32.
       ema: whether there is a moving average, which is float32.
       param_dtype: what the parameters themselves are kept in.
+      sums: names of what the objective adds up beside the loss.
     """
     _, params, stats = split(model)
     # The moving average must not share buffers with the weights: the step's input is donated.
@@ -75,7 +88,7 @@ def init_state(
         stats=stats,
         opt_state=optimizer.init(_without(params, frozen_paths(model))),
         ema=average,
-        metrics=init_metrics(),
+        metrics=init_metrics(sums),
     )
 
 
@@ -95,89 +108,112 @@ def _kept(params: Arrays, old: Arrays, key: jax.Array) -> Arrays:
     return {path: round_stochastically(x, words[i]) for i, (path, x) in enumerate(sorted(params.items()))}
 
 
+@dataclass(frozen=True)
+class StepOptions:
+    """How an update is made.
+
+    Attributes:
+      seed: of everything that is drawn; the draws depend on it and the step alone.
+      ema_decay: of the moving average; 0: there is none.
+      accumulate: the batch is worked through in so many parts, whose gradients are added. Batch statistics are those of
+        the parts, one after the other.
+      skip_bad_steps: > 0: an update whose loss or gradient is not finite changes nothing but the step and its counts;
+        more than so many in a row set `bad_step`, as does the first with 0.
+      norm_groups: batch normalisation takes its statistics from so many parts of the batch apart, see `nn.norm`.
+    """
+
+    seed: int
+    ema_decay: float = 0.0
+    accumulate: int = 1
+    skip_bad_steps: int = 0
+    norm_groups: int = 1
+
+
+def clips_of(batch: dict[str, Any]) -> Examples:
+    """A batch whose views are clips of their own: `(B, V, …)` → `(B · V, …)`."""
+    groups = {group: batch[group] for group in ("inputs", "targets")}
+    for array in jax.tree.leaves(groups):
+        chex.assert_axis_dimension(array, 1, jax.tree.leaves(groups)[0].shape[1])
+    return jax.tree.map(lambda x: rearrange(x, "b v ... -> (b v) ..."), groups)
+
+
 def make_train_step(
-    model: nnx.Module,
-    optimizer: optax.GradientTransformation,
-    spec: Spec,
-    *,
-    seed: int,
-    label_smoothing: float = 0.0,
-    ema_decay: float = 0.0,
-    accumulate: int = 1,
-    mix: MixRule | None = None,
-    skip_bad_steps: int = 0,
-    norm_groups: int = 1,
-    dtype: Any = None,
-) -> Callable[[TrainState, dict[str, jax.Array]], TrainState]:
-    """The function `(state, {"video", "label"}) → state` that makes one update.
+    model: nnx.Module, optimizer: optax.GradientTransformation, objective: Objective, options: StepOptions
+) -> Callable[[TrainState, dict[str, Any]], TrainState]:
+    """The function `(state, {"inputs", "targets"}) → state` that makes one update.
 
     Args:
       model: gives the structure; its arrays are not used. What `frozen_paths` names of it gets no gradient and stays.
       optimizer: what `init_state` was called with.
-      spec: the objective, normalisation, and what enters the network.
-      seed: of dropout, mixing and masks; the draws depend on it and the step alone.
-      label_smoothing, ema_decay: see the config.
-      accumulate: the batch is worked through in so many parts, whose gradients are averaged. Batch statistics are
-        those of the parts, one after the other.
-      mix: mixup and CutMix, within the whole batch; None: neither.
-      skip_bad_steps: > 0: an update whose loss or gradient is not finite changes nothing but the step and its counts;
-        more than so many in a row set `bad_step`, as does the first with 0.
-      norm_groups: batch normalisation takes its statistics from so many parts of the batch apart, see `nn.norm`.
-      dtype: of the normalised video.
+      objective: the loss.
+      options: how the update is made.
 
     Returns:
-      A pure function; compile it with `jax.jit(…, donate_argnums=0)`. `video` is uint8 `(B, V, T, H, W, C)`; the V
-      views of a training video count as clips of their own.
+      A pure function; compile it with `jax.jit(…, donate_argnums=0)`. Arrays of the batch are `(B, V, …)`; the V views
+      of a training video count as clips of their own.
+
+    Raises:
+      ConfigError: for an objective that cannot be worked through in parts, or wants a moving average, where the options
+        say otherwise.
     """
-    with normalising(model, groups=norm_groups):
+    if objective.whole_batch and options.accumulate > 1:
+        raise ConfigError(
+            f"config.train.accumulate = {options.accumulate}: this task compares the clips of a batch with each other; "
+            "leave it at 1"
+        )
+    if objective.teacher and not options.ema_decay:
+        raise ConfigError("config.train.ema_decay = 0: this task learns from the moving average; give 0.99 or more")
+    with normalising(model, groups=options.norm_groups):
         model.train()
         graphdef, _, _ = split(model)
         model.eval()
+    resting, _, _ = split(model)
     frozen = frozen_paths(model)
+    accumulate, ema_decay, skip_bad_steps = options.accumulate, options.ema_decay, options.skip_bad_steps
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
     unroll = accumulate if backend() == "cpu" else 1
 
-    objective = make_objective(spec, label_smoothing=label_smoothing, dtype=dtype)
-
-    def loss_fn(trained: Arrays, params: Arrays, stats: Arrays, clips: Clips, key: jax.Array):
+    def loss_fn(
+        trained: Arrays,
+        params: Arrays,
+        stats: Arrays,
+        examples: Examples,
+        total: jax.Array,
+        key: jax.Array,
+        ema: dict[str, Arrays],
+    ):
         network = merge(graphdef, params | trained, stats)
-        loss, correct = objective(network, clips, key)
-        return loss, (split(network)[2], correct)
+        teacher = merge(resting, **ema) if objective.teacher else None
+        loss, sums = objective(network, examples, key, teacher)
+        return loss / total, (split(network)[2], sums)
 
-    def step(state: TrainState, batch: dict[str, jax.Array]) -> TrainState:
-        chex.assert_rank(batch["video"], 6)
-        views = batch["video"].shape[1]
-        video = rearrange(batch["video"], "b v ... -> (b v) ...")
-        labels = repeat(batch["label"], "b ... -> (b v) ...", v=views)
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        clips = Clips(video=video, labels=labels, partner_video=None, partner_labels=None, mix=None)
-        if mix is not None:
-            draws = draw_mix(mix, jax.random.fold_in(key, _MIXING), video.shape[0], *video.shape[2:4])
-            clips = Clips(video=video, labels=labels, partner_video=video[::-1], partner_labels=labels[::-1], mix=draws)
+    def step(state: TrainState, batch: dict[str, Any]) -> TrainState:
+        key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+        examples = objective.prepare(clips_of(batch), jax.random.fold_in(key, _PREPARING))
+        total = objective.weight(examples)
 
         whole = in_float32(state.params)
         trained = _without(whole, frozen)
 
         def part(carry, inputs):
-            grads, loss, correct, stats = carry
-            i, clips = inputs
-            (part_loss, (stats, part_correct)), g = jax.value_and_grad(loss_fn, has_aux=True)(
-                trained, whole, stats, clips, jax.random.fold_in(key, i)
+            grads, loss, sums, stats = carry
+            i, examples = inputs
+            (part_loss, (stats, part_sums)), g = jax.value_and_grad(loss_fn, has_aux=True)(
+                trained, whole, stats, examples, total, jax.random.fold_in(key, i), state.ema
             )
-            return (jax.tree.map(jnp.add, grads, g), loss + part_loss, correct + part_correct, stats), None
+            grads, sums = (jax.tree.map(jnp.add, a, b) for a, b in ((grads, g), (sums, part_sums)))
+            return (grads, loss + part_loss, sums, stats), None
 
         if accumulate == 1:
-            (loss, (stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-                trained, whole, state.stats, clips, jax.random.fold_in(key, 0)
+            (loss, (stats, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+                trained, whole, state.stats, examples, total, jax.random.fold_in(key, 0), state.ema
             )
         else:
             # Each part takes every accumulate-th clip, so that it is spread over all devices as the batch is.
-            parts = jax.tree.map(lambda x: rearrange(x, "(b a) ... -> a b ...", a=accumulate), clips)
+            parts = jax.tree.map(lambda x: rearrange(x, "(b a) ... -> a b ...", a=accumulate), examples)
             zeros = jax.tree.map(jnp.zeros_like, trained)
-            init = (zeros, jnp.float32(0), jnp.float32(0), state.stats)
-            (grads, loss, correct, stats), _ = jax.lax.scan(part, init, (jnp.arange(accumulate), parts), unroll=unroll)
-            grads = jax.tree.map(lambda g: g / accumulate, grads)
-            loss = loss / accumulate
+            init = (zeros, jnp.float32(0), {name: jnp.float32(0) for name in objective.sums}, state.stats)
+            (grads, loss, sums, stats), _ = jax.lax.scan(part, init, (jnp.arange(accumulate), parts), unroll=unroll)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         trained = optax.apply_updates(trained, updates)
@@ -187,9 +223,9 @@ def make_train_step(
             # The average of what stays the same would differ from it in the last bit.
             ema = {kind: average[kind] | _only(ema[kind], frozen) for kind in ema}
         params = state.params | _kept(trained, state.params, jax.random.fold_in(key, _ROUNDING))
-        sums, grad_norm = state.metrics, optax.tree.norm(grads)
+        seen, grad_norm = state.metrics, optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        in_row = jnp.where(finite, 0, sums["skipped_in_row"] + 1)
+        in_row = jnp.where(finite, 0, seen["skipped_in_row"] + 1)
         bad = ~finite
         if skip_bad_steps:
             bad = in_row > skip_bad_steps
@@ -197,17 +233,17 @@ def make_train_step(
             params, stats, opt_state, ema = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old), (params, stats, opt_state, ema), old
             )
-            loss, correct, grad_norm = (jnp.where(finite, x, 0) for x in (loss, correct, grad_norm))
+            loss, sums, grad_norm = jax.tree.map(lambda x: jnp.where(finite, x, 0), (loss, sums, grad_norm))
         counted = finite if skip_bad_steps else jnp.bool_(True)
         metrics = {
-            "loss": sums["loss"] + loss,
-            "correct": sums["correct"] + correct,
-            "clips": sums["clips"] + counted * jnp.float32(video.shape[0]),
-            "grad_norm": sums["grad_norm"] + grad_norm,
-            "updates": sums["updates"] + counted.astype(jnp.float32),
-            "skipped": sums["skipped"] + (~counted).astype(jnp.int32),
+            "loss": seen["loss"] + loss,
+            **{name: seen[name] + sums[name] for name in objective.sums},
+            "weight": seen["weight"] + counted * total,
+            "grad_norm": seen["grad_norm"] + grad_norm,
+            "updates": seen["updates"] + counted.astype(jnp.float32),
+            "skipped": seen["skipped"] + (~counted).astype(jnp.int32),
             "skipped_in_row": in_row,
-            "bad_step": jnp.where((sums["bad_step"] < 0) & bad, state.step, sums["bad_step"]),
+            "bad_step": jnp.where((seen["bad_step"] < 0) & bad, state.step, seen["bad_step"]),
         }
         return TrainState(
             step=state.step + 1, params=params, stats=stats, opt_state=opt_state, ema=ema, metrics=metrics

@@ -8,11 +8,13 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.batch import BatchLayout
 from vidjax.data.pipeline import footprint
 from vidjax.data.records import VideoSet
+from vidjax.tasks.task import Task
 from vidjax.training.device_prefetch import DEVICE_BATCHES
 from vidjax.training.optimizer import warmup_steps
-from vidjax.wording import ordinal, things
+from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
@@ -20,10 +22,11 @@ logger = logging.getLogger("vidjax")
 def announce(
     config: cfg.Config,
     spec: cfg.Spec,
+    task: Task,
+    layout: BatchLayout,
     sets: tuple[VideoSet, VideoSet],
     *,
     steps: int,
-    classifies: bool,
     mesh: Mesh,
     console: Console,
 ) -> None:
@@ -32,30 +35,26 @@ def announce(
     Args:
       config: of the run.
       spec: of its clips, as trained.
+      task: what is learned.
+      layout: of a batch.
       sets: to train on and to evaluate with.
       steps: updates of the whole run.
-      classifies: whether labels are what is learned.
       mesh: whose devices train.
       console: where the writer prints.
     """
     videos, eval_videos = sets
-    every = f"every {ordinal(spec.stride)} frame" if spec.stride > 1 else "every frame"
-    rate = f"{spec.fps:g} frames/s" if spec.fps else every
-    classes = f"of {len(videos.class_names)} classes" if classifies else "without labels"
-    if videos.multi_label:
-        classes += " (a video may have several)"
-    clips = config.train.batch_size * config.data.train_views
+    clips = config.train.batch_size * config.data.sampling.views
     console.print(
-        f"{config.model.name} on {things(len(videos), 'video')} {classes}, "
-        f"{len(eval_videos)} for evaluation; clips of {things(spec.num_frames, 'frame')} ({rate}) at {spec.size}²; "
+        f"{config.model.name} on {things(len(videos), 'video')} {task.words}, "
+        f"{len(eval_videos)} for evaluation; {_words(spec)}; "
         f"{things(steps, 'update')} of {things(clips, 'clip')}; {parallel.describe(mesh)}",
         highlight=False,
         soft_wrap=True,
     )
     data = config.data
-    most = footprint(spec, data, config.train.batch_size, jax.process_count())
-    threads = things(data.num_threads, "thread")
-    readers = f"{things(data.num_workers, 'worker')} of {threads}" if data.num_workers else threads
+    most = footprint(layout, data, config.train.batch_size, jax.process_count())
+    threads = things(data.reading.num_threads, "thread")
+    readers = f"{things(data.reading.num_workers, 'worker')} of {threads}" if data.reading.num_workers else threads
     console.print(
         f"data: {readers}; at most {most.batches} batches of {most.batch_bytes / 1e6:.1f} MB in memory, "
         f"{most.bytes / 1e6:.0f} MB; at most {DEVICE_BATCHES} on the devices",
@@ -69,3 +68,8 @@ def announce(
             "config.optimizer.warmup_epochs = %g would take the whole run: shortened to %.3g, %s",
             config.optimizer.warmup_epochs, warmup / per_epoch, things(warmup, "update"),
         )  # fmt: skip
+
+
+def _words(spec: cfg.Spec) -> str:
+    """What a clip is, in words."""
+    return " and ".join(value.words for value in spec.inputs.values())

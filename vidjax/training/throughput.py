@@ -5,6 +5,8 @@ import math
 import time
 from collections.abc import Mapping
 
+from vidjax.tasks.task import Sum
+
 logger = logging.getLogger("vidjax")
 
 
@@ -48,21 +50,21 @@ class Meter:
         return {"clips_per_second": self._updates * self._clips / seconds, "data_wait": waited / seconds}
 
 
-def averages(sums: Mapping[str, float], *, classifies: bool, skips: bool, done: int) -> dict[str, float]:
+def averages(sums: Mapping[str, float], shown: Mapping[str, Sum], *, skips: bool, done: int) -> dict[str, float]:
     """Means over the updates since the last log line, NaN if all of them were left out.
 
     Args:
       sums: the state's metrics, from the devices.
-      classifies: whether there is an accuracy.
+      shown: which of them are the objective's, and how these are called.
       skips: whether updates may be left out; a warning says so if the last one was.
       done: its number.
     """
-    values = {
-        "loss": sums["loss"] / sums["updates"] if sums["updates"] else math.nan,
-        "grad_norm": sums["grad_norm"] / sums["updates"] if sums["updates"] else math.nan,
-    }
-    if classifies:
-        values["accuracy"] = sums["correct"] / sums["clips"] if sums["clips"] else math.nan
+
+    def mean(name: str, over: str) -> float:
+        return sums[name] / sums[over] if sums[over] else math.nan
+
+    values = {name: mean(name, "updates") for name in ("loss", "grad_norm")}
+    values |= {how.log: mean(name, "weight") for name, how in shown.items()}
     if skips:
         values["skipped"] = sums["skipped"]
         if sums["skipped_in_row"]:
@@ -72,15 +74,15 @@ def averages(sums: Mapping[str, float], *, classifies: bool, skips: bool, done: 
     return values
 
 
-def in_words(values: Mapping[str, float]) -> str:
+def in_words(values: Mapping[str, float], shown: Mapping[str, Sum]) -> str:
     """A log line for people."""
     return (
-        f"{in_short(values)}  {values['clips_per_second']:.1f} clips/s  "
+        f"{in_short(values, shown)}  {values['clips_per_second']:.1f} clips/s  "
         f"waiting for data {100 * values['data_wait']:.0f} %"
     )
 
 
-def in_short(values: Mapping[str, float]) -> str:
-    """Loss and, if there is one, accuracy."""
-    top1 = f"  top-1 {100 * values['accuracy']:.1f} %" if "accuracy" in values else ""
-    return f"loss {values['loss']:.3f}{top1}"
+def in_short(values: Mapping[str, float], shown: Mapping[str, Sum]) -> str:
+    """Loss, and what else the objective has."""
+    further = "".join(f"  {how.short} {100 * values[how.log]:.1f} %" for how in shown.values())
+    return f"loss {values['loss']:.3f}{further}"

@@ -76,20 +76,20 @@ def model_config(model: nnx.Module, spec: Spec, class_names: Sequence[str]) -> d
 
 def preprocessor_config(spec: Spec) -> dict[str, Any]:
     """`preprocessor_config.json`: resize, central crop, scale to 0…1, normalise."""
-    short = spec.resize[0]
-    size = {"shortest_edge": short} if len(spec.resize) == 1 else {"height": short, "width": spec.resize[1]}
+    short = spec.video.resize[0]
+    size = {"shortest_edge": short} if len(spec.video.resize) == 1 else {"height": short, "width": spec.video.resize[1]}
     return {
         "image_processor_type": "VideoMAEImageProcessor",
         "do_resize": True,
         "size": size,
         "resample": 2,  # bilinear
         "do_center_crop": True,
-        "crop_size": {"height": spec.size, "width": spec.size},
+        "crop_size": {"height": spec.video.size, "width": spec.video.size},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
+        "image_mean": list(spec.video.mean),
+        "image_std": list(spec.video.std),
     }
 
 

@@ -114,7 +114,7 @@ def warn_of_pixels(
       whose: the spec, for the message.
       mend: what to do; None: the settings of a training that do.
     """
-    alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.mean)}
+    alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.video.mean)}
     if other := other_input(alike, spec):
         if mend is None:
             settings = (f"--config.data.{key}={','.join(f'{v:.6g}' for v in value)}" for key, value in other.items())

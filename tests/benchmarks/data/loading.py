@@ -36,7 +36,7 @@ def vidjax_batches(files: list[str], workers: int, isolate: bool) -> Iterator[ob
     from vidjax.data.reading.clips import ClipReader
     from vidjax.data.records import Record, VideoSet
 
-    spec = Spec("loading", num_frames=FRAMES, stride=STRIDE, size=SIZE, resize=(256,))
+    spec = Spec.of_video("loading", num_frames=FRAMES, stride=STRIDE, size=SIZE, resize=(256,))
     config = DataConfig(
         train_sampling="random",
         train_crop="short_side",

@@ -42,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    spec = Spec("views", num_frames=16, stride=4, size=224, resize=(256,))
+    spec = Spec.of_video("views", num_frames=16, stride=4, size=224, resize=(256,))
     reader = ClipReader(spec, DataConfig(eval_sampling="multi_clip", isolate=False))
     missed = []
     print("| file | one pass ms | view by view ms | ratio |\n|---|---|---|---|")
@@ -51,7 +51,7 @@ def main() -> int:
             once = reader.eval_clips(str(path), CLIPS, CROPS)
             ways = {
                 "once": lambda path=path: reader.eval_clips(str(path), CLIPS, CROPS).video,
-                "views": lambda path=path, frames=once.frames: view_by_view(path, frames, spec.size),
+                "views": lambda path=path, frames=once.frames: view_by_view(path, frames, spec.video.size),
             }
             seconds: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(repeats):

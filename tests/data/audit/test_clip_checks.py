@@ -14,7 +14,7 @@ def sampled(
     rule, num_frames, *, num_clips=1, fps=30.0, target_fps=None, train=False, path="v.mp4", size=(240, 320), gaps=None
 ):
     """What `inspect` finds of a video of so many frames; clips have 8, every 4th."""
-    spec = Spec("toy", num_frames=8, stride=4, fps=target_fps)
+    spec = Spec.of_video("toy", num_frames=8, stride=4, fps=target_fps)
     config = DataConfig(short_video="hold" if rule in ("random", "multi_clip") else "auto")
     rngs = (None,)
     if train:

@@ -215,7 +215,7 @@ def test_clips_of_folders_of_frames(tmp_path, settings, expected):
     for n in range(39):
         cv2.imwrite(str(tmp_path / f"{n + 1:05d}.jpg"), np.full((16, 24, 3), 6 * n, np.uint8))
     config = DataConfig(eval_sampling="multi_clip", **settings)
-    reader = ClipReader(Spec("toy", num_frames=4, fps=2.0, size=16, resize=(16,)), config)
+    reader = ClipReader(Spec.of_video("toy", num_frames=4, fps=2.0, size=16, resize=(16,)), config)
     clips = reader.eval_clips(str(tmp_path), 2, 1)
     np.testing.assert_array_equal(clips.frames[0], expected)
     np.testing.assert_array_equal((clips.video.mean(axis=(2, 3, 4)) / 6).round(), clips.frames)
@@ -244,7 +244,7 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
     (tmp_path / "val.json").write_text(json.dumps({"database": {"abc": held_out}}))
     config = DataConfig(dataset="activitynet", train=str(tmp_path), eval=str(tmp_path / "val.json"), flip=False)
     train, evaluation = load_sets(config)
-    reader = ClipReader(Spec("toy", num_frames=4, stride=2, size=16, resize=(16,)), config)
+    reader = ClipReader(Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(16,)), config)
 
     def numbers(video):
         return (video.mean(axis=(2, 3, 4)) / 8).round().astype(int)
@@ -265,7 +265,7 @@ def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
     picture = np.zeros((6, 16, 32, 3), np.uint8)
     picture[:, :, 16:] = 200
     records = (Record(str(write_video(tmp_path / "v.mp4", picture)), (0,)),) * 16
-    reader = ClipReader(Spec("toy", num_frames=2, size=16, resize=(16, 16)), DataConfig(scale=(1.0, 1.0)))
+    reader = ClipReader(Spec.of_video("toy", num_frames=2, size=16, resize=(16, 16)), DataConfig(scale=(1.0, 1.0)))
     brighter = {}
     for directional in (True, False):
         videos = VideoSet(records, ("left", "right"), directional=directional)
@@ -304,7 +304,7 @@ def test_a_checkpoint_is_evaluated_on_the_publishers_list(ucf):
     from vidjax.apps.evaluate import _eval_videos
     from vidjax.training.checkpoints import Meta
 
-    spec, expected = Spec("toy", num_frames=4), load_sets(ucf)[1]
+    spec, expected = Spec.of_video("toy", num_frames=4), load_sets(ucf)[1]
     config = Config(data=ucf)
     assert _eval_videos(config, Meta(config, spec, DATASETS["ucf101"].class_names)) == expected
     with pytest.raises(DataError, match="other classes than the checkpoint"):

@@ -19,7 +19,7 @@ from vidjax.data.records import DataError, load_sets
 from vidjax.data.synthetic import write_motion
 from vidjax.video import VideoReader
 
-SPEC = Spec("tiny", num_frames=4, stride=2, size=32, resize=(32,))
+SPEC = Spec.of_video("tiny", num_frames=4, stride=2, size=32, resize=(32,))
 
 
 @pytest.fixture(scope="module")

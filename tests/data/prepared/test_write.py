@@ -24,7 +24,7 @@ from vidjax.data.reading.open_video import open_video, parse
 from vidjax.data.records import DataError, Record, VideoSet, load_sets
 from vidjax.video import VideoReader
 
-SPEC = Spec("toy", num_frames=4, stride=2, size=16, resize=(20,))
+SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
 READER = ClipReader(SPEC, DataConfig(train_sampling="random", num_threads=1))
 JPEG = Encoding(jpeg=True, short_side=24, quality=95)
 
@@ -99,7 +99,7 @@ def test_clips_of_stored_files_are_those_of_the_files(sets, as_files):
 
 def test_clips_of_jpeg_frames_are_nearly_those_of_the_files(sets, as_jpeg):
     train, held_out = load_sets(DataConfig(train=str(Path(as_jpeg.folder).parent)))
-    reader = ClipReader(dataclasses.replace(SPEC, fps=5.0), READER.config)  # which takes the stored frame rates
+    reader = ClipReader(SPEC.with_video(fps=5.0), READER.config)  # which takes the stored frame rates
     (one, two) = (next(train_batches(v, reader, batch_size=5, seed=3)) for v in (sets["train"], train))
     np.testing.assert_array_equal(one["label"], two["label"])
     np.testing.assert_allclose(one["video"].astype(int), two["video"], atol=2)
@@ -246,7 +246,7 @@ def test_what_belongs_to_the_data_set_is_kept(sets, tmp_path):
         assert (train.directional, train.mirrored) == (True, {0: 1, 1: 0})
         assert [r.labels for r in train.records] == [(0, 2), (1,)]
         first = train.records[0]
-        clips = ClipReader(dataclasses.replace(SPEC, stride=1), DataConfig(eval_sampling="multi_clip"))
+        clips = ClipReader(SPEC.with_video(stride=1), DataConfig(eval_sampling="multi_clip"))
         views = clips.read_eval(first.path, 1, 1, (first.start, first.end))
         np.testing.assert_allclose(views[0].mean(axis=(1, 2, 3)), 8 * np.arange(2, 6), atol=2)
 

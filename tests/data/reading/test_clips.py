@@ -16,7 +16,7 @@ from vidjax.data.records import Record, VideoSet
 from vidjax.errors import UserError
 from vidjax.models import get_spec
 
-SPEC = Spec("toy", num_frames=4, stride=4, size=16, resize=(20,), mean=(0.5,) * 3, std=(0.2,) * 3)
+SPEC = Spec.of_video("toy", num_frames=4, stride=4, size=16, resize=(20,), mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +63,13 @@ def test_temporal_jitter(counting):
     frames = seen(counting, temporal_jitter=True)
     gaps = np.diff(frames)
     assert set(gaps.ravel()) >= {1, 4, 7} and gaps.min() >= 1 and gaps.max() <= 7 and frames.max() <= 29
-    at_rate = seen(counting, temporal_jitter=True, spec=dataclasses.replace(SPEC, fps=5.0))
+    at_rate = seen(counting, temporal_jitter=True, spec=SPEC.with_video(fps=5.0))
     assert set(np.diff(at_rate).ravel()) == {1, 2, 3}
 
 
 @pytest.mark.parametrize("fps", [None, 2.5])
 def test_speed(counting, fps):
-    frames = seen(counting, speed=(0.5, 2.0), spec=dataclasses.replace(SPEC, fps=fps))
+    frames = seen(counting, speed=(0.5, 2.0), spec=SPEC.with_video(fps=fps))
     spans = (frames[:, -1] - frames[:, 0]) / 12  # 12 at normal speed
     assert 0.5 <= spans.min() < 0.65 and 1.6 < spans.max() <= 2 and 0.85 < np.median(spans) < 1.2
 
@@ -145,15 +145,15 @@ def test_short_side_shows_the_smaller_part_the_larger_it_is(coloured):
 )  # fmt: skip
 def test_a_part_cut_out_while_decoding_is_the_part_that_was_drawn(coloured, settings):
     """Up to the half pixel of the video by which it is rounded."""
-    spec, picture = dataclasses.replace(SPEC, resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured).read([0])[0]
+    spec, picture = SPEC.with_video(resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured).read([0])[0]
     for seed in range(12):
         reader = ClipReader(spec, DataConfig(flip=False, train_sampling="centre", **settings))
         (seen,) = reader.train_clips(coloured, np.random.default_rng(seed)).video
         rng = np.random.default_rng(seed)
         size = reader._train_resize(rng)
         rest = transforms.resize(picture[None], size)
-        box = transforms.TRAIN_CROPS[reader.config.train_crop](*rest.shape[1:3], rng, reader.config, spec.size)
-        (wanted,) = transforms.crop(rest, box, spec.size)
+        box = transforms.TRAIN_CROPS[reader.config.train_crop](*rest.shape[1:3], rng, reader.config, spec.video.size)
+        (wanted,) = transforms.crop(rest, box, spec.video.size)
         # Brightness rises by three of 255 from pixel to pixel, so that places show.
         wanted, seen = (x.astype(int).sum(-1)[[0, -1]][:, [0, -1]] for x in (wanted, seen[0]))
         chex.assert_trees_all_close(seen, wanted, atol=12)
@@ -166,13 +166,13 @@ def test_one_clip_is_decoded_to_its_crop_and_a_much_enlarged_one_is_not(coloured
     monkeypatch.setattr(VideoReader, "read", lambda self, *a, **k: asked.append(k) or read(self, *a, **k))
     clips(coloured)
     clips(coloured, train_views=2)
-    clips(coloured, spec=dataclasses.replace(SPEC, resize=(90,)))
+    clips(coloured, spec=SPEC.with_video(resize=(90,)))
     assert [k.get("crop") is not None for k in asked] == [True, False, False]
 
 
 def test_chances_are_chances(coloured):
     still = {"scale": (1.0, 1.0), "flip": False, "train_sampling": "centre"}
-    still["spec"] = dataclasses.replace(SPEC, resize=(16, 16))
+    still["spec"] = SPEC.with_video(resize=(16, 16))
     plain = clips(coloured, **still).video
     grey = [clips(coloured, seed, greyscale=0.3, **still).video for seed in range(60)]
     changed = [not np.array_equal(v, plain) for v in grey]

@@ -15,7 +15,7 @@ from vidjax.data.reading.clips import ClipReader
 from vidjax.errors import UserError
 from vidjax.tasks.classify.evaluator import make_forward
 
-SPEC = Spec("toy", num_frames=4, stride=3, size=16, resize=(21,), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+SPEC = Spec.of_video("toy", num_frames=4, stride=3, size=16, resize=(21,), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
 
 class Echo(nnx.Module):
@@ -35,7 +35,7 @@ def noisy(tmp_path_factory):
 @pytest.mark.parametrize("resize", [(21,), (23, 30), (12,)])
 @pytest.mark.parametrize("entering", ["rgb", "diff", "rgb+diff"])
 def test_evaluation_feeds_the_network_with_the_same_numbers(noisy, entering, resize, rule):
-    spec = dataclasses.replace(SPEC, input=entering, resize=resize)
+    spec = SPEC.with_video(input=entering, resize=resize)
     clips = ClipReader(spec, DataConfig(resize_rule=rule)).eval_clips(noisy, 2, 1)
     expected = make_forward(Echo(), spec, parallel.make_mesh(1))({}, {}, clips.video)
     with vidjax.VideoReader(noisy) as reader:

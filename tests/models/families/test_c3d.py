@@ -92,8 +92,8 @@ def test_kernels_start_as_the_reference_starts_them():
 def test_mmaction2s_pixels():
     spec = get_spec("c3d")
     pixels = np.array([[104.0, 117.0, 128.0]]) / 255
-    np.testing.assert_allclose((pixels - spec.mean) / spec.std, 0, atol=1e-9)
-    np.testing.assert_allclose((pixels + 10 / 255 - spec.mean) / spec.std, 10)
+    np.testing.assert_allclose((pixels - spec.video.mean) / spec.video.std, 0, atol=1e-9)
+    np.testing.assert_allclose((pixels + 10 / 255 - spec.video.mean) / spec.video.std, 10)
 
 
 @pytest.mark.slow

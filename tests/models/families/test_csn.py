@@ -41,9 +41,9 @@ def test_every_named_network_has_the_published_protocol():
     assert set(VARIANTS) == set(list_models("csn_*"))
     for name in VARIANTS.keys() - {"csn_tiny"}:
         spec = get_spec(name)
-        assert (spec.num_frames, spec.stride, spec.size, spec.resize) == (32, 2, 224, (256,))
-    assert get_spec("csn_r101").mean == (0.45,) * 3
-    assert get_spec("csn_ir_r152").mean == (0.485, 0.456, 0.406)
+        assert (spec.video.num_frames, spec.video.stride, spec.video.size, spec.video.resize) == (32, 2, 224, (256,))
+    assert get_spec("csn_r101").video.mean == (0.45,) * 3
+    assert get_spec("csn_ir_r152").video.mean == (0.485, 0.456, 0.406)
 
 
 def test_epsilon_of_every_norm():

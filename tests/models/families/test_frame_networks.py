@@ -42,7 +42,7 @@ def test_the_order_of_frames_does_not_matter(video, pooling):
 def test_named_networks_have_the_references_protocol_and_width(layers, features):
     name = f"frame_pool_r{layers}"
     spec = get_spec(name)
-    assert (spec.num_frames, spec.size, spec.resize, spec.mean) == (8, 224, (256,), (0.485, 0.456, 0.406))
+    assert (spec.video.num_frames, spec.video.size, spec.video.resize, spec.video.mean) == (8, 224, (256,), (0.485, 0.456, 0.406))
     shapes = {path: array.shape for path, array in split(abstract(name, 5))[1].items()}
     assert shapes["head.kernel"] == (features, 5)
     assert all(shape[0] == 1 for path, shape in shapes.items() if len(shape) == 5)
@@ -138,7 +138,7 @@ def test_fusions_are_built_for_the_length_of_the_clips(name):
 
 def test_tsn_is_mmaction2s():
     spec, variant = get_spec("tsn_r50"), VARIANTS["tsn_r50"]
-    assert (spec.num_frames, spec.size, variant.kwargs["dropout"]) == (8, 224, 0.4)
+    assert (spec.video.num_frames, spec.video.size, variant.kwargs["dropout"]) == (8, 224, 0.4)
     assert sum(array.size for array in split(abstract("tsn_r50"))[1].values()) == 24327632
 
 

@@ -148,8 +148,8 @@ def test_the_named_networks():
     for stream, channels in (("rgb", 3), ("flow", 2)):
         name = f"i3d_inception_{stream}"
         spec = get_spec(name)
-        assert (spec.num_frames, spec.fps, spec.size, spec.resize) == (64, 25, 224, (256,))
-        assert spec.mean == spec.std == (0.5,) * channels
+        assert (spec.video.num_frames, spec.video.fps, spec.video.size, spec.video.resize) == (64, 25, 224, (256,))
+        assert spec.video.mean == spec.video.std == (0.5,) * channels
         params = split(abstract(name))[1]
         assert params["stem.0.conv.kernel"].shape == (7, 7, 7, channels, 64)
         assert params["head.kernel"].shape == (1024, 400)

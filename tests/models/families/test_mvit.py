@@ -71,14 +71,14 @@ def test_specs_are_the_published_protocol():
     for name in VARIANTS.keys() - {"mvit_tiny"}:
         variant = VARIANTS[name]
         spec = variant.spec
-        assert (spec.num_frames, spec.stride) == next(clip for end, clip in clips.items() if name.endswith(end))
-        assert variant.kwargs["num_frames"] == spec.num_frames
-        assert variant.kwargs["size"] == spec.size
+        assert (spec.video.num_frames, spec.video.stride) == next(clip for end, clip in clips.items() if name.endswith(end))
+        assert variant.kwargs["num_frames"] == spec.video.num_frames
+        assert variant.kwargs["size"] == spec.video.size
         assert spec.num_classes == 400
         large = name == "mvit_v2_l"
-        assert (spec.size, spec.resize) == ((312, (312,)) if large else (224, (256,)))
-        assert spec.mean == ((0.485, 0.456, 0.406) if large else (0.45,) * 3)
-        assert spec.std == ((0.229, 0.224, 0.225) if large else (0.225,) * 3)
+        assert (spec.video.size, spec.video.resize) == ((312, (312,)) if large else (224, (256,)))
+        assert spec.video.mean == ((0.485, 0.456, 0.406) if large else (0.45,) * 3)
+        assert spec.video.std == ((0.229, 0.224, 0.225) if large else (0.225,) * 3)
 
 
 def test_stages_of_the_small_second_version():

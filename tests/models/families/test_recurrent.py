@@ -115,7 +115,7 @@ def test_named_networks(name):
     shapes = {path: array.shape for path, array in split(abstract(name, 5))[1].items()}
     layers = variant.kwargs["layers"]
     if layers:
-        assert (spec.num_frames, spec.size, spec.sources) == (16, 224, ("torchvision2d",))
+        assert (spec.video.num_frames, spec.video.size, spec.sources) == (16, 224, ("torchvision2d",))
         assert shapes["stem.conv.kernel"] == (1, 7, 7, 3, 64)
     width = {0: 64, 18: 512, 50: 2048}[layers]
     gates = {"lstm": 4, "gru": 3}[variant.kwargs["cell"]]

@@ -67,9 +67,9 @@ def test_mmaction2s_blocks_learn():
 @pytest.mark.parametrize("name", ["r3d_18", "r3d_34", "mc3_18", "r2plus1d_18"])
 def test_published_preprocessing(name):
     spec = get_spec(name)
-    assert (spec.num_frames, spec.fps, spec.size, spec.resize) == (16, 15, 112, (128, 171))
-    assert spec.mean == (0.43216, 0.394666, 0.37645)
-    assert spec.std == (0.22803, 0.22145, 0.216989)
+    assert (spec.video.num_frames, spec.video.fps, spec.video.size, spec.video.resize) == (16, 15, 112, (128, 171))
+    assert spec.video.mean == (0.43216, 0.394666, 0.37645)
+    assert spec.video.std == (0.22803, 0.22145, 0.216989)
 
 
 @pytest.mark.parametrize(("name", "frames"), [("r3d_18", 2), ("mc3_18", 16), ("r2plus1d_18", 2)])

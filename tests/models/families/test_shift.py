@@ -78,7 +78,7 @@ def test_the_order_of_frames_matters_and_only_by_the_shift():
 
 def test_protocol_and_size_are_mmaction2s():
     spec, model = get_spec("tsm_r50"), abstract("tsm_r50")
-    assert (spec.num_frames, spec.size, spec.resize) == (8, 224, (256,))
+    assert (spec.video.num_frames, spec.video.size, spec.video.resize) == (8, 224, (256,))
     assert sum(array.size for array in split(model)[1].values()) == 24327632
     assert (model.share, model.every, model.dropout.rate) == (8, 1, 0.5)
     deep = TemporalShiftResNet(3, **(network() | {"stages": [Stage(23, 2, (1, 1, 1), frame_conv)]}))

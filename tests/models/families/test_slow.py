@@ -60,7 +60,7 @@ def test_frames_and_pixels_of_the_last_map(name, frames):
 
     def last_map():
         model = variant.build(num_classes=7, rngs=nnx.Rngs(0), **small)
-        x = model.stem(jnp.zeros((1, spec.num_frames, spec.size, spec.size, 3)))
+        x = model.stem(jnp.zeros((1, spec.video.num_frames, spec.video.size, spec.video.size, 3)))
         for index in range(4):
             x = model.stage(index, x)
         return x

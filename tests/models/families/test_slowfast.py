@@ -70,10 +70,10 @@ def test_clips_that_the_pathways_cannot_share():
 
 def test_published_protocols():
     published = VARIANTS.keys() - {"slowfast_tiny"}
-    assert {(get_spec(name).num_frames, get_spec(name).stride) for name in published} == {(32, 2), (64, 2)}
-    assert get_spec("slowfast_r101_16x8").num_frames == 64
-    assert get_spec("slowfast_r50_8x8").mean == (0.45,) * 3
-    assert get_spec("slowfast_r50_8x8_mm").mean == (0.485, 0.456, 0.406)
+    assert {(get_spec(name).video.num_frames, get_spec(name).video.stride) for name in published} == {(32, 2), (64, 2)}
+    assert get_spec("slowfast_r101_16x8").video.num_frames == 64
+    assert get_spec("slowfast_r50_8x8").video.mean == (0.45,) * 3
+    assert get_spec("slowfast_r50_8x8_mm").video.mean == (0.485, 0.456, 0.406)
     for name, variant in VARIANTS.items():
         assert get_spec(name).name == name
         assert variant.kwargs["alpha"] == (8 if "4x16" in name else 4)

@@ -76,9 +76,9 @@ def test_variants_differ_from_the_base_as_published():
     counts = {name: count(name) for name in VARIANTS.keys() - {"timesformer_tiny"}}
     for name in counts:
         spec = VARIANTS[name].spec
-        assert abstract(name, 1).base_grid == (spec.num_frames, spec.size // 16, spec.size // 16)
-        assert spec.resize == (spec.size,)
-        assert spec.mean in ((0.45,) * 3, (0.5,) * 3)
+        assert abstract(name, 1).base_grid == (spec.video.num_frames, spec.video.size // 16, spec.video.size // 16)
+        assert spec.video.resize == (spec.video.size,)
+        assert spec.video.mean in ((0.45,) * 3, (0.5,) * 3)
     base = counts["timesformer_base_divided"]
     assert counts["timesformer_base_divided_large"] - base == (96 - 8) * 768
     assert counts["timesformer_base_divided_hr"] - base == (28 * 28 - 14 * 14 + 16 - 8) * 768

@@ -47,7 +47,7 @@ def test_sizes_are_the_published_ones():
         assert f"decoder.blocks.{decoder_depth - 1}.norm1.scale" in params
         assert f"decoder.blocks.{decoder_depth}.norm1.scale" not in params
         spec = get_spec(f"videomae_{size}_pretrain")
-        assert (spec.objective, spec.num_classes, spec.num_frames, spec.stride) == ("reconstruct", 0, 16, 4)
+        assert (spec.task, spec.num_classes, spec.video.num_frames, spec.video.stride) == ("reconstruct", 0, 16, 4)
 
 
 def test_the_encoder_has_the_paths_of_the_classifier():

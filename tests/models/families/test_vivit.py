@@ -64,8 +64,8 @@ def test_named_models_have_the_published_sizes(shared):
 def test_specs_are_the_published_protocol():
     for name in VARIANTS.keys() - set(list_models("*_tiny")):
         spec = VARIANTS[name].spec
-        assert (spec.num_frames, spec.stride, spec.size, spec.resize) == (32, 2, 224, (256,))
-        assert spec.mean == spec.std == (0.5, 0.5, 0.5)
+        assert (spec.video.num_frames, spec.video.stride, spec.video.size, spec.video.resize) == (32, 2, 224, (256,))
+        assert spec.video.mean == spec.video.std == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

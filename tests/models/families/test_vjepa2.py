@@ -47,7 +47,7 @@ def test_every_size_has_the_references_widths(name, width, pooled):
         # The pooler's MLPs are four times as wide as its tokens, the giant's too.
         assert params["pooler.blocks.2.mlp.fc1.kernel"] == params["pooler.cross.mlp.fc1.kernel"] == (dim, 4 * dim)
         assert "pooler.blocks.3.mlp.fc1.kernel" not in params
-    assert get_spec(name).size == (384 if "384" in name else 256)
+    assert get_spec(name).video.size == (384 if "384" in name else 256)
 
 
 @pytest.mark.slow

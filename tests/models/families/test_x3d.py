@@ -51,8 +51,8 @@ def test_only_the_first_shortcut_may_lack_a_norm():
 )
 def test_published_protocol(name, clip, resize):
     spec = get_spec(name)
-    assert (spec.num_frames, spec.stride, spec.size) == clip and spec.resize == (resize,)
-    assert spec.mean == (0.45,) * 3 and spec.std == (0.225,) * 3
+    assert (spec.video.num_frames, spec.video.stride, spec.video.size) == clip and spec.video.resize == (resize,)
+    assert spec.video.mean == (0.45,) * 3 and spec.video.std == (0.225,) * 3
 
 
 @pytest.mark.slow

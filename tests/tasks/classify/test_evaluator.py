@@ -19,7 +19,7 @@ from vidjax.evaluation import report
 from vidjax.models.state import split
 from vidjax.tasks.classify.evaluator import Scores, evaluate, make_forward, summarise
 
-SPEC = Spec("toy", num_frames=2, size=8, resize=(8,), mean=(0.0,) * 3, std=(1.0,) * 3)
+SPEC = Spec.of_video("toy", num_frames=2, size=8, resize=(8,), mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 class Brightness(nnx.Module):

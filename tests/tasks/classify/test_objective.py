@@ -104,7 +104,7 @@ def test_pre_training_needs_no_labels_and_leaves_its_files(pretrained):
     assert [line["step"] for line in lines] == [2, 4] and "accuracy" not in lines[0] and lines[0]["loss"] > 0
     _, meta, step = load_model(workdir)
     assert (
-        step == 4 and meta.spec.objective == "reconstruct" and meta.config.train.best_metric.startswith("reconstruct")
+        step == 4 and meta.spec.task == "reconstruct" and meta.config.train.best_metric.startswith("reconstruct")
     )
 
 
@@ -174,7 +174,7 @@ def make_batch(seed=0, views=1):
 def test_masks_follow_from_the_step():
     """The same batch and weights: another step hides other tubes, the same one the same."""
     model = create_model("videomae_tiny_pretrain", **SMALL, **DECODER)
-    spec = dataclasses.replace(get_spec("videomae_tiny_pretrain"), size=16, num_frames=2)
+    spec = get_spec("videomae_tiny_pretrain").with_video(size=16, num_frames=2)
     optimizer = optax.sgd(0.0)
     update = jax.jit(make_train_step(model, optimizer, spec, seed=0))
     first = init_state(model, optimizer, ema=False)
@@ -189,7 +189,7 @@ def test_masks_follow_from_the_step():
 def test_everything_of_fine_tuning_together():
     """Drop path, EMA, mixup and CutMix, repeated augmentation, layer decay, clipping and accumulation in one update."""
     model = create_model("videomae_tiny", num_classes=3, drop_path=0.2, dropout=0.1, head_init_scale=1.0, **SMALL)
-    spec = dataclasses.replace(get_spec("videomae_tiny"), size=16, num_frames=2)
+    spec = get_spec("videomae_tiny").with_video(size=16, num_frames=2)
     config = OptimizerConfig(name="adamw", learning_rate=0.01, schedule="constant", layer_decay=0.5, clip_norm=1.0)
     optimizer = make_optimizer(config, make_schedule(config, steps=9, steps_per_epoch=1, batch_size=8))
     step = jax.jit(

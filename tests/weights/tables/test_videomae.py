@@ -239,6 +239,6 @@ def test_predicted_pixels_and_losses_are_the_references(reference):
         assert relative_error(pixels.mean(axis=-1), expected.others[f"{prefix}logits_token_mean"]) < 1e-4
         if f"{prefix}loss64" in expected.others:
             # In float64: the reference's float32 loss of plain tubelets is off by the rounding of their means, 0.4 %.
-            targets = model.targets(video * np.float32(spec.std) + np.float32(spec.mean), mask)
+            targets = model.targets(video * np.float32(spec.video.std) + np.float32(spec.video.mean), mask)
             loss = np.square(pixels - np.asarray(targets)).mean(dtype=np.float64)
             assert relative_error([loss], expected.others[f"{prefix}loss64"]) < 1e-3

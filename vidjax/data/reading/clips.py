@@ -3,17 +3,18 @@
 `ClipReader` holds what training, evaluation and prediction have in common, so that all three see the same pixels.
 """
 
-import dataclasses
 import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from vidjax.config import DataConfig, Spec, mirrors, short_video_rule
+from vidjax.config import DataConfig, Spec, short_video_rule
+from vidjax.config.spec import need_colour
 from vidjax.data.listing.datasets import folder_fps
 from vidjax.data.reading import augment, transforms
 from vidjax.data.reading.open_video import FrameReader, open_video
-from vidjax.data.spec import need_colour, resize_target
+from vidjax.data.records import Record
+from vidjax.data.views import Views, crop_affine, mirror_affine
 from vidjax.video import VideoReader
 from vidjax.video.crops import CROPS, spatial_flips
 from vidjax.video.sampling import RULES
@@ -63,17 +64,17 @@ def clip_indices(
       num_clips: K, where the length of the video does not decide.
       rng: for training.
     """
-    short, T = short_video_rule(config, rule), spec.num_frames
+    short, T = short_video_rule(config, rule), spec.video.num_frames
     indices = RULES[rule](
         num_frames,
         fps,
         T,
-        stride=spec.stride,
-        target_fps=spec.fps,
+        stride=spec.video.stride,
+        target_fps=spec.video.fps,
         num_clips=num_clips,
         short_video=short,
         rng=rng,
-        **({"hop": config.hop or None} if rule == "sliding_window" else {}),
+        **({"hop": config.sampling.hop or None} if rule == "sliding_window" else {}),
     )
     if rule != "all":
         return indices
@@ -81,16 +82,6 @@ def clip_indices(
     if not rest.size:
         return whole
     return np.concatenate([whole, rest[RULES["linspace"](rest.size, fps, T, short_video=short)]])
-
-
-@dataclass(frozen=True)
-class Clips:
-    """Views of one video, and which of its frames they show."""
-
-    video: np.ndarray  # uint8 (V, T, size, size, 3)
-    frames: np.ndarray  # int64 (V, T), numbers in the file
-    times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
-    mirrored: np.ndarray  # bool (V,), shown mirrored left to right
 
 
 @dataclass(frozen=True)
@@ -102,7 +93,7 @@ class Decoded:
     indices: np.ndarray  # int64 (V, T), numbers in the file
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
     sizes: list[int | tuple[int, int] | None]  # (V,) that a clip is still to be resized to; None: decoded to it
-    cropped: bool = False  # whether the frames are cut out already
+    cut: np.ndarray | None = None  # (2, 3), where the picture's points lie in what is cut out already; None: nothing is
 
 
 @dataclass(frozen=True)
@@ -124,90 +115,93 @@ class ClipReader:
         need_colour(self.spec)
 
     def _open(self, path: str) -> VideoReader | FrameReader:
-        config = self.config
-        return open_video(path, timeout=config.timeout, folder_fps=folder_fps(config), isolate=config.isolate)
+        how = self.config.reading
+        return open_video(path, timeout=how.timeout, folder_fps=folder_fps(self.config), isolate=how.isolate)
 
-    def read_train(self, path: str, rng: np.random.Generator, segment: Segment = (None, None)) -> np.ndarray:
-        """The video of `train_clips`, uint8 `(V, T, size, size, 3)`."""
-        return self.train_clips(path, rng, segment).video
-
-    def train_clips(
-        self, path: str, rng: np.random.Generator, segment: Segment = (None, None), *, directional: bool = False
-    ) -> Clips:
-        """`config.train_views` augmented clips of the video's part `segment`, from one decoding pass.
+    def train(self, record: Record, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
+        """Augmented clips of a video, or of the part of it that is meant, from one decoding pass.
 
         Args:
-          path: of the file, or an address.
+          record: which video, and which part.
           rng: draws frames and augmentation, for each clip anew and for all its frames alike.
-          segment: start and end, seconds.
-          directional: mirroring would change what the video shows. Then clips are mirrored only where
-            `vidjax.config.mirrors` says so, and all views of a video or none, since they share a label.
+          mirror: whether half of the clips are mirrored.
+
+        Returns:
+          uint8 `(V, T, size, size, 3)`, V being `config.sampling.views`, and what they show.
 
         Raises:
           VideoError: if the file cannot be decoded.
         """
-        return self.augment(self.decode(path, rng, segment), rng, directional=directional)
+        return self.augment(self.decode(record.path, rng, (record.start, record.end)), rng, mirror=mirror)
 
     def decode(self, path: str, rng: np.random.Generator, segment: Segment = (None, None)) -> Decoded:
-        """The first half of `train_clips`: draw frames and sizes, and decode."""
+        """The first half of `train`: draw frames and sizes, and decode."""
         config = self.config
         with self._open(path) as reader:
-            indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.train_views)])
+            indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.sampling.views)])
             sizes = [self._train_resize(rng) for _ in indices]
             # Views of different sizes come from one pass at full size.
-            early = config.resize_rule == "opencv" and len(set(sizes)) == 1
+            early = config.clip.resize_rule == "opencv" and len(set(sizes)) == 1
             wanted, where = np.unique(indices, return_inverse=True)
             # What a single clip does not show is neither resized nor kept.
             box = self._source_box(reader, sizes[0], rng) if early and len(sizes) == 1 else None
             if box:
-                frames = reader.read(wanted, crop=box, resize=(self.spec.size, self.spec.size))
+                frames = reader.read(wanted, crop=box, resize=(self.spec.video.size, self.spec.video.size))
             else:
                 frames = reader.read(wanted, resize=sizes[0] if early else None)
             times = reader.timestamps[indices]
+            cut = crop_affine(box, reader.height, reader.width) if box else None
         sizes = [None if early else s for s in sizes]
-        return Decoded(frames, where.reshape(indices.shape), indices, times, sizes, cropped=box is not None)
+        return Decoded(frames, where.reshape(indices.shape), indices, times, sizes, cut)
 
-    def augment(self, decoded: Decoded, rng: np.random.Generator, *, directional: bool = False) -> Clips:
-        """The second half of `train_clips`: resize what is not resized yet, mirror, crop, augment."""
+    def augment(self, decoded: Decoded, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
+        """The second half of `train`: resize what is not resized yet, mirror, crop, augment."""
         indices = decoded.indices
-        mirrored = (rng.random(len(indices)) < 0.5) & mirrors(self.config, directional)
-        if directional:
-            mirrored[:] = mirrored[0]
-        views = []
-        for clip, size, mirror in zip(decoded.where, decoded.sizes, mirrored, strict=True):
+        mirrored = (rng.random(len(indices)) < 0.5) & mirror
+        views, affine = [], []
+        for clip, size, flipped in zip(decoded.where, decoded.sizes, mirrored, strict=True):
             whole = len(clip) == len(decoded.frames) and np.array_equal(clip, np.arange(len(clip)))
             view = decoded.frames if whole else decoded.frames[clip]  # what need not be gathered is not
             if size is not None:
-                view = transforms.resize(view, size, self.config.resize_rule)
-            if not decoded.cropped:
-                view = transforms.crop(view, self._box(*view.shape[1:3], rng), self.spec.size)
-            views.append(self._augment(transforms.mirror(view) if mirror else view.copy(), rng))
+                view = transforms.resize(view, size, self.config.clip.resize_rule)
+            if decoded.cut is None:
+                box = self._box(*view.shape[1:3], rng)
+                affine.append(crop_affine(box, *view.shape[1:3], mirrored=flipped))
+                view = transforms.crop(view, box, self.spec.video.size)
+            else:
+                affine.append(mirror_affine(decoded.cut) if flipped else decoded.cut)
+            views.append(self._augment(transforms.mirror(view) if flipped else view.copy(), rng))
         video = np.stack(views) if len(views) > 1 else views[0][None]
-        return Clips(video, indices, decoded.times, mirrored)
+        return video, Views.of(indices, decoded.times, mirrored, affine)
 
-    def read_eval(self, path: str, num_clips: int, num_crops: int, segment: Segment = (None, None)) -> np.ndarray:
-        """The video of `eval_clips`, uint8 `(K · num_crops, T, size, size, 3)`."""
-        return self.eval_clips(path, num_clips, num_crops, segment).video
-
-    def eval_clips(self, path: str, num_clips: int, num_crops: int, segment: Segment = (None, None)) -> Clips:
-        """All views of a video's part `segment` from one decoding pass, clip by clip.
+    def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[np.ndarray, Views]:
+        """All views of a video, or of the part of it that is meant, from one decoding pass, clip by clip.
 
         With `sliding_window` and `all` the length of the video decides how many clips there are.
+
+        Args:
+          record: which video, and which part.
+          num_clips: windows of time.
+          num_crops: crops of each.
+
+        Returns:
+          uint8 `(K · num_crops, T, size, size, 3)`, and what they show.
 
         Raises:
           VideoError: if the file cannot be decoded.
         """
-        with self._open(path) as reader:
-            indices = self._indices(self.config.eval_sampling, reader, segment, num_clips, None)
+        with self._open(record.path) as reader:
+            segment = record.start, record.end
+            indices = self._indices(self.config.sampling.eval, reader, segment, num_clips, None)
             wanted, where = np.unique(indices, return_inverse=True)
-            early = self.config.resize_rule == "opencv"
+            early = self.config.clip.resize_rule == "opencv"
             frames = reader.read(wanted, resize=self._resize() if early else None)
             times = reader.timestamps[indices]
         if not early:
-            frames = transforms.resize(frames, self._resize(), self.config.resize_rule)
+            frames = transforms.resize(frames, self._resize(), self.config.clip.resize_rule)
         height, width = frames.shape[1:3]
-        clips, size = where.reshape(indices.shape), self.spec.size
-        boxes = transforms.eval_boxes(height, width, size, num_crops, self.config.resize_rule)
+        clips, size = where.reshape(indices.shape), self.spec.video.size
+        boxes = transforms.eval_boxes(height, width, size, num_crops, self.config.clip.resize_rule)
         flips = spatial_flips(CROPS[num_crops])
         video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, 3), np.uint8)
         for view, (clip, (box, flip)) in zip(
@@ -218,10 +212,12 @@ class ClipReader:
                 (part,) = transforms.crop(frames[number, None], box, size)
                 target[:] = part[:, ::-1] if flip else part
         indices, times = indices.repeat(num_crops, axis=0), times.repeat(num_crops, axis=0)
-        return Clips(video, indices, times, np.tile(flips, len(clips)))
+        affine = [crop_affine(box, height, width, mirrored=flip) for box, flip in zip(boxes, flips, strict=True)]
+        return video, Views.of(indices, times, np.tile(flips, len(clips)), affine * len(clips))
 
     def _box(self, height: int, width: int, rng: np.random.Generator) -> transforms.Box:
-        return transforms.TRAIN_CROPS[self.config.train_crop](height, width, rng, self.config, self.spec.size)
+        config = self.config.augment
+        return transforms.TRAIN_CROPS[config.crop](height, width, rng, config, self.spec.video.size)
 
     def _source_box(
         self, reader: VideoReader | FrameReader, size: int | tuple[int, int], rng: np.random.Generator
@@ -238,8 +234,8 @@ class ClipReader:
 
     def _augment(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Colours and erasing of one clip `(T, size, size, 3)`, whose frames may be written into."""
-        config, spec = self.config, self.spec
-        fill = [round(255 * m) for m in spec.mean]
+        config, video = self.config.augment, self.spec.video
+        fill = [round(255 * m) for m in video.mean]
         # All of the clips need no draw, so that runs of before this choice stay what they were.
         if (config.colour_jitter or config.hue) and (config.jittered == 1 or rng.random() < config.jittered):
             frames = augment.colour_jitter(frames, config.colour_jitter, rng, config.hue)
@@ -272,8 +268,8 @@ class ClipReader:
                 mode=config.erase_mode,
                 area=config.erase_area,
                 aspect=config.erase_aspect,
-                mean=spec.mean,
-                std=spec.std,
+                mean=video.mean,
+                std=video.std,
             )
         return frames
 
@@ -283,15 +279,15 @@ class ClipReader:
         """Frame numbers of one training clip, `(1, T)`, in the order of showing."""
         config, spec = self.config, self.spec
         first, count = segment_frames(reader.timestamps, segment)
-        if config.speed != (1, 1):
-            factor = transforms.draw_speed(config.speed, rng)
-            rate = {"stride": spec.stride * factor} if spec.fps is None else {"fps": spec.fps / factor}
-            spec = dataclasses.replace(spec, **rate)
-        indices = first + clip_indices(config.train_sampling, count, reader.fps, spec, config, rng=rng)
-        if config.temporal_jitter:
-            step = spec.stride if spec.fps is None else reader.fps / spec.fps
+        if config.sampling.speed != (1, 1):
+            factor = transforms.draw_speed(config.sampling.speed, rng)
+            stride, fps = spec.video.stride, spec.video.fps
+            spec = spec.with_video(**({"stride": stride * factor} if fps is None else {"fps": fps / factor}))
+        indices = first + clip_indices(config.sampling.train, count, reader.fps, spec, config, rng=rng)
+        if config.sampling.temporal_jitter:
+            step = spec.video.stride if spec.video.fps is None else reader.fps / spec.video.fps
             indices = transforms.jitter_times(indices, step, first + count - 1, rng)
-        if config.reverse and rng.random() < config.reverse:
+        if config.sampling.reverse and rng.random() < config.sampling.reverse:
             indices = indices[:, ::-1]
         return indices
 
@@ -307,9 +303,9 @@ class ClipReader:
         return first + clip_indices(rule, count, reader.fps, self.spec, self.config, num_clips=num_clips, rng=rng)
 
     def _train_resize(self, rng: np.random.Generator) -> int | tuple[int, int]:
-        if self.config.train_crop == "short_side":
-            return transforms.draw_short_side(self.config.short_side, rng)
+        if self.config.augment.crop == "short_side":
+            return transforms.draw_short_side(self.config.augment.short_side, rng)
         return self._resize()
 
     def _resize(self) -> int | tuple[int, int]:
-        return resize_target(self.spec)
+        return self.spec.video.target

@@ -7,16 +7,17 @@ import jax
 import numpy as np
 
 from vidjax.config import Spec
+from vidjax.config.spec import need_colour
 from vidjax.data.reading import transforms
-from vidjax.data.spec import need_colour, resize_target
 from vidjax.errors import UserError
+from vidjax.inputs import VideoInput
 from vidjax.nn.clips import other_order
-from vidjax.nn.normalise import network_input, normalise
+from vidjax.nn.enter import network_input, normalise
 
 
 def preprocess(frames: np.ndarray, spec: Spec, *, resize_rule: str = "opencv", dtype: Any = None) -> jax.Array:
-    """Frames as evaluation feeds them to a network: resized, the centre cut out, normalised, and by `spec.input` their
-    differences.
+    """Frames as evaluation feeds them to a network: resized, the centre cut out, normalised, and their differences
+    where the spec asks for them.
 
     >>> with vidjax.VideoReader("a.mp4") as reader:
     ...     frames = reader.read(range(0, 16, 2))
@@ -28,12 +29,12 @@ def preprocess(frames: np.ndarray, spec: Spec, *, resize_rule: str = "opencv", d
 
     Args:
       frames: uint8 RGB `(T, H, W, 3)`, the frames of a clip, or `(B, T, H, W, 3)`; H and W are any.
-      spec: gives `resize`, `size`, `mean`, `std` and `input`: that of a named model, or of a checkpoint.
-      resize_rule: "opencv" or "torchvision", as `config.data.resize_rule`.
+      spec: its video input gives sizes, mean and deviation, and what enters: that of a named model, or of a checkpoint.
+      resize_rule: "opencv" or "torchvision", as `config.data.clip.resize_rule`.
       dtype: of the result; None: float32.
 
     Returns:
-      `(T, size, size, C)` or `(B, T, size, size, C)`; C is 3, or 6 for the input "rgb+diff".
+      `(T, size, size, C)` or `(B, T, size, size, C)`; C is 3, or 6 where frames and differences enter.
 
     Raises:
       UserError: for frames that are not uint8 or not of that shape, and for networks of optical flow.
@@ -50,13 +51,13 @@ def preprocess(frames: np.ndarray, spec: Spec, *, resize_rule: str = "opencv", d
         raise UserError(f"frames are {frames.dtype}: expected uint8, 0…255, as vidjax.VideoReader reads them")
     if resize_rule not in ("opencv", "torchvision"):
         raise UserError(f"resize_rule = {resize_rule!r}: must be 'opencv' or 'torchvision'")
-    pictures = transforms.resize(frames.reshape(-1, *shape[-3:]), resize_target(spec), resize_rule)
-    (box,) = transforms.eval_boxes(*pictures.shape[1:3], spec.size, 1, resize_rule)
-    video = transforms.crop(pictures, box, spec.size).reshape(-1, shape[-4], spec.size, spec.size, 3)
-    video = _entering(video, spec, dtype)
+    pictures = transforms.resize(frames.reshape(-1, *shape[-3:]), spec.video.target, resize_rule)
+    (box,) = transforms.eval_boxes(*pictures.shape[1:3], spec.video.size, 1, resize_rule)
+    video = transforms.crop(pictures, box, spec.video.size).reshape(-1, shape[-4], spec.video.size, spec.video.size, 3)
+    video = _entering(video, spec.video, dtype)
     return video if len(shape) == 5 else video[0]
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def _entering(video: jax.Array, spec: Spec, dtype: Any) -> jax.Array:
-    return network_input(normalise(video, spec), spec, dtype)
+def _entering(video: jax.Array, input: VideoInput, dtype: Any) -> jax.Array:
+    return network_input(normalise(video, input), input, dtype)

@@ -185,7 +185,7 @@ class Conv3DNet(VideoNetwork):
 VARIANTS = {
     "c3d": Variant(
         C3D,
-        Spec(
+        Spec.of_video(
             name="c3d",
             num_frames=16,
             size=112,

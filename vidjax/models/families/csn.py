@@ -192,7 +192,7 @@ class CSN(VideoNetwork):
 
 
 def _spec(name: str, source: str, published: str, **preprocessing: Any) -> Spec:
-    return Spec(
+    return Spec.of_video(
         name=name,
         num_frames=32,
         stride=2,

@@ -207,7 +207,7 @@ def _image_spec(name: str, **changes: Any) -> Spec:
     settings = {
         "num_frames": 8, "stride": 8, "paper": "https://arxiv.org/abs/1608.00859", "sources": ("torchvision2d",)
     } | changes  # fmt: skip
-    return Spec(name=name, **settings)
+    return Spec.of_video(name=name, **settings)
 
 
 _KARPATHY = "https://openaccess.thecvf.com/content_cvpr_2014/html/Karpathy_Large-scale_Video_Classification_2014_CVPR_paper.html"

@@ -283,7 +283,7 @@ class Inception(VideoNetwork):
 
 def _variant(name: str, channels: int, published: str) -> Variant:
     # 25 frames per second, short side 256; pixels, or flow clipped to ±20 pixels, scaled to -1…1.
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=64,
         fps=25,

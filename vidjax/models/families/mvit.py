@@ -265,7 +265,7 @@ def _variant(
     std: tuple[float, ...] = (0.225,) * 3,
     **kwargs: Any,
 ) -> Variant:
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=num_frames,
         stride=stride,

@@ -278,7 +278,7 @@ _RCN = "https://arxiv.org/abs/1511.06432"
 
 
 def _spec(name: str, paper: str) -> Spec:
-    return Spec(
+    return Spec.of_video(
         name=name,
         num_frames=16,
         stride=4,

@@ -186,7 +186,7 @@ _PAPER = "https://arxiv.org/abs/1711.11248"
 
 
 def _torchvision(name: str, published: str, sources: tuple[str, ...] = ("torchvision", "torchvision2d")) -> Spec:
-    return Spec(
+    return Spec.of_video(
         name=name,
         num_frames=16,
         fps=15,
@@ -208,7 +208,7 @@ VARIANTS = {
     "r2plus1d_18": Variant(r2plus1d_18, _torchvision("r2plus1d_18", "67.46 / 86.18", sources=("torchvision",))),
     "r2plus1d_34": Variant(
         r2plus1d_34,
-        Spec(
+        Spec.of_video(
             name="r2plus1d_34",
             num_frames=8,
             stride=8,

@@ -14,7 +14,7 @@ _S3D = {"separable": True, "padding": None, "momentum": 0.999, "dropout": 0.2}
 
 
 def _spec(name: str, published: str, sources: tuple[str, ...] = ()) -> Spec:
-    return Spec(
+    return Spec.of_video(
         name=name,
         num_frames=16,
         fps=15,

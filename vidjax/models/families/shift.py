@@ -148,7 +148,7 @@ _PAPER = "https://arxiv.org/abs/1811.08383"
 VARIANTS = {
     "tsm_r50": Variant(
         tsm,
-        Spec(
+        Spec.of_video(
             name="tsm_r50",
             num_frames=8,
             stride=8,

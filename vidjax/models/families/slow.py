@@ -250,7 +250,7 @@ def variant(
     # Kernels of an image network fit all but those that are taken apart.
     images = () if "conv" in kwargs else ("torchvision2d",)
     statistics = {} if sources == ("mmaction2",) else {"mean": (0.45,) * 3, "std": (0.225,) * 3}
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=frames[0],
         stride=frames[1],

@@ -200,7 +200,7 @@ class VideoSwin(VideoNetwork):
 
 def _variant(name: str, *, published: str, torchvision: bool = True, drop_path: float, **kwargs: Any) -> Variant:
     # The published Kinetics-400 protocol: 32 frames, every 2nd, short side 224, ImageNet statistics, 4 clips × 3 crops.
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=32,
         stride=2,

@@ -226,7 +226,7 @@ def _variant(
     sources: tuple[str, ...] = _FORMATS + _IMAGES,
 ) -> Variant:
     # The published protocol: one clip, short side and crop of one size, three crops.
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=num_frames,
         stride=stride,

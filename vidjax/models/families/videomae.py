@@ -150,7 +150,7 @@ class VideoMAE(VideoNetwork):
 def _variant(name: str, published: str, **kwargs: Any) -> Variant:
     # The published Kinetics-400 protocol: 16 frames, every 4th, short side 224 (run_class_finetuning.py's
     # short_side_size), ImageNet statistics, 5 clips × 3 crops.
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=16,
         stride=4,
@@ -174,7 +174,7 @@ SIZES = {
     "large": {"dim": 1024, "depth": 24, "heads": 16},
     "huge": {"dim": 1280, "depth": 32, "heads": 16},
 }
-TINY_SPEC = Spec(name="videomae_tiny", num_frames=8, stride=2, size=32, resize=(32,), num_classes=6, paper=PAPER)
+TINY_SPEC = Spec.of_video("videomae_tiny", num_frames=8, stride=2, size=32, resize=(32,), num_classes=6, paper=PAPER)
 
 VARIANTS = {
     variant.spec.name: variant

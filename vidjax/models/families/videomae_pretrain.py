@@ -287,7 +287,7 @@ def _statistics(tubelets: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def _variant(size: str, **kwargs: Any) -> Variant:
-    spec = Spec(
+    spec = Spec.of_video(
         name=f"videomae_{size}_pretrain",
         num_frames=16,
         stride=4,
@@ -299,7 +299,7 @@ def _variant(size: str, **kwargs: Any) -> Variant:
         sources=("videomae", "transformers"),
     )
     if size == "tiny":
-        spec = dataclasses.replace(TINY_SPEC, name=spec.name, objective=spec.objective, num_classes=0)
+        spec = dataclasses.replace(TINY_SPEC, name=spec.name, objective=spec.task, num_classes=0)
     return Variant(VideoMAEPretrain, spec, {**SIZES[size], **kwargs})
 
 

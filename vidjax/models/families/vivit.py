@@ -340,7 +340,7 @@ _IMAGES = ("vit_timm", "vit_torchvision")
 def _variant(
     name: str, build: type[_Classifier], published: str, sources: tuple[str, ...] = _IMAGES, **kwargs
 ) -> Variant:
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=32,
         stride=2,

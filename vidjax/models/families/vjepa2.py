@@ -161,7 +161,7 @@ def _variant(
     published: str = "",
 ) -> Variant:
     # ImageNet statistics; the short side is 256/224 of the crop.
-    spec = Spec(
+    spec = Spec.of_video(
         name=name,
         num_frames=num_frames,
         stride=stride,

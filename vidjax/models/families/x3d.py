@@ -218,7 +218,7 @@ class X3D(VideoNetwork):
 def _variant(
     letter: str, num_frames: int, stride: int, size: int, resize: int, depth_factor: float, published: str
 ) -> Variant:
-    spec = Spec(
+    spec = Spec.of_video(
         name=f"x3d_{letter}",
         num_frames=num_frames,
         stride=stride,

@@ -1,12 +1,8 @@
-"""What a network is trained for: the loss of a batch of clips, a pure function.
+"""What a classifier is trained for: cross-entropy with the classes of clips, which may be mixed."""
 
-A model's spec names its objective: `"classify"`, labels from clips, or `"reconstruct"`, the hidden pixels of a video
-from the visible ones, which needs no labels.
-"""
-
-import difflib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import chex
 import jax
@@ -14,14 +10,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from vidjax.config import Config, ConfigError, Spec
-from vidjax.models.registry import get_spec, list_models
+from vidjax.config import Spec
+from vidjax.nn.enter import enter, normalise
 from vidjax.nn.fast_variables import dropout_stream
-from vidjax.nn.normalise import network_input, normalise
-from vidjax.tasks.classify.mix import Mix, mix_clips
-
-# Marks the draws of masks among those of a part of a batch; dropout has the stream's own.
-_MASKS = 2**32 - 2
+from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips
+from vidjax.tasks.task import Examples, Sum
 
 
 def soft_targets(labels: jax.Array, num_classes: int, label_smoothing: float = 0.0) -> jax.Array:
@@ -44,7 +37,7 @@ def classification_loss(
     partner_labels: jax.Array | None = None,
     weight: jax.Array | None = None,
 ) -> jax.Array:
-    """Mean over the batch, in float32.
+    """Sum over the batch, in float32.
 
     Args:
       logits: `(B, K)`.
@@ -61,8 +54,8 @@ def classification_loss(
         weight = weight[:, None]
         targets = weight * targets + (1 - weight) * soft_targets(partner_labels, logits.shape[-1], label_smoothing)
     if jnp.issubdtype(labels.dtype, jnp.integer):
-        return optax.softmax_cross_entropy(logits, targets).mean()
-    return optax.sigmoid_binary_cross_entropy(logits, targets).mean()
+        return optax.softmax_cross_entropy(logits, targets).sum()
+    return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1).sum()
 
 
 def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -82,73 +75,54 @@ def num_correct(
     return (weight * is_correct(logits, labels) + (1 - weight) * is_correct(logits, partner_labels)).sum()
 
 
-@chex.dataclass(frozen=True)
-class Clips:
-    """The batch, or a part of it: B clips and, if they are to be mixed, their partners and the draws."""
+@dataclass(frozen=True)
+class ClassObjective:
+    """Cross-entropy of the classifier's logits, softmax or, where a video may have several classes, sigmoid.
 
-    video: jax.Array  # uint8 (B, T, H, W, C)
-    labels: jax.Array  # int32 (B,) or float32 (B, K)
-    partner_video: jax.Array | None
-    partner_labels: jax.Array | None
-    mix: Mix | None
-
-
-def objective_of(config: Config) -> str:
-    """What the network of `config` is trained for, "classify" or "reconstruct".
-
-    Raises:
-      ConfigError: if the config asks for an objective that its model is not made for, or for settings of labels where
-        there are none.
-    """
-    name, asked = config.model.name, config.train.objective
-    objective = get_spec(name).objective
-    if asked not in ("auto", objective):
-        others = [other for other in list_models() if get_spec(other).objective == asked]
-        close = difflib.get_close_matches(name, others, n=3, cutoff=0.5) or others[:3]
-        raise ConfigError(
-            f"config.train.objective = {asked!r}, but config.model.name = {name!r} is a model to {objective}; "
-            f"models to {asked}: {', '.join(close)}, …"
-        )
-    if objective == "reconstruct":
-        standard = Config()
-        for field in ("train.mixup", "train.cutmix", "train.label_smoothing", "data.balance", "data.flip_pairs"):
-            section, leaf = field.split(".")
-            value, default = (getattr(getattr(c, section), leaf) for c in (config, standard))
-            if value != default:
-                raise ConfigError(f"config.{field} = {value!r}: is for labels, which {name} does not use; leave it out")
-    return objective
-
-
-# (network in training mode, clips, key of the part) → (loss, how many clips were answered rightly), float32
-Objective = Callable[[nnx.Module, Clips, jax.Array], tuple[jax.Array, jax.Array]]
-
-
-def make_objective(spec: Spec, *, label_smoothing: float = 0.0, dtype: Any = None) -> Objective:
-    """The objective that `spec` names.
-
-    Args:
-      spec: of the model: objective, normalisation and what enters the network.
-      label_smoothing: see the config.
-      dtype: of what enters the network.
+    Attributes:
+      spec: of the network: normalisation and what enters it.
+      label_smoothing: see `soft_targets`.
+      mix: how the clips of a batch are mixed; None: not.
+      dtype: of what enters the network; None: float32.
     """
 
-    def classify(network: nnx.Module, clips: Clips, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if clips.mix is None:
-            video, mixed = normalise(clips.video, spec), ()
-        else:
-            # Normalised for each part here: the batch stays uint8 until it is used.
-            video = mix_clips(normalise(clips.video, spec), normalise(clips.partner_video, spec), clips.mix)
-            mixed = (clips.partner_labels, clips.mix.weight)
-        logits = network(network_input(video, spec, dtype), rngs=dropout_stream(key))
-        loss = classification_loss(logits, clips.labels, label_smoothing, *mixed)
-        return loss, num_correct(logits, clips.labels, *mixed)
+    spec: Spec
+    label_smoothing: float = 0.0
+    mix: MixRule | None = None
+    dtype: Any = None
 
-    def reconstruct(network: nnx.Module, clips: Clips, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        entered = network_input(normalise(clips.video, spec), spec, dtype)
-        keys = jax.random.split(jax.random.fold_in(key, _MASKS), len(clips.video))
-        mask = network.draw_masks(keys, network.patch_embed.grid(entered))
-        predicted = network(entered, mask, rngs=dropout_stream(key))
-        loss = jnp.square(predicted - network.targets(clips.video / 255, mask)).mean()
-        return loss, jnp.float32(0)
+    sums: ClassVar[Mapping[str, Sum]] = {"correct": Sum("accuracy", "top-1")}
+    whole_batch: ClassVar[bool] = False
+    teacher: ClassVar[bool] = False
 
-    return {"classify": classify, "reconstruct": reconstruct}[spec.objective]
+    def prepare(self, examples: Examples, key: jax.Array) -> Examples:
+        """The clips, each with its partner and the draws, where they are to be mixed."""
+        if self.mix is None:
+            return examples
+        # As many draws as clips; the partner of the i-th is the i-th from the end.
+        (name, video), labels = next(iter(examples["inputs"].items())), examples["targets"]["label"]
+        draws = draw_mix(self.mix, key, video.shape[0], *video.shape[2:4])
+        return examples | {"partner": {name: video[::-1], "label": labels[::-1]}, "mix": draws}
+
+    def weight(self, examples: Examples) -> jax.Array:
+        """The number of clips."""
+        return jnp.float32(examples["targets"]["label"].shape[0])
+
+    def __call__(
+        self, network: nnx.Module, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
+        """The summed loss, and how many clips were answered rightly."""
+        del teacher
+        labels, mixed, between = examples["targets"]["label"], (), None
+        if "mix" in examples:
+            draws, partner = examples["mix"], examples["partner"]
+            mixed = (partner["label"], draws.weight)
+
+            def between(name: str, video: jax.Array) -> jax.Array:
+                # Normalised for each part here: the batch stays uint8 until it is used.
+                return mix_clips(video, normalise(partner[name], self.spec.inputs[name]), draws)
+
+        entered = enter(examples["inputs"], self.spec.inputs, self.dtype, between)
+        logits = network(entered, rngs=dropout_stream(key))
+        loss = classification_loss(logits, labels, self.label_smoothing, *mixed)
+        return loss, {"correct": num_correct(logits, labels, *mixed)}

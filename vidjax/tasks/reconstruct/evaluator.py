@@ -1,135 +1,140 @@
-"""How well a pre-training network tells hidden pixels of videos that it was not trained on, in figures and pictures."""
+"""How well a pre-training network tells hidden pixels of videos that it was not trained on, in figures and pictures.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+The same tubes of a clip are hidden on every call: its mask depends on its video and view alone.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
-from rich.console import Console
 
-from vidjax import parallel
-from vidjax.config import EvalConfig, Spec
-from vidjax.data.pipeline import BadRecord
-from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import VideoSet
-from vidjax.evaluation.engine import batches_of, gather_bad, views_of
-from vidjax.models.state import Arrays, in_float32, merge, split
-from vidjax.nn.normalise import network_input, normalise
+from vidjax.config import Spec
+from vidjax.evaluation.evaluator import Rows
+from vidjax.nn.enter import enter
 
 # Clips, evenly spread over the videos, and frames of each, that `reconstructions.png` shows.
 _CLIPS, _FRAMES = 4, 8
 _LEAST_SIDE = 64  # pixels of a frame in the picture
 
-# (params, stats, uint8 clips (B, T, H, W, C), int32 (B,) numbers that decide the masks) → what the two give
-_Compiled = Callable[[Arrays, Arrays, jax.Array, jax.Array], Any]
+
+def _predict(
+    network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array, spec: Spec, dtype: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Pixels in 0…1, what the network predicts, and the masks."""
+    entered, pixels = enter(inputs, spec.inputs, dtype)["video"], inputs["video"] / 255
+    mask = network.draw_masks(jax.vmap(jax.random.key)(number), network.patch_embed.grid(entered))
+    return pixels, network(entered, mask), mask
 
 
-@dataclass(frozen=True)
-class Reconstruct:
-    """Two compiled functions of parameters, statistics, clips and numbers that decide their masks."""
+class PixelEvaluator:
+    """The error of the hidden pixels.
 
-    compare: _Compiled  # → float32 (B,) squared error and (B,) variance of the targets
-    show: _Compiled  # → float32 (B, 3, T, H, W, 3) in 0…1: original, masked, reconstructed
+    Args:
+      spec: of the network: normalisation and what enters it.
+      dtype: of what enters the network; None: float32.
+    """
 
+    def __init__(self, spec: Spec, dtype: Any = None):
+        self._spec, self._dtype = spec, dtype
+        self._errors: list[np.ndarray] = []
+        self._variances: list[np.ndarray] = []
 
-@dataclass(frozen=True)
-class Reconstructions:
-    """What was seen of single clips: uint8 `(N, 3, T, H, W, 3)`, the original, what the network saw of it, what it made
-    of that."""
-
-    pictures: np.ndarray
-    bad: tuple[BadRecord, ...]
-
-
-def make_reconstruct(model: nnx.Module, spec: Spec, mesh: Mesh, dtype: Any = None) -> Reconstruct:
-    """The compiled functions that hide, predict and compare or show, in evaluation mode."""
-    model.eval()
-    graphdef, _, _ = split(model)
-
-    def predicted(params: Arrays, stats: Arrays, video: jax.Array, numbers: jax.Array):
-        network = merge(graphdef, in_float32(params), stats)
-        entered, pixels = network_input(normalise(video, spec), spec, dtype), video / 255
-        mask = network.draw_masks(jax.vmap(jax.random.key)(numbers), network.patch_embed.grid(entered))
-        return network, pixels, network(entered, mask), mask
-
-    def compare(*arguments: Any) -> tuple[jax.Array, jax.Array]:
-        with parallel.kernels_on(mesh):
-            network, pixels, prediction, mask = predicted(*arguments)
+    def forward(
+        self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Of each clip the mean squared error, and the variance of what is predicted, float32 `(B,)` each."""
+        pixels, prediction, mask = _predict(network, inputs, number, self._spec, self._dtype)
         targets = network.targets(pixels, mask)
-        # The variance of normalised targets, whose mean is 0, is 1 but for plain tubelets.
+        # Normalised, each tubelet has mean 0: that is what knowing nothing would predict.
         centre = jnp.zeros(()) if network.normalise_targets else targets.mean(axis=(1, 2), keepdims=True)
         return jnp.square(targets - prediction).mean(axis=(1, 2)), jnp.square(targets - centre).mean(axis=(1, 2))
 
-    def show(*arguments: Any) -> jax.Array:
-        with parallel.kernels_on(mesh):
-            network, pixels, prediction, mask = predicted(*arguments)
-        return jnp.stack([pixels, *network.pictures(pixels, prediction, mask)], axis=1)
+    def wants(self, index: np.ndarray, view: int) -> bool:
+        """Every view that there is."""
+        return bool((index >= 0).any())
 
-    sharding = parallel.batch_sharding(mesh)
-    return Reconstruct(jax.jit(compare, out_shardings=sharding), jax.jit(show, out_shardings=sharding))
+    def add(self, rows: Rows, outputs: tuple[np.ndarray, np.ndarray]) -> None:
+        """Take errors and variances of one view."""
+        self._errors.append(outputs[0])
+        self._variances.append(outputs[1])
+
+    def merge(self, other: "PixelEvaluator") -> None:
+        """Take what another evaluator has."""
+        self._errors += other._errors
+        self._variances += other._variances
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """`reconstruction`: `loss`, the mean squared error of the hidden targets, as in training, and `explained`, the
+        share of their variance that the prediction has right (1: all; 0: no better than the mean)."""
+        if not self._errors:
+            return {"reconstruction": {"loss": float("nan"), "explained": float("nan")}}
+        error = float(np.concatenate(self._errors).mean())
+        variance = float(np.concatenate(self._variances).mean())
+        return {"reconstruction": {"loss": error, "explained": 1 - error / max(variance, 1e-12)}}
+
+    def details(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def write(self, folder: Path, title: str) -> list[str]:
+        """Nothing."""
+        return []
 
 
-def evaluate_reconstruction(
-    reconstruct: Reconstruct,
-    params: Arrays,
-    stats: Arrays,
-    videos: VideoSet,
-    reader: ClipReader,
-    config: EvalConfig,
-    mesh: Mesh,
-    console: Console | None = None,
-) -> tuple[dict[str, Any], Reconstructions]:
-    """Hide the same tubes of every clip of a video set on every call, and compare what the network makes of them.
+class PictureEvaluator:
+    """Pictures of a few clips: the original, what the network sees of it, what it makes of that.
 
     Args:
-      reconstruct: from `make_reconstruct`.
-      params, stats: placed on the mesh.
-      videos: labels are not used.
-      reader: how clips are read.
-      config: clips per video and videos per step, the latter rounded up to a multiple of the devices.
-      mesh: whose devices share a batch.
-      console: None: no bar.
-
-    Returns:
-      `(summary, pictures)`. The summary is what becomes `eval.json`: `reconstruction`: `loss`, the mean squared error
-      of the hidden targets, as in training, and `explained`, the share of their variance that the prediction has right
-      (1: all; 0: no better than the mean); `coverage`, `num_videos`, `num_views`, `unreadable` as for classifiers.
+      spec: of the network: normalisation and what enters it.
+      count: videos of the set, a few of which are shown.
+      dtype: of what enters the network; None: float32.
     """
-    sharding = parallel.batch_sharding(mesh)
-    wanted = {int(i) for i in np.linspace(0, len(videos) - 1, min(_CLIPS, len(videos)))}
-    errors, variances, shown, bad, readable, most = [], [], {}, [], 0, 0
-    for batch in batches_of(videos, reader, config, mesh, console):
-        columns = parallel.gather(parallel.place({k: batch[k] for k in ("index", "mask", "views")}, sharding))
-        readable += int(columns["mask"].sum())
-        views = views_of(batch)
-        most = max(most, len(views))
-        for view, clips in enumerate(views):
-            # A clip's mask depends on its video and view alone.
-            numbers = np.maximum(batch["index"], 0) * 1000 + view
-            arguments = params, stats, *parallel.place((clips, numbers.astype(np.int32)), sharding)
-            error, variance = parallel.gather(reconstruct.compare(*arguments))
-            keep = columns["mask"] & (view < columns["views"])
-            errors.append(error[keep])
-            variances.append(variance[keep])
-            if view == 0 and (rows := [i for i in np.flatnonzero(keep) if int(columns["index"][i]) in wanted]):
-                clips = parallel.gather(reconstruct.show(*arguments))
-                shown |= {int(columns["index"][i]): np.rint(255 * clips[i]).astype(np.uint8) for i in rows}
-        bad += batch["bad"]
-    error, variance = float(np.concatenate(errors).mean()), float(np.concatenate(variances).mean())
-    bad = gather_bad(bad)
-    summary = {
-        "reconstruction": {"loss": error, "explained": 1 - error / max(variance, 1e-12)},
-        "coverage": readable / len(videos),
-        "num_videos": readable,
-        "num_views": most,
-        "unreadable": [{"path": b.path, "reason": b.reason} for b in bad],
-    }
-    pictures = np.stack([shown[i] for i in sorted(shown)]) if shown else np.zeros(0, np.uint8)
-    return summary, Reconstructions(pictures, bad)
+
+    def __init__(self, spec: Spec, count: int, dtype: Any = None):
+        self._spec, self._dtype = spec, dtype
+        self._wanted = {int(i) for i in np.linspace(0, count - 1, min(_CLIPS, count))}
+        self._shown: dict[int, np.ndarray] = {}
+
+    def forward(self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
+        """Original, masked and reconstructed, float32 `(B, 3, T, H, W, 3)` in 0…1."""
+        pixels, prediction, mask = _predict(network, inputs, number, self._spec, self._dtype)
+        return jnp.stack([pixels, *network.pictures(pixels, prediction, mask)], axis=1)
+
+    def wants(self, index: np.ndarray, view: int) -> bool:
+        """The first view of the videos that are shown."""
+        return view == 0 and not self._wanted.isdisjoint(index.tolist())
+
+    def add(self, rows: Rows, outputs: np.ndarray) -> None:
+        """Take the pictures of one view."""
+        for index, clip in zip(rows.index.tolist(), outputs, strict=True):
+            if index in self._wanted:
+                self._shown[index] = np.rint(255 * clip).astype(np.uint8)
+
+    def merge(self, other: "PictureEvaluator") -> None:
+        """Take what another evaluator has."""
+        self._shown |= other._shown
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Nothing."""
+        return {}
+
+    def details(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def write(self, folder: Path, title: str) -> list[str]:
+        """Write `reconstructions.png`, if any of the clips could be read."""
+        if not self._shown:
+            return []
+        import cv2
+
+        sheet = picture(np.stack([self._shown[i] for i in sorted(self._shown)]))
+        cv2.imwrite(str(folder / "reconstructions.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+        return ["reconstructions.png"]
 
 
 def picture(pictures: np.ndarray) -> np.ndarray:

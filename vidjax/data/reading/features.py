@@ -1,0 +1,66 @@
+"""Vectors that another network made of a video beforehand: a `.npy` file for each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidjax.config import DataConfig
+from vidjax.data.records import Record
+from vidjax.data.views import Views, whole
+from vidjax.inputs import FeatureInput
+from vidjax.video import VideoError
+
+
+@dataclass(frozen=True)
+class FeatureReader:
+    """Reads the vectors of a network's input.
+
+    In training each of the steps takes one vector of its share of the file, drawn at random; in evaluation the one in
+    the middle, and several clips share out the file.
+
+    Attributes:
+      input: how many vectors of which width.
+      config: `sampling.views` is used.
+    """
+
+    input: FeatureInput
+    config: DataConfig
+
+    def train(self, record: Record, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
+        """float32 `(V, steps, D)`; nothing is mirrored.
+
+        Raises:
+          VideoError: for a file that holds no such vectors.
+        """
+        del mirror
+        vectors, count = self._open(record.path), self.config.sampling.views
+        edges = np.linspace(0, len(vectors), self.input.steps + 1)
+        numbers = edges[:-1] + rng.random((count, self.input.steps)) * np.diff(edges)
+        return self._take(vectors, numbers), self._views(numbers)
+
+    def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[np.ndarray, Views]:
+        """float32 `(num_clips · num_crops, steps, D)`; there is nothing to crop, so crops are alike.
+
+        Raises:
+          VideoError: for a file that holds no such vectors.
+        """
+        vectors = self._open(record.path)
+        edges = np.linspace(0, len(vectors), num_clips * self.input.steps + 1)
+        numbers = ((edges[:-1] + edges[1:]) / 2).reshape(num_clips, self.input.steps).repeat(num_crops, axis=0)
+        return self._take(vectors, numbers), self._views(numbers)
+
+    def _open(self, path: str) -> np.ndarray:
+        try:
+            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise VideoError(path, f"is no readable .npy file: {error}") from None
+        if vectors.ndim != 2 or vectors.shape[1] != self.input.width or not len(vectors):
+            raise VideoError(path, f"has an array {vectors.shape}, not (N, {self.input.width})")
+        return vectors
+
+    def _take(self, vectors: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return np.asarray(vectors[np.clip(numbers.astype(np.int64), 0, len(vectors) - 1)], np.float32)
+
+    def _views(self, numbers: np.ndarray) -> Views:
+        views = whole(len(numbers), numbers.shape[1])
+        return Views(numbers.astype(np.int64), numbers.astype(np.float64), views.mirrored, views.affine)

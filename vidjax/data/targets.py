@@ -1,0 +1,30 @@
+"""What data asks of a task: the targets of an example, seen through its views."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from vidjax.batch import Field
+from vidjax.data.records import Record
+from vidjax.data.views import Views
+
+
+class Targets(Protocol):
+    """Makes the targets of a task. Data workers get a copy, so it is picklable and needs no JAX.
+
+    Attributes:
+      kinds: kinds of annotation that it needs, such as {"labels"}; nothing: none.
+      mirrors: whether training clips may be mirrored.
+    """
+
+    kinds: frozenset[str]
+    mirrors: bool
+
+    def fields(self) -> Mapping[str, Field]:
+        """What `of` gives, for one view."""
+        ...
+
+    def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
+        """The targets of one example, each array leading with its V views."""
+        ...

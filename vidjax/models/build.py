@@ -1,0 +1,59 @@
+"""The network that a config describes."""
+
+from typing import Any
+
+from flax import nnx
+
+from vidjax import config as cfg
+from vidjax.errors import UserError
+from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
+
+
+def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool = False) -> nnx.Module:
+    """The model that `config.model` describes, freshly initialised or, if `abstract`, as shapes alone."""
+    model = config.model
+    kwargs = dict(model.kwargs)
+    variant = get_variant(model.name)
+    tables = hasattr(variant.build, "positions")
+    if config.data.num_frames and (variant.fixed_length or tables):
+        kwargs.setdefault("num_frames", config.data.num_frames)
+    if config.data.size and tables:
+        kwargs.setdefault("size", config.data.size)
+    probe_options = _probe_options(model)
+    if model.dropout >= 0:
+        (probe_options if model.probe else kwargs)["dropout"] = model.dropout
+    if model.drop_path >= 0:
+        kwargs["drop_path"] = model.drop_path
+    if model.remat:
+        kwargs["remat"] = model.remat
+    if model.scan_blocks:
+        need_transformer(model.name, "model.scan_blocks")
+        kwargs["scan_blocks"] = True
+    if config.mesh.tokens:
+        need_transformer(model.name, "mesh.tokens")
+
+    arguments = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
+    if model.probe:
+        arguments |= {"probe": model.probe, "probe_options": probe_options}
+    try:
+        return (
+            abstract_model(model.name, **arguments)
+            if abstract
+            else create_model(model.name, seed=config.seed, **arguments)
+        )
+    except TypeError as error:
+        raise cfg.ConfigError(
+            f"config.model.name = {model.name!r} does not take all of {sorted(kwargs)}: {error}"
+        ) from error
+    except ValueError as error:
+        if model.probe and not isinstance(error, UserError):
+            raise cfg.ConfigError(f"config.model.probe = {model.probe!r} for {model.name}: {error}") from error
+        if isinstance(error, UserError) or not kwargs:
+            raise
+        raise cfg.ConfigError(f"config.model.name = {model.name!r} with {kwargs}: {error}") from error
+
+
+def _probe_options(model: cfg.ModelConfig) -> dict[str, Any]:
+    if model.probe == "attentive":
+        return {"blocks": model.probe_blocks, "heads": model.probe_heads}
+    return {"norm": model.probe_norm} if model.probe else {}

@@ -1,0 +1,81 @@
+"""Scores of videos as files: a table for people, arrays for programs, a confusion matrix to look at."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from vidjax.data.records import VideoSet
+from vidjax.evaluation.metrics import accuracies, confusion_matrix
+from vidjax.evaluation.report import percent
+from vidjax.lettering import lettering
+from vidjax.tasks.classify.scores import Scores
+
+# Beyond this many classes neither a cell nor a name of the confusion matrix can be read.
+_NAMED_CLASSES = 60
+
+
+def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = "") -> list[str]:
+    """Write `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png`.
+
+    Args:
+      folder: that is there.
+      scores: of every video that could be read.
+      videos: that were evaluated.
+      title: of the picture.
+
+    Returns:
+      The names of the files.
+    """
+    records, targets = [videos.records[i] for i in scores.index], videos.targets()[scores.index]
+    names = videos.labels.names
+    with open(folder / "video_scores.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "prediction", "score", "correct"])
+        for record, row in zip(records, scores.video_scores, strict=True):
+            best = int(row.argmax())
+            label = "|".join(names[i] for i in record.labels)
+            writer.writerow([record.path, label, names[best], f"{row[best]:.6f}", int(best in record.labels)])
+    np.savez_compressed(
+        folder / "scores.npz",
+        scores=scores.video_scores.astype(np.float32),
+        view_scores=scores.view_scores.astype(np.float32),
+        num_views=scores.is_view.sum(axis=1),
+        targets=targets,
+        paths=np.array([r.path for r in records]),
+        class_names=np.array(names),
+    )
+    if videos.labels.several:
+        return ["video_scores.csv", "scores.npz"]
+    top1 = accuracies(scores.video_scores, targets)["top1"]
+    heading = "\n".join(filter(None, [title, f"video top-1 {percent(top1)}, {len(targets)} videos"]))
+    matrix = confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(names))
+    plot_confusion(folder / "confusion.png", matrix, names, heading)
+    return ["video_scores.csv", "scores.npz", "confusion.png"]
+
+
+def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str = "") -> None:
+    """Draw a confusion matrix, each row scaled to the share of its class."""
+    with lettering((*class_names, title)) as shown:
+        _draw_confusion(Path(path), matrix, tuple(map(shown, class_names)), shown(title))
+
+
+def _draw_confusion(path: Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str) -> None:
+    from matplotlib.figure import Figure
+
+    size = min(14.0, 3.5 + 0.35 * len(class_names))
+    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
+    axes = figure.add_subplot()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(image, ax=axes, label="share of the class's videos, %", shrink=0.7)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    figure.suptitle(title, fontsize=10)
+    if len(class_names) <= _NAMED_CLASSES:
+        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
+        axes.set_yticks(range(len(class_names)), class_names)
+    if len(class_names) <= 20:
+        for (row, column), count in np.ndenumerate(matrix):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,70 @@
+"""What a classifier answers to every view of every video, and the accuracies of that."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vidjax.data.records import VideoSet
+from vidjax.evaluation import metrics
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The outcome of an evaluation: one row per video that could be read, in the order of the records."""
+
+    index: np.ndarray  # int64 (N,), which record
+    view_scores: np.ndarray  # float64 (N, V, K), probabilities; 0 where a video has fewer than V views
+    num_views: np.ndarray | None = None  # int64 (N,), views of each video; None: V of each
+
+    @property
+    def is_view(self) -> np.ndarray:
+        """bool `(N, V)`: what of `view_scores` is not padding."""
+        count, most = self.view_scores.shape[:2]
+        views = np.full(count, most) if self.num_views is None else self.num_views
+        return np.arange(most) < views[:, None]
+
+    @property
+    def video_scores(self) -> np.ndarray:
+        """float64 `(N, K)`: the mean over views."""
+        return self.view_scores.sum(axis=1) / np.maximum(self.is_view.sum(axis=1, keepdims=True), 1)
+
+
+def figures(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float]]:
+    """Accuracies as fractions, at clip and at video level, over the videos that could be read.
+
+    Returns:
+      `clip` and `video`: `{"top1", "top5"}` (up to 5 classes: `{"top1"}`; several labels: `{"mAP"}`).
+    """
+    targets = videos.targets()[scores.index]
+    is_view = scores.is_view
+    clip_targets = np.repeat(targets, is_view.sum(axis=1), axis=0)
+    levels = {"clip": (scores.view_scores[is_view], clip_targets), "video": (scores.video_scores, targets)}
+    if videos.labels.several:
+        return {level: {"mAP": _nanmean(metrics.average_precision(s, t))} for level, (s, t) in levels.items()}
+    return {level: metrics.accuracies(s, t) for level, (s, t) in levels.items()}
+
+
+def per_class(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float | int | None]]:
+    """Class → video-level `{"top1" or "AP", "num_videos"}`; None for a class without videos."""
+    targets = videos.targets()[scores.index]
+    if videos.labels.several:
+        values, counts, name = metrics.average_precision(scores.video_scores, targets), targets.sum(axis=0), "AP"
+    else:
+        matrix = metrics.confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(videos.labels.names))
+        counts, name = matrix.sum(axis=1), "top1"
+        values = np.divide(np.diag(matrix), counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return {
+        class_name: {name: None if np.isnan(value) else float(value), "num_videos": int(count)}
+        for class_name, value, count in zip(videos.labels.names, values, counts, strict=True)
+    }
+
+
+def details(scores: Scores, videos: VideoSet) -> dict[str, Any]:
+    """`per_class` and, where the number of views differs, `num_clips_scored`, all of them."""
+    uneven = {} if scores.is_view.all() else {"num_clips_scored": int(scores.is_view.sum())}
+    return uneven | {"per_class": per_class(scores, videos)}
+
+
+def _nanmean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

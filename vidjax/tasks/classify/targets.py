@@ -1,0 +1,75 @@
+"""Classes as targets: numbers, or zeros and ones, of clips that may be mirrored."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from vidjax.batch import Field
+from vidjax.data.records import LabelSpace, Record
+from vidjax.data.views import Views
+
+logger = logging.getLogger("vidjax")
+
+KINDS = frozenset({"labels"})
+
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """The classes of a video, seen through its views.
+
+    Attributes:
+      labels: the classes.
+      mirrors: whether training clips may be mirrored.
+    """
+
+    labels: LabelSpace
+    mirrors: bool = True
+
+    kinds = KINDS
+
+    @classmethod
+    def of_config(cls, labels: LabelSpace, flip: bool | None, pairs: tuple[str, ...]) -> "ClassTargets":
+        """Targets under the settings of a config.
+
+        Args:
+          labels: the classes, with those that mirroring swaps.
+          flip: whether to mirror; None: unless classes tell left from right and no `pairs` say which.
+          pairs: the classes that mirroring swaps, as the config has them.
+        """
+        return cls(labels, mirrors=flip if flip is not None else not labels.directional or bool(pairs))
+
+    def say_of_mirroring(self, flip: bool | None) -> None:
+        """Log where mirroring is off, or labels may suffer from it; `flip` as for `of_config`."""
+        if not self.labels.directional:
+            return
+        if not self.mirrors and flip is None:
+            logger.info("clips are not mirrored: the classes of this data set tell left from right")
+        if self.mirrors and not self.labels.mirrored:
+            logger.warning(
+                "clips are mirrored though the classes tell left from right, and it is not known which class mirroring "
+                "makes of which; config.task.classify.flip_pairs tells it, config.data.augment.flip=false leaves clips "
+                "as they are"
+            )
+
+    def fields(self) -> Mapping[str, Field]:
+        """`label`: a class number, or zeros and ones over the classes where a video may have several."""
+        count = len(self.labels.names)
+        if self.labels.several:
+            return {"label": Field((count,), "float32")}
+        return {"label": Field((), "int32", below=count)}
+
+    def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
+        """`label`: int32 `(V,)`, or float32 `(V, K)`; of mirrored views, the classes that mirroring makes of them."""
+        swap = self.labels.mirrored if self.labels.directional and self.mirrors else {}
+        plain, swapped = (self._row(record, classes) for classes in ({}, swap))
+        return {"label": np.stack([swapped if mirrored else plain for mirrored in views.mirrored])}
+
+    def _row(self, record: Record, swap: Mapping[int, int]) -> np.ndarray:
+        classes = [swap.get(i, i) for i in record.labels]
+        if not self.labels.several:
+            return np.array(classes[0], np.int32)
+        row = np.zeros(len(self.labels.names), np.float32)
+        row[classes] = 1
+        return row
