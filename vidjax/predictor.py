@@ -15,8 +15,9 @@ from flax import nnx
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.config.choices import DATASETS
 from vidjax.config.validate import validate
-from vidjax.data.listing.datasets import read_class_names
+from vidjax.data.listing.class_lists import read_class_names
 from vidjax.data.reading.clips import ClipReader, Clips
 from vidjax.errors import UserError
 from vidjax.evaluation import metrics
@@ -294,8 +295,8 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
 
 def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count: int) -> tuple[str, ...]:
     if isinstance(given, str):
-        if given not in cfg.DATASETS:
-            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(cfg.DATASETS)}")
+        if given not in DATASETS:
+            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(DATASETS)}")
         given = read_class_names(given)
     if given is None:
         return own or (numbered_classes(count) if count else ())

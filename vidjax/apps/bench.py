@@ -20,10 +20,12 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
+from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import DataError, VideoSet, load_sets
+from vidjax.data.records import LABELS, VideoSet
 from vidjax.data.spec import resolve_spec
+from vidjax.data.text import DataError
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.plan.chips import PEAK_FLOPS
@@ -83,7 +85,8 @@ def bench_data(
         )
     config = validate(read_config(argv))
     _write_synthetic(config.data)
-    videos, _ = load_sets(config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify")
+    kinds = LABELS if get_spec(config.model.name).objective == "classify" else frozenset()
+    videos, _ = load_sets(config.data, config.seed, kinds, flip_pairs=config.data.flip_pairs)
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
     reader = ClipReader(spec, config.data)
     views, batch_size = config.data.train_views, config.train.batch_size

@@ -103,12 +103,13 @@ def bench_step(
 def _open(config: cfg.Config) -> Any:
     """The training videos of the config, or why they cannot be had."""
     try:
-        from vidjax.data.records import load_sets
+        from vidjax.data.listing.load import load_sets
+        from vidjax.data.records import LABELS
     except ImportError as error:
         return f"{error.name} is not installed"
     try:
-        labelled = get_spec(config.model.name).objective == "classify"
-        return load_sets(config.data, config.seed, labelled=labelled)[0]
+        kinds = LABELS if get_spec(config.model.name).objective == "classify" else frozenset()
+        return load_sets(config.data, config.seed, kinds, flip_pairs=config.data.flip_pairs)[0]
     except (UserError, OSError) as error:
         return str(error)
 

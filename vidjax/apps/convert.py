@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax.config import Config, DataConfig, ModelConfig
-from vidjax.data.records import DataError
 from vidjax.data.spec import resolve_spec
+from vidjax.data.text import DataError
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.predictor import numbered_classes

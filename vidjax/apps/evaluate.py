@@ -10,12 +10,13 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.validate import validate
-from vidjax.data.listing import datasets
+from vidjax.data.listing.load import load_eval_set, load_sets
 from vidjax.data.listing.mirroring import pair
 from vidjax.data.listing.quarantine import mark, read
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import DataError, VideoSet, load_eval_set, load_sets
+from vidjax.data.records import LABELS, LabelSpace, VideoSet
 from vidjax.data.spec import resolve_spec
+from vidjax.data.text import DataError
 from vidjax.errors import UserError
 from vidjax.evaluation import report
 from vidjax.evaluation.evaluate import evaluate, make_forward
@@ -113,20 +114,12 @@ def _write_config(out: Path, run: Path, config: cfg.Config) -> None:
 
 def _eval_videos(config: cfg.Config, meta: Meta) -> VideoSet:
     """The evaluation videos, labelled with the checkpoint's classes."""
-    if meta.spec.objective != "classify":
-        if config.data.eval and not config.data.dataset:
-            return load_eval_set(config.data.eval, config.data.root, meta.class_names, meta.multi_label)
-        return load_sets(config.data, config.seed, labelled=False)[1]
-    if config.data.dataset:
-        videos = datasets.load_eval_set(config.data)
-        if videos.class_names != meta.class_names:
-            raise DataError(f"config.data.dataset = {config.data.dataset!r} has other classes than the checkpoint")
-        return dataclasses.replace(videos, multi_label=meta.multi_label)
-    if config.data.eval:
-        return load_eval_set(config.data.eval, config.data.root, meta.class_names, meta.multi_label)
-    if not config.data.train:
+    kinds = LABELS if meta.spec.objective == "classify" else frozenset()
+    if config.data.dataset or config.data.eval:
+        return load_eval_set(config.data, LabelSpace(meta.class_names, meta.multi_label), kinds)
+    if kinds and not config.data.train:
         raise DataError("give the videos to evaluate: --config.data.eval=FILE.csv or a folder")
-    _, videos = load_sets(config.data, config.seed)
-    if videos.class_names != meta.class_names:
+    _, videos = load_sets(config.data, config.seed, kinds)
+    if kinds and videos.class_names != meta.class_names:
         raise DataError(f"{config.data.train} now has other classes than the checkpoint; give --config.data.eval")
-    return dataclasses.replace(videos, multi_label=meta.multi_label)
+    return dataclasses.replace(videos, labels=dataclasses.replace(videos.labels, several=meta.multi_label))

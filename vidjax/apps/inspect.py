@@ -18,9 +18,10 @@ from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.data.audit import clip_checks, split_checks
 from vidjax.data.listing.datasets import folder_fps
+from vidjax.data.listing.load import load_sets
 from vidjax.data.reading.clips import ClipReader, clip_indices, segment_frames
 from vidjax.data.reading.open_video import open_video
-from vidjax.data.records import Record, VideoSet, load_sets
+from vidjax.data.records import LABELS, Record, VideoSet
 from vidjax.data.spec import resolve_spec
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
@@ -61,9 +62,8 @@ def inspect(
     """
     console = Console(stderr=as_json)
     config = validate(read_config(argv, data))
-    train, evaluation = load_sets(
-        config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify"
-    )
+    kinds = LABELS if get_spec(config.model.name).objective == "classify" else frozenset()
+    train, evaluation = load_sets(config.data, config.seed, kinds, flip_pairs=config.data.flip_pairs)
     spec = resolve_spec(get_spec(config.model.name), config.data)
     reader = ClipReader(spec, config.data)
     out = Path(out) if out else Path("inspect") / (Path(config.data.train).stem or "data")

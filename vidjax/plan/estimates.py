@@ -79,10 +79,13 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
         raise cfg.ConfigError(
             "how many training videos there are is not known: give --num-videos, or config.data.train to count them"
         )
-    from vidjax.data.records import DataError, load_sets
+    from vidjax.data.listing.load import load_sets
+    from vidjax.data.records import LABELS
+    from vidjax.data.text import DataError
 
+    kinds = LABELS if published.objective == "classify" else frozenset()
     try:
-        videos, _ = load_sets(config.data, config.seed, labelled=published.objective == "classify", need_files=False)
+        videos, _ = load_sets(config.data, config.seed, kinds, need_files=False)
     except DataError as error:
         raise cfg.ConfigError(f"config.data.train cannot be counted; give --num-videos, or mend it: {error}") from None
     return DataFacts(num_classes or len(videos.class_names), len(videos), videos.multi_label)

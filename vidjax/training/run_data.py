@@ -6,7 +6,8 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.data.records import VideoSet, load_sets
+from vidjax.data.listing.load import load_sets
+from vidjax.data.records import LABELS, VideoSet
 from vidjax.evaluation.metrics import ranks
 from vidjax.training import workdir as workdir_of
 from vidjax.training.objectives import objective_of
@@ -25,7 +26,8 @@ def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, Video
     """
     parallel.on_writer(lambda: _generate(config.data, console))
     classifies = objective_of(config) == "classify"
-    videos, eval_videos = load_sets(config.data, config.seed, labelled=classifies)
+    kinds = LABELS if classifies else frozenset()
+    videos, eval_videos = load_sets(config.data, config.seed, kinds, flip_pairs=config.data.flip_pairs)
     workdir_of.check_alike(config, videos, eval_videos)
     known = _metric_names(videos) if classifies else ["reconstruction/explained"]
     config.train.best_metric = config.train.best_metric or known[0]
