@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.golden import fill_state, read_keys
 from tests.videos import write_video
-from vidjax.data.listing.datasets import read_class_names
+from vidjax.data.listing.class_lists import read_class_names
 from vidjax.data.synthetic import write_motion
 
 ROOT = Path(__file__).parents[1]

@@ -105,16 +105,18 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 def _run_check(args: argparse.Namespace) -> int:
     from vidjax.apps.check_videos import Check, check, read_check
     from vidjax.config import DataConfig
+    from vidjax.data.records import LABELS
 
     settings = [*([f"--config={args.config}"] if args.config else []), *args.settings]
     places = {name: getattr(args, name) for name in ("eval", "root", "dataset", "split")}
     clip = {name: getattr(args, name) for name in ("num_frames", "stride", "fps", "timeout")}
     if settings:
-        config, how, labelled = read_check(args.data, settings, decode=args.decode, **places, **clip)
+        config, how, kinds = read_check(args.data, settings, decode=args.decode, **places, **clip)
     else:
         config = DataConfig(train=args.data or "", **{k: v for k, v in places.items() if v is not None})
-        how, labelled = Check(decode=args.decode, **{k: v for k, v in clip.items() if v is not None}), True
-    return check(config, how, labelled=labelled, out=args.out, workers=args.workers or 0)
+        how = Check(decode=args.decode, **{k: v for k, v in clip.items() if v is not None})
+        kinds = frozenset() if config.dataset else LABELS  # whatever a published data set has can be looked at
+    return check(config, how, kinds=kinds, out=args.out, workers=args.workers or 0)
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:

@@ -17,7 +17,7 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.choices import DATASETS
 from vidjax.config.validate import validate
-from vidjax.data.listing.datasets import read_class_names
+from vidjax.data.listing.class_lists import read_class_names
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views

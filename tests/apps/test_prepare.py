@@ -6,8 +6,8 @@ import pytest
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.config import DataConfig
+from vidjax.data.listing.load import load_sets
 from vidjax.data.reading.open_video import FrameReader, open_video
-from vidjax.data.records import load_sets
 from vidjax.video import VideoReader
 
 

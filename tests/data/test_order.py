@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidjax.data.order import Order, make_strata
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 
 
 def video_set(labels, sources=(), num_classes=None):
     """One video per entry of `labels`: an int, or a tuple of them."""
     tuples = [label if isinstance(label, tuple) else (label,) for label in labels]
     count = num_classes or 1 + max((k for t in tuples for k in t), default=0)
-    records = tuple(Record(f"{i}.mp4", t) for i, t in enumerate(tuples))
+    records = tuple(Record(f"{i}.mp4", Labels(t)) for i, t in enumerate(tuples))
     multi = any(len(t) != 1 for t in tuples)
-    return VideoSet(records, tuple("abcdefghijkl"[:count]), multi, sources=tuple(sources))
+    return VideoSet(records, LabelSpace(tuple("abcdefghijkl"[:count]), multi), sources=tuple(sources))
 
 
 def draw(order, length, epochs):

@@ -11,8 +11,9 @@ from tests.videos import numbered_frames, write_video
 from vidjax.config import DataConfig, Spec
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import DataError, Record, VideoSet
-from vidjax.config.spec import resolve_spec
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.spec import resolve_spec
+from vidjax.data.text import DataError
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
 
@@ -21,9 +22,10 @@ SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     records = [
-        Record(str(write_video(folder / f"{i}.mp4", numbered_frames(10 + i, offset=i))), (i % 3,)) for i in range(7)
+        Record(str(write_video(folder / f"{i}.mp4", numbered_frames(10 + i, offset=i))), Labels((i % 3,)))
+        for i in range(7)
     ]
-    return VideoSet(tuple(records), ("a", "b", "c"))
+    return VideoSet(tuple(records), LabelSpace(("a", "b", "c")))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def with_bad(videos, tmp_path_factory):
     bad = tmp_path_factory.mktemp("bad") / "bad.mp4"
     bad.write_bytes(b"this is no video")
     records = list(videos.records)
-    records[2] = Record(str(bad), (2,))
+    records[2] = Record(str(bad), Labels((2,)))
     return dataclasses.replace(videos, records=tuple(records))
 
 
@@ -145,8 +147,8 @@ def test_crops_are_left_centre_right(tmp_path):
     picture = np.zeros((8, 32, 96, 3), np.uint8)
     picture[:, :, 40:56] = 120
     picture[:, :, 80:] = 240
-    video = VideoSet((Record(str(write_video(tmp_path / "v.mp4", picture)), (0,)),), ("a", "b"))
-    spec = SPEC.with_video(size=32, resize=(32,))
+    video = VideoSet((Record(str(write_video(tmp_path / "v.mp4", picture)), Labels((0,))),), LabelSpace(("a", "b")))
+    spec = dataclasses.replace(SPEC, size=32, resize=(32,))
     (batch,) = list(eval_batches(video, ClipReader(spec, DataConfig()), batch_size=1, num_clips=1, num_crops=3))
     left, centre, right = batch["video"][0].mean(axis=(1, 2, 4))
     assert left.max() < 20 and centre.argmax() in range(8, 24) and right[-10:].min() > 200

@@ -15,7 +15,7 @@ from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, WHOLE_VIDEO_RULE
 from vidjax.config.validate import validate
 from vidjax.data.pipeline import eval_batches
 from vidjax.data.reading.clips import ClipReader, clip_indices
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.evaluation import report
 from vidjax.models import get_spec
 from vidjax.tasks.classify.evaluator import score, summarise
@@ -29,7 +29,7 @@ LENGTHS = (10, 17, 26)
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     paths = [write_video(folder / f"{n}.mp4", numbered_frames(n)) for n in LENGTHS]
-    return VideoSet(tuple(Record(str(path), (i % 2,)) for i, path in enumerate(paths)), ("a", "b"))
+    return VideoSet(tuple(Record(str(path), Labels((i % 2,))) for i, path in enumerate(paths)), LabelSpace(("a", "b")))
 
 
 def config(**settings):

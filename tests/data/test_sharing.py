@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from vidjax.config import DataConfig, Spec
 from vidjax.data.pipeline import MAX_FAILURES, eval_batches, footprint, train_batches
 from vidjax.data.reading.clips import Clips
-from vidjax.data.records import DataError, Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.text import DataError
 from vidjax.video import VideoError
 
 SPEC = Spec.of_video("toy", num_frames=1, size=2)
@@ -43,9 +44,11 @@ class Fake:
 
 
 def video_set(count, num_classes=3, cut=None):
-    records = tuple(Record(str(i), (i % num_classes,)) for i in range(count))
+    records = tuple(Record(str(i), Labels((i % num_classes,))) for i in range(count))
     return VideoSet(
-        records, tuple("abcdef"[:num_classes]), sources=tuple(int(i >= (cut or count)) for i in range(count))
+        records,
+        LabelSpace(tuple("abcdef"[:num_classes])),
+        sources=tuple(int(i >= (cut or count)) for i in range(count)),
     )
 
 
@@ -155,15 +158,15 @@ def test_a_video_that_fails_once_in_a_while_stays():
 
 
 def test_parts_of_a_bad_file_are_tried_each():
-    parts = tuple(Record("1", (i,), start=float(i), end=i + 1.0) for i in range(2))
+    parts = tuple(Record("1", Labels((i,)), start=float(i), end=i + 1.0) for i in range(2))
     reader = Fake(DataConfig(num_threads=1, prefetch=1))
-    take(1, VideoSet(parts, ("a", "b")), reader, batch_size=2, seed=0, known_bad={"1": "torn"})
+    take(1, VideoSet(parts, LabelSpace(("a", "b"))), reader, batch_size=2, seed=0, known_bad={"1": "torn"})
     assert reader.tried.count("1") >= 2
 
 
 def test_substitutes_keep_the_balance_and_come_from_elsewhere_if_a_class_is_bad_as_a_whole():
     labels = [0] * 6 + [1] * 2 + [2] * 2
-    videos = VideoSet(tuple(Record(str(i), (c,)) for i, c in enumerate(labels)), ("a", "b", "c"))
+    videos = VideoSet(tuple(Record(str(i), Labels((c,))) for i, c in enumerate(labels)), LabelSpace(("a", "b", "c")))
     config = DataConfig(num_threads=1, balance="class")
     batches = take(10, videos, Fake(config, frozenset("7")), batch_size=3, seed=0)
     assert np.bincount(np.concatenate([b["label"] for b in batches])).tolist() == [10, 10, 10]

@@ -4,8 +4,8 @@ import pytest
 
 from vidjax.config import DataConfig
 from vidjax.data.listing import quarantine
-from vidjax.data.records import DataError, load_sets
-from vidjax.data.text import decode, list_mend
+from vidjax.data.listing.load import load_sets
+from vidjax.data.text import DataError, decode, list_mend
 
 COLUMNS = ("path", "label")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from vidjax.config import Config, DataConfig, EvalConfig, Spec, field_names
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.evaluation import identity
 from vidjax.evaluation.identity import BEST, EARLIER, LAST
 
 OWN = Config(data=DataConfig(train="a/train.csv", eval="a/val.csv"))
-VIDEOS = VideoSet((Record("x/1.mp4", (0,)), Record("x/2.mp4", (1,))), ("a", "b"))
+VIDEOS = VideoSet((Record("x/1.mp4", Labels((0,))), Record("x/2.mp4", Labels((1,)))), LabelSpace(("a", "b")))
 
 
 def changed(**settings):
@@ -84,8 +84,8 @@ def test_caption(step, checkpoint, said):
 
 
 def test_the_same_videos_elsewhere_are_the_same():
-    moved = VideoSet((Record("y/1.mp4", (0,)), Record("y/2.mp4", (1,))), ("a", "b"))
-    other = VideoSet((Record("x/1.mp4", (1,)), Record("x/2.mp4", (1,))), ("a", "b"))
+    moved = VideoSet((Record("y/1.mp4", Labels((0,))), Record("y/2.mp4", Labels((1,)))), LabelSpace(("a", "b")))
+    other = VideoSet((Record("x/1.mp4", Labels((1,))), Record("x/2.mp4", Labels((1,)))), LabelSpace(("a", "b")))
     one, two, three = (
         json.loads(json.dumps(identity.identity(changed(), Spec.of_video("toy", 4), videos, step=3, checkpoint=BEST)))
         for videos in (VIDEOS, moved, other)

@@ -8,15 +8,15 @@ from rich.console import Console
 
 from vidjax import parallel
 from vidjax.config import Config, DataConfig, OptimizerConfig, Spec, TrainConfig
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.training.summary import announce
 
 CLASSES = ("run", "walk")
 
 
 def said(config=None, *, labels=((0,), (1,)), stride=2, steps=10):
-    videos = VideoSet(tuple(Record(f"{i}.mp4", label) for i, label in enumerate(labels)), CLASSES,
-                      multi_label=any(len(label) > 1 for label in labels))  # fmt: skip
+    records = tuple(Record(f"{i}.mp4", Labels(label)) for i, label in enumerate(labels))
+    videos = VideoSet(records, LabelSpace(CLASSES, several=any(len(label) > 1 for label in labels)))
     output = io.StringIO()
     announce(
         config or Config(data=DataConfig(num_threads=1), train=TrainConfig(batch_size=1)),

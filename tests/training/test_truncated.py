@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vidjax.__main__ import main
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
-from vidjax.data.records import load_sets
+from vidjax.data.listing.load import load_sets
 from vidjax.data.synthetic import write_motion
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train

@@ -14,9 +14,12 @@ from rich.console import Console
 from vidjax.config import DataConfig
 from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.data.listing.datasets import folder_fps
+from vidjax.data.listing.load import list_videos
+from vidjax.data.listing.rows import Row
 from vidjax.data.reading.clips import segment_frames
 from vidjax.data.reading.open_video import FrameReader, is_address, open_video
-from vidjax.data.records import DataError, Listing, list_videos
+from vidjax.data.records import LABELS
+from vidjax.data.text import DataError
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.byte_sources import exists
@@ -33,7 +36,7 @@ _SLACK = 0.02  # share of the duration in its header that a whole file may lack;
 class Finding:
     """What was found at one place of the annotations."""
 
-    listing: Listing
+    row: Row
     status: str  # one of `STATUSES`
     reason: str = ""
     frames: int | None = None  # in the listed part
@@ -60,8 +63,8 @@ class Check:
     decode: bool = False
     timeout: float = 60.0
 
-    def look(self, path: str, listings: Sequence[Listing], rate: float = 25.0) -> list[Finding]:
-        """The findings on one file, opened once for all its `listings`; `rate`: frames/s of a folder of images."""
+    def look(self, path: str, rows: Sequence[Row], rate: float = 25.0) -> list[Finding]:
+        """The findings on one file, opened once for all its `rows`; `rate`: frames/s of a folder of images."""
         try:
             with open_video(path, timeout=self.timeout, folder_fps=rate) as reader:
                 if self.decode:
@@ -69,27 +72,27 @@ class Check:
                         reader.read(range(first, min(first + _CHUNK, len(reader))), resize=(16, 16))
                 else:
                     reader.read([0], resize=(16, 16))
-                return [self._judge(reader, listing) for listing in listings]
+                return [self._judge(reader, row) for row in rows]
         except VideoError as error:
             status = "unreadable" if is_address(path) or _exists(path) else "missing"
-            return [Finding(listing, status, error.reason) for listing in listings]
+            return [Finding(row, status, error.reason) for row in rows]
 
-    def _judge(self, reader: VideoReader | FrameReader, listing: Listing) -> Finding:
+    def _judge(self, reader: VideoReader | FrameReader, row: Row) -> Finding:
         seconds = None if is_address(reader.path) else reader.stated_duration
         if seconds is not None and seconds - reader.duration > max(_SLACK * seconds, 2.5 / reader.fps):
             reason = f"cut off: {reader.duration:.2f} s, {seconds:.2f} s by its header"
-            return Finding(listing, "incomplete", reason, len(reader), reader.fps, reader.width, reader.height)
-        _, frames = segment_frames(reader.timestamps, (listing.start, listing.end))
+            return Finding(row, "incomplete", reason, len(reader), reader.fps, reader.width, reader.height)
+        _, frames = segment_frames(reader.timestamps, (row.start, row.end))
         step = reader.fps / self.fps if self.fps else self.stride
         span = int((self.num_frames - 1) * step + 0.5) + 1
         reason = f"{things(frames, 'frame')}, a clip spans {span}" if frames < span else ""
         status = "too short" if reason else "ok"
-        return Finding(listing, status, reason, frames, reader.fps, reader.width, reader.height)
+        return Finding(row, status, reason, frames, reader.fps, reader.width, reader.height)
 
 
 def read_check(
     data: str | None, argv: Sequence[str], *, decode: bool = False, **given: int | float | str | None
-) -> tuple[DataConfig, Check, bool]:
+) -> tuple[DataConfig, Check, frozenset[str]]:
     """What a training with the settings `argv` needs of its videos.
 
     Args:
@@ -99,8 +102,8 @@ def read_check(
       given: fields of `DataConfig` that take the place of the config's, unless None.
 
     Returns:
-      Where the videos are, how to look at them, and whether they must have labels. Where no sampling rule has a stride,
-      a video must have as many frames as a clip, and no more.
+      Where the videos are, how to look at them, and which kinds of annotations they must have. Where no sampling rule
+      has a stride, a video must have as many frames as a clip, and no more.
 
     Raises:
       ConfigError: for settings that cannot be used.
@@ -128,7 +131,7 @@ def check(
     config: DataConfig,
     how: Check,
     *,
-    labelled: bool = True,
+    kinds: frozenset[str] = LABELS,
     out: str | Path = "check.csv",
     workers: int = 0,
     console: Console | None = None,
@@ -138,7 +141,7 @@ def check(
     Args:
       config: `train`, `eval`, `root`, `dataset` and `split` are used.
       how: what counts as too short, and whether all frames are decoded.
-      labelled: False: a CSV needs no labels, and a folder no sub-folders.
+      kinds: of annotations that are needed; empty: a CSV needs no labels, and a folder no sub-folders.
       out: the report; rows appear in it as they are found, so that an interrupted check leaves what it has.
       workers: videos looked at side by side; 0: as many as there are processor cores.
       console: where progress and findings go; None: standard output, the bar on standard error.
@@ -151,8 +154,8 @@ def check(
     """
     if not (config.train or config.eval):
         raise DataError("give the videos to check: a CSV file or folder, or a config that names one")
-    listings = list_videos(config, labelled)
-    if not listings:
+    rows = list_videos(config, kinds)
+    if not rows:
         raise DataError(f"{config.train}: lists no videos")
     counts: Counter[str] = Counter()
     output = console or Console()
@@ -160,29 +163,29 @@ def check(
         report = csv.writer(file)
         report.writerow(COLUMNS)
         with progress_bar(console or Console(stderr=True)) as bar:
-            task = bar.add_task("check", total=len(listings), info="")
-            for finding in _findings(listings, how, folder_fps(config), workers or os.cpu_count() or 1):
+            task = bar.add_task("check", total=len(rows), info="")
+            for finding in _findings(rows, how, folder_fps(config), workers or os.cpu_count() or 1):
                 counts[finding.status] += 1
                 report.writerow(_row(finding))
                 problems = counts.total() - counts["ok"]
                 if finding.status != "ok" and problems <= _SHOWN:
                     bar.console.print(
-                        f"{finding.status}: {finding.listing.path} ({finding.reason})", highlight=False, markup=False,
+                        f"{finding.status}: {finding.row.path} ({finding.reason})", highlight=False, markup=False,
                         soft_wrap=True,
                     )  # fmt: skip
                 bar.update(task, advance=1, info=things(problems, "problem") if problems else "")
     found = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status] or status == "ok")
-    mend = f"; --config.data.quarantine={out} trains without these" if counts["ok"] < len(listings) else ""
-    line = f"{things(len(listings), 'video')}: {found}; report in {out}{mend}"
+    mend = f"; --config.data.quarantine={out} trains without these" if counts["ok"] < len(rows) else ""
+    line = f"{things(len(rows), 'video')}: {found}; report in {out}{mend}"
     output.print(line, highlight=False, markup=False, soft_wrap=True)
-    return int(counts["ok"] < len(listings))
+    return int(counts["ok"] < len(rows))
 
 
-def _findings(listings: Sequence[Listing], how: Check, rate: float, workers: int) -> Iterator[Finding]:
-    """The findings in the order of the listings, a few files ahead of the reader; parts of one file come together."""
-    files: dict[str, list[Listing]] = defaultdict(list)
-    for listing in listings:
-        files[listing.path].append(listing)
+def _findings(rows: Sequence[Row], how: Check, rate: float, workers: int) -> Iterator[Finding]:
+    """The findings in the order of the rows, a few files ahead of the reader; parts of one file come together."""
+    files: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        files[row.path].append(row)
     pending: deque[Future[list[Finding]]] = deque()
     # Threads suffice: each has a process that decodes for it, and that is killed if it stalls.
     with ThreadPoolExecutor(workers) as threads:
@@ -198,7 +201,7 @@ def _findings(listings: Sequence[Listing], how: Check, rate: float, workers: int
                 future.cancel()
 
 
-def _look(how: Check, path: str, parts: list[Listing], rate: float) -> list[Finding]:
+def _look(how: Check, path: str, parts: list[Row], rate: float) -> list[Finding]:
     if parts[0].missing:
         return [Finding(part, "missing", "no such file") for part in parts]
     return how.look(path, parts, rate)
@@ -213,15 +216,15 @@ def _exists(path: str) -> bool:
 
 def _row(finding: Finding) -> list[object]:
     values = {
-        "path": finding.listing.path,
+        "path": finding.row.path,
         "status": finding.status,
         "frames": finding.frames,
         "fps": finding.fps and round(finding.fps, 4),
         "width": finding.width,
         "height": finding.height,
-        "start": finding.listing.start,
-        "end": finding.listing.end,
+        "start": finding.row.start,
+        "end": finding.row.end,
         "reason": finding.reason,
-        "listed_at": finding.listing.where,
+        "listed_at": finding.row.where,
     }
     return [values[column] for column in COLUMNS]

@@ -117,15 +117,11 @@ def _write_config(out: Path, run: Path, config: cfg.Config) -> None:
 def _eval_videos(config: cfg.Config, meta: Meta) -> VideoSet:
     """The evaluation videos, labelled with the checkpoint's classes."""
     kinds = kinds_of(meta.spec.task)
-    if config.data.eval and not config.data.dataset:
-        return load_eval_set(config.data.eval, config.data.root, meta.labels, kinds)
-    if kinds and not (config.data.train or config.data.dataset):
+    if config.data.dataset or config.data.eval:
+        return load_eval_set(config.data, meta.labels, kinds)
+    if kinds and not config.data.train:
         raise DataError("give the videos to evaluate: --config.data.eval=FILE.csv or a folder")
-    _, videos = load_sets(config.data, config.seed, kinds, flip_pairs=config.task.classify.flip_pairs)
+    _, videos = load_sets(config.data, config.seed, kinds)
     if kinds and videos.labels.names != meta.labels.names:
-        if config.data.dataset:
-            raise DataError(f"config.data.dataset = {config.data.dataset!r} has other classes than the checkpoint")
         raise DataError(f"{config.data.train} now has other classes than the checkpoint; give --config.data.eval")
-    if not kinds:
-        return videos
     return dataclasses.replace(videos, labels=dataclasses.replace(videos.labels, several=meta.labels.several))

@@ -10,9 +10,10 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import folder_fps
+from vidjax.data.listing.load import load_sets
 from vidjax.data.prepared.encode import Encoding
 from vidjax.data.reading.open_video import is_address
-from vidjax.data.records import DataError, load_sets
+from vidjax.data.text import DataError
 from vidjax.progress import progress_bar
 from vidjax.wording import things
 
@@ -48,7 +49,7 @@ def prepare(
       DataError: if the annotations or `out` cannot be used.
     """
     console = console or Console()
-    train, held_out = load_sets(validate(config).data, config.seed)
+    train, held_out = load_sets(validate(config).data, config.seed, flip_pairs=config.data.flip_pairs)
     if any(is_address(record.path) for record in (*train.records, *held_out.records)):
         raise DataError(f"{config.data.train}: is prepared already; give the videos it was prepared from")
     try:

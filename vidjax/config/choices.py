@@ -15,8 +15,8 @@ PROBES = ("linear", "attentive")
 
 # Defined in vidjax/data/listing/datasets.py; here are the names alone.
 DATASETS = (
-    "activitynet", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700", "moments",
-    "something_v1", "something_v2", "ucf101",
+    "activitynet", "ava", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700",
+    "moments", "something_v1", "something_v2", "ucf101",
 )  # fmt: skip
 
 # The rules of vidjax/video/sampling.py → the short-video rules that each knows; "auto" takes the first.
@@ -36,8 +36,12 @@ SAMPLING_RULES: dict[str, tuple[str, ...]] = {
 RANDOM_RULES = ("random", "dense")  # no two draws are alike: for training only
 WHOLE_VIDEO_RULES = ("sliding_window", "all")  # as many clips as the video has room for: for evaluation only
 ONE_CLIP_RULES = ("centre", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
-# Rules that take frames from all over the video, or from a window of fixed length, whatever the stride or rate.
-UNSTRIDED_RULES = ("uniform", "linspace", "segments", "mmaction2_tsn", "mmaction2_uniform", "mmaction2_dense")
+# Rules that take every τ-th frame, unless a rate is asked for.
+STRIDED_RULES = ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "mmaction2_sample")
+# Rules that always go by time.
+TIMED_RULES = ("slowfast", "slowfast_offset", "pytorchvideo")
+# All others take frames from all over the video, or from a window of fixed length, whatever the stride or rate.
+UNSTRIDED_RULES = tuple(rule for rule in SAMPLING_RULES if rule not in (*STRIDED_RULES, *TIMED_RULES))
 
 # What other projects call a setting → its fields here; for the hint at a setting that there is not.
 ALIASES: dict[str, tuple[str, ...]] = {

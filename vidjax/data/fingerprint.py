@@ -3,15 +3,22 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 
-from vidjax.data.records import VideoSet
+from vidjax.data.records import Labels, Record, VideoSet, map_classes
 
 
 def fingerprint(*sets: VideoSet) -> str:
-    """16 hexadecimal digits from file names without their folders, labels, and the parts of videos that are meant."""
-    videos = [
-        [os.path.basename(r.path), [videos.class_names[i] for i in r.labels], r.start, r.end]
-        for videos in sets
-        for r in videos.records
-    ]
+    """16 hexadecimal digits from file names without their folders, annotations, and the parts of videos that are
+    meant."""
+    videos = [_known(r, videos.class_names) for videos in sets for r in videos.records]
     return hashlib.sha256(json.dumps(videos).encode()).hexdigest()[:16]
+
+
+def _known(record: Record, class_names: Sequence[str]) -> list:
+    known = [os.path.basename(record.path), [class_names[i] for i in record.labels], record.start, record.end]
+    if record.annotation is None or isinstance(record.annotation, Labels):
+        return known
+    annotation = map_classes(record.annotation, class_names.__getitem__)
+    return [*known, record.at, annotation.kind, asdict(annotation)]

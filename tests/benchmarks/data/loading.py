@@ -34,7 +34,7 @@ def vidjax_batches(files: list[str], workers: int, isolate: bool) -> Iterator[ob
     from vidjax.config import DataConfig, Spec
     from vidjax.data.pipeline import train_batches
     from vidjax.data.reading.clips import ClipReader
-    from vidjax.data.records import Record, VideoSet
+    from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 
     spec = Spec.of_video("loading", num_frames=FRAMES, stride=STRIDE, size=SIZE, resize=(256,))
     config = DataConfig(
@@ -46,7 +46,7 @@ def vidjax_batches(files: list[str], workers: int, isolate: bool) -> Iterator[ob
         prefetch=2,
         isolate=isolate,
     )
-    videos = VideoSet(tuple(Record(f, (i % 2,)) for i, f in enumerate(files)), ("a", "b"))
+    videos = VideoSet(tuple(Record(f, Labels((i % 2,))) for i, f in enumerate(files)), LabelSpace(("a", "b")))
     return train_batches(videos, ClipReader(spec, config), batch_size=BATCH, seed=0)
 
 

@@ -20,7 +20,7 @@ from tests.benchmarks.data.files import benchmark_files
 from vidjax.data.prepared.encode import Encoding
 from vidjax.data.prepared.write import prepare
 from vidjax.data.reading.open_video import address, open_video
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 
 GATE = 3.0
 CLIP = 4 * np.arange(16)
@@ -42,7 +42,7 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         files = benchmark_files(Path(folder))
-        videos = VideoSet(tuple(Record(str(f), (i % 2,)) for i, f in enumerate(files)), ("a", "b"))
+        videos = VideoSet(tuple(Record(str(f), Labels((i % 2,))) for i, f in enumerate(files)), LabelSpace(("a", "b")))
         stored = {
             name: prepare({"train": videos}, Path(folder) / name, encoding, shard_bytes=1).folder
             for name, encoding in {"files": Encoding(), **JPEGS}.items()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vidjax.config import DataConfig, Spec
-from vidjax.config.choices import UNSTRIDED_RULES
+from vidjax.config.choices import STRIDED_RULES, TIMED_RULES, UNSTRIDED_RULES
 from vidjax.data.audit import clip_checks
 from vidjax.data.reading.clips import clip_indices
 from vidjax.video.sampling import RULES
@@ -25,10 +25,8 @@ def sampled(
 
 
 def test_every_rule_is_of_one_kind():
-    at_rate = {"slowfast", "slowfast_offset", "pytorchvideo"}
-    unstrided = set(UNSTRIDED_RULES)
-    assert set(RULES) == clip_checks.STRIDED | unstrided | at_rate
-    assert not clip_checks.STRIDED & unstrided and unstrided > clip_checks.JITTERED
+    assert sorted(RULES) == sorted((*STRIDED_RULES, *TIMED_RULES, *UNSTRIDED_RULES))
+    assert set(UNSTRIDED_RULES) > clip_checks.JITTERED
 
 
 def test_extreme_draws_stand_in_for_a_generator():

@@ -3,13 +3,16 @@
 import pytest
 
 from vidjax.data.audit.split_checks import check_classes, check_overlap, content_digests
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 
 NAMES = ("run", "sit")
 
 
 def videos(labels, start=0, **fields):
-    return VideoSet(tuple(Record(f"{start + i}.mp4", (label,), **fields) for i, label in enumerate(labels)), NAMES)
+    return VideoSet(
+        tuple(Record(f"{start + i}.mp4", Labels((label,)), **fields) for i, label in enumerate(labels)),
+        LabelSpace(NAMES),
+    )
 
 
 def test_even_classes():
@@ -30,7 +33,7 @@ def test_class_without_evaluation():
 
 
 def test_several_labels_count_each():
-    both = VideoSet((Record("a.mp4", (0, 1)), Record("b.mp4", (0,))), NAMES, multi_label=True)
+    both = VideoSet((Record("a.mp4", Labels((0, 1))), Record("b.mp4", Labels((0,)))), LabelSpace(NAMES, several=True))
     assert check_classes(both, both).values["counts"] == {"run": 2, "sit": 1}
 
 
@@ -57,11 +60,12 @@ def copies(tmp_path):
     """a and c have the same bytes, b the same number of them, d is alone with its size."""
     for name, content in {"a": b"1234", "b": b"4321", "c": b"1234", "d": b"12345"}.items():
         (tmp_path / name).write_bytes(content)
-    return lambda name, label=0: Record(str(tmp_path / name), (label,))
+    return lambda name, label=0: Record(str(tmp_path / name), Labels((label,)))
 
 
 def test_same_content(copies):
-    train, evaluation = VideoSet((copies("a"), copies("b")), NAMES), VideoSet((copies("c"), copies("d")), NAMES)
+    train = VideoSet((copies("a"), copies("b")), LabelSpace(NAMES))
+    evaluation = VideoSet((copies("c"), copies("d")), LabelSpace(NAMES))
     digests = content_digests(r.path for r in (*train.records, *evaluation.records))
     assert len(digests) == 3 and len(set(digests.values())) == 2  # d needs no reading
     finding = check_overlap(train, evaluation, digests)
@@ -70,7 +74,7 @@ def test_same_content(copies):
 
 
 def test_same_content_under_two_labels_within_a_split(copies):
-    train = VideoSet((copies("a", 0), copies("c", 1)), NAMES)
+    train = VideoSet((copies("a", 0), copies("c", 1)), LabelSpace(NAMES))
     finding = check_overlap(train, videos([0]), content_digests(r.path for r in train.records))
     assert not finding.ok and finding.values["labelled_twice"] == 1 and finding.values["same_content"] == 0
 

@@ -5,10 +5,9 @@ import json
 import pytest
 
 from vidjax.data.listing import annotations as formats
-from vidjax.data.listing.annotations import ClassIndex, Source
-from vidjax.data.listing.ava import AvaBox, ava_classes, parse_ava
+from vidjax.data.listing.annotations import AnnotationFile, ClassIndex
 from vidjax.data.listing.datasets import DATASETS
-from vidjax.data.records import DataError
+from vidjax.data.text import DataError
 
 UCF = """ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
 HandstandPushups/v_HandStandPushups_g25_c07.avi 37
@@ -67,18 +66,14 @@ ACTIVITYNET = {
 MOMENTS = """yawning/flickr-1-2-6-7-6-7-8-5-1267678518_12.mp4,yawning,4,0
 adult+female+singing/getty-x_7.mp4,adult+female+singing,3,1
 """
-AVA = """-5KQ66BBWC4,0902,0.077,0.151,0.283,0.811,80,1
--5KQ66BBWC4,0902,0.077,0.151,0.283,0.811,9,1
--5KQ66BBWC4,0903
-"""
 
 
 def parse(tmp_path, dataset, name, text, role="train"):
     file = tmp_path / name
     file.write_text(text if isinstance(text, str) else json.dumps(text, indent=1, ensure_ascii=False))
     definition = DATASETS[dataset]
-    found = definition.parse(Source(file, role, ClassIndex(definition.class_names)))
-    return [(a.path, [definition.class_names[i] for i in a.labels], a.group) for a in found]
+    found = definition.parse(AnnotationFile(file, role, ClassIndex(definition.class_names)))
+    return [(row.path, list(row.labels), row.group) for row in found]
 
 
 def test_ucf101(tmp_path):
@@ -96,11 +91,11 @@ def test_ucf101_official_lists(shared, split, train, test):
     """Every line of the published splits is read, and no group is on both sides."""
     folder = shared / "data" / "labels" / "ucfTrainTestlist"
     classes = ClassIndex(DATASETS["ucf101"].class_names)
-    ours = formats.parse_ucf101(Source(folder / f"trainlist{split:02d}.txt", "train", classes))
-    theirs = formats.parse_ucf101(Source(folder / f"testlist{split:02d}.txt", "eval", classes))
+    ours = formats.parse_ucf101(AnnotationFile(folder / f"trainlist{split:02d}.txt", "train", classes))
+    theirs = formats.parse_ucf101(AnnotationFile(folder / f"testlist{split:02d}.txt", "eval", classes))
     assert (len(ours), len(theirs)) == (train, test)
     assert not {a.group for a in ours} & {a.group for a in theirs}
-    assert {a.labels for a in ours} == {a.labels for a in theirs} == {(i,) for i in range(101)}
+    assert {a.labels for a in ours} == {a.labels for a in theirs} == {(name,) for name in classes.names}
 
 
 def test_hmdb51(tmp_path):
@@ -163,20 +158,12 @@ def test_activitynet_has_a_record_per_segment(tmp_path):
     file = tmp_path / "activity_net.v1-3.min.json"
     file.write_text(json.dumps(ACTIVITYNET))
     classes = ClassIndex(DATASETS["activitynet"].class_names)
-    found = formats.parse_activitynet(Source(file, "train", classes))
-    assert [(a.path, classes.names[a.labels[0]], a.start, a.end) for a in found] == [
+    found = formats.parse_activitynet(AnnotationFile(file, "train", classes))
+    assert [(a.path, a.labels[0], a.start, a.end) for a in found] == [
         ("v_sJxn3QKkbxA", "Surfing", 0.5, 9.25),
         ("v_sJxn3QKkbxA", "Arm wrestling", 20.0, 55.0),
     ]
-    assert [a.path for a in formats.parse_activitynet(Source(file, "eval", classes))] == ["v_Hnl_z0yEg0Q"]
-
-
-def test_ava(tmp_path):
-    (tmp_path / "ava.csv").write_text(AVA)
-    first, second = parse_ava(tmp_path / "ava.csv")
-    assert first == AvaBox("-5KQ66BBWC4", 902.0, (0.077, 0.151, 0.283, 0.811), 80, 1) and second.action == 9
-    classes = ava_classes()
-    assert len(classes) == 60 and classes[80] == "watch (a person)" and classes[1] == "bend/bow (at the waist)"
+    assert [a.path for a in formats.parse_activitynet(AnnotationFile(file, "eval", classes))] == ["v_Hnl_z0yEg0Q"]
 
 
 HEADER = KINETICS.splitlines()[0] + "\n"
@@ -224,20 +211,6 @@ def test_wrong_lines_are_named(tmp_path, dataset, name, text, message):
         parse(tmp_path, dataset, name, text)
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("x,1,0,0,1,1", "not of the form video,second"),
-        ("x,1,0,0,1.5,1,80,1", "the box must be"),
-        ("x,1,0,0,1,1,81,1", "action 81 is none"),
-    ],
-)
-def test_wrong_lines_of_ava_are_named(tmp_path, line, message):
-    (tmp_path / "ava.csv").write_text(AVA + line)
-    with pytest.raises(DataError, match=f"ava.csv:4: {message}"):
-        parse_ava(tmp_path / "ava.csv")
-
-
 def test_all_wrong_lines_are_in_one_error(tmp_path):
     text = HEADER + "yogi,abc,1,11,train\nyoga,abc,1\nyoga,abc,1,x,train\n"
     with pytest.raises(DataError) as error:
@@ -248,4 +221,4 @@ def test_all_wrong_lines_are_in_one_error(tmp_path):
 def test_not_text(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not a UTF-8 text file"):
-        formats.parse_ucf101(Source(tmp_path / "a.txt", "train", ClassIndex(("a",))))
+        formats.parse_ucf101(AnnotationFile(tmp_path / "a.txt", "train", ClassIndex(("a",))))

@@ -12,23 +12,34 @@ import pytest
 from rich.console import Console
 
 from tests.videos import numbered_frames, write_video
-from vidjax import config as cfg
-from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, MeshConfig, ModelConfig, Spec, TrainConfig
+from vidjax.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    MeshConfig,
+    ModelConfig,
+    Spec,
+    TrainConfig,
+    choices,
+)
 from vidjax.config.validate import validate
 from vidjax.data.listing.annotations import ClassIndex
 from vidjax.data.listing.datasets import DATASETS
+from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import train_batches
 from vidjax.data.reading.clips import ClipReader, segment_frames
-from vidjax.data.records import DataError, Record, VideoSet, load_sets
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.text import DataError
 
 CLASSES = {
-    "activitynet": 200, "charades": 157, "diving48": 48, "hmdb51": 51, "jester": 27, "kinetics400": 400,
+    "activitynet": 200, "ava": 60, "charades": 157, "diving48": 48, "hmdb51": 51, "jester": 27, "kinetics400": 400,
     "kinetics600": 600, "kinetics700": 700, "moments": 339, "something_v1": 174, "something_v2": 174, "ucf101": 101,
 }  # fmt: skip
 
 
 def test_definitions_are_those_of_the_settings():
-    assert tuple(DATASETS) == cfg.DATASETS == tuple(sorted(CLASSES))
+    assert tuple(DATASETS) == choices.DATASETS == tuple(sorted(CLASSES))
     assert all(name == dataset.name for name, dataset in DATASETS.items())
 
 
@@ -38,7 +49,7 @@ def test_classes(name):
     assert len(dataset.class_names) == len(set(dataset.class_names)) == CLASSES[name]
     index = ClassIndex(dataset.class_names)
     assert [index.get(label) for label in dataset.class_names] == list(range(CLASSES[name]))
-    assert dataset.metric == ("mAP" if name == "charades" else "top1")
+    assert dataset.metric == ("mAP" if name in ("ava", "charades") else "top1")
     assert dataset.splits == (3 if name in ("ucf101", "hmdb51") else 1)
 
 
@@ -50,7 +61,7 @@ def test_classes(name):
         ("hmdb51", "hmdb51/label_map.txt"), ("something_v1", "sthv1/label_map.txt"),
         ("something_v2", "sthv2/label_map.txt"), ("jester", "jester/label_map.txt"),
         ("diving48", "diving48/label_map.txt"), ("moments", "mit/label_map.txt"),
-        ("activitynet", "activitynet/action_name.csv"), ("charades", None),
+        ("activitynet", "activitynet/action_name.csv"), ("charades", None), ("ava", "ava/label_map.txt"),
     ],
 )  # fmt: skip
 def test_order_of_classes_is_the_published_one(shared, name, file):
@@ -59,7 +70,7 @@ def test_order_of_classes_is_the_published_one(shared, name, file):
         assert all(DATASETS[name].class_names[i] == label for i, label in known.items())
         return
     lines = (shared / "data" / "labels" / file).read_text().splitlines()
-    lines = [line.split(maxsplit=1)[1] if name == "ucf101" else line for line in lines]
+    lines = [line.split(maxsplit=1)[1] if name in ("ava", "ucf101") else line for line in lines]
     assert DATASETS[name].class_names == tuple(lines[1:] if name == "activitynet" else lines)
 
 
@@ -252,7 +263,7 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
     rng = np.random.default_rng(0)
     for record, frames in zip(train.records, (range(10), range(20, 28)), strict=True):
         assert (record.start, record.end) in ((0.0, 1.0), (2.0, 2.8))
-        clips = [reader.read_train(record.path, rng, (record.start, record.end)) for _ in range(6)]
+        clips = [reader.train_clips(record.path, rng, (record.start, record.end)).video for _ in range(6)]
         seen = {i for clip in clips for i in numbers(clip)[0]}
         assert seen <= set(frames) and len(seen) > 4
     (record,) = evaluation.records
@@ -264,11 +275,11 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
 def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
     picture = np.zeros((6, 16, 32, 3), np.uint8)
     picture[:, :, 16:] = 200
-    records = (Record(str(write_video(tmp_path / "v.mp4", picture)), (0,)),) * 16
-    reader = ClipReader(Spec.of_video("toy", num_frames=2, size=16, resize=(16, 16)), DataConfig(scale=(1.0, 1.0)))
+    records = (Record(str(write_video(tmp_path / "v.mp4", picture)), Labels((0,))),) * 16
+    reader = ClipReader(Spec("toy", num_frames=2, size=16, resize=(16, 16)), DataConfig(scale=(1.0, 1.0)))
     brighter = {}
     for directional in (True, False):
-        videos = VideoSet(records, ("left", "right"), directional=directional)
+        videos = VideoSet(records, LabelSpace(("left", "right"), directional=directional))
         (batch,) = itertools.islice(train_batches(videos, reader, batch_size=16, seed=0), 1)
         left, right = batch["video"][..., :8, :], batch["video"][..., 8:, :]
         brighter[directional] = (right.mean(axis=(1, 2, 3, 4, 5)) > left.mean(axis=(1, 2, 3, 4, 5))).mean()

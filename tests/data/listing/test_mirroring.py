@@ -6,14 +6,15 @@ import pytest
 from vidjax.config import Config, ConfigError, DataConfig, mirrors
 from vidjax.config.validate import validate
 from vidjax.data.listing.mirroring import mirrored_targets, pair
-from vidjax.data.records import DataError, Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.text import DataError
 
 NAMES = ("left", "right", "spin", "up left", "up right")
 
 
 def video_set(*labels, multi_label=False, **fields):
-    records = tuple(Record(f"{i}.mp4", t) for i, t in enumerate(labels))
-    return VideoSet(records, NAMES, multi_label, **fields)
+    records = tuple(Record(f"{i}.mp4", Labels(t)) for i, t in enumerate(labels))
+    return VideoSet(records, LabelSpace(NAMES, multi_label, **fields))
 
 
 def test_pairs_swap_both_ways():

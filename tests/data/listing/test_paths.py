@@ -11,12 +11,13 @@ from tests.servers import serve
 from vidjax.apps.check_videos import Check, check
 from vidjax.config import DataConfig, Spec
 from vidjax.data.listing import paths as places
+from vidjax.data.listing.load import load_sets
 from vidjax.data.prepared.encode import Encoding
 from vidjax.data.prepared.write import prepare
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.open_video import open_video
-from vidjax.data.records import DataError, load_sets
 from vidjax.data.synthetic import write_motion
+from vidjax.data.text import DataError
 from vidjax.video import VideoReader
 
 SPEC = Spec.of_video("tiny", num_frames=4, stride=2, size=32, resize=(32,))
@@ -146,7 +147,7 @@ def test_check_prepare_and_clips(motion, uploaded, memory, tmp_path):
     for elsewhere, here in zip(videos.records, sorted((motion / "val").iterdir()), strict=True):
         views = clips.read_eval(elsewhere.path, 1, 1)
         np.testing.assert_array_equal(views, clips.read_eval(str(here), 1, 1))
-        assert clips.read_train(elsewhere.path, np.random.default_rng(0)).shape == (1, 4, 32, 32, 3)
+        assert clips.train_clips(elsewhere.path, np.random.default_rng(0)).video.shape == (1, 4, 32, 32, 3)
     with open_video(stored.records[0].path) as one, VideoReader(motion / "val" / "0000.mp4") as other:
         np.testing.assert_array_equal(one.read([3]), other.read([3]))
 

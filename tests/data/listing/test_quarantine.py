@@ -9,8 +9,10 @@ from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.config import DataConfig
 from vidjax.data.listing import quarantine
+from vidjax.data.listing.load import load_sets
 from vidjax.data.reading.open_video import address
-from vidjax.data.records import DataError, Record, VideoSet, load_sets
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.text import DataError
 
 
 @pytest.fixture
@@ -67,18 +69,20 @@ def test_parts_of_a_video_are_listed_by_their_times(tmp_path):
     long = str(tmp_path / "long.mp4")
     (tmp_path / "long.mp4").touch()
     listed = quarantine.read(DataConfig(quarantine=str(tmp_path / "list.csv")))
-    assert listed.reason(Record(long, (0,), start=1.5, end=3.0)) == "listed"
-    assert listed.reason(Record(long, (0,), start=3.0, end=4.0)) is None and listed.reason(Record(long, (0,))) is None
+    assert listed.reason(Record(long, start=1.5, end=3.0)) == "listed"
+    assert listed.reason(Record(long, start=3.0, end=4.0)) is None and listed.reason(Record(long)) is None
 
 
 @pytest.mark.parametrize("path", [address("data", "train", 7, "a.mp4"), "gs://bucket/a.mp4"])
 def test_addresses_are_taken_as_they_are(tmp_path, path):
     (tmp_path / "bad.jsonl").write_text(json.dumps({"path": path, "reason": "x"}) + "\n")
-    assert quarantine.read(DataConfig(quarantine=str(tmp_path / "bad.jsonl"))).reason(Record(path, (0,))) == "x"
+    assert quarantine.read(DataConfig(quarantine=str(tmp_path / "bad.jsonl"))).reason(Record(path)) == "x"
 
 
 def test_sources_stay_with_their_videos(tmp_path):
-    videos = VideoSet(tuple(Record(f"/{i}.mp4", (i % 2,)) for i in range(4)), ("a", "b"), sources=(0, 0, 1, 1))
+    videos = VideoSet(
+        tuple(Record(f"/{i}.mp4", Labels((i % 2,))) for i in range(4)), LabelSpace(("a", "b")), sources=(0, 0, 1, 1)
+    )
     left = quarantine.leave_out(videos, quarantine.Quarantine("x", {"/1.mp4": "torn"}))
     assert [r.path for r in left.records] == ["/0.mp4", "/2.mp4", "/3.mp4"] and left.sources == (0, 1, 1)
 

@@ -7,8 +7,11 @@ import pytest
 
 from vidjax.config import DataConfig
 from vidjax.data.listing import union as sources
+from vidjax.data.listing.load import load_eval_set, load_sets
+from vidjax.data.listing.prepared import PreparedSet
 from vidjax.data.prepared.read import Prepared
-from vidjax.data.records import DataError, load_eval_set, load_sets
+from vidjax.data.records import LabelSpace
+from vidjax.data.text import DataError
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_evaluation_takes_several_sources_too(write):
     one, two = write("one", "a1.mp4,run", "a2.mp4,walk"), write("two", "b1.mp4,run")
     _, held_out = load_sets(DataConfig(train=write("t", "c1.mp4,run", "c2.mp4,walk"), eval=f"{one},{two}"))
     assert names_of(held_out) == ["a1", "a2", "b1"]
-    assert names_of(load_eval_set(f"{one},{two}", "", ("run", "walk"), False)) == ["a1", "a2", "b1"]
+    assert names_of(load_eval_set(DataConfig(eval=f"{one},{two}"), LabelSpace(("run", "walk")))) == ["a1", "a2", "b1"]
 
 
 def test_each_source_is_split_as_it_says_and_the_others_by_share(write):
@@ -102,12 +105,16 @@ def test_equal_class_lists_keep_their_order():
     assert sources.union([("b", "a"), ("a", "b")]) == sources.union([("b",), ("a",)]) == ("a", "b")
 
 
+def declared(name, *classes, **fields):
+    return PreparedSet(name, Prepared(name, (), LabelSpace(classes, **fields)))
+
+
 def test_directions_go_by_name():
-    one = Prepared("one", (), ("left", "right"), directional=True, mirrored={0: 1, 1: 0})
-    two = Prepared("two", (), ("right", "run"))
+    one = declared("one", "left", "right", directional=True, mirrored={0: 1, 1: 0})
+    two = declared("two", "right", "run")
     assert sources.directions([one, two], ("left", "right", "run")) == (True, {0: 1, 1: 0})
     assert sources.directions([two], ("right", "run")) == (False, {})
-    other = Prepared("three", (), ("left", "port"), directional=True, mirrored={0: 1, 1: 0})
+    other = declared("three", "left", "port", directional=True, mirrored={0: 1, 1: 0})
     with pytest.raises(DataError, match="three: 'left' mirrored is 'port', but 'right' in another source"):
         sources.directions([one, other], ("left", "port", "right"))
 

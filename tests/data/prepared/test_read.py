@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from vidjax.config import DataConfig, Spec
+from vidjax.data.listing.load import list_videos, load_eval_set, load_sets
 from vidjax.data.pipeline import train_batches
 from vidjax.data.prepared import read as prepared
 from vidjax.data.reading import open_video
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import DataError, list_videos, load_eval_set, load_sets
+from vidjax.data.records import LabelSpace
+from vidjax.data.text import DataError
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_tfds_is_imported_before_threads_read(data_dir):
         import sys
         from vidjax.config import DataConfig
         from vidjax.data.reading import open_video
-        from vidjax.data.records import load_sets
+        from vidjax.data.listing.load import load_sets
         assert "tensorflow_datasets" not in sys.modules
         load_sets(DataConfig(train="tfds:toy_actions", root=sys.argv[1]))
         assert "tensorflow_datasets" in sys.modules and open_video._example.cache_info().currsize == 1
@@ -116,16 +118,16 @@ def test_labels_are_read_once(data_dir, monkeypatch):
 
 
 def test_one_split_alone(data_dir):
-    name = "tfds:toy_actions"
+    name, classes = "tfds:toy_actions", LabelSpace(("walk", "run"))
     assert len(load_sets(DataConfig(train=f"{name}@train", eval=f"{name}@test", root=str(data_dir)))[1]) == 3
     train, held_out = load_sets(DataConfig(train=f"{name}@train", root=str(data_dir), eval_share=0.4))
     assert (len(train), len(held_out)) == (4, 2)
-    assert len(load_eval_set(f"{name}@train", str(data_dir), ("walk", "run"), False)) == 6
+    assert len(load_eval_set(DataConfig(eval=f"{name}@train", root=str(data_dir)), classes)) == 6
     by_folder = DataConfig(train=str(data_dir / "toy_actions"), eval=f"{name}@test", root=str(data_dir))
     assert len(load_sets(by_folder)[0]) == 6
     whole = DataConfig(train="tfds:toy_actions", eval="tfds:toy_actions", root=str(data_dir))
     assert list(map(len, load_sets(whole))) == [6, 3]
-    assert len(load_eval_set(f"{name}@all", str(data_dir), ("walk", "run"), False)) == 9
+    assert len(load_eval_set(DataConfig(eval=f"{name}@all", root=str(data_dir)), classes)) == 9
     with pytest.raises(DataError, match="there is no split 'validation', only test, train"):
         load_sets(DataConfig(train=f"{name}@validation", root=str(data_dir)))
 

@@ -15,13 +15,15 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from tests.videos import numbered_frames, write_video
 from vidjax.config import DataConfig, Spec
+from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.prepared import shards as module
 from vidjax.data.prepared.encode import Encoding
 from vidjax.data.prepared.write import prepare
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.open_video import open_video, parse
-from vidjax.data.records import DataError, Record, VideoSet, load_sets
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.text import DataError
 from vidjax.video import VideoReader
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
@@ -63,7 +65,7 @@ def as_jpeg(sets, tmp_path_factory):
 def broken(folder):
     path = Path(folder) / "broken.mp4"
     path.write_bytes(b"no video")
-    return Record(str(path), (0,))
+    return Record(str(path), Labels((0,)))
 
 
 def with_record(sets, split, record):
@@ -150,7 +152,7 @@ class _Deadly(Record):
 
 
 def test_a_process_that_dies_is_reported(sets):
-    items = [module.Item(record, "", 1) for record in (*sets["train"].records[:2], _Deadly("deadly.mp4", (0,)))]
+    items = [module.Item(record, "", 1) for record in (*sets["train"].records[:2], _Deadly("deadly.mp4", Labels((0,))))]
     with pytest.raises(DataError, match=r"a process that encodes was killed, .*deadly\.mp4"):
         list(module.encode_ahead(items, JPEG, 60.0, 2))
 
@@ -236,8 +238,8 @@ def test_a_split_without_a_readable_video(sets, tmp_path):
 def test_what_belongs_to_the_data_set_is_kept(sets, tmp_path):
     """Order of the classes, several labels, parts of videos, which classes are mirror images."""
     path = sets["train"].records[0].path
-    records = (Record(path, (0, 2), "", 0.2, 0.55), Record(path, (1,)))
-    videos = VideoSet(records, ("right", "left", "jump"), True, True, {0: 1, 1: 0})
+    records = (Record(path, Labels((0, 2)), "", 0.2, 0.55), Record(path, Labels((1,))))
+    videos = VideoSet(records, LabelSpace(("right", "left", "jump"), True, True, {0: 1, 1: 0}))
     for encoding in (Encoding(), JPEG):
         out = tmp_path / f"toy_{'jpeg' if encoding.jpeg else 'files'}"
         prepare({"train": videos, "validation": videos}, out, encoding)
@@ -256,7 +258,9 @@ def test_folders_of_images(tmp_path):
         (tmp_path / name).mkdir()
         for t, frame in enumerate(numbered_frames(9)):
             cv2.imwrite(str(tmp_path / name / f"img_{t:05d}.jpg"), frame)
-    videos = VideoSet((Record(str(tmp_path / "a"), (0,)), Record(str(tmp_path / "b"), (1,))), ("x", "y"))
+    videos = VideoSet(
+        (Record(str(tmp_path / "a"), Labels((0,))), Record(str(tmp_path / "b"), Labels((1,)))), LabelSpace(("x", "y"))
+    )
     encoding = dataclasses.replace(JPEG, folder_fps=12.0)
     result = prepare({"train": videos, "validation": videos}, tmp_path / "toy", encoding, shard_bytes=1)
     assert len(shards(result)) == 4

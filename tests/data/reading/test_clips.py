@@ -12,7 +12,7 @@ from vidjax.config import DataConfig, Spec
 from vidjax.data.pipeline import train_batches
 from vidjax.data.reading import transforms
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.errors import UserError
 from vidjax.models import get_spec
 
@@ -217,7 +217,8 @@ def test_mirrored_is_what_is_shown(coloured):
 def test_labels_follow_mirrored_clips(coloured, multi_label, views):
     labels = [(0,), (1,), (2,)] if not multi_label else [(0, 2), (1,), (2,)]
     videos = VideoSet(
-        tuple(Record(coloured, label) for label in labels * 6), ("left", "right", "up"), multi_label, True, {0: 1, 1: 0}
+        tuple(Record(coloured, Labels(label)) for label in labels * 6),
+        LabelSpace(("left", "right", "up"), multi_label, True, {0: 1, 1: 0}),
     )
     swapped = {0: 1, 1: 0, 2: 2}
     reader = ClipReader(SPEC, DataConfig(flip=True, train_views=views))
@@ -234,6 +235,6 @@ def test_labels_follow_mirrored_clips(coloured, multi_label, views):
 
 
 def test_unknown_swaps_are_warned_of(coloured, caplog):
-    videos = VideoSet((Record(coloured, (0,)),) * 2, ("left", "right"), directional=True)
+    videos = VideoSet((Record(coloured, Labels((0,))),) * 2, LabelSpace(("left", "right"), directional=True))
     train_batches(videos, ClipReader(SPEC, DataConfig(flip=True)), batch_size=2, seed=0)
     assert "config.data.flip=false" in caplog.text

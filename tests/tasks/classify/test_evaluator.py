@@ -14,7 +14,7 @@ from vidjax import parallel
 from vidjax.config import ConfigError, DataConfig, EvalConfig, Spec
 from vidjax.data.pipeline import BadRecord
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.evaluation import report
 from vidjax.models.state import split
 from vidjax.tasks.classify.evaluator import Scores, evaluate, make_forward, summarise
@@ -39,8 +39,8 @@ def videos(tmp_path_factory):
     records = []
     for i in range(11):
         frames = np.full((4, 16, 16, 3), 64 * (i % 4), np.uint8)
-        records.append(Record(str(write_video(folder / f"{i}.mp4", frames)), (i % 4,)))
-    return VideoSet(tuple(records), ("a", "b", "c", "d"))
+        records.append(Record(str(write_video(folder / f"{i}.mp4", frames)), Labels((i % 4,))))
+    return VideoSet(tuple(records), LabelSpace(("a", "b", "c", "d")))
 
 
 def run(videos, devices=1, **settings):
@@ -65,7 +65,7 @@ def test_every_video_counts_once_on_any_batch_size_and_device_count(videos, devi
 def test_unreadable_videos_lower_the_coverage_and_are_named(videos, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
-    records = (*videos.records[:5], Record(str(bad), (0,)))
+    records = (*videos.records[:5], Record(str(bad), Labels((0,))))
     summary, scores = run(dataclasses.replace(videos, records=records), batch_size=4)
     assert summary["coverage"] == pytest.approx(5 / 6) and summary["num_videos"] == 5
     assert [u["path"] for u in summary["unreadable"]] == [str(bad)] and summary["unreadable"][0]["reason"]
@@ -75,7 +75,7 @@ def test_unreadable_videos_lower_the_coverage_and_are_named(videos, tmp_path):
 def test_nothing_readable_is_reported_not_hidden(videos, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
-    videos = dataclasses.replace(videos, records=(Record(str(bad), (0,)),))
+    videos = dataclasses.replace(videos, records=(Record(str(bad), Labels((0,))),))
     summary, scores = run(videos, batch_size=2)
     assert summary["coverage"] == 0 and np.isnan(summary["video"]["top1"])
     report.write(tmp_path / "out", summary, scores, videos)
@@ -89,21 +89,21 @@ def scores_of(view_scores, count=None):
 
 def test_video_level_is_the_mean_over_views():
     # Two of three views are wrong, but the third is surer.
-    videos = VideoSet((Record("v", (0,)),), ("a", "b"))
+    videos = VideoSet((Record("v", Labels((0,))),), LabelSpace(("a", "b")))
     summary = summarise(scores_of([[[0.4, 0.6], [0.4, 0.6], [0.9, 0.1]]]), videos)
     assert summary["clip"]["top1"] == pytest.approx(1 / 3) and summary["video"]["top1"] == 1.0
 
 
 def test_top_5_is_reported_where_there_are_more_classes():
     names = tuple("abcdef")
-    videos = VideoSet((Record("v", (0,)), Record("w", (5,))), names)
+    videos = VideoSet((Record("v", Labels((0,))), Record("w", Labels((5,)))), LabelSpace(names))
     summary = summarise(scores_of([[np.arange(6) / 15], [np.arange(6) / 15]]), videos)
     assert summary["video"] == summary["clip"] == {"top1": 0.5, "top5": 0.5}
 
 
 def test_multi_label_reports_mean_average_precision():
-    records = (Record("v", (0, 1)), Record("w", (1,)), Record("x", (0,)))
-    videos = VideoSet(records, ("a", "b", "c"), multi_label=True)
+    records = (Record("v", Labels((0, 1))), Record("w", Labels((1,))), Record("x", Labels((0,))))
+    videos = VideoSet(records, LabelSpace(("a", "b", "c"), several=True))
     summary = summarise(scores_of([[[0.9, 0.8, 0.1]], [[0.2, 0.9, 0.3]], [[0.8, 0.1, 0.2]]]), videos)
     assert summary["video"] == summary["clip"] == {"mAP": 1.0}
     assert summary["per_class"]["c"] == {"AP": None, "num_videos": 0}
@@ -131,7 +131,10 @@ def test_headline():
 
 
 def test_frames_reach_the_model_unchanged(tmp_path):
-    video = VideoSet((Record(str(write_video(tmp_path / "v.mp4", numbered_frames(8, 16, 16))), (0,)),), ("a", "b"))
+    video = VideoSet(
+        (Record(str(write_video(tmp_path / "v.mp4", numbered_frames(8, 16, 16))), Labels((0,))),),
+        LabelSpace(("a", "b")),
+    )
     views = ClipReader(SPEC, DataConfig()).read_eval(video.records[0].path, 4, 1)
     levels = views.mean(axis=(2, 3, 4)) / 8
     np.testing.assert_allclose(levels, [[0, 1], [2, 3], [4, 5], [6, 7]], atol=0.2)

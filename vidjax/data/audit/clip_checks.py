@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vidjax.config.choices import STRIDED_RULES
 from vidjax.video.crops import CROPS, spatial_views
 from vidjax.wording import things
 
@@ -23,9 +24,6 @@ IRREGULAR_GAPS = 0.02  # share of a video's frames that may come half a frame ea
 
 # Rules that draw every frame within a segment of its own in training: they are uneven by intent.
 JITTERED = frozenset({"segments", "mmaction2_uniform", "mmaction2_tsn"})
-# Rules whose spacing is that of `stride`, in frames whatever the rate, unless a rate is asked for.
-STRIDED = frozenset({"random", "dense", "centre", "multi_clip", "sliding_window", "all", "mmaction2_sample"})
-# Rules that take frames from all over the video, or from a window of fixed length, whatever the stride or rate.
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ def check_fps(
 
     Args:
       sampled: the videos.
-      rules: names of the sampling rules in use; only those in `STRIDED` make clips last longer at a lower rate.
+      rules: names of the sampling rules in use; only `STRIDED_RULES` make clips last longer at a lower rate.
       num_frames: T.
       stride: τ, source frames.
       target_fps: the rate sampled at; None: the stride.
@@ -227,7 +225,7 @@ def check_fps(
     rates = np.array([v.fps for v in sampled])
     variable = np.array([_variable(v.timestamps) for v in sampled])
     unusual = (rates < USUAL_FPS[0]) | (rates > USUAL_FPS[1])
-    fixed = target_fps is None and bool(STRIDED & set(rules))
+    fixed = target_fps is None and not set(rules).isdisjoint(STRIDED_RULES)
     slow = rates < 0.95 * target_fps if target_fps else np.zeros(len(rates), bool)
     ratio = float(rates.max() / rates.min())
     problems, wrong = [], variable | unusual | slow

@@ -1,6 +1,7 @@
-"""Publishers' annotation files, each in the format it is distributed in: file → `Annotation`s.
+"""Publishers' annotation files, each in the format it is distributed in: file → `Row`s.
 
-Every parser takes a `Source` and names all lines it cannot use in one `DataError`. Where videos lie is not its concern.
+Every parser takes an `AnnotationFile` and names all lines it cannot use in one `DataError`. Where videos lie is not its
+concern: the path of a row is that in the list, or the file's name, with or without suffix.
 """
 
 import csv
@@ -8,26 +9,15 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidjax.data.listing.files import TRAIN_SPLITS
+from vidjax.data.listing.rows import TRAIN_SPLITS, Row
+from vidjax.data.records import Labels
 from vidjax.data.text import DataError, decode, raise_problems
 from vidjax.wording import things
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One video of a published data set, or one part of it."""
-
-    path: str  # as listed, or the file's name; with or without suffix
-    labels: tuple[int, ...]  # indices into the class names; none, where a multi-label video shows none of the classes
-    where: str  # "trainlist01.txt:12", for messages
-    group: str = ""  # videos of one source share it
-    start: float | None = None  # seconds from the beginning of the video
-    end: float | None = None
 
 
 class ClassIndex:
@@ -51,21 +41,34 @@ class ClassIndex:
 
 
 @dataclass(frozen=True)
-class Source:
+class AnnotationFile:
     """What a parser is asked for: one annotation file, and the role that its videos are to play."""
 
     file: Path
     role: str  # "train" or "eval"
     classes: ClassIndex
 
+    def row(
+        self,
+        path: str,
+        labels: Iterable[int],
+        where: str,
+        group: str = "",
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Row:
+        """A video, or the part of it from `start` to `end`, that shows the classes of these numbers."""
+        annotation = Labels(tuple(self.classes.names[i] for i in labels))
+        return Row(path, where, annotation, group=group, start=start, end=end)
 
-Parser = Callable[[Source], list[Annotation]]
+
+Parser = Callable[[AnnotationFile], list[Row]]
 
 
 # Text: one video a line.
 
 
-def parse_ucf101(source: Source) -> list[Annotation]:
+def parse_ucf101(source: AnnotationFile) -> list[Row]:
     """`trainlist01.txt` (`Class/v_Class_g01_c01.avi 1`, classes counted from 1) and `testlist01.txt` (paths alone)."""
     found, problems = [], []
     for where, line in _lines(source.file):
@@ -79,12 +82,12 @@ def parse_ucf101(source: Source) -> list[Annotation]:
         elif number and number.strip() != str(index + 1):
             problems.append(f"{where}: class {folder!r} has the number {index + 1}, not {number.strip()!r}")
         else:
-            found.append(Annotation(path, (index,), where, f"{folder}_g{match[1]}"))
+            found.append(source.row(path, (index,), where, f"{folder}_g{match[1]}"))
     raise_problems(problems)
     return found
 
 
-def parse_hmdb51(source: Source) -> list[Annotation]:
+def parse_hmdb51(source: AnnotationFile) -> list[Row]:
     """`CLASS_test_splitN.txt`, one per class and split: `name.avi 1` (1 training, 2 test, 0 neither)."""
     match = re.fullmatch(r"(.+)_test_split\d\.txt", source.file.name)
     if not match:
@@ -97,12 +100,12 @@ def parse_hmdb51(source: Source) -> list[Annotation]:
         if number not in ("0", "1", "2") or not name.strip():
             problems.append(f"{where}: not a file name followed by 0, 1 or 2: {line!r}")
         elif number == {"train": "1", "eval": "2"}[source.role]:
-            found.append(Annotation(f"{match[1]}/{name.strip()}", (index,), where))
+            found.append(source.row(f"{match[1]}/{name.strip()}", (index,), where))
     raise_problems(problems)
     return found
 
 
-def parse_id_and_label(source: Source) -> list[Annotation]:
+def parse_id_and_label(source: AnnotationFile) -> list[Row]:
     """Something-Something V1 and Jester: lines `id;label`."""
     found, problems = [], []
     for where, line in _lines(source.file):
@@ -112,7 +115,7 @@ def parse_id_and_label(source: Source) -> list[Annotation]:
         elif (index := source.classes.get(label)) is None:
             problems.append(f"{where}: {source.classes.unknown(label)}")
         else:
-            found.append(Annotation(name, (index,), where))
+            found.append(source.row(name, (index,), where))
     raise_problems(problems)
     return found
 
@@ -120,7 +123,7 @@ def parse_id_and_label(source: Source) -> list[Annotation]:
 # CSV.
 
 
-def parse_moments(source: Source) -> list[Annotation]:
+def parse_moments(source: AnnotationFile) -> list[Row]:
     """Moments in Time: `class/name.mp4,class,agreeing,disagreeing` without a header; the folder decides."""
     found, problems = [], []
     for where, cells in csv_rows(source.file):
@@ -130,12 +133,12 @@ def parse_moments(source: Source) -> list[Annotation]:
         elif (index := source.classes.get(folder)) is None:
             problems.append(f"{where}: {source.classes.unknown(folder)}")
         else:
-            found.append(Annotation(f"{folder}/{name}", (index,), where))
+            found.append(source.row(f"{folder}/{name}", (index,), where))
     raise_problems(problems)
     return found
 
 
-def parse_charades(source: Source) -> list[Annotation]:
+def parse_charades(source: AnnotationFile) -> list[Row]:
     """Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels; those
     of one subject are a group."""
     found, problems = [], []
@@ -152,12 +155,12 @@ def parse_charades(source: Source) -> list[Annotation]:
                 labels.add(int(match[1]))
         if not cells["id"]:
             problems.append(f"{where}: the id is empty")
-        found.append(Annotation(cells["id"], tuple(sorted(labels)), where, cells["subject"]))
+        found.append(source.row(cells["id"], sorted(labels), where, cells["subject"]))
     raise_problems(problems)
     return found
 
 
-def parse_kinetics(source: Source) -> list[Annotation]:
+def parse_kinetics(source: AnnotationFile) -> list[Row]:
     """Kinetics: CSV `label,youtube_id,time_start,time_end,split`, or the JSON of the same; files are called
     `ID_000010_000020.mp4`.
 
@@ -169,16 +172,16 @@ def parse_kinetics(source: Source) -> list[Annotation]:
     columns = ("label", "youtube_id", "time_start", "time_end", "split")
     for where, cells in _csv_with_header(source.file, columns, problems):
         segment = (_seconds(cells["time_start"]), _seconds(cells["time_end"]))
-        annotation = _kinetics(source, where, cells["label"], cells["youtube_id"], segment)
-        if isinstance(annotation, str):
-            problems.append(f"{where}: {annotation}")
+        row = _kinetics(source, where, cells["label"], cells["youtube_id"], segment)
+        if isinstance(row, str):
+            problems.append(f"{where}: {row}")
         else:
-            found.append((cells["split"], annotation))
+            found.append((cells["split"], row))
     raise_problems(problems)
     return _of_role(found, source.role)
 
 
-def _kinetics_json(source: Source) -> list[Annotation]:
+def _kinetics_json(source: AnnotationFile) -> list[Row]:
     document, found = _Json(source.file, dict), []
     for name, entry in document.value.items():
         try:
@@ -187,40 +190,40 @@ def _kinetics_json(source: Source) -> list[Annotation]:
         except (KeyError, TypeError, ValueError):
             document.note(name, "needs annotations with a label and a segment of two numbers, and a subset")
             continue
-        annotation = _kinetics(source, f"{source.file}: {name}", label, name, (start, end))
-        if isinstance(annotation, str):
-            document.note(name, annotation)
+        row = _kinetics(source, f"{source.file}: {name}", label, name, (start, end))
+        if isinstance(row, str):
+            document.note(name, row)
         else:
-            found.append((split, annotation))
+            found.append((split, row))
     document.raise_problems()
     return _of_role(found, source.role)
 
 
 def _kinetics(
-    source: Source, where: str, label: str, name: str, segment: tuple[float | None, float | None]
-) -> Annotation | str:
-    """The annotation, or what is wrong with it."""
+    source: AnnotationFile, where: str, label: str, name: str, segment: tuple[float | None, float | None]
+) -> Row | str:
+    """The row, or what is wrong with it."""
     start, end = segment
     if (index := source.classes.get(label)) is None:
         return source.classes.unknown(label)
     if not name or start is None or end is None or end <= start:
         return f"not a YouTube id with start and end in seconds: {name!r}, {start}, {end}"
     path = f"{source.classes.names[index]}/{name}_{int(start):06d}_{int(end):06d}"
-    return Annotation(path, (index,), where, name)
+    return source.row(path, (index,), where, name)
 
 
-def _of_role(found: list[tuple[str, Annotation]], role: str) -> list[Annotation]:
+def _of_role(found: list[tuple[str, Row]], role: str) -> list[Row]:
     splits = [split.lower() for split, _ in found]
     wanted = TRAIN_SPLITS if role == "train" else {"validate", "validation", "val"}
     if role == "eval" and not wanted & set(splits):
         wanted = {"test", "testing"}
-    return [annotation for split, (_, annotation) in zip(splits, found, strict=True) if split in wanted]
+    return [row for split, (_, row) in zip(splits, found, strict=True) if split in wanted]
 
 
 # JSON.
 
 
-def parse_something_v2(source: Source) -> list[Annotation]:
+def parse_something_v2(source: AnnotationFile) -> list[Row]:
     """Something-Something V2: a list of `{"id": "78687", "label": …, "template": "Holding [something]", …}`."""
     document, found = _Json(source.file, list), []
     for name, entry in document.entries("id"):
@@ -231,12 +234,12 @@ def parse_something_v2(source: Source) -> list[Annotation]:
         if (index := source.classes.get(label)) is None:
             document.note(name, source.classes.unknown(label))
         else:
-            found.append(Annotation(name, (index,), f"{source.file}: {name}"))
+            found.append(source.row(name, (index,), f"{source.file}: {name}"))
     document.raise_problems()
     return found
 
 
-def parse_diving48(source: Source) -> list[Annotation]:
+def parse_diving48(source: AnnotationFile) -> list[Row]:
     """Diving48: a list of `{"vid_name": "…_00000", "label": 26, "start_frame": 0, "end_frame": 81}`, labels from 0."""
     document, found = _Json(source.file, list), []
     for name, entry in document.entries("vid_name"):
@@ -244,12 +247,12 @@ def parse_diving48(source: Source) -> list[Annotation]:
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(source.classes):
             document.note(name, f"label {label!r} is no number in 0…{len(source.classes) - 1}")
         else:
-            found.append(Annotation(name, (label,), f"{source.file}: {name}"))
+            found.append(source.row(name, (label,), f"{source.file}: {name}"))
     document.raise_problems()
     return found
 
 
-def parse_activitynet(source: Source) -> list[Annotation]:
+def parse_activitynet(source: AnnotationFile) -> list[Row]:
     """ActivityNet: `{"database": {id: {"subset": "training", "annotations": [{"segment": [0.0, 9.5], "label": …}]}}}`.
 
     Every labelled part of an untrimmed video is an annotation of its own; files are called `v_ID.mp4`.
@@ -273,7 +276,7 @@ def parse_activitynet(source: Source) -> list[Annotation]:
             elif (index := source.classes.get(label)) is None:
                 document.note(name, source.classes.unknown(label))
             else:
-                found.append(Annotation(f"v_{name}", (index,), f"{source.file}: {name}", name, start, end))
+                found.append(source.row(f"v_{name}", (index,), f"{source.file}: {name}", name, start, end))
     document.raise_problems()
     return found
 

@@ -1,64 +1,68 @@
-"""AVA: boxes around people in single frames, each with an action.
+"""AVA: boxes around people in single frames of films, each with the actions of one person.
 
-Annotations and classes only: no model here detects, so AVA is no choice of `config.data.dataset`.
+Its lists number 80 actions; the 60 of them that its authors evaluate are its classes, and the others are passed over.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from vidjax.data.listing.annotations import csv_rows
-from vidjax.data.listing.datasets import read_class_names
+from vidjax.data.listing.annotations import AnnotationFile, csv_rows
+from vidjax.data.listing.class_lists import read_class_numbers
+from vidjax.data.listing.rows import Row
+from vidjax.data.records import Boxes, Corners, is_box
 from vidjax.data.text import raise_problems
 
-
-def ava_classes() -> dict[int, str]:
-    """The 60 actions that are evaluated, by their numbers in the publisher's list of 80."""
-    lines = (line.partition(": ") for line in read_class_names("ava"))
-    return {int(number): name for number, _, name in lines}
+_ACTIONS = 80  # of the publisher's list, numbered from 1
+_NOBODY = -1  # where persons are not numbered
 
 
-@dataclass(frozen=True)
-class AvaBox:
-    """One action of one person in a key frame.
+@dataclass
+class _Frame:
+    """A key frame, as its lines are read."""
 
-    Attributes:
-      video: YouTube id.
-      second: of the key frame, in the untrimmed video.
-      box: left, top, right, bottom, as shares of width and height.
-      action: number in the publisher's list, from 1 on.
-      person: number that links boxes of one person over time; -1: not given.
-    """
-
-    video: str
-    second: float
-    box: tuple[float, float, float, float]
-    action: int
-    person: int = -1
+    where: str
+    actions: dict[tuple[int, Corners], list[str]] = field(default_factory=dict)  # of each person and box
 
 
-def parse_ava(file: str | Path, num_actions: int = 80) -> list[AvaBox]:
-    """AVA's CSV without a header: `video,second,x1,y1,x2,y2,action,person`; key frames without boxes have the first two
-    cells only, and give nothing.
+def parse_ava(source: AnnotationFile) -> list[Row]:
+    """A row with `Boxes` for each key frame that shows a person doing one of the 60 actions.
+
+    The file is a CSV without a header, `video,second,x1,y1,x2,y2,action,person`, a line for each action of a person.
+    The second counts from the beginning of the untrimmed video, and corners are shares of width and height. Key frames
+    without boxes have the first two cells only, and give nothing.
 
     Raises:
       DataError: naming every wrong line.
     """
-    found, problems = [], []
-    for where, cells in csv_rows(Path(file)):
+    names, problems = read_class_numbers("ava"), []
+    frames: dict[tuple[str, float], _Frame] = {}
+    for where, cells in csv_rows(source.file):
         if len(cells) == 2:
             continue
         try:
             video, second, *corners = cells[0].strip(), float(cells[1]), *map(float, cells[2:6])
-            action, person = int(cells[6]), int(cells[7]) if len(cells) > 7 else -1
+            action, person = int(cells[6]), int(cells[7]) if len(cells) > 7 else _NOBODY
         except (ValueError, IndexError):
             problems.append(f"{where}: not of the form video,second,x1,y1,x2,y2,action,person: {','.join(cells)!r}")
             continue
-        left, top, right, bottom = corners
-        if not (video and 0 <= left <= right <= 1 and 0 <= top <= bottom <= 1):
+        if not (video and is_box(corners)):
             problems.append(f"{where}: the box must be left, top, right, bottom within 0…1: {corners}")
-        elif not 1 <= action <= num_actions:
-            problems.append(f"{where}: action {action} is none of 1…{num_actions}")
-        else:
-            found.append(AvaBox(video, second, (left, top, right, bottom), action, person))
+        elif not 1 <= action <= _ACTIONS:
+            problems.append(f"{where}: action {action} is none of 1…{_ACTIONS}")
+        elif action in names:
+            frame = frames.setdefault((video, second), _Frame(where))
+            actions = frame.actions.setdefault((person, tuple(corners)), [])
+            if names[action] not in actions:
+                actions.append(names[action])
     raise_problems(problems)
-    return found
+    return [_row(video, second, frame) for (video, second), frame in frames.items()]
+
+
+def _row(video: str, second: float, frame: _Frame) -> Row:
+    persons = tuple(person for person, _ in frame.actions)
+    boxes = Boxes(
+        second,
+        tuple(corners for _, corners in frame.actions),
+        tuple(map(tuple, frame.actions.values())),
+        () if _NOBODY in persons else persons,
+    )
+    return Row(video, frame.where, boxes, group=video, at=second)

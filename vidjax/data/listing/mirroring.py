@@ -37,7 +37,9 @@ def pair(videos: VideoSet, pairs: Sequence[str]) -> VideoSet:
                     f"config.data.flip_pairs: {text!r}: {videos.class_names[a]!r} mirrored is {known!r} already"
                 )
     raise_problems(problems)
-    return replace(videos, directional=True, mirrored=mirrored) if pairs else videos
+    if not pairs:
+        return videos
+    return replace(videos, labels=replace(videos.labels, directional=True, mirrored=mirrored))
 
 
 def mirrored_targets(videos: VideoSet, config: DataConfig) -> np.ndarray:

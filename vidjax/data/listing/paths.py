@@ -5,6 +5,11 @@ from pathlib import Path
 
 from vidjax.video.byte_sources import file_system, is_remote, list_files
 
+VIDEO_SUFFIXES = frozenset((
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".m2ts", ".3gp", ".ogv",
+    ".gif", ".vob", ".mts", ".divx", ".asf",
+))  # fmt: skip
+
 
 def locate(root: str, path: str) -> str:
     """A path or address as annotations give it, below `root` unless it says itself where it is."""

@@ -6,18 +6,16 @@ A class is known by its name: what two sources call alike is one class, and ever
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from vidjax.config import DataConfig
-from vidjax.data.listing.files import is_remote_csv
+from vidjax.data.listing.rows import Source
 from vidjax.data.text import DataError
 from vidjax.video.byte_sources import is_remote
 from vidjax.wording import things
 
-if TYPE_CHECKING:
-    from vidjax.data.prepared.read import Prepared
-
 logger = logging.getLogger("vidjax")
+
+LIST_FILES = (".csv", ".jsonl")
 
 
 def names(text: str) -> list[str]:
@@ -37,12 +35,17 @@ def names(text: str) -> list[str]:
     return found
 
 
+def is_list_file(source: str, suffixes: tuple[str, ...] = LIST_FILES) -> bool:
+    """Whether a path or an address is, by its suffix, that of a file that lists videos."""
+    return source.lower().partition("?")[0].endswith(suffixes)
+
+
 def part(source: str) -> tuple[str, str]:
     """A source such as `all.csv@val` as its name and the split that is asked for; the split is empty where none is."""
     name, at, split = source.rpartition("@")
     if not at or "/" in split or os.path.exists(os.path.expanduser(source)):
         return source, ""
-    if is_remote(name) and not is_remote_csv(name):
+    if is_remote(name) and not is_list_file(name):
         return source, ""
     return name, split
 
@@ -96,18 +99,23 @@ def union(classes: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(together)
 
 
-def directions(parts: Sequence["Prepared"], class_names: Sequence[str]) -> tuple[bool, dict[int, int]]:
+def directions(declared: Sequence[Source], class_names: Sequence[str]) -> tuple[bool, dict[int, int]]:
     """Whether the classes of any source tell left from right, and which of `class_names` mirroring swaps.
+
+    Args:
+      declared: those sources that declare classes.
+      class_names: the classes of all sources together.
 
     Raises:
       DataError: if two sources tell different classes for the same one mirrored.
     """
     index = {name: i for i, name in enumerate(class_names)}
     mirrored: dict[int, int] = {}
-    for part in parts:
-        for one, other in part.mirrored.items():
-            name, mirror = part.class_names[one], part.class_names[other]
+    for source in declared:
+        names = source.labels.names
+        for one, other in source.labels.mirrored.items():
+            name, mirror = names[one], names[other]
             if mirrored.setdefault(index[name], index[mirror]) != index[mirror]:
                 known = class_names[mirrored[index[name]]]
-                raise DataError(f"{part.folder}: {name!r} mirrored is {mirror!r}, but {known!r} in another source")
-    return any(part.directional for part in parts), mirrored
+                raise DataError(f"{source.name}: {name!r} mirrored is {mirror!r}, but {known!r} in another source")
+    return any(source.labels.directional for source in declared), mirrored

@@ -1,4 +1,4 @@
-"""Prepared data sets: which videos one holds, and their labels.
+"""Prepared data sets: which videos one holds, and their annotations.
 
 Those of `python -m vidjax prepare` are given by their folder, other TFDS data sets with a feature `video` as
 `tfds:NAME` (`config.data.root` is then TFDS's data_dir); `@SPLIT` behind either takes one split alone, `@all` every
@@ -9,15 +9,17 @@ import functools
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from vidjax.data.listing import union as sources
-from vidjax.data.listing.files import ALL_SPLITS, EVAL_SPLITS, TRAIN_SPLITS
+from vidjax.data.listing.json_lines import read_annotation, write_annotation
+from vidjax.data.listing.rows import ALL_SPLITS, EVAL_SPLITS, TRAIN_SPLITS, Row
 from vidjax.data.reading import open_video
+from vidjax.data.records import Labels, LabelSpace
 from vidjax.data.text import DataError
 from vidjax.progress import progress_bar
 from vidjax.video.byte_sources import exists, is_remote
@@ -30,33 +32,22 @@ _PREFIX = "tfds:"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One video of a prepared data set, or part of one."""
-
-    source: str  # the path it had, from the common root
-    split: str
-    index: int | None  # in the split; None: it could not be read
-    labels: tuple[int, ...]
-    group: str = ""
-    start: float | None = None  # seconds; see `Record`
-    end: float | None = None
-
-
-@dataclass(frozen=True)
 class Prepared:
-    """A prepared data set; the fields are those of `VideoSet`."""
+    """A prepared data set.
 
-    folder: str  # that of its version, with dataset_info.json
-    entries: tuple[Entry, ...]
-    class_names: tuple[str, ...]
-    multi_label: bool = False
-    directional: bool = False
-    mirrored: dict[int, int] = field(default_factory=dict)
-    info: dict[str, Any] = field(default_factory=dict)  # how it was made
+    Attributes:
+      folder: that of its version, with dataset_info.json.
+      rows: its videos, each with its address as the path, and the split that it is stored in.
+      labels: its classes.
+      kind: of its annotations.
+      info: how it was made.
+    """
 
-    def address(self, entry: Entry) -> str:
-        """What stands for the path of the video."""
-        return open_video.address(self.folder, entry.split, entry.index, entry.source)
+    folder: str
+    rows: tuple[Row, ...]
+    labels: LabelSpace
+    kind: str = Labels.kind
+    info: dict[str, Any] = field(default_factory=dict)
 
 
 def load(source: str, root: str = "") -> Prepared | None:
@@ -73,7 +64,7 @@ def load(source: str, root: str = "") -> Prepared | None:
     if folder is None:
         return None
     data = _read_index(folder)
-    splits = {e.split for e in data.entries}
+    splits = {row.split for row in data.rows}
     if split == ALL_SPLITS and ALL_SPLITS not in splits:
         wanted = splits
     elif split:
@@ -85,15 +76,32 @@ def load(source: str, root: str = "") -> Prepared | None:
         wanted = splits & TRAIN_SPLITS | (held_out - {"test"} or held_out)
         if not wanted:
             raise DataError(f"{source}: add @SPLIT, one of {', '.join(sorted(splits))}")
-    entries = tuple(e for e in data.entries if e.split in wanted)
-    return Prepared(folder, entries, data.class_names, data.multi_label, data.directional, data.mirrored, data.info)
+    return replace(data, rows=tuple(row for row in data.rows if row.split in wanted))
 
 
 def write_index(path: Any, data: Prepared) -> None:
-    """Write what `load` reads of a data set beside its shards."""
-    entries = [[e.source, e.split, e.index, e.labels, e.group, e.start, e.end] for e in data.entries]
-    names = ("class_names", "multi_label", "directional", "info")
-    head = {name: getattr(data, name) for name in names} | {"mirrored": sorted(data.mirrored.items())}
+    """Write what `load` reads of a data set beside its shards.
+
+    An entry has the numbers of its classes or, for annotations of another kind than labels, what a line of JSON Lines
+    would have of it, and a key time behind.
+    """
+    labels = data.labels
+    index = {name: i for i, name in enumerate(labels.names)}
+    entries = []
+    for row in data.rows:
+        _, split, number, source = open_video.parse_address(row.path)
+        entry = [source, split, number, sorted(index[name] for name in row.labels), row.group, row.start, row.end]
+        if data.kind != Labels.kind:
+            entry[3] = write_annotation(row.annotation)
+        entries.append(entry if row.at is None else [*entry, row.at])
+    head = {
+        "class_names": labels.names,
+        "multi_label": labels.several,
+        "directional": labels.directional,
+        "info": data.info,
+        "mirrored": sorted(labels.mirrored.items()),
+    }
+    head |= {} if data.kind == Labels.kind else {"kind": data.kind}
     path.write_text(json.dumps(head | {"entries": entries}, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -148,9 +156,22 @@ def _read_index(folder: str) -> Prepared:
     if not path.is_file():
         return _index_others(folder)
     values = json.loads(path.read_text(encoding="utf-8"))
-    entries = (Entry(s, split, i, tuple(labels), *rest) for s, split, i, labels, *rest in values.pop("entries"))
-    mirrored = dict(values.pop("mirrored"))
-    return Prepared(folder, tuple(entries), tuple(values.pop("class_names")), mirrored=mirrored, **values)
+    names, kind = tuple(values["class_names"]), values.get("kind", Labels.kind)
+    labels = LabelSpace(names, values["multi_label"], values["directional"], dict(values["mirrored"]))
+    rows = []
+    for source, split, index, known, group, start, end, *at in values["entries"]:
+        if kind == Labels.kind:
+            annotation = Labels(tuple(names[i] for i in known))
+        else:
+            annotation = read_annotation(known, frozenset({kind}), *at)
+        rows.append(_row(folder, split, index, source, annotation, group, start, end, *at))
+    return Prepared(folder, tuple(rows), labels, kind, values["info"])
+
+
+def _row(folder: str, split: str, index: int | None, source: str, *rest: Any) -> Row:
+    path = open_video.address(folder, split, index, source)
+    annotation, *others = rest
+    return Row(path, path, annotation, split, *others, missing=False)
 
 
 def _index_others(folder: str) -> Prepared:
@@ -161,7 +182,7 @@ def _index_others(folder: str) -> Prepared:
     if not about.random_access:
         raise DataError(f"{folder}: is no ArrayRecord and has no random access; prepare it with tfds's array_record")
     key, names, multi_label = _classes(folder, about.features)
-    entries = []
+    rows = []
     with progress_bar(Console(stderr=True)) as bar:
         total = sum(count for files in about.splits.values() for _, count in files)
         task = bar.add_task(f"read labels of {about.name}", total=total, info="")
@@ -170,11 +191,12 @@ def _index_others(folder: str) -> Prepared:
             for index in range(len(records)):
                 labels = tuple(open_video.parse(records[index])[key].int64_list.value)
                 if all(0 <= label < len(names) for label in labels):  # test splits without labels have -1
-                    entries.append(Entry(f"{about.name}/{split}/{index}", split, index, labels))
+                    annotation = Labels(tuple(names[label] for label in labels))
+                    rows.append(_row(folder, split, index, f"{about.name}/{split}/{index}", annotation))
                 bar.advance(task)
     if "fps" not in about.features:
         logger.warning("%s: has no feature `fps`; %g frames per second are assumed", folder, open_video.ASSUMED_FPS)
-    data = Prepared(folder, tuple(entries), names, multi_label)
+    data = Prepared(folder, tuple(rows), LabelSpace(names, multi_label))
     try:
         write_index(Path(folder) / INDEX, data)
     except OSError as error:

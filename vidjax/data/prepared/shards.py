@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from etils import epath
 
+from vidjax.data.listing.json_lines import write_annotation
 from vidjax.data.prepared.encode import Encoding, encode
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Annotation, Boxes, Labels, Record, Segments, VideoSet, map_classes
 from vidjax.data.text import DataError
 from vidjax.video import VideoError
 from vidjax.video.byte_sources import file_system, is_remote
@@ -37,6 +38,7 @@ class Item:
     record: Record
     source: str  # its path from the common root
     size: int  # bytes of the file
+    annotation: Annotation[str] | None = None  # the record's, with the names of classes and as of what is stored
 
 
 # Which video goes where.
@@ -55,9 +57,22 @@ def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[It
         if shards[-1] and filled + size > limit:
             shards.append([])
             filled = 0
-        shards[-1].append(Item(record, path[len(root) :].lstrip("/"), size))
+        annotation = map_classes(record.annotation, videos.class_names.__getitem__)
+        if encoding.jpeg and record.start is not None:
+            annotation = _earlier(annotation, record.start)
+        shards[-1].append(Item(record, path[len(root) :].lstrip("/"), size, annotation))
         filled += size
     return shards
+
+
+def _earlier(annotation: Annotation | None, seconds: float) -> Annotation | None:
+    """The annotation of a video of which the first seconds are not stored."""
+    match annotation:
+        case Boxes():
+            return replace(annotation, at=annotation.at - seconds)
+        case Segments(spans):
+            return Segments(tuple((start - seconds, end - seconds, name) for start, end, name in spans))
+    return annotation
 
 
 def _size(path: str) -> int:
@@ -72,21 +87,32 @@ def _size(path: str) -> int:
 
 
 def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]], encoding: Encoding) -> str:
-    """Tells whether shards belong together: the same videos, unchanged, with the same labels and encoding."""
+    """Tells whether shards belong together: the same videos, unchanged, with the same annotations and encoding."""
     sets = [(s, v.class_names, v.multi_label, v.directional, sorted(v.mirrored.items())) for s, v in splits.items()]
     whole = [asdict(encoding), sets]
     for name, parts in shards.items():
         for number, item in ((i, item) for i, part in enumerate(parts) for item in part):
             changed = os.stat(item.record.path).st_mtime_ns if os.path.exists(item.record.path) else 0
-            whole.append([name, number, asdict(item), changed])
+            known = {"record": _known(item.record), "source": item.source, "size": item.size}
+            whole.append([name, number, known, changed])
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+def _known(record: Record) -> dict[str, Any]:
+    """What a record says, as it has been written down since records had labels alone."""
+    known = {"path": record.path, "labels": record.labels, "group": record.group}
+    known |= {"start": record.start, "end": record.end}
+    if record.annotation is not None and not isinstance(record.annotation, Labels):
+        known |= {"at": record.at, record.annotation.kind: asdict(record.annotation)}
+    return known
 
 
 # Encoding.
 
 
 def attempt(item: Item, encoding: Encoding, timeout: float) -> Outcome:
-    """The example of a video, with its labels as `label`, or why there is none."""
+    """The example of a video, with its labels as `label` or an annotation of another kind as JSON, or why there is
+    none."""
     record = item.record
     try:
         stored = encode(record.path, encoding, segment=(record.start, record.end), timeout=timeout)
@@ -94,7 +120,10 @@ def attempt(item: Item, encoding: Encoding, timeout: float) -> Outcome:
         return error
     except OSError as error:
         return VideoError(record.path, f"cannot be read ({error})", "check the disk")
-    return stored | {"source": item.source, "group": record.group, "label": list(record.labels)}
+    stored |= {"source": item.source, "group": record.group}
+    if isinstance(record.annotation, Labels):
+        return stored | {"label": list(record.labels)}
+    return stored | {"annotation": json.dumps(write_annotation(item.annotation), ensure_ascii=False)}
 
 
 def encode_ahead(items: Sequence[Item], encoding: Encoding, timeout: float, num_workers: int) -> Iterator[Outcome]:
@@ -165,8 +194,9 @@ class Shard:
                 reasons.append(outcome.reason)
                 continue
             reasons.append(None)
-            labels = outcome.pop("label")
-            yield key, outcome | ({"labels": labels} if self.many else {"label": labels[0]})
+            if (labels := outcome.pop("label", None)) is not None:
+                outcome |= {"labels": labels} if self.many else {"label": labels[0]}
+            yield key, outcome
         epath.Path(self.report).write_text(json.dumps(reasons))
 
     def reasons(self) -> list[str | None]:

@@ -22,10 +22,12 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
+from vidjax.data.listing.rows import Row
 from vidjax.data.prepared.encode import Encoding
-from vidjax.data.prepared.read import INDEX, PARTS, Entry, Prepared, read_info, write_index
+from vidjax.data.prepared.read import INDEX, PARTS, Prepared, read_info, write_index
 from vidjax.data.prepared.shards import Example, Item, Outcome, Shard, encode_ahead, fingerprint, plan
-from vidjax.data.records import VideoSet
+from vidjax.data.reading.open_video import address
+from vidjax.data.records import Labels, Masks, VideoSet
 from vidjax.data.text import DataError
 from vidjax.errors import install
 
@@ -71,8 +73,9 @@ def prepare(
 
     Raises:
       DataError: if `out` holds another data set, is being written by another process, or no video of a split can be
-        read.
+        read; or for annotations that cannot be stored.
     """
+    _kind(splits)
     out = epath.Path(os.fspath(out)).expanduser().absolute()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", out.name):
         fitting = re.sub(r"[^a-z0-9_]+", "_", out.name.lower()).strip("_0123456789") or "videos"
@@ -93,6 +96,15 @@ def prepare(
             config = tfds.download.DownloadConfig(**_beam(beam_options))
             builder.download_and_prepare(download_config=config)
     return _result(builder.data_dir)
+
+
+def _kind(splits: dict[str, VideoSet]) -> str:
+    """The kind of all annotations."""
+    kinds = {r.annotation.kind if r.annotation else "" for videos in splits.values() for r in videos.records}
+    if len(kinds) > 1 or kinds & {"", Masks.kind}:
+        found = ", ".join(sorted(kind or "no annotation" for kind in kinds))
+        raise DataError(f"a prepared data set holds annotations of one kind, and no masks; the videos have {found}")
+    return kinds.pop() if kinds else Labels.kind
 
 
 @contextlib.contextmanager
@@ -182,7 +194,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     ):
         self.name = out.name
         self.out, self._sets, self._how = out, splits, info
-        self._videos = next(iter(splits.values()))
+        self._videos, self.kind = next(iter(splits.values())), _kind(splits)
         self.encoding, self.timeout, self.items = encoding, timeout, shards
         self.writer: _ResumableWriter | None = None  # on one machine
         self.outcomes: Iterator[Outcome] | None = None  # of the items of unfinished shards, if encoded elsewhere
@@ -194,9 +206,12 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         many = self._videos.multi_label
         # TFDS's Video is the same on disk, but needs TensorFlow.
         frames = tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"))
+        known = {"labels": tfds.features.Sequence(classes)} if many else {"label": classes}
+        if self.kind != Labels.kind:
+            known = {"annotation": tfds.features.Text(doc="As in a line of JSON Lines.")}
         features = {
             "video": frames if self.encoding.jpeg else tfds.features.Text(doc="The file, byte by byte."),
-            "labels" if many else "label": tfds.features.Sequence(classes) if many else classes,
+            **known,
             "fps": tfds.features.Scalar(np.float32, doc="Frames per second."),
             "num_frames": tfds.features.Scalar(np.int64),
             "source": tfds.features.Text(doc="Path of the file, from the folder that all have in common."),
@@ -257,10 +272,10 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        entries, bad, infos = [], [], []
+        rows, bad, infos = [], [], []
         for split, shards in self.shards().items():
             lengths, found = self._collect(split, shards, bad)
-            entries += found
+            rows += found
             if not sum(lengths):
                 raise DataError(f"none of the {len(found) or len(bad)} {split} videos can be read, the last one "
                                 f"{bad[-1][0]}: {bad[-1][1]}")  # fmt: skip
@@ -272,14 +287,13 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
             reports = [epath.Path(s.report) for shards in self.shards().values() for s in shards]
             for file in (*reports, *self.data_path.glob("*.shard_infos.json")):
                 file.unlink()
-        v = self._videos
-        head = (v.class_names, v.multi_label, v.directional, v.mirrored, self._how)
-        write_index(self.data_path / INDEX, Prepared("", tuple(entries), *head))
+        index = Prepared(os.fspath(self.data_path), tuple(rows), self._videos.labels, self.kind, self._how)
+        write_index(self.data_path / INDEX, index)
         lines = (json.dumps({"path": path, "reason": reason}) + "\n" for path, reason in bad)
         (self.data_path / "bad_records.jsonl").write_text("".join(lines))
 
-    def _collect(self, split: str, shards: list[Shard], bad: list[tuple[str, str]]) -> tuple[list[int], list[Entry]]:
-        lengths, entries = [], []
+    def _collect(self, split: str, shards: list[Shard], bad: list[tuple[str, str]]) -> tuple[list[int], list[Row]]:
+        lengths, rows = [], []
         for shard in shards:
             first = sum(lengths)
             reasons = shard.reasons()
@@ -291,10 +305,12 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     bad.append((record.path, reason))
                     if split == "train":
                         continue
-                part = (None, None) if self.encoding.jpeg else (record.start, record.end)
-                index = next(numbers) if reason is None else None
-                entries.append(Entry(item.source, split, index, record.labels, record.group, *part))
-        return lengths, entries
+                start, end, at = record.start, record.end, record.at
+                if self.encoding.jpeg:  # the part alone is stored
+                    start, end, at = None, None, at if at is None else at - (start or 0.0)
+                path = address(self.data_path, split, next(numbers) if reason is None else None, item.source)
+                rows.append(Row(path, path, item.annotation, split, record.group, start, end, at))
+        return lengths, rows
 
     # TFDS would print both.
 

@@ -40,6 +40,13 @@ def is_address(path: str) -> bool:
     return _ADDRESS.fullmatch(path) is not None
 
 
+def parse_address(path: str) -> tuple[str, str, int | None, str]:
+    """Folder, split, index and source of the address of a stored video: see `address`."""
+    match = _ADDRESS.fullmatch(path)
+    index = None if match["index"] == "-" else int(match["index"])
+    return match["folder"], match["split"], index, match["source"]
+
+
 def open_video(
     path: str, *, timeout: float = 60.0, folder_fps: float = ASSUMED_FPS, isolate: bool = True
 ) -> "VideoReader | FrameReader":

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from vidjax.config import DataConfig
-from vidjax.data.records import DataError, list_videos, load_eval_set, load_sets
+from vidjax.data.listing.load import list_videos, load_eval_set, load_sets
+from vidjax.data.records import LabelSpace
+from vidjax.data.text import DataError
 
 
 @pytest.fixture
@@ -98,14 +100,14 @@ def test_a_file_whose_split_column_leaves_nothing_for_its_role(lists, videos):
     with pytest.raises(DataError, match=refused):
         load_sets(DataConfig(train=train, eval=train))
     with pytest.raises(DataError, match=refused):
-        load_eval_set(train, "", ("a", "b"), multi_label=False)
-    assert len(load_eval_set(f"{train}@train", "", ("a", "b"), multi_label=False)) == 2
+        load_eval_set(DataConfig(eval=train), LabelSpace(("a", "b")))
+    assert len(load_eval_set(DataConfig(eval=f"{train}@train"), LabelSpace(("a", "b")))) == 2
     with pytest.raises(DataError, match=r"gives 2 training videos and 0 evaluation videos; .* add @all to hold out"):
         load_sets(DataConfig(train=train))
 
 
 def test_a_trained_model_is_evaluated_on_the_rows_for_evaluation_alone(lists, caplog):
-    assert numbers(load_eval_set(f"{lists}/all.csv", "", ("a", "b"), multi_label=False)) == [2, 5]
+    assert numbers(load_eval_set(DataConfig(eval=f"{lists}/all.csv"), LabelSpace(("a", "b")))) == [2, 5]
     assert "4 of 6 rows are left out, the split being empty, train, training" in caplog.text
 
 
@@ -257,10 +259,10 @@ def test_overlap_of_groups_is_warned_of(videos, caplog):
 
 def test_evaluation_set_with_a_models_classes(videos):
     val = write(videos, "val.csv", "path,label", "v2.mp4,b")
-    videos_ = load_eval_set(val, "", ("a", "b", "c"), multi_label=False)
+    videos_ = load_eval_set(DataConfig(eval=val), LabelSpace(("a", "b", "c")))
     np.testing.assert_array_equal(videos_.targets(), [1])
     with pytest.raises(DataError, match="label 'b' is none of the 2"):
-        load_eval_set(val, "", ("a", "c"), multi_label=False)
+        load_eval_set(DataConfig(eval=val), LabelSpace(("a", "c")))
 
 
 def test_videos_without_labels(videos):
@@ -269,12 +271,12 @@ def test_videos_without_labels(videos):
     config = DataConfig(train=write(videos, "bare.csv", "path,split", *rows))
     with pytest.raises(DataError, match="no column 'label'"):
         load_sets(config)
-    train_set, eval_set = load_sets(config, labelled=False)
+    train_set, eval_set = load_sets(config, kinds=frozenset())
     assert (len(train_set), len(eval_set)) == (6, 4) and train_set.class_names == ("unlabelled",)
     np.testing.assert_array_equal(train_set.targets(), 0)
-    assert load_eval_set(config.train, "", ("unlabelled",), False) == eval_set
+    assert load_eval_set(DataConfig(eval=config.train), LabelSpace(("unlabelled",)), frozenset()) == eval_set
     labelled = write(videos, "train.csv", "path,label", "v0.mp4,a|b", "v1.mp4,", "v2.mp4,b")
-    train_set, eval_set = load_sets(DataConfig(train=labelled, eval=config.train), labelled=False)
+    train_set, eval_set = load_sets(DataConfig(train=labelled, eval=config.train), kinds=frozenset())
     assert len(train_set) == 3 and not train_set.multi_label and len(eval_set) == 4
 
 
@@ -282,13 +284,13 @@ def test_folder_without_labels(tmp_path):
     for name in ("a.mp4", "b.mp4", "one/c.mp4", "one/deep/d.mp4", "empty/notes.txt", ".hidden.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    train_set, eval_set = load_sets(DataConfig(train=str(tmp_path), eval_share=0.25), labelled=False)
+    train_set, eval_set = load_sets(DataConfig(train=str(tmp_path), eval_share=0.25), kinds=frozenset())
     found = sorted(r.path for r in train_set.records + eval_set.records)
     assert found == [str(tmp_path / name) for name in ("a.mp4", "b.mp4", "one/c.mp4", "one/deep/d.mp4")]
     assert len(eval_set) == 1
     bare = tmp_path / "empty"
     with pytest.raises(DataError, match=r"empty: no videos there or in its sub-folders"):
-        load_sets(DataConfig(train=str(bare)), labelled=False)
+        load_sets(DataConfig(train=str(bare)), kinds=frozenset())
 
 
 def shares(videos, share, seed=0):

@@ -1,0 +1,97 @@
+"""CSV files of videos: a header with `path` and `label`, optionally `split` and `group`.
+
+Videos cut from one recording share a group. Several labels of one video are joined by `|`. The file may lie elsewhere,
+and so may the videos that it lists: `gs://bucket/train.csv`.
+"""
+
+import csv
+import io
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vidjax.data.listing.gather import Gathered
+from vidjax.data.listing.paths import locate
+from vidjax.data.listing.rows import Row
+from vidjax.data.records import LABELS, Labels
+from vidjax.data.text import DataError, decode, list_mend
+from vidjax.video.byte_sources import read_bytes
+from vidjax.wording import things
+
+logger = logging.getLogger("vidjax")
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """Videos and their labels, a line each; a `Source`.
+
+    Attributes:
+      name: as the setting gives it.
+      path: of the file, or its address.
+      root: folder or address that relative paths start from.
+      labelled: whether labels are needed; if not, there may be no column of them, and it is not looked at.
+      need_files: whether a video that is not there is an error.
+    """
+
+    name: str
+    path: str
+    root: str
+    labelled: bool = True
+    need_files: bool = True
+    kinds: ClassVar = LABELS
+    labels: ClassVar = None
+    splits: ClassVar = "listed"
+
+    def rows(self) -> list[Row]:
+        """See `Source`."""
+        found = Gathered(self.need_files)
+        try:
+            with io.StringIO(decode(self.path, read_bytes(self.path)), newline="") as file:
+                reader = csv.DictReader(file, strict=True)
+                reader.fieldnames = columns = self._columns(reader.fieldnames or (), file.getvalue())
+                for cells in reader:
+                    self._parse(cells, len(columns), f"{self.path}:{reader.line_num}", found)
+        except csv.Error as error:
+            raise DataError(f"{self.path}:{reader.line_num}: not a valid CSV line ({error})") from None
+        if not (rows := found.rows()):
+            raise DataError(f"{self.path}: no videos below the header line")
+        return rows
+
+    def _columns(self, header: list[str], text: str) -> list[str]:
+        columns = [c.strip() for c in header]
+        needed = ("path", "label")[: 1 + self.labelled]
+        if missing := [c for c in needed if c not in columns]:
+            first = text.split("\n", 1)[0]
+            raise DataError(
+                f"{self.path}:1: no column {' and no column '.join(map(repr, missing))} in the header "
+                f"{','.join(columns)!r}; the first line must be path,label[,split,group]{list_mend(first, needed)}"
+            )
+        if unknown := [c for c in columns if c not in ("path", "label", "split", "group")]:
+            logger.warning("%s:1: columns that are not used: %s", self.path, ", ".join(unknown))
+        return columns
+
+    def _parse(self, cells: dict, num_columns: int, where: str, found: Gathered) -> None:
+        count = sum(v is not None for k, v in cells.items() if k is not None) + len(cells.get(None, ()))
+        if count != num_columns:
+            found.note(
+                where,
+                f"{things(count, 'cell')} where the header has {num_columns}; quote cells that hold a comma",
+            )
+            return
+        values = {k: v.strip() for k, v in cells.items()}
+        labels = tuple(part.strip() for part in values["label"].split("|")) if self.labelled else None
+        if not values["path"]:
+            found.note(where, "the path is empty")
+        elif labels and not all(labels):
+            found.note(where, f"the label of {values['path']!r} is empty")
+        elif labels and len(set(labels)) < len(labels):
+            found.note(where, f"a label of {values['path']!r} is repeated: {values['label']!r}")
+        else:
+            row = Row(
+                locate(self.root, values["path"]),
+                where,
+                Labels(labels) if labels else None,
+                values.get("split", "").lower(),
+                values.get("group", ""),
+            )
+            found.add(row, cells["path"])

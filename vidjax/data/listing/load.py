@@ -1,0 +1,209 @@
+"""Which videos train and which evaluate, and their annotations: sources → rows → splits → classes → `VideoSet`s.
+
+A source with a split column, or splits of its own, gives each of the two its own rows, whether it is named in
+`config.train`, in `config.eval` or in both; `SOURCE@SPLIT` gives what it says. What a source may be: `sources.py`.
+"""
+
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from vidjax.config import DataConfig
+from vidjax.data.listing import mirroring, quarantine, splits, union
+from vidjax.data.listing.paths import Presence
+from vidjax.data.listing.published import open_published
+from vidjax.data.listing.rows import UNLABELLED, Row, Source
+from vidjax.data.listing.sources import open_sources, read_rows, refuse_kinds
+from vidjax.data.records import LABELS, Boxes, Labels, LabelSpace, Record, VideoSet, classes_of, map_classes
+from vidjax.data.text import DataError, raise_problems
+from vidjax.wording import things
+
+logger = logging.getLogger("vidjax")
+
+
+def load_sets(
+    config: DataConfig,
+    seed: int = 0,
+    kinds: frozenset[str] = LABELS,
+    *,
+    need_files: bool = True,
+    flip_pairs: Sequence[str] = (),
+) -> tuple[VideoSet, VideoSet]:
+    """The training and evaluation videos that `config` names; class names are sorted, so that they never change.
+
+    Of a source with splits, training takes rows marked train or not at all, and evaluation those marked val or test;
+    what neither takes is said. Without `config.eval`, evaluation takes its rows of `config.train`, or else holds out
+    whole groups.
+
+    With `config.dataset`, both follow the publisher's annotations instead: see `vidjax.data.listing.published`.
+    Prepared data sets keep the classes, and their order, that they were prepared with: see
+    `vidjax.data.prepared.read`. Several sources have the classes of all together: see `vidjax.data.listing.union`.
+
+    Training leaves out the videos of `config.quarantine`; evaluation keeps them, marked. Of the others it takes
+    `config.train_share`.
+
+    Args:
+      config: `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine` and `train_share` are
+        used.
+      seed: decides which groups are held out, and which videos are taken.
+      kinds: of annotations that are needed, such as {"labels"}; a record has one of them. Empty: none is needed, and
+        they are ignored where they are. A CSV needs the column `path` alone, a folder may hold its videos in
+        sub-folders or itself, and every video has the one class `UNLABELLED`.
+      need_files: False: the videos that are listed need not be there, for counting them.
+      flip_pairs: pairs of classes that mirroring turns into each other, such as "turn left<>turn right", besides those
+        that the data set knows itself.
+
+    Raises:
+      DataError: naming every wrong line (up to 20): a missing file, an empty label or class, a duplicate, a malformed
+        line, a label in evaluation that training does not have, an unknown split; or a source that has none of the
+        `kinds`, or whose splits leave nothing for what it is given for.
+    """
+    union.check(config)
+    if not (config.train or config.dataset):
+        raise DataError(
+            "config.data.train is empty: give a CSV file (path,label) or a folder with one sub-folder per class"
+        )
+    sources = _open(config, ("train", "eval") if config.eval or config.dataset else ("train",), kinds, need_files)
+    rows = {role: read_rows(own, kinds) for role, own in sources.items()}
+    if "eval" in sources:
+        taken = splits.by_role(sources, rows)
+        train, held_out = taken["train"], taken["eval"]
+        _need_classes(train, sources["train"], config.train, kinds)
+    else:
+        _need_classes(rows["train"], sources["train"], config.train, kinds)
+        train, held_out = splits.divide(rows["train"], sources["train"], config.train, config.eval_share, seed)
+    labels = _label_space(sources["train"], train, held_out, kinds)
+    union.warn_of_twins([(row.path, row.source) for row in train])
+    _warn_of_overlap(train, held_out, official=bool(config.dataset))
+    sets = (_video_set(train, labels), _video_set(held_out, labels))
+    if kinds:
+        sets = tuple(mirroring.pair(videos, flip_pairs) for videos in sets)
+    listed = quarantine.read(config)
+    training = splits.take_share(quarantine.leave_out(sets[0], listed), config.train_share, seed)
+    return training, quarantine.mark(sets[1], listed)
+
+
+def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] = LABELS) -> VideoSet:
+    """The evaluation videos of `config.eval` or `config.dataset` alone, with the classes of a trained model.
+
+    Args:
+      config: `dataset`, `split`, `train`, `eval` and `root` are used.
+      labels: the model's classes.
+      kinds: of annotations that are needed; empty: none, see `load_sets`.
+
+    Raises:
+      DataError: as `load_sets`, or for a published data set with other classes than the model's.
+    """
+    sources = _open(config, ("eval",), kinds)
+    rows = {"eval": read_rows(sources["eval"], kinds)}
+    if config.dataset and kinds:
+        (source,) = sources["eval"]
+        if source.labels.names != labels.names:
+            raise DataError(f"{source.name} has other classes than the checkpoint")
+        labels = replace(source.labels, several=labels.several)
+    return _video_set(splits.by_role(sources, rows)["eval"], labels)
+
+
+def list_videos(config: DataConfig, kinds: frozenset[str] = LABELS) -> list[Row]:
+    """All videos that training and evaluation would use, each with whether it is `missing`.
+
+    Args:
+      config: `dataset`, `split`, `train`, `eval` and `root` are used; one of `train` and `eval` may be empty.
+      kinds: as in `load_sets`.
+
+    Raises:
+      DataError: naming every line that is wrong for another reason than a missing file.
+    """
+    given = tuple(role for role in ("train", "eval") if config.dataset or getattr(config, role))
+    sources = _open(config, given, kinds, need_files=False)
+    rows = {role: read_rows(own, kinds) for role, own in sources.items()}
+    if len(given) == 2:
+        rows = splits.by_role(sources, rows)
+    there = Presence()
+    listed = {(row.part, row.where): row for own in rows.values() for row in own}  # one file may be listed for both
+    return [row if row.missing is not None else replace(row, missing=not there(row.path)) for row in listed.values()]
+
+
+def _open(
+    config: DataConfig, roles: Sequence[str], kinds: frozenset[str], need_files: bool = True
+) -> dict[str, list[Source]]:
+    """The sources of each role, "train" or "eval"."""
+    if config.dataset:
+        published = open_published(config, need_files)
+        return {role: [refuse_kinds(source, kinds) for source in published[role]] for role in roles}
+    return {role: open_sources(getattr(config, role), config.root, kinds, need_files) for role in roles}
+
+
+def _need_classes(rows: list[Row], sources: Sequence[Source], text: str, kinds: frozenset[str]) -> None:
+    """Refuse to tell one class from nothing; published data sets declare their classes."""
+    if kinds != LABELS or any(source.splits == "official" for source in sources):
+        return
+    if len(found := {label for row in rows for label in row.labels}) < 2:
+        raise DataError(f"{text}: training needs at least two classes, found only {', '.join(found)}")
+
+
+def _label_space(sources: Sequence[Source], train: list[Row], held_out: list[Row], kinds: frozenset[str]) -> LabelSpace:
+    """The classes of all sources together: those that a source declares, or else those of its training rows."""
+    if not kinds:
+        return LabelSpace((UNLABELLED,))
+    declared = [source for source in sources if source.labels]
+    own = [
+        source.labels.names
+        if source.labels
+        else sorted({name for row in train if row.source == i for name in classes_of(row.annotation)})
+        for i, source in enumerate(sources)
+    ]
+    names = union.union(own)
+    several = any(source.labels.several for source in declared) or any(map(_shows_several, train + held_out))
+    return LabelSpace(names, several, *union.directions(declared, names))
+
+
+def _shows_several(row: Row) -> bool:
+    """Whether a video, or a box, shows another number of classes than one."""
+    if isinstance(row.annotation, Boxes):
+        return any(len(classes) != 1 for classes in row.annotation.classes)
+    return isinstance(row.annotation, Labels) and len(row.labels) != 1
+
+
+def _video_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
+    index = {name: i for i, name in enumerate(labels.names)}
+    records, sources, problems = [], [], []
+    for row in rows:
+        if unknown := [name for name in classes_of(row.annotation) if name not in index]:
+            close = difflib.get_close_matches(unknown[0], labels.names, n=2)
+            hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+            problems.append(
+                f"{row.where}: label {unknown[0]!r} is none of the {len(labels.names)} training classes{hint}"
+            )
+        elif not labels.several and _shows_several(row):
+            number = "no label" if isinstance(row.annotation, Labels) and not row.labels else "several labels"
+            problems.append(f"{row.where}: {number}, but the model was trained with one per video")
+        else:
+            annotation = map_classes(row.annotation, index.__getitem__)
+            records.append(Record(row.path, annotation, row.group, row.start, row.end, row.at))
+            sources.append(row.source)
+    raise_problems(problems)
+    return VideoSet(tuple(records), labels, sources=tuple(sources) if any(sources) else ())
+
+
+def _warn_of_overlap(train: list[Row], held_out: list[Row], official: bool) -> None:
+    """Warn of videos and groups on both sides. The publishers' splits share no video, and what else they share is
+    theirs: the warning is for a file given in the wrong place."""
+    if official:
+        if both := {row.part for row in train} & {row.part for row in held_out}:
+            logger.warning(
+                "%s in training and in evaluation, which flatters the accuracy: look at config.data.train and "
+                "config.data.eval",
+                things(len(both), "video is", "videos are"),
+            )
+        return
+    for what, key in (("video", lambda r: os.path.realpath(r.path)), ("group", lambda r: r.group)):
+        both = {key(r) for r in train if key(r)} & {key(r) for r in held_out if key(r)}
+        if both:
+            logger.warning(
+                "%s in training and in evaluation, which flatters the accuracy: %s",
+                things(len(both), f"{what} is", f"{what}s are"),
+                ", ".join(sorted(both)[:5]),
+            )

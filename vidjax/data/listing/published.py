@@ -1,0 +1,238 @@
+"""Published data sets as sources of videos: the publisher's annotation files, and where their videos lie.
+
+`config.data.dataset=ucf101` makes `config.data.train` (and `eval`) the publisher's annotation files, or the folder that
+holds them, and `config.data.root` the folder with the videos, in whatever sub-folders. Videos that are not there are
+left out and counted; `python -m vidjax check` lists them.
+"""
+
+import functools
+import logging
+import os
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from vidjax.config import DataConfig
+from vidjax.data.listing.annotations import AnnotationFile, ClassIndex
+from vidjax.data.listing.datasets import DATASETS, Dataset
+from vidjax.data.listing.paths import VIDEO_SUFFIXES
+from vidjax.data.listing.rows import EVAL_SPLITS, TRAIN_SPLITS, Row
+from vidjax.data.records import LabelSpace
+from vidjax.data.text import DataError, raise_problems
+from vidjax.video.byte_sources import is_remote
+from vidjax.wording import things
+
+logger = logging.getLogger("vidjax")
+
+
+@dataclass(frozen=True)
+class Published:
+    """The videos of a published data set for training or for evaluation; a `Source`.
+
+    Attributes:
+      config: `dataset`, `split`, `train`, `eval` and `root` are used. Without `eval`, evaluation takes the publisher's
+        file beside that for training.
+      role: "train" or "eval".
+      videos: where they lie.
+      need_files: whether videos that are not there are left out, and it is an error if none is there.
+    """
+
+    config: DataConfig
+    role: str
+    videos: "VideoFolder"
+    need_files: bool = True
+    splits: ClassVar = "official"
+
+    @property
+    def dataset(self) -> Dataset:
+        """Its definition."""
+        return DATASETS[self.config.dataset]
+
+    @property
+    def name(self) -> str:
+        return f"config.data.dataset = {self.config.dataset!r}"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return self.dataset.kinds
+
+    @property
+    def labels(self) -> LabelSpace:
+        known = self.dataset
+        return LabelSpace(known.class_names, known.multi_label, known.directional, known.mirrored)
+
+    def rows(self) -> list[Row]:
+        """See `Source`.
+
+        Raises:
+          DataError: for annotation files that are missing or have wrong lines, naming all, or if none of the videos is
+            there, but is needed.
+        """
+        root = self.videos.root
+        pairs = [(row, self.videos.find(row, self.role)) for row in read_annotations(self.config, self.role)]
+        if self.need_files:
+            self._report([row for row, path in pairs if path is None], len(pairs))
+        return [
+            replace(row, path=path or str(root / row.path), missing=path is None)
+            for row, path in pairs
+            if path or not self.need_files
+        ]
+
+    def _report(self, missing: list[Row], total: int) -> None:
+        """Say which videos are not there."""
+        title, root = self.dataset.title, self.videos.root
+        if len(missing) == total:
+            raise DataError(
+                f"{title}: none of the {total} {self.role} videos lies below {root}, the first being "
+                f"{missing[0].path} ({missing[0].where}); give config.data.root"
+            )
+        if missing:
+            logger.warning(
+                "%s: %d of %d %s videos do not lie below %s and are left out, such as %s; "
+                "python -m vidjax check lists all",
+                title, len(missing), total, self.role, root, ", ".join(row.path for row in missing[:3]),
+            )  # fmt: skip
+
+
+def open_published(config: DataConfig, need_files: bool = True) -> dict[str, list[Published]]:
+    """The published data set `config.dataset`, once for each role, "train" and "eval"."""
+    videos = VideoFolder(config)
+    return {role: [Published(config, role, videos, need_files)] for role in ("train", "eval")}
+
+
+def read_annotations(config: DataConfig, role: str) -> list[Row]:
+    """What the annotation files list for `role`, "train" or "eval", each part of a video once.
+
+    Raises:
+      DataError: naming files that are missing and lines that are wrong.
+    """
+    dataset = DATASETS[config.dataset]
+    if config.split > dataset.splits:
+        raise DataError(
+            f"config.data.split = {config.split}: {dataset.title} has {things(dataset.splits, 'official split')}"
+        )
+    classes = ClassIndex(dataset.class_names)
+    found, problems = {}, []
+    for file in _annotation_files(config, role):
+        try:
+            for row in dataset.parse(AnnotationFile(file, role, classes)):
+                found.setdefault(row.part, row)
+        except DataError as error:
+            problems += str(error).splitlines()
+    raise_problems(problems)
+    if not found:
+        raise DataError(f"{config.eval if role == 'eval' and config.eval else config.train}: lists no {role} videos")
+    return list(found.values())
+
+
+class VideoFolder:
+    """Where below a folder the videos of a data set lie. Looked through once; sub-folders may be arranged in any way.
+
+    A video is found by its file name without suffix. If several files have it, the one counts that lies as listed, or
+    else in folders called like its class and like the split.
+
+    Args:
+      config: `dataset` and `root` are used, and where there is no `root`, the folder of `train` or `eval`.
+    """
+
+    def __init__(self, config: DataConfig):
+        self._config, self._dataset = config, DATASETS[config.dataset]
+
+    @functools.cached_property
+    def root(self) -> Path:
+        """The folder.
+
+        Raises:
+          DataError: if there is none.
+        """
+        root = _root(self._config)
+        if not root.is_dir():
+            raise DataError(f"config.data.root = {str(root)!r}: no such folder; give the one with the videos")
+        return root
+
+    @functools.cached_property
+    def _files(self) -> dict[str, list[str]]:
+        """Name without suffix → paths below the folder."""
+        found, root, seen = defaultdict(list), self.root, set()
+        for folder, names, files in os.walk(root, followlinks=True):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:  # a link that leads back up
+                names.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            below = os.path.relpath(folder, root)
+            if self._dataset.folder_fps and any(name.lower().endswith((".jpg", ".jpeg")) for name in files):
+                found[os.path.basename(folder)].append(below)
+                names.clear()
+                continue
+            names.sort()
+            for name in files:
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
+                    found[stem].append(os.path.normpath(os.path.join(below, name)))
+        return found
+
+    def find(self, row: Row, role: str) -> str | None:
+        """The file, or the folder of frames; None if there is none."""
+        stem = _without_suffix(os.path.basename(row.path))
+        if not (found := self._files.get(stem)):
+            return None
+        if len(found) == 1:
+            return str(self.root / found[0])
+        names = {_plain(name) for name in row.labels}
+        splits = TRAIN_SPLITS if role == "train" else EVAL_SPLITS
+
+        def mismatch(path: str) -> tuple[int, str]:
+            folders = {_plain(part) for part in Path(path).parts[:-1]}
+            as_listed = _without_suffix(path) == _without_suffix(os.path.normpath(row.path))
+            return -(4 * as_listed + 2 * bool(folders & names) + bool(folders & splits)), path
+
+        return str(self.root / min(found, key=mismatch))
+
+
+def _annotation_files(config: DataConfig, role: str) -> list[Path]:
+    dataset = DATASETS[config.dataset]
+    source = config.eval if role == "eval" and config.eval else config.train
+    if not source:
+        raise DataError(
+            f"config.data.{role} is empty: give {dataset.title}'s annotation file, or "
+            f"the folder that holds it ({dataset.url})"
+        )
+    path = _on_disk(source)
+    if not path.exists():
+        raise DataError(f"{source}: no such file or folder (current folder: {os.getcwd()})")
+    one_file = dataset.train_files == dataset.eval_files  # holds both splits
+    if path.is_file() and (role == "train" or config.eval or one_file):
+        return [path]
+    folder = path if path.is_dir() else path.parent
+    patterns = [name.format(split=config.split) for name in getattr(dataset, f"{role}_files")]
+    for pattern in patterns:
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise DataError(
+        f"{folder}: no {role} annotations of {dataset.title} in this folder, such as {' or '.join(patterns[:2])}; "
+        f"give config.data.{role}"
+    )
+
+
+def _root(config: DataConfig) -> Path:
+    if config.root:
+        return _on_disk(config.root)
+    source = _on_disk(config.train or config.eval)
+    return source if source.is_dir() else source.parent
+
+
+def _on_disk(given: str) -> Path:
+    if is_remote(given):
+        raise DataError(f"{given}: files of published data sets are searched on disks only; copy or mount them")
+    return Path(given).expanduser()
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ")
+
+
+def _without_suffix(path: str) -> str:
+    stem, suffix = os.path.splitext(path)
+    return stem if suffix.lower() in VIDEO_SUFFIXES else path
