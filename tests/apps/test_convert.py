@@ -33,7 +33,7 @@ def test_converted_file_predicts_as_the_reference_does(tmp_path, capsys):
     assert main(["convert", "frame_pool_r18", str(file), str(out), "--class-names", str(names)]) == 0
     assert "11,689,512 parameters, 1000 classes" in capsys.readouterr().out
     model, meta, _ = load_model(out)
-    assert meta.class_names[:2] == ("thing 0", "thing 1") and meta.spec.name == "frame_pool_r18"
+    assert meta.labels.names[:2] == ("thing 0", "thing 1") and meta.spec.name == "frame_pool_r18"
     assert relative_error(np.asarray(model(reference.video)), reference.logits) < 1e-4
     assert main(["convert", "frame_pool_r18", str(file), str(out)]) == 1
     assert "holds checkpoints already" in capsys.readouterr().err

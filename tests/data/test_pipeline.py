@@ -12,7 +12,7 @@ from vidjax.config import DataConfig, Spec
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
-from vidjax.data.spec import resolve_spec
+from vidjax.config.spec import resolve_spec
 from vidjax.data.text import DataError
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
@@ -148,7 +148,7 @@ def test_crops_are_left_centre_right(tmp_path):
     picture[:, :, 40:56] = 120
     picture[:, :, 80:] = 240
     video = VideoSet((Record(str(write_video(tmp_path / "v.mp4", picture)), Labels((0,))),), LabelSpace(("a", "b")))
-    spec = dataclasses.replace(SPEC, size=32, resize=(32,))
+    spec = SPEC.with_video(size=32, resize=(32,))
     (batch,) = list(eval_batches(video, ClipReader(spec, DataConfig()), batch_size=1, num_clips=1, num_crops=3))
     left, centre, right = batch["video"][0].mean(axis=(1, 2, 4))
     assert left.max() < 20 and centre.argmax() in range(8, 24) and right[-10:].min() > 200

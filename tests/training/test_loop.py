@@ -92,7 +92,7 @@ def test_checkpoint_is_complete_in_itself(finished, tmp_path):
     config, workdir, _ = finished
     moved = shutil.copytree(workdir / "checkpoints", tmp_path / "elsewhere")
     model, meta, step = load_model(moved, step=6)
-    assert (meta.class_names, step) == (("left", "right"), 6)
+    assert (meta.labels.names, step) == (("left", "right"), 6)
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, best_metric="video/top1"))
     assert meta.config == config and meta.spec.video.num_frames == 2 and meta.spec.video.size == 16
     chex.assert_shape(model(np.zeros((1, 2, 16, 16, 3), np.float32)), (1, 2))
@@ -318,5 +318,5 @@ def test_several_labels_per_video_are_judged_by_mean_average_precision(halves, t
     assert set(summary["video"]) == set(summary["clip"]) == {"mAP"} and 0 < summary["video"]["mAP"] <= 1
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["best_metric"] == "video/mAP"
     model, meta, _ = load_model(tmp_path / "run")
-    assert meta.multi_label and meta.class_names == ("even", "left", "odd", "right")
+    assert meta.labels.several and meta.labels.names == ("even", "left", "odd", "right")
     assert model.head.out_features == 4

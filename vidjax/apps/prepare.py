@@ -60,7 +60,7 @@ def prepare(
     total = len(train) + len(held_out)
     what = f"JPEG frames of {encoding.short_side or 'full'} px" if encoding.jpeg else "files as they are"
     console.print(
-        f"{len(train)} training and {things(len(held_out), 'evaluation video')} of {len(train.class_names)} classes, "
+        f"{len(train)} training and {things(len(held_out), 'evaluation video')} of {len(train.labels.names)} classes, "
         f"{what}",
         highlight=False,
     )

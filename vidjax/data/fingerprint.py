@@ -12,7 +12,7 @@ from vidjax.data.records import Labels, Record, VideoSet, map_classes
 def fingerprint(*sets: VideoSet) -> str:
     """16 hexadecimal digits from file names without their folders, annotations, and the parts of videos that are
     meant."""
-    videos = [_known(r, videos.class_names) for videos in sets for r in videos.records]
+    videos = [_known(r, videos.labels.names) for videos in sets for r in videos.records]
     return hashlib.sha256(json.dumps(videos).encode()).hexdigest()[:16]
 
 

@@ -55,7 +55,7 @@ def make_strata(videos: VideoSet, weights: Sequence[float] = (), balance: str = 
 def _by_class(videos: VideoSet, pool: np.ndarray) -> list[np.ndarray]:
     members: dict[int, list[int]] = {}
     for index in pool.tolist():
-        for label in videos.records[index].labels or (len(videos.class_names),):
+        for label in videos.records[index].labels or (len(videos.labels.names),):
             members.setdefault(label, []).append(index)
     return [np.array(members[label]) for label in sorted(members)]
 

@@ -98,7 +98,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         logger.warning(
             "%s has %d classes, not %d: the head is newly initialised",
             checkpoint,
-            len(meta.class_names),
+            len(meta.labels.names),
             own["head.bias"].shape[0],
         )
     assign(model, kept)

@@ -123,7 +123,7 @@ def test_missing_videos_are_left_out_and_reported(ucf, caplog):
     assert below(train, ucf) == sorted(TRAIN) and below(evaluation, ucf) == sorted(TEST)
     assert "1 of 5 train videos" in caplog.text and "1 of 5 eval videos" in caplog.text
     assert "v_Archery_g20_c01" in caplog.text and "v_YoYo_g21_c01" in caplog.text
-    assert train.class_names == evaluation.class_names == DATASETS["ucf101"].class_names
+    assert train.labels.names == evaluation.labels.names == DATASETS["ucf101"].class_names
     assert set(train.targets()) == {2, 100}
     assert {r.group for r in train.records} == {"Archery_g08", "Archery_g09", "YoYo_g08", "YoYo_g09"}
 
@@ -211,7 +211,7 @@ def test_folders_of_frames(tmp_path):
         (tmp_path / "20bn-jester-v1" / name / "00001.jpg").touch()
     train, _ = load_sets(DataConfig(dataset="jester", train=str(tmp_path)))
     assert [r.path for r in train.records] == [str(tmp_path / "20bn-jester-v1" / n) for n in ("7", "8")]
-    assert train.directional and train.mirrored == DATASETS["jester"].mirrored
+    assert train.labels.directional and train.labels.mirrored == DATASETS["jester"].mirrored
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
     picture = np.zeros((6, 16, 32, 3), np.uint8)
     picture[:, :, 16:] = 200
     records = (Record(str(write_video(tmp_path / "v.mp4", picture)), Labels((0,))),) * 16
-    reader = ClipReader(Spec("toy", num_frames=2, size=16, resize=(16, 16)), DataConfig(scale=(1.0, 1.0)))
+    reader = ClipReader(Spec.of_video("toy", num_frames=2, size=16, resize=(16, 16)), DataConfig(scale=(1.0, 1.0)))
     brighter = {}
     for directional in (True, False):
         videos = VideoSet(records, LabelSpace(("left", "right"), directional=directional))
@@ -346,7 +346,7 @@ def charades(tmp_path):
 
 def test_charades_is_multi_label(charades):
     train, evaluation = load_sets(charades)
-    assert train.multi_label and evaluation.multi_label
+    assert train.labels.several and evaluation.labels.several
     np.testing.assert_array_equal(train.targets()[:, [0, 10, 156]], [[1, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0]])
 
 

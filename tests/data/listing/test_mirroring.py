@@ -19,7 +19,7 @@ def video_set(*labels, multi_label=False, **fields):
 
 def test_pairs_swap_both_ways():
     videos = pair(video_set((0,), (1,), (2,), (4,)), ("left<>right", " up right <> up left"))
-    assert videos.directional and videos.mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
+    assert videos.labels.directional and videos.labels.mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
     targets = mirrored_targets(videos, DataConfig(flip_pairs=("left<>right",)))
     np.testing.assert_array_equal(targets, [1, 0, 2, 3])
     assert targets.dtype == np.int32

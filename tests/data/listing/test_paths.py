@@ -97,7 +97,7 @@ def test_class_folders_elsewhere(memory, tmp_path, caplog):
     assert [r.path for r in train.records] == [
         f"memory://videos/{name}" for name in ("a/x.avi", "a/z.mp4", "b/deep/two.mp4", "b/one.mp4")
     ]
-    assert train.class_names == ("a", "b") and "a/notes.txt" in caplog.text
+    assert train.labels.names == ("a", "b") and "a/notes.txt" in caplog.text
 
 
 def test_what_is_not_there(memory):

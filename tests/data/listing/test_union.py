@@ -36,7 +36,7 @@ def test_classes_are_shared_by_name_and_sorted(write):
     two = write("two", "b1.mp4,jump", "b2.mp4,run")
     val = write("val", "v.mp4,jump")
     train, held_out = load_sets(DataConfig(train=f"{one}, {two}", eval=val))
-    assert train.class_names == held_out.class_names == ("jump", "run", "walk")
+    assert train.labels.names == held_out.labels.names == ("jump", "run", "walk")
     assert names_of(train) == ["a1", "a2", "b1", "b2"] and train.sources == (0, 0, 1, 1)
     assert train.targets().tolist() == [1, 2, 0, 1]
     alone, _ = load_sets(DataConfig(train=one, eval=write("v2", "w.mp4,run")))
@@ -95,7 +95,7 @@ def test_wrong_lines_name_their_file(write, tmp_path):
 def test_nearly_equal_names_and_twins_are_warned_of(write, caplog):
     one, two = write("one", "a1.mp4,Long Jump", "a2.mp4,run"), write("two", "b1.mp4,long_jump", "a2.mp4,run")
     train, _ = load_sets(DataConfig(train=f"{one},{two}", eval=write("v", "v.mp4,run")))
-    assert train.class_names == ("Long Jump", "long_jump", "run")
+    assert train.labels.names == ("Long Jump", "long_jump", "run")
     assert "'Long Jump' and 'long_jump'" in caplog.text
     assert "1 video is listed by several sources" in caplog.text and "a2.mp4" in caplog.text
 

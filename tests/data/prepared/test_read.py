@@ -98,7 +98,7 @@ def test_trains_by_name(data_dir, caplog):
     with caplog.at_level(logging.WARNING, "vidjax"):
         train, held_out = load_sets(DataConfig(train="tfds:toy_actions", root=str(data_dir)))
     assert "25 frames per second are assumed" in caplog.text
-    assert train.class_names == ("walk", "run")
+    assert train.labels.names == ("walk", "run")
     assert [r.labels for r in train.records] == [(0,), (1,)] * 3
     assert len(held_out) == 3  # the one without a label is not there
     reader = ClipReader(Spec.of_video("toy", 4, 1, size=16, resize=(16,)), DataConfig(num_threads=1, flip=False))

@@ -244,8 +244,8 @@ def test_what_belongs_to_the_data_set_is_kept(sets, tmp_path):
         out = tmp_path / f"toy_{'jpeg' if encoding.jpeg else 'files'}"
         prepare({"train": videos, "validation": videos}, out, encoding)
         train, _ = load_sets(DataConfig(train=str(out)))
-        assert (train.class_names, train.multi_label) == (videos.class_names, True)
-        assert (train.directional, train.mirrored) == (True, {0: 1, 1: 0})
+        assert (train.labels.names, train.labels.several) == (videos.labels.names, True)
+        assert (train.labels.directional, train.labels.mirrored) == (True, {0: 1, 1: 0})
         assert [r.labels for r in train.records] == [(0, 2), (1,)]
         first = train.records[0]
         clips = ClipReader(SPEC.with_video(stride=1), DataConfig(eval_sampling="multi_clip"))

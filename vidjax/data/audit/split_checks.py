@@ -16,10 +16,10 @@ IMBALANCE = 5.0  # videos of the largest to those of the smallest class before i
 def check_classes(train: VideoSet, evaluation: VideoSet) -> Finding:
     """How unequal the classes are in training, and which of them evaluation lacks."""
     counts = _class_counts(train)
-    absent = [name for name, n in zip(train.class_names, _class_counts(evaluation), strict=True) if not n]
+    absent = [name for name, n in zip(train.labels.names, _class_counts(evaluation), strict=True) if not n]
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     ratio = float(counts[largest] / max(counts[smallest], 1))
-    names = train.class_names
+    names = train.labels.names
     text = (
         f"{len(names)} classes of {counts[smallest]} ({names[smallest]}) to {counts[largest]} ({names[largest]}) "
         f"training videos; always {names[largest]!r} would be right on {percent(counts[largest] / max(len(train), 1))}"
@@ -87,4 +87,4 @@ def content_digests(paths: Iterable[str]) -> dict[str, str]:
 
 def _class_counts(videos: VideoSet) -> np.ndarray:
     labels = [i for r in videos.records for i in r.labels]
-    return np.bincount(np.array(labels, int), minlength=len(videos.class_names))
+    return np.bincount(np.array(labels, int), minlength=len(videos.labels.names))

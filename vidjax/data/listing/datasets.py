@@ -28,7 +28,7 @@ class Dataset:
         stands for the number of the split, `*` for anything.
       kinds: of the annotations that it gives.
       splits: how many official splits there are.
-      multi_label: a video, or a box, may show several classes, or none.
+      several: a video, or a box, may show several classes, or none.
       directional: its classes tell left from right, so that mirroring changes them.
       folder_fps: > 0: distributed as one folder of JPEG files per video, taken at this rate, frames/s.
       train_videos: how many its first training split lists; what is still to be had may be less. UCF-101's is counted
@@ -45,7 +45,7 @@ class Dataset:
     eval_files: tuple[str, ...]
     kinds: frozenset[str] = LABELS
     splits: int = 1
-    multi_label: bool = False
+    several: bool = False
     directional: bool = False
     folder_fps: float = 0.0
     train_videos: int = 0
@@ -53,7 +53,7 @@ class Dataset:
     @property
     def metric(self) -> str:
         """The figure that results are compared by, as in `eval.json`."""
-        return "mAP" if self.multi_label else "top1"
+        return "mAP" if self.several else "top1"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ DATASETS: dict[str, Dataset] = _define(
         train_files=("ava_train_v2.2.csv", "ava_train_v*.csv"),
         eval_files=("ava_val_v2.2.csv", "ava_val_v*.csv"),
         kinds=frozenset({Boxes.kind}),
-        multi_label=True,
+        several=True,
     ),
     Dataset(
         name="charades",
@@ -119,7 +119,7 @@ DATASETS: dict[str, Dataset] = _define(
         parse=formats.parse_charades,
         train_files=("Charades_v1_train.csv",),
         eval_files=("Charades_v1_test.csv",),
-        multi_label=True,
+        several=True,
     ),
     Dataset(
         name="diving48",

@@ -5,9 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from vidjax.config import DataConfig, mirrors
 from vidjax.data.records import VideoSet
 from vidjax.data.text import raise_problems
 
@@ -20,42 +17,23 @@ def pair(videos: VideoSet, pairs: Sequence[str]) -> VideoSet:
     Raises:
       DataError: naming every pair with an unknown class, or a class that has another partner already.
     """
-    index = {name: i for i, name in enumerate(videos.class_names)}
-    mirrored, problems = dict(videos.mirrored), []
+    index = {name: i for i, name in enumerate(videos.labels.names)}
+    mirrored, problems = dict(videos.labels.mirrored), []
     for text in pairs:
         names = [name.strip() for name in text.split("<>")]
         if unknown := [name for name in names if name not in index]:
-            close = difflib.get_close_matches(unknown[0], videos.class_names, n=2)
+            close = difflib.get_close_matches(unknown[0], videos.labels.names, n=2)
             hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
             problems.append(f"config.data.flip_pairs: {text!r}: {unknown[0]!r} is no class of the data{hint}")
             continue
         one, other = (index[name] for name in names)
         for a, b in ((one, other), (other, one)):
             if mirrored.setdefault(a, b) != b:
-                known = videos.class_names[mirrored[a]]
+                known = videos.labels.names[mirrored[a]]
                 problems.append(
-                    f"config.data.flip_pairs: {text!r}: {videos.class_names[a]!r} mirrored is {known!r} already"
+                    f"config.data.flip_pairs: {text!r}: {videos.labels.names[a]!r} mirrored is {known!r} already"
                 )
     raise_problems(problems)
     if not pairs:
         return videos
     return replace(videos, labels=replace(videos.labels, directional=True, mirrored=mirrored))
-
-
-def mirrored_targets(videos: VideoSet, config: DataConfig) -> np.ndarray:
-    """As `videos.targets()`, for clips that are shown mirrored. Logs where mirroring is off, or labels may suffer."""
-    targets = videos.targets()
-    if not videos.directional:
-        return targets
-    if not mirrors(config, directional=True):
-        if config.flip is None:
-            logger.info("clips are not mirrored: the classes of this data set tell left from right")
-        return targets
-    if not videos.mirrored:
-        logger.warning(
-            "clips are mirrored though the classes tell left from right, and it is not known which class mirroring "
-            "makes of which; config.data.flip_pairs tells it, config.data.flip=false leaves clips as they are"
-        )
-    swap = [videos.mirrored.get(i, i) for i in range(len(videos.class_names))]
-    swapped = targets[:, np.argsort(swap)] if videos.multi_label else np.take(swap, targets)
-    return swapped.astype(targets.dtype)

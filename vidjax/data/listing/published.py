@@ -60,7 +60,7 @@ class Published:
     @property
     def labels(self) -> LabelSpace:
         known = self.dataset
-        return LabelSpace(known.class_names, known.multi_label, known.directional, known.mirrored)
+        return LabelSpace(known.class_names, known.several, known.directional, known.mirrored)
 
     def rows(self) -> list[Row]:
         """See `Source`.

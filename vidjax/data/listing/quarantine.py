@@ -89,8 +89,8 @@ def leave_out(videos: VideoSet, listed: Quarantine) -> VideoSet:
     log = logger.info if gone else logger.warning
     log("%d of %d training videos are left out: config.data.quarantine = %r", gone, len(videos), listed.name)
     records = tuple(videos.records[i] for i in keep)
-    bare = {videos.class_names[k] for r in videos.records for k in r.labels} - {
-        videos.class_names[k] for r in records for k in r.labels
+    bare = {videos.labels.names[k] for r in videos.records for k in r.labels} - {
+        videos.labels.names[k] for r in records for k in r.labels
     }
     if bare:
         logger.warning("no training videos are left of %s", ", ".join(sorted(bare)))

@@ -181,7 +181,7 @@ def _index_others(folder: str) -> Prepared:
         raise DataError(f"{folder}: has no feature `video` of frames, only {', '.join(about.features)}")
     if not about.random_access:
         raise DataError(f"{folder}: is no ArrayRecord and has no random access; prepare it with tfds's array_record")
-    key, names, multi_label = _classes(folder, about.features)
+    key, names, several = _classes(folder, about.features)
     rows = []
     with progress_bar(Console(stderr=True)) as bar:
         total = sum(count for files in about.splits.values() for _, count in files)
@@ -196,7 +196,7 @@ def _index_others(folder: str) -> Prepared:
                 bar.advance(task)
     if "fps" not in about.features:
         logger.warning("%s: has no feature `fps`; %g frames per second are assumed", folder, open_video.ASSUMED_FPS)
-    data = Prepared(folder, tuple(rows), LabelSpace(names, multi_label))
+    data = Prepared(folder, tuple(rows), LabelSpace(names, several))
     try:
         write_index(Path(folder) / INDEX, data)
     except OSError as error:

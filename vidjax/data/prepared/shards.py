@@ -57,7 +57,7 @@ def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[It
         if shards[-1] and filled + size > limit:
             shards.append([])
             filled = 0
-        annotation = map_classes(record.annotation, videos.class_names.__getitem__)
+        annotation = map_classes(record.annotation, videos.labels.names.__getitem__)
         if encoding.jpeg and record.start is not None:
             annotation = _earlier(annotation, record.start)
         shards[-1].append(Item(record, path[len(root) :].lstrip("/"), size, annotation))
@@ -88,7 +88,7 @@ def _size(path: str) -> int:
 
 def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]], encoding: Encoding) -> str:
     """Tells whether shards belong together: the same videos, unchanged, with the same annotations and encoding."""
-    sets = [(s, v.class_names, v.multi_label, v.directional, sorted(v.mirrored.items())) for s, v in splits.items()]
+    sets = [(s, v.labels.names, v.labels.several, v.labels.directional, sorted(v.labels.mirrored.items())) for s, v in splits.items()]
     whole = [asdict(encoding), sets]
     for name, parts in shards.items():
         for number, item in ((i, item) for i, part in enumerate(parts) for item in part):

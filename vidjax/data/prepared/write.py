@@ -202,8 +202,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(data_dir=os.fspath(out.parent), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        classes = tfds.features.ClassLabel(names=self._videos.class_names)
-        many = self._videos.multi_label
+        classes = tfds.features.ClassLabel(names=self._videos.labels.names)
+        many = self._videos.labels.several
         # TFDS's Video is the same on disk, but needs TensorFlow.
         frames = tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"))
         known = {"labels": tfds.features.Sequence(classes)} if many else {"label": classes}
@@ -224,7 +224,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def shards(self) -> dict[str, list[Shard]]:
         """The shards of each split; what becomes of their items is reported in files that outlive this run."""
         reports = self.out / PARTS if self.writer else self.data_path
-        many, settings = self._videos.multi_label, (self.encoding, self.timeout)
+        many, settings = self._videos.labels.several, (self.encoding, self.timeout)
         return {
             split: [Shard(split, part, *settings, f"{reports}/{split}-{i:05d}.json", many) for i, part in enumerate(p)]
             for split, p in self.items.items()
