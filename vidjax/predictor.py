@@ -228,7 +228,7 @@ class Predictor:
                 return error
 
         paths = [paths] if isinstance(paths, str | Path) else paths
-        threads = self._reader.config.num_threads
+        threads = self._reader.config.reading.num_threads
         ahead: deque[tuple[str, Future]] = deque()
         with ThreadPoolExecutor(threads) as pool:
             for path in map(str, paths):

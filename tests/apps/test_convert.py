@@ -137,7 +137,7 @@ def test_who_loads_the_network_alone_or_trains_it_on_is_told_of_its_pixels(tmp_p
     assert "mean (0.1, 0.2, 0.3), not (0.485, 0.456, 0.406)" in caplog.text and "normalise its input" in caplog.text
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "ours")]) == 0
     model, spec = create_model("videomae_tiny", num_classes=7), get_spec("videomae_tiny")
-    flags = "--config.data.mean=0.1,0.2,0.3 --config.data.std=0.4,0.5,0.6"
+    flags = "--config.data.clip.mean=0.1,0.2,0.3 --config.data.clip.std=0.4,0.5,0.6"
     for checkpoint in (folder, tmp_path / "ours"):
         caplog.clear()
         start_from(model, str(checkpoint), "videomae_tiny", spec=spec)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from vidjax import parallel
-from vidjax.config import Config, DataConfig, OptimizerConfig, Spec, TrainConfig
+from vidjax.config import Config, DataConfig, OptimizerConfig, ReadingConfig, Spec, TrainConfig
 from vidjax.data.records import Record, VideoSet
 from vidjax.training.summary import announce
 
@@ -19,7 +19,7 @@ def said(config=None, *, labels=((0,), (1,)), stride=2, steps=10):
                       multi_label=any(len(label) > 1 for label in labels))  # fmt: skip
     output = io.StringIO()
     announce(
-        config or Config(data=DataConfig(num_threads=1), train=TrainConfig(batch_size=1)),
+        config or Config(data=DataConfig(reading=ReadingConfig(num_threads=1)), train=TrainConfig(batch_size=1)),
         Spec("toy", 8, stride, size=16, resize=(16,)),
         (videos, videos),
         steps=steps,

@@ -83,10 +83,12 @@ def bench_data(
         )
     config = validate(read_config(argv))
     _write_synthetic(config.data)
-    videos, _ = load_sets(config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify")
+    classifies = get_spec(config.model.name).objective == "classify"
+    classify = config.task.classify
+    videos, _ = load_sets(config.data, config.seed, labelled=classifies, flip_pairs=classify.flip_pairs)
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
-    reader = ClipReader(spec, config.data)
-    views, batch_size = config.data.train_views, config.train.batch_size
+    reader = ClipReader(spec, config.data, classify)
+    views, batch_size = config.data.sampling.views, config.train.batch_size
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("parts", total=round(seconds), info="")
         started = time.perf_counter()
@@ -112,8 +114,8 @@ def bench_data(
     result = {
         "model": config.model.name,
         "data": config.data.train,
-        "num_workers": config.data.num_workers,
-        "num_threads": config.data.num_threads,
+        "num_workers": config.data.reading.num_workers,
+        "num_threads": config.data.reading.num_threads,
         "cores": os.cpu_count(),
         "clips_per_batch": batch_size * views,
         "ms_per_clip": {name: 1e3 * value for name, value in milliseconds.items()},
@@ -158,8 +160,8 @@ def _parts(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: fl
     """Processor seconds per clip of decoding, transforms and collating, and wall-clock seconds of transfer."""
     rng = np.random.default_rng(config.seed)
     # In this process, whose time can be told exactly; what isolating decoders costs is in the whole.
-    reader = dataclasses.replace(reader, config=dataclasses.replace(reader.config, isolate=False))
-    views, batch_size = config.data.train_views, config.train.batch_size
+    reader = dataclasses.replace(reader, config=cfg.with_settings(reader.config, {"reading.isolate": False}))
+    views, batch_size = config.data.sampling.views, config.train.batch_size
     decode = transform = 0.0
     clips, read, unreadable = [], 0, 0
     deadline = time.perf_counter() + seconds
@@ -229,7 +231,7 @@ def _whole(videos: VideoSet, reader: ClipReader, config: cfg.Config, seconds: fl
         show()
     used, took = _processor_seconds() - used, time.perf_counter() - began
     batches.close()
-    return {"clips": count * size * config.data.train_views, "seconds": took, "cpu_seconds": used}
+    return {"clips": count * size * config.data.sampling.views, "seconds": took, "cpu_seconds": used}
 
 
 def _processor_seconds() -> float:

@@ -108,7 +108,7 @@ def _open(config: cfg.Config) -> Any:
         return f"{error.name} is not installed"
     try:
         labelled = get_spec(config.model.name).objective == "classify"
-        return load_sets(config.data, config.seed, labelled=labelled)[0]
+        return load_sets(config.data, config.seed, labelled, flip_pairs=config.task.classify.flip_pairs)[0]
     except (UserError, OSError) as error:
         return str(error)
 
@@ -199,7 +199,7 @@ def _with_data(program: Program, step: Any, state: TrainState, videos: Any, upda
     config = program.config
     batches = train_batches(
         videos,
-        ClipReader(program.spec, config.data),
+        ClipReader(program.spec, config.data, config.task.classify),
         batch_size=config.train.batch_size,
         seed=config.seed,
         process=parallel.process_rank(),

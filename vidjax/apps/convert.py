@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.config import Config, DataConfig, ModelConfig
+from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig
 from vidjax.data.records import DataError
 from vidjax.data.spec import resolve_spec
 from vidjax.models.registry import get_spec, get_variant, list_models
@@ -60,7 +60,7 @@ def convert(
     changed = other_input(said.clip, own, ("num_frames", "size", "resize", "mean", "std"))
     if "size" in changed:  # what it is resized to before is not what follows from the model's own
         changed["resize"] = said.clip.get("resize", own.resize)
-    data = DataConfig(**changed)
+    data = DataConfig(clip=ClipConfig(**changed))
     build = get_variant(name).build
     takes = inspect.signature(build.__init__ if inspect.isclass(build) else build).parameters
     grid = {key: changed[key] for key in ("num_frames", "size") if key in changed and key in takes}

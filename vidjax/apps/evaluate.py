@@ -57,7 +57,7 @@ def evaluate_checkpoint(
     mesh = parallel.make_mesh(config.mesh.data, fsdp=config.mesh.fsdp, model=config.mesh.model)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
-    videos = mark(pair(_eval_videos(config, meta), config.data.flip_pairs), read(config.data))
+    videos = mark(pair(_eval_videos(config, meta), config.task.classify.flip_pairs), read(config.data))
     spec = resolve_spec(meta.spec, config.data, meta.spec.input)
     run, standing = run_folder(folder), _standing(folder, step)
     of = identity(config, spec, videos, step=step, checkpoint=standing)

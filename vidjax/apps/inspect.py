@@ -61,11 +61,11 @@ def inspect(
     """
     console = Console(stderr=as_json)
     config = validate(read_config(argv, data))
-    train, evaluation = load_sets(
-        config.data, config.seed, labelled=get_spec(config.model.name).objective == "classify"
-    )
+    classifies = get_spec(config.model.name).objective == "classify"
+    classify = config.task.classify
+    train, evaluation = load_sets(config.data, config.seed, labelled=classifies, flip_pairs=classify.flip_pairs)
     spec = resolve_spec(get_spec(config.model.name), config.data)
-    reader = ClipReader(spec, config.data)
+    reader = ClipReader(spec, config.data, classify)
     out = Path(out) if out else Path("inspect") / (Path(config.data.train).stem or "data")
     out.mkdir(parents=True, exist_ok=True)
 
@@ -132,21 +132,21 @@ def _some(records: Sequence[Record], count: int, seed: int) -> list[Record]:
 def _probe_all(
     records: Sequence[Record], reader: ClipReader, config: cfg.Config, split: str
 ) -> Iterator[clip_checks.Sampled | VideoError]:
-    with ThreadPoolExecutor(config.data.num_threads) as pool:
+    with ThreadPoolExecutor(config.data.reading.num_threads) as pool:
         yield from pool.map(lambda record: _probe(record, reader, config, split), records)
 
 
 def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -> clip_checks.Sampled | VideoError:
     """The frames that clips of a video have, without decoding any."""
     try:
-        with open_video(record.path, timeout=config.data.timeout, folder_fps=folder_fps(config.data)) as video:
+        with open_video(record.path, timeout=config.data.reading.timeout, folder_fps=folder_fps(config.data)) as video:
             timestamps, fps, height, width = video.timestamps, video.fps, video.height, video.width
     except VideoError as error:
         return error
     first, count = segment_frames(timestamps, (record.start, record.end))
 
     def clips(rng: Any = None) -> np.ndarray:
-        rule = config.data.eval_sampling if split == "evaluation" else config.data.train_sampling
+        rule = config.data.sampling.eval if split == "evaluation" else config.data.sampling.train
         many = config.eval.num_clips if split == "evaluation" else 1
         return clip_indices(rule, count, fps, reader.spec, config.data, num_clips=many, rng=rng)
 
@@ -169,7 +169,7 @@ def _check(
 ) -> list[clip_checks.Finding]:
     ours, theirs = probes["training"], probes["evaluation"]
     everything = [*ours, *theirs]
-    rules = (config.data.train_sampling, config.data.eval_sampling)
+    rules = (config.data.sampling.train, config.data.sampling.eval)
     digests = split_checks.content_digests(r.path for r in (*train.records, *evaluation.records))
     return [
         clip_checks.check_reading(unreadable, len(everything) + len(unreadable)),
@@ -245,7 +245,7 @@ def _short(text: str, length: int = 34) -> str:
 
 
 def _title(split: str, spec: cfg.Spec, config: cfg.Config) -> str:
-    rule = config.data.train_sampling if split == "training" else config.data.eval_sampling
+    rule = config.data.sampling.train if split == "training" else config.data.sampling.eval
     pace = f" at {spec.fps:g} frames/s" if spec.fps else f" at a stride of {spec.stride}"
     pace = "" if rule in UNSTRIDED_RULES else pace
     part = f", {COLUMNS} of them shown" if spec.num_frames > COLUMNS else ""

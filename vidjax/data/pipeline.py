@@ -2,9 +2,10 @@
 
 A batch is a dictionary of NumPy arrays: `video` uint8 `(B, V, T, H, W, C)`, `label` int32 `(B,)` or float32 `(B, K)`,
 `index` int64 `(B,)` into the records (−1: padding), `mask` bool `(B,)`, and `bad`, a list of `BadRecord`. B is this
-process's share. In training V is `config.train_views`, and the label of mirrored clips is that of what they show, where
-classes tell left from right and the data set knows which becomes which. Evaluation adds `views` int64 `(B,)`: how many
-of the V are the video's; the rest is padding, where the sampling rule gives long videos more clips than short ones.
+process's share. In training V is `config.data.sampling.views`, and the label of mirrored clips is that of what they
+show, where classes tell left from right and the data set knows which becomes which. Evaluation adds `views` int64
+`(B,)`: how many of the V are the video's; the rest is padding, where the sampling rule gives long videos more clips
+than short ones.
 
 Which examples make up step s, in which order and with which augmentation, depends on the seed and s alone: not on the
 number of workers or threads, and, as a whole, not on the number of processes. Resuming is therefore starting at a step.
@@ -25,7 +26,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from vidjax.config import DataConfig, Spec
+from vidjax.config import ClassifyConfig, DataConfig, ReadingConfig, Spec
 from vidjax.data.listing.mirroring import mirrored_targets
 from vidjax.data.order import Order, make_strata
 from vidjax.data.reading.clips import ClipReader
@@ -69,7 +70,7 @@ def train_batches(
 
     Args:
       videos: what to train on; a fresh order every epoch.
-      reader: how a clip is read; its config gives mixture and balance, workers, threads and prefetch.
+      reader: how a clip is read; its settings give mixture and balance, workers, threads and prefetch.
       batch_size: clips per step over all processes.
       seed: of order and augmentation.
       start_step: the step whose batch comes first.
@@ -81,24 +82,26 @@ def train_batches(
       DataError: if the processes cannot share a batch evenly; while batches are taken, if 20 drawn videos in a row
         cannot be read.
     """
-    config = reader.config
-    order = _order(videos, config, seed)
-    dataset = train_order(videos, config, seed, order)
+    order = _order(videos, reader.config, reader.classify, seed)
+    dataset = train_order(videos, reader.config, reader.classify, seed, order)
     dataset = dataset.random_map(_TrainLoader(videos, reader, order, known_bad or {}))
     dataset = process_rows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=_collate)
-    return _iterate(dataset[start_step:], reader.config)
+    return _iterate(dataset[start_step:], reader.config.reading)
 
 
-def train_order(videos: VideoSet, config: DataConfig, seed: int, order: Order | None = None) -> grain.MapDataset:
+def train_order(
+    videos: VideoSet, config: DataConfig, classify: ClassifyConfig, seed: int, order: Order | None = None
+) -> grain.MapDataset:
     """The record that each place of an endless training takes: a fresh order every epoch.
 
     Args:
       videos: what to train on.
-      config: `mixture` and `balance` are used.
+      config: `mixture` is used.
+      classify: `balance` is used.
       seed: of the order.
       order: that of mixture and balance, where it is known already.
     """
-    order = order or _order(videos, config, seed)
+    order = order or _order(videos, config, classify, seed)
     if order is not None:
         return _Places(order).seed(seed)
     return grain.MapDataset.range(len(videos)).seed(seed).shuffle().repeat(None)
@@ -113,10 +116,10 @@ def process_rows(dataset: grain.MapDataset, batch_size: int, process: tuple[int,
     return _ProcessRows(dataset, batch_size, process)
 
 
-def _order(videos: VideoSet, config: DataConfig, seed: int) -> Order | None:
-    if not (config.mixture or config.balance):
+def _order(videos: VideoSet, config: DataConfig, classify: ClassifyConfig, seed: int) -> Order | None:
+    if not (config.mixture or classify.balance):
         return None
-    return Order(make_strata(videos, config.mixture, config.balance), len(videos), seed)
+    return Order(make_strata(videos, config.mixture, classify.balance), len(videos), seed)
 
 
 def num_train_batches(videos: VideoSet, batch_size: int) -> float:
@@ -146,13 +149,14 @@ def eval_batches(
     padded = -(-len(videos) // batch_size) * batch_size
     dataset = grain.MapDataset.range(padded).map(_EvalLoader(videos, reader, num_clips, num_crops))
     dataset = _ProcessRows(dataset, batch_size, process).batch(batch_size // process[1], batch_fn=_collate)
-    return _iterate(dataset, reader.config)
+    return _iterate(dataset, reader.config.reading)
 
 
 class _TrainLoader(grain.transforms.RandomMap):
     def __init__(self, videos: VideoSet, reader: ClipReader, order: Order | None, known_bad: Mapping[str, str]):
         self._videos, self._reader, self._order = videos, reader, order
-        self._targets, self._mirrored = videos.targets(), mirrored_targets(videos, reader.config)
+        self._targets = videos.targets()
+        self._mirrored = mirrored_targets(videos, reader.config.augment, reader.classify.flip_pairs)
         # Record → failures in a row and the last reason; each process that decodes goes on from here with its own.
         self._failed: dict[int, tuple[int, str]] = {}
         for i, record in enumerate(videos.records if known_bad else ()):
@@ -297,18 +301,18 @@ class Footprint:
 def footprint(spec: Spec, config: DataConfig, batch_size: int, processes: int = 1) -> Footprint:
     """What `train_batches` may hold in memory; see `Footprint`."""
     clip = spec.num_frames * spec.size**2 * 3
-    each = _read_ahead(config) + 1
+    workers, each = config.reading.num_workers, _read_ahead(config.reading) + 1
     # On this side of the queue between two processes, Grain has a thread with one batch in hand and a queue again.
-    batches = config.num_workers * (each + 2 * _QUEUE + 1) + 1 if config.num_workers else each
-    return Footprint(batches, batch_size // processes * config.train_views * clip)
+    batches = workers * (each + 2 * _QUEUE + 1) + 1 if workers else each
+    return Footprint(batches, batch_size // processes * config.sampling.views * clip)
 
 
-def _read_ahead(config: DataConfig) -> int:
+def _read_ahead(config: ReadingConfig) -> int:
     """Batches that one decoding process works on or has ready; threads each work on one."""
     return max(config.num_threads, config.prefetch)
 
 
-def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
+def _iterate(dataset: grain.MapDataset, config: ReadingConfig) -> Iterator[Batch]:
     options = grain.ReadOptions(num_threads=config.num_threads, prefetch_buffer_size=_read_ahead(config))
     dataset = dataset.to_iter_dataset(options)
     if config.num_workers:

@@ -81,7 +81,12 @@ class Listing:
 
 
 def load_sets(
-    config: DataConfig, seed: int = 0, labelled: bool = True, *, need_files: bool = True
+    config: DataConfig,
+    seed: int = 0,
+    labelled: bool = True,
+    *,
+    flip_pairs: Sequence[str] = (),
+    need_files: bool = True,
 ) -> tuple[VideoSet, VideoSet]:
     """The training and evaluation videos that `config` names; class names are sorted, so that they never change.
 
@@ -97,11 +102,12 @@ def load_sets(
     `config.train_share`.
 
     Args:
-      config: `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine`, `train_share` and
-        `flip_pairs` are used.
+      config: `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine` and
+        `train_share` are used.
       seed: decides which groups are held out, and which videos are taken.
       labelled: False: labels are not needed, and ignored where they are. A CSV needs the column `path` alone, a folder
         may hold its videos in sub-folders or itself, and every video has the one class `UNLABELLED`.
+      flip_pairs: classes that mirroring turns into each other, as `config.task.classify` has them.
       need_files: False: the videos that CSVs list need not be there, for counting them.
 
     Raises:
@@ -115,7 +121,7 @@ def load_sets(
     sources.check(config)
     train, held_out = datasets.load_sets(config) if config.dataset else _load_own(config, seed, labelled, need_files)
     if labelled:
-        train, held_out = (mirroring.pair(videos, config.flip_pairs) for videos in (train, held_out))
+        train, held_out = (mirroring.pair(videos, flip_pairs) for videos in (train, held_out))
     else:
         train, held_out = _without_labels(train), _without_labels(held_out)
     listed = quarantine.read(config)

@@ -9,15 +9,15 @@ from vidjax.errors import UserError
 def resolve_spec(spec: Spec, config: DataConfig, input: str = "rgb") -> Spec:
     """`spec` with the clip settings that `config` overrides and what enters the network (`config.model.input`); the
     result is what is stored in checkpoints."""
-    names = ("num_frames", "size", "resize", "mean", "std")
-    changes = {name: getattr(config, name) for name in names if getattr(config, name)}
-    if config.fps:
-        changes["fps"] = config.fps
-    elif config.stride:
-        changes |= {"stride": config.stride, "fps": None}
-    if config.size and not config.resize:
+    clip, names = config.clip, ("num_frames", "size", "resize", "mean", "std")
+    changes = {name: getattr(clip, name) for name in names if getattr(clip, name)}
+    if clip.fps:
+        changes["fps"] = clip.fps
+    elif clip.stride:
+        changes |= {"stride": clip.stride, "fps": None}
+    if clip.size and not clip.resize:
         # The published margin between resizing and cropping is kept when only the crop changes.
-        changes["resize"] = tuple(round(r * config.size / spec.size) for r in spec.resize)
+        changes["resize"] = tuple(round(r * clip.size / spec.size) for r in spec.resize)
     return dataclasses.replace(spec, input=input, **changes)
 
 
@@ -29,8 +29,9 @@ def need_colour(spec: Spec) -> None:
     """
     if len(spec.mean) != 3:
         raise UserError(
-            f"{spec.name} sees {len(spec.mean)} channels (data.mean: {spec.mean}), but videos have 3. One of "
-            "optical flow is called from Python, with flow scaled to -1…1; data.mean and data.std have 3 numbers."
+            f"{spec.name} sees {len(spec.mean)} channels (data.clip.mean: {spec.mean}), but videos have 3. "
+            "One of optical flow is called from Python, with flow scaled to -1…1; data.clip.mean and data.clip.std "
+            "have 3 numbers."
         )
 
 

@@ -82,7 +82,10 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
     from vidjax.data.records import DataError, load_sets
 
     try:
-        videos, _ = load_sets(config.data, config.seed, labelled=published.objective == "classify", need_files=False)
+        videos, _ = load_sets(
+            config.data, config.seed, labelled=published.objective == "classify",
+            flip_pairs=config.task.classify.flip_pairs, need_files=False,
+        )  # fmt: skip
     except DataError as error:
         raise cfg.ConfigError(f"config.data.train cannot be counted; give --num-videos, or mend it: {error}") from None
     return DataFacts(num_classes or len(videos.class_names), len(videos), videos.multi_label)
@@ -297,7 +300,7 @@ def figures_of(
 
     step = step_of(work.compiler)
     busy = step - work.exchange - work.latency
-    clips = config.train.batch_size * config.data.train_views
+    clips = config.train.batch_size * config.data.sampling.views
     steps, _ = count_steps(config, facts.num_videos)
     bound = "the matrix units"
     if busy > 2 * parts["compute"]:

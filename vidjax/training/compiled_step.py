@@ -55,10 +55,10 @@ def jit_step(
         optimizer,
         spec,
         seed=config.seed,
-        label_smoothing=config.train.label_smoothing,
+        label_smoothing=config.task.classify.label_smoothing,
         ema_decay=config.train.ema_decay,
         accumulate=config.train.accumulate,
-        mix=MixRule.of(config.train),
+        mix=MixRule.of(config.task.classify),
         skip_bad_steps=config.train.skip_bad_steps,
         norm_groups=parallel.batch_shards(mesh) if config.train.batch_norm == "device" else 1,
         dtype=dtype,
@@ -82,7 +82,7 @@ def batch_shapes(config: Config, spec: Spec, num_classes: int, multi_label: bool
     """A batch of the whole run as shapes with their placement: uint8 "video" `(B, V, T, H, W, 3)` and "label", int32
     `(B,)` or, if `multi_label`, float32 `(B, K)`."""
     size = config.train.batch_size
-    video = (size, config.data.train_views, spec.num_frames, spec.size, spec.size, 3)
+    video = (size, config.data.sampling.views, spec.num_frames, spec.size, spec.size, 3)
     label = ((size, num_classes), np.float32) if multi_label else ((size,), np.int32)
     batch = {"video": jax.ShapeDtypeStruct(video, np.uint8), "label": jax.ShapeDtypeStruct(*label)}
     return _placed(batch, parallel.batch_sharding(mesh))
@@ -165,7 +165,7 @@ class Program:
     @property
     def clips(self) -> int:
         """Clips of one update, over all devices."""
-        return self.config.train.batch_size * self.config.data.train_views
+        return self.config.train.batch_size * self.config.data.sampling.views
 
     def lower(self) -> jax.stages.Lowered:
         """The update traced and lowered, ready to be compiled."""

@@ -113,10 +113,10 @@ class _Run:
         self.videos, self.eval_videos = training_sets(config, self.console)
         self.classifies = objective_of(config) == "classify"
         self.spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
-        self.reader = ClipReader(self.spec, config.data)
+        self.reader = ClipReader(self.spec, config.data, config.task.classify)
         self.meta = ckpt.Meta(config, self.spec, self.videos.class_names, self.videos.multi_label)
         self.steps_per_epoch = len(self.videos) / config.train.batch_size
-        self.meter = Meter(config.train.batch_size * config.data.train_views)
+        self.meter = Meter(config.train.batch_size * config.data.sampling.views)
         self.steps = config.train.steps or max(1, round(config.train.epochs * self.steps_per_epoch))
         self.schedule = make_schedule(
             config.optimizer,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import betaincinv
 
-from vidjax.config import TrainConfig
+from vidjax.config import ClassifyConfig
 
 # Points between which the quantiles of a Beta distribution are interpolated.
 _QUANTILES = 4097
@@ -21,7 +21,7 @@ _QUANTILES = 4097
 
 @dataclass(frozen=True)
 class MixRule:
-    """How batches are mixed; the fields are those of `TrainConfig`.
+    """How batches are mixed; the fields are those of `ClassifyConfig`.
 
     Attributes:
       mixup: α of mixup's Beta(α, α); 0: no mixup.
@@ -38,7 +38,7 @@ class MixRule:
     per_clip: bool = False
 
     @classmethod
-    def of(cls, config: TrainConfig) -> "MixRule | None":
+    def of(cls, config: ClassifyConfig) -> "MixRule | None":
         """What `config` asks for; None: nothing is mixed."""
         if not (config.mixup or config.cutmix) or not config.mix_probability:
             return None

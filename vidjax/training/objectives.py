@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from vidjax.config import Config, ConfigError, Spec
+from vidjax.config import Config, ConfigError, Spec, field_names, setting
 from vidjax.models.registry import get_spec, list_models
 from vidjax.nn.fast_variables import dropout_stream
 from vidjax.nn.normalise import network_input, normalise
@@ -100,21 +100,20 @@ def objective_of(config: Config) -> str:
       ConfigError: if the config asks for an objective that its model is not made for, or for settings of labels where
         there are none.
     """
-    name, asked = config.model.name, config.train.objective
+    name, asked = config.model.name, config.task.name
     objective = get_spec(name).objective
     if asked not in ("auto", objective):
         others = [other for other in list_models() if get_spec(other).objective == asked]
         close = difflib.get_close_matches(name, others, n=3, cutoff=0.5) or others[:3]
         raise ConfigError(
-            f"config.train.objective = {asked!r}, but config.model.name = {name!r} is a model to {objective}; "
+            f"config.task.name = {asked!r}, but config.model.name = {name!r} is a model to {objective}; "
             f"models to {asked}: {', '.join(close)}, …"
         )
     if objective == "reconstruct":
         standard = Config()
-        for field in ("train.mixup", "train.cutmix", "train.label_smoothing", "data.balance", "data.flip_pairs"):
-            section, leaf = field.split(".")
-            value, default = (getattr(getattr(c, section), leaf) for c in (config, standard))
-            if value != default:
+        for field in field_names(standard.task.classify, "task.classify."):
+            value = setting(config, field)
+            if value != setting(standard, field):
                 raise ConfigError(f"config.{field} = {value!r}: is for labels, which {name} does not use; leave it out")
     return objective
 

@@ -25,7 +25,9 @@ def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, Video
     """
     parallel.on_writer(lambda: _generate(config.data, console))
     classifies = objective_of(config) == "classify"
-    videos, eval_videos = load_sets(config.data, config.seed, labelled=classifies)
+    videos, eval_videos = load_sets(
+        config.data, config.seed, labelled=classifies, flip_pairs=config.task.classify.flip_pairs
+    )
     workdir_of.check_alike(config, videos, eval_videos)
     known = _metric_names(videos) if classifies else ["reconstruction/explained"]
     config.train.best_metric = config.train.best_metric or known[0]

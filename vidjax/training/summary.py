@@ -44,7 +44,7 @@ def announce(
     classes = f"of {len(videos.class_names)} classes" if classifies else "without labels"
     if videos.multi_label:
         classes += " (a video may have several)"
-    clips = config.train.batch_size * config.data.train_views
+    clips = config.train.batch_size * config.data.sampling.views
     console.print(
         f"{config.model.name} on {things(len(videos), 'video')} {classes}, "
         f"{len(eval_videos)} for evaluation; clips of {things(spec.num_frames, 'frame')} ({rate}) at {spec.size}²; "
@@ -54,8 +54,8 @@ def announce(
     )
     data = config.data
     most = footprint(spec, data, config.train.batch_size, jax.process_count())
-    threads = things(data.num_threads, "thread")
-    readers = f"{things(data.num_workers, 'worker')} of {threads}" if data.num_workers else threads
+    threads = things(data.reading.num_threads, "thread")
+    readers = f"{things(data.reading.num_workers, 'worker')} of {threads}" if data.reading.num_workers else threads
     console.print(
         f"data: {readers}; at most {most.batches} batches of {most.batch_bytes / 1e6:.1f} MB in memory, "
         f"{most.bytes / 1e6:.0f} MB; at most {DEVICE_BATCHES} on the devices",

@@ -12,7 +12,7 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
 from tests.peers import torchvision
-from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
+from vidjax.config import ClipConfig, Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
 from vidjax.models.families.frame_networks import VARIANTS, Concatenation, SingleFrameResNet, StackConv
 from vidjax.models.families.resnet import ResNet
@@ -126,7 +126,7 @@ def test_early_fusion_is_a_picture_of_many_channels():
 
 @pytest.mark.parametrize("name", ["early_fusion_r50", "late_fusion_r50", "early_fusion_tiny", "late_fusion_tiny"])
 def test_fusions_are_built_for_the_length_of_the_clips(name):
-    config = Config(model=ModelConfig(name=name), data=DataConfig(num_frames=5))
+    config = Config(model=ModelConfig(name=name), data=DataConfig(clip=ClipConfig(num_frames=5)))
     model = build_model(config, 4, dtype=None, abstract=True)
     shapes = {path: array.shape for path, array in split(model)[1].items()}
     if name.startswith("early"):

@@ -5,11 +5,11 @@
 
 import dataclasses
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from vidjax.config import DataConfig, Spec, mirrors, short_video_rule
+from vidjax.config import ClassifyConfig, DataConfig, SamplingConfig, Spec, mirrors, short_video_rule
 from vidjax.data.listing.datasets import folder_fps
 from vidjax.data.reading import augment, transforms
 from vidjax.data.reading.open_video import FrameReader, open_video
@@ -45,7 +45,7 @@ def clip_indices(
     num_frames: int,
     fps: float,
     spec: Spec,
-    config: DataConfig,
+    config: SamplingConfig,
     *,
     num_clips: int = 1,
     rng: np.random.Generator | None = None,
@@ -112,6 +112,7 @@ class ClipReader:
     Attributes:
       spec: clip length, stride or rate, sizes.
       config: sampling, short-video rule, augmentation, timeout.
+      classify: which classes mirroring swaps, and whether their shares are balanced.
 
     Raises:
       UserError: if the spec is of a network that sees something else than colour, by its number of channels.
@@ -119,13 +120,14 @@ class ClipReader:
 
     spec: Spec
     config: DataConfig
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
 
     def __post_init__(self):
         need_colour(self.spec)
 
     def _open(self, path: str) -> VideoReader | FrameReader:
-        config = self.config
-        return open_video(path, timeout=config.timeout, folder_fps=folder_fps(config), isolate=config.isolate)
+        reading = self.config.reading
+        return open_video(path, timeout=reading.timeout, folder_fps=folder_fps(self.config), isolate=reading.isolate)
 
     def read_train(self, path: str, rng: np.random.Generator, segment: Segment = (None, None)) -> np.ndarray:
         """The video of `train_clips`, uint8 `(V, T, size, size, 3)`."""
@@ -134,7 +136,7 @@ class ClipReader:
     def train_clips(
         self, path: str, rng: np.random.Generator, segment: Segment = (None, None), *, directional: bool = False
     ) -> Clips:
-        """`config.train_views` augmented clips of the video's part `segment`, from one decoding pass.
+        """`config.sampling.views` augmented clips of the video's part `segment`, from one decoding pass.
 
         Args:
           path: of the file, or an address.
@@ -152,10 +154,10 @@ class ClipReader:
         """The first half of `train_clips`: draw frames and sizes, and decode."""
         config = self.config
         with self._open(path) as reader:
-            indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.train_views)])
+            indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.sampling.views)])
             sizes = [self._train_resize(rng) for _ in indices]
             # Views of different sizes come from one pass at full size.
-            early = config.resize_rule == "opencv" and len(set(sizes)) == 1
+            early = config.clip.resize_rule == "opencv" and len(set(sizes)) == 1
             wanted, where = np.unique(indices, return_inverse=True)
             # What a single clip does not show is neither resized nor kept.
             box = self._source_box(reader, sizes[0], rng) if early and len(sizes) == 1 else None
@@ -170,7 +172,8 @@ class ClipReader:
     def augment(self, decoded: Decoded, rng: np.random.Generator, *, directional: bool = False) -> Clips:
         """The second half of `train_clips`: resize what is not resized yet, mirror, crop, augment."""
         indices = decoded.indices
-        mirrored = (rng.random(len(indices)) < 0.5) & mirrors(self.config, directional)
+        mirrored = rng.random(len(indices)) < 0.5
+        mirrored &= mirrors(self.config.augment, self.classify.flip_pairs, directional)
         if directional:
             mirrored[:] = mirrored[0]
         views = []
@@ -178,7 +181,7 @@ class ClipReader:
             whole = len(clip) == len(decoded.frames) and np.array_equal(clip, np.arange(len(clip)))
             view = decoded.frames if whole else decoded.frames[clip]  # what need not be gathered is not
             if size is not None:
-                view = transforms.resize(view, size, self.config.resize_rule)
+                view = transforms.resize(view, size, self.config.clip.resize_rule)
             if not decoded.cropped:
                 view = transforms.crop(view, self._box(*view.shape[1:3], rng), self.spec.size)
             views.append(self._augment(transforms.mirror(view) if mirror else view.copy(), rng))
@@ -198,16 +201,16 @@ class ClipReader:
           VideoError: if the file cannot be decoded.
         """
         with self._open(path) as reader:
-            indices = self._indices(self.config.eval_sampling, reader, segment, num_clips, None)
+            indices = self._indices(self.config.sampling.eval, reader, segment, num_clips, None)
             wanted, where = np.unique(indices, return_inverse=True)
-            early = self.config.resize_rule == "opencv"
+            early = self.config.clip.resize_rule == "opencv"
             frames = reader.read(wanted, resize=self._resize() if early else None)
             times = reader.timestamps[indices]
         if not early:
-            frames = transforms.resize(frames, self._resize(), self.config.resize_rule)
+            frames = transforms.resize(frames, self._resize(), self.config.clip.resize_rule)
         height, width = frames.shape[1:3]
         clips, size = where.reshape(indices.shape), self.spec.size
-        boxes = transforms.eval_boxes(height, width, size, num_crops, self.config.resize_rule)
+        boxes = transforms.eval_boxes(height, width, size, num_crops, self.config.clip.resize_rule)
         flips = spatial_flips(CROPS[num_crops])
         video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, 3), np.uint8)
         for view, (clip, (box, flip)) in zip(
@@ -221,7 +224,7 @@ class ClipReader:
         return Clips(video, indices, times, np.tile(flips, len(clips)))
 
     def _box(self, height: int, width: int, rng: np.random.Generator) -> transforms.Box:
-        return transforms.TRAIN_CROPS[self.config.train_crop](height, width, rng, self.config, self.spec.size)
+        return transforms.TRAIN_CROPS[self.config.augment.crop](height, width, rng, self.config.augment, self.spec.size)
 
     def _source_box(
         self, reader: VideoReader | FrameReader, size: int | tuple[int, int], rng: np.random.Generator
@@ -238,7 +241,7 @@ class ClipReader:
 
     def _augment(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Colours and erasing of one clip `(T, size, size, 3)`, whose frames may be written into."""
-        config, spec = self.config, self.spec
+        config, spec = self.config.augment, self.spec
         fill = [round(255 * m) for m in spec.mean]
         # All of the clips need no draw, so that runs of before this choice stay what they were.
         if (config.colour_jitter or config.hue) and (config.jittered == 1 or rng.random() < config.jittered):
@@ -281,13 +284,13 @@ class ClipReader:
         self, reader: VideoReader | FrameReader, segment: Segment, rng: np.random.Generator
     ) -> np.ndarray:
         """Frame numbers of one training clip, `(1, T)`, in the order of showing."""
-        config, spec = self.config, self.spec
+        config, spec = self.config.sampling, self.spec
         first, count = segment_frames(reader.timestamps, segment)
         if config.speed != (1, 1):
             factor = transforms.draw_speed(config.speed, rng)
             rate = {"stride": spec.stride * factor} if spec.fps is None else {"fps": spec.fps / factor}
             spec = dataclasses.replace(spec, **rate)
-        indices = first + clip_indices(config.train_sampling, count, reader.fps, spec, config, rng=rng)
+        indices = first + clip_indices(config.train, count, reader.fps, spec, config, rng=rng)
         if config.temporal_jitter:
             step = spec.stride if spec.fps is None else reader.fps / spec.fps
             indices = transforms.jitter_times(indices, step, first + count - 1, rng)
@@ -304,11 +307,12 @@ class ClipReader:
         rng: np.random.Generator | None,
     ) -> np.ndarray:
         first, count = segment_frames(reader.timestamps, segment)
-        return first + clip_indices(rule, count, reader.fps, self.spec, self.config, num_clips=num_clips, rng=rng)
+        sampling = self.config.sampling
+        return first + clip_indices(rule, count, reader.fps, self.spec, sampling, num_clips=num_clips, rng=rng)
 
     def _train_resize(self, rng: np.random.Generator) -> int | tuple[int, int]:
-        if self.config.train_crop == "short_side":
-            return transforms.draw_short_side(self.config.short_side, rng)
+        if self.config.augment.crop == "short_side":
+            return transforms.draw_short_side(self.config.augment.short_side, rng)
         return self._resize()
 
     def _resize(self) -> int | tuple[int, int]:

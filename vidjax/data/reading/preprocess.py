@@ -29,7 +29,7 @@ def preprocess(frames: np.ndarray, spec: Spec, *, resize_rule: str = "opencv", d
     Args:
       frames: uint8 RGB `(T, H, W, 3)`, the frames of a clip, or `(B, T, H, W, 3)`; H and W are any.
       spec: gives `resize`, `size`, `mean`, `std` and `input`: that of a named model, or of a checkpoint.
-      resize_rule: "opencv" or "torchvision", as `config.data.resize_rule`.
+      resize_rule: "opencv" or "torchvision", as `config.data.clip.resize_rule`.
       dtype: of the result; None: float32.
 
     Returns:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from vidjax.config import DataConfig
+from vidjax.config import AugmentConfig
 from vidjax.video.crops import CROPS, spatial_views
 from vidjax.video.pixels import Box
 
@@ -161,8 +161,8 @@ def multi_scale_box(
     return row * down, column * across, h, w
 
 
-# How a training clip is cut out: the values of `config.data.train_crop`. All give a box inside the frame.
-TRAIN_CROPS: dict[str, Callable[[int, int, np.random.Generator, DataConfig, int], Box]] = {
+# How a training clip is cut out: the values of `config.data.augment.crop`. All give a box inside the frame.
+TRAIN_CROPS: dict[str, Callable[[int, int, np.random.Generator, AugmentConfig, int], Box]] = {
     "square": lambda height, width, rng, config, size: square_box(height, width, rng, config.scale),
     "short_side": lambda height, width, rng, config, size: fixed_box(height, width, rng, size),
     "random_resized": lambda height, width, rng, config, size: random_resized_box(
