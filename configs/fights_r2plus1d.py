@@ -10,16 +10,27 @@ from, so that no video is in both. Every `fights_*.py` has this budget: 15 epoch
 clips one standard error is 7 points: average several `--config.seed`. Measured: README, "Your own videos".
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    ClassifyConfig,
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TaskConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
     return Config(
         model=ModelConfig(name="r2plus1d_tiny"),
-        data=DataConfig(train="runs/data/fights", num_frames=8, stride=4, size=48, resize=(56,)),
+        data=DataConfig(train="runs/data/fights", clip=ClipConfig(num_frames=8, stride=4, size=48, resize=(56,))),
+        task=TaskConfig(classify=ClassifyConfig(label_smoothing=0.1)),
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=1e-3, warmup_epochs=1.0, weight_decay=0.05, clip_norm=1.0
         ),
-        train=TrainConfig(batch_size=16, epochs=15, eval_epochs=0, checkpoint_epochs=5, label_smoothing=0.1),
+        train=TrainConfig(batch_size=16, epochs=15, eval_epochs=0, checkpoint_epochs=5),
         eval=EvalConfig(num_clips=3, batch_size=16),
     )

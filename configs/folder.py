@@ -8,14 +8,24 @@ Trains from scratch in a size that a laptop manages. For more, start from a publ
     … --config.model.name=r2plus1d_18 --config.model.init_from=r2plus1d_18.pth
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    ClassifyConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TaskConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
     return Config(
         model=ModelConfig(name="r2plus1d_tiny"),
         data=DataConfig(),
+        task=TaskConfig(classify=ClassifyConfig(label_smoothing=0.1)),
         optimizer=OptimizerConfig(name="adamw", learning_rate=1e-3, warmup_epochs=1.0, weight_decay=0.05),
-        train=TrainConfig(batch_size=16, epochs=20, eval_epochs=2, checkpoint_epochs=2, label_smoothing=0.1),
+        train=TrainConfig(batch_size=16, epochs=20, eval_epochs=2, checkpoint_epochs=2),
         eval=EvalConfig(num_clips=3, batch_size=16),
     )

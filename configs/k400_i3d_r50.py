@@ -9,13 +9,23 @@ resnet50.pth is torchvision's or timm's image network, the CSV files are Kinetic
 Published with this schedule: 73.47 top-1, 91.27 top-5 on the validation set with 10 clips × 3 crops of 256²:
 
     python eval.py --workdir=runs/k400_i3d --config.eval.num_clips=10 --config.eval.num_crops=3 \\
-        --config.data.size=256 --config.data.resize="(256,)"
+        --config.data.clip.size=256 --config.data.clip.resize="(256,)"
 
 Hardware there: 8 GPUs, 8 clips each, 100 epochs. Not trained here. Source: mmaction2,
 configs/recognition/i3d/i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb.py and the table beside it.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    SamplingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -23,13 +33,9 @@ def get_config() -> Config:
         model=ModelConfig(name="i3d_r50_mm", inflation="average"),
         data=DataConfig(
             dataset="kinetics400",
-            train_sampling="mmaction2_sample",
-            eval_sampling="mmaction2_sample",
-            train_crop="multi_scale",
-            crop_scales=(1.0, 0.8),
-            crop_gap=0,
-            crop_positions=5,
-            num_workers=16,
+            sampling=SamplingConfig(train="mmaction2_sample", eval="mmaction2_sample"),
+            augment=AugmentConfig(crop="multi_scale", crop_scales=(1.0, 0.8), crop_gap=0, crop_positions=5),
+            reading=ReadingConfig(num_workers=16),
         ),
         optimizer=OptimizerConfig(
             name="sgd",

@@ -12,7 +12,19 @@ machines both grow, and here with train.batch_size. 200 epochs. Not trained here
 configs/Kinetics/MVITv2_S_16x4.yaml and MODEL_ZOO.md.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    ClassifyConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    SamplingConfig,
+    TaskConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -20,15 +32,15 @@ def get_config() -> Config:
         model=ModelConfig(name="mvit_v2_s"),
         data=DataConfig(
             dataset="kinetics400",
-            train_sampling="slowfast_offset",
-            eval_sampling="slowfast_offset",
-            train_views=2,  # repeated augmentation
-            train_crop="random_resized",
-            randaugment_m=7.0,
-            randaugment_n=4,
-            erase=0.25,
-            num_workers=16,
+            sampling=SamplingConfig(
+                train="slowfast_offset",
+                eval="slowfast_offset",
+                views=2,  # repeated augmentation
+            ),
+            augment=AugmentConfig(crop="random_resized", randaugment_m=7.0, randaugment_n=4, erase=0.25),
+            reading=ReadingConfig(num_workers=16),
         ),
+        task=TaskConfig(classify=ClassifyConfig(label_smoothing=0.1, mixup=0.8, cutmix=1.0)),
         optimizer=OptimizerConfig(
             name="adamw",
             learning_rate=1e-4,
@@ -39,8 +51,6 @@ def get_config() -> Config:
             final_factor=0.01,
             clip_norm=1.0,
         ),
-        train=TrainConfig(
-            batch_size=256, epochs=200, label_smoothing=0.1, mixup=0.8, cutmix=1.0, eval_epochs=10, checkpoint_epochs=1
-        ),
+        train=TrainConfig(batch_size=256, epochs=200, eval_epochs=10, checkpoint_epochs=1),
         eval=EvalConfig(batch_size=64),
     )

@@ -12,13 +12,24 @@ Hardware there: 64 V100 GPUs, 24 clips each. Its 45 epochs take 5 clips of every
 Not trained here. Source: torchvision, torchvision/models/video/README.md and references/video_classification/train.py.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
     return Config(
         model=ModelConfig(name="r2plus1d_18"),
-        data=DataConfig(dataset="kinetics400", preset="torchvision_resnet", num_workers=16),
+        data=DataConfig(
+            dataset="kinetics400", clip=ClipConfig(preset="torchvision_resnet"), reading=ReadingConfig(num_workers=16)
+        ),
         optimizer=OptimizerConfig(
             name="sgd",
             learning_rate=0.01,

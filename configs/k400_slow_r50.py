@@ -7,13 +7,23 @@
 Published of this network: 74.58 top-1, 91.63 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 256²:
 
     python eval.py --workdir=runs/k400_slow_r50 --config.eval.num_clips=10 --config.eval.num_crops=3 \\
-        --config.data.size=256 --config.data.resize="(256,)"
+        --config.data.clip.size=256 --config.data.clip.resize="(256,)"
 
 Not trained here. Source: facebookresearch/SlowFast, configs/Kinetics/SLOW_8x8_R50.yaml: 64 clips per update, learning
 rate 0.1 for them. More devices: raise train.batch_size, and the rate follows.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    SamplingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -21,11 +31,9 @@ def get_config() -> Config:
         model=ModelConfig(name="slow_r50"),
         data=DataConfig(
             dataset="kinetics400",
-            train_sampling="slowfast",
-            eval_sampling="slowfast",
-            train_crop="short_side",
-            short_side=(256, 320),
-            num_workers=16,
+            sampling=SamplingConfig(train="slowfast", eval="slowfast"),
+            augment=AugmentConfig(crop="short_side", short_side=(256, 320)),
+            reading=ReadingConfig(num_workers=16),
         ),
         optimizer=OptimizerConfig(
             name="sgd",

@@ -15,13 +15,24 @@ SwinTransformer/Video-Swin-Transformer, configs/recognition/swin/swin_tiny_patch
 table in its README.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
     return Config(
         model=ModelConfig(name="swin3d_t"),
-        data=DataConfig(dataset="kinetics400", train_crop="random_resized", num_workers=16),
+        data=DataConfig(
+            dataset="kinetics400", augment=AugmentConfig(crop="random_resized"), reading=ReadingConfig(num_workers=16)
+        ),
         optimizer=OptimizerConfig(
             name="adamw",
             learning_rate=1e-3,

@@ -15,7 +15,17 @@ Hardware there: 8 GPUs, 8 clips per update over all of them, 15 epochs. Not trai
 facebookresearch/TimeSformer, configs/Kinetics/TimeSformer_divST_8x32_224.yaml and the table in its README.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -23,10 +33,9 @@ def get_config() -> Config:
         model=ModelConfig(name="timesformer_base_divided"),
         data=DataConfig(
             dataset="kinetics400",
-            size=224,
-            train_crop="short_side",
-            short_side=(256, 320),
-            num_workers=16,
+            clip=ClipConfig(size=224),
+            augment=AugmentConfig(crop="short_side", short_side=(256, 320)),
+            reading=ReadingConfig(num_workers=16),
         ),
         optimizer=OptimizerConfig(
             name="sgd",

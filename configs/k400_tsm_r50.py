@@ -21,7 +21,7 @@ from vidjax.config import Config
 def get_config() -> Config:
     config = k400_tsn_r50.get_config()
     config.model.name = "tsm_r50"
-    config.data.crop_positions = 13
+    config.data.augment.crop_positions = 13
     config.optimizer.learning_rate = 0.02
     config.optimizer.base_batch = 128
     config.optimizer.step_epochs = (25.0, 45.0)

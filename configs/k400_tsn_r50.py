@@ -7,13 +7,23 @@
 
 Published with this schedule: 74.12 top-1, 91.34 top-5 with 25 frames × 10 crops:
 
-    python eval.py --workdir=runs/k400_tsn_r50 --config.data.num_frames=25 --config.eval.num_crops=10
+    python eval.py --workdir=runs/k400_tsn_r50 --config.data.clip.num_frames=25 --config.eval.num_crops=10
 
 Hardware there: 8 GPUs, 32 videos each. Not trained here. Source: mmaction2,
 configs/recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    SamplingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -21,11 +31,9 @@ def get_config() -> Config:
         model=ModelConfig(name="tsn_r50"),
         data=DataConfig(
             dataset="kinetics400",
-            train_sampling="mmaction2_tsn",
-            eval_sampling="mmaction2_tsn",
-            train_crop="multi_scale",
-            crop_positions=5,
-            num_workers=16,
+            sampling=SamplingConfig(train="mmaction2_tsn", eval="mmaction2_tsn"),
+            augment=AugmentConfig(crop="multi_scale", crop_positions=5),
+            reading=ReadingConfig(num_workers=16),
         ),
         optimizer=OptimizerConfig(
             name="sgd",

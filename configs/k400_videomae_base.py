@@ -15,7 +15,19 @@ Hardware there: 64 GPUs, 6 videos each, 2 clips of a video; 75 epochs. Not train
 MODEL_ZOO.md and scripts/kinetics/videomae_vit_base_patch16_224_tubemasking_ratio_0.9_epoch_1600/finetune.sh.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    ClassifyConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    SamplingConfig,
+    TaskConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -24,13 +36,13 @@ def get_config() -> Config:
         model=ModelConfig(name="videomae_base", drop_path=0.1, remat="dots"),
         data=DataConfig(
             dataset="kinetics400",
-            train_views=2,  # repeated augmentation
-            train_crop="random_resized",
-            randaugment_m=7.0,
-            randaugment_n=4,
-            erase=0.25,
-            num_workers=16,
+            sampling=SamplingConfig(
+                views=2,  # repeated augmentation
+            ),
+            augment=AugmentConfig(crop="random_resized", randaugment_m=7.0, randaugment_n=4, erase=0.25),
+            reading=ReadingConfig(num_workers=16),
         ),
+        task=TaskConfig(classify=ClassifyConfig(label_smoothing=0.1, mixup=0.8, cutmix=1.0)),
         optimizer=OptimizerConfig(
             name="adamw",
             learning_rate=5e-4,
@@ -40,8 +52,6 @@ def get_config() -> Config:
             final_factor=1e-6 / 7.5e-4,
             layer_decay=0.75,
         ),
-        train=TrainConfig(
-            batch_size=384, epochs=75, label_smoothing=0.1, mixup=0.8, cutmix=1.0, eval_epochs=5, checkpoint_epochs=1
-        ),
+        train=TrainConfig(batch_size=384, epochs=75, eval_epochs=5, checkpoint_epochs=1),
         eval=EvalConfig(batch_size=256),
     )

@@ -12,13 +12,26 @@ repeated augmentation. Hardware there: 64 GPUs, 32 clips each. Not trained here.
 and scripts/kinetics/videomae_vit_base_patch16_224_tubemasking_ratio_0.9_epoch_1600/pretrain.sh.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
     return Config(
         model=ModelConfig(name="videomae_base_pretrain", kwargs={"mask_ratio": 0.9}),
-        data=DataConfig(dataset="kinetics400", train_crop="multi_scale", flip=False, num_workers=16),
+        data=DataConfig(
+            dataset="kinetics400",
+            augment=AugmentConfig(crop="multi_scale", flip=False),
+            reading=ReadingConfig(num_workers=16),
+        ),
         optimizer=OptimizerConfig(
             name="adamw",
             learning_rate=1.5e-4,

@@ -16,7 +16,16 @@ per update, 30 epochs. Not trained here. Source: google-research/scenic, project
 vivit_base_k400.py and the table in projects/vivit/README.md; colours: google-deepmind/dmvr, processors.py.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -24,13 +33,15 @@ def get_config() -> Config:
         model=ModelConfig(name="vivit_base_16x2"),
         data=DataConfig(
             dataset="kinetics400",
-            train_crop="short_side",
-            short_side=(230, 340),  # 256 times 0.9 to 1.33
-            colour_jitter=0.4,
-            hue=0.2,
-            jittered=0.8,
-            greyscale=0.1,
-            num_workers=16,
+            augment=AugmentConfig(
+                crop="short_side",
+                short_side=(230, 340),  # 256 times 0.9 to 1.33
+                colour_jitter=0.4,
+                hue=0.2,
+                jittered=0.8,
+                greyscale=0.1,
+            ),
+            reading=ReadingConfig(num_workers=16),
         ),
         optimizer=OptimizerConfig(
             name="sgd",

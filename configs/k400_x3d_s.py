@@ -7,7 +7,7 @@
 Published of this network: 73.33 top-1, 91.27 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 182²:
 
     python eval.py --workdir=runs/k400_x3d_s --config.eval.num_clips=10 --config.eval.num_crops=3 \\
-        --config.data.size=182 --config.data.resize="(182,)"
+        --config.data.clip.size=182 --config.data.clip.resize="(182,)"
 
 Hardware there: 16 machines, 128 clips each: `--config.train.batch_size=2048`, and the learning rate follows.
 Not trained here. Source: facebookresearch/SlowFast, configs/Kinetics/X3D_S.yaml.
@@ -20,7 +20,7 @@ from vidjax.config import Config
 def get_config() -> Config:
     config = k400_slow_r50.get_config()
     config.model.name = "x3d_s"
-    config.data.short_side = (182, 228)
+    config.data.augment.short_side = (182, 228)
     config.optimizer.base_batch = 128
     config.optimizer.warmup_epochs = 35.0
     config.optimizer.weight_decay = 5e-5

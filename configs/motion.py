@@ -7,7 +7,17 @@ Mirrored clips count for the opposite direction, which doubles the data. Network
 epochs or more: `--config.model.name=tsm_tiny --config.train.epochs=28`.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    ClassifyConfig,
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TaskConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -17,10 +27,10 @@ def get_config() -> Config:
             synthetic="motion",
             train="runs/data/motion/train.csv",
             eval="runs/data/motion/val.csv",
-            size=32,
-            resize=(36,),
-            flip_pairs=("left<>right", "clockwise<>anticlockwise"),  # mirroring swaps these labels
+            clip=ClipConfig(size=32, resize=(36,)),
         ),
+        # Mirroring swaps these labels.
+        task=TaskConfig(classify=ClassifyConfig(flip_pairs=("left<>right", "clockwise<>anticlockwise"))),
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=3e-3, warmup_epochs=1.0, weight_decay=0.01, clip_norm=1.0
         ),

@@ -12,7 +12,16 @@ Three things differ from VideoMAE's recipe, with which so small a network had le
 the frames before and after; pixels as targets instead of normalised ones, as most of a picture is plain here.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 
 # What the classifier must have alike.
 ENCODER = {"tubelet": (2, 4, 4), "positions": "axes"}
@@ -28,9 +37,11 @@ def get_config() -> Config:
             synthetic="motion",
             train="runs/data/motion/train.csv",
             eval="runs/data/motion/val.csv",
-            scale=(1.0, 1.0),  # the whole picture
-            flip=True,  # nothing here depends on left and right
-            isolate=False,
+            augment=AugmentConfig(
+                scale=(1.0, 1.0),  # the whole picture
+                flip=True,  # nothing here depends on left and right
+            ),
+            reading=ReadingConfig(isolate=False),
         ),
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=1e-3, b2=0.95, warmup_epochs=4.0, weight_decay=0.05, clip_norm=1.0

@@ -5,7 +5,7 @@
         --config.data.train=ssv2/train.json --config.data.eval=ssv2/validation.json
 
 CHECKPOINT as in k400_videomae_base.py, pre-trained on Something-Something V2: there, every 2nd frame and 2400 epochs
-(k400_videomae_base_pretrain.py with --config.data.dataset=something_v2 --config.data.stride=2
+(k400_videomae_base_pretrain.py with --config.data.dataset=something_v2 --config.data.clip.stride=2
 --config.train.epochs=2400).
 
 Published: 70.8 top-1, 92.4 top-5 on the validation set with 2 clips × 3 crops:
@@ -24,7 +24,7 @@ from vidjax.config import Config
 def get_config() -> Config:
     config = k400_videomae_base.get_config()
     config.data.dataset = "something_v2"
-    config.data.train_sampling = config.data.eval_sampling = "mmaction2_uniform"
-    config.data.flip = False  # its classes tell left from right
+    config.data.sampling.train = config.data.sampling.eval = "mmaction2_uniform"
+    config.data.augment.flip = False  # its classes tell left from right
     config.train.epochs = 30
     return config

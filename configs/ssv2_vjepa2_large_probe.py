@@ -21,7 +21,17 @@ Hardware there: 64 GPUs, 4 videos each; 20 epochs. Not trained here. Source: fac
 configs/eval/vitl/ssv2.yaml, evals/video_classification_frozen/eval.py and README.md.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -29,14 +39,15 @@ def get_config() -> Config:
         model=ModelConfig(name="vjepa2_large", probe="attentive", probe_blocks=4, probe_heads=16),
         data=DataConfig(
             dataset="something_v2",
-            num_frames=16,
-            stride=4,
-            train_crop="random_resized",
-            flip=False,  # its classes tell left from right
-            randaugment_m=7.0,
-            randaugment_n=4,
-            erase=0.25,
-            num_workers=16,
+            clip=ClipConfig(num_frames=16, stride=4),
+            augment=AugmentConfig(
+                crop="random_resized",
+                flip=False,  # its classes tell left from right
+                randaugment_m=7.0,
+                randaugment_n=4,
+                erase=0.25,
+            ),
+            reading=ReadingConfig(num_workers=16),
         ),
         optimizer=OptimizerConfig(name="adamw", learning_rate=1e-3, weight_decay=0.01),
         train=TrainConfig(batch_size=256, epochs=20),

@@ -13,7 +13,18 @@ Hardware there: 8 GPUs, 30 clips each. Not trained here. Source: mmaction2,
 configs/recognition/c3d/c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb.py.
 """
 
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    AugmentConfig,
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    SamplingConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> Config:
@@ -21,12 +32,10 @@ def get_config() -> Config:
         model=ModelConfig(name="c3d"),
         data=DataConfig(
             dataset="ucf101",
-            train_sampling="mmaction2_sample",
-            eval_sampling="mmaction2_sample",
-            size=112,
-            train_crop="short_side",
-            short_side=(128, 128),
-            num_workers=16,
+            clip=ClipConfig(size=112),
+            sampling=SamplingConfig(train="mmaction2_sample", eval="mmaction2_sample"),
+            augment=AugmentConfig(crop="short_side", short_side=(128, 128)),
+            reading=ReadingConfig(num_workers=16),
         ),
         optimizer=OptimizerConfig(
             name="sgd",

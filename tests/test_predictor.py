@@ -1,6 +1,5 @@
 """Video files → classes, clips and features, from a folder and from a model in memory."""
 
-import dataclasses
 import json
 
 import jax
@@ -10,15 +9,15 @@ import pytest
 import vidjax
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig
-from vidjax.data.reading.clips import ClipReader
+from vidjax.config import ClipConfig, Config, DataConfig, EvalConfig, ModelConfig
 from vidjax.config.spec import resolve_spec
+from vidjax.data.reading.clips import ClipReader
 from vidjax.errors import UserError
 from vidjax.evaluation.metrics import sigmoid, softmax
 from vidjax.training.checkpoints import Meta, save_model
 
 NAMES = ("up", "down", "still")
-DATA = DataConfig(num_frames=4, size=16, resize=(20,))
+DATA = DataConfig(clip=ClipConfig(num_frames=4, size=16, resize=(20,)))
 CONFIG = Config(
     model=ModelConfig(name="conv3d_tiny", compute_dtype="float32"), data=DATA, eval=EvalConfig(num_clips=2, num_crops=3)
 )

@@ -32,7 +32,10 @@ from vidjax.models import list_models
 
 # What makes a training short, and what makes the clips of full-size networks small.
 BRIEF = "--config.train.steps=2 --config.train.batch_size=4"
-SMALL = "--config.data.num_frames=8 --config.data.size=56 --config.data.resize='(64,)' --config.eval.batch_size=2"
+SMALL = (
+    "--config.data.clip.num_frames=8 --config.data.clip.size=56 --config.data.clip.resize='(64,)' "
+    "--config.eval.batch_size=2"
+)
 
 # Commands that run here → what is added to make them short, and what they must leave behind.
 RUN = {
@@ -56,8 +59,8 @@ RUN = {
     r"python eval.py --checkpoint=runs/k400 .*": (SMALL, "runs/k400/eval*/eval.json"),
     r"python -m vidjax predict runs/motion some.mp4 other.mp4": ("", ""),
     r"python -m vidjax plan --config=configs/k400_i3d_r50.py .*": (
-        "--config.model.name=single_frame_tiny --config.model.init_from= --config.data.num_frames=1 "
-        "--config.data.size=32",
+        "--config.model.name=single_frame_tiny --config.model.init_from= --config.data.clip.num_frames=1 "
+        "--config.data.clip.size=32",
         "",
     ),
     r"python train.py --config=configs/motion.py --workdir=runs/x .*": (f"{BRIEF} --config.data.synthetic=", "runs/x"),

@@ -1,6 +1,5 @@
 """`bench data`: that its figures add up, and say what they say."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -27,8 +26,9 @@ def folder(tmp_path_factory):
 
 def flags(folder, *further):
     settings = {
-        "model.name": "frame_pool_tiny", "data.train": folder / "videos", "data.num_frames": 4, "data.size": 32,
-        "data.eval_share": 0.3, "train.batch_size": 8, "data.train_views": 2, "data.isolate": False,
+        "model.name": "frame_pool_tiny", "data.train": folder / "videos", "data.clip.num_frames": 4,
+        "data.clip.size": 32, "data.eval_share": 0.3, "train.batch_size": 8, "data.sampling.views": 2,
+        "data.reading.isolate": False,
     }  # fmt: skip
     return ["bench", "data", "--seconds", "0.5", *further, *(f"--config.{k}={v}" for k, v in settings.items())]
 

@@ -16,8 +16,8 @@ from vidjax.models.cost import model_cost
 from vidjax.parallel import make_mesh
 from vidjax.plan.estimates import DataFacts
 
-SETTINGS = {"model.name": "frame_pool_tiny", "data.num_frames": 2, "data.size": 32, "data.resize": "(32,)",
-            "train.batch_size": 8, "data.train_views": 2}  # fmt: skip
+SETTINGS = {"model.name": "frame_pool_tiny", "data.clip.num_frames": 2, "data.clip.size": 32,
+            "data.clip.resize": "(32,)", "train.batch_size": 8, "data.sampling.views": 2}  # fmt: skip
 
 
 def flags(*further, **settings):
@@ -48,7 +48,7 @@ def test_figures_are_those_of_the_update(capsys):
 def test_table_and_wait_for_data(tmp_path, capsys):
     for i in range(8):
         write_video(tmp_path / "ab"[i % 2] / f"{i}.mp4", numbered_frames(12, offset=i))
-    mesh = {"mesh.data": 2, "data.train": tmp_path, "data.isolate": False, "data.eval_share": 0.25}
+    mesh = {"mesh.data": 2, "data.train": tmp_path, "data.reading.isolate": False, "data.eval_share": 0.25}
     assert main(flags("--data", **mesh)) == 0
     text = capsys.readouterr().out
     for words in ("frame_pool_tiny on", "measured", "clips/s", "median of 3", "GiB at most, says the compiler"):

@@ -170,10 +170,11 @@ def experiment(folder):
     """x.py: clips of 4 frames, every 2nd, of videos that have no labels; listed in list.csv: good.mp4, short.mp4."""
     (folder / "list.csv").write_text("path\ngood.mp4\nshort.mp4\n")
     (folder / "x.py").write_text(
-        "from vidjax.config import Config, DataConfig, ModelConfig\n"
+        "from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig, SamplingConfig\n"
         "def get_config():\n"
         "    return Config(model=ModelConfig(name='videomae_tiny_pretrain'), data=DataConfig(train='list.csv',\n"
-        "        eval='list.csv', num_frames=4, stride=2, train_sampling='segments'))\n"
+        "        eval='list.csv', clip=ClipConfig(num_frames=4, stride=2),\n"
+        "        sampling=SamplingConfig(train='segments')))\n"
     )
     return folder / "x.py"
 
@@ -183,18 +184,18 @@ def experiment(folder):
     [
         ([], "5 frames, a clip spans 7"),
         (["list.csv"], "5 frames, a clip spans 7"),
-        (["--config.data.stride=3"], "5 frames, a clip spans 10"),
-        (["--config.data.num_frames=2"], ""),
+        (["--config.data.clip.stride=3"], "5 frames, a clip spans 10"),
+        (["--config.data.clip.num_frames=2"], ""),
         (["--num-frames=8"], "5 frames, a clip spans 15"),
         (["--stride=1"], ""),
-        (["--config.data.fps=2.5"], "5 frames, a clip spans 13"),
-        (["--config.data.fps=2.5", "--stride=1"], ""),
+        (["--config.data.clip.fps=2.5"], "5 frames, a clip spans 13"),
+        (["--config.data.clip.fps=2.5", "--stride=1"], ""),
         (["--fps=2.5", "--num-frames=2"], ""),
         (
-            ["--config.data.eval_sampling=uniform"],
+            ["--config.data.sampling.eval=uniform"],
             "",
         ),  # no rule with a stride is left
-        (["--config.data.eval_sampling=uniform", "--num-frames=6"], "5 frames, a clip spans 6"),
+        (["--config.data.sampling.eval=uniform", "--num-frames=6"], "5 frames, a clip spans 6"),
     ],
 )
 def test_a_config_says_how_long_clips_are_and_where_the_videos_are(folder, experiment, flags, short):
@@ -220,7 +221,7 @@ def test_without_data_and_config_it_asks_for_them(folder, capsys):
 
 def test_settings_that_cannot_be_used_are_named(folder, experiment, capsys):
     assert main(["check", f"--config={experiment}", "--config.data.strid=3"]) == 1
-    assert "config.data.stride" in capsys.readouterr().err
+    assert "config.data.clip.stride" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--timeout=0", "--num-frames=0", "--fps=-1", "--dataset=ufc101", "--workers=0"])

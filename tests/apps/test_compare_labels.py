@@ -5,7 +5,16 @@ from dataclasses import dataclass
 import pytest
 
 from vidjax.apps.compare_labels import flat, label
-from vidjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig, to_dict
+from vidjax.config import (
+    ClipConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SamplingConfig,
+    TrainConfig,
+    to_dict,
+)
 from vidjax.errors import UserError
 
 
@@ -24,7 +33,10 @@ def labels(*configs, show=None, **evaluated):
 def test_what_is_empty_or_the_models_own_is_not_said():
     tiny = Config(model=ModelConfig("r2plus1d_tiny"))
     diff = Config(model=ModelConfig("r2plus1d_tiny", input="diff"))
-    tuned = Config(model=ModelConfig("r2plus1d_18", init_from="weights/k400/"), data=DataConfig(size=56, resize=(60,)))
+    tuned = Config(
+        model=ModelConfig("r2plus1d_18", init_from="weights/k400/"),
+        data=DataConfig(clip=ClipConfig(size=56, resize=(60,))),
+    )
     probe = Config(model=ModelConfig("videomae_base", init_from="runs/mae.pth", probe="linear", probe_norm=True))
     assert labels(tiny, diff, tuned, probe, num_frames=4, size=56) == [
         "r2plus1d_tiny", "r2plus1d_tiny on diff", "r2plus1d_18 from k400, 4×56²",
@@ -46,7 +58,10 @@ def test_a_setting_is_called_by_its_last_part_unless_two_share_that():
 
 
 def test_frames_alone_and_lists():
-    short, other = Config(data=DataConfig(num_frames=4)), Config(data=DataConfig(speed=(0.5, 2.0)))
+    short, other = (
+        Config(data=DataConfig(clip=ClipConfig(num_frames=4))),
+        Config(data=DataConfig(sampling=SamplingConfig(speed=(0.5, 2.0)))),
+    )
     assert labels(short, other) == ["r2plus1d_18, 4 frames, speed=1,1", "r2plus1d_18, speed=0.5,2"]
 
 

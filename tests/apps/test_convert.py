@@ -92,12 +92,19 @@ def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path
     predictor = Predictor(tmp_path / "ours")
     spec = predictor.spec
     assert predictor.class_names == NAMES
-    assert (spec.video.mean, spec.video.std, spec.video.resize, spec.video.size) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (40,), 32)
+    assert (spec.video.mean, spec.video.std, spec.video.resize, spec.video.size) == (
+        (0.1, 0.2, 0.3),
+        (0.4, 0.5, 0.6),
+        (40,),
+        32,
+    )
     model, meta, _ = load_model(tmp_path / "ours")
     assert meta.spec.video.num_frames == 4 and model.base_grid == (2, 4, 4)
     write_video(tmp_path / "a.mp4", numbered_frames(12, 40, 48))
     view = predictor._reader.read_eval(str(tmp_path / "a.mp4"), 1, 1)
-    logits = np.asarray(model(jnp.asarray(((view / 255 - np.array(spec.video.mean)) / np.array(spec.video.std)), jnp.float32)))
+    logits = np.asarray(
+        model(jnp.asarray(((view / 255 - np.array(spec.video.mean)) / np.array(spec.video.std)), jnp.float32))
+    )
     expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     np.testing.assert_allclose(predictor(tmp_path / "a.mp4").scores, expected[0], rtol=1e-3)
 
@@ -137,7 +144,7 @@ def test_who_loads_the_network_alone_or_trains_it_on_is_told_of_its_pixels(tmp_p
     assert "mean (0.1, 0.2, 0.3), not (0.485, 0.456, 0.406)" in caplog.text and "normalise its input" in caplog.text
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "ours")]) == 0
     model, spec = create_model("videomae_tiny", num_classes=7), get_spec("videomae_tiny")
-    flags = "--config.data.mean=0.1,0.2,0.3 --config.data.std=0.4,0.5,0.6"
+    flags = "--config.data.clip.mean=0.1,0.2,0.3 --config.data.clip.std=0.4,0.5,0.6"
     for checkpoint in (folder, tmp_path / "ours"):
         caplog.clear()
         start_from(model, str(checkpoint), "videomae_tiny", spec=spec)

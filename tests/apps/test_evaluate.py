@@ -10,7 +10,7 @@ from rich.console import Console
 from tests.training.conftest import write_halves
 from vidjax.__main__ import main
 from vidjax.apps.evaluate import evaluate_checkpoint
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import ClipConfig, Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
 from vidjax.errors import UserError
 from vidjax.training.checkpoints import load_meta, steps
 from vidjax.training.loop import train
@@ -23,7 +23,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     config = Config(
         model=ModelConfig("frame_pool_tiny"),
-        data=DataConfig(train=str(write_halves(folder / "videos")), num_frames=2, size=16, resize=(20,)),
+        data=DataConfig(
+            train=str(write_halves(folder / "videos")), clip=ClipConfig(num_frames=2, size=16, resize=(20,))
+        ),
         optimizer=OptimizerConfig(learning_rate=1e-6),
         train=TrainConfig(batch_size=8, steps=2, eval_epochs=0.01, checkpoint_epochs=0.01),
         eval=EvalConfig(batch_size=8),

@@ -31,7 +31,7 @@ def compiled(name, *, size=0, num_frames=0, scan_blocks=False, **kwargs):
     config = validate(
         cfg.Config(
             model=cfg.ModelConfig(name=name, compute_dtype="bfloat16", scan_blocks=scan_blocks, kwargs=kwargs),
-            data=cfg.DataConfig(num_frames=num_frames, size=size, resize=(size,)),
+            data=cfg.DataConfig(clip=cfg.ClipConfig(num_frames=num_frames, size=size, resize=(size,))),
             train=cfg.TrainConfig(batch_size=8, steps=10),
         )
     )

@@ -12,8 +12,8 @@ from vidjax.__main__ import main
 from vidjax.apps import inspect as inspect_app
 from vidjax.apps.contact_sheet import CELL, Row, draw_sheet
 
-SMALL = ["--config.model.name=r2plus1d_tiny", "--config.data.size=16", "--config.data.num_frames=4",
-         "--config.data.stride=2"]  # fmt: skip
+SMALL = ["--config.model.name=r2plus1d_tiny", "--config.data.clip.size=16", "--config.data.clip.num_frames=4",
+         "--config.data.clip.stride=2"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_set_full_of_trouble(folder, tmp_path, capsys):
     for i in range(14):
         write_video(data / f"more{i}.mp4", numbered_frames(24))
     (data / "list.csv").write_text("\n".join(lines) + "\n")
-    settings = ["--config.data.resize=(20,30)", "--config.data.train_sampling=mmaction2_sample"]
+    settings = ["--config.data.clip.resize=(20,30)", "--config.data.sampling.train=mmaction2_sample"]
     status, found = inspect(data / "list.csv", tmp_path / "out", *settings)
     assert status == 0
     warned = {name for name, check in found["checks"].items() if not check["ok"]}

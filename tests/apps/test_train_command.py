@@ -54,7 +54,7 @@ def test_an_installed_wheel_knows_its_recipes_in_an_empty_folder(tmp_path):
         file.extractall(tmp_path / "installed")
     here = tmp_path / "empty"
     here.mkdir()
-    small = ["--config.data.size=32", "--config.data.resize=(32,)", "--config.train.steps=1"]
+    small = ["--config.data.clip.size=32", "--config.data.clip.resize=(32,)", "--config.train.steps=1"]
     done = run(here, "train", "--config=motion", "--workdir=x", "--dry_run", path=tmp_path / "installed")
     assert done.returncode == 0 and "nothing was written" in done.stdout, done.stderr
     done = run(here, "plan", "--config=k400_videomae_large", "--gpu=h100:8", *small, path=tmp_path / "installed")

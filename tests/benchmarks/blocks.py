@@ -18,8 +18,8 @@ from rich.table import Table
 
 from vidjax.config import Config, ModelConfig, TrainConfig
 from vidjax.config.choices import REMAT
-from vidjax.config.validate import validate
 from vidjax.config.spec import resolve_spec
+from vidjax.config.validate import validate
 from vidjax.models import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.plan.chips import tpu_devices

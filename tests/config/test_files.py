@@ -10,15 +10,17 @@ from vidjax.config.files import read_config
 def experiment(tmp_path):
     path = tmp_path / "x.py"
     path.write_text(
-        "from vidjax.config import Config, DataConfig\n"
-        "def get_config():\n    return Config(data=DataConfig(train='a.csv', stride=3))\n"
+        "from vidjax.config import ClipConfig, Config, DataConfig\n"
+        "def get_config():\n    return Config(data=DataConfig(train='a.csv', clip=ClipConfig(stride=3)))\n"
     )
     return path
 
 
 def test_file_and_overrides(experiment):
-    config = read_config([f"--config={experiment}", "--config.data.stride=5", "--config.data.scale=(0.5,1.0)"])
-    assert (config.data.train, config.data.stride, config.data.scale) == ("a.csv", 5, (0.5, 1.0))
+    config = read_config(
+        [f"--config={experiment}", "--config.data.clip.stride=5", "--config.data.augment.scale=(0.5,1.0)"]
+    )
+    assert (config.data.train, config.data.clip.stride, config.data.augment.scale) == ("a.csv", 5, (0.5, 1.0))
     assert isinstance(config, Config)
 
 
@@ -30,8 +32,8 @@ def test_defaults_without_a_file():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--config.data.strid=3", "config.data.strid is no setting.*config.data.stride"),
-        ("--config.data.stride=three", "config.data.stride=three"),
+        ("--config.data.strid=3", "config.data.strid is no setting.*config.data.clip.stride"),
+        ("--config.data.clip.stride=three", "config.data.clip.stride=three"),
         ("--config=missing.py", "missing.py"),
         ("--stride=3", "stride"),
         ("stride", "'stride' is neither"),

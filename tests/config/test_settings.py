@@ -16,7 +16,7 @@ from vidjax.config.validate import validate
 
 def test_json_round_trip_keeps_every_field():
     config = Config()
-    config.data.resize = (128, 171)
+    config.data.clip.resize = (128, 171)
     config.model.kwargs = {"pool": "max"}
     config.optimizer.learning_rate = 0.5
     assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(config)))) == config
@@ -51,15 +51,16 @@ def test_unknown_override_names_the_close_ones(flag, hint):
         ("eval.bs", "eval.batch_size or config.train.batch_size"),  # the one of that section first
         ("optimizer.wd", "optimizer.weight_decay"),
         ("train.num_epochs", "train.epochs"),
-        ("data.frames", "data.num_frames"),
-        ("data.clip-len", "data.num_frames"),
-        ("data.sampling_rate", "data.stride"),
+        ("data.frames", "data.clip.num_frames"),
+        ("data.clip-len", "data.clip.num_frames"),
+        ("data.sampling_rate", "data.clip.stride"),
         ("model.arch", "model.name"),
         ("model.pretrained", "model.init_from"),
         ("train.GPUS", "mesh.data"),
-        ("data.workers", "data.num_workers"),
-        ("data.crop_size", "data.size"),
+        ("data.workers", "data.reading.num_workers"),
+        ("data.crop_size", "data.clip.size"),
         ("train.seed", "seed"),
+        ("eval.views", "eval.num_clips or config.data.sampling.views"),
     ],
 )
 def test_a_setting_by_its_name_elsewhere_names_the_one_that_is_meant(name, meant):
@@ -71,7 +72,8 @@ def test_a_setting_by_its_name_elsewhere_names_the_one_that_is_meant(name, meant
 def test_names_elsewhere_are_of_settings_here_and_of_none_themselves():
     settings = cfg.field_names(Config)
     assert {field for fields in ALIASES.values() for field in fields} <= set(settings)
-    assert not ALIASES.keys() & {name.rpartition(".")[2] for name in settings}
+    # Of evaluation, "views" are clips; where it is a setting of its own, the section decides what comes first.
+    assert ALIASES.keys() & {name.rpartition(".")[2] for name in settings} == {"views"}
 
 
 def test_known_overrides_pass():
@@ -86,11 +88,11 @@ def test_config_file_must_exist(argv):
 
 
 def test_from_dict_refuses_unknown_and_mistyped_fields():
-    with pytest.raises(ConfigError, match=r"config.data.strid is no setting.*config.data.stride"):
+    with pytest.raises(ConfigError, match=r"config.data.strid is no setting.*config.data.clip.stride"):
         cfg.from_dict({"data": {"strid": 2}})
     with pytest.raises(ConfigError, match=r"config.seed = 'a'"):
         cfg.from_dict({"seed": "a"})
-    with pytest.raises(ConfigError, match=r"config.data.flip = 1"):
+    with pytest.raises(ConfigError, match=r"config.data.augment.flip = 1"):
         cfg.from_dict({"data": {"flip": 1}})
 
 
@@ -106,15 +108,15 @@ def test_default_config_is_valid_and_validate_returns_it():
         ("train.batch_norm", "devices"),
         ("train.precise_batches", 0),
         ("optimizer.state_dtype", "float16"),
-        ("train.label_smoothing", 1.0),
+        ("task.classify.label_smoothing", 1.0),
         ("train.best_metric", "top1"),
-        ("data.scale", (1.2, 1.5)),
-        ("data.train_sampling", "randomly"),
-        ("data.resize", (1, 2, 3)),
-        ("data.timeout", 0.0),
+        ("data.augment.scale", (1.2, 1.5)),
+        ("data.sampling.train", "randomly"),
+        ("data.clip.resize", (1, 2, 3)),
+        ("data.reading.timeout", 0.0),
         ("data.mixture", (1.0, 0.0)),
-        ("data.balance", "classes"),
-        ("data.flip_pairs", ("left", "right")),
+        ("task.classify.balance", "classes"),
+        ("task.classify.flip_pairs", ("left", "right")),
         ("optimizer.name", "adam"),
         ("optimizer.learning_rate", -1.0),
         ("optimizer.step_epochs", (4.0,)),
@@ -178,8 +180,10 @@ def test_arguments_without_a_name_or_a_value(flag):
 
 
 def test_a_share_of_nothing_is_refused():
-    config = Config(model=cfg.ModelConfig(name="tsm_tiny"), data=cfg.DataConfig(train="x", jittered=0.5))
-    with pytest.raises(ConfigError, match=r"data.jittered.*both are 0"):
+    config = Config(
+        model=cfg.ModelConfig(name="tsm_tiny"), data=cfg.DataConfig(train="x", augment=cfg.AugmentConfig(jittered=0.5))
+    )
+    with pytest.raises(ConfigError, match=r"data.augment.jittered.*both are 0"):
         validate(config)
 
 

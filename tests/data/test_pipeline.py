@@ -7,12 +7,13 @@ import chex
 import numpy as np
 import pytest
 
+from tests.settings import data_config
 from tests.videos import numbered_frames, write_video
-from vidjax.config import DataConfig, Spec
+from vidjax.config import ClipConfig, DataConfig, Spec
+from vidjax.config.spec import resolve_spec
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
-from vidjax.config.spec import resolve_spec
 from vidjax.data.text import DataError
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
@@ -38,7 +39,7 @@ def with_bad(videos, tmp_path_factory):
 
 
 def reader(**settings):
-    return ClipReader(SPEC, DataConfig(**settings))
+    return ClipReader(SPEC, data_config(**settings))
 
 
 def take(batches, count):
@@ -163,7 +164,7 @@ def test_evaluation_and_training_workers_give_the_same_batches(videos):
 def test_resolved_spec_keeps_what_is_not_overridden():
     spec = Spec.of_video("x", 16, fps=15.0, size=112, resize=(128, 171))
     assert resolve_spec(spec, DataConfig()) == spec
-    assert resolve_spec(spec, DataConfig(stride=4)).fps is None
-    assert resolve_spec(spec, DataConfig(size=56)).resize == (64, 86)
-    changed = resolve_spec(spec, DataConfig(num_frames=8, size=64, resize=(72,), fps=5.0))
+    assert resolve_spec(spec, DataConfig(clip=ClipConfig(stride=4))).fps is None
+    assert resolve_spec(spec, DataConfig(clip=ClipConfig(size=56))).resize == (64, 86)
+    changed = resolve_spec(spec, DataConfig(clip=ClipConfig(num_frames=8, size=64, resize=(72,), fps=5.0)))
     assert (changed.num_frames, changed.size, changed.resize, changed.fps) == (8, 64, (72,), 5.0)

@@ -7,10 +7,11 @@ import chex
 import numpy as np
 import pytest
 
+from tests.settings import data_config
 from tests.videos import numbered_frames, write_video
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, Spec
+from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, SamplingConfig, Spec
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, WHOLE_VIDEO_RULES
 from vidjax.config.validate import validate
 from vidjax.data.pipeline import eval_batches
@@ -33,16 +34,16 @@ def videos(tmp_path_factory):
 
 
 def config(**settings):
-    return Config(data=DataConfig(train="x", **settings))
+    return Config(data=data_config(train="x", **settings))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_trains_or_is_refused(videos, rule):
     if rule in WHOLE_VIDEO_RULES:
-        with pytest.raises(ConfigError, match=r"config.data.train_sampling = '.*evaluation can use"):
-            validate(config(train_sampling=rule))
+        with pytest.raises(ConfigError, match=r"config.data.sampling.train = '.*evaluation can use"):
+            validate(config(sampling_train=rule))
         return
-    data = validate(config(train_sampling=rule)).data
+    data = validate(config(sampling_train=rule)).data
     clips = ClipReader(SPEC, data).train_clips(videos.records[2].path, np.random.default_rng(0))
     chex.assert_shape([clips.video, clips.frames, clips.times], [(1, 4, 16, 16, 3), (1, 4), (1, 4)])
     np.testing.assert_allclose(clips.video.mean(axis=(2, 3, 4)) / 8, clips.frames, atol=0.5)
@@ -52,12 +53,12 @@ def test_every_rule_trains_or_is_refused(videos, rule):
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_evaluates_or_is_refused(videos, rule):
     if rule in RANDOM_RULES:
-        with pytest.raises(ConfigError, match=r"config.data.eval_sampling = '.*evaluation takes multi_clip"):
-            validate(config(eval_sampling=rule))
+        with pytest.raises(ConfigError, match=r"config.data.sampling.eval = '.*evaluation takes multi_clip"):
+            validate(config(sampling_eval=rule))
         return
-    several = Config(data=DataConfig(train="x", eval_sampling=rule), eval=EvalConfig(num_clips=2))
+    several = Config(data=DataConfig(train="x", sampling=SamplingConfig(eval=rule)), eval=EvalConfig(num_clips=2))
     if rule in ONE_CLIP_RULES:
-        with pytest.raises(ConfigError, match=r"config.eval.num_clips = 2: must be 1 with config.data.eval_sampling"):
+        with pytest.raises(ConfigError, match=r"config.eval.num_clips = 2: must be 1 with config.data.sampling.eval"):
             validate(several)
         several.eval.num_clips = 1
     validate(several)
@@ -67,19 +68,21 @@ def test_every_rule_evaluates_or_is_refused(videos, rule):
 
 
 def test_short_video_rules_that_a_sampling_rule_lacks_are_refused():
-    with pytest.raises(ConfigError, match=r"config.data.short_video = 'loop': the rule slowfast knows hold only"):
-        validate(config(train_sampling="slowfast", short_video="loop"))
-    assert cfg.short_video_rule(DataConfig(), "slowfast") == "hold"
-    assert cfg.short_video_rule(DataConfig(), "multi_clip") == "loop"
-    assert cfg.short_video_rule(DataConfig(short_video="spread"), "multi_clip") == "spread"
+    with pytest.raises(
+        ConfigError, match=r"config.data.sampling.short_video = 'loop': the rule slowfast knows hold only"
+    ):
+        validate(config(sampling_train="slowfast", short_video="loop"))
+    assert cfg.short_video_rule(SamplingConfig(), "slowfast") == "hold"
+    assert cfg.short_video_rule(SamplingConfig(), "multi_clip") == "loop"
+    assert cfg.short_video_rule(SamplingConfig(short_video="spread"), "multi_clip") == "spread"
 
 
 def test_hop_of_the_sliding_window():
-    data = DataConfig(eval_sampling="sliding_window", hop=5)
+    data = SamplingConfig(eval="sliding_window", hop=5)
     assert clip_indices("sliding_window", 20, 10.0, SPEC, data)[:, 0].tolist() == [0, 5, 10, 13]
-    for wrong in (DataConfig(train="x", hop=5), dataclasses.replace(data, hop=-1)):
-        with pytest.raises(ConfigError, match=r"config.data.hop"):
-            validate(Config(data=wrong))
+    for wrong in (SamplingConfig(hop=5), dataclasses.replace(data, hop=-1)):
+        with pytest.raises(ConfigError, match=r"config.data.sampling.hop"):
+            validate(Config(data=DataConfig(train="x", sampling=wrong)))
 
 
 @pytest.mark.parametrize(
@@ -93,12 +96,12 @@ def test_hop_of_the_sliding_window():
     ],
 )
 def test_all_frames_are_cut_into_clips(num_frames, short, expected):
-    out = clip_indices("all", num_frames, 10.0, SPEC, DataConfig(short_video=short))
+    out = clip_indices("all", num_frames, 10.0, SPEC, SamplingConfig(short_video=short))
     np.testing.assert_array_equal(out, expected)
 
 
 def test_batches_of_videos_with_different_numbers_of_views(videos):
-    reader = ClipReader(SPEC, DataConfig(eval_sampling="sliding_window"))
+    reader = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(eval="sliding_window")))
     (batch,) = eval_batches(videos, reader, batch_size=4, num_clips=1, num_crops=3)
     assert batch["views"][:3].tolist() == [3 * 2, 3 * 3, 3 * 4] and batch["index"].tolist() == [0, 1, 2, -1]
     chex.assert_shape(batch["video"], (4, 12, 4, 16, 16, 3))
@@ -107,7 +110,7 @@ def test_batches_of_videos_with_different_numbers_of_views(videos):
 
 def test_padded_views_do_not_count(videos):
     """A score that is 1 for black views would show any that got into the average."""
-    reader = ClipReader(SPEC, DataConfig(eval_sampling="sliding_window"))
+    reader = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(eval="sliding_window")))
     bright = dataclasses.replace(videos, records=videos.records)
 
     def forward(params, stats, video):
@@ -135,7 +138,7 @@ def test_padded_views_do_not_count(videos):
 
 def test_another_process_may_have_longer_videos(videos, monkeypatch):
     """All processes call the model equally often: as often as the one with the most views has to."""
-    reader, calls = ClipReader(SPEC, DataConfig(eval_sampling="sliding_window")), []
+    reader, calls = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(eval="sliding_window"))), []
 
     def forward(params, stats, video):
         calls.append(np.asarray(video, np.float32).mean(axis=(1, 2, 3, 4)))
@@ -157,7 +160,7 @@ def test_another_process_may_have_longer_videos(videos, monkeypatch):
 def test_prediction_refuses_views_that_the_rule_lacks(monkeypatch):
     from vidjax import predictor
 
-    config = Config(data=DataConfig(train="x", eval_sampling="linspace"))
+    config = Config(data=DataConfig(train="x", sampling=SamplingConfig(eval="linspace")))
     meta = types.SimpleNamespace(
         config=config, class_names=("a", "b"), multi_label=False, spec=get_spec("r2plus1d_tiny")
     )

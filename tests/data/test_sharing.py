@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidjax.config import DataConfig, Spec
+from tests.settings import data_config
+from vidjax.config import ClassifyConfig, DataConfig, ReadingConfig, SamplingConfig, Spec
 from vidjax.data.pipeline import MAX_FAILURES, eval_batches, footprint, train_batches
 from vidjax.data.reading.clips import Clips
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
@@ -28,6 +29,7 @@ class Fake:
     bad: frozenset[str] = frozenset()
     seconds: float = 0.0
     spec: Spec = SPEC
+    classify: ClassifyConfig = dataclasses.field(default_factory=ClassifyConfig)
     tried: list[str] = dataclasses.field(default_factory=list)
 
     def train_clips(self, path, rng, segment, directional=False):
@@ -52,6 +54,10 @@ def video_set(count, num_classes=3, cut=None):
     )
 
 
+def fake(bad=frozenset(), balance="", **settings):
+    return Fake(data_config(**settings), bad, classify=ClassifyConfig(balance=balance))
+
+
 def take(count, videos, reader, **settings):
     return list(itertools.islice(train_batches(videos, reader, **settings), count))
 
@@ -70,7 +76,10 @@ orders = st.sampled_from(
 @settings(deadline=None, max_examples=12)
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(1, 5), orders, st.integers(0, 1000), st.integers(0, 9))
 def test_processes_share_batches_without_gap_or_overlap(count, processes, share, order, seed, start):
-    videos, reader = video_set(count, cut=count // 2), Fake(DataConfig(num_threads=1, prefetch=1, **order))
+    videos, reader = (
+        video_set(count, cut=count // 2),
+        fake(num_threads=1, prefetch=1, **order),
+    )
     common = {"batch_size": processes * share, "seed": seed}
     whole = take(start + 2, videos, reader, **common)[start:]
     parts = [take(2, videos, reader, **common, start_step=start, process=(i, processes)) for i in range(processes)]
@@ -82,7 +91,7 @@ def test_processes_share_batches_without_gap_or_overlap(count, processes, share,
 @settings(deadline=None, max_examples=10)
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 4), st.integers(0, 100))
 def test_an_epoch_over_processes_is_every_video_once(count, processes, share, seed):
-    videos, reader = video_set(count, num_classes=2), Fake(DataConfig(num_threads=1, prefetch=1))
+    videos, reader = video_set(count, num_classes=2), Fake(DataConfig(reading=ReadingConfig(num_threads=1, prefetch=1)))
     size = processes * share
     steps = -(-2 * count // size)
     seen = np.concatenate([
@@ -95,7 +104,7 @@ def test_an_epoch_over_processes_is_every_video_once(count, processes, share, se
 @settings(deadline=None, max_examples=10)
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 4))
 def test_evaluation_over_processes_is_every_video_once(count, processes, share):
-    videos, reader = video_set(count, num_classes=2), Fake(DataConfig(num_threads=1, prefetch=1))
+    videos, reader = video_set(count, num_classes=2), Fake(DataConfig(reading=ReadingConfig(num_threads=1, prefetch=1)))
     seen = []
     for i in range(processes):
         batches = eval_batches(
@@ -108,11 +117,11 @@ def test_evaluation_over_processes_is_every_video_once(count, processes, share):
 def test_workers_and_resuming_with_other_workers_and_processes_change_nothing():
     videos, bad = video_set(12, cut=5), frozenset("27")
     common, order = {"batch_size": 4, "seed": 3}, {"mixture": (1.0, 3.0), "balance": "class"}
-    whole = take(6, videos, Fake(DataConfig(num_threads=1, **order), bad), **common)
-    workers = take(3, videos, Fake(DataConfig(num_workers=2, num_threads=2, **order), bad), **common)
+    whole = take(6, videos, fake(bad, num_threads=1, **order), **common)
+    workers = take(3, videos, fake(bad, num_workers=2, num_threads=2, **order), **common)
     assert rows(workers) == rows(whole[:3])
     halves = [
-        take(3, videos, Fake(DataConfig(num_workers=i, num_threads=3, **order), bad), **common, start_step=3,
+        take(3, videos, fake(bad, num_workers=i, num_threads=3, **order), **common, start_step=3,
              process=(i, 2)) for i in range(2)
     ]  # fmt: skip
     for step, batch in enumerate(whole[3:]):
@@ -123,7 +132,7 @@ def test_workers_and_resuming_with_other_workers_and_processes_change_nothing():
 
 def test_classes_and_sources_have_their_shares_in_the_batches():
     videos = video_set(30, cut=24)
-    batches = take(15, videos, Fake(DataConfig(mixture=(1.0, 1.0), balance="class")), batch_size=8, seed=0)
+    batches = take(15, videos, fake(mixture=(1.0, 1.0), balance="class"), batch_size=8, seed=0)
     index, label = (np.concatenate([b[key] for b in batches]) for key in ("index", "label"))
     assert len(index) == 120 and (index >= 24).sum() == 60
     assert np.bincount(label).tolist() == [40, 40, 40]
@@ -134,7 +143,7 @@ def test_a_video_that_failed_twice_is_passed_over_and_nothing_else_changes(order
     videos, bad = video_set(9), frozenset("48")
     tries = []
     for known in ({}, {"4": "torn", "8": "torn"}):
-        reader = Fake(DataConfig(num_threads=1, prefetch=1, **order), bad)
+        reader = fake(bad, num_threads=1, prefetch=1, **order)
         tries.append((rows(take(30, videos, reader, batch_size=3, seed=1, known_bad=known)), reader.tried))
     (one, tried), (two, passed_over) = tries
     assert one == two  # pixels, order and the list of what was bad
@@ -152,29 +161,28 @@ def test_a_video_that_fails_once_in_a_while_stays():
                 raise VideoError(path, "busy")
             return super().train_clips(path, rng, segment, directional)
 
-    reader = Shaky(DataConfig(num_threads=1, prefetch=1))
+    reader = Shaky(DataConfig(reading=ReadingConfig(num_threads=1, prefetch=1)))
     take(40, video_set(3), reader, batch_size=3, seed=0)
     assert reader.tried.count("1") > 30
 
 
 def test_parts_of_a_bad_file_are_tried_each():
-    parts = tuple(Record("1", Labels((i,)), start=float(i), end=i + 1.0) for i in range(2))
-    reader = Fake(DataConfig(num_threads=1, prefetch=1))
-    take(1, VideoSet(parts, LabelSpace(("a", "b"))), reader, batch_size=2, seed=0, known_bad={"1": "torn"})
+    parts = tuple(Record("1", (i,), start=float(i), end=i + 1.0) for i in range(2))
+    reader = Fake(DataConfig(reading=ReadingConfig(num_threads=1, prefetch=1)))
+    take(1, VideoSet(parts, ("a", "b")), reader, batch_size=2, seed=0, known_bad={"1": "torn"})
     assert reader.tried.count("1") >= 2
 
 
 def test_substitutes_keep_the_balance_and_come_from_elsewhere_if_a_class_is_bad_as_a_whole():
     labels = [0] * 6 + [1] * 2 + [2] * 2
-    videos = VideoSet(tuple(Record(str(i), Labels((c,))) for i, c in enumerate(labels)), LabelSpace(("a", "b", "c")))
-    config = DataConfig(num_threads=1, balance="class")
-    batches = take(10, videos, Fake(config, frozenset("7")), batch_size=3, seed=0)
+    videos = VideoSet(tuple(Record(str(i), (c,)) for i, c in enumerate(labels)), ("a", "b", "c"))
+    batches = take(10, videos, fake(frozenset("7"), num_threads=1, balance="class"), batch_size=3, seed=0)
     assert np.bincount(np.concatenate([b["label"] for b in batches])).tolist() == [10, 10, 10]
-    batches = take(10, videos, Fake(config, frozenset("67")), batch_size=3, seed=0)
+    batches = take(10, videos, fake(frozenset("67"), num_threads=1, balance="class"), batch_size=3, seed=0)
     counts = np.bincount(np.concatenate([b["label"] for b in batches]))
     assert counts.sum() == 30 and counts[1] == 0 and min(counts[0], counts[2]) >= 10
     with pytest.raises(DataError, match="20 training videos in a row"):
-        take(1, videos, Fake(config, frozenset("0123456789")), batch_size=3, seed=0)
+        take(1, videos, fake(frozenset("0123456789"), num_threads=1, balance="class"), batch_size=3, seed=0)
 
 
 def test_quarantined_videos_are_neither_opened_nor_dropped_by_evaluation():
@@ -188,7 +196,7 @@ def test_quarantined_videos_are_neither_opened_nor_dropped_by_evaluation():
 @pytest.mark.parametrize(("threads", "prefetch"), [(1, 1), (3, 1), (2, 5)])
 def test_no_more_batches_exist_than_the_footprint_says(threads, prefetch):
     """Every clip is counted from when its reading begins until its batch is taken."""
-    config = DataConfig(num_threads=threads, prefetch=prefetch)
+    config = DataConfig(reading=ReadingConfig(num_threads=threads, prefetch=prefetch))
     lock, counts = threading.Lock(), {"begun": 0, "most": 0, "taken": 0}
 
     @dataclasses.dataclass
@@ -224,7 +232,7 @@ class Noting(Fake):
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "threads", "prefetch"), [(1, 2, 3), (2, 2, 1)])
 def test_workers_keep_to_the_footprint_too(tmp_path, workers, threads, prefetch):
-    config = DataConfig(num_workers=workers, num_threads=threads, prefetch=prefetch)
+    config = DataConfig(reading=ReadingConfig(num_workers=workers, num_threads=threads, prefetch=prefetch))
     notes = tmp_path / "notes"
     batches = train_batches(video_set(6), Noting(config, notes=str(notes)), batch_size=2, seed=0)
     most = 0
@@ -243,7 +251,9 @@ def test_batches_that_processes_cannot_share_are_refused():
 
 def test_footprint_counts_workers_views_and_processes():
     spec = Spec.of_video("toy", num_frames=16, size=224)
-    config = DataConfig(num_workers=8, num_threads=2, prefetch=4, train_views=2)
+    config = DataConfig(
+        sampling=SamplingConfig(views=2), reading=ReadingConfig(num_workers=8, num_threads=2, prefetch=4)
+    )
     most = footprint(spec, config, 64, processes=2)
     assert most.batches == 8 * (4 + 4) + 1 == 65
     assert most.batch_bytes == 32 * 2 * 16 * 224 * 224 * 3 and most.bytes == 65 * most.batch_bytes

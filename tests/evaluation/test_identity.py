@@ -1,13 +1,12 @@
 """What an evaluation is of: folder names, captions, which settings count."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from vidjax.config import Config, DataConfig, EvalConfig, Spec, field_names
-from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.config import Config, DataConfig, Spec, field_names, with_settings
+from vidjax.data.records import Record, VideoSet
 from vidjax.evaluation import identity
 from vidjax.evaluation.identity import BEST, EARLIER, LAST
 
@@ -16,24 +15,21 @@ VIDEOS = VideoSet((Record("x/1.mp4", Labels((0,))), Record("x/2.mp4", Labels((1,
 
 
 def changed(**settings):
-    config = Config(data=dataclasses.replace(OWN.data), eval=EvalConfig())
-    for name, value in settings.items():
-        section, field = name.split("__")
-        setattr(getattr(config, section), field, value)
-    return config
+    return with_settings(OWN, {name.replace("__", "."): value for name, value in settings.items()})
 
 
 @pytest.mark.parametrize(
     ("settings", "step", "name"),
     [
         ({}, None, ""),
-        ({"data__num_workers": 3, "data__train": "b.csv", "eval__batch_size": 1, "data__flip": False}, None, ""),
+        ({"data__reading__num_workers": 3, "data__train": "b.csv", "eval__batch_size": 1,
+          "data__augment__flip": False}, None, ""),
         ({"eval__num_clips": 10, "eval__num_crops": 3}, None, "eval_10x3"),
         ({"eval__num_clips": 10, "eval__num_crops": 3}, 24, "eval_step24_10x3"),
         ({"data__eval": "b/my val2.csv"}, None, "eval_my-val2"),
         ({"data__eval": "b/x.csv,tfds:ucf101:2.0"}, None, "eval_x-tfds-ucf101-2.0"),
-        ({"data__eval_sampling": "uniform", "data__mean": (0.5, 0.5, 0.5)}, None,
-         "eval_eval_sampling-uniform_mean-0.5x0.5x0.5"),
+        ({"data__sampling__eval": "uniform", "data__clip__mean": (0.5, 0.5, 0.5)}, None,
+         "eval_mean-0.5x0.5x0.5_eval_sampling-uniform"),
         ({"data__quarantine": "lists/check.csv"}, None, "eval_quarantine-check"),
         ({"model__compute_dtype": "bfloat16"}, None, "eval_compute_dtype-bfloat16"),
     ],
@@ -50,7 +46,9 @@ def test_videos_held_out_of_the_training_ones_depend_on_seed_and_share():
 
 
 def test_settings_that_do_not_count_exist():
-    assert set(field_names(Config)) >= identity._UNFELT | {*identity._VIEWS, *identity._SOURCES}
+    names = field_names(Config)
+    assert all(any(name.startswith(unfelt) for name in names) for unfelt in identity._UNFELT)
+    assert {*identity._VIEWS, *identity._SOURCES} <= set(names)
 
 
 def test_other_data_of_the_same_name_goes_beside(tmp_path):
@@ -78,7 +76,7 @@ def test_caption(step, checkpoint, said):
     told = identity.identity(config, Spec.of_video("toy", 4), VIDEOS, step=step, checkpoint=checkpoint)
     assert identity.caption(told) == said
     assert identity.caption({"step": 24}) == ""
-    whole = changed(data__eval_sampling="all")
+    whole = changed(data__sampling__eval="all")
     told = identity.identity(whole, Spec.of_video("toy", 4), VIDEOS, step=step, checkpoint=checkpoint)
     assert "as many clips as all takes × 1 crop" in identity.caption(told)
 

@@ -1,13 +1,12 @@
 """Frames, differences, or both: what enters, which layers widen, in every model."""
 
-import dataclasses
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from vidjax.nn.normalise import network_input
 
 from tests.models.abstract import abstract
 from tests.models.small import draw, plain_convolutions  # noqa: F401
@@ -15,7 +14,6 @@ from vidjax.models import create_model, list_models
 from vidjax.models.inputs import fit_differences, widened
 from vidjax.models.registry import get_variant
 from vidjax.models.state import merge, split
-from vidjax.nn.normalise import network_input
 
 FIRST_OF_ITS_KIND = {}
 for _name in list_models():

@@ -45,7 +45,9 @@ def test_every_model_keeps_the_protocol(name):
         return  # its protocol: tests/models/test_videomae_pretrain.py
     assert spec.task == "classify"
     assert model.head.out_features == 7 and params["head.kernel"].shape[-1] == 7
-    video = jax.ShapeDtypeStruct((2, spec.video.num_frames, spec.video.size, spec.video.size, len(spec.video.mean)), np.float32)
+    video = jax.ShapeDtypeStruct(
+        (2, spec.video.num_frames, spec.video.size, spec.video.size, len(spec.video.mean)), np.float32
+    )
     logits = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s)(v), params, stats, video)
     assert (logits.shape, logits.dtype) == ((2, 7), np.float32)
     features = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)

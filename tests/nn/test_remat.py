@@ -35,7 +35,9 @@ def loss_of(name, video, **kwargs):
 def kept(name, remat, **kwargs):
     """How many numbers wait for the backward pass, without the parameters."""
     spec = get_spec(name)
-    loss, params = loss_of(name, jnp.zeros((2, spec.video.num_frames, spec.video.size, spec.video.size, 3)), remat=remat, **kwargs)
+    loss, params = loss_of(
+        name, jnp.zeros((2, spec.video.num_frames, spec.video.size, spec.video.size, 3)), remat=remat, **kwargs
+    )
     waiting = jax.tree.leaves(jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params))
     return sum(math.prod(x.shape) for x in waiting) - sum(x.size for x in params.values())
 

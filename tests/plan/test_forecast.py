@@ -14,9 +14,9 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax.__main__ import main
 from vidjax.config.files import read_config
+from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import DATASETS
-from vidjax.config.spec import resolve_spec
 from vidjax.models.cost import model_cost
 from vidjax.models.registry import get_spec
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD
@@ -29,14 +29,16 @@ from vidjax.plan.storage import storage
 from vidjax.training.compiled_step import Program
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TINY = ["--config.data.num_frames=2", "--config.data.size=32", "--config.data.resize=(32,)"]
+TINY = ["--config.data.clip.num_frames=2", "--config.data.clip.size=32", "--config.data.clip.resize=(32,)"]
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra tpu")
 
 
 def program(batch_size, devices):
     config = cfg.Config(
         model=cfg.ModelConfig(name="frame_pool_tiny"),
-        data=cfg.DataConfig(num_frames=2, size=32, resize=(32,), train_views=2),
+        data=cfg.DataConfig(
+            clip=cfg.ClipConfig(num_frames=2, size=32, resize=(32,)), sampling=cfg.SamplingConfig(views=2)
+        ),
         train=cfg.TrainConfig(batch_size=batch_size, steps=7200),
     )
     config = validate(config)
@@ -254,7 +256,7 @@ def test_options_of_other_questions_are_refused(flags, capsys):
 def test_configs_plan(name, capsys):
     """Short and small clips, so that it compiles in seconds."""
     path = CONFIGS / f"{name}.py"
-    settings = [*TINY, "--config.data.num_frames=8", "--config.train.batch_size=8", "--config.train.accumulate=1"]
+    settings = [*TINY, "--config.data.clip.num_frames=8", "--config.train.batch_size=8", "--config.train.accumulate=1"]
     arguments = [f"--config={path}", "--topology=v5e:2x2", "--num-videos=1000", "--json", *settings]
     assert main(["plan", *arguments]) == 0
     figures = json.loads(capsys.readouterr().out)

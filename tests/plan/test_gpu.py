@@ -14,14 +14,21 @@ from vidjax.plan.chips import CHIPS, GPUS
 from vidjax.plan.gpu import Gpus
 
 FACTS = estimates.DataFacts(5, 100, False)
-SETTINGS = {"model.name": "frame_pool_tiny", "data.num_frames": 2, "data.size": 32, "data.resize": "(32,)"}
+SETTINGS = {
+    "model.name": "frame_pool_tiny",
+    "data.clip.num_frames": 2,
+    "data.clip.size": 32,
+    "data.clip.resize": "(32,)",
+}
 
 
 def config(**mesh):
     return validate(
         cfg.Config(
             model=cfg.ModelConfig(name="frame_pool_tiny"),
-            data=cfg.DataConfig(num_frames=2, size=32, resize=(32,), train_views=2),
+            data=cfg.DataConfig(
+                clip=cfg.ClipConfig(num_frames=2, size=32, resize=(32,)), sampling=cfg.SamplingConfig(views=2)
+            ),
             train=cfg.TrainConfig(batch_size=16, steps=100),
             mesh=cfg.MeshConfig(**mesh),
         )

@@ -33,7 +33,7 @@ def program(devices=2, **model):
     config = validate(
         cfg.Config(
             model=cfg.ModelConfig(name="frame_pool_tiny", **model),
-            data=cfg.DataConfig(num_frames=2, size=32, resize=(32,)),
+            data=cfg.DataConfig(clip=cfg.ClipConfig(num_frames=2, size=32, resize=(32,))),
             train=cfg.TrainConfig(batch_size=8, steps=100),
         )
     )

@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vidjax.config import Config, DataConfig, EvalConfig, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from vidjax.models.state import split
 from vidjax.training.checkpoints import load_model
 from vidjax.training.logs import read_metrics
@@ -40,7 +49,7 @@ pytestmark = pytest.mark.slow
 def config_of(model, data):
     return Config(
         model=MODELS[model],
-        data=DataConfig(train=str(data), num_frames=4, size=16, resize=(20,), eval_share=0.3),
+        data=DataConfig(train=str(data), eval_share=0.3, clip=ClipConfig(num_frames=4, size=16, resize=(20,))),
         optimizer=OptimizerConfig(name="sgd", learning_rate=RATES[model]),
         train=TrainConfig(batch_size=8, steps=STEPS, log_every=1, eval_epochs=0, checkpoint_epochs=0.1),
         eval=EvalConfig(num_clips=2, batch_size=8),
@@ -162,7 +171,9 @@ def test_processes_together_lose_one_and_go_on_to_the_result_of_one_alone(alone,
         assert codes == [75, 75] and len(said) == 1, stopped.text()
         assert said.pop().removeprefix("update ") in {p.name for p in (workdir / "checkpoints").iterdir()}
         # One process on one device, with workers, sees the same clips in the same order: its losses are the same.
-        smaller = Together(model, data, workdir, 1, "--config.mesh.data=1", "--config.data.num_workers=2", devices=1)
+        smaller = Together(
+            model, data, workdir, 1, "--config.mesh.data=1", "--config.data.reading.num_workers=2", devices=1
+        )
         smaller.reach(12).kill()
     done = Together(model, data, workdir, 2)
     assert done.end() == [0, 0], done.text()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
+from vidjax.config import ClipConfig, Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
 from vidjax.models.state import assign, merge, split
 from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
@@ -80,13 +80,17 @@ FITTED = {
 )
 def test_a_checkpoint_runs_at_twice_the_frames_and_another_size(name, tmp_path, caplog):
     """As a user asks for it: the settings of the clip, and the checkpoint to start from."""
-    old = Config(model=ModelConfig(name=name, kwargs=TINY[name]), data=DataConfig(num_frames=8, size=32))
+    old = Config(
+        model=ModelConfig(name=name, kwargs=TINY[name]), data=DataConfig(clip=ClipConfig(num_frames=8, size=32))
+    )
     source = build_model(old, 2, dtype=None)
     rng = np.random.default_rng(0)
     moved = {path: a + 0.1 * rng.standard_normal(a.shape).astype(np.float32) for path, a in split(source)[1].items()}
     assign(source, moved)
     folder = str(save_model(tmp_path / "source", source, Meta(old, get_spec(name), ("left", "right"))))
-    new = Config(model=ModelConfig(name=name, kwargs=TINY[name]), data=DataConfig(num_frames=16, size=48))
+    new = Config(
+        model=ModelConfig(name=name, kwargs=TINY[name]), data=DataConfig(clip=ClipConfig(num_frames=16, size=48))
+    )
     model = build_model(new, 2, dtype=None)
     with caplog.at_level(logging.INFO, "vidjax"):
         start_from(model, folder, name)

@@ -8,16 +8,27 @@ import optax
 import pytest
 from flax import nnx
 from rich.console import Console
+from vidjax.nn.normalise import network_input, normalise
 
 from tests.models.small import plain_convolutions  # noqa: F401
 from vidjax import parallel
-from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, Spec, TrainConfig
+from vidjax.config import (
+    ClassifyConfig,
+    ClipConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    Spec,
+    TaskConfig,
+    TrainConfig,
+)
 from vidjax.config.validate import validate
 from vidjax.models import create_model, get_spec
 from vidjax.models.inputs import widened
 from vidjax.models.state import split
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.normalise import network_input, normalise
 from vidjax.predictor import Predictor
 from vidjax.tasks.classify.evaluator import make_forward
 from vidjax.tasks.classify.objective import classification_loss
@@ -72,8 +83,9 @@ def finished(halves, tmp_path_factory):
     save_model(folder / "rgb", model, meta)
     config = Config(
         model=ModelConfig(name="frame_pool_tiny", input="rgb+diff", init_from=str(folder / "rgb")),
-        data=DataConfig(train=str(halves), num_frames=2, size=16, resize=(20,), eval_share=0.3),
-        train=TrainConfig(batch_size=8, steps=1, log_every=1, mixup=0.2),
+        data=DataConfig(train=str(halves), eval_share=0.3, clip=ClipConfig(num_frames=2, size=16, resize=(20,))),
+        task=TaskConfig(classify=ClassifyConfig(mixup=0.2)),
+        train=TrainConfig(batch_size=8, steps=1, log_every=1),
         eval=EvalConfig(batch_size=8),
     )
     train(config, folder / "both", QUIET)

@@ -12,6 +12,8 @@ import pytest
 from rich.console import Console
 
 from vidjax.config import (
+    ClassifyConfig,
+    ClipConfig,
     Config,
     ConfigError,
     DataConfig,
@@ -19,6 +21,8 @@ from vidjax.config import (
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
+    ReadingConfig,
+    TaskConfig,
     TrainConfig,
 )
 from vidjax.models.state import split
@@ -31,10 +35,11 @@ QUIET = Console(quiet=True)
 TIMINGS = ("clips_per_second", "data_wait")
 
 
-def make_config(data, **train_settings):
+def make_config(data, classify=None, **train_settings):
     return Config(
         model=ModelConfig(name="frame_pool_tiny"),
-        data=DataConfig(train=str(data), num_frames=2, size=16, resize=(20,), eval_share=0.3),
+        data=DataConfig(train=str(data), eval_share=0.3, clip=ClipConfig(num_frames=2, size=16, resize=(20,))),
+        task=TaskConfig(classify=classify or ClassifyConfig()),
         optimizer=OptimizerConfig(name="adamw", learning_rate=0.01),
         train=TrainConfig(**{"batch_size": 8, "steps": 6, "log_every": 2, "eval_epochs": 2, **train_settings}),
         eval=EvalConfig(num_clips=2, batch_size=8),
@@ -64,7 +69,7 @@ def logged(workdir):
 def finished(halves, tmp_path_factory):
     """A run with EMA, accumulation, clipping, smoothing and dropout, to its end."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    config = make_config(halves, ema_decay=0.9, accumulate=1, label_smoothing=0.1, checkpoint_epochs=2)
+    config = make_config(halves, ClassifyConfig(label_smoothing=0.1), ema_decay=0.9, accumulate=1, checkpoint_epochs=2)
     config.model.dropout = 0.3
     config.optimizer.clip_norm = 1.0
     summary = train(config, workdir, QUIET)
@@ -167,7 +172,11 @@ def test_another_config_does_not_continue_a_run(finished):
 
 def test_more_workers_may_continue_a_run(finished):
     config, workdir, _ = finished
-    train(dataclasses.replace(config, data=dataclasses.replace(config.data, num_threads=1)), workdir, QUIET)
+    train(
+        dataclasses.replace(config, data=dataclasses.replace(config.data, reading=ReadingConfig(num_threads=1))),
+        workdir,
+        QUIET,
+    )
 
 
 def test_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(halves, tmp_path, monkeypatch):

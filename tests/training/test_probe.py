@@ -13,7 +13,17 @@ from rich.console import Console
 from vidjax.apps.convert import convert_back
 from vidjax.apps.evaluate import evaluate_checkpoint
 from vidjax.apps.predict import predict
-from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, Spec, TrainConfig
+from vidjax.config import (
+    ClipConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Spec,
+    TrainConfig,
+)
 from vidjax.config.validate import validate
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import assign, split
@@ -88,7 +98,7 @@ def test_a_step_costs_little_more_than_the_forward_pass():
 def config_of(halves, source, **model):
     return Config(
         model=ModelConfig(name="frame_pool_tiny", init_from=str(source), **model),
-        data=DataConfig(train=str(halves), num_frames=2, size=16, resize=(20,), eval_share=0.3),
+        data=DataConfig(train=str(halves), eval_share=0.3, clip=ClipConfig(num_frames=2, size=16, resize=(20,))),
         optimizer=OptimizerConfig(name="adamw", learning_rate=0.01),
         train=TrainConfig(batch_size=8, steps=4, eval_epochs=0, checkpoint_epochs=0),
         eval=EvalConfig(batch_size=8),

@@ -29,9 +29,9 @@ def command(data, workdir, *flags):
         "model.name": "frame_pool_tiny",
         "model.dropout": 0.2,
         "data.train": data,
-        "data.num_frames": 2,
-        "data.size": 16,
-        "data.resize": "(20,)",
+        "data.clip.num_frames": 2,
+        "data.clip.size": 16,
+        "data.clip.resize": "(20,)",
         "train.batch_size": 8,
         "train.epochs": 30,
         "train.ema_decay": 0.9,
@@ -189,7 +189,7 @@ def test_sigterm_saves_and_exits_in_order(whole, halves, tmp_path):
 
 
 def test_ctrl_c_reaches_every_process_of_a_terminal_and_the_state_is_saved(whole, halves, tmp_path):
-    workdir, workers = tmp_path / "stopped", "--config.data.num_workers=2"
+    workdir, workers = tmp_path / "stopped", "--config.data.reading.num_workers=2"
     code, output = signal_after(halves, workdir, 10, signal.SIGINT, workers, send=os.killpg)
     assert code == 130 and "once more, and it is not" in output and "Traceback" not in output, output
     stopped_at = int(output.split("stopped by signal after update ")[1].split(";")[0])
@@ -234,7 +234,7 @@ def test_a_folder_with_every_odd_file_trains_to_the_end(shared, halves, tmp_path
     (data / "left" / "empty.mp4").touch()
     (data / "right" / "half.mp4").write_bytes((halves / "right" / "01.mp4").read_bytes()[:700])
     workdir = tmp_path / "run"
-    done = run_to_the_end(data, workdir, "--config.train.epochs=2", "--config.data.num_workers=2")
+    done = run_to_the_end(data, workdir, "--config.train.epochs=2", "--config.data.reading.num_workers=2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "crunching.mp3" in done.stderr  # no video by its name: listed, not opened
     listed = {Path(line["path"]).name for line in read_metrics(workdir / "bad_records.jsonl")}

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from vidjax import parallel
-from vidjax.config import Config, DataConfig, OptimizerConfig, Spec, TrainConfig
-from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.config import Config, DataConfig, OptimizerConfig, ReadingConfig, Spec, TrainConfig
+from vidjax.data.records import Record, VideoSet
 from vidjax.training.summary import announce
 
 CLASSES = ("run", "walk")
@@ -19,7 +19,7 @@ def said(config=None, *, labels=((0,), (1,)), stride=2, steps=10):
     videos = VideoSet(records, LabelSpace(CLASSES, several=any(len(label) > 1 for label in labels)))
     output = io.StringIO()
     announce(
-        config or Config(data=DataConfig(num_threads=1), train=TrainConfig(batch_size=1)),
+        config or Config(data=DataConfig(reading=ReadingConfig(num_threads=1)), train=TrainConfig(batch_size=1)),
         Spec.of_video("toy", 8, stride, size=16, resize=(16,)),
         (videos, videos),
         steps=steps,

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from vidjax.__main__ import main
-from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
-from vidjax.data.listing.load import load_sets
+from vidjax.config import ClipConfig, Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.data.records import load_sets
 from vidjax.data.synthetic import write_motion
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
@@ -35,9 +35,7 @@ def config(folder, **settings):
         data=DataConfig(
             train=str(folder / "train.csv"),
             eval=str(folder / "val.csv"),
-            num_frames=2,
-            size=16,
-            resize=(20,),
+            clip=ClipConfig(num_frames=2, size=16, resize=(20,)),
             **settings,
         ),
         optimizer=OptimizerConfig(name="adamw"),

@@ -41,7 +41,7 @@ def test_a_config_cut_off_by_a_kill_does_not_stop_a_run(tmp_path):
 
 def test_only_what_changes_no_result_may_change(tmp_path):
     other = Config(mesh=MeshConfig(data=2))
-    other.data.num_workers, other.train.keep_last = 3, 7
+    other.data.reading.num_workers, other.train.keep_last = 3, 7
     other.train.log_every, other.train.eval_epochs, other.eval.batch_size = 1, 0.5, 4
     workdir.refuse_changes(tmp_path, Config(), other)
     other.seed = 1

@@ -63,8 +63,8 @@ def test_settings_name_all_rules_and_what_they_know():
     with_own = {n: {"short_video": s[0]} for n, s in SAMPLING_RULES.items()}
     assert {n for n in RULES if not accepts(n, num_clips=2, **with_own[n])} == set(ONE_CLIP_RULES)
     assert {n for n in RULES if not accepts(n, rng=None, **with_own[n])} == set(RANDOM_RULES)
-    fields = cfg.DataConfig.__dataclass_fields__
-    for field in ("train_sampling", "eval_sampling"):
+    fields = cfg.SamplingConfig.__dataclass_fields__
+    for field in ("train", "eval"):
         assert set(fields[field].metadata["choices"]) == set(RULES)
     assert fields["short_video"].metadata["choices"] == ("auto", *SHORT_VIDEO)
 

@@ -132,7 +132,6 @@ def small(name, **kwargs):
 def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, architecture, frames, monkeypatch):
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    from dataclasses import replace
 
     from vidjax.weights import write
 

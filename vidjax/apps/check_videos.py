@@ -1,7 +1,6 @@
 """Look at every video of a data set before training does: which are missing, unreadable or too short."""
 
 import csv
-import dataclasses
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vidjax.config import DataConfig
+from vidjax.config import DataConfig, with_settings
 from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.data.listing.datasets import folder_fps
 from vidjax.data.listing.load import list_videos
@@ -28,6 +27,7 @@ from vidjax.wording import things
 STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "reason", "listed_at")
 _SHOWN = 20  # problems printed; the report has them all
+_SECTIONS = {"num_frames": "clip.", "stride": "clip.", "fps": "clip.", "timeout": "reading."}  # of arguments
 _CHUNK = 64  # frames decoded at a time
 _SLACK = 0.02  # share of the duration in its header that a whole file may lack; some headers count a frame too many
 
@@ -99,7 +99,7 @@ def read_check(
       data: takes the place of `data.train`; None: that of the config.
       argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
       decode: as in `Check`.
-      given: fields of `DataConfig` that take the place of the config's, unless None.
+      given: settings of `data` or `data.clip`, or the `timeout`, that take the place of the config's, unless None.
 
     Returns:
       Where the videos are, how to look at them, and which kinds of annotations they must have. Where no sampling rule
@@ -115,10 +115,11 @@ def read_check(
     from vidjax.tasks import kinds_of
 
     config = read_config(argv, data)
-    given = {name: value for name, value in given.items() if value is not None}
-    if "stride" in given:  # which a rate would overrule
-        given = {"fps": 0.0} | given
-    config = validate(dataclasses.replace(config, data=dataclasses.replace(config.data, **given)))
+    given = {_SECTIONS.get(name, "") + name: value for name, value in given.items() if value is not None}
+    if "clip.stride" in given:  # which a rate would overrule
+        given = {"clip.fps": 0.0} | given
+    config.data = with_settings(config.data, given)
+    config = validate(config)
     published = get_spec(config.model.name)
     spec = resolve_spec(published, config.data)
     rules = {config.data.sampling.train, config.data.sampling.eval}

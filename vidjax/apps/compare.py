@@ -19,10 +19,10 @@ from vidjax.evaluation import identity
 _LEVELS = ("clip", "video")
 # Where a run's data lies and how it is read tells nothing of what was tried.
 _UNTOLD = (
-    "seed", "data.train", "data.eval", "data.synthetic", "data.num_workers", "data.num_threads", "data.prefetch",
-    "data.isolate", "train.log_every", "train.checkpoint_epochs", "train.keep_last",
+    "seed", "data.train", "data.eval", "data.synthetic", "data.reading.num_workers", "data.reading.num_threads",
+    "data.reading.prefetch", "data.reading.isolate", "train.log_every", "train.checkpoint_epochs", "train.keep_last",
     "train.compilation_cache", "train.best_metric", "eval.num_clips", "eval.num_crops", "eval.batch_size",
-    "data.eval_sampling",
+    "data.sampling.eval",
 )  # fmt: skip
 _LABEL_WIDTH = 48  # characters in a line of the plot
 
@@ -127,7 +127,7 @@ def _evaluated(result: Mapping[str, Any], settings: Mapping[str, Any], known: di
       known: fingerprint → name of videos met so far; these are added.
     """
     views = result.get("views") or {"num_clips": settings["eval.num_clips"], "num_crops": settings["eval.num_crops"],
-                                    "sampling": settings["data.eval_sampling"]}  # fmt: skip
+                                    "sampling": settings["data.sampling.eval"]}  # fmt: skip
     told = {"views": f"{views['num_clips'] or 'all'}×{views['num_crops']}", "sampling": views["sampling"]}
     if "views" in result:
         standing, data = result["checkpoint"], result["data"]

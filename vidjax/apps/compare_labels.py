@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from vidjax import config as cfg
 from vidjax.errors import UserError
 
-_SECTIONS = re.compile(r"^(model\.kwargs|model|data|train|optimizer)\.")
+_SECTIONS = re.compile(r"^(model(\.kwargs)?|data(\.clip|\.augment|\.reading)?|train|optimizer|task(\.classify)?)\.")
 _EVALUATED = "evaluation."  # what is no setting of the training
-_CLIP = ("data.num_frames", "data.size")
+_CLIP = ("data.clip.num_frames", "data.clip.size")
 # Said in words of their own, or following from those that are.
-_IN_WORDS = frozenset(("model.name", "model.input", "model.init_from", "model.probe", "data.resize", *_CLIP,
+_IN_WORDS = frozenset(("model.name", "model.input", "model.init_from", "model.probe", "data.clip.resize", *_CLIP,
                        "evaluation.num_frames", "evaluation.size"))  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def _clip(settings: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
     """Frames and size, `4×56²`, where they are not the model's own."""
     if not any(name in said for name in _CLIP):
         return []
-    frames, size = (settings.get(f"evaluation.{n}") or settings[f"data.{n}"] for n in ("num_frames", "size"))
+    frames, size = (settings.get(f"evaluation.{n}") or settings[f"data.clip.{n}"] for n in ("num_frames", "size"))
     return [f"{frames}×{size}²" if frames and size else f"{frames} frames" if frames else f"{size}²"]
 
 

@@ -11,7 +11,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from vidjax import launch
-from vidjax.config import Config, ConfigError, check_flags, take_kwargs
+from vidjax.config import Config, ConfigError, check_flags, take_kwargs, todays_flags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run; its best checkpoint is evaluated.")
 _CHECKPOINT = flags.DEFINE_string(
@@ -63,5 +63,6 @@ def _stored_config(argv: list[str]) -> Config:
 
 def main(argv: list[str]) -> None:
     """Evaluate as the arguments say, the first being the program's name, and exit."""
+    argv = todays_flags(argv)
     _CONFIG.append(config_flags.DEFINE_config_dataclass("config", _stored_config(argv), sys_argv=argv))
     app.run(_evaluate, argv=argv)

@@ -49,7 +49,8 @@ def prepare(
       DataError: if the annotations or `out` cannot be used.
     """
     console = console or Console()
-    train, held_out = load_sets(validate(config).data, config.seed, flip_pairs=config.data.flip_pairs)
+    config = validate(config)
+    train, held_out = load_sets(config.data, config.seed, flip_pairs=config.task.classify.flip_pairs)
     if any(is_address(record.path) for record in (*train.records, *held_out.records)):
         raise DataError(f"{config.data.train}: is prepared already; give the videos it was prepared from")
     try:
@@ -73,7 +74,7 @@ def prepare(
             num_workers=num_workers or os.cpu_count() or 1,
             beam_options=beam,
             shard_bytes=shard_mb << 20 if shard_mb else SHARD_BYTES,
-            timeout=config.data.timeout,
+            timeout=config.data.reading.timeout,
             advance=lambda done, total: bar.update(task, completed=done),
         )
     if result.bad:

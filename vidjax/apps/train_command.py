@@ -9,7 +9,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from vidjax import launch
-from vidjax.config import ConfigError, check_flags, take_kwargs
+from vidjax.config import ConfigError, check_flags, take_kwargs, todays_flags
 from vidjax.config.files import with_recipe
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, a file with get_config().")
@@ -52,7 +52,7 @@ def _train(_: list[str]) -> int:
 def main(argv: list[str]) -> None:
     """Train as the arguments say, the first being the program's name, and exit."""
     try:
-        argv = with_recipe(argv)
+        argv = todays_flags(with_recipe(argv))
         check_flags(argv)
         _KWARGS.update(take_kwargs(argv))
     except ConfigError as error:

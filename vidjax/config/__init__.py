@@ -3,42 +3,33 @@
 Imports nothing heavy, so that data workers and `--help` stay light.
 """
 
+from vidjax.config.overrides import check_flags, take_kwargs, todays_flags
+from vidjax.config.section import ConfigError, Section
 from vidjax.config.settings import (
+    AugmentConfig,
+    ClassifyConfig,
+    ClipConfig,
     Config,
-    ConfigError,
     DataConfig,
     EvalConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
+    ReadingConfig,
+    ReconstructConfig,
+    SamplingConfig,
+    TaskConfig,
     TrainConfig,
     apply_preset,
-    check_flags,
-    field_names,
-    from_dict,
     mirrors,
     short_video_rule,
-    take_kwargs,
-    to_dict,
 )
 from vidjax.config.spec import Spec
+from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_settings
 
 __all__ = [
-    "Config",
-    "ConfigError",
-    "DataConfig",
-    "EvalConfig",
-    "MeshConfig",
-    "ModelConfig",
-    "OptimizerConfig",
-    "Spec",
-    "TrainConfig",
-    "apply_preset",
-    "check_flags",
-    "field_names",
-    "from_dict",
-    "mirrors",
-    "short_video_rule",
-    "take_kwargs",
-    "to_dict",
-]
+    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "EvalConfig", "MeshConfig",
+    "ModelConfig", "OptimizerConfig", "ReadingConfig", "ReconstructConfig", "SamplingConfig", "Section", "Spec",
+    "TaskConfig", "TrainConfig", "apply_preset", "check_flags", "field_names", "from_dict", "mirrors", "setting",
+    "short_video_rule", "take_kwargs", "to_dict", "todays_flags", "with_settings",
+]  # fmt: skip

@@ -56,13 +56,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "model.probe": "linear_probe freeze freeze_backbone",
         "data.train": "data_path data_dir train_data train_csv train_file train_path",
         "data.eval": "val valid validation val_data val_csv test test_data",
-        "data.num_frames": "frames n_frames nframes clip_len clip_length num_segments",
-        "data.stride": "sampling_rate sample_rate frame_interval frame_stride temporal_stride tau",
-        "data.fps": "frame_rate framerate target_fps",
-        "data.size": "crop_size image_size img_size input_size train_crop_size resolution",
-        "data.resize": "resize_size short_side_size",
-        "data.num_workers": "workers n_workers nworkers",
-        "data.flip": "hflip horizontal_flip mirror",
+        "data.clip.num_frames": "frames n_frames nframes clip_len clip_length num_segments",
+        "data.clip.stride": "sampling_rate sample_rate frame_interval frame_stride temporal_stride tau",
+        "data.clip.fps": "frame_rate framerate target_fps",
+        "data.clip.size": "crop_size image_size img_size input_size train_crop_size resolution",
+        "data.clip.resize": "resize_size short_side_size",
+        "data.reading.num_workers": "workers n_workers nworkers",
+        "data.augment.flip": "hflip horizontal_flip mirror",
         "optimizer.name": "opt optim optimizer",
         "optimizer.learning_rate": "lr base_lr max_lr peak_lr learningrate",
         "optimizer.weight_decay": "wd decay l2",
@@ -73,7 +73,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "train.epochs": "epoch num_epochs n_epochs max_epochs max_epoch",
         "train.steps": "max_steps num_steps total_steps iterations iters max_iters",
         "train.accumulate": "accum accumulation_steps grad_accum accum_iter update_freq",
-        "train.label_smoothing": "smoothing",
+        "task.classify.label_smoothing": "smoothing",
         "train.ema_decay": "ema model_ema model_ema_decay",
         "train.log_every": "log_interval print_freq log_freq",
         "train.eval_epochs": "eval_every eval_interval val_interval",
@@ -85,24 +85,29 @@ ALIASES: dict[str, tuple[str, ...]] = {
     for alias in aliases.split()
 }
 
+
+def _transform(clip: dict[str, Any], augment: dict[str, Any], **normalisation: Any) -> dict[str, dict[str, Any]]:
+    return {"clip": {"resize_rule": "torchvision", **clip, **normalisation}, "augment": augment}
+
+
 _KINETICS = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
 _HALF = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # Crops of 224 from 256 and of 112 from 128: the share that torchvision cuts out at random in training.
-_TORCHVISION = {"resize_rule": "torchvision", "scale": (0.875, 0.875)}
-_PYTORCHVIDEO = _HALF | {
-    "resize_rule": "torchvision", "resize": (256,), "size": 224, "train_crop": "short_side", "short_side": (256, 320),
-}  # fmt: skip
-# What other projects publish as one transform: settings of `data`, those of evaluation exactly.
-PRESETS: dict[str, dict[str, Any]] = {
+_SQUARE = {"scale": (0.875, 0.875)}
+_LARGE = {"resize": (256,), "size": 224}
+_SHORT_SIDE = {"crop": "short_side", "short_side": (256, 320)}
+_RANDAUGMENT = {"randaugment_m": 9.0, "randaugment_n": 2, "randaugment_mstd": 0.5, "randaugment_inc": False}
+_AUGMIX = {"augmix_m": 3.0, "augmix_width": 3, "augmix_alpha": 1.0}
+# What other projects publish as one transform: settings of `data.clip` and `data.augment`, those of evaluation exactly.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # torchvision.models.video, `Weights.transforms()`; training as in its references/video_classification/presets.py
-    "torchvision_resnet": {"resize": (128, 171), "size": 112} | _KINETICS | _TORCHVISION,
-    "torchvision_s3d": {"resize": (256, 256), "size": 224} | _KINETICS | _TORCHVISION,
-    "torchvision_mvit": {"resize": (256,), "size": 224} | _HALF | _TORCHVISION,
-    "torchvision_swin": {"resize": (256,), "size": 224} | _IMAGENET | _TORCHVISION,
+    "torchvision_resnet": _transform({"resize": (128, 171), "size": 112}, _SQUARE, **_KINETICS),
+    "torchvision_s3d": _transform({"resize": (256, 256), "size": 224}, _SQUARE, **_KINETICS),
+    "torchvision_mvit": _transform(_LARGE, _SQUARE, **_HALF),
+    "torchvision_swin": _transform(_LARGE, _SQUARE, **_IMAGENET),
     # pytorchvideo.transforms.create_video_transform and its aug_type "default", "randaug" and "augmix"
-    "pytorchvideo": _PYTORCHVIDEO,
-    "pytorchvideo_randaug": _PYTORCHVIDEO
-    | {"randaugment_m": 9.0, "randaugment_n": 2, "randaugment_mstd": 0.5, "randaugment_inc": False},
-    "pytorchvideo_augmix": _PYTORCHVIDEO | {"augmix_m": 3.0, "augmix_width": 3, "augmix_alpha": 1.0},
+    "pytorchvideo": _transform(_LARGE, _SHORT_SIDE, **_HALF),
+    "pytorchvideo_randaug": _transform(_LARGE, _SHORT_SIDE | _RANDAUGMENT, **_HALF),
+    "pytorchvideo_augmix": _transform(_LARGE, _SHORT_SIDE | _AUGMIX, **_HALF),
 }

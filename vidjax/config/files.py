@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from vidjax.config import Config, ConfigError, check_flags, take_kwargs
+from vidjax.config import Config, ConfigError, check_flags, take_kwargs, todays_flags
 
 
 def read_config(argv: Sequence[str], data: str | None = None) -> Config:
@@ -23,7 +23,7 @@ def read_config(argv: Sequence[str], data: str | None = None) -> Config:
       ConfigError: for a file that is not there or gives no config, an argument that is none of these, or a value of
         the wrong type.
     """
-    argv = with_recipe(["vidjax", *argv])
+    argv = todays_flags(with_recipe(["vidjax", *argv]))
     check_flags(argv)
     files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
     config = _load(files[-1]) if files else Config()

@@ -5,19 +5,11 @@ with `--config.optimizer.learning_rate=0.1`. The config in use is written beside
 This module imports nothing heavy, so that data workers and `--help` stay light.
 """
 
-import ast
-import dataclasses
-import difflib
-import json
-import os
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vidjax.config.choices import (
-    ALIASES,
     DATASETS,
     INPUTS,
     PRESETS,
@@ -25,11 +17,7 @@ from vidjax.config.choices import (
     REMAT,
     SAMPLING_RULES,
 )
-from vidjax.errors import UserError
-
-
-class ConfigError(UserError):
-    """A setting is unknown, of the wrong type, or out of its range; the message names the field and the mend."""
+from vidjax.config.section import Section
 
 
 def _choice(default: str, *others: str) -> Any:
@@ -38,7 +26,7 @@ def _choice(default: str, *others: str) -> Any:
 
 
 @dataclass
-class ModelConfig:
+class ModelConfig(Section, path="model"):
     name: str = "r2plus1d_18"  # see vidjax.list_models()
     init_from: str = ""  # checkpoint to start from: a file of another framework, or a vidjax checkpoint directory
     inflation: str = _choice("", "average", "central")  # how an image network's kernels get a temporal extent: in every
@@ -66,68 +54,48 @@ class ModelConfig:
 
 
 @dataclass
-class DataConfig:
-    train: str = ""  # CSV file (path,label[,split,group]), folder with one sub-folder per class, folder of a prepared
-    # data set, or tfds:NAME[/CONFIG][:VERSION]. Where there are splits, rows marked val or test do not train; @SPLIT
-    # behind all but a folder takes the rows of one split instead, @all every row. Several of these are joined by
-    # commas; a class is known by its name, so sources that have a name in common share the class
-    eval: str = ""  # the same, of which rows marked train do not evaluate (it may be the file of `train`); empty: the
-    # rows of `train` that are marked val or test, or a held-out share of it
-    mixture: tuple[float, ...] = ()  # a weight for each source of `train`: the share of the clips that it gives; ():
-    # every video of every source once per epoch. An epoch is as many clips as there are training videos in any case
-    balance: str = _choice("", "class", "sqrt")  # class: every class of a source gives as many clips as any other;
-    # sqrt: in proportion to the square root of its videos. Within a class, every video before any comes again
-    quarantine: str = ""  # videos to leave alone: the CSV of `vidjax check`, any CSV with the column path, a
-    # bad_records.jsonl or the work directory that has it; several joined by commas. Not trained on; in evaluation
-    # they count as unreadable
-    root: str = ""  # folder that relative paths in the CSVs start from; empty: the CSV's own folder. tfds: its data_dir
-    dataset: str = _choice("", *DATASETS)  # a published data set: `train` and `eval` are its annotation files or their
-    # folder, labels are its classes in its order, and videos not found below `root` are left out
-    split: int = 1  # which of the official splits, where `dataset` has several (UCF-101, HMDB-51: 1…3)
-    folder_fps: float = 0.0  # frames per second of videos given as folders of images; 0: the data set's, or else 25
-    synthetic: str = _choice("", "motion")  # write this generated data set to the folder of `train` if it is not there
-    eval_share: float = 0.2  # share held out (whole groups) when there is neither `eval` nor a split column
-
-    train_share: float = 1.0  # share of the training videos that is used, of each class; which ones, the seed decides
-    # and nothing else, so that runs can be compared. A smaller share is part of a larger one
-
+class ClipConfig(Section, path="data.clip"):
     num_frames: int = 0  # T, frames per clip; 0: the model's
     stride: int = 0  # τ, source frames between two of a clip; 0: the model's
     fps: float = 0.0  # sample at this rate instead of a stride; 0: the model's
     size: int = 0  # crop, pixels; 0: the model's
     resize: tuple[int, ...] = ()  # (short side,) or (height, width) before the crop, pixels; (): the model's
-
-    train_sampling: str = _choice("random", *SAMPLING_RULES)  # which frames a training clip takes
-    eval_sampling: str = _choice("multi_clip", *SAMPLING_RULES)  # multi_clip: windows spread to both ends;
-    # sliding_window and all: the whole video, in as many clips as that takes
-    hop: int = 0  # source frames from one clip of sliding_window to the next; 0: no gap and no overlap
-    short_video: str = _choice("auto", "loop", "hold", "spread")  # a video shorter than a clip: again from the start,
-    # the last frame held, or its frames spread over the clip; auto: as the published rule does, or else loop
-    preset: str = _choice("", *PRESETS)  # another project's transform: sets those fields below, and of size, resize,
-    # that are at their defaults
     resize_rule: str = _choice("opencv", "torchvision")  # torchvision: to the bit what that makes of pixels, several
     # times slower
     mean: tuple[float, ...] = ()  # per channel, subtracted from values in 0…1; (): the model's
     std: tuple[float, ...] = ()  # per channel, divided by; (): the model's
+    preset: str = _choice("", *PRESETS)  # another project's transform: sets those fields here and of `augment` that are
+    # at their defaults
 
-    # Training clips. Every draw holds for all frames of a clip.
-    train_views: int = 1  # clips per video in a batch, each with draws of its own; the video is read once for all
-    speed: tuple[float, float] = (1.0, 1.0)  # a clip runs so many times faster, log-uniformly drawn
+
+@dataclass
+class SamplingConfig(Section, path="data.sampling"):
+    train: str = _choice("random", *SAMPLING_RULES)  # which frames a training clip takes
+    eval: str = _choice("multi_clip", *SAMPLING_RULES)  # multi_clip: windows spread to both ends; sliding_window and
+    # all: the whole video, in as many clips as that takes
+    hop: int = 0  # source frames from one clip of sliding_window to the next; 0: no gap and no overlap
+    short_video: str = _choice("auto", "loop", "hold", "spread")  # a video shorter than a clip: again from the start,
+    # the last frame held, or its frames spread over the clip; auto: as the published rule does, or else loop
+    views: int = 1  # training clips per video in a batch, each with draws of its own; the video is read once for all
+    speed: tuple[float, float] = (1.0, 1.0)  # a training clip runs so many times faster, log-uniformly drawn
     temporal_jitter: bool = False  # each frame is a random one of those up to the next frame of the clip
     reverse: float = 0.0  # share of the clips played backwards
-    train_crop: str = _choice("square", "short_side", "random_resized", "multi_scale")  # resized to `size` afterwards
+
+
+@dataclass
+class AugmentConfig(Section, path="data.augment"):
+    # Training clips. Every draw holds for all frames of a clip.
+    crop: str = _choice("square", "short_side", "random_resized", "multi_scale")  # resized to `clip.size` afterwards
     scale: tuple[float, float] = (0.8, 1.0)  # square: side as a share of the resized short side; (1, 1): all of it
-    short_side: tuple[int, int] = (256, 320)  # short_side: frames are resized to one of these instead of `resize`,
-    # pixels, and `size` pixels are cut out anywhere
+    short_side: tuple[int, int] = (256, 320)  # short_side: frames are resized to one of these instead of `clip.resize`,
+    # pixels, and `clip.size` pixels are cut out anywhere
     crop_area: tuple[float, float] = (0.08, 1.0)  # random_resized: share of the resized frame
     crop_aspect: tuple[float, float] = (0.75, 4 / 3)  # random_resized: width to height
     crop_scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)  # multi_scale: sides as shares of the short side
     crop_gap: int = 1  # multi_scale: how far apart in that list width and height may be; 0: squares
     crop_positions: int = 13  # multi_scale: 5 (corners, centre), 13 (and those between), or 0: anywhere
-    flip: bool | None = None  # mirror half of the clips; None: unless classes tell left from right and `flip_pairs` is
-    # empty. Where they do, the labels that mirroring swaps are swapped, as far as they are known
-    flip_pairs: tuple[str, ...] = ()  # classes that mirroring turns into each other: ("turn left<>turn right",); on the
-    # command line "'turn left<>turn right','look left<>look right'"
+    flip: bool | None = None  # mirror half of the clips; None: unless classes tell left from right and
+    # `task.classify.flip_pairs` is empty. Where they do, the labels that mirroring swaps are swapped, as far as known
     colour_jitter: float = 0.0  # strength of random brightness, contrast and saturation, 0…1
     hue: float = 0.0  # the colour circle is turned by up to this share of it, 0…0.5
     jittered: float = 1.0  # share of the clips that these two change
@@ -145,6 +113,9 @@ class DataConfig:
     erase_area: tuple[float, float] = (0.02, 1 / 3)  # share of the picture
     erase_aspect: tuple[float, float] = (0.3, 1 / 0.3)  # height to width
 
+
+@dataclass
+class ReadingConfig(Section, path="data.reading"):
     num_workers: int = 0  # decoding processes per training process; 0: threads of the training process
     num_threads: int = 4  # decoding threads per process
     prefetch: int = 4  # batches kept ready per process
@@ -153,7 +124,63 @@ class DataConfig:
 
 
 @dataclass
-class OptimizerConfig:
+class DataConfig(Section, path="data"):
+    train: str = ""  # CSV file (path,label[,split,group]), folder with one sub-folder per class, folder of a prepared
+    # data set, or tfds:NAME[/CONFIG][:VERSION]. Where there are splits, rows marked val or test do not train; @SPLIT
+    # behind all but a folder takes the rows of one split instead, @all every row. Several of these are joined by
+    # commas; a class is known by its name, so sources that have a name in common share the class
+    eval: str = ""  # the same, of which rows marked train do not evaluate (it may be the file of `train`); empty: the
+    # rows of `train` that are marked val or test, or a held-out share of it
+    mixture: tuple[float, ...] = ()  # a weight for each source of `train`: the share of the clips that it gives; ():
+    # every video of every source once per epoch. An epoch is as many clips as there are training videos in any case
+    quarantine: str = ""  # videos to leave alone: the CSV of `vidjax check`, any CSV with the column path, a
+    # bad_records.jsonl or the work directory that has it; several joined by commas. Not trained on; in evaluation
+    # they count as unreadable
+    root: str = ""  # folder that relative paths in the CSVs start from; empty: the CSV's own folder. tfds: its data_dir
+    dataset: str = _choice("", *DATASETS)  # a published data set: `train` and `eval` are its annotation files or their
+    # folder, labels are its classes in its order, and videos not found below `root` are left out
+    split: int = 1  # which of the official splits, where `dataset` has several (UCF-101, HMDB-51: 1…3)
+    folder_fps: float = 0.0  # frames per second of videos given as folders of images; 0: the data set's, or else 25
+    synthetic: str = _choice("", "motion")  # write this generated data set to the folder of `train` if it is not there
+    eval_share: float = 0.2  # share held out (whole groups) when there is neither `eval` nor a split column
+    train_share: float = 1.0  # share of the training videos that is used, of each class; which ones, the seed decides
+    # and nothing else, so that runs can be compared. A smaller share is part of a larger one
+
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+
+
+@dataclass
+class ClassifyConfig(Section, path="task.classify"):
+    label_smoothing: float = 0.0  # share of the target spread over all classes
+    mixup: float = 0.0  # > 0: clips of a batch are blended in pairs, with shares from Beta(mixup, mixup)
+    cutmix: float = 0.0  # > 0: a box of one clip replaces that of another, with shares from Beta(cutmix, cutmix)
+    mix_probability: float = 1.0  # that a batch is mixed
+    cutmix_share: float = 0.5  # of the mixed batches, where both are on; the others get mixup
+    mix_per_clip: bool = False  # draw for every clip of a batch anew
+    balance: str = _choice("", "class", "sqrt")  # class: every class of a source gives as many clips as any other;
+    # sqrt: in proportion to the square root of its videos. Within a class, every video before any comes again
+    flip_pairs: tuple[str, ...] = ()  # classes that mirroring turns into each other: ("turn left<>turn right",); on the
+    # command line "'turn left<>turn right','look left<>look right'"
+
+
+@dataclass
+class ReconstructConfig(Section, path="task.reconstruct"):
+    """Nothing so far: what is hidden, and what is to be told of it, are arguments of the models."""
+
+
+@dataclass
+class TaskConfig(Section, path="task"):
+    name: str = _choice("auto", "classify", "reconstruct")  # what the network learns: labels, or, without any, the
+    # pixels that are hidden from it; auto: what the model is for. Another one is an error
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
+
+
+@dataclass
+class OptimizerConfig(Section, path="optimizer"):
     name: str = _choice("sgd", "adamw")
     learning_rate: float = 0.01  # peak
     base_batch: int = 0  # > 0: learning_rate is meant for this batch size and scales linearly with the real one
@@ -178,10 +205,8 @@ class OptimizerConfig:
 
 
 @dataclass
-class TrainConfig:
-    objective: str = _choice("auto", "classify", "reconstruct")  # what the network learns: labels, or, without any, the
-    # pixels that are hidden from it; auto: what the model is for. Another one is an error
-    batch_size: int = 16  # videos per update, over all devices; each gives `data.train_views` clips
+class TrainConfig(Section, path="train"):
+    batch_size: int = 16  # videos per update, over all devices; each gives `data.sampling.views` clips
     epochs: float = 10.0  # passes over the training videos
     steps: int = 0  # updates; > 0: used instead of epochs
     accumulate: int = 1  # the batch is worked through in this many parts: less memory, the same update
@@ -191,12 +216,6 @@ class TrainConfig:
     # before every evaluation and checkpoint the statistics of the weights as they are then replace the running ones
     # (not in a checkpoint at SIGTERM, when time is short)
     precise_batches: int = 200  # precise: taken from so many training batches, at most an epoch's
-    label_smoothing: float = 0.0  # share of the target spread over all classes
-    mixup: float = 0.0  # > 0: clips of a batch are blended in pairs, with shares from Beta(mixup, mixup)
-    cutmix: float = 0.0  # > 0: a box of one clip replaces that of another, with shares from Beta(cutmix, cutmix)
-    mix_probability: float = 1.0  # that a batch is mixed
-    cutmix_share: float = 0.5  # of the mixed batches, where both are on; the others get mixup
-    mix_per_clip: bool = False  # draw for every clip of a batch anew
     ema_decay: float = 0.0  # > 0: evaluate and keep an exponential moving average of the weights
     skip_bad_steps: int = 0  # an update whose loss or gradient is NaN or infinite is left out, up to so many in a row;
     # one more stops the run, as does the first with 0
@@ -206,19 +225,21 @@ class TrainConfig:
     eval_epochs: float = 1.0  # epochs between evaluations; 0: only at the end
     checkpoint_epochs: float = 1.0  # epochs between checkpoints; 0: only at the end
     keep_last: int = 2  # checkpoints kept besides the best one
-    best_metric: str = ""  # of eval.json, higher is better; empty: video/top1, multi-label: video/mAP, objective
+    best_metric: str = ""  # of eval.json, higher is better; empty: video/top1, multi-label: video/mAP, task
     # reconstruct: reconstruction/explained
 
 
 @dataclass
-class EvalConfig:
+class EvalConfig(Section, path="eval"):
     num_clips: int = 1  # clips per video, spread evenly to both ends
     num_crops: int = 1  # crops per clip: 1 centre, 3 along the longer side, 5 corners and centre, 10 these mirrored too
     batch_size: int = 16  # videos per step, over all devices
+    every: tuple[str, ...] = ()  # evaluators that run at every N-th evaluation of a training alone, and at the last:
+    # ("pictures=5",). The one whose figures checkpoints are ranked by runs at each
 
 
 @dataclass
-class MeshConfig:
+class MeshConfig(Section, path="mesh"):
     # Devices along each axis; one of the three may be -1: all that the other two leave. The batch is split over
     # data × fsdp.
     data: int = -1  # these hold whole parameters
@@ -229,155 +250,38 @@ class MeshConfig:
 
 
 @dataclass
-class Config:
+class Config(Section, path=""):
     seed: int = 0  # of weights, shuffling, augmentation and dropout
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
 
-def mirrors(config: DataConfig, directional: bool) -> bool:
-    """Whether `config` has half of the training clips mirrored; `directional`: their classes tell left from right."""
-    return config.flip if config.flip is not None else not directional or bool(config.flip_pairs)
+def mirrors(augment: AugmentConfig, flip_pairs: Sequence[str], directional: bool) -> bool:
+    """Whether half of the training clips are mirrored.
 
-
-def short_video_rule(config: DataConfig, rule: str) -> str:
-    """What `config.short_video` means for a sampling rule: loop, hold or spread."""
-    return SAMPLING_RULES[rule][0] if config.short_video == "auto" else config.short_video
-
-
-def field_names(config: type | Any, prefix: str = "") -> list[str]:
-    """Dotted names of all settings: `["seed", "model.name", …]`."""
-    names = []
-    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
-    for f in dataclasses.fields(config):
-        if dataclasses.is_dataclass(hints[f.name]):
-            names += field_names(hints[f.name], f"{prefix}{f.name}.")
-        else:
-            names.append(prefix + f.name)
-    return names
-
-
-def check_flags(argv: Sequence[str]) -> None:
-    """Refuse a `--config=FILE` that is not there and `--config.some.field=…` flags that name no setting.
-
-    Raises:
-      ConfigError: naming the file, or the field and the closest ones that exist.
+    Args:
+      augment: its `flip` is used.
+      flip_pairs: of `ClassifyConfig`.
+      directional: the classes tell left from right.
     """
-    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, _, value = arg.lstrip("-").partition("=")
-        if arg.startswith("-") and name == "config" and not os.path.isfile(file := value or following):
-            raise ConfigError(f"--config={file}: no such file")
-    known = set(field_names(Config))
-    for arg in argv:
-        name = arg.lstrip("-").split("=")[0]
-        if not arg.startswith("-") or not name.startswith("config."):
-            continue
-        name = name.removeprefix("config.")
-        if name not in known and not name.startswith("model.kwargs."):
-            raise ConfigError(_unknown(name, known))
+    return augment.flip if augment.flip is not None else not directional or bool(flip_pairs)
 
 
-def take_kwargs(argv: list[str]) -> dict[str, Any]:
-    """What the flags `--config.model.kwargs.NAME=VALUE` in `argv` say; they are removed from it.
-
-    A model's arguments are its own, so a config need not hold them already, as it must for other settings. VALUE is a
-    Python literal, such as `(2, 4, 4)`; `true`, `false`; or else a string.
-
-    Raises:
-      ConfigError: for a flag without a name or a value.
-    """
-    prefix, taken, rest = "config.model.kwargs.", {}, iter(argv[:])
-    argv.clear()
-    for arg in rest:
-        name, equals, value = arg.lstrip("-").partition("=")
-        if not arg.startswith("-") or not name.startswith(prefix):
-            argv.append(arg)
-            continue
-        value = value if equals else next(rest, "")
-        name = name.removeprefix(prefix)
-        if not name.isidentifier() or not value:
-            raise ConfigError(f"{arg}: give --{prefix}NAME=VALUE, an argument of the model's constructor")
-        try:
-            taken[name] = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
-        except (ValueError, SyntaxError):
-            taken[name] = value
-    return taken
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Nested plain dictionaries and lists, ready for JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def from_dict(values: Mapping[str, Any], cls: type = Config, prefix: str = "") -> Any:
-    """The dataclass `cls` with the fields in `values`; fields not given keep their defaults.
-
-    Raises:
-      ConfigError: for a field that `cls` lacks or a value of the wrong type, naming it.
-    """
-    hints = typing.get_type_hints(cls)
-    kwargs = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise ConfigError(_unknown(prefix + name, [prefix + n for n in hints]))
-        if dataclasses.is_dataclass(hints[name]):
-            kwargs[name] = from_dict(value, hints[name], f"{prefix}{name}.")
-        else:
-            kwargs[name] = _coerce(_renamed(value, prefix + name), hints[name], prefix + name)
-    return cls(**kwargs)
+def short_video_rule(sampling: SamplingConfig, rule: str) -> str:
+    """What `sampling.short_video` means for a sampling rule: loop, hold or spread."""
+    return SAMPLING_RULES[rule][0] if sampling.short_video == "auto" else sampling.short_video
 
 
 def apply_preset(config: DataConfig) -> DataConfig:
     """`config` with the settings of its preset in those fields that are at their defaults."""
-    standard = DataConfig()
-    preset = PRESETS.get(config.preset, {})
-    return dataclasses.replace(
-        config, **{name: value for name, value in preset.items() if getattr(config, name) == getattr(standard, name)}
-    )
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    section, _, leaf = name.rpartition(".")
-    # By meaning, or in another section; what is in the section that was named comes first.
-    close = [k for k in known if k in ALIASES.get(leaf.lower().replace("-", "_"), ()) or k.rpartition(".")[2] == leaf]
-    close.sort(key=lambda k: k.rpartition(".")[0] != section)
-    if not close:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        leaves = {k: difflib.SequenceMatcher(None, k.rpartition(".")[2], leaf).ratio() for k in known}
-        close += [k for k, alike in leaves.items() if k not in close and alike > 0.8]
-    hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
-    return f"config.{name} is no setting.{hint} vidjax/config/settings.py lists them all."
-
-
-def _renamed(value: Any, name: str) -> Any:
-    """`value` as it is called today, for the configs of older runs."""
-    if name == "model.remat" and isinstance(value, bool):
-        return "full" if value else ""
-    return value
-
-
-def _coerce(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint`, accepting what JSON and overrides make of it (lists for tuples, ints for floats)."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        hint = next(a for a in args if a is not type(None))
-        return _coerce(value, hint, name)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_coerce(v, args[0], name) for v in value)
-    if origin is tuple and isinstance(value, int | float) and not isinstance(value, bool):
-        return (_coerce(value, args[0], name),)
-    if origin is dict and isinstance(value, Mapping):
-        return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    wanted = getattr(hint, "__name__", str(hint))
-    raise ConfigError(f"config.{name} = {value!r}: must be of type {wanted if origin is None else hint}")
+    standard, preset, changed = DataConfig(), PRESETS.get(config.clip.preset, {}), {}
+    for name, values in preset.items():
+        section, default = getattr(config, name), getattr(standard, name)
+        untouched = {field: v for field, v in values.items() if getattr(section, field) == getattr(default, field)}
+        changed[name] = replace(section, **untouched)
+    return replace(config, **changed)

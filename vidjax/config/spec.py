@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidjax import inputs as streams
-from vidjax.config.settings import ConfigError, DataConfig
+from vidjax.config.section import ConfigError
+from vidjax.config.settings import DataConfig
 from vidjax.errors import UserError
 from vidjax.inputs import Input, VideoInput
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from vidjax.config import Config, ConfigError, ModelConfig, apply_preset, from_dict
+from vidjax.config import Config, ConfigError, ModelConfig, apply_preset, from_dict, setting
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, UNSTRIDED_RULES, WHOLE_VIDEO_RULES
 
 
@@ -18,7 +18,8 @@ def validate(config: Config) -> Config:
     config = from_dict(dataclasses.asdict(config))
     config.data = apply_preset(config.data)
     checks = _Checks(config)
-    for check in (_model, _frames, _training_clips, _videos, _reading, _evaluation, _optimizer, _train, _mesh):
+    data = (_frames, _training_clips, _videos, _reading)
+    for check in (_model, *data, _evaluation, _classify, _optimizer, _train, _mesh):
         check(config, checks)
     if checks.problems:
         raise ConfigError("\n".join(checks.problems))
@@ -35,23 +36,18 @@ class _Checks:
     def need(self, ok: bool, name: str, what: str) -> None:
         """Note that `config.NAME` must be `what` unless `ok`."""
         if not ok:
-            value: Any = self.config
-            for part in name.split("."):
-                value = getattr(value, part)
-            self.problems.append(f"config.{name} = {value!r}: {what}")
+            self.problems.append(f"config.{name} = {setting(self.config, name)!r}: {what}")
 
     def least(self, least: float, names: Iterable[str], what: str = "") -> None:
         """Every one of the fields must be `least` or more; `what` says what `least` means."""
         for name in names:
-            section, field = name.split(".")
             meaning = f" ({what})" if what else ""
-            self.need(getattr(getattr(self.config, section), field) >= least, name, f"must be {least}{meaning} or more")
+            self.need(setting(self.config, name) >= least, name, f"must be {least}{meaning} or more")
 
     def within(self, most: float, names: Iterable[str], what: str = "") -> None:
         """Every one of the fields must lie in 0…`most`."""
         for name in names:
-            section, field = name.split(".")
-            self.need(0 <= getattr(getattr(self.config, section), field) <= most, name, f"must lie in 0…{most}{what}")
+            self.need(0 <= setting(self.config, name) <= most, name, f"must lie in 0…{most}{what}")
 
 
 def _model(config: Config, checks: _Checks) -> None:
@@ -82,70 +78,88 @@ def _probe(config: Config, checks: _Checks) -> None:
 def _frames(config: Config, checks: _Checks) -> None:
     """Which frames a clip takes, and their size."""
     data, need = config.data, checks.need
-    checks.least(0, ("data.num_frames", "data.stride", "data.fps", "data.size"), "the model's own")
-    two = len(data.resize) <= 2 and all(r > 0 for r in data.resize)
-    need(two, "data.resize", "give (short_side,) or (height, width)")
-    for name, on in (("speed", data.speed != (1, 1)), ("temporal_jitter", data.temporal_jitter)):
+    checks.least(0, ("data.clip.num_frames", "data.clip.stride", "data.clip.fps", "data.clip.size"), "the model's own")
+    two = len(data.clip.resize) <= 2 and all(r > 0 for r in data.clip.resize)
+    need(two, "data.clip.resize", "give (short_side,) or (height, width)")
+    for name, on in (("speed", data.sampling.speed != (1, 1)), ("temporal_jitter", data.sampling.temporal_jitter)):
         need(
-            not on or data.train_sampling not in UNSTRIDED_RULES,
-            f"data.{name}",
-            f"needs a rule with a stride; config.data.train_sampling = {data.train_sampling!r} has none",
+            not on or data.sampling.train not in UNSTRIDED_RULES,
+            f"data.sampling.{name}",
+            f"needs a rule with a stride; config.data.sampling.train = {data.sampling.train!r} has none",
         )
-    need(data.hop >= 0, "data.hop", "must be 0 or more source frames")
-    need(data.hop <= 0 or data.eval_sampling == "sliding_window", "data.hop", "is for eval_sampling = 'sliding_window'")
+    need(data.sampling.hop >= 0, "data.sampling.hop", "must be 0 or more source frames")
     need(
-        data.train_sampling not in WHOLE_VIDEO_RULES,
-        "data.train_sampling",
+        data.sampling.hop <= 0 or data.sampling.eval == "sliding_window",
+        "data.sampling.hop",
+        "is for data.sampling.eval = 'sliding_window'",
+    )
+    need(
+        data.sampling.train not in WHOLE_VIDEO_RULES,
+        "data.sampling.train",
         "gives the whole video, which evaluation can use; training takes one clip: random, segments, …",
     )
     need(
-        data.eval_sampling not in RANDOM_RULES,
-        "data.eval_sampling",
+        data.sampling.eval not in RANDOM_RULES,
+        "data.sampling.eval",
         "draws other frames each time; evaluation takes multi_clip, uniform, …",
     )
-    for rule in {data.train_sampling: None, data.eval_sampling: None}:
-        known = SAMPLING_RULES.get(rule, (data.short_video,))
+    for rule in {data.sampling.train: None, data.sampling.eval: None}:
+        known = SAMPLING_RULES.get(rule, (data.sampling.short_video,))
         allowed = f"the rule {rule} knows {', '.join(known)} only; auto chooses"
-        need(data.short_video in ("auto", *known), "data.short_video", allowed)
+        need(data.sampling.short_video in ("auto", *known), "data.sampling.short_video", allowed)
     for name in ("mean", "std"):
-        value = getattr(data, name)
+        value = getattr(data.clip, name)
         ok = len(value) in (0, 3) and all(v > 0 or name == "mean" for v in value)
-        need(ok, f"data.{name}", "give three positive numbers, or ()" if name == "std" else "give three numbers, or ()")
+        need(
+            ok,
+            f"data.clip.{name}",
+            "give three positive numbers, or ()" if name == "std" else "give three numbers, or ()",
+        )
 
 
 def _training_clips(config: Config, checks: _Checks) -> None:
     """How training clips are changed."""
     data, need = config.data, checks.need
     for name, most in (
-        ("scale", 1), ("crop_area", 1), ("erase_area", 1), ("crop_aspect", 100), ("erase_aspect", 100), ("speed", 100),
-        ("short_side", 10**5),
+        ("augment.scale", 1), ("augment.crop_area", 1), ("augment.erase_area", 1), ("augment.crop_aspect", 100),
+        ("augment.erase_aspect", 100), ("sampling.speed", 100), ("augment.short_side", 10**5),
     ):  # fmt: skip
-        value = getattr(data, name)
+        value = setting(data, name)
         ok = len(value) == 2 and 0 < value[0] <= value[1] <= most
         need(ok, f"data.{name}", f"give (low, high) with 0 < low <= high <= {most}")
-    checks.within(1, ("data.colour_jitter", "data.jittered", "data.greyscale", "data.reverse", "data.erase"))
-    checks.within(0.5, ("data.hue",))
-    coloured = data.jittered == 1 or data.colour_jitter or data.hue
-    need(coloured, "data.jittered", "is the share of clips that data.colour_jitter and data.hue change; both are 0")
-    checks.within(10, ("data.randaugment_m", "data.augmix_m"))
-    checks.least(1, ("data.train_views", "data.randaugment_n", "data.augmix_width"))
-    checks.least(0, ("data.crop_gap", "data.augmix_depth", "data.randaugment_mstd"))
-    need(data.augmix_alpha > 0, "data.augmix_alpha", "must be positive")
-    falling = all(a > b for a, b in zip(data.crop_scales, data.crop_scales[1:], strict=False))
+    checks.within(
+        1,
+        (
+            "data.augment.colour_jitter",
+            "data.augment.jittered",
+            "data.augment.greyscale",
+            "data.sampling.reverse",
+            "data.augment.erase",
+        ),
+    )
+    checks.within(0.5, ("data.augment.hue",))
+    coloured = data.augment.jittered == 1 or data.augment.colour_jitter or data.augment.hue
     need(
-        len(data.crop_scales) > 0 and falling and all(0 < s <= 1 for s in data.crop_scales),
-        "data.crop_scales",
+        coloured,
+        "data.augment.jittered",
+        "is the share of clips that data.augment.colour_jitter and data.augment.hue change; both are 0",
+    )
+    checks.within(10, ("data.augment.randaugment_m", "data.augment.augmix_m"))
+    checks.least(1, ("data.sampling.views", "data.augment.randaugment_n", "data.augment.augmix_width"))
+    checks.least(0, ("data.augment.crop_gap", "data.augment.augmix_depth", "data.augment.randaugment_mstd"))
+    need(data.augment.augmix_alpha > 0, "data.augment.augmix_alpha", "must be positive")
+    falling = all(a > b for a, b in zip(data.augment.crop_scales, data.augment.crop_scales[1:], strict=False))
+    need(
+        len(data.augment.crop_scales) > 0 and falling and all(0 < s <= 1 for s in data.augment.crop_scales),
+        "data.augment.crop_scales",
         "give shares in 0…1 in falling order",
     )
-    need(data.crop_positions in (0, 5, 13), "data.crop_positions", "must be 5, 13, or 0 (anywhere)")
+    need(data.augment.crop_positions in (0, 5, 13), "data.augment.crop_positions", "must be 5, 13, or 0 (anywhere)")
     need(
-        data.train_crop != "short_side" or min(data.short_side, default=0) >= data.size,
-        "data.short_side",
-        f"must be config.data.size = {data.size} pixels or more",
+        data.augment.crop != "short_side" or min(data.augment.short_side, default=0) >= data.clip.size,
+        "data.augment.short_side",
+        f"must be config.data.clip.size = {data.clip.size} pixels or more",
     )
-    for pair in data.flip_pairs:
-        ok = len(names := [name.strip() for name in pair.split("<>")]) == 2 and all(names) and names[0] != names[1]
-        need(ok, "data.flip_pairs", f"{pair!r} must be two classes joined by <>, such as 'turn left<>turn right'")
 
 
 def _videos(config: Config, checks: _Checks) -> None:
@@ -164,18 +178,18 @@ def _videos(config: Config, checks: _Checks) -> None:
 
 def _reading(config: Config, checks: _Checks) -> None:
     """Who reads the videos."""
-    checks.least(0, ("data.num_workers",))
-    checks.least(1, ("data.num_threads", "data.prefetch"))
-    checks.need(config.data.timeout > 0, "data.timeout", "must be positive, in seconds")
+    checks.least(0, ("data.reading.num_workers",))
+    checks.least(1, ("data.reading.num_threads", "data.reading.prefetch"))
+    checks.need(config.data.reading.timeout > 0, "data.reading.timeout", "must be positive, in seconds")
 
 
 def _evaluation(config: Config, checks: _Checks) -> None:
     data, ev = config.data, config.eval
     checks.least(1, ("eval.num_clips", "eval.batch_size"))
     checks.need(
-        ev.num_clips <= 1 or data.eval_sampling not in ONE_CLIP_RULES,
+        ev.num_clips <= 1 or data.sampling.eval not in ONE_CLIP_RULES,
         "eval.num_clips",
-        f"must be 1 with config.data.eval_sampling = {data.eval_sampling!r}; multi_clip spreads several",
+        f"must be 1 with config.data.sampling.eval = {data.sampling.eval!r}; multi_clip spreads several",
     )
     checks.need(ev.num_crops in (1, 3, 5, 10), "eval.num_crops", "must be 1, 3, 5 or 10")
 
@@ -196,6 +210,23 @@ def _optimizer(config: Config, checks: _Checks) -> None:
     need(0 < opt.layer_decay <= 1, "optimizer.layer_decay", "must lie in 0…1, 1 being off")
 
 
+def _classify(config: Config, checks: _Checks) -> None:
+    classify, need = config.task.classify, checks.need
+    need(0 <= classify.label_smoothing < 1, "task.classify.label_smoothing", "must lie in 0…1")
+    checks.least(0, ("task.classify.mixup", "task.classify.cutmix"), "off")
+    for name in ("mixup", "cutmix"):
+        need(
+            getattr(classify, name) <= 0 or config.train.batch_size >= 2,
+            f"task.classify.{name}",
+            "mixes videos of a batch; config.train.batch_size must be 2 or more",
+        )
+    checks.within(1, ("task.classify.mix_probability", "task.classify.cutmix_share"))
+    for pair in classify.flip_pairs:
+        ok = len(names := [name.strip() for name in pair.split("<>")]) == 2 and all(names) and names[0] != names[1]
+        what = f"{pair!r} must be two classes joined by <>, such as 'turn left<>turn right'"
+        need(ok, "task.classify.flip_pairs", what)
+
+
 def _train(config: Config, checks: _Checks) -> None:
     train, need = config.train, checks.need
     checks.least(1, (f"train.{name}" for name in ("batch_size", "accumulate", "log_every", "keep_last")))
@@ -205,16 +236,7 @@ def _train(config: Config, checks: _Checks) -> None:
         f"must divide train.batch_size = {train.batch_size}",
     )
     need(train.epochs > 0 or train.steps > 0, "train.epochs", "must be positive (or give train.steps)")
-    need(0 <= train.label_smoothing < 1, "train.label_smoothing", "must lie in 0…1")
     need(0 <= train.ema_decay < 1, "train.ema_decay", "must lie in 0…1")
-    checks.least(0, ("train.mixup", "train.cutmix"), "off")
-    for name in ("mixup", "cutmix"):
-        need(
-            getattr(train, name) <= 0 or train.batch_size >= 2,
-            f"train.{name}",
-            "mixes videos of a batch; config.train.batch_size must be 2 or more",
-        )
-    checks.within(1, ("train.mix_probability", "train.cutmix_share"))
     checks.least(1, ("train.precise_batches",))
     need(
         train.batch_norm == "sync" or not config.model.probe or config.model.probe_norm,

@@ -4,7 +4,6 @@ They stand in `eval.json` beside the figures, decide which folder an evaluation 
 not to be compared.
 """
 
-import dataclasses
 import json
 import re
 from collections import defaultdict
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vidjax.config import Config, DataConfig, Spec
+from vidjax.config import Config, DataConfig, Spec, field_names, setting
 from vidjax.config.choices import WHOLE_VIDEO_RULES
 from vidjax.data.fingerprint import fingerprint
 from vidjax.data.records import VideoSet
@@ -21,17 +20,14 @@ BEST, LAST, EARLIER = "best", "last", "earlier"
 
 # Settings of `data` and `eval` that change no figure of an evaluation: how fast videos are read, and what training
 # makes of them.
-_UNFELT = frozenset((
-    "data.num_workers", "data.num_threads", "data.prefetch", "data.timeout", "data.isolate", "data.synthetic",
-    "data.mixture", "data.balance", "data.train_share", "data.train_sampling", "data.train_views", "data.speed",
-    "data.temporal_jitter", "data.reverse", "data.train_crop", "data.scale", "data.short_side", "data.crop_area",
-    "data.crop_aspect", "data.crop_scales", "data.crop_gap", "data.crop_positions", "data.flip", "data.flip_pairs",
-    "data.colour_jitter", "data.hue", "data.jittered", "data.greyscale", "data.randaugment_m", "data.randaugment_n",
-    "data.randaugment_mstd", "data.randaugment_inc", "data.augmix_m", "data.augmix_width", "data.augmix_depth",
-    "data.augmix_alpha", "data.erase", "data.erase_mode", "data.erase_area", "data.erase_aspect", "eval.batch_size",
-))  # fmt: skip
+_UNFELT = (
+    "data.reading.", "data.augment.", "data.synthetic", "data.mixture", "data.train_share", "data.sampling.train",
+    "data.sampling.views", "data.sampling.speed", "data.sampling.temporal_jitter", "data.sampling.reverse",
+    "eval.batch_size",
+)  # fmt: skip
 _VIEWS = ("eval.num_clips", "eval.num_crops")
 _SOURCES = ("data.eval", "data.train", "data.dataset", "data.root")
+_SHORT = {"data.sampling.eval": "eval_sampling"}  # in a folder's name, where the last part alone says too little
 _LONGEST = 120  # characters of a folder's name
 
 
@@ -50,13 +46,13 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
       number of clips being None where each video has as many as it takes; `spec`, of a clip: `{"num_frames", "size"}`;
       `data`: `{"name", "source", "num_videos", "fingerprint"}`, of all videos, readable or not.
     """
-    clips = None if config.data.eval_sampling in WHOLE_VIDEO_RULES else config.eval.num_clips
+    clips = None if config.data.sampling.eval in WHOLE_VIDEO_RULES else config.eval.num_clips
     return {
         "model": config.model.name,
         "step": step,
         "checkpoint": checkpoint,
         "best_metric": config.train.best_metric,
-        "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": config.data.eval_sampling},
+        "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": config.data.sampling.eval},
         "spec": {"num_frames": spec.video.num_frames, "size": spec.video.size},
         "data": {
             "name": _data_words(config.data, _name),
@@ -113,7 +109,8 @@ def folder_name(own: Config, other: Config, step: int | None) -> str:
         parts.append("x".join(str(b[name]) for name in _VIEWS))
     if set(_SOURCES) & set(changed):
         parts.append(_value(data.eval or data.train))
-    parts += [f"{n.rpartition('.')[2]}-{_value(b[n])}" for n in changed if n not in (*_VIEWS, *_SOURCES)]
+    rest = [n for n in changed if n not in (*_VIEWS, *_SOURCES)]
+    parts += [f"{_SHORT.get(n) or n.rpartition('.')[2]}-{_value(b[n])}" for n in rest]
     name = "_".join(["eval", *(re.sub(r"[^\w.+-]+", "-", part).strip("-") for part in parts)])
     return name[:_LONGEST] if parts else ""
 
@@ -185,12 +182,11 @@ def _count(number: int, what: str) -> str:
 def _felt(config: Config) -> dict[str, Any]:
     """Settings by name that an evaluation depends on."""
     data = config.data
-    values = {"seed": config.seed, "model.compute_dtype": config.model.compute_dtype}
-    for section in ("data", "eval"):
-        values |= {f"{section}.{k}": v for k, v in dataclasses.asdict(getattr(config, section)).items()}
+    names = [name for name in field_names(Config) if name.startswith(("data.", "eval."))]
+    values = {name: setting(config, name) for name in ("seed", "model.compute_dtype", *names)}
     # Videos for evaluation that are given are not held out of those for training.
     given = {"seed", "data.train", "data.eval_share"} if data.eval and not data.dataset else set()
-    return {name: value for name, value in values.items() if name not in _UNFELT | given}
+    return {name: value for name, value in values.items() if name not in given and not name.startswith(_UNFELT)}
 
 
 def _data_words(data: DataConfig, shorten: Callable[[str], str]) -> str:

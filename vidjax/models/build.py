@@ -15,10 +15,10 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
     kwargs = dict(model.kwargs)
     variant = get_variant(model.name)
     tables = hasattr(variant.build, "positions")
-    if config.data.num_frames and (variant.fixed_length or tables):
-        kwargs.setdefault("num_frames", config.data.num_frames)
-    if config.data.size and tables:
-        kwargs.setdefault("size", config.data.size)
+    if config.data.clip.num_frames and (variant.fixed_length or tables):
+        kwargs.setdefault("num_frames", config.data.clip.num_frames)
+    if config.data.clip.size and tables:
+        kwargs.setdefault("size", config.data.clip.size)
     probe_options = _probe_options(model)
     if model.dropout >= 0:
         (probe_options if model.probe else kwargs)["dropout"] = model.dropout

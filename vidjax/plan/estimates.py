@@ -304,7 +304,7 @@ def figures_of(
 
     step = step_of(work.compiler)
     busy = step - work.exchange - work.latency
-    clips = config.train.batch_size * config.data.train_views
+    clips = config.train.batch_size * config.data.sampling.views
     steps, _ = count_steps(config, facts.num_videos)
     bound = "the matrix units"
     if busy > 2 * parts["compute"]:

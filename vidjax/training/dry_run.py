@@ -37,7 +37,8 @@ def say_share(config: cfg.Config, videos: VideoSet, mesh: Mesh, most: Footprint,
     """
     batch_size = config.train.batch_size
     process, processes = parallel.process_rank()
-    share = process_rows(train_order(videos, config.data, config.seed), batch_size, (process, processes))
+    order = train_order(videos, config.data, config.task.classify, config.seed)
+    share = process_rows(order, batch_size, (process, processes))
     count = -(-len(videos) // processes)
     records = [int(share[i]) for i in range(count)]
     own = [d.id for d in mesh.devices.flat if d.process_index == process]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.benchmarks.data.files import benchmark_files
-from vidjax.config import DataConfig, Spec
+from vidjax.config import DataConfig, ReadingConfig, SamplingConfig, Spec
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.transforms import crop
 from vidjax.video import VideoReader
@@ -43,7 +43,9 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     spec = Spec.of_video("views", num_frames=16, stride=4, size=224, resize=(256,))
-    reader = ClipReader(spec, DataConfig(eval_sampling="multi_clip", isolate=False))
+    reader = ClipReader(
+        spec, DataConfig(sampling=SamplingConfig(eval="multi_clip"), reading=ReadingConfig(isolate=False))
+    )
     missed = []
     print("| file | one pass ms | view by view ms | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

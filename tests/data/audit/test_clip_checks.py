@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vidjax.config import DataConfig, Spec
-from vidjax.config.choices import STRIDED_RULES, TIMED_RULES, UNSTRIDED_RULES
+from vidjax.config import DataConfig, SamplingConfig, Spec
+from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.data.audit import clip_checks
 from vidjax.data.reading.clips import clip_indices
 from vidjax.video.sampling import RULES
@@ -15,7 +15,7 @@ def sampled(
 ):
     """What `inspect` finds of a video of so many frames; clips have 8, every 4th."""
     spec = Spec.of_video("toy", num_frames=8, stride=4, fps=target_fps)
-    config = DataConfig(short_video="hold" if rule in ("random", "multi_clip") else "auto")
+    config = DataConfig(sampling=SamplingConfig(short_video="hold" if rule in ("random", "multi_clip") else "auto"))
     rngs = (None,)
     if train:
         rngs = (clip_checks.ExtremeDraws(False), clip_checks.ExtremeDraws(True), *map(np.random.default_rng, range(4)))
@@ -123,7 +123,7 @@ def test_padding():
 def test_aspect():
     wide, usual = sampled("centre", 100, size=(360, 640), path="w.mp4"), sampled("centre", 100)
     finding = clip_checks.check_aspect([usual, wide], resize=(128, 171), size=112, num_crops=1)
-    assert not finding.ok and finding.videos == ("w.mp4",) and "config.data.resize=(128,)" in finding.text
+    assert not finding.ok and finding.videos == ("w.mp4",) and "config.data.clip.resize=(128,)" in finding.text
     assert finding.values["largest_factor"] == pytest.approx((640 / 360) / (171 / 128))
     assert clip_checks.check_aspect([usual], resize=(128, 171), size=112, num_crops=1).ok
     assert clip_checks.check_aspect([usual, wide], resize=(128,), size=112, num_crops=1).ok
@@ -150,7 +150,7 @@ def test_rates():
 def test_mixed_rates_matter_at_a_fixed_stride_only():
     mixed = [sampled("centre", 100, fps=fps, path=f"{fps:g}") for fps in (15.0, 30.0, 30.0)]
     finding = clip_checks.check_fps(mixed, rules=["random", "multi_clip"], **SETTINGS)
-    assert not finding.ok and "0.97…1.93 s" in finding.text and "config.data.fps=7.5" in finding.text
+    assert not finding.ok and "0.97…1.93 s" in finding.text and "config.data.clip.fps=7.5" in finding.text
     assert finding.videos == ("15",)
     assert clip_checks.check_fps(mixed, rules=["segments", "uniform"], **SETTINGS).ok
     assert clip_checks.check_fps(mixed, rules=["slowfast"], **SETTINGS).ok
@@ -189,7 +189,7 @@ def test_coverage():
 
 def test_training_that_never_comes_to_most_of_the_video():
     finding = clip_checks.check_coverage([sampled("centre", 100, train=True)], [sampled("uniform", 100)])
-    assert not finding.ok and "config.data.train_sampling" in finding.text
+    assert not finding.ok and "config.data.sampling.train" in finding.text
 
 
 def test_reading():

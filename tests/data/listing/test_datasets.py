@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.settings import data_config
 from tests.videos import numbered_frames, write_video
 from vidjax.config import (
+    AugmentConfig,
+    ClipConfig,
     Config,
     ConfigError,
     DataConfig,
@@ -29,7 +32,7 @@ from vidjax.data.listing.datasets import DATASETS
 from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import train_batches
 from vidjax.data.reading.clips import ClipReader, segment_frames
-from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.records import LabelSpace, Record, VideoSet
 from vidjax.data.text import DataError
 
 CLASSES = {
@@ -225,7 +228,7 @@ def test_folders_of_frames(tmp_path):
 def test_clips_of_folders_of_frames(tmp_path, settings, expected):
     for n in range(39):
         cv2.imwrite(str(tmp_path / f"{n + 1:05d}.jpg"), np.full((16, 24, 3), 6 * n, np.uint8))
-    config = DataConfig(eval_sampling="multi_clip", **settings)
+    config = data_config(sampling_eval="multi_clip", **settings)
     reader = ClipReader(Spec.of_video("toy", num_frames=4, fps=2.0, size=16, resize=(16,)), config)
     clips = reader.eval_clips(str(tmp_path), 2, 1)
     np.testing.assert_array_equal(clips.frames[0], expected)
@@ -253,7 +256,9 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
     held_out = {"subset": "validation", "annotations": [{"segment": [1.0, 2.0], "label": "Surfing"}]}
     (tmp_path / "activity_net.v1-3.min.json").write_text(json.dumps({"database": {"abc": entry}}))
     (tmp_path / "val.json").write_text(json.dumps({"database": {"abc": held_out}}))
-    config = DataConfig(dataset="activitynet", train=str(tmp_path), eval=str(tmp_path / "val.json"), flip=False)
+    config = DataConfig(
+        dataset="activitynet", train=str(tmp_path), eval=str(tmp_path / "val.json"), augment=AugmentConfig(flip=False)
+    )
     train, evaluation = load_sets(config)
     reader = ClipReader(Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(16,)), config)
 
@@ -275,8 +280,11 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
 def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
     picture = np.zeros((6, 16, 32, 3), np.uint8)
     picture[:, :, 16:] = 200
-    records = (Record(str(write_video(tmp_path / "v.mp4", picture)), Labels((0,))),) * 16
-    reader = ClipReader(Spec.of_video("toy", num_frames=2, size=16, resize=(16, 16)), DataConfig(scale=(1.0, 1.0)))
+    records = (Record(str(write_video(tmp_path / "v.mp4", picture)), (0,)),) * 16
+    reader = ClipReader(
+        Spec.of_video("toy", num_frames=2, size=16, resize=(16, 16)),
+        DataConfig(augment=AugmentConfig(scale=(1.0, 1.0))),
+    )
     brighter = {}
     for directional in (True, False):
         videos = VideoSet(records, LabelSpace(("left", "right"), directional=directional))
@@ -292,7 +300,7 @@ def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
 def settings(data):
     return Config(
         model=ModelConfig(name="frame_pool_tiny"),
-        data=dataclasses.replace(data, num_frames=2, size=16, resize=(20,)),
+        data=dataclasses.replace(data, clip=ClipConfig(num_frames=2, size=16, resize=(20,))),
         train=TrainConfig(batch_size=4, steps=1, checkpoint_epochs=0.0),
         eval=EvalConfig(batch_size=4),
         mesh=MeshConfig(data=1),

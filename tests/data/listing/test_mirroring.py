@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidjax.config import Config, ConfigError, DataConfig, mirrors
+from vidjax.config import AugmentConfig, ClassifyConfig, Config, ConfigError, TaskConfig, mirrors
 from vidjax.config.validate import validate
 from vidjax.data.listing.mirroring import mirrored_targets, pair
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
@@ -19,22 +19,22 @@ def video_set(*labels, multi_label=False, **fields):
 
 def test_pairs_swap_both_ways():
     videos = pair(video_set((0,), (1,), (2,), (4,)), ("left<>right", " up right <> up left"))
-    assert videos.labels.directional and videos.labels.mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
-    targets = mirrored_targets(videos, DataConfig(flip_pairs=("left<>right",)))
+    assert videos.directional and videos.mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
+    targets = mirrored_targets(videos, AugmentConfig(), ("left<>right",))
     np.testing.assert_array_equal(targets, [1, 0, 2, 3])
     assert targets.dtype == np.int32
 
 
 def test_pairs_swap_columns_of_several_labels():
     videos = pair(video_set((0, 2), (1, 3), (), multi_label=True), ("left<>right", "up left<>up right"))
-    config = DataConfig(flip_pairs=("left<>right", "up left<>up right"))
-    np.testing.assert_array_equal(mirrored_targets(videos, config), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1], [0] * 5])
+    targets = mirrored_targets(videos, AugmentConfig(), ("left<>right", "up left<>up right"))
+    np.testing.assert_array_equal(targets, [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1], [0] * 5])
 
 
 def test_without_pairs_nothing_changes():
     videos = video_set((0,), (1,))
     assert pair(videos, ()) is videos
-    np.testing.assert_array_equal(mirrored_targets(videos, DataConfig(flip=True)), [0, 1])
+    np.testing.assert_array_equal(mirrored_targets(videos, AugmentConfig(flip=True)), [0, 1])
 
 
 def test_what_the_data_set_knows_is_kept():
@@ -51,24 +51,25 @@ def test_what_the_data_set_knows_is_kept():
     ],
 )
 def test_wrong_pairs_are_named(pairs, message):
-    with pytest.raises(DataError, match=rf"config.data.flip_pairs: .*{message}"):
+    with pytest.raises(DataError, match=rf"config.task.classify.flip_pairs: .*{message}"):
         pair(video_set((0,)), pairs)
 
 
 @pytest.mark.parametrize("text", ["left", "left<>", "left<>right<>up", "left<>left", "left>right"])
 def test_malformed_pairs_are_refused_before_the_data_is_read(text):
-    with pytest.raises(ConfigError, match=r"config.data.flip_pairs = .*two classes joined by <>"):
-        validate(Config(data=DataConfig(flip_pairs=(text,))))
+    with pytest.raises(ConfigError, match=r"config.task.classify.flip_pairs = .*two classes joined by <>"):
+        validate(Config(task=TaskConfig(classify=ClassifyConfig(flip_pairs=(text,)))))
 
 
 def test_pairs_turn_mirroring_on_unless_it_is_off():
-    assert mirrors(DataConfig(), directional=False) and not mirrors(DataConfig(), directional=True)
-    assert mirrors(DataConfig(flip_pairs=("a<>b",)), directional=True)
-    assert not mirrors(DataConfig(flip_pairs=("a<>b",), flip=False), directional=True)
-    assert mirrors(DataConfig(flip=True), directional=True)
-    assert not mirrors(DataConfig(flip=False), directional=False)
+    left_open, on, off = AugmentConfig(), AugmentConfig(flip=True), AugmentConfig(flip=False)
+    assert mirrors(left_open, (), directional=False) and not mirrors(left_open, (), directional=True)
+    assert mirrors(left_open, ("a<>b",), directional=True)
+    assert not mirrors(off, ("a<>b",), directional=True)
+    assert mirrors(on, (), directional=True)
+    assert not mirrors(off, (), directional=False)
 
 
 def test_unknown_swaps_are_warned_of(caplog):
-    mirrored_targets(video_set((0,), directional=True), DataConfig(flip=True))
-    assert "config.data.flip_pairs tells it" in caplog.text
+    mirrored_targets(video_set((0,), directional=True), AugmentConfig(flip=True))
+    assert "config.task.classify.flip_pairs tells it" in caplog.text

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.servers import serve
 from vidjax.apps.check_videos import Check, check
-from vidjax.config import DataConfig, Spec
+from vidjax.config import DataConfig, SamplingConfig, Spec
 from vidjax.data.listing import paths as places
 from vidjax.data.listing.load import load_sets
 from vidjax.data.prepared.encode import Encoding
@@ -142,7 +142,7 @@ def test_check_prepare_and_clips(motion, uploaded, memory, tmp_path):
     result = prepare({"train": videos}, tmp_path / "prepared", Encoding())
     assert result.stored == 6 and not result.bad
     stored, _ = load_sets(DataConfig(train=f"{result.folder}@train", eval=f"{result.folder}@train"))
-    clips = ClipReader(SPEC, DataConfig(eval_sampling="uniform"))
+    clips = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(eval="uniform")))
     assert [r.path.rpartition("::")[2] for r in stored.records] == [f"{i:04d}.mp4" for i in range(6)]
     for elsewhere, here in zip(videos.records, sorted((motion / "val").iterdir()), strict=True):
         views = clips.read_eval(elsewhere.path, 1, 1)
@@ -169,6 +169,8 @@ def test_over_http(motion, tmp_path):
     with serve(files) as site:
         train, evaluation = load_sets(DataConfig(train=f"{site.url}/m/train.csv", eval=f"{site.url}/m/val.csv"))
         assert (len(train), len(evaluation)) == (12, 6)
-        clips = ClipReader(SPEC, DataConfig(eval_sampling="uniform"))  # in another process, which asks for itself
+        clips = ClipReader(
+            SPEC, DataConfig(sampling=SamplingConfig(eval="uniform"))
+        )  # in another process, which asks for itself
         views = clips.read_eval(train.records[0].path, 2, 1)
         np.testing.assert_array_equal(views, clips.read_eval(str(motion / "train" / "0000.mp4"), 2, 1))

@@ -122,8 +122,15 @@ def test_directions_go_by_name():
 def test_mixture_works_from_the_command_line(write):
     from vidjax.config.files import read_config
 
-    config = read_config(["--config.data.train=a.csv,b.csv", "--config.data.mixture=2,1", "--config.data.balance=sqrt",
-                          "--config.data.flip_pairs='turn left<>turn right'"]).data  # fmt: skip
-    assert config.train == "a.csv,b.csv" and tuple(config.mixture) == (2, 1) and config.balance == "sqrt"
-    assert tuple(config.flip_pairs) == ("turn left<>turn right",)
-    assert json.loads(json.dumps(config.mixture)) == [2, 1] and np.sum(config.mixture) == 3
+    config = read_config(
+        [
+            "--config.data.train=a.csv,b.csv",
+            "--config.data.mixture=2,1",
+            "--config.task.classify.balance=sqrt",
+            "--config.task.classify.flip_pairs='turn left<>turn right'",
+        ]
+    )
+    data, classify = config.data, config.task.classify  # fmt: skip
+    assert data.train == "a.csv,b.csv" and tuple(data.mixture) == (2, 1) and classify.balance == "sqrt"
+    assert tuple(classify.flip_pairs) == ("turn left<>turn right",)
+    assert json.loads(json.dumps(data.mixture)) == [2, 1] and np.sum(data.mixture) == 3

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidjax.config import DataConfig, Spec
-from vidjax.data.listing.load import list_videos, load_eval_set, load_sets
+from vidjax.config import AugmentConfig, DataConfig, ReadingConfig, Spec
 from vidjax.data.pipeline import train_batches
 from vidjax.data.prepared import read as prepared
 from vidjax.data.reading import open_video
@@ -101,7 +100,10 @@ def test_trains_by_name(data_dir, caplog):
     assert train.labels.names == ("walk", "run")
     assert [r.labels for r in train.records] == [(0,), (1,)] * 3
     assert len(held_out) == 3  # the one without a label is not there
-    reader = ClipReader(Spec.of_video("toy", 4, 1, size=16, resize=(16,)), DataConfig(num_threads=1, flip=False))
+    reader = ClipReader(
+        Spec.of_video("toy", 4, 1, size=16, resize=(16,)),
+        DataConfig(augment=AugmentConfig(flip=False), reading=ReadingConfig(num_threads=1)),
+    )
     batch = next(train_batches(train, reader, batch_size=6, seed=0))
     levels = batch["video"].mean(axis=(1, 3, 4, 5))
     np.testing.assert_array_equal(levels[:, 0] // 20, batch["index"])

@@ -14,8 +14,7 @@ import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from tests.videos import numbered_frames, write_video
-from vidjax.config import DataConfig, Spec
-from vidjax.data.listing.load import load_sets
+from vidjax.config import DataConfig, ReadingConfig, SamplingConfig, Spec, with_settings
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.prepared import shards as module
 from vidjax.data.prepared.encode import Encoding
@@ -27,7 +26,7 @@ from vidjax.data.text import DataError
 from vidjax.video import VideoReader
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
-READER = ClipReader(SPEC, DataConfig(train_sampling="random", num_threads=1))
+READER = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(train="random"), reading=ReadingConfig(num_threads=1)))
 JPEG = Encoding(jpeg=True, short_side=24, quality=95)
 
 
@@ -113,7 +112,7 @@ def test_clips_of_jpeg_frames_are_nearly_those_of_the_files(sets, as_jpeg):
 
 def test_workers_of_the_pipeline_read_prepared_data(as_files):
     train, _ = load_sets(DataConfig(train=as_files.folder))
-    workers = ClipReader(SPEC, dataclasses.replace(READER.config, num_workers=1))
+    workers = ClipReader(SPEC, with_settings(READER.config, {"reading.num_workers": 1}))
     assert_same_batches(*(train_batches(train, r, batch_size=5, seed=3) for r in (READER, workers)), batches=2)
 
 
@@ -248,7 +247,7 @@ def test_what_belongs_to_the_data_set_is_kept(sets, tmp_path):
         assert (train.labels.directional, train.labels.mirrored) == (True, {0: 1, 1: 0})
         assert [r.labels for r in train.records] == [(0, 2), (1,)]
         first = train.records[0]
-        clips = ClipReader(SPEC.with_video(stride=1), DataConfig(eval_sampling="multi_clip"))
+        clips = ClipReader(SPEC.with_video(stride=1), DataConfig(sampling=SamplingConfig(eval="multi_clip")))
         views = clips.read_eval(first.path, 1, 1, (first.start, first.end))
         np.testing.assert_allclose(views[0].mean(axis=(1, 2, 3)), 8 * np.arange(2, 6), atol=2)
 

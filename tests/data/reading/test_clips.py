@@ -1,14 +1,14 @@
 """Training clips of real files: each setting acts, views differ, labels follow mirrored clips."""
 
-import dataclasses
 import itertools
 
 import chex
 import numpy as np
 import pytest
 
+from tests.settings import data_config
 from tests.videos import numbered_frames, write_video
-from vidjax.config import DataConfig, Spec
+from vidjax.config import AugmentConfig, DataConfig, SamplingConfig, Spec
 from vidjax.data.pipeline import train_batches
 from vidjax.data.reading import transforms
 from vidjax.data.reading.clips import ClipReader
@@ -35,12 +35,12 @@ def coloured(tmp_path_factory):
 
 
 def clips(path, seed=0, directional=False, spec=SPEC, **settings):
-    reader = ClipReader(spec, DataConfig(**settings))
+    reader = ClipReader(spec, data_config(**settings))
     return reader.train_clips(path, np.random.default_rng(seed), directional=directional)
 
 
 def test_a_network_of_optical_flow_is_not_fed_with_colour():
-    with pytest.raises(UserError, match=r"i3d_inception_flow sees 2 channels \(data.mean: \(0.5, 0.5\)\)"):
+    with pytest.raises(UserError, match=r"i3d_inception_flow sees 2 channels \(data.clip.mean: \(0.5, 0.5\)\)"):
         ClipReader(get_spec("i3d_inception_flow"), DataConfig())
 
 
@@ -75,7 +75,7 @@ def test_speed(counting, fps):
 
 
 def test_segments_bound_jitter_and_speed(counting):
-    reader = ClipReader(SPEC, DataConfig(temporal_jitter=True, speed=(0.5, 1.5)))
+    reader = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(temporal_jitter=True, speed=(0.5, 1.5))))
     for seed in range(20):
         frames = reader.train_clips(counting, np.random.default_rng(seed), (1.0, 2.0)).frames
         assert frames.min() >= 10 and frames.max() < 20
@@ -88,23 +88,23 @@ def test_views_are_drawn_each_for_itself_from_one_pass(counting, monkeypatch, cr
 
     calls, read = [], VideoReader.read
     monkeypatch.setattr(VideoReader, "read", lambda self, *a, **k: calls.append(1) or read(self, *a, **k))
-    drawn = clips(counting, train_views=3, train_crop=crop, short_side=(16, 24), resize_rule=rule, colour_jitter=0.0)
+    drawn = clips(counting, views=3, crop=crop, short_side=(16, 24), resize_rule=rule, colour_jitter=0.0)
     chex.assert_shape([drawn.video, drawn.frames, drawn.mirrored], [(3, 4, 16, 16, 3), (3, 4), (3,)])
     np.testing.assert_allclose(drawn.video.mean(axis=(2, 3, 4)) / 8, drawn.frames, atol=0.6)
     assert len(np.unique(drawn.frames, axis=0)) > 1 and calls == [1]
 
 
 def test_views_differ_in_augmentation(coloured):
-    video = clips(coloured, train_views=4, train_sampling="centre", colour_jitter=0.4).video
+    video = clips(coloured, views=4, sampling_train="centre", colour_jitter=0.4).video
     assert len(np.unique(video.reshape(4, -1), axis=0)) == 4
     for view in video:
         chex.assert_trees_all_close(view[0].astype(int), view[-1].astype(int), atol=3)
 
 
 SETTINGS = [
-    {"train_crop": "short_side", "short_side": (16, 40)},
-    {"train_crop": "random_resized", "crop_area": (0.1, 0.5)},
-    {"train_crop": "multi_scale"},
+    {"crop": "short_side", "short_side": (16, 40)},
+    {"crop": "random_resized", "crop_area": (0.1, 0.5)},
+    {"crop": "multi_scale"},
     {"colour_jitter": 0.5},
     {"hue": 0.4},
     {"greyscale": 1.0},
@@ -118,7 +118,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_every_setting_acts_on_all_frames_alike(coloured, settings):
-    still = {"scale": (1.0, 1.0), "flip": False, "train_sampling": "centre"}
+    still = {"scale": (1.0, 1.0), "flip": False, "sampling_train": "centre"}
     plain = clips(coloured, **still).video
     drawn = clips(coloured, **still, **settings)
     chex.assert_shape(drawn.video, (1, 4, 16, 16, 3))
@@ -130,7 +130,7 @@ def test_every_setting_acts_on_all_frames_alike(coloured, settings):
 
 def test_short_side_shows_the_smaller_part_the_larger_it_is(coloured):
     def width(side):
-        settings = {"train_crop": "short_side", "short_side": (side, side), "flip": False, "resize_rule": "torchvision"}
+        settings = {"crop": "short_side", "short_side": (side, side), "flip": False, "resize_rule": "torchvision"}
         row = clips(coloured, **settings).video[0, 0, 0].max(-1).astype(int)
         return np.ptp(row)
 
@@ -139,20 +139,22 @@ def test_short_side_shows_the_smaller_part_the_larger_it_is(coloured):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"train_crop": "short_side", "short_side": (24, 36)}, {"scale": (0.5, 1.0)}, {"train_crop": "random_resized"},
-     {"train_crop": "multi_scale"}],
+    [{"crop": "short_side", "short_side": (24, 36)}, {"scale": (0.5, 1.0)}, {"crop": "random_resized"},
+     {"crop": "multi_scale"}],
     ids=str,
 )  # fmt: skip
 def test_a_part_cut_out_while_decoding_is_the_part_that_was_drawn(coloured, settings):
     """Up to the half pixel of the video by which it is rounded."""
     spec, picture = SPEC.with_video(resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured).read([0])[0]
     for seed in range(12):
-        reader = ClipReader(spec, DataConfig(flip=False, train_sampling="centre", **settings))
+        reader = ClipReader(spec, data_config(sampling_train="centre", flip=False, **settings))
         (seen,) = reader.train_clips(coloured, np.random.default_rng(seed)).video
         rng = np.random.default_rng(seed)
         size = reader._train_resize(rng)
         rest = transforms.resize(picture[None], size)
-        box = transforms.TRAIN_CROPS[reader.config.train_crop](*rest.shape[1:3], rng, reader.config, spec.video.size)
+        box = transforms.TRAIN_CROPS[reader.config.augment.crop](
+            *rest.shape[1:3], rng, reader.config.augment, spec.video.size
+        )
         (wanted,) = transforms.crop(rest, box, spec.video.size)
         # Brightness rises by three of 255 from pixel to pixel, so that places show.
         wanted, seen = (x.astype(int).sum(-1)[[0, -1]][:, [0, -1]] for x in (wanted, seen[0]))
@@ -165,13 +167,13 @@ def test_one_clip_is_decoded_to_its_crop_and_a_much_enlarged_one_is_not(coloured
     asked, read = [], VideoReader.read
     monkeypatch.setattr(VideoReader, "read", lambda self, *a, **k: asked.append(k) or read(self, *a, **k))
     clips(coloured)
-    clips(coloured, train_views=2)
+    clips(coloured, views=2)
     clips(coloured, spec=SPEC.with_video(resize=(90,)))
     assert [k.get("crop") is not None for k in asked] == [True, False, False]
 
 
 def test_chances_are_chances(coloured):
-    still = {"scale": (1.0, 1.0), "flip": False, "train_sampling": "centre"}
+    still = {"scale": (1.0, 1.0), "flip": False, "sampling_train": "centre"}
     still["spec"] = SPEC.with_video(resize=(16, 16))
     plain = clips(coloured, **still).video
     grey = [clips(coloured, seed, greyscale=0.3, **still).video for seed in range(60)]
@@ -187,7 +189,7 @@ def test_chances_are_chances(coloured):
 
 
 def mirrored(path, views=1, count=30, **kwargs):
-    return np.stack([clips(path, seed, train_views=views, **kwargs).mirrored for seed in range(count)])
+    return np.stack([clips(path, seed, views=views, **kwargs).mirrored for seed in range(count)])
 
 
 def test_flip_is_on_unless_classes_tell_directions(coloured):
@@ -206,7 +208,7 @@ def test_views_of_one_label_are_mirrored_together(coloured):
 
 def test_mirrored_is_what_is_shown(coloured):
     for seed in range(12):
-        drawn = clips(coloured, seed, train_views=2)
+        drawn = clips(coloured, seed, views=2)
         for view, flip in zip(drawn.video, drawn.mirrored, strict=True):
             columns = view.max(axis=(0, 1, 3)).astype(int)
             assert (columns[0] > columns[-1]) == flip
@@ -221,7 +223,7 @@ def test_labels_follow_mirrored_clips(coloured, multi_label, views):
         LabelSpace(("left", "right", "up"), multi_label, True, {0: 1, 1: 0}),
     )
     swapped = {0: 1, 1: 0, 2: 2}
-    reader = ClipReader(SPEC, DataConfig(flip=True, train_views=views))
+    reader = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(views=views), augment=AugmentConfig(flip=True)))
     both = set()
     for batch in itertools.islice(train_batches(videos, reader, batch_size=6, seed=0), 4):
         chex.assert_type(batch["label"], np.float32 if multi_label else np.int32)
@@ -235,6 +237,6 @@ def test_labels_follow_mirrored_clips(coloured, multi_label, views):
 
 
 def test_unknown_swaps_are_warned_of(coloured, caplog):
-    videos = VideoSet((Record(coloured, Labels((0,))),) * 2, LabelSpace(("left", "right"), directional=True))
-    train_batches(videos, ClipReader(SPEC, DataConfig(flip=True)), batch_size=2, seed=0)
-    assert "config.data.flip=false" in caplog.text
+    videos = VideoSet((Record(coloured, (0,)),) * 2, ("left", "right"), directional=True)
+    train_batches(videos, ClipReader(SPEC, DataConfig(augment=AugmentConfig(flip=True))), batch_size=2, seed=0)
+    assert "config.data.augment.flip=false" in caplog.text

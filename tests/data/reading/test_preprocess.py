@@ -10,7 +10,7 @@ from flax import nnx
 import vidjax
 from tests.videos import write_video
 from vidjax import parallel
-from vidjax.config import DataConfig, Spec
+from vidjax.config import ClipConfig, DataConfig, Spec
 from vidjax.data.reading.clips import ClipReader
 from vidjax.errors import UserError
 from vidjax.tasks.classify.evaluator import make_forward
@@ -36,7 +36,7 @@ def noisy(tmp_path_factory):
 @pytest.mark.parametrize("entering", ["rgb", "diff", "rgb+diff"])
 def test_evaluation_feeds_the_network_with_the_same_numbers(noisy, entering, resize, rule):
     spec = SPEC.with_video(input=entering, resize=resize)
-    clips = ClipReader(spec, DataConfig(resize_rule=rule)).eval_clips(noisy, 2, 1)
+    clips = ClipReader(spec, DataConfig(clip=ClipConfig(resize_rule=rule))).eval_clips(noisy, 2, 1)
     expected = make_forward(Echo(), spec, parallel.make_mesh(1))({}, {}, clips.video)
     with vidjax.VideoReader(noisy) as reader:
         frames = np.stack([reader.read(clip) for clip in clips.frames])

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidjax.config import DataConfig
+from vidjax.config import AugmentConfig
 from vidjax.data.reading import transforms
 
 seeds = st.integers(0, 2**32 - 1)
@@ -27,7 +27,7 @@ def frames(seed=0, shape=(4, 20, 30, 3)):
 @settings(deadline=None, max_examples=60)
 @given(seeds, sides, sides, st.integers(1, 24), st.sampled_from(sorted(transforms.TRAIN_CROPS)))
 def test_training_boxes_lie_inside_and_are_determined(seed, height, width, size, name):
-    config = DataConfig(scale=(0.1, 1.0), crop_aspect=(0.3, 3.0))
+    config = AugmentConfig(scale=(0.1, 1.0), crop_aspect=(0.3, 3.0))
     box = transforms.TRAIN_CROPS[name](height, width, rng(seed), config, size)
     top, left, h, w = box
     assert 0 <= top < top + h <= height and 0 <= left < left + w <= width

@@ -12,7 +12,7 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
 from tests.peers import torchvision
-from vidjax.config import Config, ConfigError, DataConfig, ModelConfig
+from vidjax.config import ClipConfig, Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
 from vidjax.models.families.frame_networks import VARIANTS, Concatenation, SingleFrameResNet, StackConv
 from vidjax.models.families.resnet import ResNet
@@ -42,7 +42,12 @@ def test_the_order_of_frames_does_not_matter(video, pooling):
 def test_named_networks_have_the_references_protocol_and_width(layers, features):
     name = f"frame_pool_r{layers}"
     spec = get_spec(name)
-    assert (spec.video.num_frames, spec.video.size, spec.video.resize, spec.video.mean) == (8, 224, (256,), (0.485, 0.456, 0.406))
+    assert (spec.video.num_frames, spec.video.size, spec.video.resize, spec.video.mean) == (
+        8,
+        224,
+        (256,),
+        (0.485, 0.456, 0.406),
+    )
     shapes = {path: array.shape for path, array in split(abstract(name, 5))[1].items()}
     assert shapes["head.kernel"] == (features, 5)
     assert all(shape[0] == 1 for path, shape in shapes.items() if len(shape) == 5)
@@ -126,7 +131,7 @@ def test_early_fusion_is_a_picture_of_many_channels():
 
 @pytest.mark.parametrize("name", ["early_fusion_r50", "late_fusion_r50", "early_fusion_tiny", "late_fusion_tiny"])
 def test_fusions_are_built_for_the_length_of_the_clips(name):
-    config = Config(model=ModelConfig(name=name), data=DataConfig(num_frames=5))
+    config = Config(model=ModelConfig(name=name), data=DataConfig(clip=ClipConfig(num_frames=5)))
     model = build_model(config, 4, dtype=None, abstract=True)
     shapes = {path: array.shape for path, array in split(model)[1].items()}
     if name.startswith("early"):

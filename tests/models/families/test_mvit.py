@@ -71,7 +71,9 @@ def test_specs_are_the_published_protocol():
     for name in VARIANTS.keys() - {"mvit_tiny"}:
         variant = VARIANTS[name]
         spec = variant.spec
-        assert (spec.video.num_frames, spec.video.stride) == next(clip for end, clip in clips.items() if name.endswith(end))
+        assert (spec.video.num_frames, spec.video.stride) == next(
+            clip for end, clip in clips.items() if name.endswith(end)
+        )
         assert variant.kwargs["num_frames"] == spec.video.num_frames
         assert variant.kwargs["size"] == spec.video.size
         assert spec.num_classes == 400

@@ -69,7 +69,13 @@ def test_strided_layers_pad_half_the_kernel():
 
 def test_published_settings():
     spec = get_spec("s3d")
-    assert (spec.video.fps, spec.video.size, spec.video.resize, spec.video.mean[0], spec.video.std[0]) == (15, 224, (256, 256), 0.43216, 0.22803)
+    assert (spec.video.fps, spec.video.size, spec.video.resize, spec.video.mean[0], spec.video.std[0]) == (
+        15,
+        224,
+        (256, 256),
+        0.43216,
+        0.22803,
+    )
     model = VARIANTS["s3d"].build(3, stem_features=(4, 4, 6), stages=TINY, rngs=nnx.Rngs(0), **VARIANTS["s3d"].kwargs)
     assert model.dropout.rate == 0.2
     assert {m.momentum for _, m in nnx.iter_modules(model) if isinstance(m, nnx.BatchNorm)} == {0.999}

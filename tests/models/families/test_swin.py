@@ -50,7 +50,13 @@ def test_specs_are_the_published_protocol():
     assert VARIANTS.keys() == {*COUNTS, "swin3d_tiny"}
     for name in COUNTS:
         spec = VARIANTS[name].spec
-        assert (spec.video.num_frames, spec.video.stride, spec.video.size, spec.video.resize, spec.num_classes) == (32, 2, 224, (224,), 400)
+        assert (spec.video.num_frames, spec.video.stride, spec.video.size, spec.video.resize, spec.num_classes) == (
+            32,
+            2,
+            224,
+            (224,),
+            400,
+        )
         assert spec.video.mean == (0.485, 0.456, 0.406)
         assert spec.video.std == (0.229, 0.224, 0.225)
         assert ("torchvision" in spec.sources) == (name != "swin3d_l")

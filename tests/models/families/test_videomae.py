@@ -60,7 +60,13 @@ def test_specs_are_the_published_protocol():
     for name in PUBLISHED:
         spec = VARIANTS[name].spec
         assert spec.name == name
-        assert (spec.video.num_frames, spec.video.stride, spec.video.size, spec.video.resize, spec.num_classes) == (16, 4, 224, (224,), 400)
+        assert (spec.video.num_frames, spec.video.stride, spec.video.size, spec.video.resize, spec.num_classes) == (
+            16,
+            4,
+            224,
+            (224,),
+            400,
+        )
         assert spec.video.mean == (0.485, 0.456, 0.406)
         assert spec.video.std == (0.229, 0.224, 0.225)
         sources = ("videomae", "transformers", "mmaction2", "vit_timm", "vit_torchvision")

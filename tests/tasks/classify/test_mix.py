@@ -8,11 +8,11 @@ import optax
 import pytest
 import scipy.stats
 from flax import nnx
+from vidjax.nn.normalise import normalise
 
 from tests.training.test_step import SPEC, Toy, make_batch, run
 from vidjax import parallel
-from vidjax.config import TrainConfig
-from vidjax.nn.normalise import normalise
+from vidjax.config import ClassifyConfig
 from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips
 from vidjax.tasks.classify.objective import classification_loss, num_correct
 from vidjax.training.loop import train
@@ -28,9 +28,9 @@ def draws(rule, count=200, batch=4, height=20, width=30):
 
 
 def test_what_config_asks_for():
-    assert MixRule.of(TrainConfig()) is None
-    assert MixRule.of(TrainConfig(mixup=0.8, mix_probability=0.0)) is None
-    config = TrainConfig(mixup=0.8, cutmix=0.3, mix_probability=0.7, cutmix_share=0.2, mix_per_clip=True)
+    assert MixRule.of(ClassifyConfig()) is None
+    assert MixRule.of(ClassifyConfig(mixup=0.8, mix_probability=0.0)) is None
+    config = ClassifyConfig(mixup=0.8, cutmix=0.3, mix_probability=0.7, cutmix_share=0.2, mix_per_clip=True)
     assert MixRule.of(config) == MixRule(0.8, 0.3, 0.7, 0.2, True)
 
 
@@ -185,5 +185,5 @@ def test_settings_reach_the_step(halves, tmp_path, monkeypatch):
 
     monkeypatch.setattr(compiled_step, "make_train_step", stop)
     with pytest.raises(Reached) as reached:
-        train(make_config(halves, mixup=0.8, cutmix=1.0, mix_probability=0.5), tmp_path / "run", QUIET)
+        train(make_config(halves, ClassifyConfig(mixup=0.8, cutmix=1.0, mix_probability=0.5)), tmp_path / "run", QUIET)
     assert reached.value.args == (MixRule(0.8, 1.0, 0.5),)

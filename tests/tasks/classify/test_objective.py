@@ -14,7 +14,17 @@ from flax import nnx
 from rich.console import Console
 
 from vidjax.apps.evaluate import evaluate_checkpoint
-from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    ClipConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import merge, split
 from vidjax.predictor import Predictor
@@ -35,36 +45,32 @@ DECODER = {"decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2, "mask_ratio
 def test_the_model_says_what_it_learns():
     config = Config(model=ModelConfig(name="videomae_base"))
     assert objective_of(config) == "classify"
-    config.train.objective = "reconstruct"
+    config.task.name = "reconstruct"
     with pytest.raises(ConfigError, match=r"'videomae_base' is a model to classify; models to reconstruct: videomae_"):
         objective_of(config)
     config.model.name = "videomae_base_pretrain"
     assert objective_of(config) == "reconstruct"
-    config.train.objective = "classify"
+    config.task.name = "classify"
     with pytest.raises(ConfigError, match="is a model to reconstruct; models to classify: "):
         objective_of(config)
 
 
 @pytest.mark.parametrize(
-    ("section", "field", "value"),
-    [
-        ("train", "mixup", 0.8),
-        ("train", "cutmix", 1.0),
-        ("train", "label_smoothing", 0.1),
-        ("data", "balance", "class"),
-    ],
+    ("field", "value"),
+    [("mixup", 0.8), ("cutmix", 1.0), ("label_smoothing", 0.1), ("balance", "class"), ("flip_pairs", ("a<>b",))],
 )
-def test_settings_of_labels_are_refused_where_there_are_none(section, field, value):
+def test_settings_of_labels_are_refused_where_there_are_none(field, value):
     config = Config(model=ModelConfig(name="videomae_tiny_pretrain"))
-    setattr(getattr(config, section), field, value)
-    with pytest.raises(ConfigError, match=rf"config.{section}.{field} = .* is for labels"):
+    setattr(config.task.classify, field, value)
+    with pytest.raises(ConfigError, match=rf"config.task.classify.{field} = .* is for labels"):
         objective_of(config)
 
 
 def pretrain_config(data, **settings):
     return Config(
         model=ModelConfig(name="videomae_tiny_pretrain", kwargs={**SMALL, **DECODER}),
-        data=DataConfig(train=str(data), num_frames=2, size=16, resize=(20,), eval_share=0.3, isolate=False),
+        data=DataConfig(train=str(data), eval_share=0.3, clip=ClipConfig(num_frames=2, size=16, resize=(20,)),
+                        reading=ReadingConfig(isolate=False)),
         optimizer=OptimizerConfig(name="adamw", learning_rate=0.01, b2=0.95),
         train=TrainConfig(**{"batch_size": 8, "steps": 4, "log_every": 2, "eval_epochs": 0, "checkpoint_epochs": 1,
                              "ema_decay": 0.9, **settings}),
@@ -103,9 +109,7 @@ def test_pre_training_needs_no_labels_and_leaves_its_files(pretrained):
     lines = [line for line in read_metrics(workdir / "metrics.jsonl") if line["kind"] == "train"]
     assert [line["step"] for line in lines] == [2, 4] and "accuracy" not in lines[0] and lines[0]["loss"] > 0
     _, meta, step = load_model(workdir)
-    assert (
-        step == 4 and meta.spec.task == "reconstruct" and meta.config.train.best_metric.startswith("reconstruct")
-    )
+    assert step == 4 and meta.spec.task == "reconstruct" and meta.config.train.best_metric.startswith("reconstruct")
 
 
 def test_a_finished_pre_training_is_left_alone_but_for_what_is_missing(pretrained, tmp_path):

@@ -140,7 +140,7 @@ def check_spacing(train: Sequence[Sampled], evaluation: Sequence[Sampled], *, tr
         if many_short:
             parts.append(
                 f"{split} clips of {of((uneven & short).sum(), len(sampled))} videos are uneven as these are too "
-                "short: config.data.short_video=spread, or a smaller stride or num_frames"
+                "short: config.data.sampling.short_video=spread, or a smaller stride or num_frames"
             )
         wrong = uneven & (~short | many_short)
         videos += [v.path for v, bad in zip(sampled, wrong, strict=True) if bad]
@@ -166,7 +166,7 @@ def check_padding(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> Fi
         values[split] = {"num_videos": len(sampled), "short_videos": len(short), "frames_repeated": slots}
         text.append(f"{split}: {of(len(short), len(sampled))} videos short, {percent(slots)} of the frames repeated")
     if warn:
-        text.append("a smaller config.data.num_frames or stride, or leaving these videos out, mends it")
+        text.append("a smaller config.data.clip.num_frames or stride, or leaving these videos out, mends it")
     videos = tuple(dict.fromkeys(v.path for v in [*train, *evaluation] if v.short))
     return Finding("padding", not warn, "; ".join(text), values, videos)
 
@@ -201,8 +201,8 @@ def check_aspect(sampled: Sequence[Sampled], *, resize: tuple[int, ...], size: i
         worst = sampled[int(factors.argmax())]
         text = (
             f"resizing to {resize[0]}×{resize[1]} stretches {of(off.sum(), len(sampled))} videos, up to "
-            f"{factors.max():.2f}-fold ({worst.height}×{worst.width}): config.data.resize=({min(resize)},) keeps the "
-            f"aspect; {text}"
+            f"{factors.max():.2f}-fold ({worst.height}×{worst.width}): config.data.clip.resize=({min(resize)},) keeps "
+            f"the aspect; {text}"
         )
     videos = tuple(v.path for v, bad in zip(sampled, off, strict=True) if bad)
     return Finding("aspect", not off.any(), text, values, videos)
@@ -237,7 +237,7 @@ def check_fps(
         seconds = ((num_frames - 1) * stride + 1) / rates
         problems.append(
             f"at a stride of {stride} clips last {seconds.min():.2f}…{seconds.max():.2f} s: sample at a rate "
-            f"(config.data.fps={np.median(rates) / stride:.3g})"
+            f"(config.data.clip.fps={np.median(rates) / stride:.3g})"
         )
         wrong |= np.abs(np.log(rates / np.median(rates))) > np.log(FPS_RATIO) / 2
     if slow.any():
@@ -294,7 +294,7 @@ def check_coverage(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> F
         enough = max(int(np.ceil(clips / max(share, 1e-3))), clips + 1)
         text += f": config.eval.num_clips={enough} would cover about all"
     if "training" in off:
-        text += "; choose a random rule for config.data.train_sampling"
+        text += "; choose a random rule for config.data.sampling.train"
     return Finding("coverage", not off, text, values, tuple(dict.fromkeys(unseen_videos)))
 
 

@@ -10,9 +10,11 @@ from vidjax.data.text import raise_problems
 
 logger = logging.getLogger("vidjax")
 
+_FIELD = "config.task.classify.flip_pairs"
+
 
 def pair(videos: VideoSet, pairs: Sequence[str]) -> VideoSet:
-    """`videos` with the pairs of classes of `config.flip_pairs`, besides those that the data set knows itself.
+    """`videos` with the pairs of classes of `flip_pairs`, besides those that the data set knows itself.
 
     Raises:
       DataError: naming every pair with an unknown class, or a class that has another partner already.
@@ -24,15 +26,13 @@ def pair(videos: VideoSet, pairs: Sequence[str]) -> VideoSet:
         if unknown := [name for name in names if name not in index]:
             close = difflib.get_close_matches(unknown[0], videos.labels.names, n=2)
             hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-            problems.append(f"config.data.flip_pairs: {text!r}: {unknown[0]!r} is no class of the data{hint}")
+            problems.append(f"{_FIELD}: {text!r}: {unknown[0]!r} is no class of the data{hint}")
             continue
         one, other = (index[name] for name in names)
         for a, b in ((one, other), (other, one)):
             if mirrored.setdefault(a, b) != b:
                 known = videos.labels.names[mirrored[a]]
-                problems.append(
-                    f"config.data.flip_pairs: {text!r}: {videos.labels.names[a]!r} mirrored is {known!r} already"
-                )
+                problems.append(f"{_FIELD}: {text!r}: {videos.labels.names[a]!r} mirrored is {known!r} already")
     raise_problems(problems)
     if not pairs:
         return videos

@@ -88,7 +88,10 @@ def _size(path: str) -> int:
 
 def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]], encoding: Encoding) -> str:
     """Tells whether shards belong together: the same videos, unchanged, with the same annotations and encoding."""
-    sets = [(s, v.labels.names, v.labels.several, v.labels.directional, sorted(v.labels.mirrored.items())) for s, v in splits.items()]
+    sets = [
+        (s, v.labels.names, v.labels.several, v.labels.directional, sorted(v.labels.mirrored.items()))
+        for s, v in splits.items()
+    ]
     whole = [asdict(encoding), sets]
     for name, parts in shards.items():
         for number, item in ((i, item) for i, part in enumerate(parts) for item in part):

@@ -4,7 +4,7 @@
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def clip_indices(
     num_frames: int,
     fps: float,
     spec: Spec,
-    config: DataConfig,
+    config: SamplingConfig,
     *,
     num_clips: int = 1,
     rng: np.random.Generator | None = None,
@@ -64,7 +64,7 @@ def clip_indices(
       num_clips: K, where the length of the video does not decide.
       rng: for training.
     """
-    short, T = short_video_rule(config, rule), spec.video.num_frames
+    short, T = short_video_rule(config.sampling, rule), spec.video.num_frames
     indices = RULES[rule](
         num_frames,
         fps,
@@ -103,6 +103,7 @@ class ClipReader:
     Attributes:
       spec: clip length, stride or rate, sizes.
       config: sampling, short-video rule, augmentation, timeout.
+      classify: which classes mirroring swaps, and whether their shares are balanced.
 
     Raises:
       UserError: if the spec is of a network that sees something else than colour, by its number of channels.
@@ -110,6 +111,7 @@ class ClipReader:
 
     spec: Spec
     config: DataConfig
+    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
 
     def __post_init__(self):
         need_colour(self.spec)
@@ -277,7 +279,7 @@ class ClipReader:
         self, reader: VideoReader | FrameReader, segment: Segment, rng: np.random.Generator
     ) -> np.ndarray:
         """Frame numbers of one training clip, `(1, T)`, in the order of showing."""
-        config, spec = self.config, self.spec
+        config, spec = self.config.sampling, self.spec
         first, count = segment_frames(reader.timestamps, segment)
         if config.sampling.speed != (1, 1):
             factor = transforms.draw_speed(config.sampling.speed, rng)
@@ -300,7 +302,8 @@ class ClipReader:
         rng: np.random.Generator | None,
     ) -> np.ndarray:
         first, count = segment_frames(reader.timestamps, segment)
-        return first + clip_indices(rule, count, reader.fps, self.spec, self.config, num_clips=num_clips, rng=rng)
+        sampling = self.config.sampling
+        return first + clip_indices(rule, count, reader.fps, self.spec, sampling, num_clips=num_clips, rng=rng)
 
     def _train_resize(self, rng: np.random.Generator) -> int | tuple[int, int]:
         if self.config.augment.crop == "short_side":

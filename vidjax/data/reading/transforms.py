@@ -161,7 +161,7 @@ def multi_scale_box(
     return row * down, column * across, h, w
 
 
-# How a training clip is cut out: the values of `config.data.train_crop`. All give a box inside the frame.
+# How a training clip is cut out: the values of `config.data.augment.crop`. All give a box inside the frame.
 TRAIN_CROPS: dict[str, Callable[[int, int, np.random.Generator, AugmentConfig, int], Box]] = {
     "square": lambda height, width, rng, config, size: square_box(height, width, rng, config.scale),
     "short_side": lambda height, width, rng, config, size: fixed_box(height, width, rng, size),

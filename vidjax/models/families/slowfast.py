@@ -52,7 +52,7 @@ def slow_frames(num_frames: int, alpha: int, rule: str = "spread") -> np.ndarray
     if num_frames % alpha or not num_frames:
         raise ClipLengthError(
             f"a clip of {num_frames} frames: the Slow pathway takes one in {alpha}, so their number must be a multiple "
-            f"of {alpha}. Set data.num_frames."
+            f"of {alpha}. Set data.clip.num_frames."
         )
     count = num_frames // alpha
     if rule == "every":

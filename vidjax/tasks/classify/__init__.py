@@ -5,7 +5,7 @@ from typing import Any
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.data.records import LabelSpace
 from vidjax.inputs import VideoInput
-from vidjax.tasks.classify.targets import KINDS, ClassTargets
+from vidjax.tasks.classify.targets import KINDS, make_targets
 
 
 def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> Any:
@@ -24,7 +24,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     return Task(
         name="classify",
         labels=labels,
-        targets=ClassTargets.of_config(labels, config.data.augment.flip, settings.flip_pairs),
+        targets=make_targets(labels, config.data.augment, settings.flip_pairs),
         objective=ClassObjective(spec, settings.label_smoothing, mix, dtype),
         evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype)},
         metrics=tuple(f"{level}/{name}" for level in ("video", "clip") for name in names),

@@ -1,18 +1,38 @@
 """Classes as targets: numbers, or zeros and ones, of clips that may be mirrored."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vidjax.batch import Field
+from vidjax.config import AugmentConfig, mirrors
 from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views
 
 logger = logging.getLogger("vidjax")
 
 KINDS = frozenset({"labels"})
+
+
+def make_targets(labels: LabelSpace, augment: AugmentConfig, flip_pairs: Sequence[str]) -> "ClassTargets":
+    """Targets under the settings of a config. Logs where mirroring is off, or labels may suffer from it.
+
+    Args:
+      labels: the classes, with those that mirroring swaps.
+      augment, flip_pairs: as for `vidjax.config.mirrors`.
+    """
+    mirror = mirrors(augment, flip_pairs, labels.directional)
+    if labels.directional and not mirror and augment.flip is None:
+        logger.info("clips are not mirrored: the classes of this data set tell left from right")
+    if labels.directional and mirror and not labels.mirrored:
+        logger.warning(
+            "clips are mirrored though the classes tell left from right, and it is not known which class mirroring "
+            "makes of which; config.task.classify.flip_pairs tells it, config.data.augment.flip=false leaves clips as "
+            "they are"
+        )
+    return ClassTargets(labels, mirror)
 
 
 @dataclass(frozen=True)
@@ -28,30 +48,6 @@ class ClassTargets:
     mirrors: bool = True
 
     kinds = KINDS
-
-    @classmethod
-    def of_config(cls, labels: LabelSpace, flip: bool | None, pairs: tuple[str, ...]) -> "ClassTargets":
-        """Targets under the settings of a config.
-
-        Args:
-          labels: the classes, with those that mirroring swaps.
-          flip: whether to mirror; None: unless classes tell left from right and no `pairs` say which.
-          pairs: the classes that mirroring swaps, as the config has them.
-        """
-        return cls(labels, mirrors=flip if flip is not None else not labels.directional or bool(pairs))
-
-    def say_of_mirroring(self, flip: bool | None) -> None:
-        """Log where mirroring is off, or labels may suffer from it; `flip` as for `of_config`."""
-        if not self.labels.directional:
-            return
-        if not self.mirrors and flip is None:
-            logger.info("clips are not mirrored: the classes of this data set tell left from right")
-        if self.mirrors and not self.labels.mirrored:
-            logger.warning(
-                "clips are mirrored though the classes tell left from right, and it is not known which class mirroring "
-                "makes of which; config.task.classify.flip_pairs tells it, config.data.augment.flip=false leaves clips "
-                "as they are"
-            )
 
     def fields(self) -> Mapping[str, Field]:
         """`label`: a class number, or zeros and ones over the classes where a video may have several."""

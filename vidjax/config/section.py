@@ -1,0 +1,90 @@
+"""The base of every dataclass of settings, which knows its place in the config and refuses names that it lacks."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from vidjax.config.choices import ALIASES
+from vidjax.config.renamed import RENAMED, todays_name
+from vidjax.errors import UserError
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type, or out of its range; the message names the field and the mend."""
+
+
+class Section:
+    """A part of the config; a subclass is a dataclass and says where it is: `class X(Section, path="data.clip")`.
+
+    A field that there is not cannot be given or set: `config.optimizer.lr = 1` would change nothing. Old names of
+    fields that have moved to a section below still work, with a warning.
+
+    Raises:
+      ConfigError: for such a name, with the ones that may be meant.
+    """
+
+    path: ClassVar[str]
+    _all: ClassVar[dict[str, type["Section"]]] = {}
+
+    def __init_subclass__(cls, path: str, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.path = path
+        Section._all[path] = cls
+
+    def __new__(cls, *_: Any, **given: Any) -> "Section":
+        for name in given:
+            if name not in cls.__dataclass_fields__:
+                raise ConfigError(cls.no_field(name))
+        return super().__new__(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).__dataclass_fields__:
+            return super().__setattr__(name, value)
+        owner, leaf = self._moved(name)
+        if owner is None:
+            raise ConfigError(self.no_field(name))
+        return setattr(owner, leaf, value)
+
+    def __getattr__(self, name: str) -> Any:  # called only for what there is not
+        owner, leaf = self._moved(name)
+        if owner is None:
+            raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+        return getattr(owner, leaf)
+
+    def _moved(self, name: str) -> tuple[Any, str]:
+        """The section below this one that has the field called `name` in earlier versions, and its name there."""
+        old, start = self._full(name), self._full("")
+        if old not in RENAMED or not RENAMED[old].startswith(start):
+            return None, name
+        owner: Any = self
+        *sections, leaf = todays_name(old).removeprefix(start).split(".")
+        for section in sections:
+            owner = getattr(owner, section)
+        return owner, leaf
+
+    @classmethod
+    def _full(cls, name: str) -> str:
+        return f"{cls.path}.{name}" if cls.path else name
+
+    @classmethod
+    def no_field(cls, name: str) -> str:
+        """The message on a field `name` of this section, which has none of that name."""
+        known = [section._full(field) for section in Section._all.values() for field in section.__dataclass_fields__]
+        return unknown(cls._full(name), [name for name in known if name not in Section._all])
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """The message on a dotted name that is no setting: where it has gone, or which of the `known` ones may be meant."""
+    if name in RENAMED:
+        return f"config.{name} is called config.{RENAMED[name]} now"
+    known = list(known)
+    section, _, leaf = name.rpartition(".")
+    # By meaning, or in another section; what is in the section that was named comes first.
+    close = [k for k in known if k in ALIASES.get(leaf.lower().replace("-", "_"), ()) or k.rpartition(".")[2] == leaf]
+    close.sort(key=lambda k: not f"{k.rpartition('.')[0]}.".startswith(f"{section}."))
+    if not close:
+        alike = {k: difflib.SequenceMatcher(None, k.rpartition(".")[2], leaf).ratio() for k in known}
+        close = sorted((k for k in known if alike[k] > 0.8), key=lambda k: -alike[k])
+        close += [k for k in difflib.get_close_matches(name, known, n=3, cutoff=0.6) if k not in close]
+    hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
+    return f"config.{name} is no setting.{hint} vidjax/config/settings.py lists them all."
