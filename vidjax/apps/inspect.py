@@ -152,7 +152,7 @@ def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -
     def clips(rng: Any = None) -> np.ndarray:
         rule = config.data.sampling.eval if split == "evaluation" else config.data.sampling.train
         many = config.eval.num_clips if split == "evaluation" else 1
-        return clip_indices(rule, count, fps, reader.spec, config.data, num_clips=many, rng=rng)
+        return clip_indices(rule, count, fps, reader.spec, config.data.sampling, num_clips=many, rng=rng)
 
     if split == "evaluation":
         indices = clips()

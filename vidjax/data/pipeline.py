@@ -291,7 +291,7 @@ def footprint(layout: BatchLayout, config: DataConfig, batch_size: int, processe
     return Footprint(batches, layout.bytes(batch_size // processes, config.sampling.views))
 
 
-def _read_ahead(config: ReadingConfig) -> int:
+def _read_ahead(config: DataConfig) -> int:
     """Batches that one decoding process works on or has ready; threads each work on one."""
     return max(config.reading.num_threads, config.reading.prefetch)
 

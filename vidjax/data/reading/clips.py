@@ -4,11 +4,11 @@
 """
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from vidjax.config import DataConfig, Spec, short_video_rule
+from vidjax.config import DataConfig, SamplingConfig, Spec, short_video_rule
 from vidjax.config.spec import need_colour
 from vidjax.data.listing.datasets import folder_fps
 from vidjax.data.reading import augment, transforms
@@ -64,7 +64,7 @@ def clip_indices(
       num_clips: K, where the length of the video does not decide.
       rng: for training.
     """
-    short, T = short_video_rule(config.sampling, rule), spec.video.num_frames
+    short, T = short_video_rule(config, rule), spec.video.num_frames
     indices = RULES[rule](
         num_frames,
         fps,
@@ -74,7 +74,7 @@ def clip_indices(
         num_clips=num_clips,
         short_video=short,
         rng=rng,
-        **({"hop": config.sampling.hop or None} if rule == "sliding_window" else {}),
+        **({"hop": config.hop or None} if rule == "sliding_window" else {}),
     )
     if rule != "all":
         return indices
@@ -88,7 +88,7 @@ def clip_indices(
 class Decoded:
     """The frames of a training video's V clips, before they are augmented."""
 
-    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once; the crop alone where `cropped`
+    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once; the crop alone where it is `cut` out
     where: np.ndarray  # int64 (V, T), of which of them each clip consists
     indices: np.ndarray  # int64 (V, T), numbers in the file
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
@@ -103,7 +103,6 @@ class ClipReader:
     Attributes:
       spec: clip length, stride or rate, sizes.
       config: sampling, short-video rule, augmentation, timeout.
-      classify: which classes mirroring swaps, and whether their shares are balanced.
 
     Raises:
       UserError: if the spec is of a network that sees something else than colour, by its number of channels.
@@ -111,7 +110,6 @@ class ClipReader:
 
     spec: Spec
     config: DataConfig
-    classify: ClassifyConfig = field(default_factory=ClassifyConfig)
 
     def __post_init__(self):
         need_colour(self.spec)
@@ -281,15 +279,15 @@ class ClipReader:
         """Frame numbers of one training clip, `(1, T)`, in the order of showing."""
         config, spec = self.config.sampling, self.spec
         first, count = segment_frames(reader.timestamps, segment)
-        if config.sampling.speed != (1, 1):
-            factor = transforms.draw_speed(config.sampling.speed, rng)
+        if config.speed != (1, 1):
+            factor = transforms.draw_speed(config.speed, rng)
             stride, fps = spec.video.stride, spec.video.fps
             spec = spec.with_video(**({"stride": stride * factor} if fps is None else {"fps": fps / factor}))
-        indices = first + clip_indices(config.sampling.train, count, reader.fps, spec, config, rng=rng)
-        if config.sampling.temporal_jitter:
+        indices = first + clip_indices(config.train, count, reader.fps, spec, config, rng=rng)
+        if config.temporal_jitter:
             step = spec.video.stride if spec.video.fps is None else reader.fps / spec.video.fps
             indices = transforms.jitter_times(indices, step, first + count - 1, rng)
-        if config.sampling.reverse and rng.random() < config.sampling.reverse:
+        if config.reverse and rng.random() < config.reverse:
             indices = indices[:, ::-1]
         return indices
 

@@ -293,13 +293,13 @@ def _variant(size: str, **kwargs: Any) -> Variant:
         stride=4,
         size=224,
         resize=(256,),
-        objective="reconstruct",
+        task="reconstruct",
         num_classes=0,
         paper=PAPER,
         sources=("videomae", "transformers"),
     )
     if size == "tiny":
-        spec = dataclasses.replace(TINY_SPEC, name=spec.name, objective=spec.task, num_classes=0)
+        spec = dataclasses.replace(TINY_SPEC, name=spec.name, task=spec.task, num_classes=0)
     return Variant(VideoMAEPretrain, spec, {**SIZES[size], **kwargs})
 
 
