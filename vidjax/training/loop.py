@@ -242,7 +242,7 @@ class _Run:
         )
         self.feed = self._feed(start, self.steps - start)
         with progress_bar(self.console) as self.bar:
-            self.task = self.bar.add_task("train", total=self.steps, completed=start, info="compiling")
+            self.bar_task = self.bar.add_task("train", total=self.steps, completed=start, info="compiling")
             compiled = self._compile(step, state)
             self.meter.restart()
             self.last_line = time.perf_counter()
@@ -251,7 +251,7 @@ class _Run:
                 last = done == self.steps
                 if done % config.log_every == 0 or last:
                     state = self._log(state, done)
-                self.bar.update(self.task, completed=done)
+                self.bar.update(self.bar_task, completed=done)
                 evaluating = done % self.eval_every == 0 and not last
                 saving = evaluating or (done % save_every == 0 and not last)
                 stopping = terminated.after(done) and not last
@@ -307,7 +307,7 @@ class _Run:
         compiled = step.lower(state, shapes).compile()
         parallel.meet("compiled")  # the slower machines may take minutes longer
         self.console.print(f"update compiled in {time.perf_counter() - started:.1f} s", highlight=False)
-        self.bar.update(self.task, info="")
+        self.bar.update(self.bar_task, info="")
         return compiled
 
     def _update(self, compiled: Any, state: TrainState) -> TrainState:
@@ -331,7 +331,7 @@ class _Run:
         if self.log:
             self.log.write("train", done, values)
         info, now = in_words(values, self.task.objective.sums), time.perf_counter()
-        self.bar.update(self.task, info=info)
+        self.bar.update(self.bar_task, info=info)
         if not self.console.is_terminal and now - self.last_line > _SECONDS_BETWEEN_LINES:
             self.console.print(f"update {done}/{self.steps}  {info}", highlight=False, soft_wrap=True)
             self.last_line = now
