@@ -1,6 +1,7 @@
 """The house: what may import what, what is light, and that every experiment and public name is there."""
 
 import ast
+import graphlib
 import importlib
 import importlib.util
 import itertools
@@ -42,6 +43,27 @@ def test_imports_point_down(path):
         return  # the front door names rooms on every floor, and opens them on first use
     above = FLOORS[FLOORS.index(floor) + 1 :]
     assert not set(imports_of(path)) & set(above)
+
+
+def test_imports_go_in_no_circle():
+    """Neither within a folder, nor in a function, nor for type checkers alone: each file can be read after those that
+    it is built on."""
+    files = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    imports = {name: set() for name in files}
+    for name, path in files.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imports[name] |= {alias.name for alias in node.names} & files.keys()
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path}:{node.lineno}: name the module in full"
+                parts = [f"{node.module}.{alias.name}" for alias in node.names]
+                found = {part if part in files else node.module for part in parts}
+                imports[name] |= found & files.keys() - {name}
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"these import each other: {' <- '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("folder", ["nn", "models", "models/families"])

@@ -72,28 +72,33 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
 
     Raises:
       ConfigError: if nothing tells how many training videos there are.
+      DataError: for a published data set without the annotations that the model needs.
     """
     from vidjax.data.listing.datasets import DATASETS  # which needs a video library
+    from vidjax.data.listing.load import load_sets
+    from vidjax.data.listing.published import open_published
+    from vidjax.data.listing.sources import refuse_kinds
+    from vidjax.data.text import DataError
 
+    published = get_spec(config.model.name)
+    kinds = kinds_of(published.task)
     if config.data.synthetic == "motion":
         return DataFacts(num_classes or 6, num_videos or 1500, False)
     if known := DATASETS.get(config.data.dataset):
+        refuse_kinds(open_published(config.data)["train"][0], kinds)
         return DataFacts(num_classes or len(known.class_names), num_videos or known.train_videos, known.several)
-    published = get_spec(config.model.name)
     if num_videos:
         return DataFacts(num_classes or published.num_classes, num_videos, False)
     if not config.data.train:
         raise cfg.ConfigError(
             "how many training videos there are is not known: give --num-videos, or config.data.train to count them"
         )
-    from vidjax.data.listing.load import load_sets
-    from vidjax.data.text import DataError
 
     try:
         videos, _ = load_sets(
             config.data,
             config.seed,
-            kinds_of(published.task),
+            kinds,
             flip_pairs=config.task.classify.flip_pairs,
             need_files=False,
         )

@@ -119,6 +119,24 @@ def test_labels_are_read_once(data_dir, monkeypatch):
     assert load_sets(config) == sets
 
 
+def test_an_index_of_an_earlier_version_is_read(data_dir):
+    """Its lines as they were written when records had labels alone."""
+    folder = data_dir / "toy_actions" / "1.0.0"
+    (folder / prepared.INDEX).write_text(
+        '{"class_names": ["walk", "run", "left"], "multi_label": true, "directional": true, "info": {"by": "hand"}, '
+        '"mirrored": [[0, 2], [2, 0]], "entries": [["a.mp4", "train", 0, [1], "g", null, null], '
+        '["b.mp4", "train", null, [0, 2], "", 0.5, 1.5], ["c.mp4", "validation", 0, [], "", null, null]]}\n'
+    )
+    train, held_out = load_sets(DataConfig(train=str(folder)))
+    assert train.labels == LabelSpace(("walk", "run", "left"), True, True, {0: 2, 2: 0})
+    assert [(r.path, r.labels, r.group, r.start, r.end, r.at) for r in train.records] == [
+        (f"{folder}::train:0::a.mp4", (1,), "g", None, None, None),
+        (f"{folder}::train:-::b.mp4", (0, 2), "", 0.5, 1.5, None),
+    ]
+    assert [r.labels for r in held_out.records] == [()]
+    assert prepared.read_info(folder) == {"by": "hand"}
+
+
 def test_one_split_alone(data_dir):
     name, classes = "tfds:toy_actions", LabelSpace(("walk", "run"))
     assert len(load_sets(DataConfig(train=f"{name}@train", eval=f"{name}@test", root=str(data_dir)))[1]) == 3

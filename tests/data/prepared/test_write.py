@@ -21,7 +21,7 @@ from vidjax.data.prepared.encode import Encoding
 from vidjax.data.prepared.write import prepare
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.open_video import open_video, parse
-from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.records import Boxes, Caption, Labels, LabelSpace, Masks, Record, Segments, VideoSet
 from vidjax.data.text import DataError
 from vidjax.video import VideoReader
 
@@ -250,6 +250,70 @@ def test_what_belongs_to_the_data_set_is_kept(sets, tmp_path):
         clips = ClipReader(SPEC.with_video(stride=1), DataConfig(sampling=SamplingConfig(eval="multi_clip")))
         views = clips.read_eval(first.path, 1, 1, (first.start, first.end))
         np.testing.assert_allclose(views[0].mean(axis=(1, 2, 3)), 8 * np.arange(2, 6), atol=2)
+
+
+BOX = (0.1, 0.2, 0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "earlier"),
+    [
+        (
+            Boxes(0.4, (BOX, BOX), ((0, 2), ()), (7, 8)),
+            Boxes(0.1, (), ()),
+            Boxes(0.2, (BOX, BOX), ((0, 2), ()), (7, 8)),
+        ),
+        (Segments(((0.0, 0.1, 0), (0.1, 0.4, 1))), Segments(()), Segments(((0.0, 0.2, 1),))),
+        (Caption(("it gets brighter", "über alles")), Caption(("nothing",)), None),
+    ],
+    ids=["boxes", "segments", "caption"],
+)
+def test_annotations_of_other_kinds_than_labels(sets, tmp_path, one, other, earlier):
+    """Times of a part that is stored alone, as JPEG frames, count from where it begins."""
+    path = sets["train"].records[0].path
+    at = getattr(one, "at", None)
+    videos = VideoSet((Record(path, one, "g", 0.2, 0.55, at), Record(path, other)), LabelSpace(("b", "c", "a"), True))
+    for encoding in (Encoding(), JPEG):
+        out = tmp_path / f"toy_{'jpeg' if encoding.jpeg else 'files'}"
+        result = prepare({"train": videos, "validation": videos}, out, encoding)
+        train, _ = load_sets(DataConfig(train=str(out)), kinds=frozenset({one.kind}))
+        first, second = train.records
+        times = [first.start, first.end, first.at]
+        if encoding.jpeg:
+            assert times == [None, None, at and pytest.approx(at - 0.2)]
+            for key, value in dataclasses.asdict(earlier or one).items():
+                found = dataclasses.asdict(first.annotation)[key]
+                assert np.allclose(found, value) if key in ("at", "spans") else found == value
+        else:
+            assert first.annotation == one and times == [0.2, 0.55, at]
+        assert second.annotation == other and first.group == "g" and train.labels == videos.labels
+        folder = Path(result.folder)
+        (file,) = folder.glob("*train*array_record*")
+        stored = [parse(record)["annotation"].bytes_list.value[0] for record in ArrayRecordDataSource(str(file))]
+        assert all(one.kind in json.loads(text) for text in stored) and len(stored) == 2
+    with pytest.raises(DataError, match=rf"toy_jpeg: has {one.kind}, but labels are needed"):
+        load_sets(DataConfig(train=str(out)))
+
+
+def test_annotations_that_cannot_be_stored_are_refused(sets, tmp_path):
+    labelled = sets["train"].records[0]
+    for records, found in (
+        ((Record("a.mp4", Masks("masks")),), "masks"),
+        ((labelled, Record("a.mp4")), "labels, no annotation"),
+        ((labelled, Record("a.mp4", Caption(("x",)))), "caption, labels"),
+    ):
+        with pytest.raises(DataError, match=f"annotations of one kind, and no masks; the videos have {found}$"):
+            prepare({"train": VideoSet(records, sets["train"].labels)}, tmp_path / "toy", Encoding())
+
+
+def test_earlier_preparations_of_labelled_videos_are_known_again():
+    """The fingerprint is that of before records had other annotations than labels."""
+    records = (Record("/gone/a.mp4", Labels((0,)), "g"), Record("/gone/b/c.mp4", Labels((0, 2)), "", 1.5, 3.0))
+    videos = VideoSet(records, LabelSpace(("run", "left", "right"), True, True, {1: 2, 2: 1}))
+    found = module.fingerprint({"train": videos}, {"train": module.plan(videos, Encoding(), 1000)}, Encoding())
+    assert found == "c32f38b228f63be6717e9183085325e7ccc32ff145b539abd2e1fde3a23f2cd5"
+    other = dataclasses.replace(videos, records=(Record("/gone/a.mp4", Caption(("x",)), "g"), records[1]))
+    assert module.fingerprint({"train": other}, {"train": module.plan(other, Encoding(), 1000)}, Encoding()) != found
 
 
 def test_folders_of_images(tmp_path):

@@ -92,8 +92,10 @@ class JsonLines:
         start, end, at = (_seconds(values[key], key) if key in values else None for key in ("start", "end", "at"))
         if start is not None and end is not None and end <= start:
             raise _Wrong(f"the part of {path!r} ends at {end:g} s, which is not after its start at {start:g} s")
+        if at is not None and not (start or 0.0) <= at <= (math.inf if end is None else end):
+            raise _Wrong(f"the moment at {at:g} s is not within the part of {path!r} that is meant")
         split, group = (_text(values.get(key, ""), key, empty=True) for key in ("split", "group"))
-        annotation = read_annotation(values, self.needed, at, lambda given: locate(self.root, given))
+        annotation = read_annotation(values, self.needed, lambda given: locate(self.root, given))
         return Row(locate(self.root, path.strip()), where, annotation, split.lower(), group, start, end, at)
 
 
@@ -102,7 +104,7 @@ class _Wrong(ValueError):
 
 
 def read_annotation(
-    values: Mapping[str, Any], needed: frozenset[str], at: float | None = None, place: Callable[[str], str] = str
+    values: Mapping[str, Any], needed: frozenset[str], place: Callable[[str], str] = str
 ) -> Annotation[str] | None:
     """The annotation among the values of a line.
 
@@ -110,7 +112,6 @@ def read_annotation(
       values: of the line, by key.
       needed: kinds of annotations of which it must have one; the first of `KINDS` that is there counts. Empty: none is
         looked at.
-      at: key time, seconds.
       place: path of a mask as it is given → where it lies.
 
     Raises:
@@ -119,7 +120,7 @@ def read_annotation(
     wanted = [kind for kind in KINDS if kind in needed]
     for kind in wanted:
         if any(key in values for key in KEYS[kind]):
-            return _READERS[kind](values, at, place)
+            return _READERS[kind](values, place)
     if not wanted:
         return None
     keys = [repr(key) for kind in wanted for key in KEYS[kind]]
@@ -127,18 +128,17 @@ def read_annotation(
 
 
 def write_annotation(annotation: Annotation[str]) -> dict[str, Any]:
-    """The values that `read_annotation` reads as this annotation, given its key time."""
+    """The values that `read_annotation` reads as this annotation."""
     match annotation:
         case Labels(classes):
             return {"labels": list(classes)}
         case Boxes():
             tracks = [{"track": track} for track in annotation.tracks] or [{}] * len(annotation.corners)
-            return {
-                "boxes": [
-                    {"corners": list(corners), "labels": list(classes)} | track
-                    for corners, classes, track in zip(annotation.corners, annotation.classes, tracks, strict=True)
-                ]
-            }
+            boxes = [
+                {"corners": list(corners), "labels": list(classes)} | track
+                for corners, classes, track in zip(annotation.corners, annotation.classes, tracks, strict=True)
+            ]
+            return {"boxes": boxes, "at": annotation.at}
         case Segments(spans):
             return {"segments": [list(span) for span in spans]}
         case Masks(path, ids):
@@ -147,13 +147,13 @@ def write_annotation(annotation: Annotation[str]) -> dict[str, Any]:
             return {"caption": list(texts)}
 
 
-def _labels(values: Mapping[str, Any], at: float | None, place: Callable[[str], str]) -> Labels[str]:
+def _labels(values: Mapping[str, Any], place: Callable[[str], str]) -> Labels[str]:
     return Labels(_classes(values, f"of {values.get('path')!r}"))
 
 
-def _boxes(values: Mapping[str, Any], at: float | None, place: Callable[[str], str]) -> Boxes[str]:
+def _boxes(values: Mapping[str, Any], place: Callable[[str], str]) -> Boxes[str]:
     boxes = values["boxes"]
-    if at is None:
+    if "at" not in values:
         raise _Wrong("boxes need 'at', the time of their frame in seconds")
     if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
         raise _Wrong(f'boxes must be a list of {{"corners": […], "label": …}}, not {_short(boxes)}')
@@ -168,10 +168,10 @@ def _boxes(values: Mapping[str, Any], at: float | None, place: Callable[[str], s
             tracks.append(_whole(box["track"], f"the track of box {number}"))
     if len(tracks) not in (0, len(boxes)):
         raise _Wrong(f"{things(len(tracks), 'box has', 'boxes have')} a track, of {len(boxes)}; give all or none")
-    return Boxes(at, tuple(corners), tuple(classes), tuple(tracks))
+    return Boxes(_seconds(values["at"], "at"), tuple(corners), tuple(classes), tuple(tracks))
 
 
-def _segments(values: Mapping[str, Any], at: float | None, place: Callable[[str], str]) -> Segments[str]:
+def _segments(values: Mapping[str, Any], place: Callable[[str], str]) -> Segments[str]:
     spans = values["segments"]
     if not isinstance(spans, list):
         raise _Wrong(f'segments must be a list of [start, end, "class"], not {_short(spans)}')
@@ -186,7 +186,7 @@ def _segments(values: Mapping[str, Any], at: float | None, place: Callable[[str]
     return Segments(tuple(found))
 
 
-def _masks(values: Mapping[str, Any], at: float | None, place: Callable[[str], str]) -> Masks:
+def _masks(values: Mapping[str, Any], place: Callable[[str], str]) -> Masks:
     mask = values["mask"]
     mask = {"path": mask} if isinstance(mask, str) else mask
     if not isinstance(mask, dict) or not isinstance(mask.get("ids", []), list):
@@ -195,7 +195,7 @@ def _masks(values: Mapping[str, Any], at: float | None, place: Callable[[str], s
     return Masks(place(_text(mask.get("path"), "path of the mask")), ids)
 
 
-def _caption(values: Mapping[str, Any], at: float | None, place: Callable[[str], str]) -> Caption:
+def _caption(values: Mapping[str, Any], place: Callable[[str], str]) -> Caption:
     texts = values["caption"]
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not texts:
@@ -203,7 +203,7 @@ def _caption(values: Mapping[str, Any], at: float | None, place: Callable[[str],
     return Caption(tuple(_text(text, "caption") for text in texts))
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any], float | None, Callable[[str], str]], Annotation[str]]] = {
+_READERS: dict[str, Callable[[Mapping[str, Any], Callable[[str], str]], Annotation[str]]] = {
     "labels": _labels,
     "boxes": _boxes,
     "segments": _segments,

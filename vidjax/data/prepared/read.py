@@ -163,7 +163,7 @@ def _read_index(folder: str) -> Prepared:
         if kind == Labels.kind:
             annotation = Labels(tuple(names[i] for i in known))
         else:
-            annotation = read_annotation(known, frozenset({kind}), *at)
+            annotation = read_annotation(known, frozenset({kind}))
         rows.append(_row(folder, split, index, source, annotation, group, start, end, *at))
     return Prepared(folder, tuple(rows), labels, kind, values["info"])
 

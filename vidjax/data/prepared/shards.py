@@ -66,12 +66,13 @@ def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[It
 
 
 def _earlier(annotation: Annotation | None, seconds: float) -> Annotation | None:
-    """The annotation of a video of which the first seconds are not stored."""
+    """The annotation of what is left of a video without its first seconds."""
     match annotation:
         case Boxes():
-            return replace(annotation, at=annotation.at - seconds)
+            return replace(annotation, at=max(annotation.at - seconds, 0.0))
         case Segments(spans):
-            return Segments(tuple((start - seconds, end - seconds, name) for start, end, name in spans))
+            left = ((max(start - seconds, 0.0), end - seconds, name) for start, end, name in spans)
+            return Segments(tuple(span for span in left if span[1] > 0))
     return annotation
 
 

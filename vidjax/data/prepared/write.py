@@ -307,7 +307,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
                         continue
                 start, end, at = record.start, record.end, record.at
                 if self.encoding.jpeg:  # the part alone is stored
-                    start, end, at = None, None, at if at is None else at - (start or 0.0)
+                    start, end, at = None, None, at if at is None else max(at - (start or 0.0), 0.0)
                 path = address(self.data_path, split, next(numbers) if reason is None else None, item.source)
                 rows.append(Row(path, path, item.annotation, split, record.group, start, end, at))
         return lengths, rows

@@ -1,0 +1,59 @@
+"""Which source a name stands for, and which kinds of annotations it can give."""
+
+import json
+
+import pytest
+
+from vidjax.config import DataConfig
+from vidjax.data.listing.csv_file import CsvFile
+from vidjax.data.listing.folder import Folder
+from vidjax.data.listing.json_lines import JsonLines
+from vidjax.data.listing.load import load_sets
+from vidjax.data.listing.rows import OneSplit
+from vidjax.data.listing.sources import open_sources
+from vidjax.data.text import DataError
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.csv", CsvFile), ("list.txt", CsvFile), ("a.jsonl", JsonLines), ("A.JSONL", JsonLines)]
+)
+def test_files_go_by_their_suffix(tmp_path, name, kind):
+    (tmp_path / name).touch()
+    (source,) = open_sources(str(tmp_path / name), "")
+    assert type(source) is kind and source.name == str(tmp_path / name) and source.root == str(tmp_path)
+    (part,) = open_sources(f"{tmp_path / name}@val", "elsewhere")
+    assert isinstance(part, OneSplit) and part.name == f"{tmp_path / name}@val"
+    assert type(part.source) is kind and part.source.root == "elsewhere"
+
+
+def test_folders_and_several_at_once(tmp_path):
+    (tmp_path / "a.jsonl").touch()
+    folder, lines = open_sources(f"{tmp_path}, {tmp_path / 'a.jsonl'}", "")
+    assert type(folder) is Folder and type(lines) is JsonLines
+
+
+@pytest.mark.parametrize("name", ["list.csv", "videos"])
+def test_kinds_that_a_source_cannot_give_are_refused_by_name(tmp_path, name):
+    """Before it is opened: nothing in it could be read."""
+    (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(
+        DataError, match=rf"{name}: has labels, but boxes or segments are needed; JSON Lines \(.jsonl\)"
+    ):
+        load_sets(DataConfig(train=str(tmp_path / name)), kinds=frozenset({"segments", "boxes"}))
+
+
+def test_published_labels_are_no_boxes():
+    with pytest.raises(DataError, match=r"config.data.dataset = 'ucf101': has labels, but boxes are needed$"):
+        load_sets(DataConfig(dataset="ucf101", train="nowhere"), kinds=frozenset({"boxes"}))
+
+
+def test_sources_of_two_kinds_are_one_set(tmp_path):
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,run\nb.mp4,walk\n")
+    (tmp_path / "more.jsonl").write_text(json.dumps({"path": "c.mp4", "label": "jump"}) + "\n")
+    text = f"{tmp_path / 'list.csv'},{tmp_path / 'more.jsonl'}"
+    train, _ = load_sets(DataConfig(train=text, eval=str(tmp_path / "list.csv")))
+    assert train.class_names == ("jump", "run", "walk") and train.sources == (0, 0, 1)
+    assert train.targets().tolist() == [1, 2, 0]
