@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from vidjax import config as cfg
 from vidjax.errors import UserError
 
-_SECTIONS = re.compile(r"^(model(\.kwargs)?|data(\.clip|\.augment|\.reading)?|train|optimizer|task(\.classify)?)\.")
+_SECTIONS = re.compile(
+    r"^(model(\.kwargs)?|data(\.clip|\.augment|\.reading|\.sampling(?!\.(train|eval)$))?|train|optimizer|"
+    r"task(\.classify)?)\."
+)
 _EVALUATED = "evaluation."  # what is no setting of the training
 _CLIP = ("data.clip.num_frames", "data.clip.size")
 # Said in words of their own, or following from those that are.
