@@ -21,11 +21,11 @@ def asked_for():
 def test_every_extra_that_an_error_names_is_there():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = [argument.value for argument in asked_for() if isinstance(argument, ast.Constant)]
-    assert {"torch", "tpu", "beam", "bench"} <= set(named) <= extras.keys()
+    assert {"tpu", "beam", "bench"} <= set(named) <= extras.keys()
 
 
 def test_the_command_is_the_readmes():
-    command, _, where = install("torch").partition(" in ")
+    command, _, where = install("tpu").partition(" in ")
     assert f"`{command}`" in (ROOT / "README.md").read_text() and where == "vidjax's folder"
 
 

@@ -8,6 +8,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,11 @@ def test_readme_stays_short_and_its_files_exist():
     assert len(prose.splitlines()) < 260
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / target).exists(), target
+
+
+def test_the_version_stands_in_one_place_and_is_the_one_to_cite():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"] and project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "vidjax.__version__"}
+    assert f"\nversion: {vidjax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert vidjax.__version__ in (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1].partition("\n")[0]

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from tests.peers import needs
 from tests.readmes import (
     PYTHON,
     READMES,
@@ -228,7 +229,7 @@ def test_the_table_of_models_is_the_commands(capsys):
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
     """The folder of somebody who reads the READMEs: the repository, and their own videos and checkpoints in it."""
-    pytest.importorskip("torch")
+    needs("torch")
     folder = tmp_path_factory.mktemp("reader")
     copy_repository(folder)
     write_material(folder)

@@ -6,9 +6,9 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from tests.golden import golden, relative_error
+from tests.peers import needs
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
 from vidjax.apps.predict import Predictor
@@ -24,6 +24,7 @@ from vidjax.weights.write import to_state_dict, write_transformers
 
 @pytest.mark.slow
 def test_converted_file_predicts_as_the_reference_does(tmp_path, capsys):
+    torch = needs("torch")
     reference = golden("torchvision2d_resnet18_224")
     file = tmp_path / "resnet18.pth"
     torch.save({"state_dict": {f"module.{k}": torch.tensor(v) for k, v in reference.state.items()}}, file)
@@ -41,6 +42,7 @@ def test_converted_file_predicts_as_the_reference_does(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_class_names_must_fit_the_head(tmp_path, capsys):
+    torch = needs("torch")
     state = golden("torchvision2d_resnet18_224").state
     file, names = tmp_path / "resnet18.pth", tmp_path / "names.txt"
     torch.save({k: torch.tensor(v) for k, v in state.items()}, file)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.peers import needs
 from vidjax.errors import UserError
 from vidjax.evaluation.fusion import VideoScores, align, fuse, read_scores
 
@@ -19,7 +20,7 @@ def stream(paths="abc", seed=0, num_classes=4):
 
 def test_two_published_streams(shared):
     """mmaction2's skeleton streams: their evaluation gives these figures for 1 : 1."""
-    pytest.importorskip("torch")
+    needs("torch")
     streams = []
     for name in ("joint", "bone"):
         with open(shared / "data" / "metrics" / f"{name}.pkl", "rb") as file:

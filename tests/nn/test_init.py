@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.peers import needs
 from vidjax.nn.init import kaiming_fan_out, normal, scaled_normal, uniform, uniform_bias, uniform_fan_in
 
 
@@ -33,7 +34,7 @@ def test_evenly_spread_numbers(shape):
 
 
 def test_pytorchs_layers_start_within_the_root_of_their_inputs():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     torch.manual_seed(0)
     layer = torch.nn.Conv3d(16, 64, (1, 3, 3))
     for theirs, ours in (

@@ -3,13 +3,14 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
+from tests.peers import needs
 from vidjax.nn.mlp import Mlp
 
 
 def test_the_same_as_pytorchs_layers():
+    torch = needs("torch")
     mlp = Mlp(6, 10, 4, rngs=nnx.Rngs(0))
     x = np.random.default_rng(0).standard_normal((2, 3, 6)).astype(np.float32)
     layers = torch.nn.Sequential(torch.nn.Linear(6, 10), torch.nn.GELU(), torch.nn.Linear(10, 4))

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.peers import needs
 from vidjax.nn.clips import ClipError
 from vidjax.nn.patches import TubeletEmbedding
 
 
 def test_equals_a_strided_convolution():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     layer = TubeletEmbedding(3, 8, (2, 4, 3), rngs=nnx.Rngs(0))
     rng = np.random.default_rng(0)
     layer.bias[...] = jnp.asarray(rng.standard_normal(8), jnp.float32)

@@ -12,6 +12,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers import needs
 from vidjax.nn.pooling import (
     NetVLAD,
     avg_pool3d,
@@ -33,7 +34,7 @@ def draw(shape, seed=0):
     [(2, None, 0), ((1, 3, 3), (1, 2, 2), (0, 1, 1)), ((3, 2, 3), (2, 1, 2), (1, 1, 1))],
 )
 def test_windows_are_pytorchs(window, strides, padding):
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     # Negative values: a padding of zeros would win.
     x = draw((2, 4, 6, 5, 3)) - 5
     first = torch.from_numpy(x.transpose(0, 4, 1, 2, 3).copy())
@@ -54,7 +55,7 @@ def test_windows_are_pytorchs(window, strides, padding):
 )
 def test_of_equal_maxima_the_first_gets_the_gradient(window, strides, padding):
     """As in PyTorch; after a ReLU most windows have several zeros."""
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     x = np.maximum(np.round(draw((2, 5, 6, 7, 3))), 0)
     first = torch.from_numpy(x.transpose(0, 4, 1, 2, 3).copy()).requires_grad_()
     theirs = torch.nn.functional.max_pool3d(first, window, strides, padding)

@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers import needs
 from vidjax.nn.positions import (
     Table,
     axis_positions,
@@ -97,6 +97,7 @@ TORCH = {
 @pytest.mark.parametrize("mode", TORCH)
 @pytest.mark.parametrize("new", [(4, 3, 5), (8, 6, 10), (3, 7, 2)])
 def test_tables_are_fitted_as_pytorch_interpolates(mode, new):
+    torch = needs("torch")
     old = (4, 3, 5)
     along, over = TORCH[mode]
     rng = np.random.default_rng(0)
@@ -116,6 +117,7 @@ def test_tables_are_fitted_as_pytorch_interpolates(mode, new):
 
 
 def test_a_table_over_space_and_time_is_fitted_along_each():
+    torch = needs("torch")
     rng = np.random.default_rng(0)
     table = rng.standard_normal((2 * 3 * 3, 4)).astype(np.float32)
     fitted = Table((0, 1, 2), "aligned").fit(table, (5 * 4 * 6, 4), (2, 3, 3), (5, 4, 6))

@@ -11,6 +11,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers import needs
 from vidjax.nn.recurrent import ConvGRUCell, ConvLSTMCell, GRUCell, LSTMCell, Recurrent, unroll
 
 CELLS = {
@@ -57,7 +58,7 @@ def load(rnn: Recurrent, theirs, bias_of_hidden: bool) -> None:
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_layers_are_pytorchs(cell, bidirectional):
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     torch.manual_seed(0)
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell]
     theirs = kind(5, 6, num_layers=2, bidirectional=bidirectional, batch_first=True)

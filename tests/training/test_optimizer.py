@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 
 from tests.models.abstract import params_of
+from tests.peers import needs
 from vidjax.config import ConfigError, OptimizerConfig
 from vidjax.training.optimizer import decayed, layer_numbers, make_optimizer, make_schedule, warmup_steps
 
@@ -37,6 +37,7 @@ def test_constant_schedule():
 
 
 def test_steps():
+    torch = needs("torch")
     config = OptimizerConfig(learning_rate=0.1, schedule="steps", step_epochs=(4.0, 6.5), step_factor=0.1)
     schedule = make_schedule(config, steps=80, steps_per_epoch=10, batch_size=1)
     reference = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -72,6 +73,7 @@ def test_weight_decay_spares_norms_biases_and_tokens():
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw"])
 def test_updates_equal_pytorch(name):
+    torch = needs("torch")
     config = OptimizerConfig(
         name="adamw" if name == "adamw" else "sgd",
         learning_rate=0.1,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 from flax import nnx
 
+from tests.peers import needs
 from vidjax import parallel
 from vidjax.config import Spec
 from vidjax.models.state import split
@@ -61,6 +61,7 @@ def run(model, batches, **kwargs):
 
 
 def test_loss_equals_pytorch():
+    torch = needs("torch")
     rng = np.random.default_rng(0)
     logits, labels = rng.standard_normal((6, 4)).astype(np.float32), rng.integers(0, 4, 6).astype(np.int32)
     expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(labels).long(), label_smoothing=0.2)

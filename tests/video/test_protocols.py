@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.peers import needs
 from vidjax.video.protocols import PROTOCOLS
 
 
@@ -105,7 +106,7 @@ def test_slowfast_and_pytorchvideo_in_training(name):
 
 
 def test_fractions_are_those_of_torch():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     differs = 0
     for N in range(30, 200):
         out = clips("slowfast", N, 8, fps=25.0, stride=4, K=10)

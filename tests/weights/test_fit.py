@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import zoom
 
+from tests.peers import needs
 from vidjax.weights.fit import INFLATIONS, LINEAR_GRID, NEAREST_GRID, NEAREST_LINE, TILED
 
 quick = settings(max_examples=20, deadline=None)
@@ -44,7 +45,7 @@ def test_where_the_inflated_kernel_looks():
 @quick
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
 def test_nearest_as_pytorch(old, height, width):
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     table = numbers(1, 1 + old * old, 3)
     fitted = NEAREST_GRID.forward(table, (1, 1 + height * width, 3), (5, height, width))
     np.testing.assert_array_equal(fitted[:, :1], table[:, :1])

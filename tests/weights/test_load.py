@@ -7,9 +7,9 @@ import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 import vidjax
+from tests.peers import needs
 from tests.weights.listings import keys_here, zeros
 from vidjax.models import create_model
 from vidjax.models.state import split
@@ -61,6 +61,7 @@ def test_every_array_is_set_and_the_model_evaluates(donor, state):
 
 
 def test_from_a_file_of_torch_tensors(donor, state, tmp_path):
+    torch = needs("torch")
     tensors = {f"module.{key}": torch.from_numpy(np.array(value)) for key, value in state.items()}
     torch.save({"model_state": tensors, "epoch": 1}, tmp_path / "a.pth")
     chex.assert_trees_all_equal(all_arrays(load_pretrained(MODEL, tmp_path / "a.pth")), donor[0])
@@ -165,6 +166,7 @@ def test_a_checkpoint_that_does_not_fit_names_all_and_leaves_the_model_as_it_was
 
 
 def test_the_file_is_named(state, tmp_path):
+    torch = needs("torch")
     torch.save({"x": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=rf"other\.pth into {MODEL}: (?s:.*)toy lacks stem\.conv\.weight"):
         load_pretrained(MODEL, tmp_path / "other.pth")

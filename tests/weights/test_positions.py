@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
 
+from tests.peers import needs
 from vidjax.models.registry import create_model
 from vidjax.models.state import assign, split
 from vidjax.weights.load import load_into
 from vidjax.weights.table import sources
 from vidjax.weights.write import _rule
+
+torch = needs("torch")
 
 SMALL = {"dim": 8, "depth": 1, "heads": 2}
 MVIT = {"dim": 8, "depth": 2, "stages": (1,), "kv_stride": 2}

@@ -1,7 +1,6 @@
 """Every format and wrapping gives the same arrays; damage, code and odd entries give one clear error."""
 
 import argparse
-import builtins
 import collections
 import json
 import os
@@ -12,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-import safetensors.torch
-import torch
 
+from tests.peers import needs
 from vidjax.weights.read import CheckpointError, read_state_dict
+
+torch, safetensors_torch = needs("torch"), needs("safetensors.torch")
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -51,14 +51,14 @@ def test_torch_files_of_any_name(tmp_path, name, zipped):
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
 def test_safetensors_of_any_name(tmp_path, name):
-    safetensors.torch.save_file(tensors(), tmp_path / name)
+    safetensors_torch.save_file(tensors(), tmp_path / name)
     assert_same(read_state_dict(tmp_path / name))
 
 
 @pytest.mark.parametrize("half", HALVES)
 def test_half_precision_becomes_float32(tmp_path, half):
     x = torch.linspace(-3, 3, 7).to(HALVES[half])
-    safetensors.torch.save_file({"x": x}, tmp_path / "x.safetensors")
+    safetensors_torch.save_file({"x": x}, tmp_path / "x.safetensors")
     torch.save({"x": x}, tmp_path / "x.pth")
     jax_array = jnp.asarray(x.float().numpy(), half)
     for checkpoint in (
@@ -213,7 +213,7 @@ def test_a_whole_pickled_module_is_refused(tmp_path):
 def test_a_truncated_file(tmp_path, writer, share):
     path = tmp_path / "a.pth"
     if writer == "safetensors":
-        safetensors.torch.save_file({"x": torch.zeros(100)}, path)
+        safetensors_torch.save_file({"x": torch.zeros(100)}, path)
     else:
         torch.save({"x": torch.zeros(100)}, path, _use_new_zipfile_serialization=writer == "zip")
     content = path.read_bytes()
@@ -247,7 +247,7 @@ def test_a_numpy_archive_is_said_to_be_one(tmp_path):
 
 
 def test_an_element_type_that_is_not_known(tmp_path):
-    safetensors.torch.save_file({"x": torch.zeros(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
+    safetensors_torch.save_file({"x": torch.zeros(2).to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"x has elements of type F8_E4M3"):
         read_state_dict(tmp_path / "a.safetensors")
 
@@ -257,33 +257,10 @@ def test_no_file(tmp_path):
         read_state_dict(tmp_path / "none.pth")
 
 
-def test_without_pytorch_the_error_names_the_extra(tmp_path, monkeypatch):
-    torch.save(tensors(), tmp_path / "a.pth")
-    safetensors.torch.save_file(tensors(), tmp_path / "a.safetensors")
-    real = builtins.__import__
-
-    def no_torch(name, *args, **kwargs):
-        if name.split(".")[0] == "torch":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", no_torch)
-    with pytest.raises(ImportError, match=r"a\.pth .*pip install -e '\.\[torch\]' in vidjax's folder"):
-        read_state_dict(tmp_path / "a.pth")
-    assert_same(read_state_dict(tmp_path / "a.safetensors"))
-
-
-def test_a_pytorch_with_the_hole_is_not_trusted(tmp_path, monkeypatch):
-    torch.save(tensors(), tmp_path / "a.pth")
-    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(ImportError, match=r"2\.5\.1.*safely.*pip install -e '\.\[torch\]'"):
-        read_state_dict(tmp_path / "a.pth")
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_a_transformers_folder(tmp_path, name):
     (tmp_path / "config.json").write_text("{}")
-    save = safetensors.torch.save_file if name.endswith(".safetensors") else torch.save
+    save = safetensors_torch.save_file if name.endswith(".safetensors") else torch.save
     save(tensors(), tmp_path / name)
     assert_same(read_state_dict(tmp_path))
 

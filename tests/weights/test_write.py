@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.golden import read_keys
 from tests.models.abstract import abstract, drawn
-from tests.peers import torchvision
+from tests.peers import needs, torchvision
 from tests.weights.listings import keys_shared
 from vidjax.models.registry import create_model, get_spec, get_variant, list_models
 from vidjax.models.state import merge, split
@@ -98,7 +98,7 @@ def test_what_is_written_reads_back_as_it_was(name, source):
 
 @pytest.mark.slow
 def test_torchvision_loads_it_and_answers_alike(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     theirs = torchvision().models.video.r3d_18(num_classes=3).eval()
     ours = create_model("r3d_18", num_classes=3, seed=1)
     file = tmp_path / "r3d_18.pth"
@@ -130,8 +130,8 @@ def small(name, **kwargs):
     ],
 )
 def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, architecture, frames, monkeypatch):
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
+    transformers = needs("transformers")
+    torch = needs("torch")
 
     from vidjax.weights import write
 
@@ -178,7 +178,7 @@ def test_files(tmp_path):
     for name, to in (("x.safetensors", "pytorchvideo"), ("x.pyth", "pytorchvideo"), ("x.pth", "mmaction2")):
         write_file(tmp_path / name, state, to)
         chex.assert_trees_all_equal(read_state_dict(tmp_path / name), state)
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     assert list(torch.load(tmp_path / "x.pyth", weights_only=True)) == ["model_state"]
     with pytest.raises(CheckpointError, match=r"end it in \.pth"):
         write_file(tmp_path / "x.h5", state, "mmaction2")

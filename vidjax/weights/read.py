@@ -1,32 +1,31 @@
 """Checkpoint file, folder or state dict → `{key: NumPy array}`, whatever framework wrote it and however it is wrapped.
 
-Formats are told by content, not by file name. Pickles are read by restricted unpicklers, PyTorch's or the one here:
-they build tensors or arrays and plain values and never run code from the file.
+Formats are told by content, not by file name. Pickles, PyTorch's among them, are read without PyTorch and by an
+unpickler that builds arrays and plain values and never runs code from the file.
 """
 
-import argparse
 import json
 import os
-import pickle
-import re
-import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vidjax.errors import UserError, install
+from vidjax.errors import UserError
+from vidjax.weights.torch_files import LEGACY_MAGIC, read_archive, read_legacy
+from vidjax.weights.unpickle import ForbiddenError, load
 
 # Entries that a training script puts the state dict under, beside the epoch, the optimiser and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")
+_LEVELS = 16  # that they may lie deep: a damaged or malicious file can hold a mapping within itself
 # What wrapper modules (DataParallel, torch.compile, a Lightning module) put before every key.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 # What a legacy file of PyTorch's starts with: a pickle of this number.
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+_TORCH_MAGIC = LEGACY_MAGIC.to_bytes(10, "little")
 
 
 class CheckpointError(UserError):
@@ -60,7 +59,6 @@ def read_state_dict(
     Raises:
       CheckpointError: if it cannot be read, holds code, or has something that is no array among the arrays.
       FileNotFoundError: if there is no such file.
-      ImportError: if PyTorch is needed and missing.
     """
     if isinstance(checkpoint, Mapping):
         where, content = "the state dict", checkpoint
@@ -106,6 +104,8 @@ def _unwrapped(content: Any, where: str) -> Mapping[Any, Any]:
             )
         path.append(inner[0])
         content = content[inner[0]]
+        if len(path) > _LEVELS:
+            raise CheckpointError(f"{where}: has no weights {_LEVELS} levels deep, under {'.'.join(path[:4])}.…")
 
 
 def _array(value: Any) -> np.ndarray | None:
@@ -120,10 +120,13 @@ def _array(value: Any) -> np.ndarray | None:
             return None
     if not isinstance(value, np.ndarray | np.generic) and not hasattr(value, "__array__"):
         return None
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except TypeError:  # a pickled array of objects
+        return None
     if array.dtype.name in ("float16", "bfloat16"):
         return array.astype(np.float32)
-    return array if array.dtype.kind in "fiub" else None
+    return array if array.dtype.kind in "fiub" and array.dtype.isbuiltin != 2 else None  # 2: 8-bit floats
 
 
 def _read_path(path: Path) -> Any:
@@ -146,9 +149,9 @@ def _read_path(path: Path) -> Any:
     if start.startswith(b"PK"):
         if _is_numpy_archive(path):
             raise CheckpointError(f"{path}: is a NumPy archive. Read it with numpy.load and give the mapping.")
-        return _read_torch(path)
+        return _read_with(read_archive, path)
     if start.startswith(b"\x80"):
-        return _read_torch(path) if _TORCH_MAGIC in start else _read_pickle(path)
+        return _read_with(read_legacy if _TORCH_MAGIC in start else _read_pickle, path)
     raise CheckpointError(
         f"{path}: is neither a PyTorch file (zip or pickle) nor safetensors; it starts with {start[:16]!r}."
     )
@@ -162,79 +165,20 @@ def _is_numpy_archive(path: Path) -> bool:
         return False
 
 
-def _read_torch(path: Path) -> Any:
+def _read_with(reader: Callable[[Path], Any], path: Path) -> Any:
+    """What a reader of pickles makes of a file."""
     try:
-        import torch
-    except ImportError as error:
-        raise ImportError(f"{path} is a PyTorch file, and reading those needs PyTorch: {install('torch')}") from error
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
-        # Before that the restricted unpickler could be made to run code (CVE-2025-32434).
-        raise ImportError(f"PyTorch {torch.__version__} does not read {path} safely: {install('torch')}")
-    try:
-        # Given the open file and not its path, whose ending torch.load would go by.
-        with path.open("rb") as file, torch.serialization.safe_globals(_plain_types()), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error)
-        if name := re.search(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)", reason):
-            reason = name.group(1)
-        else:
-            reason = reason.split("WeightsUnpickler error: ")[-1].strip().splitlines()[0]
-        raise _refused(path, reason) from None
+        return reader(path)
+    except ForbiddenError as error:
+        raise _refused(path, str(error)) from None
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise _broken(path, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
-
-
-def _plain_types() -> list[Any]:
-    """What training scripts put beside the weights and holds values only: parsed arguments and NumPy scalars."""
-    scalar = np.float64(0).__reduce__()[0]
-    dtypes = {type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")}
-    return [argparse.Namespace, np.dtype, *dtypes, scalar, (scalar, "numpy.core.multiarray.scalar")]
-
-
-class _ForbiddenError(pickle.UnpicklingError):
-    """The pickle names a global that is not about arrays."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Builds dictionaries, lists, text, numbers and NumPy arrays, and refuses every other global by name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # NumPy 2 has renamed the module; files of either side are read by either side.
-        module = re.sub(r"^numpy\._core\b", "numpy.core", module)
-        if (module, name) not in _ARRAY_GLOBALS:
-            raise _ForbiddenError(f"{module}.{name}")
-        return _ARRAY_GLOBALS[module, name]
-
-
-def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """What Python 3 writes for bytes in pickles that Python 2 can read."""
-    if encoding != "latin1":
-        raise _ForbiddenError(f"_codecs.encode to {encoding!r}")
-    return text.encode("latin1")
-
-
-_ARRAY_GLOBALS = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-    ("numpy.core.multiarray", "scalar"): np.float64(0).__reduce__()[0],
-    ("numpy.core.numeric", "_frombuffer"): np.zeros(0).__reduce_ex__(5)[0],
-    ("collections", "OrderedDict"): dict,
-    ("_codecs", "encode"): _latin1,
-}
 
 
 def _read_pickle(path: Path) -> Any:
     """A plain pickle of arrays, such as caffe2's, which Python 2 wrote."""
-    try:
-        with path.open("rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
-    except _ForbiddenError as error:
-        raise _refused(path, str(error)) from None
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        raise _broken(path, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+    with path.open("rb") as file:
+        return load(file)
 
 
 def _refused(path: Path, reason: str) -> CheckpointError:

@@ -16,13 +16,13 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.errors import install
 from vidjax.models.registry import abstract_model, family_of, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.weights.hf_config import model_config, preprocessor_config
 from vidjax.weights.patterns import unfill
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.table import Rule, Source, nobodys, sources
+from vidjax.weights.torch_files import write_archive
 
 StateDict = dict[str, np.ndarray]
 
@@ -91,7 +91,6 @@ def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> No
 
     Raises:
       CheckpointError: for another ending, or if there is such a file.
-      ImportError: if PyTorch is needed and missing.
     """
     file = Path(file)
     if file.exists():
@@ -103,15 +102,8 @@ def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> No
         return
     if file.suffix not in (".pth", ".pt", ".pyth", ".th", ".ckpt", ".bin"):
         raise CheckpointError(f"{file}: end it in .pth, .pt or .pyth (PyTorch's), or .safetensors")
-    try:
-        import torch
-    except ImportError:
-        raise ImportError(
-            f"writing {file} needs PyTorch: {install('torch')}, or end the name in .safetensors"
-        ) from None
-    tensors = {key: torch.from_numpy(np.array(array)) for key, array in state.items()}
     entry = _LAYOUTS.get(to, _Layout()).entry
-    torch.save({entry: tensors} if entry else tensors, file)
+    write_archive(file, {entry: state} if entry else state)
 
 
 def write_transformers(

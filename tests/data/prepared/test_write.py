@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from tests.peers import needs
 from tests.videos import numbered_frames, write_video
 from vidjax.config import DataConfig, ReadingConfig, SamplingConfig, Spec, with_settings
 from vidjax.data.pipeline import eval_batches, train_batches
@@ -359,7 +360,7 @@ def test_beam_is_asked_for_by_name(sets, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Beam's own
 def test_beam(sets, tmp_path):
-    pytest.importorskip("apache_beam")
+    needs("apache_beam")
     many = dataclasses.replace(sets["train"], records=(broken(tmp_path), *sets["train"].records * 3))
     sets = sets | {"train": many}
     with pytest.raises(DataError, match="runner=DirectRunner"):

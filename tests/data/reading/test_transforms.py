@@ -5,10 +5,10 @@ import math
 import chex
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers import needs
 from vidjax.config import AugmentConfig
 from vidjax.data.reading import transforms
 
@@ -85,6 +85,7 @@ def test_crop_without_resizing_is_exact():
 
 @pytest.mark.parametrize(("shape", "target"), [((37, 53), 19), ((53, 37), 21), ((24, 40), (31, 17)), ((24, 40), 60)])
 def test_resize_is_pytorchs(shape, target):
+    torch = needs("torch")
     clip = frames(shape=(2, *shape, 3))
     ours = transforms.resize(clip, target, "torchvision")
     height, width = ours.shape[1:3]

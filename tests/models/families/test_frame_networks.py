@@ -11,7 +11,7 @@ from flax import nnx
 
 from tests.models.abstract import abstract
 from tests.models.small import draw, network, overfit, plain_convolutions  # noqa: F401
-from tests.peers import torchvision
+from tests.peers import needs, torchvision
 from vidjax.config import ClipConfig, Config, ConfigError, DataConfig, ModelConfig
 from vidjax.models import create_model, get_spec
 from vidjax.models.families.frame_networks import VARIANTS, Concatenation, SingleFrameResNet, StackConv
@@ -155,7 +155,7 @@ def test_wrong_arguments_name_the_setting():
 
 @pytest.mark.slow
 def test_one_frame_is_torchvisions_network():
-    torch, models = pytest.importorskip("torch"), torchvision().models
+    torch, models = needs("torch"), torchvision().models
     from vidjax.weights import load_pretrained
 
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from flax import nnx
 
 from tests.models.abstract import abstract
 from tests.models.small import draw, overfit
+from tests.peers import needs
 from vidjax.models import get_spec
 from vidjax.models.families.inception import STAGES, Inception, SelfGate, SeparableUnit, Unit, Widths
 from vidjax.models.state import merge, split
@@ -45,7 +46,7 @@ def test_recomputing_activations_changes_nothing():
 
 @pytest.mark.parametrize("sizes", [(5, 8, 9), (6, 9, 8)])
 def test_strided_layers_pad_as_tensorflow_does(sizes):
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     unit = Unit(2, 3, 7, 2, rngs=nnx.Rngs(0))
     unit.eval()
     x = np.asarray(draw((1, *sizes, 2)))

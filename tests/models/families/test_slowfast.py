@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models.small import draw, overfit
+from tests.peers import needs
 from vidjax.models import get_spec
 from vidjax.models.families.slowfast import VARIANTS, ClipLengthError, SlowFast, slow_frames
 from vidjax.nn.conv import conv_formulation
@@ -48,6 +48,7 @@ def test_slow_frames_of_the_published_clips():
 @given(st.integers(1, 32), st.sampled_from([2, 4, 8]))
 def test_slow_frames_are_those_of_torch_linspace(count, alpha):
     """Up to 128 frames; beyond, torch's float32 steps fall short of a whole number here and there."""
+    torch = needs("torch")
     count = min(count, 128 // alpha)
     frames = slow_frames(count * alpha, alpha)
     assert frames.tolist() == torch.linspace(0, count * alpha - 1, count).long().tolist()

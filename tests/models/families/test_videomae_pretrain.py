@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.abstract import abstract, params_of
+from tests.peers import needs
 from vidjax.models.families import videomae, videomae_pretrain
 from vidjax.models.families.videomae_pretrain import VARIANTS, VideoMAEPretrain
 from vidjax.models.registry import get_spec
@@ -170,6 +170,7 @@ def test_the_encoder_works_on_visible_tokens_alone():
 
 def test_targets_are_the_references():
     """Against the formula in torch: per tubelet and channel, unbiased, 1e-6; the order of pixels t, h, w, c."""
+    torch = needs("torch")
     model = tiny()
     video, mask = pixels(), np.asarray(masks(model))
     blocks = torch.tensor(np.asarray(video)).reshape(2, 2, 2, 4, 4, 4, 4, 3).permute(0, 1, 3, 5, 2, 4, 6, 7)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.peers import torchvision
+from tests.peers import needs, torchvision
 from vidjax.models.families.timesformer import TimeSformer
 from vidjax.models.families.videomae import VideoMAE
 from vidjax.models.families.vivit import FactorisedEncoder, ViViT
@@ -76,7 +76,7 @@ NAMES = {"joint": "vivit_base_16x2", "fe": "vivit_base_16x2_fe", "fsa": "vivit_b
 def reference():
     """torchvision's own network of this size, with numbers everywhere, and its logits of two images."""
     vision_transformer = torchvision().models.vision_transformer
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     network = vision_transformer.VisionTransformer(16, 8, 2, 2, 16, 64, num_classes=CLASSES).eval()
     state = image_vit("torchvision")
     network.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=True)
