@@ -14,8 +14,8 @@ from jax.extend.core import get_opaque_trace_state
 from vidjax.errors import UserError
 from vidjax.models.calls import intercepted, module_paths
 from vidjax.nn.clips import need_clips
-from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.grids import Grid
+from vidjax.nn.maps import flat_map
 
 # The methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
 TAKE_CLIPS = ("__call__", "encode", "features", "tokens", "intermediates")

@@ -10,12 +10,12 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec
-from vidjax.models.families.inception import STAGES, Inception, SelfGate, SeparableUnit, Unit, Widths
+from vidjax.models.families.inception import STAGES, Inception, SelfGate, SeparableUnit, Unit, BlockWidths
 from vidjax.models.state import merge, split
 
 pytestmark = pytest.mark.usefixtures("plain_convolutions")
 
-TINY = ((Widths(4, 3, 4, 2, 2, 2),), (Widths(5, 3, 4, 2, 3, 2),))
+TINY = ((BlockWidths(4, 3, 4, 2, 2, 2),), (BlockWidths(5, 3, 4, 2, 3, 2),))
 
 
 def make(**kwargs):
