@@ -1,5 +1,6 @@
-"""What all networks refuse: integer pixels, other orders of axes, other numbers of channels."""
+"""What all networks have in common: what they give by what names, and what they refuse."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +9,12 @@ from flax import nnx
 
 import vidjax
 from tests.models.abstract import abstract
+from vidjax.errors import UserError
 from vidjax.models import registry
-from vidjax.models.base import TAKE_CLIPS, VideoNetwork
+from vidjax.models.base import TAKE_CLIPS, Features, Head, NoSuchPartError, VideoNetwork, Widths
 from vidjax.models.state import merge, split
 from vidjax.nn.clips import ClipError
+from vidjax.nn.remat import keeping
 
 # Name and further arguments: every small model, so that each family is there, and what is built around one.
 NETWORKS = [(name, {}) for name in vidjax.list_models("*_tiny*")] + [
@@ -137,3 +140,142 @@ def test_the_check_leaves_no_trace_in_the_program():
     assert programs[0] == programs[1]
     with pytest.raises(ClipError):
         Checked()(video.astype(jnp.int8))
+
+
+class Net(VideoNetwork):
+    """Dense layers at every pixel; its features are a mean, its head sees the mean of each frame."""
+
+    def __init__(self, remat="", tokens=True):
+        rngs = nnx.Rngs(0)
+        self.blocks = nnx.List([nnx.Linear(3, 3, rngs=rngs) for _ in range(3)])
+        self.unused = nnx.Linear(3, 3, rngs=rngs)
+        self.dropout, self.head = nnx.Dropout(0.5), nnx.Linear(3, 4, rngs=rngs)
+        self.widths = Widths.of_maps({1: 3}, windows=True) if tokens else Widths(3)
+        self.remat = remat
+        self.eval()
+
+    def encode(self, video, rngs=None):
+        x = video
+        for block in self.blocks:
+            x = keeping(self.remat)(block, x)
+        frames = x.mean(axis=(2, 3))
+        if self.widths.tokens is None:
+            return Features(frames.mean(axis=1))
+        return Features.of_maps({1: x}, frames.mean(axis=1), frames)
+
+
+class Summed(Head, nnx.Linear):
+    sees = "tokens"
+
+    def __call__(self, x, drop):
+        return drop(super().__call__(x)).sum(axis=1)
+
+
+VIDEO = np.random.default_rng(0).standard_normal((2, 3, 4, 4, 3)).astype(np.float32)
+
+
+def test_a_family_writes_encode_and_has_the_rest_of_it():
+    net = Net()
+    parts = net.encode(VIDEO)
+    chex.assert_trees_all_close(net.features(VIDEO), parts.pooled)
+    chex.assert_trees_all_close(net.tokens(VIDEO), parts.tokens)
+    chex.assert_shape(parts.tokens, (2, 48, 3))
+    assert parts.grid == (3, 4, 4)
+    chex.assert_trees_all_close(net(VIDEO), net.head(parts.pooled))
+    net.head = nnx.data(None)
+    chex.assert_trees_all_close(net(VIDEO), parts.pooled)
+
+
+@pytest.mark.parametrize("method", ["__call__", "encode", "features", "tokens"])
+def test_a_mapping_is_taken_as_well_as_an_array(method):
+    run = getattr(Net(), method)
+    chex.assert_trees_all_close(run({"video": VIDEO}), run(VIDEO))
+    with pytest.raises(ClipError):
+        run({"video": VIDEO.astype(np.uint8)})
+
+
+def test_features_pass_through_jit_with_their_grid_as_numbers():
+    net = Net()
+    parts = nnx.jit(lambda net, video: net.encode(video))(net, VIDEO)
+    assert parts.grid == (3, 4, 4) and list(parts.maps) == [1]
+    chex.assert_trees_all_close(parts, net.encode(VIDEO), rtol=1e-5)
+
+
+def test_parts_that_are_not_used_cost_nothing_in_a_compiled_program():
+    class Bare(Net):
+        def encode(self, video, rngs=None):
+            return Features(super().encode(video, rngs=rngs).pooled)
+
+    graphdef, state = nnx.split(Net())
+    bare = nnx.split(Bare())[0]
+    programs = [
+        jax.jit(lambda s, v, g=g: nnx.merge(g, s)(v)).lower(state, VIDEO).compile().cost_analysis()["flops"]
+        for g in (graphdef, bare)
+    ]
+    assert programs[0] == programs[1]
+
+
+def test_a_head_is_replaced_and_looks_at_what_it_wants():
+    net = Net()
+    net.head = Summed(net.width_of("tokens"), 5, rngs=nnx.Rngs(1))
+    x = VIDEO
+    for block in net.blocks:
+        x = block(x)
+    chex.assert_trees_all_close(net(VIDEO), nnx.Linear.__call__(net.head, x).sum(axis=(1, 2, 3)), rtol=1e-4)
+    net.train()
+    dropped = [net(VIDEO, rngs=nnx.Rngs(dropout=seed)) for seed in (0, 0, 1)]
+    chex.assert_trees_all_equal(dropped[0], dropped[1])
+    assert float(jnp.abs(dropped[0] - dropped[2]).max()) > 0
+
+
+def test_a_part_that_a_network_has_not_is_named_with_who_wants_it():
+    net = Net(tokens=False)
+    with pytest.raises(NoSuchPartError, match="Net gives no tokens; it gives pooled"):
+        net.tokens(VIDEO)
+    net.head = Summed(3, 5, rngs=nnx.Rngs(1))
+    with pytest.raises(NoSuchPartError, match="Net gives no tokens, which Summed looks at; it gives pooled"):
+        net(VIDEO)
+    assert Net().width_of("maps") == {1: 3} and Net().width_of("windows") == 3
+
+
+def test_widths_can_stand_in_a_graph_definition():
+    assert hash(Widths.of_maps({4: 8, 8: 16})) == hash(Widths(16, 16, {4: 8, 8: 16}))
+    assert nnx.split(Net())[0] == nnx.split(Net())[0]
+
+
+@pytest.mark.parametrize("remat", ["", "full"])
+def test_any_module_inside_can_be_looked_at(remat):
+    net = Net(remat)
+    x, expected = VIDEO, {}
+    for index, block in enumerate(net.blocks):
+        expected[f"blocks.{index}"] = x = block(x)
+    chex.assert_trees_all_close(net.intermediates(VIDEO, "blocks.*"), expected)
+    compiled = nnx.jit(lambda net, video: net.intermediates(video, ["blocks.1", "blocks.0"]))(net, VIDEO)
+    chex.assert_trees_all_close(compiled, {path: expected[path] for path in ("blocks.0", "blocks.1")}, rtol=1e-5)
+    gradient = nnx.grad(lambda net: net.intermediates(VIDEO, "blocks.1")["blocks.1"].sum())(net)
+    assert np.asarray(gradient["blocks"][1]["bias"][...]).all()
+    assert not np.asarray(gradient["blocks"][2]["bias"][...]).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("block.1", "Net has no module 'block.1'; did you mean blocks.1"),
+        ("blocks", "Net has no module 'blocks'; did you mean blocks.0"),
+        ("*.9", r"Net has no module '\*.9'"),
+        ("unused", "Net: unused does not run while clips are encoded"),
+    ],
+)
+def test_a_name_that_no_module_has_is_told_with_close_ones(name, message):
+    with pytest.raises(UserError, match=message):
+        Net().intermediates(VIDEO, ["blocks.0", name])
+
+
+def test_a_module_inside_a_loop_has_no_one_output():
+    class Looping(Net):
+        def encode(self, video, rngs=None):
+            frames = jax.lax.map(self.blocks[0], video)
+            return Features(frames.mean(axis=(1, 2, 3)))
+
+    with pytest.raises(UserError, match=r"Looping: blocks\.0 runs inside a loop"):
+        Looping().intermediates(VIDEO, "blocks.0")

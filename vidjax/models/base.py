@@ -1,31 +1,149 @@
-"""What all networks of this package have in common."""
+"""The base class of all networks: what a family writes, and what its users get for it."""
 
+import difflib
+import fnmatch
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import jax
 from flax import nnx
+from jax.extend.core import get_opaque_trace_state
 
+from vidjax.errors import UserError
+from vidjax.models.calls import intercepted, module_paths
 from vidjax.nn.clips import need_clips
+from vidjax.nn.dense_classifier import flat_map
+from vidjax.nn.grids import Grid
 
-# The methods that take clips `(B, T, H, W, C)` as their first argument.
-TAKE_CLIPS = ("__call__", "features", "tokens")
+# The methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
+TAKE_CLIPS = ("__call__", "encode", "features", "tokens", "intermediates")
+
+PARTS = ("pooled", "tokens", "maps", "windows")  # of `Features`
+
+
+class NoSuchPartError(UserError, ValueError):
+    """A network gives no features of the kind that is asked for; the message names both."""
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["pooled", "tokens", "maps", "windows"],
+    meta_fields=["grid"],
+)
+@dataclass(frozen=True)
+class Features:
+    """What a network makes of clips, before anything is classified.
+
+    Attributes:
+      pooled: `(B, D)` float32, one vector for each clip: what the classifier is given, before dropout.
+      tokens: `(B, N, D')`, vectors of the places of the clip in t, h, w order, before they are pooled, perhaps behind
+        some that stand for the whole clip (a class token). None: the network has none.
+      grid: tokens along T, H and W; their product is N, less the tokens of the whole clip. None: without tokens.
+      maps: `(B, t, h, w, C)` by spatial stride, the pixels of the clip for each place of the map: what the stages give,
+        of several with the same stride the last. None: the network has none.
+      windows: `(B, …, D)` float32, the vectors that the classifier sees one by one where it sees several of a clip;
+        `pooled` is their mean. None: it sees `pooled` alone.
+    """
+
+    pooled: jax.Array
+    tokens: jax.Array | None = None
+    grid: Grid | None = None
+    maps: Mapping[int, jax.Array] | None = None
+    windows: jax.Array | None = None
+
+    @classmethod
+    def of_maps(cls, maps: Mapping[int, jax.Array], pooled: jax.Array, windows: jax.Array | None = None) -> "Features":
+        """Features whose tokens are the places of the last of the maps."""
+        last = maps[max(maps)]
+        return cls(pooled, flat_map(last), tuple(last.shape[1:4]), maps, windows)
+
+
+@dataclass(frozen=True)
+class Widths:
+    """How many numbers stand at each place of a network's `Features`, known without running it.
+
+    Attributes:
+      pooled: D.
+      tokens: D'; None: no tokens.
+      maps: C by spatial stride; None: no maps.
+      windows: whether there are windows, D wide.
+    """
+
+    pooled: int
+    tokens: int | None = None
+    maps: Mapping[int, int] | None = None
+    windows: bool = False
+
+    def __hash__(self) -> int:
+        return hash((self.pooled, self.tokens, self.windows, None if self.maps is None else tuple(self.maps.items())))
+
+    @classmethod
+    def of_maps(cls, maps: Mapping[int, int], pooled: int | None = None, windows: bool = False) -> "Widths":
+        """Those of `Features.of_maps`; D is that of the last map if nothing else is said."""
+        last = maps[max(maps)]
+        return cls(last if pooled is None else pooled, last, dict(maps), windows)
+
+
+class Head(nnx.Module):
+    """Base class of heads that look at another part of `Features` than `pooled`, or use dropout in their own place.
+
+    A head is replaced, not wrapped: `network.head = Attentive(…)`. Any other module that maps `(B, D)` to `(B, K)`,
+    such as `nnx.Linear`, is a head too: it is given `pooled`, after dropout.
+
+    A subclass writes `__call__(x, drop)`: x is what it looks at, and `drop` the network's dropout, for where the head
+    wants it.
+
+    Attributes:
+      sees: the part of `Features`, one of `PARTS`.
+    """
+
+    sees: ClassVar[str] = "pooled"
+
+
+def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def checked(self: Any, video: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(video, Mapping):
+            video = video["video"]
+        need_clips(video, self.channels)
+        if method.__name__ == "__call__" and "head" in vars(self) and self.head is None:
+            return self.features(video, *args, **kwargs)
+        return method(self, video, *args, **kwargs)
+
+    return checked
 
 
 class VideoNetwork(nnx.Module):
-    """Base class of all networks: what they are given is looked at before they compute.
+    """Base class of all networks.
 
-    A subclass writes `__call__`, `features` and perhaps `tokens` (`vidjax.models.registry.Variant` says what they
-    give); each of them then raises a `ClipError` for integer pixels and for shapes other than `(B, T, H, W, C)`. That
-    happens while the call is traced: the compiled program is the same.
+    A family writes `encode`, and its constructor sets the attributes `widths`, `channels`, `dropout` and `head`. The
+    base class makes the rest of it: `features`, `tokens`, `intermediates`, and the call itself. All of them raise a
+    `ClipError` for integer pixels and for shapes other than `(B, T, H, W, C)`; that happens while the call is traced,
+    and the compiled program is the same. What of `Features` is not used costs nothing in a compiled program.
 
-    A network without a classifier, whose attribute `head` is None, answers a call with its features.
+    In training mode, what is random draws from `rngs=nnx.Rngs(dropout=…)`.
 
     Attributes:
+      head: the classifier, a `Head` or any module that maps `(B, D)` to `(B, K)`; None: a call gives the features.
+      dropout: between what the head looks at and its last layer.
+      widths: of the features.
       channels: C, channels of the clips.
+      frozen: paths of parameters that training leaves as they are begin with one of these.
+      positions: learned tables of positions by patterns of their paths, see `vidjax.nn.positions`.
+      base_grid: the grid of tokens that tables of positions are made for; None: there are none.
+      position_kind: name of the fixed positions that are added to the tokens; None: there are none.
     """
 
+    head: nnx.Module | None
+    dropout: nnx.Module
+    widths: Widths
     channels: int = 3
+    frozen: tuple[str, ...] = ()
+    positions: Mapping[str, Any] = {}
+    base_grid: Grid | None = None
+    position_kind: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         for name in TAKE_CLIPS:
@@ -33,13 +151,130 @@ class VideoNetwork(nnx.Module):
                 setattr(cls, name, _checked(cls.__dict__[name]))
         super().__init_subclass__(**kwargs)
 
+    @_checked
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """What the network makes of normalised float clips, in parts.
 
-def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def checked(self: VideoNetwork, video: Any, *args: Any, **kwargs: Any) -> Any:
-        need_clips(video, self.channels)
-        if method.__name__ == "__call__" and getattr(self, "head", self) is None:
-            return self.features(video, *args, **kwargs)
-        return method(self, video, *args, **kwargs)
+        Args:
+          video: `(B, T, H, W, C)`, or a mapping that holds it as "video".
+          rngs: stream `dropout`, for what is random in training mode.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define encode(video, rngs)")
 
-    return checked
+    @_checked
+    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, C)` normalised float clips → `(B, D)` float32: what the classifier sees before dropout, or the
+        mean of that where it sees several vectors."""
+        return self.encode(video, rngs=rngs).pooled
+
+    @_checked
+    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, C)` normalised float clips → `(B, N, D')`, see `Features`.
+
+        Raises:
+          NoSuchPartError: if the network has no tokens.
+        """
+        self.width_of("tokens")
+        return self.encode(video, rngs=rngs).tokens
+
+    @_checked
+    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, C)` normalised float clips → logits `(B, K)` float32; without a head, the features."""
+        features = self.encode(video, rngs=rngs)
+        return features.pooled if self.head is None else self.classify(features, rngs=rngs)
+
+    def classify(self, features: Features, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """What the head makes of the part of the features that it looks at: logits `(B, K)` float32.
+
+        Raises:
+          NoSuchPartError: if the network has no such part.
+        """
+        drop = functools.partial(self.dropout, rngs=rngs)
+        if not isinstance(self.head, Head):
+            return self.head(drop(features.pooled))
+        self.width_of(self.head.sees, type(self.head).__name__)
+        return self.head(getattr(features, self.head.sees), drop)
+
+    def width_of(self, part: str, user: str = "") -> Any:
+        """D of `pooled` and `windows`, D' of `tokens`, `{stride: C}` of `maps`.
+
+        Args:
+          part: one of `PARTS`.
+          user: who looks at it, for the message.
+
+        Raises:
+          NoSuchPartError: if the network has no such part, naming what it has.
+        """
+        has = {"pooled": self.widths.pooled, "tokens": self.widths.tokens, "maps": self.widths.maps}
+        has["windows"] = self.widths.pooled if self.widths.windows else None
+        if has[part] is None:
+            known = ", ".join(name for name, width in has.items() if width is not None)
+            wants = f", which {user} looks at" if user else ""
+            raise NoSuchPartError(f"{type(self).__name__} gives no {part}{wants}; it gives {known}")
+        return has[part]
+
+    @_checked
+    def intermediates(
+        self, video: jax.Array, names: str | Sequence[str], rngs: nnx.Rngs | None = None
+    ) -> dict[str, Any]:
+        """What modules inside the network give while it encodes clips, by their paths.
+
+        Under `jax.jit` what comes after the last of them costs nothing. Blocks run one by one here, so that each can be
+        told: what `remat` keeps and `scan_blocks` loops over is only for calls of the network itself, and the values
+        are theirs.
+
+        Args:
+          video: `(B, T, H, W, C)` normalised float clips.
+          names: paths such as "stages.1.0" and "blocks.3", or shell patterns such as "blocks.*", whose "*" stands for
+            one part of a path.
+          rngs: stream `dropout`, for what is random in training mode.
+
+        Returns:
+          `{path: what the module gave}`, mostly one array, in the order of the calls. Of a module that runs several
+          times it is the last.
+
+        Raises:
+          UserError: for a name that no module has, naming close ones, or whose modules do not run; for a module that
+            runs inside a loop (a recurrent cell), where there is no one output.
+        """
+        wanted = _chosen(type(self).__name__, list(module_paths(self)), [names] if isinstance(names, str) else names)
+        outside, found = get_opaque_trace_state(), {}
+
+        def around(path: str, call: Callable[[], Any]) -> Any:
+            out = call()
+            if path in wanted:
+                if get_opaque_trace_state() != outside:
+                    raise UserError(
+                        f"{type(self).__name__}: {path} runs inside a loop, once for each step of it; choose a module "
+                        "outside of the loop"
+                    )
+                found.pop(path, None)
+                found[path] = out
+            return out
+
+        with intercepted(self, around):
+            self.encode(video, rngs=rngs)
+        for name in dict.fromkeys(wanted.values()):
+            if not any(wanted[path] == name for path in found):
+                raise UserError(f"{type(self).__name__}: {name} does not run while clips are encoded")
+        return found
+
+
+def _chosen(network: str, paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """`{path: the name that chose it}`."""
+    wanted: dict[str, str] = {}
+    for name in names:
+        parts = name.split(".")
+        chosen = [
+            path
+            for path in paths
+            if path.count(".") == name.count(".")
+            and all(fnmatch.fnmatchcase(*pair) for pair in zip(path.split("."), parts, strict=True))
+        ]
+        if not chosen:
+            inside = [path for path in paths if path.startswith(f"{name}.")][:1]
+            close = inside or difflib.get_close_matches(name, paths, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise UserError(f"{network} has no module {name!r}{hint}")
+        wanted |= {path: name for path in chosen}
+    return wanted

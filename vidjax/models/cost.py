@@ -6,10 +6,9 @@ would choose; "GFLOPs" in papers on video models are these, in units of 10⁹. N
 counted.
 """
 
-import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.models.calls import intercepted, module_paths
 from vidjax.models.registry import abstract_model, get_spec
 from vidjax.models.state import split
 from vidjax.nn.conv import conv_formulation
@@ -91,9 +91,18 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
     calls: dict[str, tuple[int, ...]] = {}
     counts: dict[str, int] = defaultdict(int)
 
+    def around(path: str, call: Callable[[], Any]) -> Any:
+        """Leave the module's path in the trace, and note its call and the shape of what it gives."""
+        counts[path] += 1
+        with jax.named_scope(f"module:{path}"):
+            out = call()
+        arrays = [leaf for leaf in jax.tree.leaves(out) if hasattr(leaf, "shape")]
+        calls[path] = tuple(arrays[0].shape) if arrays else ()
+        return out
+
     def run(state: nnx.State, video: jax.Array) -> jax.Array:
         merged = nnx.merge(graphdef, state)
-        with _scopes(merged, calls, counts):
+        with intercepted(merged, around):
             return merged(video)
 
     # In the formulation whose products can be seen: an accelerator's kernels hide theirs.
@@ -106,11 +115,7 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
         for depth in range(len(path) + 1):
             macs[".".join(path[:depth])] += mac
     params = {path: array.size for path, array in split(model)[1].items()}
-    modules = {
-        ".".join(map(str, path)): module
-        for path, module in nnx.iter_modules(model)
-        if not isinstance(module, nnx.List | nnx.Dict)
-    }
+    modules = module_paths(model)
     parents = _parents(modules)
     first = {path: place for place, path in enumerate(counts)}
 
@@ -156,45 +161,6 @@ def _parents(paths: Iterable[str]) -> dict[str, str | None]:
     """The innermost other path that each lies in."""
     ordered = sorted(paths, key=len)
     return {path: next((p for p in reversed(ordered) if p != path and _inside(path, p)), None) for path in ordered}
-
-
-@contextlib.contextmanager
-def _scopes(model: nnx.Module, calls: dict[str, tuple[int, ...]], counts: dict[str, int]) -> Iterator[None]:
-    """Within this context every module of `model` that runs leaves its path in the trace, and its output's shape."""
-    paths = {id(module): ".".join(map(str, path)) for path, module in nnx.iter_modules(model)}
-    classes = {type(module) for _, module in nnx.iter_modules(model) if "__call__" in dir(type(module))}
-    saved = {cls: cls.__dict__.get("__call__") for cls in classes}
-
-    def traced(call):
-        def wrapper(self, *args, **kwargs):
-            path = paths.get(id(self))
-            if path is None or path in running:  # of another model, or a class that calls its parent's method
-                return call(self, *args, **kwargs)
-            running.append(path)
-            counts[path] += 1
-            try:
-                with jax.named_scope(f"module:{path}"):
-                    out = call(self, *args, **kwargs)
-            finally:
-                running.pop()
-            arrays = [leaf for leaf in jax.tree.leaves(out) if hasattr(leaf, "shape")]
-            calls[path] = tuple(arrays[0].shape) if arrays else ()
-            return out
-
-        return wrapper
-
-    running: list[str] = []
-    originals = {cls: cls.__call__ for cls in classes}
-    try:
-        for cls, call in originals.items():
-            cls.__call__ = traced(call)
-        yield
-    finally:
-        for cls, call in saved.items():
-            if call is None:
-                del cls.__call__
-            else:
-                cls.__call__ = call
 
 
 def _products(jaxpr: Any, path: tuple[str, ...], times: int) -> Iterator[tuple[tuple[str, ...], int, int]]:

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from vidjax.nn.attention import attention
+from vidjax.nn.grids import Grid
 from vidjax.nn.target_backend import apart
 
-Grid = tuple[int, int, int]  # tokens along T, H, W
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.remat import check_remat, keeping, saved
+from vidjax.nn.remat import check_remat, keeping, runs_straight, saved
 from vidjax.nn.token_sharding import split_tokens
 
 # Blocks that take turns, as Video Swin's shifted and unshifted windows, are alike in pairs.
@@ -86,7 +86,7 @@ def run_blocks(
     def one(block: nnx.Module, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
         return split_tokens(block(split_tokens(x), *args, rngs=rngs))
 
-    run = keeping(remat, one)
+    run, scan = keeping(remat, one), scan and not runs_straight()
     apart = [_apart(block) for block in blocks] if scan else []
     runs = _runs([key for key, _, _ in apart]) if scan else ((i, 1, 1) for i in range(len(blocks)))
     for start, period, repeats in runs:

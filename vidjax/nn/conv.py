@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.clips import need_floats
-from vidjax.nn.formulations import FORMULATIONS, Pads, Triple, out_size, padded
+from vidjax.nn.formulations import FORMULATIONS, Pads, out_size, padded
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import kaiming_fan_out
 from vidjax.nn.kernel_gradient import kernel_gradient
 from vidjax.nn.remat import layer_result

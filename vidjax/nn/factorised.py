@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from vidjax.nn.conv import Conv3D, triple
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.norm import BatchNorm
 
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-Triple = tuple[int, int, int]
+from vidjax.nn.grids import Triple
+
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair, Pair]  # (low, high) of T, H, W
 

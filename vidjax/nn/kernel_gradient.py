@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vidjax.nn.formulations import Pads, Triple, padded
+from vidjax.nn.formulations import Pads, padded
+from vidjax.nn.grids import Triple
 
 # Answers with fewer channels than this are widened in time, and not in height: what they see is wide enough. What has
 # no more than these is seen line by line.

@@ -12,7 +12,7 @@ from flax import nnx
 
 from vidjax.nn.attention import attention
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import kaiming_fan_out
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d

@@ -18,11 +18,10 @@ from flax import nnx
 from vidjax.nn.attention import attention
 from vidjax.nn.conv import conv3d
 from vidjax.nn.formulations import out_size
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_002
 from vidjax.nn.remat import layer_result
 from vidjax.nn.target_backend import apart
-
-Triple = tuple[int, int, int]
 
 EPSILON = 1e-6  # of the pooled tokens' layer norm
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-Grid = tuple[int, int, int]
+from vidjax.nn.grids import Grid
 
 
 def sinusoid_table(num_positions: int, dim: int) -> np.ndarray:

@@ -24,7 +24,8 @@ The layers mark results by name with `layer_result` and `attention_part`; the po
 layer computes what it gives.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -41,6 +42,23 @@ _PRODUCTS = ("dot_general", "conv_general_dilated", "pallas_call")
 _KEPT = {"": (LAYER, ATTENTION), "dots": (LAYER, ATTENTION), "attention": (ATTENTION,), "full": ()}
 # cuDNN's fused attention: its gradient takes the primitive's own results, of which a name would be a copy.
 _FUSED = "dot_product_attention_fwd"
+
+
+# Of JAX's own contexts: what was traced outside is not taken from the cache inside, nor the other way round.
+_straight = jax.make_user_context(default_value=False)
+
+
+@contextlib.contextmanager
+def straight() -> Iterator[None]:
+    """Within this context networks are traced as with neither `remat` nor `scan_blocks`: values are the same, but every
+    module runs as itself, not as a copy inside a transformation."""
+    with _straight(True):
+        yield
+
+
+def runs_straight() -> bool:
+    """Whether `straight` is in force."""
+    return _straight.value
 
 
 def layer_result(x: jax.Array) -> jax.Array:
@@ -78,7 +96,7 @@ def keeping(policy: str, run: Callable[..., Any] | None = None) -> Callable[...,
       run: a function of a module and arrays; None: the one that calls the module with the arrays.
     """
     run = _call if run is None else run
-    return nnx.remat(run, policy=saved(policy)) if policy else run
+    return nnx.remat(run, policy=saved(policy)) if policy and not runs_straight() else run
 
 
 def saved(policy: str) -> Callable[..., bool]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidjax.nn.positions import Grid
+from vidjax.nn.grids import Grid
 
 
 @lru_cache(maxsize=8)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.blocks import Execution
+from vidjax.nn.grids import Grid
 from vidjax.nn.patches import TORCH_UNIFORM, TubeletEmbedding
-from vidjax.nn.positions import Grid
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class VisionTransformer(nnx.Module):
         x = self.placed(self.patch_embed(video), grid)
         return self.execution.run(self.blocks, x, grid, rngs=rngs), grid
 
-    def maps(self, tokens: jax.Array, grid: Grid) -> dict[int, jax.Array]:
+    def patch_map(self, tokens: jax.Array, grid: Grid) -> dict[int, jax.Array]:
         """The one map of a network without a hierarchy: `{stride: (B, t, h, w, D)}`, class tokens left out.
 
         Args:

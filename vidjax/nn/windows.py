@@ -18,10 +18,9 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.nn.attention import attention
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_002
 from vidjax.nn.remat import layer_result
-
-Triple = tuple[int, int, int]
 
 
 def fit_window(sizes: Triple, window: Triple, shift: Triple) -> tuple[Triple, Triple]:

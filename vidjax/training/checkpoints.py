@@ -187,7 +187,7 @@ def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: b
     model = config.model
     kwargs = dict(model.kwargs)
     variant = get_variant(model.name)
-    tables = hasattr(variant.build, "positions")
+    tables = bool(getattr(variant.build, "positions", {}))  # a function that builds a network promises none
     if config.data.num_frames and (variant.fixed_length or tables):
         kwargs.setdefault("num_frames", config.data.num_frames)
     if config.data.size and tables:

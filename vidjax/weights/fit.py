@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidjax.nn.positions import Grid, aligned, nearest
+from vidjax.nn.grids import Grid
+from vidjax.nn.positions import aligned, nearest
 
 Shape = tuple[int, ...]
 

@@ -20,7 +20,8 @@ from vidjax.config import Spec
 from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
-from vidjax.nn.positions import Grid, Table, grid_of
+from vidjax.nn.grids import Grid
+from vidjax.nn.positions import Table, grid_of
 from vidjax.weights.fit import Conversion, Fit
 from vidjax.weights.hf_config import describe, other_input
 from vidjax.weights.mapping import conversion, head_classes

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vidjax.models.inputs import fit_differences
-from vidjax.nn.positions import Grid
+from vidjax.nn.grids import Grid
 from vidjax.weights.fit import Conversion, Fit, by, check_inflation
 from vidjax.weights.layouts import Transform, dims
 from vidjax.weights.read import CheckpointError

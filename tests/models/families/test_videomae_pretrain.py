@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.abstract import abstract, params_of
-from vidjax.models.families import videomae, videomae_pretrain
+from vidjax.models.families import videomae
 from vidjax.models.families.videomae_pretrain import VARIANTS, VideoMAEPretrain
 from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split

@@ -19,7 +19,7 @@ from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.dense_classifier import dense_logits, flat_map
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d, max_pool3d
 from vidjax.nn.remat import check_remat, keeping

@@ -26,7 +26,7 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.clips import need_floats
 from vidjax.nn.conv import Conv3D, conv3d
 from vidjax.nn.dense_classifier import dense_logits
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import kaiming_fan_out
 
 # Depth of the four stages and the kind of block, by the number of layers.

@@ -18,7 +18,7 @@ from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D, Padding, triple
 from vidjax.nn.dense_classifier import flat_map
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import scaled_normal, uniform_bias, uniform_fan_in
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import avg_pool3d, max_pool3d

@@ -18,17 +18,17 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.blocks import Execution, drop_rates
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Grid, Triple
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.pooling_attention import EPSILON, PoolingAttention
-from vidjax.nn.positions import Grid, Table
+from vidjax.nn.positions import Table
 from vidjax.nn.remat import layer_result
 from vidjax.nn.vision_transformer import ClipSize, TransformerSize, grid_tokens
 
@@ -163,12 +163,17 @@ class MViT(VideoNetwork):
         self.temporal_positions = table(grid[0], dim) if version == 1 else nnx.data(None)
         self.class_position = table(dim) if version == 1 else nnx.data(None)
 
-        plan = _plan(version, transformer, stages, kernel, kv_stride, grid)
+        plan = list(_plan(version, transformer, stages, kernel, kv_stride, grid))
         rates = drop_rates(transformer.depth, drop_path)
         self.blocks = nnx.List(
             [Block(**block, drop_path=rate, dtype=dtype, rngs=rngs) for block, rate in zip(plan, rates, strict=True)]
         )
-        features = self.blocks[-1].mlp.fc2.kernel.shape[-1]
+        stride, maps = PATCH_STRIDE[1], {}
+        for block in plan:
+            stride *= block["stride_q"][1]
+            maps[stride] = block["out"]
+        self.widths = Widths.of_maps(maps)
+        features = self.widths.pooled
         self.norm = nnx.LayerNorm(features, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)

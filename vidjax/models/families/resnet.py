@@ -19,7 +19,7 @@ from vidjax.models.base import VideoNetwork
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import grid_mean, max_pool3d

@@ -13,7 +13,7 @@ from vidjax.config import Spec
 from vidjax.models.families.resnet import ConvKind, ResNet, Stage, Stem, factorised_conv, frame_conv, joint_conv
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.norm import BatchNorm
 
 

@@ -21,7 +21,7 @@ from vidjax.models.families.resnet import Bottleneck, ConvKind, Stem, frame_conv
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.dense_classifier import dense_logits, flat_map, window_means
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import BatchNorm

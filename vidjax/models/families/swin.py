@@ -16,11 +16,12 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.blocks import Execution, drop_rates
+from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.formulations import Triple
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
@@ -163,7 +164,8 @@ class VideoSwin(VideoNetwork):
                 for index, (depth, count) in enumerate(zip(depths, heads, strict=True))
             ]
         )
-        features = dim * 2 ** (len(depths) - 1)
+        self.widths = Widths.of_maps({tubelet[1] * 2**index: dim * 2**index for index in range(len(depths))})
+        features = self.widths.pooled
         self.norm = nnx.LayerNorm(features, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
@@ -185,8 +187,7 @@ class VideoSwin(VideoNetwork):
         for index, stage in enumerate(self.stages):
             maps[self.patch_embed.tubelet[1] * 2**index] = x = stage(x, rngs)
         maps[max(maps)] = x = self.norm(x)
-        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
-        return Features(tokens.mean(axis=1), tokens, x.shape[1:4], maps)
+        return Features.of_maps(maps, flat_map(x).mean(axis=1))
 
 
 def _variant(name: str, *, published: str, torchvision: bool = True, drop_path: float, **kwargs: Any) -> Variant:

@@ -18,14 +18,16 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import block_steps, pattern
 from vidjax.nn.blocks import Execution, stack
+from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
 from vidjax.nn.mlp import Mlp
-from vidjax.nn.positions import Grid, Table, nearest
+from vidjax.nn.positions import Table, nearest
 from vidjax.nn.remat import layer_result
 from vidjax.nn.vision_transformer import (
     BASE,
@@ -143,8 +145,9 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         execution: Execution,
         rngs: nnx.Rngs,
     ):
-        self.attention, self.channels = attention, in_channels
         dim = transformer.dim
+        self.attention, self.channels = attention, in_channels
+        self.widths = Widths(dim, dim, {patch: dim})
         super().__init__(dim, (1, patch, patch), execution, clip=clip, in_channels=in_channels, rngs=rngs)
         time, height, width = self.base_grid
         self.cls_token = nnx.Param(NORMAL_002(rngs.params(), (1, 1, dim)))
@@ -164,7 +167,7 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the normalised class token.
 
         The tokens are the class token, then the places of all frames. With space-only attention every frame has a class
-        token before its places, `(B, T·(1 + N), D)`; the mean of these is normalised.
+        token; those of all frames come first, and their mean is normalised.
 
         Raises:
           ValueError: if the patch does not divide the video, naming the sizes.
@@ -177,8 +180,8 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         pooled = self.norm(x[:, 0].reshape(batch, -1, x.shape[2]).mean(axis=1, dtype=jnp.float32))
         tokens = self.norm(x.astype(jnp.float32))
         places = grid_tokens(tokens, grid).reshape(batch, frames, *grid[1:], x.shape[2])
-        maps = {self.patch_embed.tubelet[1]: places}
-        return Features(pooled, tokens.reshape(batch, -1, x.shape[2]), places.shape[1:4], maps)
+        tokens = jnp.concatenate([tokens[:, 0].reshape(batch, -1, x.shape[2]), flat_map(places)], axis=1)
+        return Features(pooled, tokens, places.shape[1:4], {self.patch_embed.tubelet[1]: places})
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
         """Patches `(B, N, D)` of `grid` with their positions, after the class token."""

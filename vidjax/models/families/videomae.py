@@ -16,14 +16,15 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TORCH_UNIFORM
-from vidjax.nn.positions import Grid, fixed_positions
+from vidjax.nn.positions import fixed_positions
 from vidjax.nn.vision_transformer import (
     BASE,
     HUGE,
@@ -182,11 +183,12 @@ class VideoMAE(Encoder, VideoNetwork):
         rngs: nnx.Rngs,
     ):
         super().__init__(transformer, clip, tubelet, positions, drop_path, execution, in_channels, rngs=rngs)
-        self.channels = in_channels
-        self.fc_norm = nnx.LayerNorm(transformer.dim, epsilon=EPSILON, rngs=rngs)
+        dim = transformer.dim
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
+        self.fc_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         head_init = nnx.initializers.normal(0.02 * head_init_scale)
-        self.head = nnx.Linear(transformer.dim, num_classes, kernel_init=head_init, rngs=rngs)
+        self.head = nnx.Linear(dim, num_classes, kernel_init=head_init, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """`(B, T, H, W, C)` normalised float clips → the last block's tokens, and the normalised mean of them.
@@ -196,7 +198,7 @@ class VideoMAE(Encoder, VideoNetwork):
         """
         x, grid = self.encoded(video, rngs)
         pooled = self.fc_norm(x.mean(axis=1, dtype=jnp.float32))
-        return Features(pooled, x, grid, self.maps(x, grid))
+        return Features(pooled, x, grid, self.patch_map(x, grid))
 
 
 def _variant(name: str, published: str, **kwargs: Any) -> Variant:

@@ -27,13 +27,13 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.videomae import CLIP, EPSILON, PAPER, SIZES, TINY_SPEC, Encoder, block_stack
 from vidjax.models.registry import Variant
 from vidjax.nn.blocks import Execution
+from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
 from vidjax.nn.patches import from_patches, to_patches
-from vidjax.nn.positions import Grid
 from vidjax.nn.vision_transformer import ClipSize, TransformerSize
 
 # What is hidden together, and the axes of the grid of tokens that it is drawn over.
@@ -183,10 +183,10 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
             transformer, clip, tubelet, positions, drop_path, execution, in_channels,
             embedding_init=uniform_fan_in, kernel_init=_xavier_uniform, rngs=rngs,
         )  # fmt: skip
-        self.channels = in_channels
+        dim, dtype = transformer.dim, execution.dtype
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
         self.masks, self.normalise_targets = masks, normalise_targets
         self.num_hidden(self.base_grid)
-        dim, dtype = transformer.dim, execution.dtype
         self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs) if encoder_norm else nnx.data(None)
         size = TransformerSize(decoder.decoder_dim, decoder.decoder_depth, decoder.decoder_heads)
         self.encoder_to_decoder = nnx.Linear(
@@ -242,7 +242,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         """
         x, grid = self.encoded(video, rngs)
         x = self._normed(x)
-        return Features(x.mean(axis=1, dtype=jnp.float32), x, grid, self.maps(x, grid))
+        return Features(x.mean(axis=1, dtype=jnp.float32), x, grid, self.patch_map(x, grid))
 
     def targets(self, pixels: jax.Array, mask: jax.Array) -> jax.Array:
         """What the network is to predict, float32 `(B, hidden, t·h·w·C)`, in the order of the tokens.

@@ -20,14 +20,15 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
 from vidjax.nn.mlp import Mlp
-from vidjax.nn.positions import Grid, Table, aligned
+from vidjax.nn.positions import Table, aligned
 from vidjax.nn.vision_transformer import (
     BASE,
     LARGE,
@@ -114,7 +115,7 @@ class _Classifier(VisionTransformer, VideoNetwork):
         if embedding not in EMBEDDINGS:
             raise ValueError(f"embedding = {embedding!r}: must be one of {', '.join(map(repr, EMBEDDINGS))}")
         kernel_init, self.inflation = EMBEDDINGS[embedding]
-        self.channels = in_channels
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
         self.sampled = embedding == "uniform"
         self.tubelet = tuple(tubelet)
         kernel = (1, *tubelet[1:]) if self.sampled else self.tubelet
@@ -218,7 +219,7 @@ class ViViT(_Classifier):
         x, grid = self.encoded(video, rngs)
         tokens = self.norm(x.astype(jnp.float32))
         pooled = tokens.mean(axis=1) if self.cls_token is None else self.norm(x[:, 0].astype(jnp.float32))
-        return Features(pooled, tokens, grid, self.maps(tokens, grid))
+        return Features(pooled, tokens, grid, self.patch_map(tokens, grid))
 
 
 class FactorisedEncoder(_Classifier):

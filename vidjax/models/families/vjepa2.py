@@ -17,15 +17,15 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attentive import AttentivePooler
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
-from vidjax.nn.positions import Grid
 from vidjax.nn.rotary import rotary_angles, rotate
 from vidjax.nn.vision_transformer import GIANT, HUGE, LARGE, TransformerSize, VisionTransformer
 
@@ -101,7 +101,7 @@ class VJEPA2(VisionTransformer, VideoNetwork):
     ):
         dim, heads, dtype = transformer.dim, transformer.heads, execution.dtype
         super().__init__(dim, tubelet, execution, in_channels=in_channels, kernel_init=normal_002, rngs=rngs)
-        self.channels = in_channels
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
 
         def block(_: int, rate: float) -> Block:
             return Block(dim, heads, mlp, drop_path=rate, dtype=dtype, rngs=rngs)
@@ -124,7 +124,7 @@ class VJEPA2(VisionTransformer, VideoNetwork):
         x, grid = self.encoded(video, rngs)
         x = self.norm(x)
         pooled = x.mean(axis=1, dtype=jnp.float32) if self.pooler is None else self.pooler(x)
-        return Features(pooled, x, grid, self.maps(x, grid))
+        return Features(pooled, x, grid, self.patch_map(x, grid))
 
 
 # Widths of src/models/vision_transformer.py; an MLP of the giant is 48/11 as wide as its tokens.

@@ -7,7 +7,7 @@ each distance in time the image's table of relative positions.
 
 import numpy as np
 
-from vidjax.nn.positions import Grid
+from vidjax.nn.grids import Grid
 from vidjax.nn.windows import relative_index
 from vidjax.weights.fit import INFLATIONS, Fit, Shape
 from vidjax.weights.layer_rules import conv, dense, layer_norm

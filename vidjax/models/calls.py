@@ -1,0 +1,67 @@
+"""Calls of a network's modules, seen from outside: what runs under which name, and what it gives."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flax import nnx
+
+from vidjax.nn.remat import straight
+
+# Classes are changed while a context lasts: one context at a time.
+_LOCK = threading.RLock()
+
+
+def module_paths(model: nnx.Module) -> dict[str, nnx.Module]:
+    """The modules of a network by path: attributes and list indices, joined by dots; "" is the network itself.
+
+    Lists and dictionaries of modules, which cannot be called, are left out.
+    """
+    found = ((".".join(map(str, path)), module) for path, module in nnx.iter_modules(model))
+    return {path: module for path, module in found if not isinstance(module, nnx.List | nnx.Dict)}
+
+
+@contextlib.contextmanager
+def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], Any]) -> Iterator[None]:
+    """Within this context, `around(path, call)` stands between each module of a network and its caller.
+
+    Blocks run one by one, as with neither `remat` nor `scan_blocks` (`vidjax.nn.remat.straight`): so each is called as
+    itself. Calls of other networks, and of this one by other threads, pass as ever.
+
+    Args:
+      model: the network.
+      around: is given a module's path, see `module_paths`, and a function without arguments that runs the module; what
+        it returns is what the caller gets.
+    """
+    paths = {id(module): path for path, module in module_paths(model).items()}
+    owner, running = threading.get_ident(), []
+
+    def passing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
+            path = paths.get(id(self))
+            # A class that calls its parent's method runs once, not twice.
+            if path is None or path in running or threading.get_ident() != owner:
+                return call(self, *args, **kwargs)
+            running.append(path)
+            try:
+                return around(path, lambda: call(self, *args, **kwargs))
+            finally:
+                running.pop()
+
+        return wrapper
+
+    with _LOCK, straight():
+        classes = {type(module) for module in module_paths(model).values() if callable(module)}
+        saved = {cls: cls.__dict__.get("__call__") for cls in classes}
+        originals = {cls: cls.__call__ for cls in classes}
+        try:
+            for cls, call in originals.items():
+                cls.__call__ = passing(call)
+            yield
+        finally:
+            for cls, call in saved.items():
+                if call is None:
+                    del cls.__call__
+                else:
+                    cls.__call__ = call
