@@ -123,4 +123,4 @@ def test_networks_without_such_blocks_are_refused():
     with pytest.raises(ConfigError, match=r"config.model.scan_blocks = True: slow_tiny .* mvit, .* videomae, vivit"):
         build_model(config, 3, dtype=None, abstract=True)
     config.model.name = "vivit_tiny"
-    assert build_model(config, 3, dtype=None, abstract=True).scan_blocks
+    assert build_model(config, 3, dtype=None, abstract=True).execution.scan_blocks

@@ -1,6 +1,8 @@
 """What the constructors of networks take, and what to say of an argument that they do not."""
 
+import dataclasses
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -43,6 +45,56 @@ def settles(*names: str) -> Callable[[Callable], Callable]:
         return build
 
     return mark
+
+
+def by_field(init: Callable[..., None]) -> Callable[..., None]:
+    """A decorator for constructors some of whose parameters are groups of options.
+
+    A group is a keyword parameter annotated with a dataclass. Callers give its fields, each by its own name; those
+    that they leave out are the default group's, or the dataclass's own. So
+
+        @by_field
+        def __init__(self, num_classes, *, size: TransformerSize, execution: Execution, rngs): ...
+
+    is called as `VideoMAE(400, dim=384, depth=12, heads=6, remat="full", rngs=rngs)`, and that is also the signature
+    that `inspect` and `arguments_of` see.
+    """
+    signature = inspect.signature(init)
+    groups = {name: p for name, p in signature.parameters.items() if dataclasses.is_dataclass(p.annotation)}
+    flat: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        flat += _fields(parameter) if name in groups else [parameter]
+    shown = signature.replace(parameters=flat)
+
+    @functools.wraps(init)
+    def with_fields(*args: Any, **kwargs: Any) -> None:
+        shown.bind(*args, **kwargs)
+        for name, parameter in groups.items():
+            fields = {p.name: kwargs.pop(p.name) for p in _fields(parameter) if p.name in kwargs}
+            default = parameter.default
+            kwargs[name] = (
+                parameter.annotation(**fields)
+                if default is inspect.Parameter.empty
+                else dataclasses.replace(default, **fields)
+            )
+        init(*args, **kwargs)
+
+    with_fields.__signature__ = shown
+    return with_fields
+
+
+def _fields(group: inspect.Parameter) -> list[inspect.Parameter]:
+    """The fields of a group of options as keyword parameters, with their defaults."""
+
+    def default(field: dataclasses.Field) -> Any:
+        if group.default is not inspect.Parameter.empty:
+            return getattr(group.default, field.name)
+        return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+
+    return [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default(field), annotation=field.type)
+        for field in dataclasses.fields(group.annotation)
+    ]
 
 
 def arguments_of(build: Callable[..., nnx.Module]) -> list[str]:

@@ -7,20 +7,57 @@ and convolutions in it (MViT's pooling) are slow there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.remat import keeping, runs_straight, saved
+from vidjax.nn.remat import check_remat, keeping, runs_straight, saved
 from vidjax.nn.token_sharding import split_tokens
 
 # Blocks that take turns, as Video Swin's shifted and unshifted windows, are alike in pairs.
 _LONGEST_PERIOD = 2
 
 Key = tuple[nnx.GraphDef, Any]  # equal for blocks that are alike
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a Transformer is computed; what it computes does not depend on it, but for rounding.
+
+    Attributes:
+      dtype: what activations are computed in; None: float32.
+      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: loop over blocks that are alike instead of compiling each.
+
+    Raises:
+      ValueError: for an unknown `remat`.
+    """
+
+    dtype: Any = None
+    remat: str = ""
+    scan_blocks: bool = False
+
+    def __post_init__(self) -> None:
+        check_remat(self.remat, attention=True)
+
+    def run(self, blocks: Sequence[nnx.Module], x: jax.Array, *args: Any, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`x` through the blocks one after another, see `run_blocks`."""
+        return run_blocks(blocks, x, *args, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
+
+
+def stack(block: Callable[[int, float], nnx.Module], depth: int, drop_path: float) -> nnx.List:
+    """`depth` blocks, the i-th of them `block(i, rate)` with the i-th of `drop_rates(depth, drop_path)`."""
+    return nnx.List([block(i, rate) for i, rate in enumerate(drop_rates(depth, drop_path))])
+
+
+def drop_rates(depth: int, drop_path: float) -> list[float]:
+    """Rates of the drop paths of `depth` blocks: 0 in the first, rising linearly to `drop_path` in the last."""
+    return np.linspace(0, drop_path, depth).tolist()
 
 
 def run_blocks(

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.abstract import abstract, params_of
-from tests.peers import needs
-from vidjax.models.families import videomae, videomae_pretrain
+from vidjax.models.families import videomae
 from vidjax.models.families.videomae_pretrain import VARIANTS, VideoMAEPretrain
 from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
@@ -139,7 +138,6 @@ def test_each_network_adds_the_positions_it_was_built_with(positions, monkeypatc
         asked.append(kind)
         return of(kind)
 
-    monkeypatch.setattr(videomae_pretrain, "fixed_positions", watched)
     monkeypatch.setattr(videomae, "fixed_positions", watched)
     model = tiny(positions=positions)
     jax.eval_shape(lambda video: model(video), pixels())
@@ -157,7 +155,7 @@ def test_the_encoder_works_on_visible_tokens_alone():
     graphdef, params, stats = split(model)
 
     class Watch(nnx.Module):
-        def __call__(self, x, rngs=None):
+        def __call__(self, x, grid=None, rngs=None):
             seen.append(x.shape)
             return x
 
@@ -245,4 +243,4 @@ def test_masking_makes_the_encoder_cheap():
     assert set(VARIANTS) > {"videomae_base_pretrain"}
     ratio = model_cost("videomae_base_pretrain").macs / model_cost("videomae_base").macs
     assert 0.1 < ratio < 0.35
-    assert abstract("videomae_base_pretrain").mask_ratio == 0.9
+    assert abstract("videomae_base_pretrain").masks.mask_ratio == 0.9

@@ -8,29 +8,33 @@ transformers for classification and detection" (arXiv 2112.01526); the code of b
 which pytorchvideo's, torchvision's and mmaction2's networks are equal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
-from vidjax.nn.blocks import run_blocks
+from vidjax.nn.blocks import Execution, drop_rates
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid, Triple
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.pooling import max_pool3d
-from vidjax.nn.pooling_attention import EPSILON, PoolingAttention, Triple
+from vidjax.nn.pooling_attention import EPSILON, PoolingAttention
 from vidjax.nn.positions import Table
-from vidjax.nn.remat import check_remat, layer_result
+from vidjax.nn.remat import layer_result
+from vidjax.nn.vision_transformer import ClipSize, TransformerSize, grid_tokens
 
 PATCH_STRIDE = (2, 4, 4)
+FIRST_STAGE = TransformerSize(96, 16, 1)  # of the smallest published networks
+CLIP = ClipSize(16)
 
 
 class Block(nnx.Module):
@@ -63,7 +67,7 @@ class Block(nnx.Module):
         self.proj = nnx.Linear(dim, out, kernel_init=normal_002, dtype=dtype, rngs=rngs) if dim != out else None
         self.drop_path = DropPath(drop_path)
 
-    def __call__(self, x: jax.Array, grid: Triple, rngs: nnx.Rngs | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, 1 + T·H·W, dim)` tokens of `grid` → `(B, 1 + T'·H'·W', out)`, tokens of `self.attn.grid(grid)`."""
         y = self.norm1(x)
         attended = self.attn(y, grid)
@@ -75,7 +79,7 @@ class Block(nnx.Module):
             x = layer_result(self.proj(y))
         return x + self.drop_path(self.mlp(y, rngs), rngs)
 
-    def _pooled(self, x: jax.Array, grid: Triple) -> jax.Array:
+    def _pooled(self, x: jax.Array, grid: Grid) -> jax.Array:
         if self.stride_q == (1, 1, 1):
             return x
         batch, _, dim = x.shape
@@ -95,7 +99,7 @@ class MViT(VideoNetwork):
       num_classes: K.
       version: 1 or 2.
       dim: features of the first stage; each further one has twice as many, and twice as many heads.
-      depth: number of blocks.
+      depth: number of blocks of all stages.
       heads: attention heads of the first stage.
       stages: the blocks with which a new stage begins: their queries are pooled with stride (1, 2, 2).
       kernel: pooling kernel (kt, kh, kw) of queries, keys and values; None: stride + 1 where the stride is more than
@@ -105,6 +109,7 @@ class MViT(VideoNetwork):
       size: height and width that the positions are made for, pixels.
       dropout: probability, between the class token and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      in_channels: C, channels of the clips.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
@@ -121,35 +126,34 @@ class MViT(VideoNetwork):
         **{f"blocks.*.attn.relative_{axis}": Table((), "linear") for axis in "thw"},
     }
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
         *,
         version: int,
-        dim: int = 96,
-        depth: int,
-        heads: int = 1,
+        transformer: TransformerSize = FIRST_STAGE,
         stages: Sequence[int],
         kernel: Triple | None = (3, 3, 3),
         kv_stride: int = 8,
-        num_frames: int = 16,
-        size: int = 224,
+        clip: ClipSize = CLIP,
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
         if version not in (1, 2):
             raise ValueError(f"version = {version!r}: must be 1 or 2")
-        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
+        self.execution, self.channels = execution, in_channels
+        dim, dtype = transformer.dim, execution.dtype
         # Kernels start as SlowFast's do, the convolutions' included; biases at 0, as in torchvision.
         self.patch_embed = Conv3D(
-            3, dim, (3, 7, 7), PATCH_STRIDE, (1, 3, 3), use_bias=True, kernel_init=normal_002, dtype=dtype, rngs=rngs
-        )
-        grid = tuple(n // s for n, s in zip((num_frames, size, size), PATCH_STRIDE, strict=True))
-        self.base_grid = grid
+            in_channels, dim, (3, 7, 7), PATCH_STRIDE, (1, 3, 3),
+            use_bias=True, kernel_init=normal_002, dtype=dtype, rngs=rngs,
+        )  # fmt: skip
+        sizes = (clip.num_frames, clip.size, clip.size)
+        self.base_grid = grid = tuple(n // s for n, s in zip(sizes, PATCH_STRIDE, strict=True))
 
         def table(*shape: int) -> nnx.Param:
             return nnx.Param(normal_002(rngs.params(), shape, jnp.float32))
@@ -159,55 +163,38 @@ class MViT(VideoNetwork):
         self.temporal_positions = table(grid[0], dim) if version == 1 else nnx.data(None)
         self.class_position = table(dim) if version == 1 else nnx.data(None)
 
-        blocks = []
-        for index, rate in enumerate(np.linspace(0, drop_path, depth).tolist()):
-            if index in stages:
-                heads, kv_stride = 2 * heads, max(kv_stride // 2, 1)
-            stride_q = (1, 2, 2) if index in stages else (1, 1, 1)
-            stride_kv = (1, kv_stride, kv_stride)
-            # The first version widens in the MLP, so the block before a stage makes its width.
-            out = 2 * dim if index + (version == 1) in stages else dim
-            blocks.append(
-                Block(
-                    dim,
-                    out,
-                    heads,
-                    widen_in_attention=version == 2,
-                    kernel_q=_kernel(kernel, stride_q) if version == 2 or index in stages else None,
-                    stride_q=stride_q,
-                    kernel_kv=_kernel(kernel, stride_kv),
-                    stride_kv=stride_kv,
-                    relative=grid if version == 2 else None,
-                    residual=version == 2,
-                    drop_path=rate,
-                    dtype=dtype,
-                    rngs=rngs,
-                )
-            )
-            dim, grid = out, tuple(n // s for n, s in zip(grid, stride_q, strict=True))
-        self.blocks = nnx.List(blocks)
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        plan = list(_plan(version, transformer, stages, kernel, kv_stride, grid))
+        rates = drop_rates(transformer.depth, drop_path)
+        self.blocks = nnx.List(
+            [Block(**block, drop_path=rate, dtype=dtype, rngs=rngs) for block, rate in zip(plan, rates, strict=True)]
+        )
+        stride, maps = PATCH_STRIDE[1], {}
+        for block in plan:
+            stride *= block["stride_q"][1]
+            maps[stride] = block["out"]
+        self.widths = Widths.of_maps(maps)
+        features = self.widths.pooled
+        self.norm = nnx.LayerNorm(features, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(dim, num_classes, kernel_init=normal_002, rngs=rngs)
+        self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
 
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, 1 + N, D)` float32, normalised: class token, then the grid's.
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the normalised class token.
 
-        Raises:
-          ClipError: for integer pixels and other shapes.
-        """
-        return self.norm(self._encoded(video, rngs).astype(jnp.float32))
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token.
+        The tokens, `(B, 1 + N, D)`, begin with the class token. The maps are what each stage ends with; the last is of
+        the normalised tokens.
 
         Raises:
           ClipError: for integer pixels and other shapes.
         """
-        return self.norm(self._encoded(video, rngs)[:, 0].astype(jnp.float32))
+        x, grid, maps = self._encoded(video, rngs)
+        pooled = self.norm(x[:, 0].astype(jnp.float32))
+        tokens = self.norm(x.astype(jnp.float32))
+        maps[max(maps)] = grid_tokens(tokens, grid)
+        return Features(pooled, tokens, grid, maps)
 
-    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        """`(B, T, H, W, 3)` → `(B, 1 + N, D)`, the last block's tokens."""
+    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> tuple[jax.Array, Grid, dict[int, jax.Array]]:
+        """`(B, T, H, W, C)` → `(B, 1 + N, D)`, the last block's tokens, their grid, and the maps of all stages."""
         x = self.patch_embed(video)
         batch, *grid, dim = x.shape
         grid = tuple(grid)
@@ -217,23 +204,16 @@ class MViT(VideoNetwork):
             x = x + self._positions(grid).astype(x.dtype)[None]
         first = jnp.broadcast_to(first.astype(x.dtype)[None, None], (batch, 1, dim))
         x = jnp.concatenate([first, x.reshape(batch, -1, dim)], axis=1)
+        stride, maps = PATCH_STRIDE[1], {}
         # Blocks that pool their queries change the grid; those between them see the same one.
         for pools, blocks in groupby(self.blocks, key=lambda block: block.stride_q != (1, 1, 1)):
             for part in ([block] for block in blocks) if pools else [list(blocks)]:
-                x = run_blocks(part, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
-                grid = part[-1].attn.grid(grid)
-        return x
+                x = self.execution.run(part, x, grid, rngs=rngs)
+                grid, stride = part[-1].attn.grid(grid), stride * part[-1].stride_q[1]
+                maps[stride] = grid_tokens(x, grid)
+        return x, grid, maps
 
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
-
-        Args:
-          video: the clips.
-          rngs: stream `dropout`, for dropout and drop path in training mode.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
-
-    def _positions(self, grid: Triple) -> jax.Array:
+    def _positions(self, grid: Grid) -> jax.Array:
         """`(T, H, W, dim)`: a learned vector per frame plus one per place in the frame."""
         time, space = self.temporal_positions[...], self.spatial_positions[...]
         space = space.reshape(*self.base_grid[1:], -1)
@@ -243,125 +223,101 @@ class MViT(VideoNetwork):
         return time[:, None, None] + space[None]
 
 
+def _plan(
+    version: int, size: TransformerSize, stages: Sequence[int], kernel: Triple | None, kv_stride: int, grid: Grid
+) -> Iterator[dict[str, Any]]:
+    """What tells the blocks from each other, as arguments of `Block`."""
+    dim, heads = size.dim, size.heads
+    for index in range(size.depth):
+        begins = index in stages
+        if begins:
+            heads, kv_stride = 2 * heads, max(kv_stride // 2, 1)
+        stride_q = (1, 2, 2) if begins else (1, 1, 1)
+        stride_kv = (1, kv_stride, kv_stride)
+        # The first version widens in the MLP, so the block before a stage makes its width.
+        out = 2 * dim if index + (version == 1) in stages else dim
+        yield {
+            "dim": dim,
+            "out": out,
+            "heads": heads,
+            "widen_in_attention": version == 2,
+            "kernel_q": _kernel(kernel, stride_q) if version == 2 or begins else None,
+            "stride_q": stride_q,
+            "kernel_kv": _kernel(kernel, stride_kv),
+            "stride_kv": stride_kv,
+            "relative": grid if version == 2 else None,
+            "residual": version == 2,
+        }
+        dim, grid = out, tuple(n // s for n, s in zip(grid, stride_q, strict=True))
+
+
 def _kernel(kernel: Triple | None, strides: Triple) -> Triple | None:
     """The pooling kernel for these strides; None where nothing is pooled."""
     kernel = tuple(s + 1 if s > 1 else s for s in strides) if kernel is None else kernel
     return None if kernel == strides == (1, 1, 1) else kernel
 
 
-_V1, _V2 = "https://arxiv.org/abs/2104.11227", "https://arxiv.org/abs/2112.01526"
+_PAPERS = {1: "https://arxiv.org/abs/2104.11227", 2: "https://arxiv.org/abs/2112.01526"}
+
+# Depth and stages of the published networks; L is the only one that starts wider.
+_16 = {"depth": 16, "stages": (1, 3, 14)}
+_24 = {"depth": 24, "stages": (2, 5, 21)}
+_L = {"dim": 144, "depth": 48, "heads": 2, "stages": (2, 8, 44)}
 
 
 def _variant(
     name: str,
-    *,
+    version: int,
+    size: dict[str, Any],
     num_frames: int,
     stride: int,
-    sources: tuple[str, ...],
     published: str,
-    size: int = 224,
-    resize: int = 256,
-    mean: tuple[float, ...] = (0.45,) * 3,
-    std: tuple[float, ...] = (0.225,) * 3,
+    sources: tuple[str, ...],
+    *,
+    drop_path: float,
+    pixels: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> Variant:
+    # SlowFast's protocol, but where `pixels` says otherwise.
+    clip = {"size": 224, "resize": (256,), "mean": (0.45,) * 3, "std": (0.225,) * 3} | (pixels or {})
     spec = Spec.of_video(
         name=name,
         num_frames=num_frames,
         stride=stride,
-        size=size,
-        resize=(resize,),
-        mean=mean,
-        std=std,
-        paper=_V1 if kwargs["version"] == 1 else _V2,
+        paper=_PAPERS[version],
         sources=sources,
-        published=published,
+        published=f"K400 {published}",
+        **clip,
     )
-    return Variant(MViT, spec, {**kwargs, "num_frames": num_frames, "size": size, "dropout": 0.5})
+    made_for = {"num_frames": num_frames, "size": spec.video.size}
+    return Variant(
+        MViT, spec, {"version": version, **size, **kwargs, **made_for, "dropout": 0.5, "drop_path": drop_path}
+    )
 
+
+_312 = {"size": 312, "resize": (312,), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
-        _variant(
-            "mvit_v1_b_16x4",
-            num_frames=16,
-            stride=4,
-            sources=("torchvision", "pytorchvideo", "slowfast"),
-            published="K400 78.4 / 93.5, 5×1 views (SlowFast)",
-            version=1,
-            depth=16,
-            stages=(1, 3, 14),
-            drop_path=0.2,
-        ),
-        _variant(
-            "mvit_v1_b_32x3",
-            num_frames=32,
-            stride=3,
-            sources=("pytorchvideo",),
-            published="K400 80.3 / 94.7, 5×1 views (pytorchvideo)",
-            version=1,
-            depth=16,
-            stages=(1, 3, 14),
-            drop_path=0.3,
-        ),
+        _variant("mvit_v1_b_16x4", 1, _16, 16, 4, "78.4 / 93.5, 5×1 views (SlowFast)",
+                 ("torchvision", "pytorchvideo", "slowfast"), drop_path=0.2),
+        _variant("mvit_v1_b_32x3", 1, _16, 32, 3, "80.3 / 94.7, 5×1 views (pytorchvideo)",
+                 ("pytorchvideo",), drop_path=0.3),
         # What SlowFast's configuration MVIT_B_32x3_CONV builds: the paper's MViT-B-24.
-        _variant(
-            "mvit_v1_b24_32x3",
-            num_frames=32,
-            stride=3,
-            sources=("slowfast",),
-            published="K400 80.4 / 94.8, 5×1 views (SlowFast)",
-            version=1,
-            depth=24,
-            stages=(2, 5, 21),
-            kernel=None,
-            drop_path=0.3,
-        ),
-        _variant(
-            "mvit_v2_s",
-            num_frames=16,
-            stride=4,
-            sources=("torchvision", "slowfast", "mmaction2"),
-            published="K400 81.0 / 94.6, 5×1 views (SlowFast)",
-            version=2,
-            depth=16,
-            stages=(1, 3, 14),
-            drop_path=0.2,
-        ),
-        _variant(
-            "mvit_v2_b",
-            num_frames=32,
-            stride=3,
-            sources=("slowfast", "mmaction2"),
-            published="K400 82.9 / 95.7, 5×1 views (SlowFast)",
-            version=2,
-            depth=24,
-            stages=(2, 5, 21),
-            drop_path=0.3,
-        ),
-        _variant(
-            "mvit_v2_l",
-            num_frames=40,
-            stride=3,
-            size=312,
-            resize=312,
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-            sources=("slowfast", "mmaction2"),
-            published="K400 86.1 / 97.0, 5×3 views (SlowFast)",
-            version=2,
-            dim=144,
-            depth=48,
-            heads=2,
-            stages=(2, 8, 44),
-            drop_path=0.75,
-        ),
+        _variant("mvit_v1_b24_32x3", 1, _24, 32, 3, "80.4 / 94.8, 5×1 views (SlowFast)",
+                 ("slowfast",), drop_path=0.3, kernel=None),
+        _variant("mvit_v2_s", 2, _16, 16, 4, "81.0 / 94.6, 5×1 views (SlowFast)",
+                 ("torchvision", "slowfast", "mmaction2"), drop_path=0.2),
+        _variant("mvit_v2_b", 2, _24, 32, 3, "82.9 / 95.7, 5×1 views (SlowFast)",
+                 ("slowfast", "mmaction2"), drop_path=0.3),
+        _variant("mvit_v2_l", 2, _L, 40, 3, "86.1 / 97.0, 5×3 views (SlowFast)",
+                 ("slowfast", "mmaction2"), drop_path=0.75, pixels=_312),
     )
 } | {
     "mvit_tiny": Variant(
         MViT,
-        tiny_spec("mvit_tiny", _V2, size=32, resize=(36,)),
+        tiny_spec("mvit_tiny", _PAPERS[2], size=32, resize=(36,)),
         {"version": 2, "dim": 48, "depth": 4, "stages": (2,), "kv_stride": 2, "num_frames": 8, "size": 32},
     ),
 }  # fmt: skip

@@ -12,19 +12,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
-from vidjax.nn.blocks import run_blocks
+from vidjax.nn.blocks import Execution, drop_rates
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_002
+from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
-from vidjax.nn.remat import check_remat
-from vidjax.nn.windows import Triple, WindowAttention
+from vidjax.nn.windows import WindowAttention
 
 EPSILON = 1e-5  # of every layer norm
 
@@ -74,9 +75,11 @@ class Stage(nnx.Module):
         *,
         window: Triple,
         merge: bool,
-        dtype: Any,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
+        dtype = execution.dtype
+        self.execution = execution
         self.merge = PatchMerging(dim // 2, dtype=dtype, rngs=rngs) if merge else None
         half = tuple(w // 2 for w in window)
         self.blocks = nnx.List(
@@ -94,9 +97,10 @@ class Stage(nnx.Module):
             ]
         )
 
-    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None, remat: str, scan: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, T, H, W, C)` → the same shape; after merging `(B, T, ⌈H/2⌉, ⌈W/2⌉, 2·C)`."""
         x = x if self.merge is None else self.merge(x)
-        return run_blocks(self.blocks, x, rngs=rngs, remat=remat, scan=scan)
+        return self.execution.run(self.blocks, x, rngs=rngs)
 
 
 class VideoSwin(VideoNetwork):
@@ -114,6 +118,7 @@ class VideoSwin(VideoNetwork):
       tubelet: frames, rows and columns of a token.
       dropout: probability, between the pooled features and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      in_channels: C, channels of the clips.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
@@ -123,6 +128,7 @@ class VideoSwin(VideoNetwork):
       ValueError: if a stage's heads do not divide its features, or `depths` and `heads` differ in length.
     """
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
@@ -134,39 +140,40 @@ class VideoSwin(VideoNetwork):
         tubelet: Triple = (2, 4, 4),
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
         if len(depths) != len(heads):
             raise ValueError(f"depths = {depths} and heads = {heads} must name as many stages")
-        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
-        self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
+        self.channels, dtype = in_channels, execution.dtype
+        self.patch_embed = TubeletEmbedding(in_channels, dim, tubelet, dtype=dtype, rngs=rngs)
         self.patch_norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        rates = np.linspace(0, drop_path, sum(depths)).tolist()
-        stages, start = [], 0
-        for index, (depth, count) in enumerate(zip(depths, heads, strict=True)):
-            stages.append(
+        rates = iter(drop_rates(sum(depths), drop_path))
+        self.stages = nnx.List(
+            [
                 Stage(
                     dim * 2**index,
                     count,
-                    rates[start : start + depth],
+                    [next(rates) for _ in range(depth)],
                     window=window,
                     merge=index > 0,
-                    dtype=dtype,
+                    execution=execution,
                     rngs=rngs,
                 )
-            )
-            start += depth
-        self.stages = nnx.List(stages)
-        features = dim * 2 ** (len(depths) - 1)
+                for index, (depth, count) in enumerate(zip(depths, heads, strict=True))
+            ]
+        )
+        self.widths = Widths.of_maps({tubelet[1] * 2**index: dim * 2**index for index in range(len(depths))})
+        features = self.widths.pooled
         self.norm = nnx.LayerNorm(features, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
 
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)` float32, the normalised tokens in t, h, w order.
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and their mean.
+
+        The maps are what each stage ends with; the last is of the normalised tokens.
 
         Raises:
           ClipError: for integer pixels and other shapes.
@@ -176,26 +183,11 @@ class VideoSwin(VideoNetwork):
         grid = self.patch_embed.grid(video)
         x = self.patch_norm(self.patch_embed(video))
         x = x.reshape(x.shape[0], *grid, x.shape[-1])
-        for stage in self.stages:
-            x = stage(x, rngs, self.remat, self.scan_blocks)
-        return self.norm(x).reshape(x.shape[0], -1, x.shape[-1])
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the mean of the normalised tokens.
-
-        Raises:
-          ClipError: for integer pixels and other shapes.
-        """
-        return self.tokens(video, rngs).mean(axis=1)
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
-
-        Args:
-          video: the clips.
-          rngs: stream `dropout`, for dropout and drop path in training mode.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+        maps = {}
+        for index, stage in enumerate(self.stages):
+            maps[self.patch_embed.tubelet[1] * 2**index] = x = stage(x, rngs)
+        maps[max(maps)] = x = self.norm(x)
+        return Features.of_maps(maps, flat_map(x).mean(axis=1))
 
 
 def _variant(name: str, *, published: str, torchvision: bool = True, drop_path: float, **kwargs: Any) -> Variant:
@@ -217,39 +209,16 @@ def _variant(name: str, *, published: str, torchvision: bool = True, drop_path: 
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
-        _variant(
-            "swin3d_t",
-            published="K400 78.8 / 93.6, 4×3 views (Video-Swin-Transformer)",
-            dim=96,
-            depths=(2, 2, 6, 2),
-            heads=(3, 6, 12, 24),
-            drop_path=0.1,
-        ),
-        _variant(
-            "swin3d_s",
-            published="K400 80.6 / 94.5, 4×3 views (Video-Swin-Transformer)",
-            dim=96,
-            depths=(2, 2, 18, 2),
-            heads=(3, 6, 12, 24),
-            drop_path=0.1,
-        ),
-        _variant(
-            "swin3d_b",
-            published="K400 80.6 / 94.6 (82.7 / 95.5 from ImageNet-22K), 4×3 views (Video-Swin-Transformer)",
-            dim=128,
-            depths=(2, 2, 18, 2),
-            heads=(4, 8, 16, 32),
-            drop_path=0.3,
-        ),
-        _variant(
-            "swin3d_l",
-            published="K400 83.46 / 95.91 from ImageNet-22K, 4×3 views (mmaction2)",
-            torchvision=False,
-            dim=192,
-            depths=(2, 2, 18, 2),
-            heads=(6, 12, 24, 48),
-            drop_path=0.4,
-        ),
+        _variant("swin3d_t", published="K400 78.8 / 93.6, 4×3 views (Video-Swin-Transformer)",
+                 dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), drop_path=0.1),
+        _variant("swin3d_s", published="K400 80.6 / 94.5, 4×3 views (Video-Swin-Transformer)",
+                 dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24), drop_path=0.1),
+        _variant("swin3d_b",
+                 published="K400 80.6 / 94.6 (82.7 / 95.5 from ImageNet-22K), 4×3 views (Video-Swin-Transformer)",
+                 dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32), drop_path=0.3),
+        _variant("swin3d_l", published="K400 83.46 / 95.91 from ImageNet-22K, 4×3 views (mmaction2)",
+                 torchvision=False,
+                 dim=192, depths=(2, 2, 18, 2), heads=(6, 12, 24, 48), drop_path=0.4),
     )
 } | {
     "swin3d_tiny": Variant(

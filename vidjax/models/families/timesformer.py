@@ -9,29 +9,40 @@ code knows divided, joint and space-only attention; sparse and axial follow the 
 for the class token and for the steps before the last.
 """
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
-from vidjax.nn.attention_patterns import Grid, block_steps, pattern
-from vidjax.nn.blocks import run_blocks
+from vidjax.nn.attention_patterns import block_steps, pattern
+from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
+from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
-from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.positions import Table, nearest
-from vidjax.nn.remat import check_remat, layer_result
+from vidjax.nn.remat import layer_result
+from vidjax.nn.vision_transformer import (
+    BASE,
+    TINY,
+    ClipSize,
+    TransformerSize,
+    VisionTransformer,
+    grid_tokens,
+)
 
 EPSILON = 1e-6
 # The reference cuts its normal at ±2, a hundred standard deviations: never.
 NORMAL_002 = nnx.initializers.normal(0.02)
 ZEROS = nnx.initializers.zeros_init()
+CLIP = ClipSize(8)
 
 
 class EarlierStep(nnx.Module):
@@ -83,8 +94,8 @@ class Block(nnx.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class TimeSformer(VideoNetwork):
-    """Vision Transformer over `(B, T, H, W, 3)` clips with a class token.
+class TimeSformer(VisionTransformer, VideoNetwork):
+    """Vision Transformer over `(B, T, H, W, C)` clips with a class token.
 
     Videos of another length or size than `num_frames` and `size` are taken as they come, as long as `patch` divides
     them: every place and frame then takes the positions of the nearest one in the tables, as in the reference.
@@ -104,6 +115,7 @@ class TimeSformer(VideoNetwork):
       patch: rows and columns of a token.
       dropout: probability, between the normalised class token and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      in_channels: C, channels of the clips.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
@@ -118,81 +130,64 @@ class TimeSformer(VideoNetwork):
         "time_embed": Table((0,), "nearest"),
     }
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
         *,
         attention: str = "divided",
-        dim: int = 768,
-        depth: int = 12,
-        heads: int = 12,
-        num_frames: int = 8,
-        size: int = 224,
+        transformer: TransformerSize = BASE,
+        clip: ClipSize = CLIP,
         patch: int = 16,
         dropout: float = 0.0,
         drop_path: float = 0.1,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
-        self.attention = attention
-        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
-        self.patch_embed = TubeletEmbedding(3, dim, (1, patch, patch), dtype=dtype, rngs=rngs)
-        self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
-        _, height, width = self.base_grid
+        dim = transformer.dim
+        self.attention, self.channels = attention, in_channels
+        self.widths = Widths(dim, dim, {patch: dim})
+        super().__init__(dim, (1, patch, patch), execution, clip=clip, in_channels=in_channels, rngs=rngs)
+        time, height, width = self.base_grid
         self.cls_token = nnx.Param(NORMAL_002(rngs.params(), (1, 1, dim)))
         self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + height * width, dim)))
-        self.time_embed = nnx.data(None) if attention == "space" else nnx.Param(jnp.zeros((1, num_frames, dim)))
-        self.blocks = nnx.List(
-            [
-                Block(dim, heads, block_steps(attention, i), drop_path=float(rate), dtype=dtype, rngs=rngs)
-                for i, rate in enumerate(np.linspace(0, drop_path, depth))
-            ]
-        )
+        self.time_embed = nnx.data(None) if attention == "space" else nnx.Param(jnp.zeros((1, time, dim)))
+
+        def block(index: int, rate: float) -> Block:
+            steps = block_steps(attention, index)
+            return Block(dim, transformer.heads, steps, drop_path=rate, dtype=execution.dtype, rngs=rngs)
+
+        self.blocks = stack(block, transformer.depth, drop_path)
         self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(dim, num_classes, kernel_init=NORMAL_002, rngs=rngs)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token.
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the normalised class token.
+
+        The tokens are the class token, then the places of all frames. With space-only attention every frame has a class
+        token; those of all frames come first, and their mean is normalised.
 
         Raises:
           ValueError: if the patch does not divide the video, naming the sizes.
         """
-        x = self._encoded(video, rngs)[:, 0]
-        return self.norm(x.reshape(video.shape[0], -1, x.shape[1]).mean(axis=1, dtype=jnp.float32))
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, 1 + N, D)` float32, normalised: class token, then the places
-        of all frames. With space-only attention every frame has a class token: `(B, T·(1 + N), D)`.
-
-        Raises:
-          ValueError: if the patch does not divide the video, naming the sizes.
-        """
-        x = self._encoded(video, rngs)
-        return self.norm(x.astype(jnp.float32)).reshape(video.shape[0], -1, x.shape[2])
-
-    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        """`(B, T, H, W, 3)` → `(B, 1 + N, D)`, the last block's tokens; with space-only attention `(B·T, 1 + N, D)`."""
+        batch, frames = video.shape[:2]
         if self.attention == "space":
             # Every frame is a clip of its own.
             video = video.reshape(-1, 1, *video.shape[2:])
-        grid = self.patch_embed.grid(video)
-        x = self.patch_embed(video)
+        x, grid = self.encoded(video, rngs)
+        pooled = self.norm(x[:, 0].reshape(batch, -1, x.shape[2]).mean(axis=1, dtype=jnp.float32))
+        tokens = self.norm(x.astype(jnp.float32))
+        places = grid_tokens(tokens, grid).reshape(batch, frames, *grid[1:], x.shape[2])
+        tokens = jnp.concatenate([tokens[:, 0].reshape(batch, -1, x.shape[2]), flat_map(places)], axis=1)
+        return Features(pooled, tokens, places.shape[1:4], {self.patch_embed.tubelet[1]: places})
+
+    def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Patches `(B, N, D)` of `grid` with their positions, after the class token."""
         first, patches = self._positions(grid)
         first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, x.shape[2]))
-        x = jnp.concatenate([first, x + patches.astype(x.dtype)], axis=1)
-        return run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
-
-        Args:
-          video: the clips.
-          rngs: stream `dropout`, for dropout and drop path in training mode.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+        return jnp.concatenate([first, x + patches.astype(x.dtype)], axis=1)
 
     def _positions(self, grid: Grid) -> tuple[jax.Array, jax.Array]:
         """The class token with its position, `(1, 1, D)`, and the patches' positions, `(1, N, D)`."""
@@ -270,6 +265,6 @@ VARIANTS = {
     "timesformer_tiny": Variant(
         TimeSformer,
         tiny_spec("timesformer_tiny", "https://arxiv.org/abs/2102.05095", size=32, resize=(36,)),
-        {"dim": 96, "depth": 4, "heads": 4, "num_frames": 8, "size": 32, "patch": 8, "drop_path": 0.0},
+        {**dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "patch": 8, "drop_path": 0.0},
     ),
 }  # fmt: skip

@@ -7,29 +7,41 @@ Source: Tong et al., "VideoMAE: masked autoencoders are data-efficient learners 
 (arXiv 2203.12602); the layers, their names and epsilons are those of `modeling_finetune.py` in MCG-NJU/VideoMAE.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention
-from vidjax.nn.blocks import run_blocks
+from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
 from vidjax.nn.mlp import Mlp
-from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.patches import TORCH_UNIFORM
 from vidjax.nn.positions import fixed_positions
-from vidjax.nn.remat import check_remat
+from vidjax.nn.vision_transformer import (
+    BASE,
+    HUGE,
+    LARGE,
+    SMALL,
+    TINY,
+    ClipSize,
+    TransformerSize,
+    VisionTransformer,
+)
 
 PAPER = "https://arxiv.org/abs/2203.12602"
 IMAGES = ("vit_timm", "vit_torchvision")
 EPSILON = 1e-6  # of every layer norm; transformers has 1e-12 in the blocks and 1e-5 at the end, which no logit shows
 # The reference draws from a normal truncated at ±2, a hundred standard deviations: it is never cut.
 KERNEL_INIT = nnx.initializers.normal(0.02)
+CLIP = ClipSize(16)
 
 
 class Block(nnx.Module):
@@ -51,12 +63,79 @@ class Block(nnx.Module):
         self.mlp = Mlp(dim, 4 * dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
-    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, grid: Grid | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """`(B, N, D)` → the same; tokens of any places, as every one sees every other wherever it is in the `grid`."""
         x = x + self.drop_path(self.attn(self.norm1(x)), rngs)
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class VideoMAE(VideoNetwork):
+class Encoder(VisionTransformer):
+    """The trunk of the classifier and of the network that is pre-trained: fixed positions, then blocks.
+
+    Args:
+      transformer: width, depth and heads.
+      clip: the clips that the positions are made for.
+      tubelet: frames, rows and columns of a token.
+      positions: "index" or "axes", see `fixed_positions`.
+      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      execution: how it is computed.
+      in_channels: C, channels of the clips.
+      embedding_init: of the embedding's kernel.
+      kernel_init: of the blocks' kernels.
+      rngs: `params` draws the initial weights.
+
+    Raises:
+      ValueError: if the heads do not divide the width, or the tubelet not the clip; for unknown positions.
+    """
+
+    def __init__(
+        self,
+        transformer: TransformerSize,
+        clip: ClipSize,
+        tubelet: Grid,
+        positions: str,
+        drop_path: float,
+        execution: Execution,
+        in_channels: int,
+        *,
+        embedding_init: nnx.Initializer = TORCH_UNIFORM,
+        kernel_init: nnx.Initializer = KERNEL_INIT,
+        rngs: nnx.Rngs,
+    ):
+        fixed_positions(positions)
+        self.position_kind = positions
+        super().__init__(
+            transformer.dim,
+            tubelet,
+            execution,
+            clip=clip,
+            in_channels=in_channels,
+            kernel_init=embedding_init,
+            rngs=rngs,
+        )
+        self.blocks = block_stack(transformer, drop_path, kernel_init, execution, rngs)
+
+    def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Tokens `(B, N, D)` of `grid` with the sinusoid of their places added."""
+        return x + self.places(grid, x)[None]
+
+    def places(self, grid: Grid, like: jax.Array) -> jax.Array:
+        """The positions `(N, D)` of a `grid`, for tokens `like` these in width and type."""
+        return jnp.asarray(fixed_positions(self.position_kind)(grid, like.shape[-1], self.base_grid), like.dtype)
+
+
+def block_stack(
+    size: TransformerSize, drop_path: float, kernel_init: nnx.Initializer, execution: Execution, rngs: nnx.Rngs
+) -> nnx.List:
+    """VideoMAE's blocks, of an encoder or of a decoder."""
+
+    def block(_: int, rate: float) -> Block:
+        return Block(size.dim, size.heads, drop_path=rate, kernel_init=kernel_init, dtype=execution.dtype, rngs=rngs)
+
+    return stack(block, size.depth, drop_path)
+
+
+class VideoMAE(Encoder, VideoNetwork):
     """Joint space-time ViT classifier.
 
     Videos of another length or size than `num_frames` and `size` are taken as they come, as long as the tubelet divides
@@ -77,6 +156,7 @@ class VideoMAE(VideoNetwork):
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       head_init_scale: the classifier's kernel starts with standard deviation 0.02 times this, so that a pre-trained
         encoder gets no large gradients from a head that knows nothing; the fine-tuning script's `init_scale`.
+      in_channels: C, channels of the clips.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
@@ -86,65 +166,39 @@ class VideoMAE(VideoNetwork):
       ValueError: if `heads` does not divide `dim`, or the tubelet not the size; for unknown positions.
     """
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
         *,
-        dim: int,
-        depth: int,
-        heads: int,
-        num_frames: int = 16,
-        size: int = 224,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
+        transformer: TransformerSize,
+        clip: ClipSize = CLIP,
+        tubelet: Grid = (2, 16, 16),
         positions: str = "index",
         dropout: float = 0.0,
         drop_path: float = 0.0,
         head_init_scale: float = 0.001,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
-        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
-        fixed_positions(positions)
-        self.position_kind = positions
-        self.patch_embed = TubeletEmbedding(3, dim, tubelet, dtype=dtype, rngs=rngs)
-        self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
-        rates = np.linspace(0, drop_path, depth)
-        self.blocks = nnx.List([Block(dim, heads, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates])
+        super().__init__(transformer, clip, tubelet, positions, drop_path, execution, in_channels, rngs=rngs)
+        dim = transformer.dim
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
         self.fc_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         head_init = nnx.initializers.normal(0.02 * head_init_scale)
         self.head = nnx.Linear(dim, num_classes, kernel_init=head_init, rngs=rngs)
 
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)`, the last block's tokens in t, h, w order.
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips → the last block's tokens, and the normalised mean of them.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
         """
-        grid = self.patch_embed.grid(video)
-        x = self.patch_embed(video)
-        positions = fixed_positions(self.position_kind)(grid, x.shape[-1], self.base_grid)
-        x = x + jnp.asarray(positions, x.dtype)[None]
-        return run_blocks(self.blocks, x, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised mean of all tokens.
-
-        Raises:
-          ValueError: if the tubelet does not divide the video, naming the sizes.
-        """
-        return self.fc_norm(self.tokens(video, rngs).mean(axis=1, dtype=jnp.float32))
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
-
-        Args:
-          video: the clips.
-          rngs: stream `dropout`, for dropout and drop path in training mode.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+        x, grid = self.encoded(video, rngs)
+        pooled = self.fc_norm(x.mean(axis=1, dtype=jnp.float32))
+        return Features(pooled, x, grid, self.patch_map(x, grid))
 
 
 def _variant(name: str, published: str, **kwargs: Any) -> Variant:
@@ -164,15 +218,14 @@ def _variant(name: str, published: str, **kwargs: Any) -> Variant:
     return Variant(VideoMAE, spec, kwargs)
 
 
-# What the classifiers and the networks that are pre-trained have in common, by size. The tiny one is for experiments
-# on a CPU: 4×4×4 tokens of a clip of 8 frames of 32².
-TINY = {"num_frames": 8, "size": 32, "tubelet": (2, 8, 8)}
+# By size, for the classifiers and the networks that are pre-trained. The tiny one is for experiments on a CPU: 4×4×4
+# tokens of a clip of 8 frames of 32².
 SIZES = {
-    "tiny": {"dim": 96, "depth": 4, "heads": 4, **TINY},
-    "small": {"dim": 384, "depth": 12, "heads": 6},
-    "base": {"dim": 768, "depth": 12, "heads": 12},
-    "large": {"dim": 1024, "depth": 24, "heads": 16},
-    "huge": {"dim": 1280, "depth": 32, "heads": 16},
+    "tiny": {**dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "tubelet": (2, 8, 8)},
+    "small": dataclasses.asdict(SMALL),
+    "base": dataclasses.asdict(BASE),
+    "large": dataclasses.asdict(LARGE),
+    "huge": dataclasses.asdict(HUGE),
 }
 TINY_SPEC = Spec.of_video("videomae_tiny", num_frames=8, stride=2, size=32, resize=(32,), num_classes=6, paper=PAPER)
 

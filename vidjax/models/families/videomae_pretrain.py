@@ -17,6 +17,7 @@ takes the normalised input as it is.
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -25,14 +26,15 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
-from vidjax.models.families.videomae import EPSILON, PAPER, SIZES, TINY_SPEC, Block
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.families.videomae import CLIP, EPSILON, PAPER, SIZES, TINY_SPEC, Encoder, block_stack
 from vidjax.models.registry import Variant
-from vidjax.nn.blocks import run_blocks
+from vidjax.nn.blocks import Execution
+from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
-from vidjax.nn.patches import TubeletEmbedding, from_patches, to_patches
-from vidjax.nn.positions import Grid, fixed_positions
-from vidjax.nn.remat import check_remat
+from vidjax.nn.patches import from_patches, to_patches
+from vidjax.nn.vision_transformer import ClipSize, TransformerSize
 
 # What is hidden together, and the axes of the grid of tokens that it is drawn over.
 MASKING = {"tube": (1, 2), "token": (0, 1, 2), "frame": (0,)}
@@ -42,26 +44,94 @@ def _xavier_uniform(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.flo
     return uniform(key, shape, math.sqrt(6 / sum(shape))).astype(dtype)
 
 
-def _blocks(dim: int, depth: int, heads: int, drop_path: float, dtype: Any, rngs: nnx.Rngs) -> nnx.List:
-    rates = np.linspace(0, drop_path, depth)
-    return nnx.List(
-        [
-            Block(dim, heads, drop_path=float(rate), kernel_init=_xavier_uniform, dtype=dtype, rngs=rngs)
-            for rate in rates
-        ]
-    )
+@dataclass(frozen=True, kw_only=True)
+class DecoderSize:
+    """How wide and deep the decoder is.
+
+    Attributes:
+      decoder_dim: features of a token.
+      decoder_depth: number of blocks. The constructors of the reference have 8, its published runs 4 (small, base) and
+        12 (large, huge).
+      decoder_heads: attention heads per block; divides `decoder_dim`.
+    """
+
+    decoder_dim: int
+    decoder_depth: int = 4
+    decoder_heads: int
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What is hidden.
+
+    Attributes:
+      mask_ratio: share that is hidden, rounded down to whole tubes, tokens or frames; the paper has 0.9, 0.75 for
+        UCF-101.
+      masking: what is hidden together: a "tube", the same place of the picture at all times; a "token", drawn anew for
+        every place and time; a "frame" of tokens. The paper (table 1) found tubes best on real videos, where little
+        moves; masked autoencoders of Feichtenhofer et al. (arXiv 2205.09113) hide tokens.
+
+    Raises:
+      ValueError: for an unknown `masking`.
+    """
+
+    mask_ratio: float = 0.9
+    masking: str = "tube"
+
+    def __post_init__(self) -> None:
+        if self.masking not in MASKING:
+            raise ValueError(f"masking = {self.masking!r}: must be one of {', '.join(MASKING)}")
+
+    def units(self, grid: Grid) -> int:
+        """How many tubes, tokens or frames, whatever is hidden together, there are."""
+        return math.prod(grid[axis] for axis in MASKING[self.masking])
+
+    def hidden_units(self, grid: Grid) -> int:
+        """How many of them are hidden.
+
+        Raises:
+          ValueError: if that is none or all of them.
+        """
+        units = self.units(grid)
+        hidden = int(self.mask_ratio * units + 1e-9)
+        if not 0 < hidden < units:
+            raise ValueError(
+                f"mask_ratio = {self.mask_ratio} hides {hidden} of {units} {self.masking}s; some must be hidden and "
+                "some visible"
+            )
+        return hidden
+
+    def draw(self, key: jax.Array, grid: Grid) -> jax.Array:
+        """The mask of one clip, bool `(N,)`, True where a token is hidden."""
+        drawn = [size if axis in MASKING[self.masking] else 1 for axis, size in enumerate(grid)]
+        order = jnp.argsort(jax.random.uniform(key, (self.units(grid),)))
+        flags = jnp.zeros(self.units(grid), bool).at[order[: self.hidden_units(grid)]].set(True)
+        return jnp.broadcast_to(flags.reshape(drawn), grid).reshape(-1)
 
 
 class Decoder(nnx.Module):
-    """Blocks over all tokens; norm and head give the pixels of the last ones."""
+    """Blocks over all tokens; norm and head give the pixels of the last ones.
 
-    def __init__(self, dim: int, depth: int, heads: int, pixels: int, *, dtype: Any = None, rngs: nnx.Rngs):
-        self.blocks = _blocks(dim, depth, heads, 0.0, dtype, rngs)
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.head = nnx.Linear(dim, pixels, kernel_init=_xavier_uniform, dtype=dtype, rngs=rngs)
+    Args:
+      size: width, depth and heads.
+      pixels: numbers to be told of a token.
+      execution: how it is computed.
+      rngs: `params` draws the initial weights.
+    """
+
+    def __init__(self, size: TransformerSize, pixels: int, execution: Execution, *, rngs: nnx.Rngs):
+        self.execution = execution
+        self.blocks = block_stack(size, 0.0, _xavier_uniform, execution, rngs)
+        self.norm = nnx.LayerNorm(size.dim, epsilon=EPSILON, dtype=execution.dtype, rngs=rngs)
+        self.head = nnx.Linear(size.dim, pixels, kernel_init=_xavier_uniform, dtype=execution.dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, hidden: int) -> jax.Array:
+        """`(B, N, D)` tokens, the hidden ones last → float32 `(B, hidden, pixels)`."""
+        x = self.execution.run(self.blocks, x)
+        return self.head(self.norm(x[:, x.shape[1] - hidden :])).astype(jnp.float32)
 
 
-class VideoMAEPretrain(VideoNetwork):
+class VideoMAEPretrain(Encoder, VideoNetwork):
     """Masked autoencoder of videos.
 
     Args:
@@ -79,6 +149,7 @@ class VideoMAEPretrain(VideoNetwork):
         otherwise pixels in 0…1.
       encoder_norm: layer norm after the encoder.
       drop_path: of the encoder, rising linearly to this in the last block.
+      in_channels: C, channels of the clips.
       dtype: what activations are computed in; parameters, norm statistics and softmax stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
@@ -89,51 +160,40 @@ class VideoMAEPretrain(VideoNetwork):
         for unknown positions or masking.
     """
 
+    @by_field
     def __init__(
         self,
         num_classes: int = 0,
         *,
-        dim: int,
-        depth: int,
-        heads: int,
-        decoder_dim: int,
-        decoder_depth: int = 4,
-        decoder_heads: int,
-        num_frames: int = 16,
-        size: int = 224,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
+        transformer: TransformerSize,
+        decoder: DecoderSize,
+        clip: ClipSize = CLIP,
+        tubelet: Grid = (2, 16, 16),
         positions: str = "index",
-        mask_ratio: float = 0.9,
-        masking: str = "tube",
+        masks: Masking,
         normalise_targets: bool = True,
         encoder_norm: bool = True,
         drop_path: float = 0.0,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
         del num_classes
-        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
-        self.mask_ratio, self.normalise_targets = mask_ratio, normalise_targets
-        if masking not in MASKING:
-            raise ValueError(f"masking = {masking!r}: must be one of {', '.join(MASKING)}")
-        self.masking = masking
-        fixed_positions(positions)
-        self.position_kind = positions
-        self.dtype = dtype
-        self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs)
-        self.base_grid = self.patch_embed.grid(jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
+        super().__init__(
+            transformer, clip, tubelet, positions, drop_path, execution, in_channels,
+            embedding_init=uniform_fan_in, kernel_init=_xavier_uniform, rngs=rngs,
+        )  # fmt: skip
+        dim, dtype = transformer.dim, execution.dtype
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
+        self.masks, self.normalise_targets = masks, normalise_targets
         self.num_hidden(self.base_grid)
-        self.blocks = _blocks(dim, depth, heads, drop_path, dtype, rngs)
         self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs) if encoder_norm else nnx.data(None)
+        size = TransformerSize(decoder.decoder_dim, decoder.decoder_depth, decoder.decoder_heads)
         self.encoder_to_decoder = nnx.Linear(
-            dim, decoder_dim, use_bias=False, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs
+            dim, size.dim, use_bias=False, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs
         )
-        self.mask_token = nnx.Param(normal_002(rngs.params(), (1, 1, decoder_dim)))
-        self.decoder = Decoder(
-            decoder_dim, decoder_depth, decoder_heads, 3 * math.prod(tubelet), dtype=dtype, rngs=rngs
-        )
+        self.mask_token = nnx.Param(normal_002(rngs.params(), (1, 1, size.dim)))
+        self.decoder = Decoder(size, in_channels * math.prod(tubelet), execution, rngs=rngs)
 
     def num_hidden(self, grid: Grid) -> int:
         """How many tokens of a `grid` are hidden.
@@ -141,18 +201,7 @@ class VideoMAEPretrain(VideoNetwork):
         Raises:
           ValueError: if that is none or all of them.
         """
-        units = self._units(grid)
-        hidden = int(self.mask_ratio * units + 1e-9)
-        if not 0 < hidden < units:
-            raise ValueError(
-                f"mask_ratio = {self.mask_ratio} hides {hidden} of {units} {self.masking}s; some must be hidden and "
-                "some visible"
-            )
-        return math.prod(grid) // units * hidden
-
-    def _units(self, grid: Grid) -> int:
-        """How many tubes, tokens or frames, whatever is hidden together, there are."""
-        return math.prod(grid[axis] for axis in MASKING[self.masking])
+        return math.prod(grid) // self.masks.units(grid) * self.masks.hidden_units(grid)
 
     def draw_masks(self, keys: jax.Array, grid: Grid) -> jax.Array:
         """Masks, bool `(B, N)`, True where a token is hidden: whole tubes, tokens or frames, as `masking` says.
@@ -161,19 +210,10 @@ class VideoMAEPretrain(VideoNetwork):
           keys: random keys `(B,)`, one decides one clip's mask.
           grid: tokens along T, H and W.
         """
-        units = self._units(grid)
-        hidden = self.num_hidden(grid) * units // math.prod(grid)
-        drawn = [size if axis in MASKING[self.masking] else 1 for axis, size in enumerate(grid)]
-
-        def mask(key: jax.Array) -> jax.Array:
-            order = jnp.argsort(jax.random.uniform(key, (units,)))
-            flags = jnp.zeros(units, bool).at[order[:hidden]].set(True)
-            return jnp.broadcast_to(flags.reshape(drawn), grid).reshape(-1)
-
-        return jax.vmap(mask)(keys)
+        return jax.vmap(lambda key: self.masks.draw(key, grid))(keys)
 
     def __call__(self, video: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Predicted pixels of the hidden tokens, float32 `(B, hidden, t·h·w·3)`, in the order of the tokens.
+        """Predicted pixels of the hidden tokens, float32 `(B, hidden, t·h·w·C)`, in the order of the tokens.
 
         Args:
           video: `(B, T, H, W, C)` normalised float clips.
@@ -188,26 +228,27 @@ class VideoMAEPretrain(VideoNetwork):
         if mask is None:
             mask = self.draw_masks(jax.vmap(jax.random.key)(jnp.arange(video.shape[0])), grid)
         visible, hidden = self._split(mask, grid, len(video))
-        x = self._encode(video, grid, visible, rngs)
-        x = self.encoder_to_decoder(x)
-        positions = self._positions(grid, x)
-        hidden_tokens = self.mask_token[...].astype(x.dtype) + positions[hidden]
-        x = jnp.concatenate([x + positions[visible], hidden_tokens], axis=1)
-        x = run_blocks(self.decoder.blocks, x, remat=self.remat, scan=self.scan_blocks)
-        x = self.decoder.norm(x[:, visible.shape[1] :])
-        return self.decoder.head(x).astype(jnp.float32)
+        x = self.encoder_to_decoder(self._encode_visible(video, grid, visible, rngs))
+        places = self.places(grid, x)
+        hidden_tokens = self.mask_token[...].astype(x.dtype) + places[hidden]
+        x = jnp.concatenate([x + places[visible], hidden_tokens], axis=1)
+        return self.decoder(x, hidden.shape[1])
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` normalised float clips, nothing hidden → `(B, D)` float32, the mean of the encoder's
-        tokens."""
-        grid = self.patch_embed.grid(video)
-        return self._encode(video, grid, None, rngs).mean(axis=1, dtype=jnp.float32)
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips, nothing hidden → the encoder's tokens, and the mean of them.
+
+        Raises:
+          ValueError: if the tubelet does not divide the video, naming the sizes.
+        """
+        x, grid = self.encoded(video, rngs)
+        x = self._normed(x)
+        return Features(x.mean(axis=1, dtype=jnp.float32), x, grid, self.patch_map(x, grid))
 
     def targets(self, pixels: jax.Array, mask: jax.Array) -> jax.Array:
-        """What the network is to predict, float32 `(B, hidden, t·h·w·3)`, in the order of the tokens.
+        """What the network is to predict, float32 `(B, hidden, t·h·w·C)`, in the order of the tokens.
 
         Args:
-          pixels: `(B, T, H, W, 3)`, in 0…1.
+          pixels: `(B, T, H, W, C)`, in 0…1.
           mask: bool `(B, N)`, as for `__call__`.
         """
         tubelets = to_patches(pixels.astype(jnp.float32), self.patch_embed.tubelet)
@@ -216,17 +257,17 @@ class VideoMAEPretrain(VideoNetwork):
         hidden = jnp.take_along_axis(tubelets, hidden[..., None], axis=1)
         if not self.normalise_targets:
             return hidden
-        centred, _, deviation = _statistics(hidden)
+        centred, _, deviation = _statistics(hidden, pixels.shape[-1])
         return (centred / deviation).reshape(hidden.shape)
 
     def pictures(self, pixels: jax.Array, predicted: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`(masked, reconstructed)`, videos float32 `(B, T, H, W, 3)` in 0…1 as people look at them.
+        """`(masked, reconstructed)`, videos float32 `(B, T, H, W, C)` in 0…1 as people look at them.
 
         What is hidden is grey in the first and predicted in the second. A normalised prediction says nothing of its
         tubelet's mean and standard deviation: they are taken from the original, as the reference's pictures do.
 
         Args:
-          pixels: `(B, T, H, W, 3)`, in 0…1.
+          pixels: `(B, T, H, W, C)`, in 0…1.
           predicted: what the network gives.
           mask: bool `(B, N)`.
         """
@@ -235,8 +276,9 @@ class VideoMAEPretrain(VideoNetwork):
         tubelets = to_patches(pixels.astype(jnp.float32), tubelet)
         hidden = self._split(mask, grid, len(pixels))[1]
         if self.normalise_targets:
-            _, mean, deviation = _statistics(jnp.take_along_axis(tubelets, hidden[..., None], axis=1))
-            predicted = (_by_channel(predicted) * deviation + mean).reshape(predicted.shape)
+            channels = pixels.shape[-1]
+            _, mean, deviation = _statistics(jnp.take_along_axis(tubelets, hidden[..., None], axis=1), channels)
+            predicted = (_by_channel(predicted, channels) * deviation + mean).reshape(predicted.shape)
         masked = jnp.where(mask[..., None], 0.5, tubelets)
         whole = tubelets.at[jnp.arange(len(pixels))[:, None], hidden].set(predicted)
         return tuple(from_patches(jnp.clip(x, 0, 1), tubelet, grid) for x in (masked, whole))
@@ -248,37 +290,33 @@ class VideoMAEPretrain(VideoNetwork):
         if mask.shape != (batch, tokens) or (known and not (np.asarray(mask).sum(axis=1) == count).all()):
             raise ValueError(
                 f"mask {mask.shape}: must be ({batch}, {tokens}) with {count} hidden tokens in every clip "
-                f"(mask_ratio = {self.mask_ratio})"
+                f"(mask_ratio = {self.masks.mask_ratio})"
             )
         order = jnp.argsort(mask, axis=1, stable=True)
         return order[:, : tokens - count], order[:, tokens - count :]
 
-    def _encode(self, video: jax.Array, grid: Grid, visible: jax.Array | None, rngs: nnx.Rngs | None) -> jax.Array:
-        """Tokens of the encoder: those at `visible` `(B, n)`, or all of them."""
-        patches = to_patches(video.astype(self.dtype or video.dtype), self.patch_embed.tubelet)
-        if visible is not None:
-            patches = jnp.take_along_axis(patches, visible[..., None], axis=1)
-        x = self.patch_embed.project(patches)
-        positions = self._positions(grid, x)
-        x = x + (positions[None] if visible is None else positions[visible])
-        x = run_blocks(self.blocks, x, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
+    def _encode_visible(self, video: jax.Array, grid: Grid, visible: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+        """The encoder's tokens `(B, n, D)` of the places `visible` `(B, n)`, which see no others."""
+        patches = to_patches(video.astype(self.execution.dtype or video.dtype), self.patch_embed.tubelet)
+        x = self.patch_embed.project(jnp.take_along_axis(patches, visible[..., None], axis=1))
+        x = x + self.places(grid, x)[visible]
+        return self._normed(self.execution.run(self.blocks, x, grid, rngs=rngs))
+
+    def _normed(self, x: jax.Array) -> jax.Array:
         return x if self.norm is None else self.norm(x)
 
-    def _positions(self, grid: Grid, x: jax.Array) -> jax.Array:
-        return jnp.asarray(fixed_positions(self.position_kind)(grid, x.shape[-1], self.base_grid), x.dtype)
+
+def _by_channel(tubelets: jax.Array, channels: int) -> jax.Array:
+    return tubelets.reshape(*tubelets.shape[:-1], -1, channels)
 
 
-def _by_channel(tubelets: jax.Array) -> jax.Array:
-    return tubelets.reshape(*tubelets.shape[:-1], -1, 3)
-
-
-def _statistics(tubelets: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Pixels less their mean `(B, n, p, 3)`, mean and standard deviation `(B, n, 1, 3)` of each tubelet's channels.
+def _statistics(tubelets: jax.Array, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Pixels less their mean `(B, n, p, C)`, mean and standard deviation `(B, n, 1, C)` of each tubelet's C channels.
 
     With the reference's unbiased variance, and its 1e-6 that keeps plain ones finite. Taken of the differences to a
     tubelet's first pixel: a plain tubelet is then 0 throughout, where the rounding of a mean would be blown up.
     """
-    values = _by_channel(tubelets)
+    values = _by_channel(tubelets, channels)
     first = values[..., :1, :]
     mean = (values - first).mean(axis=-2, keepdims=True)
     centred = values - first - mean

@@ -10,6 +10,7 @@ same model 1. In model 3 the order is the paper's, space first (scenic's default
 time, whose weights the paper starts at 0, only the last projection does: with all at 0 no gradient would reach it.
 """
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -18,16 +19,25 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
-from vidjax.nn.attention_patterns import Grid, pattern
-from vidjax.nn.blocks import run_blocks
+from vidjax.nn.attention_patterns import pattern
+from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
 from vidjax.nn.mlp import Mlp
-from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.positions import Table, aligned
-from vidjax.nn.remat import check_remat
+from vidjax.nn.vision_transformer import (
+    BASE,
+    LARGE,
+    TINY,
+    ClipSize,
+    TransformerSize,
+    VisionTransformer,
+    grid_tokens,
+)
 
 EPSILON = 1e-6
 # Xavier's uniform limits for square matrices; that of queries, keys and values is three of these side by side.
@@ -36,6 +46,7 @@ XAVIER = nnx.initializers.xavier_uniform()
 LECUN = nnx.initializers.lecun_normal()
 NORMAL_002 = nnx.initializers.normal(0.02)
 ZEROS = nnx.initializers.zeros_init()
+CLIP = ClipSize(32)
 
 
 def central_frame(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -83,37 +94,32 @@ class Block(nnx.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class _Classifier(VideoNetwork):
+class _Classifier(VisionTransformer, VideoNetwork):
     """What all four share: the embedding of tubelets, and the classifier on `features`.
 
-    Attributes: `patch_embed`; `base_grid`, tokens along T, H, W that position tables are made for; `inflation`, how an
-    image network's kernel is inflated; `dropout` and `head`.
+    Attributes: beside the trunk's, `inflation`, how an image network's kernel is inflated; `dropout` and `head`.
     """
 
     def __init__(
         self,
         num_classes: int,
         dim: int,
-        num_frames: int,
-        size: int,
-        tubelet: tuple[int, int, int],
+        clip: ClipSize,
+        tubelet: Grid,
         embedding: str,
         dropout: float,
-        dtype: Any,
-        remat: str,
-        scan_blocks: bool,
+        in_channels: int,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
         if embedding not in EMBEDDINGS:
             raise ValueError(f"embedding = {embedding!r}: must be one of {', '.join(map(repr, EMBEDDINGS))}")
         kernel_init, self.inflation = EMBEDDINGS[embedding]
-        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
         self.sampled = embedding == "uniform"
         self.tubelet = tuple(tubelet)
         kernel = (1, *tubelet[1:]) if self.sampled else self.tubelet
-        self.patch_embed = TubeletEmbedding(3, dim, kernel, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
-        video = jax.eval_shape(self.sample, jax.ShapeDtypeStruct((1, num_frames, size, size, 3), jnp.float32))
-        self.base_grid = self.patch_embed.grid(video)
+        super().__init__(dim, kernel, execution, clip=clip, in_channels=in_channels, kernel_init=kernel_init, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(dim, num_classes, kernel_init=ZEROS, rngs=rngs)
 
@@ -131,17 +137,13 @@ class _Classifier(VideoNetwork):
         count = frames // step
         return video[:, np.round(np.arange(1, count + 1) * frames / (count + 1)).astype(int)]
 
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
+    def block_stack(self, size: TransformerSize, kind: str, drop_path: float, rngs: nnx.Rngs) -> nnx.List:
+        """`size.depth` blocks of a kind: "joint", "fsa" or "fdp"."""
 
-        Args:
-          video: the clips.
-          rngs: stream `dropout`, for dropout and drop path in training mode.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+        def block(_: int, rate: float) -> Block:
+            return Block(size.dim, size.heads, kind, drop_path=rate, dtype=self.execution.dtype, rngs=rngs)
 
-    def _blocks(self, blocks: nnx.List, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
-        return run_blocks(blocks, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
+        return stack(block, size.depth, drop_path)
 
 
 class ViViT(_Classifier):
@@ -167,6 +169,7 @@ class ViViT(_Classifier):
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      in_channels: C, channels of the clips.
       rngs: `params` draws the initial weights.
 
     Raises:
@@ -175,62 +178,48 @@ class ViViT(_Classifier):
 
     positions: ClassVar[dict[str, Table]] = {"pos_embed": Table((0, 1, 2), "aligned")}
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
         *,
-        dim: int,
-        depth: int,
-        heads: int,
+        transformer: TransformerSize,
         attention: str = "joint",
-        num_frames: int = 32,
-        size: int = 224,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
+        clip: ClipSize = CLIP,
+        tubelet: Grid = (2, 16, 16),
         embedding: str = "central",
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
         if attention not in ("joint", "fsa", "fdp"):
             raise ValueError(f"attention = {attention!r}: must be one of 'joint', 'fsa', 'fdp'")
-        super().__init__(
-            num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, scan_blocks, rngs
-        )
+        dim = transformer.dim
+        super().__init__(num_classes, dim, clip, tubelet, embedding, dropout, in_channels, execution, rngs)
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim))) if attention == "joint" else nnx.data(None)
         tokens = int(np.prod(self.base_grid)) + (attention == "joint")
         self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, tokens, dim)))
-        self.blocks = _stack(dim, depth, heads, attention, drop_path, dtype, rngs)
+        self.blocks = self.block_stack(transformer, attention, drop_path, rngs)
         self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token or mean of tokens.
+    def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Tokens `(B, N, D)` of `grid` with their positions; model 1's after the class token."""
+        return with_positions(x, self.cls_token, self.pos_embed[...], self.base_grid, grid)
+
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the class token or their mean.
+
+        Model 1's tokens begin with the class token.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
         """
-        x = self._encoded(video, rngs)
-        if self.cls_token is not None:
-            return self.norm(x[:, 0].astype(jnp.float32))
-        return self.norm(x.astype(jnp.float32)).mean(axis=1)
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)` float32, normalised; model 1's begin with the class
-        token.
-
-        Raises:
-          ValueError: if the tubelet does not divide the video, naming the sizes.
-        """
-        return self.norm(self._encoded(video, rngs).astype(jnp.float32))
-
-    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        """`(B, T, H, W, 3)` → `(B, N, D)`, the last block's tokens."""
-        video = self.sample(video)
-        grid = self.patch_embed.grid(video)
-        x = with_positions(self.patch_embed(video), self.cls_token, self.pos_embed[...], self.base_grid, grid)
-        return self._blocks(self.blocks, x, grid, rngs)
+        x, grid = self.encoded(video, rngs)
+        tokens = self.norm(x.astype(jnp.float32))
+        pooled = tokens.mean(axis=1) if self.cls_token is None else self.norm(x[:, 0].astype(jnp.float32))
+        return Features(pooled, tokens, grid, self.patch_map(tokens, grid))
 
 
 class FactorisedEncoder(_Classifier):
@@ -247,72 +236,67 @@ class FactorisedEncoder(_Classifier):
         "temporal_pos_embed": Table((0,), "aligned"),
     }
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
         *,
-        dim: int,
-        depth: int,
-        heads: int,
+        transformer: TransformerSize,
         temporal_depth: int,
-        num_frames: int = 32,
-        size: int = 224,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
+        clip: ClipSize = CLIP,
+        tubelet: Grid = (2, 16, 16),
         embedding: str = "central",
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
-        super().__init__(
-            num_classes, dim, num_frames, size, tubelet, embedding, dropout, dtype, remat, scan_blocks, rngs
-        )
+        dim = transformer.dim
+        super().__init__(num_classes, dim, clip, tubelet, embedding, dropout, in_channels, execution, rngs)
         time, height, width = self.base_grid
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
         self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + height * width, dim)))
-        self.blocks = _stack(dim, depth, heads, "joint", drop_path, dtype, rngs)
+        self.blocks = self.block_stack(transformer, "joint", drop_path, rngs)
         self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
         self.temporal_cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
         self.temporal_pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + time, dim)))
-        self.temporal_blocks = _stack(dim, temporal_depth, heads, "joint", drop_path, dtype, rngs)
+        over_time = dataclasses.replace(transformer, depth=temporal_depth)
+        self.temporal_blocks = self.block_stack(over_time, "joint", drop_path, rngs)
         self.temporal_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32, the normalised class token over time.
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips → the normalised tokens over time, float32, and their class token.
+
+        The tokens, `(B, 1 + T', D)`, are the class token over time and then one for each frame of tubelets. The map is
+        of the tokens in space, normalised, before frames are related.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
         """
-        return self.temporal_norm(self._encoded(video, rngs)[:, 0].astype(jnp.float32))
+        places, x = self._encoded(video, rngs)
+        time = x.shape[1] - 1
+        pooled = self.temporal_norm(x[:, 0].astype(jnp.float32))
+        tokens = self.temporal_norm(x.astype(jnp.float32))
+        return Features(pooled, tokens, (time, 1, 1), {self.tubelet[1]: places})
 
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, 1 + T', D)` float32, normalised: the class token over time,
-        then one token for each frame of tubelets.
+    def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Tokens `(B·T', N, D)` of single frames with the class token and their positions."""
+        return with_positions(x, self.cls_token, self.pos_embed[...], (1, *self.base_grid[1:]), grid)
 
-        Raises:
-          ValueError: if the tubelet does not divide the video, naming the sizes.
-        """
-        return self.temporal_norm(self._encoded(video, rngs).astype(jnp.float32))
-
-    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        """`(B, T, H, W, 3)` → `(B, 1 + T', D)`, the last block's tokens over time."""
+    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> tuple[jax.Array, jax.Array]:
+        """`(B, T, H, W, C)` → tokens of places `(B, T', h, w, D)`, and the last block's over time `(B, 1 + T', D)`."""
         video = self.sample(video)
         t, h, w = self.patch_embed.grid(video)
-        base_t, *base_places = self.base_grid
         x = self.patch_embed(video)
-        x = x.reshape(-1, h * w, x.shape[2])
-        x = with_positions(x, self.cls_token, self.pos_embed[...], (1, *base_places), (1, h, w))
-        x = self.norm(self._blocks(self.blocks, x, (1, h, w), rngs)[:, 0])
-        x = x.reshape(-1, t, x.shape[1]).astype(self.patch_embed.dtype or x.dtype)
-        x = with_positions(x, self.temporal_cls_token, self.temporal_pos_embed[...], (base_t, 1, 1), (t, 1, 1))
-        return self._blocks(self.temporal_blocks, x, (t, 1, 1), rngs)
-
-
-def _stack(dim: int, depth: int, heads: int, kind: str, drop_path: float, dtype: Any, rngs: nnx.Rngs) -> nnx.List:
-    rates = np.linspace(0, drop_path, depth)
-    return nnx.List([Block(dim, heads, kind, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates])
+        x = self.placed(x.reshape(-1, h * w, x.shape[2]), (1, h, w))
+        x = self.execution.run(self.blocks, x, (1, h, w), rngs=rngs)
+        places = grid_tokens(self.norm(x), (1, h, w)).reshape(-1, t, h, w, x.shape[2])
+        x = self.norm(x[:, 0])
+        x = x.reshape(-1, t, x.shape[1]).astype(self.execution.dtype or x.dtype)
+        base = (self.base_grid[0], 1, 1)
+        x = with_positions(x, self.temporal_cls_token, self.temporal_pos_embed[...], base, (t, 1, 1))
+        return places, self.execution.run(self.temporal_blocks, x, (t, 1, 1), rngs=rngs)
 
 
 def with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base: Grid, grid: Grid) -> jax.Array:
@@ -330,10 +314,9 @@ def with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base
     return x + table.astype(x.dtype)
 
 
-_BASE = {"dim": 768, "depth": 12, "heads": 12}
-_LARGE = {"dim": 1024, "depth": 24, "heads": 16}
+_BASE, _LARGE = dataclasses.asdict(BASE), dataclasses.asdict(LARGE)
 # Small ones for learning and tests.
-_TINY = {"dim": 96, "depth": 4, "heads": 4, "num_frames": 8, "size": 32, "tubelet": (2, 8, 8)}
+_TINY = {**dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "tubelet": (2, 8, 8)}
 _IMAGES = ("vit_timm", "vit_torchvision")
 
 

@@ -8,25 +8,26 @@ Source: Assran et al., "V-JEPA 2: self-supervised video models enable understand
 are.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attentive import AttentivePooler
-from vidjax.nn.blocks import run_blocks
+from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
-from vidjax.nn.patches import TubeletEmbedding
-from vidjax.nn.remat import check_remat
 from vidjax.nn.rotary import rotary_angles, rotate
+from vidjax.nn.vision_transformer import GIANT, HUGE, LARGE, TransformerSize, VisionTransformer
 
 EPSILON = 1e-6
 
@@ -41,7 +42,7 @@ class Block(nnx.Module):
         self.mlp = Mlp(dim, hidden, kernel_init=normal_002, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
-    def __call__(self, x: jax.Array, grid: tuple[int, int, int], rngs: nnx.Rngs | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, N, D)` tokens of `grid` → the same shape."""
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
@@ -52,7 +53,7 @@ class Block(nnx.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
-class VJEPA2(VideoNetwork):
+class VJEPA2(VisionTransformer, VideoNetwork):
     """V-JEPA 2's encoder, with or without attentive pooling, and a classifier.
 
     Takes videos of any length and size that the tubelet divides: positions are counted in tokens, no parameter depends
@@ -71,6 +72,7 @@ class VJEPA2(VideoNetwork):
       tubelet: frames, rows and columns of a token.
       dropout: probability, before the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      in_channels: C, channels of the clips.
       dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
       remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
       scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
@@ -80,73 +82,56 @@ class VJEPA2(VideoNetwork):
       ValueError: if the heads do not divide `dim`.
     """
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
         *,
-        dim: int,
-        depth: int,
-        heads: int,
+        transformer: TransformerSize,
         mlp: int,
         pooler: bool = False,
         pooler_depth: int = 3,
         pooler_heads: int = 0,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
+        tubelet: Grid = (2, 16, 16),
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        dtype: Any = None,
-        remat: str = "",
-        scan_blocks: bool = False,
+        in_channels: int = 3,
+        execution: Execution,
         rngs: nnx.Rngs,
     ):
-        self.remat, self.scan_blocks = check_remat(remat, attention=True), scan_blocks
-        self.patch_embed = TubeletEmbedding(3, dim, tubelet, kernel_init=normal_002, dtype=dtype, rngs=rngs)
-        rates = np.linspace(0, drop_path, depth)
-        self.blocks = nnx.List(
-            [Block(dim, heads, mlp, drop_path=float(rate), dtype=dtype, rngs=rngs) for rate in rates]
-        )
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        dim, heads, dtype = transformer.dim, transformer.heads, execution.dtype
+        super().__init__(dim, tubelet, execution, in_channels=in_channels, kernel_init=normal_002, rngs=rngs)
+        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
+
+        def block(_: int, rate: float) -> Block:
+            return Block(dim, heads, mlp, drop_path=rate, dtype=dtype, rngs=rngs)
+
+        self.blocks = stack(block, transformer.depth, drop_path)
+        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
         made = AttentivePooler(dim, pooler_heads or heads, pooler_depth, dtype=dtype, rngs=rngs) if pooler else None
         self.pooler = nnx.data(made)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(dim, num_classes, kernel_init=normal_002, rngs=rngs)
 
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, N, D)`, the encoder's normalised tokens in t, h, w order.
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """`(B, T, H, W, C)` normalised float clips → the encoder's normalised tokens, pooled by attention or averaged.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
         """
-        if video.ndim == 5 and video.shape[1] == 1:
+        if video.shape[1] == 1:
             video = jnp.repeat(video, self.patch_embed.tubelet[0], axis=1)
-        grid = self.patch_embed.grid(video)
-        x = self.patch_embed(video)
-        return self.norm(run_blocks(self.blocks, x, grid, rngs=rngs, remat=self.remat, scan=self.scan_blocks))
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → `(B, D)` float32: the pooled tokens, or their mean.
-
-        Raises:
-          ValueError: if the tubelet does not divide the video, naming the sizes.
-        """
-        x = self.tokens(video, rngs)
-        return x.mean(axis=1, dtype=jnp.float32) if self.pooler is None else self.pooler(x)
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, 3)` normalised float clips → logits `(B, K)` float32.
-
-        Args:
-          video: the clips.
-          rngs: stream `dropout`, for dropout and drop path in training mode.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+        x, grid = self.encoded(video, rngs)
+        x = self.norm(x)
+        pooled = x.mean(axis=1, dtype=jnp.float32) if self.pooler is None else self.pooler(x)
+        return Features(pooled, x, grid, self.patch_map(x, grid))
 
 
 # Widths of src/models/vision_transformer.py; an MLP of the giant is 48/11 as wide as its tokens.
 _SIZES = {
-    "large": {"dim": 1024, "depth": 24, "heads": 16, "mlp": 4096},
-    "huge": {"dim": 1280, "depth": 32, "heads": 16, "mlp": 5120},
-    "giant": {"dim": 1408, "depth": 40, "heads": 22, "mlp": 6144},
+    "large": {**dataclasses.asdict(LARGE), "mlp": 4096},
+    "huge": {**dataclasses.asdict(HUGE), "mlp": 5120},
+    "giant": {**dataclasses.asdict(GIANT), "mlp": 6144},
 }
 
 

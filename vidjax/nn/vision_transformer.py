@@ -1,0 +1,136 @@
+"""The trunk of plain Vision Transformers: tubelets become tokens, take their positions, and go through the blocks.
+
+What families differ in stays with them: their blocks, their positions, what is normalised and pooled at the end.
+
+Source: Dosovitskiy et al., "An image is worth 16x16 words" (arXiv 2010.11929), whose table 1 has the sizes base, large
+and huge; small is DeiT's (arXiv 2012.12877), giant V-JEPA 2's (arXiv 2506.09985).
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.nn.blocks import Execution
+from vidjax.nn.grids import Grid
+from vidjax.nn.patches import TORCH_UNIFORM, TubeletEmbedding
+
+
+@dataclass(frozen=True)
+class TransformerSize:
+    """How wide and deep a Transformer is.
+
+    Attributes:
+      dim: D, features of a token.
+      depth: number of blocks.
+      heads: attention heads per block; divides `dim`.
+    """
+
+    dim: int
+    depth: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class ClipSize:
+    """The clips that tables of positions are made for.
+
+    Attributes:
+      num_frames: T.
+      size: height and width, pixels.
+    """
+
+    num_frames: int
+    size: int = 224
+
+
+# For experiments on a CPU.
+TINY = TransformerSize(96, 4, 4)
+SMALL = TransformerSize(384, 12, 6)
+BASE = TransformerSize(768, 12, 12)
+LARGE = TransformerSize(1024, 24, 16)
+HUGE = TransformerSize(1280, 32, 16)
+GIANT = TransformerSize(1408, 40, 22)
+
+
+class VisionTransformer(nnx.Module):
+    """What networks of one stack of alike blocks over tubelets inherit.
+
+    Its parts lie in the network itself: in checkpoints they are `patch_embed.…` and `blocks.…`. A family builds it with
+    `__init__`, sets `blocks` with `stack`, and says in `placed` how tokens get their positions.
+
+    Args:
+      dim: D, features of a token.
+      tubelet: frames, rows and columns of a token.
+      execution: how it is computed.
+      clip: the clips that tables of positions are made for; None: there are none.
+      in_channels: C, channels of the clips.
+      kernel_init: of the embedding, see `TubeletEmbedding`.
+      rngs: `params` draws the initial weights.
+
+    Attributes:
+      patch_embed: the embedding of tubelets.
+      blocks: called as `block(x, grid, rngs=rngs)`.
+      base_grid: tokens along T, H, W of `clip`; None: of no clip.
+
+    Raises:
+      ValueError: if the tubelet does not divide the clip.
+    """
+
+    base_grid: Grid | None = None
+
+    def __init__(
+        self,
+        dim: int,
+        tubelet: Grid,
+        execution: Execution,
+        *,
+        clip: ClipSize | None = None,
+        in_channels: int = 3,
+        kernel_init: nnx.Initializer = TORCH_UNIFORM,
+        rngs: nnx.Rngs,
+    ):
+        self.execution = execution
+        self.patch_embed = TubeletEmbedding(
+            in_channels, dim, tubelet, kernel_init=kernel_init, dtype=execution.dtype, rngs=rngs
+        )
+        if clip is not None:
+            shape = (1, clip.num_frames, clip.size, clip.size, in_channels)
+            video = jax.eval_shape(self.sample, jax.ShapeDtypeStruct(shape, jnp.float32))
+            self.base_grid = self.patch_embed.grid(video)
+
+    def sample(self, video: jax.Array) -> jax.Array:
+        """The frames of a clip `(B, T, H, W, C)` that are cut into tubelets: all of them."""
+        return video
+
+    def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Tokens `(B, N, D)` of `grid` with their positions, and with a class token where there is one: as they are."""
+        del grid
+        return x
+
+    def encoded(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, Grid]:
+        """`(B, T, H, W, C)` normalised float clips → the last block's tokens `(B, N, D)`, and their grid.
+
+        Raises:
+          ValueError: if the tubelet does not divide the clip, naming the sizes.
+        """
+        video = self.sample(video)
+        grid = self.patch_embed.grid(video)
+        x = self.placed(self.patch_embed(video), grid)
+        return self.execution.run(self.blocks, x, grid, rngs=rngs), grid
+
+    def patch_map(self, tokens: jax.Array, grid: Grid) -> dict[int, jax.Array]:
+        """The one map of a network without a hierarchy: `{stride: (B, t, h, w, D)}`, class tokens left out.
+
+        Args:
+          tokens: `(B, N, D)`, at the end those of the grid.
+          grid: `(t, h, w)`.
+        """
+        return {self.patch_embed.tubelet[1]: grid_tokens(tokens, grid)}
+
+
+def grid_tokens(tokens: jax.Array, grid: Grid) -> jax.Array:
+    """The tokens of the grid, `(B, t, h, w, D)`, of `(B, N, D)` that begin with class tokens or do not."""
+    t, h, w = grid
+    return tokens[:, tokens.shape[1] - t * h * w :].reshape(tokens.shape[0], t, h, w, tokens.shape[2])
