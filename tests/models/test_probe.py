@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from tests.models.small import draw, plain_convolutions  # noqa: F401
+from vidjax.models.base import VideoNetwork, Widths
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.probe import Probe
 from vidjax.models.registry import abstract_model, create_model, get_spec, list_models
@@ -108,9 +109,8 @@ def test_heads_are_sixteen_or_what_divides():
     assert odd.pooler.cross.heads == 8 and len(odd.pooler.blocks) == 3
 
 
-class Featureless(nnx.Module):
-    def __init__(self):
-        self.head = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+class Tokenless(VideoNetwork):
+    widths = Widths(4)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,10 @@ class Featureless(nnx.Module):
         (lambda: abstract_model("vivit_tiny", probe="linear", probe_options={"heads": 2}), "for attentive probes"),
         (lambda: abstract_model("vivit_tiny", probe="attentive", probe_options={"norm": True}), "for linear probes"),
         (lambda: abstract_model("vivit_tiny", probe="attentive", probe_options={"heads": 7}), "does not divide"),
-        (lambda: Probe(Featureless(), 3, kind="attentive", rngs=nnx.Rngs(0)), "choose a linear probe"),
+        (
+            lambda: Probe(Tokenless(), 3, kind="attentive", rngs=nnx.Rngs(0)),
+            "gives no tokens, which a probe of kind 'att",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(make, message):

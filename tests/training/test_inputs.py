@@ -15,7 +15,6 @@ from vidjax.config import Config, ConfigError, DataConfig, EvalConfig, ModelConf
 from vidjax.config.validate import validate
 from vidjax.evaluation.evaluate import make_forward
 from vidjax.models import create_model, get_spec
-from vidjax.models.inputs import widened
 from vidjax.models.state import split
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.normalise import network_input, normalise
@@ -32,9 +31,9 @@ QUIET = Console(quiet=True)
 class Toy(nnx.Module):
     """A network whose compiling takes no time."""
 
-    def __init__(self):
+    def __init__(self, channels):
         rngs = nnx.Rngs(0)
-        self.conv = Conv3D(3, 8, 1, rngs=rngs)
+        self.conv = Conv3D(channels, 8, 1, rngs=rngs)
         self.head = nnx.Linear(8, 3, rngs=rngs)
 
     def __call__(self, video, rngs=None):
@@ -44,9 +43,7 @@ class Toy(nnx.Module):
 @pytest.mark.parametrize("entering", ["diff", "rgb+diff"])
 def test_training_and_evaluation_see_the_same(entering):
     spec = Spec("toy", num_frames=3, size=8, mean=(0.5,) * 3, std=(0.25,) * 3, input=entering)
-    model = Toy()
-    if entering == "rgb+diff":
-        model = widened(model, 3, nnx.Rngs(0))
+    model = Toy(6 if entering == "rgb+diff" else 3)
     video = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8, 3)).astype(np.uint8)
     entered = network_input(normalise(jnp.asarray(video), spec), spec)
 

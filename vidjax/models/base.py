@@ -14,8 +14,8 @@ from jax.extend.core import get_opaque_trace_state
 from vidjax.errors import UserError
 from vidjax.models.calls import intercepted, module_paths
 from vidjax.nn.clips import need_clips
-from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.grids import Grid
+from vidjax.nn.maps import flat_map
 
 # The methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
 TAKE_CLIPS = ("__call__", "encode", "features", "tokens", "intermediates")
@@ -108,8 +108,6 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(video, Mapping):
             video = video["video"]
         need_clips(video, self.channels)
-        if method.__name__ == "__call__" and "head" in vars(self) and self.head is None:
-            return self.features(video, *args, **kwargs)
         return method(self, video, *args, **kwargs)
 
     return checked
@@ -136,7 +134,7 @@ class VideoNetwork(nnx.Module):
       position_kind: name of the fixed positions that are added to the tokens; None: there are none.
     """
 
-    head: nnx.Module | None
+    head: nnx.Module | None = None
     dropout: nnx.Module
     widths: Widths
     channels: int = 3

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.models.base import VideoNetwork
 from vidjax.models.calls import intercepted, module_paths
 from vidjax.models.registry import abstract_model, get_spec
 from vidjax.models.state import split
@@ -148,7 +149,7 @@ def training_macs(model: nnx.Module, cost: Cost, passes: int = 3) -> int:
       passes: how often the rest is worked through: once more for the gradient of each product's two inputs, and once
         more if it is recomputed.
     """
-    frozen = {prefix.removesuffix(".") for prefix in getattr(model, "frozen", ())}
+    frozen = {prefix.removesuffix(".") for prefix in model.frozen} if isinstance(model, VideoNetwork) else set()
     forward = sum(layer.macs for layer in cost.layers if layer.path in frozen)
     return passes * (cost.macs - forward) + forward
 

@@ -3,19 +3,18 @@
 `create_model(name, probe="linear")` or `config.model.probe`.
 """
 
-import math
+import dataclasses
 from typing import Any
 
 import jax
 from flax import nnx
 
 from vidjax.config.choices import PROBES
-from vidjax.models.base import VideoNetwork
-from vidjax.nn.attentive import AttentivePooler
-from vidjax.nn.init import normal_002, scaled_normal
+from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.heads import attentive_pooler
+from vidjax.nn.init import normal_001, normal_002
 from vidjax.nn.norm import BatchNorm
 
-MOST_HEADS = 16  # of V-JEPA 2's probes, whatever the encoder
 EPSILON = 1e-6  # of MAE's norm
 
 
@@ -26,8 +25,7 @@ class Probe(VideoNetwork):
     and nothing is dropped. No gradient passes into it; a training step leaves alone what `frozen` names.
 
     Args:
-      backbone: gives `features(video)`, `(B, D)`, and for attentive probes `tokens(video)`, `(B, N, D')`. Its
-        classifier, the attribute `head`, is taken away.
+      backbone: the network; its classifier is taken away.
       num_classes: K.
       kind: "linear": one layer on the features; "attentive": a learned query looks at all tokens or places, and one
         layer classifies what it sees.
@@ -66,23 +64,16 @@ class Probe(VideoNetwork):
             raise ValueError(f"blocks = {blocks}, heads = {heads}: are for attentive probes")
         if kind == "attentive" and norm:
             raise ValueError("norm = True: is for linear probes")
-        if kind == "attentive" and not hasattr(backbone, "tokens"):
-            raise ValueError(f"{type(backbone).__name__} gives no tokens to look at: choose a linear probe")
-        features = backbone.head.in_features
-        if kind == "attentive":
-            features = getattr(backbone, "token_features", features)
-            heads = heads or math.gcd(MOST_HEADS, features)
-        del backbone.head
+        features = backbone.width_of("tokens" if kind == "attentive" else "pooled", f"a probe of kind {kind!r}")
+        backbone.head = nnx.data(None)
         self.channels = backbone.channels
+        self.widths = dataclasses.replace(backbone.widths, pooled=features, windows=False)
         self.backbone = backbone
-        self.norm = nnx.data(None)
-        if norm:
-            self.norm = BatchNorm(features, epsilon=EPSILON, affine=False, rngs=rngs)
-        self.pooler = nnx.data(None)
-        if kind == "attentive":
-            self.pooler = AttentivePooler(features, heads, blocks - 1, dtype=dtype, rngs=rngs)
+        self.norm = nnx.data(BatchNorm(features, epsilon=EPSILON, affine=False, rngs=rngs) if norm else None)
+        attentive = kind == "attentive"
+        self.pooler = nnx.data(attentive_pooler(features, blocks, heads, dtype=dtype, rngs=rngs) if attentive else None)
         self.dropout = nnx.Dropout(dropout)
-        init = scaled_normal(0.01) if kind == "linear" else normal_002
+        init = normal_001 if kind == "linear" else normal_002
         self.head = nnx.Linear(features, num_classes, kernel_init=init, rngs=rngs)
         self.eval()
 
@@ -91,19 +82,10 @@ class Probe(VideoNetwork):
         super().train(**attributes)
         self.backbone.eval()
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` normalised float clips → `(B, D)` float32, what the last layer sees before dropout."""
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → the backbone's features, their vector replaced by what the last layer sees
+        before dropout."""
         del rngs  # nothing is dropped in the backbone
-        if self.pooler is not None:
-            return self.pooler(jax.lax.stop_gradient(self.backbone.tokens(video)))
-        x = jax.lax.stop_gradient(self.backbone.features(video))
-        return x if self.norm is None else self.norm(x)
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` normalised float clips → logits `(B, K)` float32.
-
-        Args:
-          video: the clips.
-          rngs: stream `dropout`, for dropout in training mode.
-        """
-        return self.head(self.dropout(self.features(video), rngs=rngs))
+        found = jax.lax.stop_gradient(self.backbone.encode(video))
+        pooled = found.pooled if self.pooler is None else self.pooler(found.tokens)
+        return dataclasses.replace(found, pooled=pooled if self.norm is None else self.norm(pooled), windows=None)

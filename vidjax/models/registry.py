@@ -3,6 +3,7 @@
 Each family's file ends in a table `VARIANTS: name → Variant`; this module only gathers them.
 """
 
+import dataclasses
 import difflib
 import fnmatch
 import importlib
@@ -18,7 +19,8 @@ from vidjax.config import ConfigError, Spec
 from vidjax.config.choices import INPUTS
 from vidjax.errors import UserError
 from vidjax.models.arguments import arguments_of, check_arguments
-from vidjax.models.inputs import widened
+from vidjax.models.base import VideoNetwork
+from vidjax.models.inputs import input_channels
 from vidjax.models.probe import Probe
 
 # The files that hold a `VARIANTS` table.
@@ -52,24 +54,19 @@ class UnknownModelError(UserError):
 class Variant:
     """A named model: the class (or function) that builds it, its arguments, and what it expects of its input.
 
-    `build(num_classes=…, rngs=…, dtype=…, **kwargs)` returns a module whose `__call__(video, rngs=None)` maps
-    `(B, T, H, W, C)` to logits `(B, K)`, whose `features(video, rngs=None)` gives `(B, D)`, and whose classifier is
-    the attribute `head`; where that is None, a call gives the features. Attentive probes take
-    `tokens(video, rngs=None)`, `(B, N, D')`; D' is the attribute `token_features` where it is not D.
+    `build(num_classes=…, in_channels=…, rngs=…, dtype=…, **kwargs)` returns a `vidjax.models.base.VideoNetwork`, whose
+    docstring is the contract. A network whose spec has the objective "reconstruct" has no classifier and takes
+    `num_classes` for the protocol's sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask
+    hides, see `vidjax.models.families.videomae_pretrain`.
 
-    A network whose spec has the objective "reconstruct" has no classifier and takes `num_classes` for the protocol's
-    sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask hides, see
-    `vidjax.models.families.videomae_pretrain`.
-
-    A class with learned tables of positions has the attribute `positions`, `{pattern of paths: Table}`
-    (`vidjax.nn.positions`), and its networks `base_grid`; where a clip's length and size are configured, the tables are
-    made for them (arguments `num_frames` and `size`), and those of a checkpoint are fitted to that.
+    Where a class has learned tables of `positions` and a clip's length and size are configured, the tables are made for
+    them (arguments `num_frames` and `size`), and those of a checkpoint are fitted to that.
 
     With `fixed_length` the network has weights for each frame of a clip: its argument `num_frames` must be the clip's
     length, and is set to it where that is configured.
     """
 
-    build: Callable[..., nnx.Module]
+    build: Callable[..., VideoNetwork]
     spec: Spec
     kwargs: dict[str, Any] = field(default_factory=dict)
     fixed_length: bool = False
@@ -162,7 +159,7 @@ def create_model(
     probe: str = "",
     probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
-) -> nnx.Module:
+) -> VideoNetwork:
     """A freshly initialised model, in evaluation mode.
 
     Args:
@@ -199,7 +196,7 @@ def abstract_model(
     probe: str = "",
     probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
-) -> nnx.Module:
+) -> VideoNetwork:
     """`create_model`, but every array is its shape and type alone: costs no memory and no compiling.
 
     Raises:
@@ -229,7 +226,7 @@ def _build(
     probe: str,
     probe_options: Mapping[str, Any] | None,
     kwargs: dict[str, Any],
-) -> nnx.Module:
+) -> VideoNetwork:
     variant = get_variant(name)
     check_arguments(name, variant.build, kwargs)
     num_classes = variant.spec.num_classes if num_classes is None else num_classes
@@ -237,18 +234,18 @@ def _build(
         raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features alone")
     # Without classes it is built with one, so that all other weights are those of any number, and loses its head below.
     outputs = num_classes or 1
-    model = variant.build(num_classes=outputs, dtype=dtype, rngs=rngs, **{**variant.kwargs, **kwargs})
-    if input == "rgb+diff":
-        model = widened(model, len(variant.spec.mean), rngs)
-    elif input not in INPUTS:
+    if input not in INPUTS:
         raise ValueError(f"input = {input!r}: must be one of {', '.join(INPUTS)}")
+    channels = input_channels(dataclasses.replace(variant.spec, input=input))
+    arguments = {**variant.kwargs, "in_channels": channels, **kwargs}
+    model = variant.build(num_classes=outputs, dtype=dtype, rngs=rngs, **arguments)
     if probe:
         if variant.spec.objective != "classify":
             raise ValueError(f"probe = {probe!r}: {name} is no classifier; take the one that starts from it")
         model = Probe(model, outputs, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
     elif probe_options:
         raise ValueError(f"probe_options = {dict(probe_options)}: are for a probe")
-    if not num_classes and hasattr(model, "head"):
+    if not num_classes:
         model.head = nnx.data(None)
     model.eval()
     return model

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.models.base import VideoNetwork
 from vidjax.nn.fast_variables import RunningStatistic
 
 Arrays = dict[str, jax.Array]
@@ -26,9 +27,9 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Arrays, Arrays]:
 
 
 def frozen_paths(model: nnx.Module) -> set[str]:
-    """Paths of what training leaves as it is: those that begin with a prefix in the model's attribute `frozen`."""
+    """Paths of what training leaves as it is: those that begin with a prefix in a network's attribute `frozen`."""
     _, params, stats = split(model)
-    prefixes = tuple(getattr(model, "frozen", ()))
+    prefixes = model.frozen if isinstance(model, VideoNetwork) else ()
     return {path for path in (*params, *stats) if path.startswith(prefixes)}
 
 

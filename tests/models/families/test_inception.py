@@ -10,12 +10,13 @@ from flax import nnx
 from tests.models.abstract import abstract
 from tests.models.small import draw, overfit
 from vidjax.models import get_spec
-from vidjax.models.families.inception import STAGES, Inception, SelfGate, SeparableUnit, Unit, Widths
+from vidjax.models.base import Features
+from vidjax.models.families.inception import STAGES, BlockWidths, Inception, SelfGate, SeparableUnit, Unit
 from vidjax.models.state import merge, split
 
 pytestmark = pytest.mark.usefixtures("plain_convolutions")
 
-TINY = ((Widths(4, 3, 4, 2, 2, 2),), (Widths(5, 3, 4, 2, 3, 2),))
+TINY = ((BlockWidths(4, 3, 4, 2, 2, 2),), (BlockWidths(5, 3, 4, 2, 3, 2),))
 
 
 def make(**kwargs):
@@ -69,7 +70,7 @@ def test_stages_halve_time_and_space():
     video = jnp.zeros((1, 17, 33, 33, 3))
     # 33 pixels go 17, 9, 5 with TensorFlow's rule, and 3 before the second stage; 17 frames go 9 and 5.
     maps = [
-        jax.eval_shape(lambda x, stages=stages: make(stages=stages).window_features(x), video)
+        jax.eval_shape(lambda x, stages=stages: make(stages=stages).encode(x).windows, video)
         for stages in (TINY[:1], TINY)
     ]
     assert [m.shape for m in maps] == [(1, 8, 1, 1, 12), (1, 4, 1, 1, 14)]
@@ -80,7 +81,7 @@ def test_windows_of_the_last_map():
     graphdef, params, stats = split(abstract("i3d_inception_rgb"))
     for shape, windows in (((24, 256, 256), (2, 2, 2)), ((16, 224, 224), (1, 1, 1)), ((4, 32, 32), (1, 1, 1))):
         video = jax.ShapeDtypeStruct((1, *shape, 3), jnp.float32)
-        out = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).window_features(v), params, stats, video)
+        out = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).encode(v).windows, params, stats, video)
         assert out.shape == (1, *windows, 1024)
 
 
@@ -89,7 +90,7 @@ def test_logits_are_the_mean_over_time_of_those_of_each_step():
     over_time, logits, features = nnx.jit(lambda m, v: (m.logits_over_time(v), m(v), m.features(v)))(model, video)
     chex.assert_shape((over_time, logits, features), [(2, 3, 3), (2, 3), (2, 12)])
     chex.assert_trees_all_close(over_time.mean(axis=1), logits, atol=1e-5)
-    chex.assert_trees_all_close(model.head(features), logits, atol=1e-5)
+    chex.assert_trees_all_close(nnx.Linear.__call__(model.head, features), logits, atol=1e-5)
     assert float(jnp.abs(over_time[:, 0] - over_time[:, 1]).max()) > 1e-4
 
 
@@ -97,7 +98,7 @@ def test_dropout_falls_on_each_window():
     model = make(dropout=0.5)
     model.dropout.train()
     # In place of what comes before: every window holds ones.
-    model.window_features = lambda video: jnp.ones((1, 5, 3, 3, 12))
+    model.encode = lambda video: Features(jnp.ones((1, 12)), windows=jnp.ones((1, 5, 3, 3, 12)))
     model.head.kernel.set_value(jnp.ones((12, 3)))
     answer = jax.jit(lambda seed: model.logits_over_time(None, nnx.Rngs(dropout=jax.random.key(seed))))
     first, again, other = (np.asarray(answer(seed)) for seed in (0, 0, 1))

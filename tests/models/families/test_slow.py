@@ -120,10 +120,10 @@ def test_the_classifier_sees_every_window(window, positions):
     model.head.kernel[...] = draw(model.head.kernel.shape)
     x = draw((2, 2, 16, 12, 32))
     model.stem, model.stage, model.channels = (lambda video: video), (lambda index, x: x), 32
-    windows = model._windows(x)
+    windows = model.encode(x).windows
     chex.assert_shape(windows, (2, 1, *positions, 32))
     chex.assert_trees_all_close(model.features(x), windows.mean(axis=(1, 2, 3)), atol=1e-6)
-    wanted = jax.nn.softmax(model.head(windows)).mean(axis=(1, 2, 3))
+    wanted = jax.nn.softmax(model.head.each(windows)).mean(axis=(1, 2, 3))
     chex.assert_trees_all_close(jax.nn.softmax(model(x)), wanted, atol=1e-5)
     if positions == (1, 1):
         chex.assert_trees_all_close(model.head(model.features(x)), model(x), atol=1e-5)

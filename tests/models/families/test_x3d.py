@@ -65,11 +65,11 @@ def test_a_larger_clip_has_several_windows_whose_probabilities_are_averaged():
     model = tiny(num_frames=2)
     model.head.kernel[...] = 4 * draw(model.head.kernel.shape)  # answers that differ from window to window
     model.eval()
-    run = jax.jit(lambda video: (model(video), model.features(video), model._pooled(video)))
+    run = jax.jit(lambda video: (model(video), model.features(video), model.encode(video).windows))
     logits, features, pooled = run(draw((2, 3, 96, 64, 3)))
     # The last map is 3×12×8 here; the window for 2 frames of 64² is 2×2×2.
     chex.assert_shape((logits, features, pooled), [(2, 3), (2, 32), (2, 2, 11, 7, 32)])
-    wanted = jax.nn.softmax(model.head(pooled)).mean(axis=(1, 2, 3))
+    wanted = jax.nn.softmax(model.head.each(pooled)).mean(axis=(1, 2, 3))
     chex.assert_trees_all_close(jax.nn.softmax(logits), wanted, atol=1e-5)
     assert float(jnp.abs(jax.nn.softmax(model.head(features)) - wanted).max()) > 1e-3
 
@@ -77,9 +77,9 @@ def test_a_larger_clip_has_several_windows_whose_probabilities_are_averaged():
 def test_a_clip_smaller_than_the_window_is_averaged_whole():
     model = tiny(num_frames=8, size=320)
     model.eval()
-    pooled, logits = jax.jit(lambda video: (model._pooled(video), model(video)))(draw((2, 2, 32, 32, 3)))
+    pooled, logits = jax.jit(lambda video: (model.encode(video).windows, model(video)))(draw((2, 2, 32, 32, 3)))
     chex.assert_shape(pooled, (2, 1, 1, 1, 32))
-    chex.assert_trees_all_close(logits, model.head(pooled[:, 0, 0, 0]), atol=1e-5)
+    chex.assert_trees_all_close(logits, model.head.each(pooled[:, 0, 0, 0]), atol=1e-5)
 
 
 def test_16_bit_activations_leave_parameters_and_logits_float32():

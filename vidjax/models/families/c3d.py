@@ -13,11 +13,11 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.errors import UserError
-from vidjax.models.base import VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.dense_classifier import flat_map
-from vidjax.nn.init import scaled_normal
+from vidjax.nn.init import normal_001, scaled_normal
+from vidjax.nn.maps import flat_map
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.remat import check_remat, keeping
@@ -33,6 +33,7 @@ class C3D(VideoNetwork):
 
     Args:
       num_classes: K.
+      in_channels: C, channels of the video.
       num_frames: T of the clips.
       size: height and width of the clips, pixels.
       stages: channels of the convolutions, one row per pool.
@@ -50,6 +51,7 @@ class C3D(VideoNetwork):
         self,
         num_classes: int,
         *,
+        in_channels: int = 3,
         num_frames: int = 16,
         size: int = 112,
         stages: Sequence[Sequence[int]] = STAGES,
@@ -68,62 +70,44 @@ class C3D(VideoNetwork):
                 f"num_frames = {num_frames}, size = {size}: {pools} pools need {least} frames of {least} pixels"
             )
         self.stages = nnx.List()
-        features = 3
+        self.channels = features = in_channels
         for widths in stages:
             convs = nnx.List()
             for width in widths:
                 convs.append(Conv3D(features, width, 3, padding=1, use_bias=True, dtype=dtype, rngs=rngs))
                 features = width
             self.stages.append(convs)
-        self.token_features = features
         self.fc6 = nnx.Linear(
             frames * pixels**2 * features, hidden, kernel_init=scaled_normal(0.005), dtype=dtype, rngs=rngs
         )
         self.fc7 = nnx.Linear(hidden, hidden, kernel_init=scaled_normal(0.005), dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(hidden, num_classes, kernel_init=scaled_normal(0.01), rngs=rngs)
+        self.head = nnx.Linear(hidden, num_classes, kernel_init=normal_001, rngs=rngs)
+        maps = {2 ** (index + 1): widths[-1] for index, widths in enumerate(stages)}
+        self.widths = Widths.of_maps(maps, hidden)
         self.clip = (num_frames, size, size)
         self.remat = check_remat(remat, attention=False)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what is called fc7.
-
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features: `pooled` is what is called fc7, maps are those behind the pools.
 
         Raises:
           UserError: if the clips are not those that the network is made for.
         """
-        x = self._map(video)
-        x = nnx.relu(self.fc6(x.reshape(x.shape[0], -1)))
-        x = nnx.relu(self.fc7(self.dropout(x, rngs=rngs)))
-        return x.astype(jnp.float32)
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → the last map, pooled, as (B, T'·H'·W', C).
-
-        Raises:
-          UserError: if the clips are not those that the network is made for.
-        """
-        del rngs  # nothing random comes before
-        return flat_map(self._map(video))
-
-    def _map(self, video: jax.Array) -> jax.Array:
         if video.shape[1:4] != self.clip:
             made, given = ("{} frames of {}×{} pixels".format(*shape) for shape in (self.clip, video.shape[1:4]))
             raise UserError(
                 f"this C3D is made for clips of {made}, not {given}: build it with num_frames=… and size=…, or, from a "
                 "configuration, model.kwargs.num_frames and model.kwargs.size"
             )
-        x, run = video, keeping(self.remat, _stage)
+        x, run, maps = video, keeping(self.remat, _stage), {}
         for index, convs in enumerate(self.stages):
             x = run(convs, x)
             last = index == len(self.stages) - 1
-            x = max_pool3d(x, (2 if index else 1, 2, 2), padding=(0, 1, 1) if last else 0)
-        return x
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K). See `features`."""
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+            maps[2 ** (index + 1)] = x = max_pool3d(x, (2 if index else 1, 2, 2), padding=(0, 1, 1) if last else 0)
+        x = nnx.relu(self.fc6(x.reshape(x.shape[0], -1)))
+        x = nnx.relu(self.fc7(self.dropout(x, rngs=rngs)))
+        return Features.of_maps(maps, x.astype(jnp.float32))
 
 
 def _stage(convs: nnx.List, x: jax.Array) -> jax.Array:
@@ -139,6 +123,7 @@ class Conv3DNet(VideoNetwork):
 
     Args:
       num_classes: K.
+      in_channels: C, channels of the video.
       widths: channels of the convolutions.
       dropout: probability of dropping a feature before the classifier, in training mode.
       dtype: what activations are computed in; None: float32.
@@ -149,37 +134,29 @@ class Conv3DNet(VideoNetwork):
         self,
         num_classes: int,
         *,
+        in_channels: int = 3,
         widths: Sequence[int] = (12, 24),
         dropout: float = 0.0,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         self.convs, self.norms = nnx.List(), nnx.List()
-        for features, width in zip((3, *widths[:-1]), widths, strict=True):
+        for features, width in zip((in_channels, *widths[:-1]), widths, strict=True):
             self.convs.append(Conv3D(features, width, 3, padding=1, dtype=dtype, rngs=rngs))
             self.norms.append(BatchNorm(width, rngs=rngs))
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(widths[-1], num_classes, rngs=rngs)
+        self.channels = in_channels
+        self.widths = Widths.of_maps({2 ** (index + 1): width for index, width in enumerate(widths)})
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D)."""
-        return self.tokens(video, rngs).astype(jnp.float32).mean(axis=1)
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → the last map as (B, T'·H'·W', D)."""
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features; maps are those behind the pools."""
         del rngs  # nothing random comes before the classifier
-        x = video
-        for conv, norm in zip(self.convs, self.norms, strict=True):
+        x, maps = video, {}
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             # "SAME" keeps the last frame of an odd number: even a clip of one frame passes.
-            x = max_pool3d(nnx.relu(norm(conv(x))), 2, padding="SAME")
-        return flat_map(x)
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
-
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
+            maps[2 ** (index + 1)] = x = max_pool3d(nnx.relu(norm(conv(x))), 2, padding="SAME")
+        return Features.of_maps(maps, flat_map(x).astype(jnp.float32).mean(axis=1))
 
 
 VARIANTS = {

@@ -11,17 +11,17 @@ Paper: Tran et al., Video Classification with Channel-Separated Convolutional Ne
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.dense_classifier import dense_logits, flat_map
 from vidjax.nn.grids import Triple
+from vidjax.nn.maps import cuboid_means
 from vidjax.nn.norm import BatchNorm
-from vidjax.nn.pooling import avg_pool3d, max_pool3d
+from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.remat import check_remat, keeping
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks of each stage, by the number of layers
@@ -32,12 +32,12 @@ HEAD_INIT = nnx.initializers.normal(0.01)
 class Stem(nnx.Module):
     """3×7×7 of stride 2 in space, norm, ReLU, and a 1×3×3 max-pool of stride 2."""
 
-    def __init__(self, features: int, epsilon: float, *, dtype: Any = None, rngs: nnx.Rngs):
-        self.conv = Conv3D(3, features, (3, 7, 7), (1, 2, 2), (1, 3, 3), dtype=dtype, rngs=rngs)
+    def __init__(self, in_channels: int, features: int, epsilon: float, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.conv = Conv3D(in_channels, features, (3, 7, 7), (1, 2, 2), (1, 3, 3), dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, 3) → (B, T, H', W', features)."""
+        """(B, T, H, W, C) → (B, T, H', W', features)."""
         return max_pool3d(nnx.relu(self.norm(self.conv(video))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
 
 
@@ -107,11 +107,12 @@ class CSN(VideoNetwork):
 
     Args:
       num_classes: K.
+      in_channels: C, channels of the video.
       depths: blocks of each stage; all but the first stage halve time, height and width.
       width: channels of the stem and of the first stage's blocks; doubled in each further stage.
       preserved: "ip" rather than "ir", see above.
       window: frames, rows and columns of the last map that the classifier sees the mean of; a larger map has several
-        such windows, whose probabilities are averaged (`vidjax.nn.dense_classifier`). None: the mean of the whole map.
+        such windows, whose probabilities are averaged (`vidjax.models.heads.Dense`). None: the mean of the whole map.
       zero_init: start every residual branch as nothing.
       epsilon: of the norms.
       dropout: probability of dropping a feature before the classifier, in training mode.
@@ -124,6 +125,7 @@ class CSN(VideoNetwork):
         self,
         num_classes: int,
         *,
+        in_channels: int = 3,
         depths: tuple[int, ...],
         width: int = 64,
         preserved: bool = False,
@@ -135,7 +137,8 @@ class CSN(VideoNetwork):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        self.stem = Stem(width, epsilon, dtype=dtype, rngs=rngs)
+        self.channels = in_channels
+        self.stem = Stem(in_channels, width, epsilon, dtype=dtype, rngs=rngs)
         self.stages = nnx.List()
         features = width
         for stage, depth in enumerate(depths):
@@ -155,40 +158,23 @@ class CSN(VideoNetwork):
                 features = width * 2**stage * EXPANSION
             self.stages.append(blocks)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.head = Dense(features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.widths = Widths.of_maps(
+            {4 * 2**stage: width * 2**stage * EXPANSION for stage in range(len(depths))}, windows=True
+        )
         self.window = window
         self.remat = check_remat(remat, attention=False)
 
-    def _map(self, video: jax.Array) -> jax.Array:
-        x, run = self.stem(video), keeping(self.remat)
-        for blocks in self.stages:
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features; windows are (B, T', H', W', D), one for each position."""
+        del rngs  # nothing random comes before the classifier
+        x, run, maps = self.stem(video), keeping(self.remat), {}
+        for stage, blocks in enumerate(self.stages):
             for block in blocks:
                 x = run(block, x)
-        return x
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → the last map as (B, T'·H'·W', D)."""
-        del rngs  # nothing random comes before
-        return flat_map(self._map(video))
-
-    def _pooled(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
-        x = self._map(video)
-        size = x.shape[1:4]
-        window = size if self.window is None else tuple(min(pair) for pair in zip(self.window, size, strict=True))
-        return avg_pool3d(x.astype(jnp.float32), window, 1)
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D): what the classifier sees, before dropout."""
-        del rngs  # nothing random comes before the classifier
-        return self._pooled(video).mean(axis=(1, 2, 3))
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
-
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
-        """
-        return dense_logits(self.head, self.dropout(self._pooled(video), rngs=rngs))
+            maps[4 * 2**stage] = x
+        windows = cuboid_means(x, self.window)
+        return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 
 
 def _spec(name: str, source: str, published: str, **preprocessing: Any) -> Spec:

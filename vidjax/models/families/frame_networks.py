@@ -22,10 +22,10 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
 from vidjax.models.families.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
+from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.clips import need_floats
 from vidjax.nn.conv import Conv3D, conv3d
-from vidjax.nn.dense_classifier import dense_logits
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import kaiming_fan_out
 
@@ -38,46 +38,49 @@ LAYERS = {
 }
 
 
-def image_network(layers: int, *, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
+def image_network(layers: int, *, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
     """Arguments of `ResNet` for the image network of 18, 34, 50 or 101 layers: stem, stages and kind of block."""
     depths, block = LAYERS[layers]
     stages = [
         Stage(depth, 64 * 2**index, (1, 1, 1) if index == 0 else (1, 2, 2), frame_conv)
         for index, depth in enumerate(depths)
     ]
-    stem = Stem(64, (1, 7, 7), max_pool=True, dtype=dtype, rngs=rngs)
+    stem = Stem(64, (1, 7, 7), max_pool=True, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return {"stem": stem, "stem_features": 64, "stages": stages, "block": block, "dtype": dtype, "rngs": rngs}
 
 
-def small_network(*, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
+def small_network(*, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
     """The same of a network for learning and tests: `r2plus1d_tiny` without time."""
-    stem = Stem(16, (1, 7, 7), dtype=dtype, rngs=rngs)
+    stem = Stem(16, (1, 7, 7), in_channels=in_channels, dtype=dtype, rngs=rngs)
     stages = [Stage(1, width, (1, 2, 2), frame_conv) for width in (16, 32, 64)]
     return {"stem": stem, "stem_features": 16, "stages": stages, "dtype": dtype, "rngs": rngs}
 
 
-def body(layers: int, *, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
-    """`image_network(layers)`, or `small_network` for 0 layers."""
-    return image_network(layers, dtype=dtype, rngs=rngs) if layers else small_network(dtype=dtype, rngs=rngs)
+def body(layers: int, **kwargs: Any) -> dict[str, Any]:
+    """`image_network(layers)`, or `small_network` for 0 layers; further arguments are theirs."""
+    return image_network(layers, **kwargs) if layers else small_network(**kwargs)
 
 
-def frame_pool(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
+def frame_pool(
+    num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+) -> ResNet:
     """A 2D ResNet over frames. Further arguments are those of `ResNet`, `temporal_pooling` above all."""
-    return ResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), **kwargs)
+    return ResNet(num_classes, **body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs), **kwargs)
 
 
 class SingleFrameResNet(ResNet):
     """Every frame is classified by itself; the logits are the logarithm of the frames' mean probabilities."""
 
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K), the network's own for T = 1."""
-        return dense_logits(self.head, self.dropout(self.frames(video), rngs=rngs))
+    head_type = Dense
 
 
 @settles("temporal_pooling")
-def single_frame(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
+def single_frame(
+    num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+) -> ResNet:
     """`SingleFrameResNet` of so many layers. Further arguments are those of `ResNet` but for `temporal_pooling`."""
-    return SingleFrameResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), temporal_pooling="mean", **kwargs)
+    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    return SingleFrameResNet(num_classes, **network, temporal_pooling="mean", **kwargs)
 
 
 class Concatenation(nnx.Module):
@@ -119,6 +122,7 @@ def late_fusion(
     layers: int,
     num_frames: int,
     hidden: int = 512,
+    in_channels: int = 3,
     dtype: Any = None,
     rngs: nnx.Rngs,
     **kwargs: Any,
@@ -130,11 +134,13 @@ def late_fusion(
       layers: 18, 34, 50 or 101; 0: the small network.
       num_frames: T, frames of every clip.
       hidden: width of the dense layer before the classifier.
+      in_channels: C, channels of the video.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
     """
     pooling = partial(Concatenation, num_frames=num_frames, hidden=hidden)
-    return ResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), temporal_pooling=pooling, **kwargs)
+    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    return ResNet(num_classes, **network, temporal_pooling=pooling, **kwargs)
 
 
 class StackConv(Conv3D):
@@ -170,21 +176,29 @@ class StackConv(Conv3D):
 
 
 def early_fusion(
-    num_classes: int, *, layers: int, num_frames: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+    num_classes: int,
+    *,
+    layers: int,
+    num_frames: int,
+    in_channels: int = 3,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
 ) -> ResNet:
-    """A 2D ResNet on one picture of 3·T channels. Further arguments are those of `ResNet`.
+    """A 2D ResNet on one picture of C·T channels. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K.
       layers: 18, 34, 50 or 101; 0: the small network.
       num_frames: T, frames of every clip.
+      in_channels: C, channels of the video.
       dtype: what activations are computed in; None: float32.
       rngs: of the initial weights.
     """
-    network = body(layers, dtype=dtype, rngs=rngs)
+    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
     network["stem"].conv = StackConv(
         num_frames,
-        3,
+        in_channels,
         network["stem_features"],
         kernel_size=(1, 7, 7),
         strides=(1, 2, 2),

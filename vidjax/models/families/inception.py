@@ -7,21 +7,22 @@ weights are those of google-deepmind/kinetics-i3d. The blocks, and the network a
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.base import Features, Head, VideoNetwork, Widths
+from vidjax.models.heads import Drop
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D, Padding, triple
-from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.grids import Triple
-from vidjax.nn.init import scaled_normal, uniform_bias, uniform_fan_in
+from vidjax.nn.init import normal_001, uniform_bias, uniform_fan_in
+from vidjax.nn.maps import cuboid_means
 from vidjax.nn.norm import BatchNorm
-from vidjax.nn.pooling import avg_pool3d, max_pool3d
+from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.remat import check_remat, keeping
 
 EPSILON = 1e-3  # of every norm
@@ -69,7 +70,7 @@ class SelfGate(nnx.Module):
 
     def __init__(self, features: int, *, rngs: nnx.Rngs):
         # As the authors' TensorFlow code starts it: all gates half open.
-        self.linear = nnx.Linear(features, features, kernel_init=scaled_normal(0.01), rngs=rngs)
+        self.linear = nnx.Linear(features, features, kernel_init=normal_001, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, C) → the same shape."""
@@ -106,7 +107,7 @@ class SeparableUnit(nnx.Module):
         return x if self.gate is None else self.gate(x)
 
 
-class Widths(NamedTuple):
+class BlockWidths(NamedTuple):
     """Channels that come out of a block's convolutions."""
 
     branch0: int
@@ -132,7 +133,7 @@ class InceptionBlock(nnx.Module):
       **kwargs: of every `Unit`.
     """
 
-    def __init__(self, in_features: int, widths: Widths, *, unit: Any = Unit, rngs: nnx.Rngs, **kwargs: Any):
+    def __init__(self, in_features: int, widths: BlockWidths, *, unit: Any = Unit, rngs: nnx.Rngs, **kwargs: Any):
         self.branch0 = Unit(in_features, widths.branch0, rngs=rngs, **kwargs)
         self.branch1_reduce = Unit(in_features, widths.branch1_reduce, rngs=rngs, **kwargs)
         self.branch1 = unit(widths.branch1_reduce, widths.branch1, 3, rngs=rngs, **kwargs)
@@ -153,16 +154,34 @@ class InceptionBlock(nnx.Module):
 
 # Inception-v1's blocks, in three stages between which time and space are halved.
 STAGES = (
-    (Widths(64, 96, 128, 16, 32, 32), Widths(128, 128, 192, 32, 96, 64)),
+    (BlockWidths(64, 96, 128, 16, 32, 32), BlockWidths(128, 128, 192, 32, 96, 64)),
     (
-        Widths(192, 96, 208, 16, 48, 64),
-        Widths(160, 112, 224, 24, 64, 64),
-        Widths(128, 128, 256, 24, 64, 64),
-        Widths(112, 144, 288, 32, 64, 64),
-        Widths(256, 160, 320, 32, 128, 128),
+        BlockWidths(192, 96, 208, 16, 48, 64),
+        BlockWidths(160, 112, 224, 24, 64, 64),
+        BlockWidths(128, 128, 256, 24, 64, 64),
+        BlockWidths(112, 144, 288, 32, 64, 64),
+        BlockWidths(256, 160, 320, 32, 128, 128),
     ),
-    (Widths(256, 160, 320, 32, 128, 128), Widths(384, 192, 384, 48, 128, 128)),
+    (BlockWidths(256, 160, 320, 32, 128, 128), BlockWidths(384, 192, 384, 48, 128, 128)),
 )
+
+
+WINDOW = (2, 7, 7)  # frames, rows and columns of the last map that are classified together
+
+
+class MeanOverTime(Head, nnx.Linear):
+    """The classifier at each window of the last map: the mean of its logits. Arguments are those of `nnx.Linear`."""
+
+    sees: ClassVar[str] = "windows"
+
+    def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
+        """(B, T', H', W', D) → float32 (B, K)."""
+        return self.over_time(x, drop).mean(axis=1)
+
+    def over_time(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
+        """(B, T', H', W', D) → float32 (B, T', K)."""
+        x = x if drop is None else drop(x)
+        return super().__call__(x.mean(axis=(2, 3)))
 
 
 class Inception(VideoNetwork):
@@ -200,7 +219,7 @@ class Inception(VideoNetwork):
         gating: bool = False,
         padding: str | None = "SAME",
         stem_features: Sequence[int] = (64, 64, 192),
-        stages: Sequence[Sequence[Widths]] = STAGES,
+        stages: Sequence[Sequence[BlockWidths]] = STAGES,
         momentum: float = 0.99,
         dropout: float = 0.5,
         remat: str = "",
@@ -227,10 +246,13 @@ class Inception(VideoNetwork):
                 blocks.append(InceptionBlock(features, widths, unit=unit, **kwargs))
                 features = widths.total
             self.stages.append(blocks)
+        self.widths = Widths.of_maps(
+            {8 * 2**index: stage[-1].total for index, stage in enumerate(stages)}, windows=True
+        )
         self.padding = padding
         self.remat = check_remat(remat, attention=False)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(
+        self.head = MeanOverTime(
             features, num_classes, kernel_init=uniform_fan_in, bias_init=uniform_bias(features), rngs=rngs
         )
 
@@ -239,22 +261,13 @@ class Inception(VideoNetwork):
         pads = tuple((w - 1) // 2 for w in window) if self.padding is None else self.padding
         return max_pool3d(x, window, strides, pads)
 
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → the last map as (B, T'·H'·W', D)."""
-        del rngs  # nothing random comes before
-        return flat_map(self._map(video))
-
-    def window_features(self, video: jax.Array) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 means over windows of the last map, (B, T', H', W', D).
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features; windows are (B, T', H', W', D).
 
         T' is ⌈T/8⌉ - 1 (at least 1), and H' and W' are 1 up to 224 pixels; S3D rounds down once where T is odd.
         """
-        x = self._map(video)
-        window = tuple(min(w, n) for w, n in zip((2, 7, 7), x.shape[1:4], strict=True))
-        return avg_pool3d(x.astype(jnp.float32), window, 1)
-
-    def _map(self, video: jax.Array) -> jax.Array:
-        run = keeping(self.remat)
+        del rngs  # nothing random comes before the classifier
+        run, maps = keeping(self.remat), {}
         x = self._pool(self.stem[0](video), (1, 3, 3), (1, 2, 2))
         x = self._pool(self.stem[2](self.stem[1](x)), (1, 3, 3), (1, 2, 2))
         for index, blocks in enumerate(self.stages):
@@ -262,23 +275,14 @@ class Inception(VideoNetwork):
                 x = self._pool(x, (3, 3, 3) if index == 1 else (2, 2, 2), (2, 2, 2))
             for block in blocks:
                 x = run(block, x)
-        return x
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 vectors (B, D), the mean over windows."""
-        del rngs  # nothing random comes before the classifier
-        return self.window_features(video).mean(axis=(1, 2, 3))
+            maps[8 * 2**index] = x
+        windows = cuboid_means(x, WINDOW)
+        return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 
     def logits_over_time(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, C) → float32 logits (B, T', K), one for every 8 frames of the video."""
-        return self.head(self.dropout(self.window_features(video), rngs=rngs).mean(axis=(2, 3)))
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 logits (B, K), the mean over time.
-
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
-        """
-        return self.logits_over_time(video, rngs).mean(axis=1)
+        drop = partial(self.dropout, rngs=rngs)
+        return self.head.over_time(self.encode(video).windows, drop)
 
 
 def _variant(name: str, channels: int, published: str) -> Variant:
@@ -302,7 +306,7 @@ def _variant(name: str, channels: int, published: str) -> Variant:
 # A small one for learning and tests.
 TINY = {
     "stem_features": (16, 16, 32),
-    "stages": ((Widths(16, 16, 32, 4, 8, 8),), (Widths(32, 32, 64, 8, 16, 16),)),
+    "stages": ((BlockWidths(16, 16, 32, 4, 8, 8),), (BlockWidths(32, 32, 64, 8, 16, 16),)),
     "dropout": 0.0,
 }
 

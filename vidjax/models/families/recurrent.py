@@ -21,6 +21,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
+from vidjax.models.base import Features
 from vidjax.models.families.frame_networks import body
 from vidjax.models.families.resnet import ResNet
 from vidjax.models.registry import Variant, tiny_spec
@@ -81,7 +82,7 @@ class RecurrentResNet(ResNet):
         """One frame of a stream, in evaluation mode.
 
         Args:
-          frame: (B, H, W, 3), normalised.
+          frame: (B, H, W, C), normalised.
           state: what the last step gave; None: the stream begins.
 
         Returns:
@@ -105,6 +106,7 @@ def cnn_rnn(
     recurrent_dropout: float = 0.0,
     temporal_pooling: str = "mean",
     dropout: float = 0.5,
+    in_channels: int = 3,
     dtype: Any = None,
     rngs: nnx.Rngs,
     **kwargs: Any,
@@ -121,6 +123,7 @@ def cnn_rnn(
       recurrent_dropout: probability of dropping an output between recurrent layers, in training mode.
       temporal_pooling: of the last layer's outputs: "mean", "max", "last", "attention", "netvlad" or "pyramid".
       dropout: probability of dropping a feature before the classifier, in training mode.
+      in_channels: C, channels of the video.
       dtype: what the ResNet's activations are computed in; None: float32. The recurrence is float32.
       rngs: of the initial weights.
     """
@@ -133,7 +136,7 @@ def cnn_rnn(
         dropout=recurrent_dropout,
         pooling=temporal_pooling,
     )
-    network = body(layers, dtype=dtype, rngs=rngs)
+    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return RecurrentResNet(num_classes, **network, temporal_pooling=pooling, dropout=dropout, **kwargs)
 
 
@@ -240,16 +243,17 @@ class RecurrentConvNet(ResNet):
         super().__init__(num_classes, temporal_pooling=pooling, grid=1, dtype=dtype, rngs=rngs, **kwargs)
         self.levels = len(hidden)
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what the classifier sees before dropout."""
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features; their tokens are the places of the last stage's map."""
         del rngs  # nothing random comes before the classifier
-        return self.pooling(self.maps(video)[-self.levels :])
+        maps = self.maps(video)
+        return Features.of_maps(self.by_stride(maps), self.pooling(maps[-self.levels :]))
 
     def step(self, frame: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
         """One frame of a stream, in evaluation mode.
 
         Args:
-          frame: (B, H, W, 3), normalised.
+          frame: (B, H, W, C), normalised.
           state: what the last step gave; None: the stream begins.
 
         Returns:
@@ -265,12 +269,14 @@ def rcn(
     *,
     layers: int,
     dropout: float = 0.5,
+    in_channels: int = 3,
     dtype: Any = None,
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> RecurrentConvNet:
     """`RecurrentConvNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
-    return RecurrentConvNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), dropout=dropout, **kwargs)
+    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    return RecurrentConvNet(num_classes, **network, dropout=dropout, **kwargs)
 
 
 _LRCN = "https://arxiv.org/abs/1411.4389"

@@ -9,18 +9,17 @@ temporal extent 1 it is a 2D ResNet that sees every frame by itself.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.models.base import VideoNetwork
+from vidjax.models.base import Features, Head, VideoNetwork, Widths
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.grids import Triple
-from vidjax.nn.init import normal
+from vidjax.nn.init import normal_001
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import grid_mean, max_pool3d
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
@@ -155,7 +154,7 @@ class Stem(nnx.Module):
       mid_features: factorise it, with this many channels between space and time; 0: one convolution.
       max_pool: halve height and width once more.
       pool_strides: of the max-pool over T, H, W.
-      in_features: C, channels of the video.
+      in_channels: C, channels of the video.
       epsilon: of the norm behind the convolution.
       dtype: what it is computed in; None: the input's.
       rngs: of the initial weights.
@@ -170,25 +169,26 @@ class Stem(nnx.Module):
         mid_features: int = 0,
         max_pool: bool = False,
         pool_strides: Triple = (1, 2, 2),
-        in_features: int = 3,
+        in_channels: int = 3,
         epsilon: float = 1e-5,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         if mid_features:
             self.conv = Conv2Plus1D(
-                in_features, features, kernel_size, strides, mid_features=mid_features, dtype=dtype, rngs=rngs
+                in_channels, features, kernel_size, strides, mid_features=mid_features, dtype=dtype, rngs=rngs
             )
         else:
             padding = tuple(k // 2 for k in kernel_size)
-            self.conv = Conv3D(in_features, features, kernel_size, strides, padding, dtype=dtype, rngs=rngs)
+            self.conv = Conv3D(in_channels, features, kernel_size, strides, padding, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)
-        self.in_features = in_features
+        self.in_channels = in_channels
+        self.stride = strides[2] * (pool_strides[2] if max_pool else 1)  # of height and width, in pixels
         self.max_pool = max_pool
         self.pool_strides = pool_strides
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', features)."""
+        """(B, T, H, W, C) → (B, T', H', W', features)."""
         x = nnx.relu(self.norm(self.conv(video)))
         return max_pool3d(x, (1, 3, 3), self.pool_strides, (0, 1, 1)) if self.max_pool else x
 
@@ -205,6 +205,9 @@ class Stage:
 
 class ResNet(VideoNetwork):
     """A residual network over clips.
+
+    Attributes:
+      head_type: of the classifier; a `Head` sees the frames' vectors one by one, before any pooling.
 
     Args:
       num_classes: K.
@@ -225,6 +228,8 @@ class ResNet(VideoNetwork):
       ValueError: for an unknown `temporal_pooling`.
     """
 
+    head_type: ClassVar[type[nnx.Linear]] = nnx.Linear
+
     def __init__(
         self,
         num_classes: int,
@@ -242,29 +247,44 @@ class ResNet(VideoNetwork):
         rngs: nnx.Rngs,
     ):
         self.stem = stem
-        self.channels = stem.in_features
+        self.channels = stem.in_channels
         self.stages = nnx.List()
-        features = stem_features
+        features, strides, widths = stem_features, [stem.stride], {}
         for stage in stages:
             blocks = nnx.List()
             for index in range(stage.depth):
-                strides = stage.strides if index == 0 else (1, 1, 1)
+                steps = stage.strides if index == 0 else (1, 1, 1)
                 blocks.append(
-                    block(features, stage.features, strides, stage.conv, zero_init=zero_init, dtype=dtype, rngs=rngs)
+                    block(features, stage.features, steps, stage.conv, zero_init=zero_init, dtype=dtype, rngs=rngs)
                 )
                 features = stage.features * block.expansion
             self.stages.append(blocks)
-        self.token_features = features
+            strides.append(strides[-1] * stage.strides[2])
+            widths[strides[-1]] = features
+        self.strides = tuple(strides[1:])
         self.remat = check_remat(remat, attention=False)
         if isinstance(temporal_pooling, str):
             temporal_pooling = partial(make_temporal_pooling, temporal_pooling)
         self.grid = grid
         self.pooling = temporal_pooling(features * grid**2, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(self.pooling.out_features, num_classes, kernel_init=head_kernel, rngs=rngs)
+        self.head = self.head_type(self.pooling.out_features, num_classes, kernel_init=normal_001, rngs=rngs)
+        self.widths = Widths.of_maps(widths, self.pooling.out_features, windows=self.sees_frames)
+
+    @property
+    def sees_frames(self) -> bool:
+        """Whether the head looks at each frame's vector, not at what the pooling makes of them."""
+        return issubclass(self.head_type, Head)
+
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features; their tokens are the places of the last stage's map."""
+        maps = self.maps(video)
+        frames = self._frames(maps)
+        pooled = self.pooling(frames, rngs=rngs)
+        return Features.of_maps(self.by_stride(maps), pooled, frames if self.sees_frames else None)
 
     def maps(self, video: jax.Array) -> list[jax.Array]:
-        """Normalised clips (B, T, H, W, 3) → what each stage makes of them, (B, T', H', W', C')."""
+        """Normalised clips (B, T, H, W, C) → what each stage makes of them, (B, T', H', W', C')."""
         x, run = self.stem(video), keeping(self.remat)
         maps = []
         for blocks in self.stages:
@@ -273,27 +293,13 @@ class ResNet(VideoNetwork):
             maps.append(x)
         return maps
 
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → the last stage's map as (B, T'·H'·W', C'), before any pooling."""
-        del rngs  # nothing random comes before
-        return flat_map(self.maps(video)[-1])
+    def by_stride(self, maps: Sequence[jax.Array]) -> dict[int, jax.Array]:
+        """The stages' maps by their strides in pixels, see `Features`."""
+        return dict(zip(self.strides, maps, strict=True))
 
     def frames(self, video: jax.Array) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → a float32 vector for each frame that is left, (B, T', grid²·C')."""
-        return grid_mean(self.maps(video)[-1].astype(jnp.float32), self.grid)
+        """Normalised clips (B, T, H, W, C) → a float32 vector for each frame that is left, (B, T', grid²·C')."""
+        return self._frames(self.maps(video))
 
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D), what the classifier sees before dropout."""
-        return self.pooling(self.frames(video), rngs=rngs)
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
-
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
-        """
-        return self.head(self.dropout(self.features(video, rngs), rngs=rngs))
-
-
-def head_kernel(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """Initial kernel of a classifier: normal, of standard deviation 0.01."""
-    return normal(key, shape, 0.01).astype(dtype)
+    def _frames(self, maps: Sequence[jax.Array]) -> jax.Array:
+        return grid_mean(maps[-1].astype(jnp.float32), self.grid)

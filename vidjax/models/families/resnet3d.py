@@ -4,65 +4,78 @@ Paper: Tran et al., A Closer Look at Spatiotemporal Convolutions for Action Reco
 Reference code: torchvision `models/video/resnet.py`; of `r2plus1d_34` mmaction2's `models/backbones/resnet2plus1d.py`.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.families.resnet import ConvKind, ResNet, Stage, Stem, factorised_conv, frame_conv, joint_conv
+from vidjax.models.families.resnet import (
+    BasicBlock,
+    ConvKind,
+    ResNet,
+    Stage,
+    Stem,
+    factorised_conv,
+    frame_conv,
+    joint_conv,
+)
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.grids import Triple
 from vidjax.nn.norm import BatchNorm
 
 
-def r3d_18(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """R3D-18: 3×3×3 throughout. Further arguments are those of `ResNet`."""
-    stem = Stem(64, (3, 7, 7), dtype=dtype, rngs=rngs)
-    stages = (
-        Stage(2, 64, (1, 1, 1), joint_conv),
-        Stage(2, 128, (2, 2, 2), joint_conv),
-        Stage(2, 256, (2, 2, 2), joint_conv),
-        Stage(2, 512, (2, 2, 2), joint_conv),
-    )
-    return ResNet(num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
+@dataclass(frozen=True)
+class Layout:
+    """One of these networks, but for its classes.
+
+    Attributes:
+      depths: blocks of each stage.
+      conv: kind of the 3×3×3 convolutions; each further stage has twice as many channels.
+      later: kind of those behind the first stage; None: the same. Frame by frame, they leave time as long as it is.
+      width: channels of the stem and the first stage.
+      halves_first: halve height and width in the first stage too.
+      stem: further arguments of `Stem`.
+      block: kind of block.
+    """
+
+    depths: tuple[int, ...]
+    conv: ConvKind
+    later: ConvKind | None = None
+    width: int = 64
+    halves_first: bool = False
+    stem: Mapping[str, Any] = field(default_factory=dict)
+    block: type[nnx.Module] = BasicBlock
+
+    def stages(self) -> list[Stage]:
+        """The stages: all but the first halve height and width, and time if their kernels reach over frames."""
+        stages = []
+        for index, depth in enumerate(self.depths):
+            conv = self.conv if index == 0 else self.later or self.conv
+            step = 2 if index or self.halves_first else 1
+            strides = (2 if index and conv is not frame_conv else 1, step, step)
+            stages.append(Stage(depth, self.width * 2**index, strides, conv))
+        return stages
 
 
-def r3d_34(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """R3D-34: R3D-18 with more blocks in each stage. Further arguments are those of `ResNet`."""
-    stem = Stem(64, (3, 7, 7), dtype=dtype, rngs=rngs)
-    stages = (
-        Stage(3, 64, (1, 1, 1), joint_conv),
-        Stage(4, 128, (2, 2, 2), joint_conv),
-        Stage(6, 256, (2, 2, 2), joint_conv),
-        Stage(3, 512, (2, 2, 2), joint_conv),
-    )
-    return ResNet(num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
+def spacetime_resnet(
+    num_classes: int, *, layout: Layout, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+) -> ResNet:
+    """A network of this family. Further arguments are those of `ResNet`.
 
-
-def mc3_18(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """MC3-18: 3×3×3 in the stem and the first stage, 1×3×3 after. Further arguments are those of `ResNet`."""
-    stem = Stem(64, (3, 7, 7), dtype=dtype, rngs=rngs)
-    stages = (
-        Stage(2, 64, (1, 1, 1), joint_conv),
-        Stage(2, 128, (1, 2, 2), frame_conv),
-        Stage(2, 256, (1, 2, 2), frame_conv),
-        Stage(2, 512, (1, 2, 2), frame_conv),
-    )
-    return ResNet(num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
-
-
-def r2plus1d_18(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """R(2+1)D-18: every 3×3×3 as 1×3×3 and 3×1×1. Further arguments are those of `ResNet`."""
-    stem = Stem(64, (3, 7, 7), mid_features=45, dtype=dtype, rngs=rngs)
-    stages = (
-        Stage(2, 64, (1, 1, 1), factorised_conv),
-        Stage(2, 128, (2, 2, 2), factorised_conv),
-        Stage(2, 256, (2, 2, 2), factorised_conv),
-        Stage(2, 512, (2, 2, 2), factorised_conv),
-    )
-    return ResNet(num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
+    Args:
+      num_classes: K.
+      layout: which one.
+      in_channels: C, channels of the video.
+      dtype: what activations are computed in; None: float32.
+      rngs: of the initial weights.
+    """
+    stem = Stem(layout.width, (3, 7, 7), in_channels=in_channels, **layout.stem, dtype=dtype, rngs=rngs)
+    network = {"stem": stem, "stem_features": layout.width, "stages": layout.stages(), "block": layout.block}
+    return ResNet(num_classes, **network, dtype=dtype, rngs=rngs, **kwargs)
 
 
 _OUTER_EPSILON = 1e-3  # of mmaction2's norms behind a factorised convolution; those inside have 1e-5
@@ -119,68 +132,22 @@ class MMBlock(nnx.Module):
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
-def r2plus1d_34(num_classes: int, *, dropout: float = 0.5, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """mmaction2's R(2+1)D-34. Further arguments are those of `ResNet`."""
-    stem = Stem(
-        64,
-        (3, 7, 7),
-        mid_features=mid_width(3, 64, (3, 7, 7)),
-        max_pool=True,
-        epsilon=_OUTER_EPSILON,
-        dtype=dtype,
-        rngs=rngs,
-    )
-    stages = (
-        Stage(3, 64, (1, 1, 1), factorised_conv),
-        Stage(4, 128, (2, 2, 2), factorised_conv),
-        Stage(6, 256, (2, 2, 2), factorised_conv),
-        Stage(3, 512, (2, 2, 2), factorised_conv),
-    )
-    return ResNet(
-        num_classes,
-        stem=stem,
-        stem_features=64,
-        stages=stages,
-        block=MMBlock,
-        dropout=dropout,
-        dtype=dtype,
-        rngs=rngs,
-        **kwargs,
-    )
-
-
-def r3d_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """A small R3D that trains on a CPU in minutes. Further arguments are those of `ResNet`."""
-    stem = Stem(16, (3, 7, 7), dtype=dtype, rngs=rngs)
-    stages = (
-        Stage(1, 16, (1, 2, 2), joint_conv),
-        Stage(1, 32, (2, 2, 2), joint_conv),
-        Stage(1, 64, (2, 2, 2), joint_conv),
-    )
-    return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
-
-
-def mc3_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """A small MC3 that trains on a CPU in minutes. Further arguments are those of `ResNet`."""
-    stem = Stem(16, (3, 7, 7), dtype=dtype, rngs=rngs)
-    stages = (
-        Stage(1, 16, (1, 2, 2), joint_conv),
-        Stage(1, 32, (1, 2, 2), frame_conv),
-        Stage(1, 64, (1, 2, 2), frame_conv),
-    )
-    return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
-
-
-def r2plus1d_tiny(num_classes: int, *, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> ResNet:
-    """A small R(2+1)D that trains on a CPU in minutes. Further arguments are those of `ResNet`."""
-    stem = Stem(16, (3, 7, 7), mid_features=16, dtype=dtype, rngs=rngs)
-    stages = (
-        Stage(1, 16, (1, 2, 2), factorised_conv),
-        Stage(1, 32, (2, 2, 2), factorised_conv),
-        Stage(1, 64, (2, 2, 2), factorised_conv),
-    )
-    return ResNet(num_classes, stem=stem, stem_features=16, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
-
+R3D_18 = Layout((2, 2, 2, 2), joint_conv)
+R3D_34 = Layout((3, 4, 6, 3), joint_conv)
+MC3_18 = Layout((2, 2, 2, 2), joint_conv, frame_conv)
+R2PLUS1D_18 = Layout((2, 2, 2, 2), factorised_conv, stem={"mid_features": 45})
+# mmaction2's.
+R2PLUS1D_34 = Layout(
+    (3, 4, 6, 3),
+    factorised_conv,
+    stem={"mid_features": mid_width(3, 64, (3, 7, 7)), "max_pool": True, "epsilon": _OUTER_EPSILON},
+    block=MMBlock,
+)
+# Small ones that train on a CPU in minutes.
+TINY = {"depths": (1, 1, 1), "width": 16, "halves_first": True}
+R3D_TINY = Layout(**TINY, conv=joint_conv)
+MC3_TINY = Layout(**TINY, conv=joint_conv, later=frame_conv)
+R2PLUS1D_TINY = Layout(**TINY, conv=factorised_conv, stem={"mid_features": 16})
 
 _PAPER = "https://arxiv.org/abs/1711.11248"
 
@@ -202,12 +169,16 @@ def _torchvision(name: str, published: str, sources: tuple[str, ...] = ("torchvi
 
 
 VARIANTS = {
-    "r3d_18": Variant(r3d_18, _torchvision("r3d_18", "63.20 / 83.48")),
-    "r3d_34": Variant(r3d_34, _torchvision("r3d_34", "", sources=("torchvision2d",))),
-    "mc3_18": Variant(mc3_18, _torchvision("mc3_18", "63.96 / 84.13")),
-    "r2plus1d_18": Variant(r2plus1d_18, _torchvision("r2plus1d_18", "67.46 / 86.18", sources=("torchvision",))),
+    "r3d_18": Variant(spacetime_resnet, _torchvision("r3d_18", "63.20 / 83.48"), {"layout": R3D_18}),
+    "r3d_34": Variant(spacetime_resnet, _torchvision("r3d_34", "", sources=("torchvision2d",)), {"layout": R3D_34}),
+    "mc3_18": Variant(spacetime_resnet, _torchvision("mc3_18", "63.96 / 84.13"), {"layout": MC3_18}),
+    "r2plus1d_18": Variant(
+        spacetime_resnet,
+        _torchvision("r2plus1d_18", "67.46 / 86.18", sources=("torchvision",)),
+        {"layout": R2PLUS1D_18},
+    ),
     "r2plus1d_34": Variant(
-        r2plus1d_34,
+        spacetime_resnet,
         Spec(
             name="r2plus1d_34",
             num_frames=8,
@@ -219,11 +190,13 @@ VARIANTS = {
             sources=("mmaction2",),
             published="K400 69.76 / 88.41, with 32 frames, every 2nd, 75.46 / 92.28; 10×3 views of 256² (mmaction2)",
         ),
+        {"layout": R2PLUS1D_34, "dropout": 0.5},
     ),
-    "r3d_tiny": Variant(r3d_tiny, tiny_spec("r3d_tiny", _PAPER)),
-    "mc3_tiny": Variant(mc3_tiny, tiny_spec("mc3_tiny", _PAPER)),
+    "r3d_tiny": Variant(spacetime_resnet, tiny_spec("r3d_tiny", _PAPER), {"layout": R3D_TINY}),
+    "mc3_tiny": Variant(spacetime_resnet, tiny_spec("mc3_tiny", _PAPER), {"layout": MC3_TINY}),
     "r2plus1d_tiny": Variant(
-        r2plus1d_tiny,
+        spacetime_resnet,
         tiny_spec("r2plus1d_tiny", _PAPER),
+        {"layout": R2PLUS1D_TINY},
     ),
 }

@@ -8,7 +8,7 @@ Paper: Lin et al., TSM: Temporal Shift Module for Efficient Video Understanding 
 `models/backbones/resnet_tsm.py` and `models/heads/tsm_head.py`.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,12 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
+from vidjax.models.base import Head
 from vidjax.models.families.frame_networks import body
 from vidjax.models.families.resnet import ResNet
+from vidjax.models.heads import Drop
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.init import normal
-from vidjax.nn.pooling import grid_mean
 from vidjax.nn.remat import keeping
 
 # What a stream has gone through: per block the channels kept of the last frame, and the mean of the frames' features.
@@ -62,6 +63,17 @@ def causal_shift(x: jax.Array, share: int = 8, kept: jax.Array | None = None) ->
     return jnp.concatenate([before, x[..., fold:]], axis=-1), moving[:, -1:]
 
 
+class MeanOfFrames(Head, nnx.Linear):
+    """The classifier on each frame: the mean of its logits. Arguments are those of `nnx.Linear`."""
+
+    sees: ClassVar[str] = "windows"
+
+    def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
+        """(B, T, D) → float32 (B, K)."""
+        x = x if drop is None else drop(x)
+        return super().__call__(x.mean(axis=1))
+
+
 class TemporalShiftResNet(ResNet):
     """A 2D ResNet with temporal shifts. Every frame is classified, and the logits are averaged.
 
@@ -73,6 +85,8 @@ class TemporalShiftResNet(ResNet):
       rngs: of the initial weights.
       **kwargs: stem, stages and the rest, as for `ResNet`.
     """
+
+    head_type = MeanOfFrames
 
     def __init__(
         self,
@@ -92,7 +106,7 @@ class TemporalShiftResNet(ResNet):
         self.head.kernel.set_value(normal(rngs.params(), self.head.kernel.shape, 0.001))
 
     def maps(self, video: jax.Array) -> list[jax.Array]:
-        """Normalised clips (B, T, H, W, 3) → what each stage makes of them, (B, T, H', W', C')."""
+        """Normalised clips (B, T, H, W, C) → what each stage makes of them, (B, T, H', W', C')."""
         return self._run(video, {})[0]
 
     def _run(self, video: jax.Array, kept: dict[str, jax.Array]) -> tuple[list[jax.Array], dict[str, jax.Array]]:
@@ -111,15 +125,11 @@ class TemporalShiftResNet(ResNet):
             maps.append(x)
         return maps, keep
 
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K), the mean over frames."""
-        return self.head(self.dropout(self.frames(video), rngs=rngs).mean(axis=1))
-
     def step(self, frame: jax.Array, state: StreamState | None = None) -> tuple[jax.Array, StreamState]:
         """One frame of a stream, in evaluation mode: after t frames the answer is that to the clip of these t frames.
 
         Args:
-          frame: (B, H, W, 3), normalised.
+          frame: (B, H, W, C), normalised.
           state: what the last step gave; None: the stream begins.
 
         Returns:
@@ -132,15 +142,17 @@ class TemporalShiftResNet(ResNet):
             raise ValueError("a stream has no next frame to take channels from: build the network with causal=True")
         state = {"kept": {}, "pooling": None} if state is None else state
         maps, kept = self._run(frame[:, None], state["kept"])
-        vector = grid_mean(maps[-1].astype(jnp.float32), self.grid)[:, 0]
-        vector, pooling = self.pooling.step(vector, state["pooling"])
-        return self.head(vector), {"kept": kept, "pooling": pooling}
+        vector, pooling = self.pooling.step(self._frames(maps)[:, 0], state["pooling"])
+        return self.head(vector[:, None]), {"kept": kept, "pooling": pooling}
 
 
 @settles("temporal_pooling")
-def tsm(num_classes: int, *, layers: int, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> TemporalShiftResNet:
+def tsm(
+    num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+) -> TemporalShiftResNet:
     """`TemporalShiftResNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
-    return TemporalShiftResNet(num_classes, **body(layers, dtype=dtype, rngs=rngs), **kwargs)
+    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    return TemporalShiftResNet(num_classes, **network, **kwargs)
 
 
 _PAPER = "https://arxiv.org/abs/1811.08383"

@@ -16,13 +16,14 @@ import jax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
-from vidjax.models.families.resnet import Bottleneck, ConvKind, Stem, frame_conv, head_kernel
+from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.families.resnet import Bottleneck, ConvKind, Stem, frame_conv
+from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.dense_classifier import dense_logits, flat_map, window_means
 from vidjax.nn.grids import Triple
-from vidjax.nn.init import normal
+from vidjax.nn.init import normal_001
+from vidjax.nn.maps import window_means
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
@@ -74,7 +75,7 @@ class Pathway(nnx.Module):
       nonlocal_blocks: of each stage, the indices of bottlenecks with a non-local block behind them.
       nonlocal_options: arguments of `vidjax.nn.nonlocal_.NonLocal`.
       extra_features: channels that each stage gets besides those of the one before it.
-      in_features: C, channels of the video.
+      in_channels: C, channels of the video.
       zero_init: start every residual branch as nothing.
       remat: what a bottleneck keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: what activations are computed in; None: float32.
@@ -96,17 +97,17 @@ class Pathway(nnx.Module):
         nonlocal_blocks: Sequence[Sequence[int]] = ((), (), (), ()),
         nonlocal_options: Mapping[str, Any] | None = None,
         extra_features: Sequence[int] = (0, 0, 0, 0),
-        in_features: int = 3,
+        in_channels: int = 3,
         zero_init: bool = True,
         remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         pool = {"max_pool": pool_strides is not None, "pool_strides": pool_strides}
-        self.stem = Stem(width, stem_kernel, stem_strides, **pool, in_features=in_features, dtype=dtype, rngs=rngs)
+        self.stem = Stem(width, stem_kernel, stem_strides, **pool, in_channels=in_channels, dtype=dtype, rngs=rngs)
         self.stages = nnx.List()
         self.nonlocals = nnx.List()
-        features = width
+        features, stride, widths = width, self.stem.stride, []
         for stage, depth in enumerate(depths):
             kernels = temporal_kernels[stage]
             features += extra_features[stage]
@@ -130,8 +131,11 @@ class Pathway(nnx.Module):
                 )
             self.stages.append(blocks)
             self.nonlocals.append(behind)
+            stride *= strides[stage][2]
+            widths.append((stride, features))
+        self.map_widths = tuple(widths)  # stride in pixels and channels of each stage's map
         self.out_features = features
-        self.channels = in_features
+        self.channels = in_channels
         self.frame_pool = frame_pool
         self.remat = check_remat(remat, attention=False)
 
@@ -150,7 +154,7 @@ class VideoResNet(Pathway, VideoNetwork):
 
     Args:
       num_classes: K.
-      window: height and width of the windows of the last map that are classified, see `vidjax.nn.dense_classifier`;
+      window: height and width of the windows of the last map that are classified, see `vidjax.models.heads.Dense`;
         0: the whole map.
       nonlocal_mode: of the non-local blocks, where there are any: "softmax" or "dot_product".
       dropout: probability of dropping a feature before the classifier, in training mode.
@@ -170,39 +174,18 @@ class VideoResNet(Pathway, VideoNetwork):
     ):
         super().__init__(nonlocal_options={"mode": nonlocal_mode, **(nonlocal_options or {})}, rngs=rngs, **kwargs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(self.out_features, num_classes, kernel_init=head_kernel, rngs=rngs)
+        self.head = Dense(self.out_features, num_classes, kernel_init=normal_001, rngs=rngs)
+        self.widths = Widths.of_maps(dict(self.map_widths), windows=True)
         self.window = window
 
-    def _map(self, video: jax.Array) -> jax.Array:
-        x = self.stem(video)
-        for index in range(len(self.stages)):
-            x = self.stage(index, x)
-        return x
-
-    def _windows(self, video: jax.Array) -> jax.Array:
-        return window_means(self._map(video), self.window)
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → the last map as (B, T'·H'·W', D)."""
-        del rngs  # nothing random comes before
-        return flat_map(self._map(video))
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 vectors (B, D): the mean of what the classifier sees."""
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features; windows are (B, 1, H', W', D)."""
         del rngs  # nothing random comes before the classifier
-        return self._windows(video).mean(axis=(1, 2, 3))
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 logits (B, K).
-
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
-        """
-        return dense_logits(self.head, self.dropout(self._windows(video), rngs=rngs))
-
-
-def small_normal(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """Initial kernel of mmaction2's non-local blocks: normal, of standard deviation 0.01."""
-    return normal(key, shape, 0.01).astype(dtype)
+        x, maps = self.stem(video), {}
+        for index, (stride, _) in enumerate(self.map_widths):
+            maps[stride] = x = self.stage(index, x)
+        windows = window_means(x, self.window)
+        return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 
 
 C2D = {"depths": DEPTHS[50], "temporal_kernels": ((1,),) * 4}
@@ -225,7 +208,7 @@ NONLOCAL = {"nonlocal_blocks": ((), (1, 3), (1, 3, 5), ())}
 MMACTION2 = {"window": 0}
 MMACTION2_I3D = I3D | MMACTION2 | {"stem_strides": (2, 2, 2), "pool_strides": (2, 2, 2), "zero_init": False}
 MMACTION2_NONLOCAL = NONLOCAL | {
-    "nonlocal_options": {"scaled": False, "pool_first": False, "out_bias": False, "kernel_init": small_normal}
+    "nonlocal_options": {"scaled": False, "pool_first": False, "out_bias": False, "kernel_init": normal_001}
 }
 
 # Where published accuracies stand.

@@ -19,12 +19,13 @@ import numpy as np
 from flax import nnx
 
 from vidjax.errors import UserError
-from vidjax.models.base import VideoNetwork
-from vidjax.models.families.resnet import head_kernel
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.slow import ALL, DEPTHS, MM, Pathway, variant
+from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.dense_classifier import dense_logits, flat_map, window_means
+from vidjax.nn.init import normal_001
+from vidjax.nn.maps import window_means
 from vidjax.nn.norm import BatchNorm
 
 SLOW_FRAMES = ("spread", "every")
@@ -110,9 +111,9 @@ class SlowFast(VideoNetwork):
       lateral_ratio: channels that they give, for each one of Fast.
       lateral_norm: whether they have a norm and a ReLU.
       slow_frames: which frames Slow sees: "spread" or "every", see `slow_frames`.
-      window: height and width of the windows of the last maps that are classified, see `vidjax.nn.dense_classifier`;
+      window: height and width of the windows of the last maps that are classified, see `vidjax.models.heads.Dense`;
         0: the whole maps.
-      in_features: C, channels of the video.
+      in_channels: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.
       zero_init: start every residual branch as nothing.
       remat: what a bottleneck keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
@@ -139,7 +140,7 @@ class SlowFast(VideoNetwork):
         lateral_norm: bool = True,
         slow_frames: str = "spread",
         window: int = 7,
-        in_features: int = 3,
+        in_channels: int = 3,
         dropout: float = 0.5,
         zero_init: bool = True,
         remat: str = "",
@@ -151,7 +152,7 @@ class SlowFast(VideoNetwork):
         # What Fast has before each stage: its stem's channels, then those of the stage before.
         channels = [width // beta, *(4 * (width // beta) * 2**stage for stage in range(len(depths) - 1))]
         given = tuple(lateral_ratio * c for c in channels)
-        shared = {"in_features": in_features, "zero_init": zero_init, "remat": remat, "dtype": dtype, "rngs": rngs}
+        shared = {"in_channels": in_channels, "zero_init": zero_init, "remat": remat, "dtype": dtype, "rngs": rngs}
         self.slow = Pathway(depths=depths, temporal_kernels=slow_kernels, width=width, extra_features=given, **shared)
         self.fast = Pathway(
             depths=fast_depths or depths,
@@ -166,53 +167,37 @@ class SlowFast(VideoNetwork):
         )
         self.dropout = nnx.Dropout(dropout)
         features = self.slow.out_features + self.fast.out_features
-        self.head = nnx.Linear(features, num_classes, kernel_init=head_kernel, rngs=rngs)
-        self.channels = in_features
+        self.head = Dense(features, num_classes, kernel_init=normal_001, rngs=rngs)
+        maps = zip(self.slow.map_widths, self.fast.map_widths, strict=True)
+        self.widths = Widths.of_maps({stride: slow + fast for (stride, slow), (_, fast) in maps}, windows=True)
+        self.channels = in_channels
         self.alpha = alpha
         self.slow_frames = slow_frames
         self.window = window
 
-    def _maps(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
-        frames = slow_frames(video.shape[1], self.alpha, self.slow_frames)
-        slow, fast = self.slow.stem(video[:, frames]), self.fast.stem(video)
-        for index, lateral in enumerate(self.laterals):
-            slow = jnp.concatenate([slow, lateral(fast)], axis=-1)
-            slow, fast = self.slow.stage(index, slow), self.fast.stage(index, fast)
-        return slow, fast
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features: Slow's part, then Fast's; windows are (B, 1, H', W', D).
 
-    def _windows(self, video: jax.Array) -> jax.Array:
-        return jnp.concatenate([window_means(x, self.window) for x in self._maps(video)], axis=-1)
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → the last maps as (B, T'·H'·W', D): Slow's frames, each beside the mean of
-        Fast's α frames.
-
-        Raises:
-          ClipLengthError: if α does not divide T.
-        """
-        del rngs  # nothing random comes before
-        slow, fast = self._maps(video)
-        fast = fast.reshape(slow.shape[0], slow.shape[1], -1, *fast.shape[2:]).mean(axis=2, dtype=jnp.float32)
-        return flat_map(jnp.concatenate([slow, fast.astype(slow.dtype)], axis=-1))
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 vectors (B, D), Slow's part, then Fast's.
+        In maps and tokens, Slow's frames stand each beside the mean of Fast's α frames.
 
         Raises:
           ClipLengthError: if α does not divide T.
         """
         del rngs  # nothing random comes before the classifier
-        return self._windows(video).mean(axis=(1, 2, 3))
+        frames = slow_frames(video.shape[1], self.alpha, self.slow_frames)
+        slow, fast, maps = self.slow.stem(video[:, frames]), self.fast.stem(video), {}
+        for index, ((stride, _), lateral) in enumerate(zip(self.slow.map_widths, self.laterals, strict=True)):
+            slow = jnp.concatenate([slow, lateral(fast)], axis=-1)
+            slow, fast = self.slow.stage(index, slow), self.fast.stage(index, fast)
+            maps[stride] = _side_by_side(slow, fast)
+        windows = jnp.concatenate([window_means(x, self.window) for x in (slow, fast)], axis=-1)
+        return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 logits (B, K).
 
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
-
-        Raises:
-          ClipLengthError: if α does not divide T.
-        """
-        return dense_logits(self.head, self.dropout(self._windows(video), rngs=rngs))
+def _side_by_side(slow: jax.Array, fast: jax.Array) -> jax.Array:
+    """Maps of the two pathways as one: (B, T, H, W, C) and (B, α·T, H, W, C') → (B, T, H, W, C + C')."""
+    fast = fast.reshape(*slow.shape[:2], -1, *fast.shape[2:]).mean(axis=2, dtype=jnp.float32)
+    return jnp.concatenate([slow, fast.astype(slow.dtype)], axis=-1)
 
 
 R50_4X16 = {"depths": DEPTHS[50], "alpha": 8, "lateral_kernel": 5}

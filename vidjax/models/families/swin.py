@@ -19,10 +19,10 @@ from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.blocks import Execution, drop_rates
-from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_002
+from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.windows import WindowAttention

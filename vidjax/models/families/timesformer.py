@@ -23,9 +23,9 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import block_steps, pattern
 from vidjax.nn.blocks import Execution, stack
-from vidjax.nn.dense_classifier import flat_map
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Grid
+from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.positions import Table, nearest
 from vidjax.nn.remat import layer_result

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
-from vidjax.nn.dense_classifier import dense_logits, flat_map
 from vidjax.nn.grids import Triple
+from vidjax.nn.maps import cuboid_means
 from vidjax.nn.norm import BatchNorm
-from vidjax.nn.pooling import avg_pool3d
 from vidjax.nn.remat import check_remat, keeping
 from vidjax.nn.squeeze import SqueezeExcitation
 
@@ -39,15 +39,15 @@ HEAD_INIT = nnx.initializers.normal(0.01)
 class Stem(nnx.Module):
     """1×3×3 of stride 2, then depthwise 5×1×1, norm, ReLU."""
 
-    def __init__(self, features: int, *, dtype: Any = None, rngs: nnx.Rngs):
-        self.spatial = Conv3D(3, features, (1, 3, 3), (1, 2, 2), (0, 1, 1), dtype=dtype, rngs=rngs)
+    def __init__(self, in_channels: int, features: int, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.spatial = Conv3D(in_channels, features, (1, 3, 3), (1, 2, 2), (0, 1, 1), dtype=dtype, rngs=rngs)
         self.temporal = Conv3D(
             features, features, (5, 1, 1), padding=(2, 0, 0), feature_group_count=features, dtype=dtype, rngs=rngs
         )
         self.norm = BatchNorm(features, rngs=rngs)
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, 3) → (B, T, H', W', features)."""
+        """(B, T, H, W, C) → (B, T, H', W', features)."""
         return nnx.relu(self.norm(self.temporal(self.spatial(video))))
 
 
@@ -126,10 +126,11 @@ class X3D(VideoNetwork):
 
     Args:
       num_classes: K.
+      in_channels: C, channels of the video.
       depth_factor: of the number of blocks, which is rounded up in each stage.
       num_frames: T that it is made for.
       size: height and width that it is made for, pixels. The last map is averaged over windows as large as it is for
-        such a clip; a larger clip has several, whose probabilities are averaged (`vidjax.nn.dense_classifier`).
+        such a clip; a larger clip has several, whose probabilities are averaged (`vidjax.models.heads.Dense`).
       widths: channels between the blocks of each stage; the first is also the stem's.
       depths: blocks of each stage, before the factor.
       out_features: D, what the classifier sees.
@@ -144,6 +145,7 @@ class X3D(VideoNetwork):
         self,
         num_classes: int,
         *,
+        in_channels: int = 3,
         depth_factor: float,
         num_frames: int,
         size: int,
@@ -156,7 +158,8 @@ class X3D(VideoNetwork):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        self.stem = Stem(widths[0], dtype=dtype, rngs=rngs)
+        self.channels = in_channels
+        self.stem = Stem(in_channels, widths[0], dtype=dtype, rngs=rngs)
         self.stages = nnx.List()
         features = widths[0]
         for width, depth in zip(widths, depths, strict=True):
@@ -175,44 +178,31 @@ class X3D(VideoNetwork):
                 features = width
             self.stages.append(blocks)
         inner = int(EXPANSION * features)
-        self.token_features = inner
         self.conv5 = Conv3D(features, inner, 1, dtype=dtype, rngs=rngs)
         self.norm5 = BatchNorm(inner, rngs=rngs)
         self.lin5 = Conv3D(inner, out_features, 1, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(out_features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.head = Dense(out_features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        maps = {4 * 2**stage: width for stage, width in enumerate(widths)}
+        self.widths = Widths.of_maps(maps | {max(maps): inner}, out_features, windows=True)
         self.window = (num_frames, -(-size // STRIDE), -(-size // STRIDE))
         self.remat = check_remat(remat, attention=False)
 
-    def _map(self, video: jax.Array) -> jax.Array:
-        x, run = self.stem(video), keeping(self.remat)
-        for blocks in self.stages:
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Normalised clips (B, T, H, W, C) → features.
+
+        The last map, whose places are the tokens, is that of `conv5`; windows are (B, T', H', W', D), one for each
+        position, pooled and projected.
+        """
+        del rngs  # nothing random comes before the classifier
+        x, run, maps = self.stem(video), keeping(self.remat), {}
+        for stage, blocks in enumerate(self.stages):
             for block in blocks:
                 x = run(block, x)
-        return nnx.relu(self.norm5(self.conv5(x)))
-
-    def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → the last map as (B, T'·H'·W', C), before it is pooled and projected."""
-        del rngs  # nothing random comes before
-        return flat_map(self._map(video))
-
-    def _pooled(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, 3) → (B, T', H', W', D), a vector for each position of the window."""
-        x = self._map(video)
-        window = tuple(min(pair) for pair in zip(self.window, x.shape[1:4], strict=True))
-        return nnx.relu(self.lin5(avg_pool3d(x.astype(jnp.float32), window, 1)))
-
-    def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 vectors (B, D): what the classifier sees, before dropout."""
-        del rngs  # nothing random comes before the classifier
-        return self._pooled(video).mean(axis=(1, 2, 3), dtype=jnp.float32)
-
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, 3) → float32 logits (B, K).
-
-        In training mode with dropout, `rngs=nnx.Rngs(dropout=…)` gives the randomness.
-        """
-        return dense_logits(self.head, self.dropout(self._pooled(video), rngs=rngs))
+            maps[4 * 2**stage] = x
+        maps[max(maps)] = x = nnx.relu(self.norm5(self.conv5(x)))
+        windows = nnx.relu(self.lin5(cuboid_means(x, self.window)))
+        return Features.of_maps(maps, windows.mean(axis=(1, 2, 3), dtype=jnp.float32), windows)
 
 
 def _variant(

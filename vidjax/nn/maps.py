@@ -1,0 +1,48 @@
+"""Feature maps as vectors: one for each place, each window, or the whole."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.nn.grids import Triple
+from vidjax.nn.pooling import avg_pool3d
+
+
+def flat_map(x: jax.Array) -> jax.Array:
+    """`(B, T, H, W, C)` → `(B, T·H·W, C)`, the places of a feature map as tokens in t, h, w order."""
+    return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
+def window_means(x: jax.Array, window: int) -> jax.Array:
+    """Means over all frames and each square window, one pixel from the last: what a `Dense` head classifies.
+
+    Args:
+      x: `(B, T, H, W, D)`, the last feature map.
+      window: height and width of the windows; 0: the whole map, as is a window that is larger than the map.
+
+    Returns:
+      `(B, 1, H', W', D)` float32, with H' = H - window + 1.
+
+    Source: `ResNetBasicHead` in facebookresearch/SlowFast, `models/head_helper.py`; the window is 7×7, the map that
+    networks trained on 224² end with.
+    """
+    frames = x.astype(jnp.float32).mean(axis=1, keepdims=True)
+    height, width = (min(window or size, size) for size in x.shape[2:4])
+    if (height, width) == x.shape[2:4]:
+        return frames.mean(axis=(2, 3), keepdims=True)
+    return nnx.avg_pool(frames, (1, height, width), (1, 1, 1))
+
+
+def cuboid_means(x: jax.Array, window: Triple | None) -> jax.Array:
+    """Means over each window of several frames, rows and columns, one place from the last.
+
+    Args:
+      x: `(B, T, H, W, D)`.
+      window: (t, h, w), along each axis at most as long as the map; None: the whole map.
+
+    Returns:
+      `(B, T', H', W', D)` float32, with T' = T - t + 1 and so on.
+    """
+    sizes = x.shape[1:4]
+    window = sizes if window is None else tuple(min(pair) for pair in zip(window, sizes, strict=True))
+    return avg_pool3d(x.astype(jnp.float32), window, 1)
