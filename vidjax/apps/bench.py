@@ -25,8 +25,9 @@ from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.examples import ExampleReader
-from vidjax.data.records import DataError, VideoSet
+from vidjax.data.records import VideoSet
 from vidjax.data.targets import Targets
+from vidjax.data.text import DataError
 from vidjax.models.build import build_model
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
