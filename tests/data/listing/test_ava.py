@@ -99,14 +99,19 @@ def test_boxes_of_key_frames_are_records(ava, caplog):
 def test_classifying_is_refused_before_anything_is_opened():
     config = DataConfig(dataset="ava", train="nowhere", root="nowhere")
     for use in (load_sets, list_videos):
-        with pytest.raises(DataError, match=r"config.data.dataset = 'ava': has boxes, but labels are needed$"):
+        with pytest.raises(
+            DataError,
+            match=r"'ava': its annotations are boxes, but labels are needed; give data that has them$",
+        ):
             use(config)
 
 
 def test_planning_a_classifier_on_it_is_refused():
     from vidjax.plan.estimates import data_facts
 
-    with pytest.raises(DataError, match=r"config.data.dataset = 'ava': has boxes, but labels are needed"):
+    with pytest.raises(
+        DataError, match=r"config.data.dataset = 'ava': its annotations are boxes, but labels are needed"
+    ):
         data_facts(Config(data=DataConfig(dataset="ava")), 0, 0)
 
 

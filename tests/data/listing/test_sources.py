@@ -38,13 +38,17 @@ def test_kinds_that_a_source_cannot_give_are_refused_by_name(tmp_path, name):
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "videos").mkdir()
     with pytest.raises(
-        DataError, match=rf"{name}: has labels, but boxes or segments are needed; JSON Lines \(.jsonl\)"
+        DataError,
+        match=rf"{name}: its annotations are labels, but boxes or segments are needed; give .* JSON Lines \(.jsonl\)",
     ):
         load_sets(DataConfig(train=str(tmp_path / name)), kinds=frozenset({"segments", "boxes"}))
 
 
 def test_published_labels_are_no_boxes():
-    with pytest.raises(DataError, match=r"config.data.dataset = 'ucf101': has labels, but boxes are needed$"):
+    with pytest.raises(
+        DataError,
+        match=r"'ucf101': its annotations are labels, but boxes are needed; give data that has them$",
+    ):
         load_sets(DataConfig(dataset="ucf101", train="nowhere"), kinds=frozenset({"boxes"}))
 
 

@@ -292,7 +292,7 @@ def test_annotations_of_other_kinds_than_labels(sets, tmp_path, one, other, earl
         (file,) = folder.glob("*train*array_record*")
         stored = [parse(record)["annotation"].bytes_list.value[0] for record in ArrayRecordDataSource(str(file))]
         assert all(one.kind in json.loads(text) for text in stored) and len(stored) == 2
-    with pytest.raises(DataError, match=rf"toy_jpeg: has {one.kind}, but labels are needed"):
+    with pytest.raises(DataError, match=rf"toy_jpeg: its annotations are {one.kind}, but labels are needed"):
         load_sets(DataConfig(train=str(out)))
 
 

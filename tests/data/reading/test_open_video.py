@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidjax.data.reading.open_video import FrameReader, address, is_address, open_video
+from vidjax.data.reading.open_video import FrameReader, address, is_address, open_video, parse_address
 from vidjax.video import VideoError
 
 
@@ -25,6 +25,11 @@ def test_only_the_frames_asked_for_are_decoded(images, monkeypatch):
     assert frames.shape == (4, 24, 36, 3) and not frames[..., 1:].any()
     for frame, red in zip(frames, (140, 40, 140, 180), strict=True):
         assert (frame[..., 0] == red).all()
+
+
+@pytest.mark.parametrize("parts", [("data/1.0.0", "train", 7, "a/b::c.mp4"), ("/x y", "val", None, "")])
+def test_addresses_say_what_they_are_made_of(parts):
+    assert parse_address(address(*parts)) == parts
 
 
 def test_size_and_time(images):

@@ -44,8 +44,10 @@ def refuse_kinds(source: Source, kinds: frozenset[str]) -> Source:
     """
     if kinds and not kinds & source.kinds:
         has, needed = (" or ".join(k for k in KINDS if k in some) for some in (source.kinds, kinds))
-        mend = "" if source.splits == "official" else "; JSON Lines (.jsonl), a record a line, can hold them"
-        raise DataError(f"{source.name}: has {has}, but {needed} are needed{mend}")
+        mend = "give data that has them"
+        if source.splits == "listed":
+            mend += ", such as a file of JSON Lines (.jsonl), a record a line"
+        raise DataError(f"{source.name}: its annotations are {has}, but {needed} are needed; {mend}")
     return source
 
 
