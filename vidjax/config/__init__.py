@@ -3,27 +3,29 @@
 Imports nothing heavy, so that data workers and `--help` stay light.
 """
 
+from vidjax.config.data_settings import (
+    AugmentConfig,
+    ClipConfig,
+    DataConfig,
+    ReadingConfig,
+    SamplingConfig,
+    apply_preset,
+    mirrors,
+    short_video_rule,
+)
 from vidjax.config.overrides import check_flags, take_kwargs, todays_flags
 from vidjax.config.section import ConfigError, Section
 from vidjax.config.settings import (
-    AugmentConfig,
     ClassifyConfig,
-    ClipConfig,
     Config,
-    DataConfig,
     EvalConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
-    ReadingConfig,
     ReconstructConfig,
-    SamplingConfig,
     Spec,
     TaskConfig,
     TrainConfig,
-    apply_preset,
-    mirrors,
-    short_video_rule,
 )
 from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_settings
 
