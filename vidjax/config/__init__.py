@@ -13,7 +13,7 @@ from vidjax.config.data_settings import (
     mirrors,
     short_video_rule,
 )
-from vidjax.config.overrides import check_flags, take_kwargs, todays_flags
+from vidjax.config.overrides import overridden, split_arguments
 from vidjax.config.section import ConfigError, Section
 from vidjax.config.settings import (
     ClassifyConfig,
@@ -32,6 +32,6 @@ from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_
 __all__ = [
     "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "EvalConfig", "MeshConfig",
     "ModelConfig", "OptimizerConfig", "ReadingConfig", "ReconstructConfig", "SamplingConfig", "Section", "Spec",
-    "TaskConfig", "TrainConfig", "apply_preset", "check_flags", "field_names", "from_dict", "mirrors", "setting",
-    "short_video_rule", "take_kwargs", "to_dict", "todays_flags", "with_settings",
+    "TaskConfig", "TrainConfig", "apply_preset", "field_names", "from_dict", "mirrors", "overridden", "setting",
+    "short_video_rule", "split_arguments", "to_dict", "with_settings",
 ]  # fmt: skip
