@@ -67,14 +67,14 @@ def test_flags_count_before_the_environment():
 @pytest.mark.parametrize(
     ("flags", "environment", "message"),
     [
-        (("h:1", None, None), {}, "--num_processes and --process_id must be given too"),
+        (("h:1", None, None), {}, "--num-processes and --process-id must be given too"),
         (("h:1", 2, 2), {}, r"process 2 of 2: must be 0…1"),
         (("h", 2, 0), {}, "must be host:port"),
         ((), JAX, "JOB_COMPLETION_INDEX is missing"),
         ((), {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES is missing"),
         ((), SLURM | {"SLURM_NTASKS": "four"}, "SLURM_NTASKS = 'four': must be a number"),
         ((), {"TPU_WORKER_HOSTNAMES": "a,b"}, "TPU_WORKER_ID is missing"),
-        ((), {"GCE_METADATA_IP": "127.0.0.1:9"}, "does not tell its place.*--num_processes=1"),
+        ((), {"GCE_METADATA_IP": "127.0.0.1:9"}, "does not tell its place.*--num-processes=1"),
     ],
 )
 def test_incomplete_places_are_refused(flags, environment, message):

@@ -26,7 +26,8 @@ from tests.readmes import (
     write_material,
 )
 from vidjax.__main__ import _parser
-from vidjax.config import Config, field_names
+from vidjax.apps import evaluate_command, train_command
+from vidjax.config import Config, field_names, split_arguments
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.models import list_models
@@ -141,12 +142,9 @@ def parse(words, monkeypatch):
         files = [word for word in words if word.startswith("configs/")]
         assert files and all((ROOT / file).is_file() for file in files)
     elif words[1] in ("train.py", "eval.py"):
-        name = {"train.py": "train_command.py", "eval.py": "evaluate_command.py"}[words[1]]
-        defined = (ROOT / "vidjax" / "apps" / name).read_text() + (ROOT / "vidjax" / "launch.py").read_text()
-        known = set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", defined))
-        settings = [word for word in words[2:] if word.startswith("--config")]
-        others = {word.lstrip("-").partition("=")[0] for word in words[2:] if word not in settings}
-        assert others <= known, f"no flags of {words[1]}: {others - known}"
+        command = {"train.py": train_command, "eval.py": evaluate_command}[words[1]]
+        settings, others = split_arguments(words[2:])
+        command.parser(words[1]).parse_args(others)
         validate(read_config(settings))
     elif words[1:3] == ["-m", "vidjax"]:
         args, settings = _parser().parse_known_args(words[3:])

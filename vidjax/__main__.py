@@ -4,9 +4,15 @@ import argparse
 import math
 import sys
 
+from vidjax.apps.command_parser import CommandParser
+from vidjax.config import ConfigError, split_arguments
+
+# Of the commands that have a config.
+_SETTINGS = "--config.field=value changes any setting; `vidjax train --help` lists them."
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vidjax", description="Use and convert video models.")
+    parser = CommandParser(prog="vidjax", description="Train, evaluate and use networks for video.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     commands.add_parser("train", help="train a model: --config=RECIPE --workdir=FOLDER, as train.py", add_help=False)
@@ -79,7 +85,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         description="Finds videos that are missing, that do not open, whose first frame does not decode, or that end "
         "before their header says. With --config, or --num-frames and --stride or --fps, also those shorter than a "
         "clip. With --decode, also damage behind the first frame.",
-        epilog="--config.field=value changes any setting, as in train.py. What is given here comes before the config.",
+        epilog=f"{_SETTINGS} What is given here comes before the config.",
     )
     check.add_argument(
         "data",
@@ -107,7 +113,7 @@ def _run_check(args: argparse.Namespace) -> int:
     from vidjax.config import DataConfig
     from vidjax.data.records import LABELS
 
-    settings = [*([f"--config={args.config}"] if args.config else []), *args.settings]
+    settings = args.settings
     places = {name: getattr(args, name) for name in ("eval", "root", "dataset", "split")}
     clip = {name: getattr(args, name) for name in ("num_frames", "stride", "fps", "timeout")}
     if settings:
@@ -124,7 +130,7 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
         "inspect",
         help="see and check what a training would make of a data set",
         description="Contact sheets of the clips that training and evaluation see, and checks of sampling and splits.",
-        epilog="--config.field=value changes any setting, as in train.py.",
+        epilog=_SETTINGS,
     )
     inspect.add_argument("data", nargs="?", help="CSV file or folder (default: that of the config)")
     inspect.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
@@ -142,7 +148,7 @@ def _run_inspect(args: argparse.Namespace) -> int:
 
     return inspect(
         args.data,
-        [*([f"--config={args.config}"] if args.config else []), *args.settings],
+        args.settings,
         out=args.out,
         as_json=args.json,
         num_videos=args.videos,
@@ -154,7 +160,7 @@ def _run_inspect(args: argparse.Namespace) -> int:
 def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench = commands.add_parser("bench", help="measure the input pipeline or the update of a training")
     what = bench.add_subparsers(dest="what", required=True, metavar="WHAT")
-    epilog = "--config.field=value changes any setting, as in train.py."
+    epilog = _SETTINGS
     data = what.add_parser(
         "data",
         help="the input pipeline",
@@ -164,7 +170,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     data.add_argument("--seconds", type=_positive_float, default=30.0, help="how long to measure (default: 30)")
     data.add_argument("--accelerator", type=str.lower, default="h100", help="what is to be fed (default: h100)")
     data.add_argument(
-        "--accelerator-clips-per-s", "--accelerator_clips_per_s", type=_positive_float, metavar="CLIPS",
+        "--accelerator-clips-per-s", type=_positive_float, metavar="CLIPS",
         help="that one of them takes, as measured in training (default: estimated from the model)",
     )  # fmt: skip
     data.add_argument("--mfu", type=_share, default=0.5, help="share of its peak, for the estimate (default: 0.5)")
@@ -176,7 +182,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         epilog=epilog,
     )
     step.add_argument("--updates", type=_positive, default=20, help="that are timed (default: 20)")
-    step.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
+    step.add_argument("--num-classes", type=_positive, default=0, help="default: the data set's")
     step.add_argument("--data", action="store_true", help="also measure the wait for the config's input pipeline")
     for parser in (data, step):
         parser.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
@@ -184,7 +190,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
 
 
 def _run_bench(args: argparse.Namespace) -> int:
-    settings = [*([f"--config={args.config}"] if args.config else []), *args.settings]
+    settings = args.settings
     if args.what == "step":
         from vidjax.apps.bench_step import bench_step
 
@@ -208,7 +214,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
         "plan",
         help="compile a training for a TPU slice, and estimate memory, speed and hours",
         description="Compiles the training step ahead of time for TPUs (the extra tpu, no TPU), or estimates for GPUs.",
-        epilog="--config.field=value changes any setting, as in train.py.",
+        epilog=_SETTINGS,
     )
     plan.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
     where = plan.add_mutually_exclusive_group(required=True)
@@ -219,23 +225,22 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     what.add_argument("--scaling", action="store_true", help="8 to 512 devices, each with the same part of the batch")
     plan.add_argument("--most", type=_positive, help="settings that those two compile (default: 12)")
     plan.add_argument("--out", help="plot of --scaling (default: scaling.png)")
-    plan.add_argument("--num-classes", "--num_classes", type=_positive, default=0, help="default: the data set's")
-    plan.add_argument("--num-videos", "--num_videos", type=_positive, default=0, help="for training (default: counted)")
+    plan.add_argument("--num-classes", type=_positive, default=0, help="default: the data set's")
+    plan.add_argument("--num-videos", type=_positive, default=0, help="for training (default: counted)")
     plan.add_argument(
-        "--clips-per-core", "--clips_per_core", type=_positive_float, default=25.0,
+        "--clips-per-core", type=_positive_float, default=25.0,
         help="clips/s that a core of the hosts makes from mp4 files, as bench data measures (default: 25)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _run_plan(args: argparse.Namespace) -> int:
-    from vidjax.config import ConfigError
     from vidjax.plan.forecast import plan
 
     if (args.most and not (args.search or args.scaling)) or (args.out and not args.scaling):
         raise ConfigError("--most is for --search and --scaling, and --out for --scaling")
     return plan(
-        [*([f"--config={args.config}"] if args.config else []), *args.settings],
+        args.settings,
         topology=args.topology,
         gpu=args.gpu,
         num_classes=args.num_classes,
@@ -326,9 +331,14 @@ def main(argv: list[str] | None = None) -> int:
             from vidjax.apps.evaluate_command import main as run
         run([f"vidjax {argv[0]}", *argv[1:]])
     parser = _parser()
-    args, args.settings = parser.parse_known_args(argv)
-    configured = args.command in ("check", "inspect", "bench", "plan")
-    wrong = [a for a in args.settings if not configured or not a.startswith("--config.") or "=" not in a]
+    settings, configured = [], bool(argv) and argv[0] in ("check", "inspect", "bench", "plan")
+    if configured:
+        try:
+            settings, argv = split_arguments(argv)
+        except ConfigError as error:
+            sys.exit(f"error: {error}")
+    args, wrong = parser.parse_known_args(argv)
+    args.settings = settings
     if wrong:
         hint = " (settings are --config.field=value)" if configured else ""
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")

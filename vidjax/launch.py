@@ -4,6 +4,7 @@ A process is told its place by flags, or reads it from what its launcher sets: J
 `configs/launch/jobset.yaml`), SLURM's `srun`, or Cloud TPU. Without any of these it is alone.
 """
 
+import argparse
 import contextlib
 import glob
 import os
@@ -61,7 +62,7 @@ def detect(
       LaunchError: for flags or variables that are incomplete or contradict each other.
     """
     env = os.environ if environment is None else environment
-    flags = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
+    flags = {"--coordinator": coordinator, "--num-processes": num_processes, "--process-id": process_id}
     if any(value is not None for value in flags.values()):
         if num_processes == 1 and process_id in (None, 0):
             return None
@@ -83,18 +84,15 @@ def detect(
     return found
 
 
-def define_flags() -> Callable[[], Cluster | None]:
-    """Define `--coordinator`, `--num_processes` and `--process_id`.
-
-    Returns:
-      `detect` with their values, for when the command line has been read.
-    """
-    from absl import flags
-
-    coordinator = flags.DEFINE_string("coordinator", None, "host:port of process 0, where no launcher tells it.")
-    count = flags.DEFINE_integer("num_processes", None, "How many processes do this together; with --coordinator.")
-    number = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0; with --coordinator.")
-    return lambda: detect(coordinator.value, count.value, number.value)
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the options `--coordinator`, `--num-processes` and `--process-id`, which are for `detect`."""
+    parser.add_argument("--coordinator", help="host:port of process 0, where no launcher tells it")
+    parser.add_argument(
+        "--num-processes", type=int, metavar="COUNT", help="how many processes do this together; with --coordinator"
+    )
+    parser.add_argument(
+        "--process-id", type=int, metavar="NUMBER", help="which of them this is, from 0; with --coordinator"
+    )
 
 
 def join(cluster: Cluster | None, say: Callable[[str], None] = print) -> None:
@@ -300,7 +298,7 @@ def _metadata(env: Mapping[str, str], key: str) -> str | None:
     except OSError as error:
         raise LaunchError(
             f"this machine has a TPU, but {url} does not tell its place in the slice ({error}); "
-            "--num_processes=1 if it is the only one, or give --coordinator, --num_processes and --process_id"
+            "--num-processes=1 if it is the only one, or give --coordinator, --num-processes and --process-id"
         ) from error
 
 
@@ -309,7 +307,7 @@ def _number(env: Mapping[str, str], name: str, origin: str) -> int:
         return int(env[name])
     except KeyError:
         raise LaunchError(f"the variable {name} is missing ({origin}); or give the flags --coordinator, "
-                          "--num_processes and --process_id") from None  # fmt: skip
+                          "--num-processes and --process-id") from None  # fmt: skip
     except ValueError:
         raise LaunchError(f"{name} = {env[name]!r}: must be a number") from None
 

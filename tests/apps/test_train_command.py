@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vidjax.config import ConfigError
-from vidjax.config.files import read_config, with_recipe
+from vidjax.config.files import read_config, recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,14 +25,14 @@ def test_a_recipe_is_found_by_its_name(tmp_path, monkeypatch):
     for name in ("k400_videomae_large", "configs/k400_videomae_large.py"):  # which is built on another one
         assert read_config([f"--config={name}"]).model.name == "videomae_large"
     with pytest.raises(ConfigError, match=r"--config=motoin: no such file, and no recipe of this name; .*motion, "):
-        with_recipe(["vidjax", "--config=motoin"])
+        recipe("motoin")
 
 
 def test_a_file_at_hand_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "motion").write_text("")
-    for argument in ("--config=motion", "--config=other/motion.py", "--config.seed=1", "--workdir=motion"):
-        assert with_recipe([argument]) == [argument]
+    for file in ("motion", "other/motion.py"):
+        assert recipe(file) == file
 
 
 def test_commands_that_are_wrong_say_so(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from configs import motion_videomae
 from vidjax import config as cfg
-from vidjax.config import Config, ConfigError
+from vidjax.config import Config, ConfigError, overridden, split_arguments
 from vidjax.config.choices import ALIASES
 from vidjax.config.files import read_config
 from vidjax.config.validate import validate
@@ -37,7 +37,7 @@ def test_spec_round_trip():
 )
 def test_unknown_override_names_the_close_ones(flag, hint):
     with pytest.raises(ConfigError, match=hint):
-        cfg.check_flags(["train.py", flag])
+        overridden(Config(), split_arguments([flag])[0])
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_unknown_override_names_the_close_ones(flag, hint):
 )
 def test_a_setting_by_its_name_elsewhere_names_the_one_that_is_meant(name, meant):
     with pytest.raises(ConfigError) as raised:
-        cfg.check_flags(["train.py", f"--config.{name}=1"])
+        overridden(Config(), [f"--config.{name}=1"])
     assert f"config.{name} is no setting. Did you mean config.{meant}?" in str(raised.value)
 
 
@@ -74,17 +74,6 @@ def test_names_elsewhere_are_of_settings_here_and_of_none_themselves():
     assert {field for fields in ALIASES.values() for field in fields} <= set(settings)
     # Of evaluation, "views" are clips; where it is a setting of its own, the section decides what comes first.
     assert ALIASES.keys() & {name.rpartition(".")[2] for name in settings} == {"views"}
-
-
-def test_known_overrides_pass():
-    argv = ["train.py", f"--config={__file__}", "--config.seed=1", "--config.model.kwargs.pool=max", "--workdir", "x"]
-    cfg.check_flags(argv)
-
-
-@pytest.mark.parametrize("argv", [["--config=configs/nowhere.py"], ["--config", "configs/nowhere.py"]])
-def test_config_file_must_exist(argv):
-    with pytest.raises(ConfigError, match=r"--config=configs/nowhere.py: no such file"):
-        cfg.check_flags(["train.py", *argv])
 
 
 def test_from_dict_refuses_unknown_and_mistyped_fields():
@@ -155,28 +144,6 @@ def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError) as error:
         validate(config)
     assert "train.batch_size" in str(error.value) and "'sgd', 'adamw'" in str(error.value)
-
-
-def test_a_models_own_arguments_are_taken_from_the_flags():
-    argv = [
-        "train.py",
-        "--config.model.kwargs.temporal_pooling=pyramid",
-        "--config.seed=3",
-        "--config.model.kwargs.tubelet=(2, 4, 4)",
-        "-config.model.kwargs.mask_ratio",
-        "0.5",
-        "--config.model.kwargs.gated=false",
-        "--workdir=x",
-    ]
-    taken = cfg.take_kwargs(argv)
-    assert taken == {"temporal_pooling": "pyramid", "tubelet": (2, 4, 4), "mask_ratio": 0.5, "gated": False}
-    assert argv == ["train.py", "--config.seed=3", "--workdir=x"]
-
-
-@pytest.mark.parametrize("flag", ["--config.model.kwargs.=3", "--config.model.kwargs.a.b=3", "--config.model.kwargs.a"])
-def test_arguments_without_a_name_or_a_value(flag):
-    with pytest.raises(cfg.ConfigError, match="NAME=VALUE"):
-        cfg.take_kwargs(["train.py", flag])
 
 
 def test_a_share_of_nothing_is_refused():

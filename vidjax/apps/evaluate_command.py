@@ -1,68 +1,76 @@
 """The command that evaluates: eval.py, and `python -m vidjax evaluate`.
 
-The config is the one stored with the checkpoint; flags override single fields of it. Importing this file defines its
-flags, so that a process has either these or those of `train_command`.
+The config is the one stored with the checkpoint; `--config.field=value` changes single settings of it.
 """
 
 import argparse
 import sys
-
-from absl import app, flags
-from ml_collections import config_flags
+from pathlib import Path
 
 from vidjax import launch
-from vidjax.config import Config, ConfigError, check_flags, take_kwargs, todays_flags
-
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a training run; its best checkpoint is evaluated.")
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Instead of --workdir: a folder of `vidjax convert`, or one step's."
-)
-_STEP = flags.DEFINE_integer("step", None, "Evaluate the checkpoint of this update instead of the best one.")
-_OUT = flags.DEFINE_string(
-    "out", None, "Folder for eval.json and the rest; default: the run's, or, with other views, step or data, one in it."
-)
-
-_CLUSTER = launch.define_flags()
-_CONFIG: list = []  # the flag for the config, which is defined once the checkpoint is known
+from vidjax.apps.command_parser import CommandParser
+from vidjax.config import Config, ConfigError, overridden, split_arguments
+from vidjax.config.help_text import settings_help
 
 
-def _evaluate(_: list[str]) -> int:
-    from vidjax.apps.evaluate import evaluate_checkpoint
-    from vidjax.apps.user_errors import explain
-
-    def run() -> None:
-        launch.join(_CLUSTER())
-        with launch.together():
-            folder = _WORKDIR.value or _CHECKPOINT.value
-            evaluate_checkpoint(folder, _CONFIG[0].value, step=_STEP.value, out=_OUT.value)
-
-    return launch.leave(explain(run))
-
-
-def _stored_config(argv: list[str]) -> Config:
-    """The config in the checkpoint: overrides apply to it, so it is read before the flags are parsed."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--workdir", "--checkpoint"):
-        parser.add_argument(name)
-    known, _ = parser.parse_known_args(argv[1:])
-    if bool(known.workdir) == bool(known.checkpoint):
-        if {"--help", "-h", "--helpfull", "--helpshort"} & set(argv):
-            return Config()
-        sys.exit("error: give either --workdir or --checkpoint")
-    launch.skip_tpu_search()  # this imports JAX
-    from vidjax.training.checkpoints import CheckpointFolderError, load_meta
-
-    try:
-        check_flags(argv)
-        config = load_meta(known.workdir or known.checkpoint).config
-        config.model.kwargs |= take_kwargs(argv)
-        return config
-    except (CheckpointFolderError, ConfigError) as error:
-        sys.exit(f"error: {error}")
+def parser(program: str) -> argparse.ArgumentParser:
+    """The parser of all arguments but settings; `program`: what the command is called."""
+    parser = CommandParser(
+        program,
+        usage="%(prog)s --workdir=FOLDER [options] [--config.SECTION.NAME=VALUE …]",
+        description="Evaluate a model with the config that is stored with it. What differs from the run's own result "
+        "is written beside that.",
+    )
+    parser.add_argument("--workdir", help="folder of a training run; its best checkpoint is evaluated")
+    parser.add_argument("--checkpoint", help="instead of --workdir: a folder of `vidjax convert`, or one step's")
+    parser.add_argument("--step", type=int, help="evaluate the checkpoint of this update instead of the best one")
+    parser.add_argument(
+        "--out", help="folder for eval.json and the rest (default: the run's, or, with other views, step or data, one "
+        "in it)",
+    )  # fmt: skip
+    launch.add_flags(parser)
+    return parser
 
 
 def main(argv: list[str]) -> None:
     """Evaluate as the arguments say, the first being the program's name, and exit."""
-    argv = todays_flags(argv)
-    _CONFIG.append(config_flags.DEFINE_config_dataclass("config", _stored_config(argv), sys_argv=argv))
-    app.run(_evaluate, argv=argv)
+    program = parser(argv[0] if argv[0].startswith("vidjax ") else Path(argv[0]).name)
+    try:
+        settings, rest = split_arguments(argv[1:])
+        asked = {"-h", "--help"} & set(rest)
+        args = program.parse_args([arg for arg in rest if arg not in ("-h", "--help")])
+        folder = args.workdir or args.checkpoint
+        if bool(args.workdir) == bool(args.checkpoint) and not (asked and not folder):
+            sys.exit("error: give either --workdir or --checkpoint")
+        if any(setting.startswith("--config=") for setting in settings):
+            raise ConfigError("the config is the checkpoint's; --config.field=value changes single settings of it")
+        config = overridden(_stored(folder) if folder else Config(), settings)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    if asked:
+        program.print_help()
+        print(f"\n{settings_help(config)}")
+        sys.exit(0)
+    sys.exit(_evaluate(config, folder, args))
+
+
+def _stored(folder: str) -> Config:
+    launch.skip_tpu_search()  # this imports JAX
+    from vidjax.training.checkpoints import CheckpointFolderError, load_meta
+
+    try:
+        return load_meta(folder).config
+    except CheckpointFolderError as error:
+        sys.exit(f"error: {error}")
+
+
+def _evaluate(config: Config, folder: str, args: argparse.Namespace) -> int:
+    from vidjax.apps.evaluate import evaluate_checkpoint
+    from vidjax.apps.user_errors import explain
+
+    def run() -> None:
+        launch.join(launch.detect(args.coordinator, args.num_processes, args.process_id))
+        with launch.together():
+            evaluate_checkpoint(folder, config, step=args.step, out=args.out)
+
+    return launch.leave(explain(run))

@@ -1,61 +1,75 @@
-"""The command that trains: train.py, and `python -m vidjax train`.
+"""The command that trains: train.py, and `python -m vidjax train`."""
 
-Importing this file defines its flags, so that a process has either these or those of `evaluate_command`.
-"""
-
+import argparse
 import sys
-
-from absl import app, flags
-from ml_collections import config_flags
+from pathlib import Path
 
 from vidjax import launch
-from vidjax.config import ConfigError, check_flags, take_kwargs, todays_flags
-from vidjax.config.files import with_recipe
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, a file with get_config().")
-_KWARGS: dict = {}  # the model's own arguments among the flags
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder for checkpoints, logs and results; an earlier run there is continued."
-)
-_CLUSTER = launch.define_flags()
-_STOPPED_STATUS = flags.DEFINE_integer(
-    "stopped_status",
-    0,
-    "Exit status after SIGTERM, the state being saved; where launchers repeat only what fails: not 0.",
-)
-_DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Check settings, annotations, devices and shares, say what would be done, and do nothing."
-)
+from vidjax.apps.command_parser import CommandParser
+from vidjax.config import Config, ConfigError, split_arguments
+from vidjax.config.files import read_config
+from vidjax.config.help_text import settings_help
 
 
-def _train(_: list[str]) -> int:
+def parser(program: str) -> argparse.ArgumentParser:
+    """The parser of all arguments but settings; `program`: what the command is called."""
+    parser = CommandParser(
+        program,
+        usage="%(prog)s --config=RECIPE --workdir=FOLDER [options] [--config.SECTION.NAME=VALUE …]",
+        description="Train a model, or go on with the training in a work directory.",
+    )
+    parser.add_argument("--config", metavar="RECIPE", help="a recipe's name, or a file with get_config()")
+    parser.add_argument("--workdir", help="folder for checkpoints, logs and results; an earlier run there is continued")
+    parser.add_argument(
+        "--dry-run", nargs="?", const=True, default=False, type=_switch, metavar="BOOL",
+        help="check settings, annotations, devices and shares, say what would be done, and do nothing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stopped-status", type=int, default=0, metavar="STATUS",
+        help="exit status after SIGTERM, the state being saved; where launchers repeat only what fails: not 0",
+    )  # fmt: skip
+    launch.add_flags(parser)
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    """Train as the arguments say, the first being the program's name, and exit."""
+    program = parser(argv[0] if argv[0].startswith("vidjax ") else Path(argv[0]).name)
+    try:
+        settings, rest = split_arguments(argv[1:])
+        if {"-h", "--help"} & set(rest):
+            program.print_help()
+            print(f"\n{settings_help(read_config(settings))}")
+            sys.exit(0)
+        args = program.parse_args(rest)
+        if not args.workdir or not any(setting.startswith("--config=") for setting in settings):
+            program.error("give --config=RECIPE and --workdir=FOLDER; --help lists all arguments and settings")
+        config = read_config(settings)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    sys.exit(_train(config, args))
+
+
+def _train(config: Config, args: argparse.Namespace) -> int:
     from vidjax.apps.user_errors import explain
 
     def run() -> int:
-        config = _CONFIG.value
-        config.model.kwargs |= _KWARGS
-        launch.join(_CLUSTER())
+        launch.join(launch.detect(args.coordinator, args.num_processes, args.process_id))
         from vidjax.training.loop import dry_run, train
         from vidjax.training.stopping import Interrupted
 
         try:
             with launch.together():
-                (dry_run if _DRY_RUN.value else train)(config, _WORKDIR.value)
+                (dry_run if args.dry_run else train)(config, args.workdir)
         except Interrupted as stop:
             print(stop.message)
-            return stop.code or _STOPPED_STATUS.value
+            return stop.code or args.stopped_status
         return 0
 
     return launch.leave(explain(run))
 
 
-def main(argv: list[str]) -> None:
-    """Train as the arguments say, the first being the program's name, and exit."""
-    try:
-        argv = todays_flags(with_recipe(argv))
-        check_flags(argv)
-        _KWARGS.update(take_kwargs(argv))
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(_train, argv=argv)
+def _switch(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text} is neither true nor false")
+    return text.lower() == "true"

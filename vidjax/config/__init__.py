@@ -3,26 +3,28 @@
 Imports nothing heavy, so that data workers and `--help` stay light.
 """
 
-from vidjax.config.overrides import check_flags, take_kwargs, todays_flags
+from vidjax.config.data_settings import (
+    AugmentConfig,
+    ClipConfig,
+    DataConfig,
+    ReadingConfig,
+    SamplingConfig,
+    apply_preset,
+    mirrors,
+    short_video_rule,
+)
+from vidjax.config.overrides import overridden, split_arguments
 from vidjax.config.section import ConfigError, Section
 from vidjax.config.settings import (
-    AugmentConfig,
     ClassifyConfig,
-    ClipConfig,
     Config,
-    DataConfig,
     EvalConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
-    ReadingConfig,
     ReconstructConfig,
-    SamplingConfig,
     TaskConfig,
     TrainConfig,
-    apply_preset,
-    mirrors,
-    short_video_rule,
 )
 from vidjax.config.spec import Spec
 from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_settings
@@ -30,6 +32,6 @@ from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_
 __all__ = [
     "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "EvalConfig", "MeshConfig",
     "ModelConfig", "OptimizerConfig", "ReadingConfig", "ReconstructConfig", "SamplingConfig", "Section", "Spec",
-    "TaskConfig", "TrainConfig", "apply_preset", "check_flags", "field_names", "from_dict", "mirrors", "setting",
-    "short_video_rule", "take_kwargs", "to_dict", "todays_flags", "with_settings",
+    "TaskConfig", "TrainConfig", "apply_preset", "field_names", "from_dict", "mirrors", "overridden", "setting",
+    "short_video_rule", "split_arguments", "to_dict", "with_settings",
 ]  # fmt: skip

@@ -5,10 +5,7 @@ import importlib.util
 import os
 from collections.abc import Sequence
 
-from absl import flags
-from ml_collections import config_flags
-
-from vidjax.config import Config, ConfigError, check_flags, take_kwargs, todays_flags
+from vidjax.config import Config, ConfigError, overridden, split_arguments
 
 
 def read_config(argv: Sequence[str], data: str | None = None) -> Config:
@@ -23,39 +20,25 @@ def read_config(argv: Sequence[str], data: str | None = None) -> Config:
       ConfigError: for a file that is not there or gives no config, an argument that is none of these, or a value of
         the wrong type.
     """
-    argv = todays_flags(with_recipe(["vidjax", *argv]))
-    check_flags(argv)
-    files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
-    config = _load(files[-1]) if files else Config()
-    argv = [arg for arg in argv if not arg.startswith("--config=")]
-    config.model.kwargs |= take_kwargs(argv)
-    values = flags.FlagValues()
-    try:
-        config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=argv)
-        rest = values(argv)[1:]
-    except flags.Error as error:
-        raise ConfigError(str(error)) from None
+    arguments, rest = split_arguments(argv)
     if rest:
         raise ConfigError(f"{rest[0]!r} is neither --config=FILE nor --config.field=value")
-    config = values.config
+    files = [arg.removeprefix("--config=") for arg in arguments if arg.startswith("--config=")]
+    settings = [arg for arg in arguments if not arg.startswith("--config=")]
+    config = overridden(load_config(files[-1]) if files else Config(), settings)
     if data and data != config.data.train:
-        given = any(arg.lstrip("-").startswith("config.data.eval=") for arg in argv)
+        given = any(arg.startswith("--config.data.eval=") for arg in settings)
         changes = {"train": data} if given else {"train": data, "eval": ""}
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
     return config
 
 
-def with_recipe(argv: Sequence[str]) -> list[str]:
-    """Arguments whose `--config=NAME` or `--config=configs/NAME.py`, where no such file is at hand, is the file of the
-    recipe that is installed with the package.
+def recipe(file: str) -> str:
+    """`file`, or, where it names a recipe and is not at hand, the file of that recipe.
 
     Raises:
       ConfigError: for a name, without a folder and .py, of which there is no recipe.
     """
-    return [f"--config={_recipe(arg.partition('=')[2])}" if arg.startswith("--config=") else arg for arg in argv]
-
-
-def _recipe(file: str) -> str:
     name = os.path.basename(file).removesuffix(".py")
     is_name, is_path = file == name, file == f"configs/{name}.py"
     if os.path.exists(file) or not (is_name or is_path):
@@ -72,7 +55,18 @@ def _recipe(file: str) -> str:
     raise ConfigError(f"--config={file}: no such file, and no recipe of this name; there are {', '.join(known)}")
 
 
-def _load(file: str) -> Config:
+def load_config(file: str) -> Config:
+    """The config of a file, or, where no such file is at hand, of the recipe NAME that is installed with the package.
+
+    Args:
+      file: of Python, with a get_config(); a recipe is `NAME` or `configs/NAME.py`.
+
+    Raises:
+      ConfigError: for a file that is not there or gives no config, or a name of which there is no recipe.
+    """
+    file = recipe(file)
+    if not os.path.isfile(file):
+        raise ConfigError(f"--config={file}: no such file")
     spec = importlib.util.spec_from_file_location("config_file", file)
     if spec is None:
         raise ConfigError(f"--config={file}: must be a Python file (.py) with a get_config()")

@@ -1,69 +1,122 @@
-"""Settings on the command line: `--config.data.clip.size=112`."""
+"""Settings on the command line: `--config.data.clip.size=112`, typed as the fields are."""
 
 import ast
-import os
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vidjax.config.renamed import todays_name
 from vidjax.config.section import ConfigError, unknown
 from vidjax.config.settings import Config
-from vidjax.config.stored import field_names
+from vidjax.config.stored import field_names, inner_type, setting, with_settings
+
+_KWARGS = "model.kwargs."
+_SWITCH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
-def check_flags(argv: Sequence[str]) -> None:
-    """Refuse a `--config=FILE` that is not there and `--config.some.field=…` flags that name no setting.
+def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments that are of the config, and all others.
 
-    Raises:
-      ConfigError: naming the file, or the field and the closest ones that exist.
-    """
-    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, _, value = arg.lstrip("-").partition("=")
-        if arg.startswith("-") and name == "config" and not os.path.isfile(file := value or following):
-            raise ConfigError(f"--config={file}: no such file")
-    known = set(field_names(Config))
-    for arg in argv:
-        name = arg.lstrip("-").split("=")[0]
-        if not arg.startswith("-") or not name.startswith("config."):
-            continue
-        name = name.removeprefix("config.")
-        if name not in known and not name.startswith("model.kwargs."):
-            raise ConfigError(unknown(name, known))
+    Args:
+      argv: `--config=FILE`, `--config FILE`, `--config.field=value`, `--config.field value`, `--config.switch` for one
+        that is on, and anything else.
 
-
-def todays_flags(argv: Sequence[str]) -> list[str]:
-    """Arguments with the settings among them as they are called now; see `vidjax.config.renamed`."""
-    flags = []
-    for arg in argv:
-        name, equals, value = arg.lstrip("-").partition("=")
-        if arg.startswith("-") and name.startswith("config."):
-            arg = f"--config.{todays_name(name.removeprefix('config.'))}{equals}{value}"
-        flags.append(arg)
-    return flags
-
-
-def take_kwargs(argv: list[str]) -> dict[str, Any]:
-    """What the flags `--config.model.kwargs.NAME=VALUE` in `argv` say; they are removed from it.
-
-    A model's arguments are its own, so a config need not hold them already, as it must for other settings. VALUE is a
-    Python literal, such as `(2, 4, 4)`; `true`, `false`; or else a string.
+    Returns:
+      The former as `--config=FILE` and `--config.field=value`; the latter as they are.
 
     Raises:
-      ConfigError: for a flag without a name or a value.
+      ConfigError: for a setting without a value, or one that there is not.
     """
-    prefix, taken, rest = "config.model.kwargs.", {}, iter(argv[:])
-    argv.clear()
-    for arg in rest:
+    own, others, rest = [], [], list(argv)
+    while rest:
+        arg = rest.pop(0)
         name, equals, value = arg.lstrip("-").partition("=")
-        if not arg.startswith("-") or not name.startswith(prefix):
-            argv.append(arg)
+        if not arg.startswith("-") or not (name == "config" or name.startswith("config.")):
+            others.append(arg)
             continue
-        value = value if equals else next(rest, "")
-        name = name.removeprefix(prefix)
-        if not name.isidentifier() or not value:
-            raise ConfigError(f"{arg}: give --{prefix}NAME=VALUE, an argument of the model's constructor")
+        if not equals:
+            value = _next_value(name, rest)
+        own.append(f"--{name}={value}")
+    return own, others
+
+
+def _next_value(name: str, rest: list[str]) -> str:
+    """The value of the argument `name`, which is the first of `rest`, unless it is a switch that is on."""
+    field = name.removeprefix("config").removeprefix(".")
+    if field and not field.startswith(_KWARGS) and inner_type(_type_of(todays_name(field))) is bool:
+        return "true"
+    if not rest or rest[0].startswith("--"):
+        if field.startswith(_KWARGS):
+            _argument(field.removeprefix(_KWARGS), "")
+        raise ConfigError(f"--{name}: give --{name}={'VALUE' if field else 'FILE'}")
+    return rest.pop(0)
+
+
+def overridden(config: Config, arguments: Sequence[str]) -> Config:
+    """A copy of `config` with the settings of `--config.field=value`.
+
+    The arguments of a model's constructor are its own, so the config need not hold them already: the value of
+    `--config.model.kwargs.NAME=VALUE` is a Python literal, such as `(2, 4, 4)`; `true`, `false`; or else a string.
+
+    Raises:
+      ConfigError: for a name that is no setting, with those that may be meant, or a value of the wrong type.
+    """
+    changes, kwargs = {}, {}
+    for argument in arguments:
+        name, _, text = argument.removeprefix("--config.").partition("=")
+        if name.startswith(_KWARGS):
+            kwargs |= _argument(name.removeprefix(_KWARGS), text)
+        else:
+            name = todays_name(name)
+            changes[name] = _value(text, _type_of(name), name)
+    config = with_settings(config, changes)
+    config.model.kwargs = {**config.model.kwargs, **kwargs}
+    return config
+
+
+def _argument(name: str, text: str) -> Mapping[str, Any]:
+    if not name.isidentifier() or not text:
+        raise ConfigError(f"--config.{_KWARGS}{name}: give --config.{_KWARGS}NAME=VALUE, an argument of the model's "
+                          "constructor")  # fmt: skip
+    try:
+        return {name: ast.literal_eval({"true": "True", "false": "False"}.get(text, text))}
+    except (ValueError, SyntaxError):
+        return {name: text}
+
+
+def _type_of(name: str) -> Any:
+    """The type of the setting with this dotted name."""
+    if name not in (known := field_names(Config)):
+        raise ConfigError(unknown(name, known))
+    section, _, leaf = name.rpartition(".")
+    return typing.get_type_hints(type(setting(Config(), section) if section else Config()))[leaf]
+
+
+def _value(text: str, hint: Any, name: str) -> Any:
+    """What `text` says for a setting of the type `hint`."""
+    kind = inner_type(hint)
+    if kind is not hint and text.lower() == "none":
+        return None
+    if kind is str:
+        return text
+    if kind is bool:
+        if text.lower() in _SWITCH:
+            return _SWITCH[text.lower()]
+        raise ConfigError(f"--config.{name}={text}: must be true or false{', or None' if kind is not hint else ''}")
+    if kind in (int, float):
         try:
-            taken[name] = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
-        except (ValueError, SyntaxError):
-            taken[name] = value
-    return taken
+            return kind(text)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise ConfigError(f"--config.{name}={text}: must be {what}") from None
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = None
+    if typing.get_args(kind)[0] is str and typing.get_origin(kind) is tuple:  # several strings, which need no quotes
+        quoted = isinstance(value, str | list | tuple)
+        parts = (value,) if isinstance(value, str) else value if quoted else text.split(",") if text else ()
+        return tuple(part.strip() for part in map(str, parts))
+    if value is None:
+        raise ConfigError(f"--config.{name}={text}: must be a Python literal, such as 1,2 or (1, 2)")
+    return value

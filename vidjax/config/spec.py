@@ -7,7 +7,7 @@ from typing import Any
 
 from vidjax import inputs as streams
 from vidjax.config.section import ConfigError
-from vidjax.config.settings import DataConfig
+from vidjax.config.data_settings import DataConfig
 from vidjax.errors import UserError
 from vidjax.inputs import Input, VideoInput
 

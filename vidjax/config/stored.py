@@ -53,6 +53,13 @@ def from_dict(values: Mapping[str, Any], cls: type = Config, prefix: str = "") -
     return cls(**kwargs)
 
 
+def inner_type(hint: Any) -> Any:
+    """The type of a setting without the None that it may be instead."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return next(a for a in typing.get_args(hint) if a is not type(None))
+    return hint
+
+
 def setting(config: Any, name: str) -> Any:
     """The value of the setting with a dotted name, such as `data.clip.size`."""
     for part in name.split("."):
@@ -82,11 +89,8 @@ def with_settings(config: T, values: Mapping[str, Any]) -> T:
 def _coerce(value: Any, hint: Any, name: str) -> Any:
     """`value` as the type `hint`, accepting what JSON and overrides make of it (lists for tuples, ints for floats)."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        hint = next(a for a in args if a is not type(None))
-        return _coerce(value, hint, name)
+    if (kind := inner_type(hint)) is not hint:
+        return None if value is None else _coerce(value, kind, name)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_coerce(v, args[0], name) for v in value)
     if origin is tuple and isinstance(value, int | float) and not isinstance(value, bool):
