@@ -1,13 +1,12 @@
 """How a process learns its place among others: flags and each launcher's variables, and what is wrong with them."""
 
 import fnmatch
-import http.server
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -21,46 +20,58 @@ SLURM = {
     "SLURM_JOB_ID": "4711", "SLURM_STEP_NODELIST": "gpu[07-08,11],big1", "SLURM_NTASKS": "4", "SLURM_PROCID": "2",
     "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "1(x4)",
 }  # fmt: skip
+OMPI = {"OMPI_MCA_orte_hnp_uri": "4096.0;tcp://10.0.0.1:1", "OMPI_COMM_WORLD_SIZE": "4"}
 JAX = {"JAX_COORDINATOR_ADDRESS": "run-worker-0-0.run:1234", "JAX_NUM_PROCESSES": "4"}
 TPU = {"TPU_WORKER_HOSTNAMES": "t0,t1,t2", "TPU_WORKER_ID": "1"}
+SLICES = {"MEGASCALE_COORDINATOR_ADDRESS": "s0:99", "MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": "1"}
 
 
 @pytest.mark.parametrize(
-    ("environment", "expected"),
+    ("environment", "method", "all_gpus"),
     [
-        ({}, None),
-        (SLURM, ("gpu07:66151", 4, 2, None)),
-        (SLURM | {"SLURM_STEP_NODELIST": "one"}, ("one:66151", 4, 2, None)),
-        (SLURM | {"SLURM_STEP_NODELIST": "one,two3"}, ("one:66151", 4, 2, None)),
-        (SLURM | {"SLURM_STEP_NODELIST": "n[3-5]-ib"}, ("n3-ib:66151", 4, 2, None)),
-        # Two tasks on each machine: one GPU each, unless SLURM shows each its own.
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, ("gpu07:66151", 4, 2, (1,))),
-        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "1,3"}, ("gpu07:66151", 4, 2, (1,))),
-        (
-            SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "0"},
-            ("gpu07:66151", 4, 2, None),
-        ),
-        ({k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"}, None),  # a batch script without srun
-        (SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, None),
-        (JAX | {"JOB_COMPLETION_INDEX": "3"}, ("run-worker-0-0.run:1234", 4, 3, None)),
-        (JAX | {"JOB_COMPLETION_INDEX": "3", "JAX_PROCESS_ID": "0"} | SLURM, ("run-worker-0-0.run:1234", 4, 0, None)),
-        (TPU, ("t0:8482", 3, 1, None)),
-        (
-            TPU | {"MEGASCALE_COORDINATOR_ADDRESS": "s0:99", "MEGASCALE_NUM_SLICES": "2", "MEGASCALE_SLICE_ID": "1"},
-            ("s0:8482", 6, 4, None),
-        ),
-        ({"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}, None),
+        (SLURM, "slurm", True),
+        # Two tasks on each machine: one GPU each, unless SLURM shows each its own, or the user says which.
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, "slurm", False),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "1,3"}, "slurm", False),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "0"}, "slurm", True),
+        (SLURM | {"JAX_LOCAL_DEVICE_IDS": "0,1"}, "slurm", False),
+        (OMPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, "ompi", True),
+        (OMPI | {"OMPI_COMM_WORLD_LOCAL_SIZE": "4"}, "ompi", False),
+        (TPU, "gketpu", False),
+        (TPU | SLICES, "gketpu", False),
+        (TPU | SLICES | {"TPU_WORKER_HOSTNAMES": "t0"}, "gketpu", False),
     ],
 )
-def test_place_is_read_from_the_launchers_variables(environment, expected):
+def test_jax_is_told_which_launcher_has_started_the_process(environment, method, all_gpus):
     found = detect(environment=environment)
-    if expected:
-        expected = (expected[0].replace("66151", str(61440 + 4711 % 4096)), *expected[1:])
-    assert (found and (found.coordinator, found.num_processes, found.process_id, found.local_devices)) == expected
+    assert (found.method, found.all_gpus, found.coordinator) == (method, all_gpus, None)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {k: v for k, v in SLURM.items() if k != "SLURM_STEP_NODELIST"},  # a batch script without srun
+        SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"},
+        OMPI | {"OMPI_COMM_WORLD_SIZE": "1"},
+        {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"},
+        {"KUBERNETES_SERVICE_HOST": "10.0.0.1"},  # any pod
+        JAX | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"},
+    ],
+)
+def test_a_process_may_be_alone(environment):
+    assert detect(environment=environment) is None
+
+
+def test_place_is_read_from_jaxs_own_variables():
+    address, found = JAX["JAX_COORDINATOR_ADDRESS"], detect(environment=JAX | {"JOB_COMPLETION_INDEX": "3"})
+    assert found == Cluster("JAX_COORDINATOR_ADDRESS and JOB_COMPLETION_INDEX", "deactivate", address, 4, 3)
+    found = detect(environment=JAX | {"JOB_COMPLETION_INDEX": "3", "JAX_PROCESS_ID": "0"} | SLURM)
+    assert found == Cluster("JAX_COORDINATOR_ADDRESS and JAX_PROCESS_ID", "deactivate", address, 4, 0)
 
 
 def test_flags_count_before_the_environment():
-    assert detect("h:1", 2, 1, environment=SLURM) == Cluster("flags", "h:1", 2, 1)
+    assert detect("h:1", 2, 1, environment=SLURM) == Cluster("flags", "deactivate", "h:1", 2, 1)
     assert detect(num_processes=1, environment=SLURM) is None
 
 
@@ -72,9 +83,11 @@ def test_flags_count_before_the_environment():
         (("h", 2, 0), {}, "must be host:port"),
         ((), JAX, "JOB_COMPLETION_INDEX is missing"),
         ((), {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES is missing"),
-        ((), SLURM | {"SLURM_NTASKS": "four"}, "SLURM_NTASKS = 'four': must be a number"),
-        ((), {"TPU_WORKER_HOSTNAMES": "a,b"}, "TPU_WORKER_ID is missing"),
-        ((), {"GCE_METADATA_IP": "127.0.0.1:9"}, "does not tell its place.*--num-processes=1"),
+        (
+            (),
+            JAX | {"JAX_NUM_PROCESSES": "four", "JAX_PROCESS_ID": "0"},
+            "JAX_NUM_PROCESSES = 'four': must be a number",
+        ),
     ],
 )
 def test_incomplete_places_are_refused(flags, environment, message):
@@ -82,27 +95,42 @@ def test_incomplete_places_are_refused(flags, environment, message):
         detect(*flags, environment=environment)
 
 
-@pytest.mark.parametrize("endpoints", ["10.0.0.5,10.0.0.6", "w0:7:10.0.0.5,w1:8:10.0.0.6", None])
-def test_place_is_read_from_a_tpu_machines_metadata(endpoints):
-    values = {"worker-network-endpoints": endpoints, "agent-worker-number": "1"}
+@pytest.mark.parametrize(
+    ("cluster", "environment", "message"),
+    [
+        (Cluster("SLURM", "slurm"), SLURM | {"SLURM_NTASKS": "four"}, r"by SLURM .*'four'.*--num_processes=1 if"),
+        (Cluster("SLURM", "slurm"), {}, r"by SLURM .*KeyError: 'SLURM_JOB_ID'.*--coordinator"),
+        (Cluster("Open MPI", "ompi"), OMPI, r"by Open MPI .*OMPI_COMM_WORLD_RANK"),
+    ],
+)
+def test_variables_that_jax_cannot_read_are_reported(cluster, environment, message):
+    said = joined(cluster, environment)
+    assert re.search(message, said), said
 
-    class Metadata(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            value = values.get(self.path.rsplit("/", 1)[-1]) if self.headers["Metadata-Flavor"] == "Google" else None
-            self.send_response(200 if value else 404)
-            self.end_headers()
-            self.wfile.write((value or "").encode())
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Metadata) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        found = detect(environment={"GCE_METADATA_IP": f"127.0.0.1:{server.server_port}"})
-        server.shutdown()
-    assert (found and (found.coordinator, found.num_processes, found.process_id)) == (
-        ("10.0.0.5:8482", 2, 1) if endpoints else None
+def joined(cluster, environment):
+    """What a fresh process says that joins others."""
+    code = (
+        "import jax; from vidjax.launch import Cluster, LaunchError, join\n"
+        f"try: join({cluster}); print('joined' if jax.distributed.is_initialized() else 'alone')\n"
+        "except LaunchError as error: print(error)"
     )
+    bare = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "OMPI_", "JAX_COORDINATOR", "KUBER"))}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env=bare | environment, check=True).stdout
+
+
+def test_a_tpu_machine_whose_metadata_name_no_slice_is_alone(machine):
+    devices, _, _ = machine
+    devices["/dev/accel0"] = ""
+    found = detect(environment={})
+    assert found == Cluster("the metadata of this TPU machine", None)
+    for variables in ({"JAX_PLATFORMS": "cpu"}, {"TPU_SKIP_MDS_QUERY": "1"}, {"KUBERNETES_SERVICE_HOST": "h"}):
+        assert detect(environment=variables) is None
+
+
+def test_where_jax_finds_no_others_a_process_is_alone():
+    assert joined(Cluster("the metadata of this TPU machine", None), {}) == "alone\n"
 
 
 @pytest.fixture
@@ -186,16 +214,27 @@ def test_a_command_says_nothing_of_the_tpu_that_is_not_there():
 SRUN = """#!/bin/bash
 # srun [--flags] program arguments, of a job on two nodes
 while [[ $1 == --* ]]; do shift; done
-export SLURM_JOB_ID=$JOB SLURM_STEP_NODELIST=localhost SLURM_STEP_NUM_TASKS=2 SLURM_STEP_TASKS_PER_NODE='1(x2)'
+export SLURM_JOB_ID=$JOB SLURM_STEP_NODELIST=localhost SLURM_NTASKS=2 SLURM_STEP_TASKS_PER_NODE='1(x2)'
 SLURM_PROCID=1 SLURM_LOCALID=0 "$@" & second=$!
 SLURM_PROCID=0 SLURM_LOCALID=0 "$@"; first=$?
+wait $second && exit $first
+"""
+MPIRUN = """#!/bin/bash
+# mpirun -np 2 program arguments
+shift 2
+export OMPI_MCA_orte_hnp_uri='4096.0;tcp://127.0.0.1:1' JAX_COORDINATOR_PORT=$PORT
+export OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_SIZE=1 OMPI_COMM_WORLD_LOCAL_RANK=0
+OMPI_COMM_WORLD_RANK=1 "$@" & second=$!
+OMPI_COMM_WORLD_RANK=0 "$@"; first=$?
 wait $second && exit $first
 """
 GCLOUD = """#!/bin/bash
 # gcloud compute tpus tpu-vm ssh NAME --zone=ZONE --worker=all --command=COMMAND
 [[ "$1 $2 $3 $4 $5 $6 $7" == "compute tpus tpu-vm ssh slice --zone=here-a --worker=all" ]] || exit 9
 command=${8#--command=}
-export TPU_WORKER_HOSTNAMES=localhost,localhost JAX_COORDINATOR_PORT=$PORT
+# JAX takes this machine for one with a TPU, and finds itself told that there is one slice.
+export TPU_WORKER_HOSTNAMES=localhost,localhost JAX_COORDINATOR_PORT=$PORT JAX_FORCE_TPU_INIT=1
+export MEGASCALE_COORDINATOR_ADDRESS= MEGASCALE_NUM_SLICES= MEGASCALE_SLICE_ID=
 TPU_WORKER_ID=1 bash -c "$command" & second=$!
 TPU_WORKER_ID=0 bash -c "$command"; first=$?
 wait $second && exit $first
@@ -216,6 +255,10 @@ def free_port(first=0, count=1):
 def slurm(folder, flags):
     port = free_port(61440, 4096)
     return [["bash", "configs/launch/slurm.sh", *flags]], {"JOB": str(port - 61440)}, {"srun": SRUN}
+
+
+def mpi(folder, flags):
+    return [["mpirun", "-np", "2", sys.executable, "train.py", *flags]], {"PORT": str(free_port())}, {"mpirun": MPIRUN}
 
 
 def tpu(folder, flags):
@@ -243,7 +286,7 @@ def jobset(folder, flags):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [slurm, tpu, jobset])
+@pytest.mark.parametrize("recipe", [slurm, mpi, tpu, jobset])
 def test_launch_recipes_dry_run(recipe, tmp_path):
     """Two processes find each other by what the recipe's launcher gives them, and share mesh and data."""
     for side in ("left", "right"):
@@ -272,6 +315,7 @@ def test_launch_recipes_dry_run(recipe, tmp_path):
     outputs = [process.communicate(timeout=120)[0] for process in started]
     said = "\n".join(outputs)
     assert [process.returncode for process in started] == [0] * len(started), said
+    assert said.count("2 processes (by ") == 1, said
     assert "2 processes, 4 × cpu, batch split over 2; features over 2" in said, said
     assert said.count("process 0 on ") == said.count("process 1 on ") == 1, said
     assert "rows 0…3 of every batch of 8" in said and "rows 4…7 of every batch of 8" in said, said

@@ -1,7 +1,7 @@
 """How the processes of one training find each other, and what becomes of them when one is lost.
 
-A process is told its place by flags, or reads it from what its launcher sets: JAX's own variables (as in
-`configs/launch/jobset.yaml`), SLURM's `srun`, or Cloud TPU. Without any of these it is alone.
+A process is told its place by flags or by JAX's own variables (as in `configs/launch/jobset.yaml`), or JAX reads it
+from what SLURM's `srun`, Open MPI's `mpirun` or Cloud TPU set. Without any of these it is alone.
 """
 
 import argparse
@@ -11,8 +11,6 @@ import os
 import pkgutil
 import sys
 import traceback
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,8 +21,6 @@ from vidjax.errors import UserError
 _HEARTBEAT_SECONDS = 30
 _CONNECT_SECONDS = 300  # pods and nodes start at different times
 _SHUTDOWN_SECONDS = 30
-_TPU_PORT, _SLURM_PORTS = 8482, (61440, 4096)  # first and how many
-_METADATA_SECONDS = 5.0
 _GOOGLE, _DISKS_AND_NETWORKS = "0x1ae0", ("0x01", "0x02")  # on the PCI bus
 # In what collectives (Gloo, NCCL, TPU) and JAX's coordination service say when another process is gone.
 _LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "coordination", "Connection")
@@ -36,13 +32,14 @@ class LaunchError(UserError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """This process's place among those of a run."""
+    """This process's place among those of a run, or who knows it."""
 
     found: str  # where it is known from, for people
-    coordinator: str  # host:port where process 0 listens
-    num_processes: int
-    process_id: int
-    local_devices: tuple[int, ...] | None = None  # which of its machine's GPUs are this process's; None: all it sees
+    method: str | None = "deactivate"  # by which JAX finds the rest; this: all of it is here; None: any that it has
+    coordinator: str | None = None  # host:port where process 0 listens
+    num_processes: int | None = None
+    process_id: int | None = None
+    all_gpus: bool = False  # of its machine are this process's, where JAX would take one
 
 
 def detect(
@@ -69,19 +66,8 @@ def detect(
         if missing := [flag for flag, value in flags.items() if value is None]:
             raise LaunchError(f"{' and '.join(missing)} must be given too, on every process: host:port of process 0, "
                               "how many processes there are, and which of them (from 0) this one is")  # fmt: skip
-        found = Cluster("flags", coordinator, num_processes, process_id)
-    else:
-        found = _from_jax(env) or _from_slurm(env) or _from_tpu(env)
-    if found is None or found.num_processes == 1:
-        return None
-    host, _, port = found.coordinator.rpartition(":")
-    if not host or not port.isdigit():
-        raise LaunchError(f"{found.found}: the coordinator {found.coordinator!r} must be host:port of process 0")
-    if not 0 <= found.process_id < found.num_processes:
-        raise LaunchError(
-            f"{found.found}: process {found.process_id} of {found.num_processes}: must be 0…{found.num_processes - 1}"
-        )
-    return found
+        return _told("flags", coordinator, num_processes, process_id)
+    return _from_jax(env) if "JAX_COORDINATOR_ADDRESS" in env else _from_launcher(env)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -112,17 +98,32 @@ def join(cluster: Cluster | None, say: Callable[[str], None] = print) -> None:
             cluster.coordinator,
             cluster.num_processes,
             cluster.process_id,
-            list(cluster.local_devices) if cluster.local_devices else None,
-            cluster_detection_method="deactivate",
+            [] if cluster.all_gpus else None,
+            cluster_detection_method=cluster.method,
             initialization_timeout=_CONNECT_SECONDS,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
-    except RuntimeError as error:
-        raise LaunchError(
-            f"process {cluster.process_id} of {cluster.num_processes} (by {cluster.found}) could not meet the others "
-            f"at {cluster.coordinator}: {_first_line(error)}. Are all of them running, and may they reach that port?"
-        ) from error
+    except Exception as error:  # of many kinds, where a launcher's variables are not as JAX expects
+        if cluster.method is None and "coordinator_address should be defined" in str(error):
+            return  # this machine's metadata name no slice
+        raise LaunchError(_not_met(cluster, error)) from error
+    if cluster.coordinator is None and jax.process_index() == 0:
+        say(f"{jax.process_count()} processes (by {cluster.found})")
+
+
+def _not_met(cluster: Cluster, error: Exception) -> str:
+    """What to say of an error when the processes should have met."""
+    reason = f"{type(error).__name__}: {_first_line(error)}" if _first_line(error) else type(error).__name__
+    if cluster.coordinator is None:
+        return (
+            f"by {cluster.found} this process could not find or meet the others ({reason}). Give --num_processes=1 if "
+            "it is the only one, or --coordinator, --num_processes and --process_id on every process"
+        )
+    return (
+        f"process {cluster.process_id} of {cluster.num_processes} (by {cluster.found}) could not meet the others "
+        f"at {cluster.coordinator} ({reason}). Are all of them running, and may they reach that port?"
+    )
 
 
 @contextlib.contextmanager
@@ -219,12 +220,22 @@ def _may_be_tpu(vendor: str) -> bool:
     return numbers[:1] == [_GOOGLE] and not "".join(numbers[1:]).startswith(_DISKS_AND_NETWORKS)
 
 
-def _from_jax(env: Mapping[str, str]) -> Cluster | None:
-    """`JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` or the index of an indexed Kubernetes job."""
-    if "JAX_COORDINATOR_ADDRESS" not in env:
+def _told(found: str, coordinator: str, num_processes: int, process_id: int) -> Cluster | None:
+    """A place that is told in full; None: of one process."""
+    if num_processes == 1:
         return None
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise LaunchError(f"{found}: the coordinator {coordinator!r} must be host:port of process 0")
+    if not 0 <= process_id < num_processes:
+        raise LaunchError(f"{found}: process {process_id} of {num_processes}: must be 0…{num_processes - 1}")
+    return Cluster(found, "deactivate", coordinator, num_processes, process_id)
+
+
+def _from_jax(env: Mapping[str, str]) -> Cluster | None:
+    """JAX's own variables. A Job of Kubernetes numbers its pods; `JAX_PROCESS_ID` counts before that."""
     index = "JAX_PROCESS_ID" if "JAX_PROCESS_ID" in env else "JOB_COMPLETION_INDEX"
-    return Cluster(
+    return _told(
         f"JAX_COORDINATOR_ADDRESS and {index}",
         env["JAX_COORDINATOR_ADDRESS"],
         _number(env, "JAX_NUM_PROCESSES", "set with JAX_COORDINATOR_ADDRESS"),
@@ -232,74 +243,41 @@ def _from_jax(env: Mapping[str, str]) -> Cluster | None:
     )
 
 
-def _from_slurm(env: Mapping[str, str]) -> Cluster | None:
-    """A step started by `srun`: its tasks are the processes."""
-    if not {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID"} <= set(env):
-        return None
-    count = _number(env, "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS", "set by srun")
-    first, ports = _SLURM_PORTS
-    coordinator = f"{_first_node(env['SLURM_STEP_NODELIST'])}:{first + _number(env, 'SLURM_JOB_ID', 'SLURM') % ports}"
-    # Several tasks on one machine share its GPUs, one each, unless SLURM has shown each task its own already.
-    tasks = env.get("SLURM_STEP_TASKS_PER_NODE", env.get("SLURM_TASKS_PER_NODE", "1"))
-    alone = all(part.split("(")[0] == "1" for part in tasks.split(","))
-    bound = "," not in env.get("CUDA_VISIBLE_DEVICES", env.get("ROCR_VISIBLE_DEVICES", ","))
-    local = None if alone or bound else (_number(env, "SLURM_LOCALID", "set by srun"),)
-    return Cluster("SLURM", coordinator, count, _number(env, "SLURM_PROCID", "set by srun"), local)
+_SLURM = {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID"}  # of a step that `srun` has started
 
 
-def _first_node(nodes: str) -> str:
-    """The first host of a list such as `node[007-009,012],other`: `node007`."""
-    name, bracket, rest = nodes.partition("[")
-    if not bracket or "," in name:
-        return nodes.split(",")[0]
-    inside, _, behind = rest.partition("]")
-    return name + inside.replace("-", ",").split(",")[0] + behind.split(",")[0]
+def _from_launcher(env: Mapping[str, str]) -> Cluster | None:
+    """Which launcher has started this process with others. JAX knows them by these names, and reads the rest itself.
 
-
-def _from_tpu(env: Mapping[str, str]) -> Cluster | None:
-    """The hosts of a TPU slice, or of several: as Kubernetes sets them, or as the machine's metadata lists them."""
+    It is asked for one by name: by itself it also takes any pod of Kubernetes for one of many. Only on a TPU machine it
+    looks by itself, as it says in no other way that there are no others.
+    """
+    if env.keys() >= _SLURM and env.get("SLURM_NTASKS") != "1":
+        # JAX gives each task one GPU. All are right for a task that has a machine, or its own GPUs shown, to itself.
+        tasks = env.get("SLURM_STEP_TASKS_PER_NODE", env.get("SLURM_TASKS_PER_NODE", "1"))
+        alone = all(part.split("(")[0] == "1" for part in tasks.split(","))
+        return Cluster("SLURM", "slurm", all_gpus=_all_gpus(env, alone))
+    if "OMPI_MCA_orte_hnp_uri" in env and env.get("OMPI_COMM_WORLD_SIZE") != "1":
+        return Cluster("Open MPI", "ompi", all_gpus=_all_gpus(env, env.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1"))
     hosts = env.get("TPU_PROCESS_ADDRESSES", env.get("TPU_WORKER_HOSTNAMES", ""))
     if hosts:
-        found, workers, worker = "TPU_WORKER_HOSTNAMES", hosts.split(","), _number(env, "TPU_WORKER_ID", "set with it")
-    elif "TPU_SKIP_MDS_QUERY" not in env and ("GCE_METADATA_IP" in env or _has_tpu()):
-        found, endpoints = "the metadata of this TPU machine", _metadata(env, "worker-network-endpoints")
-        if endpoints is None:
-            return None
-        # Each is an address, or name:number:address.
-        workers = [endpoint.split(":")[-1] for endpoint in endpoints.split(",")]
-        worker = int(_metadata(env, "agent-worker-number") or 0)
-    else:
-        return None
-    slices, number = int(env.get("MEGASCALE_NUM_SLICES") or 1), int(env.get("MEGASCALE_SLICE_ID") or 0)
-    first = env.get("MEGASCALE_COORDINATOR_ADDRESS") or workers[0]
-    port = env.get("JAX_COORDINATOR_PORT") or _TPU_PORT
-    coordinator = f"{first.split(':')[0]}:{port}"
-    return Cluster(found, coordinator, len(workers) * slices, worker + number * len(workers))
+        several = "," in hosts or int(env.get("MEGASCALE_NUM_SLICES") or 1) > 1
+        return Cluster("TPU_WORKER_HOSTNAMES", "gketpu") if several else None
+    wanted = "tpu" in env.get("JAX_PLATFORMS", "") or not env.get("JAX_PLATFORMS")
+    if wanted and not {"TPU_SKIP_MDS_QUERY", "KUBERNETES_SERVICE_HOST"} & env.keys() and _has_tpu():
+        return Cluster("the metadata of this TPU machine", None)
+    return None
+
+
+def _all_gpus(env: Mapping[str, str], alone: bool) -> bool:
+    bound = "," not in env.get("CUDA_VISIBLE_DEVICES", env.get("ROCR_VISIBLE_DEVICES", ","))
+    return (alone or bound) and "JAX_LOCAL_DEVICE_IDS" not in env
 
 
 def _has_tpu() -> bool:
     from importlib.util import find_spec
 
     return bool(find_spec("libtpu") and any(glob.glob(pattern) for pattern in _TPUS))
-
-
-def _metadata(env: Mapping[str, str], key: str) -> str | None:
-    """One value of the machine's metadata; None if it has none."""
-    host = env.get("GCE_METADATA_IP", "metadata.google.internal")
-    url = f"http://{host}/computeMetadata/v1/instance/attributes/{key}"
-    request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-    try:
-        with urllib.request.urlopen(request, timeout=_METADATA_SECONDS) as answer:
-            return answer.read().decode().strip()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise LaunchError(f"{url}: {error}") from error
-    except OSError as error:
-        raise LaunchError(
-            f"this machine has a TPU, but {url} does not tell its place in the slice ({error}); "
-            "--num-processes=1 if it is the only one, or give --coordinator, --num-processes and --process-id"
-        ) from error
 
 
 def _number(env: Mapping[str, str], name: str, origin: str) -> int:

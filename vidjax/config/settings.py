@@ -240,8 +240,8 @@ class TrainConfig(Section, path="train"):
         "several labels per video video/mAP, without labels reconstruction/explained.",
         check=lambda name: (
             ""
-            if not name or name.split("/")[0] in ("clip", "video", "reconstruction")
-            else "give clip/… or video/… of eval.json, such as video/top1, or reconstruction/explained"
+            if not name or "/" in name
+            else "give LEVEL/NAME of eval.json, such as video/top1 or reconstruction/explained"
         ),
     )
 

@@ -6,7 +6,7 @@ products besides a large one, and a stream can be fed frame by frame.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -271,7 +271,7 @@ class Recurrent(nnx.Module):
         return x, tuple(states)
 
 
-def cell_of(name: str, known: dict[str, type[nnx.Module]]) -> type[nnx.Module]:
+def cell_of(name: str, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     """The kind of cell of that name.
 
     Raises:
