@@ -19,6 +19,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.families.resnet import Shortcut
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
@@ -49,21 +50,6 @@ class Stem(nnx.Module):
     def __call__(self, video: jax.Array) -> jax.Array:
         """(B, T, H, W, C) → (B, T, H', W', features)."""
         return nnx.relu(self.norm(self.temporal(self.spatial(video))))
-
-
-class Shortcut(nnx.Module):
-    """1×1×1 convolution, and a norm if wanted."""
-
-    def __init__(
-        self, in_features: int, out_features: int, strides: Triple, norm: bool, *, dtype: Any = None, rngs: nnx.Rngs
-    ):
-        self.conv = Conv3D(in_features, out_features, 1, strides, dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(out_features, rngs=rngs) if norm else None
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
-        x = self.conv(x)
-        return x if self.norm is None else self.norm(x)
 
 
 class Block(nnx.Module):
@@ -100,7 +86,7 @@ class Block(nnx.Module):
         self.norm3 = BatchNorm(features, zero_init=True, rngs=rngs)
         widens = in_features != features
         self.shortcut = (
-            Shortcut(in_features, features, strides, widens or norm_shortcut, dtype=dtype, rngs=rngs)
+            Shortcut(in_features, features, strides, normed=widens or norm_shortcut, dtype=dtype, rngs=rngs)
             if widens or strides != (1, 1, 1)
             else None
         )
