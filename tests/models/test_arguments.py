@@ -1,5 +1,6 @@
 """What constructors take, listed and tried, and what is said of an argument that they do not take."""
 
+import dataclasses
 import inspect
 import types
 
@@ -11,7 +12,7 @@ import vidjax
 from tests.models.abstract import params_of
 from vidjax.config import Config, ConfigError, ModelConfig
 from vidjax.errors import UserError
-from vidjax.models.arguments import ArgumentError, _signature, arguments_of
+from vidjax.models.arguments import ArgumentError, _signature, arguments_of, by_field
 from vidjax.models.registry import get_variant
 from vidjax.models.state import split
 from vidjax.training.checkpoints import build_model
@@ -69,3 +70,41 @@ def test_a_config_with_such_an_argument_is_refused_as_a_config():
 def test_fewer_than_no_classes():
     with pytest.raises(UserError, match="num_classes = -1: give the number of classes, or 0 for features alone"):
         vidjax.create_model("conv3d_tiny", num_classes=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    dim: int
+    depth: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    frames: int
+    pixels: int = 8
+
+
+class Grouped:
+    @by_field
+    def __init__(self, classes, *, size: Size, clip: Clip = Clip(4), rate: float = 0.5, rngs=None):
+        self.given = classes, size, clip, rate, rngs
+
+
+def test_options_of_a_group_are_given_one_by_one():
+    assert Grouped(3, dim=5).given == (3, Size(5, 2), Clip(4, 8), 0.5, None)
+    given = Grouped(classes=3, dim=5, depth=1, pixels=9, rate=0.1, rngs="r").given
+    assert given == (3, Size(5, 1), Clip(4, 9), 0.1, "r")
+
+
+def test_a_constructor_of_groups_shows_their_options():
+    parameters = inspect.signature(Grouped).parameters
+    assert list(parameters) == ["classes", "dim", "depth", "frames", "pixels", "rate", "rngs"]
+    assert parameters["dim"].default is inspect.Parameter.empty and parameters["frames"].default == 4
+    assert parameters["depth"].default == 2 and parameters["depth"].annotation is int
+    assert arguments_of(Grouped) == ["classes", "depth", "dim", "frames", "pixels", "rate"]
+
+
+@pytest.mark.parametrize(("given", "message"), [({}, "'dim'"), ({"dim": 1, "size": Size(1)}, "'size'")])
+def test_a_missing_option_and_a_group_itself_are_refused(given, message):
+    with pytest.raises(TypeError, match=message):
+        Grouped(3, **given)

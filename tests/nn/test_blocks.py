@@ -11,7 +11,7 @@ from vidjax.config import Config, ConfigError, ModelConfig
 from vidjax.config.choices import REMAT
 from vidjax.models.registry import create_model
 from vidjax.models.state import merge, split
-from vidjax.nn.blocks import _runs, run_blocks
+from vidjax.nn.blocks import Execution, _runs, run_blocks, stack
 from vidjax.nn.droppath import DropPath
 from vidjax.training.checkpoints import build_model
 
@@ -114,8 +114,23 @@ class _Branch(nnx.Module):
     def __init__(self, drop_path):
         self.drop_path = drop_path
 
-    def __call__(self, x, rngs):
+    def __call__(self, x, rngs=None):
         return x + self.drop_path(x, rngs)
+
+
+def test_rates_of_drop_path_rise_to_that_of_the_last_block():
+    blocks = stack(lambda index, rate: _Branch(DropPath(rate)), 5, 0.2)
+    np.testing.assert_allclose([block.drop_path.rate for block in blocks], [0, 0.05, 0.1, 0.15, 0.2])
+    assert [block.drop_path.rate for block in stack(lambda index, rate: _Branch(DropPath(rate)), 1, 0.2)] == [0]
+    assert len(stack(lambda index, rate: _Branch(DropPath(rate)), 0, 0.2)) == 0
+
+
+@pytest.mark.parametrize("execution", [Execution(), Execution(scan_blocks=True), Execution(remat="full")])
+def test_an_execution_runs_blocks_and_refuses_unknown_policies(execution):
+    blocks = [_Branch(DropPath(0.0)) for _ in range(3)]
+    np.testing.assert_array_equal(execution.run(blocks, jnp.ones((2, 3))), np.full((2, 3), 8))
+    with pytest.raises(ValueError, match="remat = 'half': must be one of '', 'dots', 'attention', 'full'"):
+        Execution(remat="half")
 
 
 def test_networks_without_such_blocks_are_refused():

@@ -179,3 +179,14 @@ def test_wrong_arguments_are_refused():
         tiny(heads=3)
     with pytest.raises(ValueError, match="C = 3, channels last"):
         tiny().features(jnp.zeros((1, 4, 32, 32, 1)))
+
+
+def test_maps_are_what_the_stages_end_with():
+    model, video = tiny(depth=3, stages=(1,), in_channels=2), draw((2, *SHAPE, 2))
+    parts = apply(model.encode, video)
+    ends = jax.jit(lambda video: model.intermediates(video, ["blocks.0", "blocks.2"]))(video)
+    assert list(parts.maps) == [4, 8] and parts.grid == (2, 4, 4)
+    np.testing.assert_allclose(parts.maps[4].reshape(2, 128, 4), ends["blocks.0"][:, 1:], atol=1e-5)
+    np.testing.assert_allclose(parts.maps[8].reshape(2, 32, 8), model.norm(ends["blocks.2"])[:, 1:], atol=1e-5)
+    np.testing.assert_array_equal(parts.maps[8].reshape(2, 32, 8), parts.tokens[:, 1:])
+    assert dict(model.widths.maps) == {4: 4, 8: 8}

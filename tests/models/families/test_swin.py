@@ -148,3 +148,13 @@ def test_wrong_arguments_are_refused():
         tiny(heads=(3, 3))
     with pytest.raises(ValueError, match="expected"):
         tiny().features(jnp.zeros((1, 4, 24, 24, 1)))
+
+
+def test_maps_are_what_the_stages_end_with():
+    model, video = tiny(in_channels=2), draw((2, *SHAPE, 2))
+    parts = apply(model.encode, video)
+    ends = jax.jit(lambda video: model.intermediates(video, "stages.*"))(video)
+    assert list(parts.maps) == [4, 8] and parts.grid == (2, 3, 3)
+    np.testing.assert_allclose(parts.maps[4], ends["stages.0"], atol=1e-5)
+    np.testing.assert_allclose(parts.maps[8], model.norm(ends["stages.1"]), atol=1e-5)
+    np.testing.assert_array_equal(parts.maps[8].reshape(2, 18, 16), parts.tokens)

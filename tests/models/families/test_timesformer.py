@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.models.abstract import drawn
 from tests.models.small import draw, overfit
 from vidjax.models.families.timesformer import VARIANTS, TimeSformer
 from vidjax.models.state import merge, split
@@ -211,3 +212,18 @@ def test_drop_path_and_wrong_arguments():
         tiny("dense")
     with pytest.raises(ValueError, match="heads = 5 does not divide dim = 16"):
         tiny(heads=5)
+
+
+@pytest.mark.parametrize("attention", ["divided", "space"])
+def test_tokens_are_class_tokens_and_then_the_places_of_the_map(attention):
+    model = drawn(lambda rngs: TimeSformer(3, attention=attention, **TINY, in_channels=2, rngs=rngs))
+    encode = nnx.jit(lambda model, video: model.encode(video))
+    parts = encode(model, draw((2, 4, 32, 24, 2)))
+    assert parts.grid == (4, 4, 3) and list(parts.maps) == [8]
+    np.testing.assert_array_equal(parts.maps[8].reshape(2, 48, 16), parts.tokens[:, -48:])
+    assert parts.tokens.shape[1] == 48 + (4 if attention == "space" else 1)
+    if attention == "space":
+        # Each frame by itself gives the same.
+        alone = encode(model, draw((2, 4, 32, 24, 2))[:, 2:3])
+        np.testing.assert_allclose(parts.tokens[:, 2], alone.tokens[:, 0], atol=1e-5)
+        np.testing.assert_allclose(parts.maps[8][:, 2], alone.maps[8][:, 0], atol=1e-5)

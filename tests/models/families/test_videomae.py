@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
-from tests.models.abstract import params_of
+from tests.models.abstract import drawn, params_of
 from vidjax.models.families.videomae import VARIANTS, VideoMAE
 from vidjax.models.state import merge, split
 from vidjax.nn.positions import sinusoid_table
@@ -165,3 +165,12 @@ def test_loss_falls_and_every_parameter_learns():
     for _ in range(30):
         params, value, _ = step(params)
     assert float(value) < 0.3 * float(first)
+
+
+def test_tokens_have_their_grid_and_are_the_map():
+    model = drawn(lambda rngs: VideoMAE(3, **TINY, in_channels=2, rngs=rngs))
+    video = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 32, 48, 2)), jnp.float32)
+    parts = nnx.jit(lambda model, video: model.encode(video))(model, video)
+    assert parts.grid == (2, 2, 3) and list(parts.maps) == [16] and model.channels == 2
+    np.testing.assert_array_equal(parts.maps[16].reshape(2, 12, 32), parts.tokens)
+    np.testing.assert_allclose(parts.pooled, model.fc_norm(parts.tokens.mean(axis=1)), atol=1e-5)

@@ -10,7 +10,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.models.abstract import abstract, params_of
+from tests.models.abstract import abstract, drawn, params_of
 from vidjax.models.families import videomae
 from vidjax.models.families.videomae_pretrain import VARIANTS, VideoMAEPretrain
 from vidjax.models.registry import get_spec
@@ -244,3 +244,23 @@ def test_masking_makes_the_encoder_cheap():
     ratio = model_cost("videomae_base_pretrain").macs / model_cost("videomae_base").macs
     assert 0.1 < ratio < 0.35
     assert abstract("videomae_base_pretrain").masks.mask_ratio == 0.9
+
+
+def test_without_a_mask_all_tokens_are_encoded_and_are_the_map():
+    model = drawn(lambda rngs: VideoMAEPretrain(**TINY, rngs=rngs))
+    parts = nnx.jit(lambda model, video: model.encode(video))(model, pixels())
+    assert parts.grid == GRID and list(parts.maps) == [4]
+    np.testing.assert_array_equal(parts.maps[4].reshape(2, TOKENS, 16), parts.tokens)
+    np.testing.assert_allclose(parts.pooled, parts.tokens.mean(axis=1), atol=1e-6)
+
+
+def test_videos_of_other_channels_are_told_in_as_many():
+    model = drawn(lambda rngs: VideoMAEPretrain(**TINY, in_channels=2, rngs=rngs))
+    video, mask = pixels()[..., :2], masks(model)
+    predicted = nnx.jit(lambda model, video, mask: model(video, mask))(model, video, mask)
+    assert predicted.shape == model.targets(video, mask).shape == (2, HIDDEN, 2 * 4 * 4 * 2)
+    whole = model.pictures(video, predicted, mask)[1]
+    hidden = jnp.broadcast_to(mask[..., None], (2, TOKENS, 2 * 4 * 4 * 2))
+    seen = ~from_patches(hidden, (2, 4, 4), GRID)
+    assert whole.shape == video.shape
+    np.testing.assert_array_equal(whole[seen], video[seen])

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from scipy.ndimage import zoom
 
+from tests.models.abstract import drawn
 from tests.models.small import draw, overfit
 from vidjax.models.families.vivit import VARIANTS, FactorisedEncoder, ViViT, with_positions
 from vidjax.models.registry import list_models
@@ -30,6 +31,10 @@ def tiny(kind, num_classes=3, **kwargs):
 
 def features(model, video):
     return nnx.jit(lambda m, v: m.features(v))(model, video)
+
+
+def encode(model, video):
+    return nnx.jit(lambda m, v: m.encode(v))(model, video)
 
 
 def count(name):
@@ -158,3 +163,23 @@ def test_wrong_arguments_are_refused():
         ViViT(3, attention="fe", **TINY, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="does not divide into tubelets of 2×8×8"):
         tiny("joint", num_frames=5)
+
+
+@pytest.mark.parametrize("kind", ["joint", "fsa"])
+def test_tokens_have_their_grid_and_are_the_map_but_for_the_class_token(kind):
+    model = drawn(lambda rngs: ViViT(3, attention=kind, **TINY, in_channels=2, rngs=rngs))
+    parts = encode(model, draw((2, 4, 16, 24, 2)))
+    assert parts.grid == (2, 2, 3) and list(parts.maps) == [8]
+    np.testing.assert_array_equal(parts.maps[8].reshape(2, 12, 16), parts.tokens[:, -12:])
+    assert parts.tokens.shape[1] == 12 + (kind == "joint")
+
+
+def test_a_factorised_encoder_has_tokens_over_time_and_a_map_of_places():
+    """A place of the map sees nothing of other frames."""
+    model = drawn(lambda rngs: FactorisedEncoder(3, **TINY, temporal_depth=1, rngs=rngs))
+    video = draw((1, 4, 16, 16, 3))
+    parts, other = encode(model, video), encode(model, video.at[:, 2:].set(0))
+    assert parts.grid == (2, 1, 1) and parts.tokens.shape == (1, 3, 16) and parts.maps[8].shape == (1, 2, 2, 2, 16)
+    moved = np.abs(np.asarray(parts.maps[8] - other.maps[8])).max(axis=(0, 2, 3, 4))
+    assert moved[0] == 0 and moved[1] > 1e-2
+    assert float(jnp.abs(parts.tokens[:, 1] - other.tokens[:, 1]).max()) > 1e-4

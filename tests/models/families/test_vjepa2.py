@@ -87,3 +87,10 @@ def test_remat_changes_nothing():
     assert all(np.asarray(leaf).any() for leaf in plain)
     for one, other in zip(plain, again, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_tokens_have_their_grid_and_are_the_map():
+    model = tiny(in_channels=2)
+    parts = model.encode(clips(1, 4, 8, 12)[..., :2])
+    assert parts.grid == (2, 2, 3) and list(parts.maps) == [4]
+    np.testing.assert_array_equal(parts.maps[4].reshape(1, 12, 32), parts.tokens)
