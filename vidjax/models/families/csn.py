@@ -20,13 +20,13 @@ from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.grids import Triple
+from vidjax.nn.init import whole_normal_001
 from vidjax.nn.maps import cuboid_means
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.remat import check_remat, keeping
 
 EXPANSION = 4  # of the width at a block's end
-HEAD_INIT = nnx.initializers.normal(0.01)
 
 
 class Stem(nnx.Module):
@@ -145,7 +145,7 @@ class CSN(VideoNetwork):
                 features = width * 2**stage * EXPANSION
             self.stages.append(blocks)
         self.dropout = nnx.Dropout(dropout)
-        self.head = Dense(features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.head = Dense(features, num_classes, kernel_init=whole_normal_001, rngs=rngs)
         self.widths = Widths.of_maps(
             {4 * 2**stage: width * 2**stage * EXPANSION for stage in range(len(depths))}, windows=True
         )

@@ -24,6 +24,7 @@ from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.grids import Triple
+from vidjax.nn.init import whole_normal_001
 from vidjax.nn.maps import cuboid_means
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.remat import check_remat, keeping
@@ -34,7 +35,6 @@ DEPTHS = (1, 2, 5, 3)  # blocks of each stage, before the depth factor
 EXPANSION = 2.25  # of the width inside a block
 FEATURES = 2048  # that the classifier sees
 STRIDE = 32  # of the last map, pixels
-HEAD_INIT = nnx.initializers.normal(0.01)
 
 
 class Stem(nnx.Module):
@@ -168,7 +168,7 @@ class X3D(VideoNetwork):
         self.norm5 = BatchNorm(inner, rngs=rngs)
         self.lin5 = Conv3D(inner, out_features, 1, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = Dense(out_features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.head = Dense(out_features, num_classes, kernel_init=whole_normal_001, rngs=rngs)
         maps = {4 * 2**stage: width for stage, width in enumerate(widths)}
         self.widths = Widths.of_maps(maps | {max(maps): inner}, out_features, windows=True)
         self.window = (num_frames, -(-size // STRIDE), -(-size // STRIDE))
