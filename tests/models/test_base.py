@@ -1,5 +1,8 @@
 """What all networks have in common: what they give by what names, and what they refuse."""
 
+import math
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,7 @@ from tests.models.abstract import abstract
 from vidjax.errors import UserError
 from vidjax.models import registry
 from vidjax.models.base import TAKE_CLIPS, Features, Head, NoSuchPartError, VideoNetwork, Widths
+from vidjax.models.calls import module_paths
 from vidjax.models.state import merge, split
 from vidjax.nn.clips import ClipError
 from vidjax.nn.remat import keeping
@@ -279,3 +283,74 @@ def test_a_module_inside_a_loop_has_no_one_output():
 
     with pytest.raises(UserError, match=r"Looping: blocks\.0 runs inside a loop"):
         Looping().intermediates(VIDEO, "blocks.0")
+
+
+# One of each kind of network: all small ones, and the families that have none.
+CONTRACT = [*vidjax.list_models("*_tiny*"), "c3d", "vjepa2_large_ssv2"]
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
+    """Shapes alone, in the dtype of activations too."""
+    spec = vidjax.get_spec(name)
+    model = abstract(name, **({"depth": 2} if name.startswith("vjepa2") else {}), dtype=jnp.bfloat16)
+    graphdef, state = nnx.split(model)
+    video = jax.ShapeDtypeStruct((2, spec.num_frames, spec.size, spec.size, model.channels), np.float32)
+    inside = [path for path in module_paths(model) if re.fullmatch(r"(slow\.)?(stages\.\d+\.\d+|blocks\.\d+)", path)]
+
+    def run(state, video):
+        network = nnx.merge(graphdef, state)
+        return (
+            network.encode(video),
+            network.features(video),
+            network.tokens(video),
+            network.intermediates(video, inside),
+        )
+
+    parts, features, tokens, found = jax.eval_shape(run, state, video)
+    widths = model.widths
+    chex.assert_shape((features, parts.pooled), (2, widths.pooled))
+    assert parts.pooled.dtype == np.float32
+    assert parts.tokens.shape == tokens.shape == (2, tokens.shape[1], widths.tokens)
+    assert tokens.shape[1] - math.prod(parts.grid) in (0, 1)  # a class token
+    assert (parts.maps is None) == (widths.maps is None)
+    assert {stride: x.shape[-1] for stride, x in (parts.maps or {}).items()} == (widths.maps or {})
+    for stride, x in (parts.maps or {}).items():
+        assert x.shape[0] == 2 and x.shape[2:4] == 2 * (-(-spec.size // stride),)
+    if parts.maps:
+        last = parts.maps[max(parts.maps)].shape[1:4]
+        # Tokens are the places of the last map, or one for each of its frames.
+        assert parts.grid in (last, (last[0], 1, 1))
+    assert (parts.windows is not None) == widths.windows
+    if widths.windows:
+        assert parts.windows.shape[0] == 2 and parts.windows.shape[-1] == widths.pooled
+    assert list(found) == inside or not inside
+
+
+# Compiled each, but run operation by operation only where that takes no time.
+QUICK = ("conv3d_tiny", "frame_pool_tiny", "tsm_tiny", "videomae_tiny", "vivit_tiny")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in vidjax.list_models("*_tiny*")]
+)
+def test_parts_agree_with_each_other_compiled_or_not(name, plain_convolutions):
+    spec, model = vidjax.get_spec(name), vidjax.create_model(name, num_classes=3)
+    size = spec.size if model.base_grid else 32
+    video = np.random.default_rng(0).standard_normal((2, spec.num_frames, size, size, 3)).astype(np.float32)
+
+    def run(model, video):
+        parts = model.encode(video)
+        given = {"features": model.features(video), "tokens": model.tokens(video)}
+        if spec.objective == "classify":
+            given |= {"logits": model(video), "classified": model.classify(parts)}
+        return parts, given
+
+    parts, given = nnx.jit(run)(model, video)
+    chex.assert_trees_all_close((parts.pooled, parts.tokens), (given["features"], given["tokens"]), atol=1e-5)
+    if spec.objective == "classify":
+        chex.assert_trees_all_close(given["logits"], given["classified"], atol=1e-5)
+    if parts.windows is not None:
+        mean = parts.windows.reshape(2, -1, parts.windows.shape[-1]).mean(axis=1)
+        chex.assert_trees_all_close(parts.pooled, mean, atol=1e-5)
+    chex.assert_trees_all_close((parts, given), run(model, video), atol=1e-4, rtol=1e-4)

@@ -43,7 +43,7 @@ class Features:
       grid: tokens along T, H and W; their product is N, less the tokens of the whole clip. None: without tokens.
       maps: `(B, t, h, w, C)` by spatial stride, the pixels of the clip for each place of the map: what the stages give,
         of several with the same stride the last. None: the network has none.
-      windows: `(B, …, D)` float32, the vectors that the classifier sees one by one where it sees several of a clip;
+      windows: `(B, …, D)`, the vectors that the classifier sees one by one where it sees several of a clip;
         `pooled` is their mean. None: it sees `pooled` alone.
     """
 

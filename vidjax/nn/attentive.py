@@ -10,17 +10,16 @@ from flax import nnx
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
-
-EPSILON = 1e-6
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 
 
 class SelfAttentionBlock(nnx.Module):
     """Pre-norm Transformer block."""
 
     def __init__(self, dim: int, heads: int, *, dtype: Any, rngs: nnx.Rngs):
-        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.attn = SelfAttention(dim, heads, kernel_init=normal_002, dtype=dtype, rngs=rngs)
-        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(dim, 4 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -34,10 +33,10 @@ class CrossAttentionBlock(nnx.Module):
 
     def __init__(self, dim: int, heads: int, *, dtype: Any, rngs: nnx.Rngs):
         self.heads = heads
-        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.q = nnx.Linear(dim, dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
         self.kv = nnx.Linear(dim, 2 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
-        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(dim, 4 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
 
     def __call__(self, queries: jax.Array, x: jax.Array) -> jax.Array:

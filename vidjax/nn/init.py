@@ -57,6 +57,11 @@ def kaiming_fan_out(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float
     return normal(key, shape, math.sqrt(2 / (shape[-1] * math.prod(shape[:-2])))).astype(dtype)
 
 
+# The same two distributions in one draw, which is another: what some networks have always started with.
+whole_normal_001 = jax.nn.initializers.normal(0.01)
+whole_normal_002 = jax.nn.initializers.normal(0.02)
+
+
 def normal_001(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """Initial kernel of most classifiers on convolutions: normal, standard deviation 0.01."""
     return normal(key, shape, 0.01).astype(dtype)

@@ -9,6 +9,8 @@ from flax import nnx
 
 from vidjax.nn.fast_variables import RunningStatistic
 
+LAYER_NORM_EPSILON = 1e-6  # of most Transformers
+
 
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation whose statistics and arithmetic are at least float32, whatever its input and output are.

@@ -20,10 +20,9 @@ from vidjax.nn.conv import conv3d
 from vidjax.nn.formulations import out_size
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_002
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.remat import layer_result
 from vidjax.nn.target_backend import apart
-
-EPSILON = 1e-6  # of the pooled tokens' layer norm
 
 
 def pooled_grid(grid: Triple, kernel: Triple, strides: Triple) -> Triple:
@@ -47,7 +46,7 @@ class TokenPool(nnx.Module):
     def __init__(self, dim: int, kernel_size: Triple, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
         self.strides = tuple(strides)
         self.kernel = nnx.Param(normal_002(rngs.params(), (*kernel_size, 1, dim), jnp.float32))
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
 
     def grid(self, grid: Triple) -> Triple:
         """Tokens along T, H, W of the result for tokens of `grid`."""

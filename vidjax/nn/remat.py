@@ -26,6 +26,7 @@ layer computes what it gives.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -86,6 +87,25 @@ def check_remat(policy: str, *, attention: bool) -> str:
         why = "" if attention or policy != "attention" else " for a network without attention"
         raise ValueError(f"remat = {policy!r}: must be one of {', '.join(map(repr, known))}{why}")
     return policy
+
+
+@dataclass(frozen=True)
+class ConvExecution:
+    """How a convolutional network is computed; what it computes does not depend on it, but for rounding.
+
+    Attributes:
+      dtype: what activations are computed in; None: float32.
+      remat: what a block keeps for the backward pass: one of `REMAT` but "attention".
+
+    Raises:
+      ValueError: for an unknown `remat`.
+    """
+
+    dtype: Any = None
+    remat: str = ""
+
+    def __post_init__(self) -> None:
+        check_remat(self.remat, attention=False)
 
 
 def keeping(policy: str, run: Callable[..., Any] | None = None) -> Callable[..., Any]:

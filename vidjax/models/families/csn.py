@@ -15,18 +15,18 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.families.resnet import DEPTHS, Shortcut, shortcut
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.grids import Triple
+from vidjax.nn.init import whole_normal_001
 from vidjax.nn.maps import cuboid_means
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.remat import check_remat, keeping
 
-DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # blocks of each stage, by the number of layers
 EXPANSION = 4  # of the width at a block's end
-HEAD_INIT = nnx.initializers.normal(0.01)
 
 
 class Stem(nnx.Module):
@@ -39,18 +39,6 @@ class Stem(nnx.Module):
     def __call__(self, video: jax.Array) -> jax.Array:
         """(B, T, H, W, C) → (B, T, H', W', features)."""
         return max_pool3d(nnx.relu(self.norm(self.conv(video))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
-
-
-class ConvNorm(nnx.Module):
-    """A convolution and its norm."""
-
-    def __init__(self, in_features: int, out_features: int, *args: Any, epsilon: float, rngs: nnx.Rngs, **kwargs: Any):
-        self.conv = Conv3D(in_features, out_features, *args, rngs=rngs, **kwargs)
-        self.norm = BatchNorm(out_features, epsilon=epsilon, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
-        return self.norm(self.conv(x))
 
 
 class Block(nnx.Module):
@@ -83,15 +71,14 @@ class Block(nnx.Module):
         layer = {"epsilon": epsilon, "dtype": dtype, "rngs": rngs}
         self.conv1 = Conv3D(in_features, features, 1, dtype=dtype, rngs=rngs)
         self.norm1 = BatchNorm(features, epsilon=epsilon, rngs=rngs)
-        self.mix = ConvNorm(features, features, 1, **layer) if preserved else None
+        self.mix = Shortcut(features, features, (1, 1, 1), **layer) if preserved else None
         self.conv2 = Conv3D(
             features, features, 3, strides, padding=1, feature_group_count=features, dtype=dtype, rngs=rngs
         )
         self.norm2 = BatchNorm(features, epsilon=epsilon, rngs=rngs)
         self.conv3 = Conv3D(features, out_features, 1, dtype=dtype, rngs=rngs)
         self.norm3 = BatchNorm(out_features, epsilon=epsilon, zero_init=zero_init, rngs=rngs)
-        changes = in_features != out_features or strides != (1, 1, 1)
-        self.shortcut = ConvNorm(in_features, out_features, 1, strides, **layer) if changes else None
+        self.shortcut = shortcut(in_features, out_features, strides, **layer)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, in) → (B, T', H', W', 4 · features)."""
@@ -158,7 +145,7 @@ class CSN(VideoNetwork):
                 features = width * 2**stage * EXPANSION
             self.stages.append(blocks)
         self.dropout = nnx.Dropout(dropout)
-        self.head = Dense(features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.head = Dense(features, num_classes, kernel_init=whole_normal_001, rngs=rngs)
         self.widths = Widths.of_maps(
             {4 * 2**stage: width * 2**stage * EXPANSION for stage in range(len(depths))}, windows=True
         )

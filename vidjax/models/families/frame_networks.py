@@ -21,7 +21,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
-from vidjax.models.families.resnet import BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
+from vidjax.models.families.resnet import DEPTHS, BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.clips import need_floats
@@ -29,24 +29,18 @@ from vidjax.nn.conv import Conv3D, conv3d
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import kaiming_fan_out
 
-# Depth of the four stages and the kind of block, by the number of layers.
-LAYERS = {
-    18: ((2, 2, 2, 2), BasicBlock),
-    34: ((3, 4, 6, 3), BasicBlock),
-    50: ((3, 4, 6, 3), Bottleneck),
-    101: ((3, 4, 23, 3), Bottleneck),
-}
+# Kind of block, by the number of layers.
+BLOCKS = {18: BasicBlock, 34: BasicBlock, 50: Bottleneck, 101: Bottleneck}
 
 
 def image_network(layers: int, *, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
     """Arguments of `ResNet` for the image network of 18, 34, 50 or 101 layers: stem, stages and kind of block."""
-    depths, block = LAYERS[layers]
     stages = [
         Stage(depth, 64 * 2**index, (1, 1, 1) if index == 0 else (1, 2, 2), frame_conv)
-        for index, depth in enumerate(depths)
+        for index, depth in enumerate(DEPTHS[layers])
     ]
     stem = Stem(64, (1, 7, 7), max_pool=True, in_channels=in_channels, dtype=dtype, rngs=rngs)
-    return {"stem": stem, "stem_features": 64, "stages": stages, "block": block, "dtype": dtype, "rngs": rngs}
+    return {"stem": stem, "stem_features": 64, "stages": stages, "block": BLOCKS[layers], "dtype": dtype, "rngs": rngs}
 
 
 def small_network(*, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
@@ -239,7 +233,7 @@ def _tsn(layers: int) -> Variant:
 VARIANTS = {
     **{
         f"frame_pool_r{layers}": Variant(frame_pool, _image_spec(f"frame_pool_r{layers}"), {"layers": layers})
-        for layers in LAYERS
+        for layers in BLOCKS
     },
     "frame_pool_tiny": Variant(
         frame_pool, tiny_spec("frame_pool_tiny", "https://arxiv.org/abs/1608.00859"), {"layers": 0}

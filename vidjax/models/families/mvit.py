@@ -26,8 +26,9 @@ from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Grid, Triple
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.pooling import max_pool3d
-from vidjax.nn.pooling_attention import EPSILON, PoolingAttention
+from vidjax.nn.pooling_attention import PoolingAttention
 from vidjax.nn.positions import Table
 from vidjax.nn.remat import layer_result
 from vidjax.nn.vision_transformer import ClipSize, TransformerSize, grid_tokens
@@ -60,9 +61,9 @@ class Block(nnx.Module):
         inner = out if widen_in_attention else dim
         self.widen_in_attention = widen_in_attention
         self.stride_q = stride_q
-        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.attn = PoolingAttention(dim, inner, heads, stride_q=stride_q, dtype=dtype, rngs=rngs, **attention)
-        self.norm2 = nnx.LayerNorm(inner, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(inner, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(inner, 4 * inner, out, kernel_init=normal_002, dtype=dtype, rngs=rngs)
         self.proj = nnx.Linear(dim, out, kernel_init=normal_002, dtype=dtype, rngs=rngs) if dim != out else None
         self.drop_path = DropPath(drop_path)
@@ -174,7 +175,7 @@ class MViT(VideoNetwork):
             maps[stride] = block["out"]
         self.widths = Widths.of_maps(maps)
         features = self.widths.pooled
-        self.norm = nnx.LayerNorm(features, epsilon=EPSILON, rngs=rngs)
+        self.norm = nnx.LayerNorm(features, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
 

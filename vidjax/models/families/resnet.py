@@ -25,6 +25,9 @@ from vidjax.nn.pooling import grid_mean, max_pool3d
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
 from vidjax.nn.remat import check_remat, keeping
 
+# Blocks of the four stages, by the number of layers.
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
 # A kind of 3×3 convolution: `(in_features, out_features, strides, block_features, dtype=…, rngs=…)` builds the layer;
 # `block_features` are the channels that enter the block it stands in.
 ConvKind = Callable[..., nnx.Module]
@@ -80,7 +83,7 @@ class BasicBlock(nnx.Module):
         self.norm1 = BatchNorm(features, rngs=rngs)
         self.conv2 = conv(features, features, (1, 1, 1), in_features, dtype=dtype, rngs=rngs)
         self.norm2 = BatchNorm(features, zero_init=zero_init, rngs=rngs)
-        self.shortcut = _shortcut(in_features, features, strides, dtype=dtype, rngs=rngs)
+        self.shortcut = shortcut(in_features, features, strides, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, shifted: jax.Array | None = None) -> jax.Array:
         """(B, T, H, W, in) → (B, T', H', W', features); `shifted`: what the residual branch sees instead of `x`."""
@@ -117,7 +120,7 @@ class Bottleneck(nnx.Module):
         self.norm2 = BatchNorm(features, rngs=rngs)
         self.conv3 = Conv3D(features, out_features, 1, dtype=dtype, rngs=rngs)
         self.norm3 = BatchNorm(out_features, zero_init=zero_init, rngs=rngs)
-        self.shortcut = _shortcut(in_features, out_features, strides, dtype=dtype, rngs=rngs)
+        self.shortcut = shortcut(in_features, out_features, strides, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, shifted: jax.Array | None = None) -> jax.Array:
         """(B, T, H, W, in) → (B, T', H', W', 4 · features); `shifted`: what the branch sees instead of `x`."""
@@ -128,18 +131,40 @@ class Bottleneck(nnx.Module):
 
 
 class Shortcut(nnx.Module):
-    """1×1×1 convolution and norm, where a block changes its input's shape."""
+    """1×1×1 convolution and norm, where a block changes its input's shape.
 
-    def __init__(self, in_features: int, out_features: int, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
+    Args:
+      in_features: channels of the input.
+      out_features: channels of the output.
+      strides: of T, H, W.
+      normed: have the norm.
+      epsilon: of the norm.
+      dtype: what it is computed in; None: the input's.
+      rngs: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        strides: Triple,
+        *,
+        normed: bool = True,
+        epsilon: float = 1e-5,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
         self.conv = Conv3D(in_features, out_features, 1, strides, dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(out_features, rngs=rngs)
+        self.norm = BatchNorm(out_features, epsilon=epsilon, rngs=rngs) if normed else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, T, H, W, in) → (B, T', H', W', out)."""
-        return self.norm(self.conv(x))
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x)
 
 
-def _shortcut(in_features: int, out_features: int, strides: Triple, **kwargs: Any) -> Shortcut | None:
+def shortcut(in_features: int, out_features: int, strides: Triple, **kwargs: Any) -> Shortcut | None:
+    """A `Shortcut` if the block changes the shape of its input, else None: the input itself."""
     changes = in_features != out_features or strides != (1, 1, 1)
     return Shortcut(in_features, out_features, strides, **kwargs) if changes else None
 

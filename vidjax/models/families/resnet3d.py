@@ -13,6 +13,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.families.resnet import (
+    DEPTHS,
     BasicBlock,
     ConvKind,
     ResNet,
@@ -99,13 +100,11 @@ class MMShortcut(nnx.Module):
         return self.norm(self.conv(x))
 
 
-class MMBlock(nnx.Module):
+class MMBlock(BasicBlock):
     """mmaction2's basic block: every convolution is factorised, each to the width of its own channels.
 
     Arguments as for `BasicBlock`, whose place it takes in a `ResNet`.
     """
-
-    expansion = 1
 
     def __init__(
         self,
@@ -125,20 +124,14 @@ class MMBlock(nnx.Module):
         changes = in_features != features or strides != (1, 1, 1)
         self.shortcut = MMShortcut(in_features, features, strides, dtype=dtype, rngs=rngs) if changes else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', features)."""
-        y = nnx.relu(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
-
-R3D_18 = Layout((2, 2, 2, 2), joint_conv)
-R3D_34 = Layout((3, 4, 6, 3), joint_conv)
-MC3_18 = Layout((2, 2, 2, 2), joint_conv, frame_conv)
-R2PLUS1D_18 = Layout((2, 2, 2, 2), factorised_conv, stem={"mid_features": 45})
+R3D_18 = Layout(DEPTHS[18], joint_conv)
+R3D_34 = Layout(DEPTHS[34], joint_conv)
+MC3_18 = Layout(DEPTHS[18], joint_conv, frame_conv)
+R2PLUS1D_18 = Layout(DEPTHS[18], factorised_conv, stem={"mid_features": 45})
 # mmaction2's.
 R2PLUS1D_34 = Layout(
-    (3, 4, 6, 3),
+    DEPTHS[34],
     factorised_conv,
     stem={"mid_features": mid_width(3, 64, (3, 7, 7)), "max_pool": True, "epsilon": _OUTER_EPSILON},
     block=MMBlock,

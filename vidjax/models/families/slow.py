@@ -10,14 +10,16 @@ Papers: Feichtenhofer et al., SlowFast Networks (1812.03982), for Slow; Wang et 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
-from vidjax.models.families.resnet import Bottleneck, ConvKind, Stem, frame_conv
+from vidjax.models.families.resnet import DEPTHS, Bottleneck, ConvKind, Stem, frame_conv
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
@@ -27,9 +29,8 @@ from vidjax.nn.maps import window_means
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
-from vidjax.nn.remat import check_remat, keeping
+from vidjax.nn.remat import ConvExecution, keeping
 
-DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # bottlenecks of the four stages, by the number of layers
 STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2))
 
 
@@ -59,85 +60,104 @@ def temporal_first_conv(
     return TemporalFirstConv(in_features, out_features, strides, **kwargs)
 
 
-class Pathway(nnx.Module):
-    """A stem and four stages of bottlenecks.
+@dataclass(frozen=True)
+class PathwayShape:
+    """Sizes and strides of a pathway.
 
-    Args:
+    Attributes:
       depths: bottlenecks of each stage.
-      width: channels of the stem, and inside the first stage's bottlenecks; each further stage has twice as many.
       temporal_kernels: of each stage, the extents in time of its bottlenecks' first convolutions, over and over.
+      width: channels of the stem, and inside the first stage's bottlenecks; each further stage has twice as many.
       stem_kernel: (kt, kh, kw) of the first convolution.
       stem_strides: its strides of T, H, W.
       pool_strides: of the stem's 3×3 max-pool over T, H, W; None: no max-pool.
       strides: of each stage's first bottleneck.
       conv: kind of the bottlenecks' middle convolution.
       frame_pool: frames that are max-pooled into one behind the first stage; 1: none are.
+    """
+
+    depths: Sequence[int]
+    temporal_kernels: Sequence[Sequence[int]]
+    width: int = 64
+    stem_kernel: Triple = (1, 7, 7)
+    stem_strides: Triple = (1, 2, 2)
+    pool_strides: Triple | None = (1, 2, 2)
+    strides: Sequence[Triple] = STRIDES
+    conv: ConvKind = frame_conv
+    frame_pool: int = 1
+
+
+@dataclass(frozen=True)
+class NonLocalBlocks:
+    """Where a pathway has non-local blocks, and of which kind.
+
+    Attributes:
       nonlocal_blocks: of each stage, the indices of bottlenecks with a non-local block behind them.
-      nonlocal_options: arguments of `vidjax.nn.nonlocal_.NonLocal`.
+      nonlocal_options: arguments of `vidjax.nn.nonlocal_.NonLocal`; None: its own.
+    """
+
+    nonlocal_blocks: Sequence[Sequence[int]] = ((), (), (), ())
+    nonlocal_options: Mapping[str, Any] | None = None
+
+
+class Pathway(nnx.Module):
+    """A stem and four stages of bottlenecks.
+
+    Args:
+      shape: sizes and strides, given by the names of `PathwayShape`.
+      nonlocals: given by the names of `NonLocalBlocks`.
       extra_features: channels that each stage gets besides those of the one before it.
       in_channels: C, channels of the video.
       zero_init: start every residual branch as nothing.
-      remat: what a bottleneck keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
-      dtype: what activations are computed in; None: float32.
+      execution: `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
       rngs: of the initial weights.
     """
 
+    @by_field
     def __init__(
         self,
         *,
-        depths: Sequence[int],
-        temporal_kernels: Sequence[Sequence[int]],
-        width: int = 64,
-        stem_kernel: Triple = (1, 7, 7),
-        stem_strides: Triple = (1, 2, 2),
-        pool_strides: Triple | None = (1, 2, 2),
-        strides: Sequence[Triple] = STRIDES,
-        conv: ConvKind = frame_conv,
-        frame_pool: int = 1,
-        nonlocal_blocks: Sequence[Sequence[int]] = ((), (), (), ()),
-        nonlocal_options: Mapping[str, Any] | None = None,
+        shape: PathwayShape,
+        nonlocals: NonLocalBlocks,
         extra_features: Sequence[int] = (0, 0, 0, 0),
         in_channels: int = 3,
         zero_init: bool = True,
-        remat: str = "",
-        dtype: Any = None,
+        execution: ConvExecution,
         rngs: nnx.Rngs,
     ):
-        pool = {"max_pool": pool_strides is not None, "pool_strides": pool_strides}
-        self.stem = Stem(width, stem_kernel, stem_strides, **pool, in_channels=in_channels, dtype=dtype, rngs=rngs)
+        width, layer = shape.width, {"dtype": execution.dtype, "rngs": rngs}
+        pool = {"max_pool": shape.pool_strides is not None, "pool_strides": shape.pool_strides}
+        self.stem = Stem(width, shape.stem_kernel, shape.stem_strides, **pool, in_channels=in_channels, **layer)
         self.stages = nnx.List()
         self.nonlocals = nnx.List()
         features, stride, widths = width, self.stem.stride, []
-        for stage, depth in enumerate(depths):
-            kernels = temporal_kernels[stage]
+        for stage, depth in enumerate(shape.depths):
+            kernels = shape.temporal_kernels[stage]
             features += extra_features[stage]
             blocks, behind = nnx.List(), nnx.List()
             for index in range(depth):
                 block = Bottleneck(
                     features,
                     width * 2**stage,
-                    strides[stage] if index == 0 else (1, 1, 1),
-                    conv,
+                    shape.strides[stage] if index == 0 else (1, 1, 1),
+                    shape.conv,
                     temporal_kernel=kernels[index % len(kernels)],
                     zero_init=zero_init,
-                    dtype=dtype,
-                    rngs=rngs,
+                    **layer,
                 )
                 features = width * 2**stage * Bottleneck.expansion
-                wanted = index in nonlocal_blocks[stage]
+                wanted = index in nonlocals.nonlocal_blocks[stage]
                 blocks.append(block)
-                behind.append(
-                    NonLocal(features, **(nonlocal_options or {}), dtype=dtype, rngs=rngs) if wanted else None
-                )
+                behind.append(NonLocal(features, **(nonlocals.nonlocal_options or {}), **layer) if wanted else None)
             self.stages.append(blocks)
             self.nonlocals.append(behind)
-            stride *= strides[stage][2]
+            stride *= shape.strides[stage][2]
             widths.append((stride, features))
         self.map_widths = tuple(widths)  # stride in pixels and channels of each stage's map
         self.out_features = features
         self.channels = in_channels
-        self.frame_pool = frame_pool
-        self.remat = check_remat(remat, attention=False)
+        self.frame_pool = shape.frame_pool
+        self.remat = execution.remat
 
     def stage(self, index: int, x: jax.Array) -> jax.Array:
         """What the stage of that index (from 0) makes of its input: (B, T, H, W, in) → (B, T', H', W', out)."""

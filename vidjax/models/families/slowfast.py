@@ -10,7 +10,9 @@ facebookresearch/SlowFast `models/video_model_builder.py`; pytorchvideo `models/
 `models/backbones/resnet3d_slowfast.py` for the names that end in `_mm`.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -19,14 +21,17 @@ import numpy as np
 from flax import nnx
 
 from vidjax.errors import UserError
+from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
-from vidjax.models.families.slow import ALL, DEPTHS, MM, Pathway, variant
+from vidjax.models.families.resnet import DEPTHS
+from vidjax.models.families.slow import ALL, MM, Pathway, variant
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import normal_001
 from vidjax.nn.maps import window_means
 from vidjax.nn.norm import BatchNorm
+from vidjax.nn.remat import ConvExecution
 
 SLOW_FRAMES = ("spread", "every")
 
@@ -95,74 +100,116 @@ class Lateral(nnx.Module):
         return x if self.norm is None else nnx.relu(self.norm(x))
 
 
+@dataclass(frozen=True)
+class PathwayPair:
+    """The two pathways.
+
+    Attributes:
+      depths: bottlenecks of each stage, of both pathways.
+      fast_depths: of the Fast pathway, where they differ.
+      alpha: α, frames that Fast sees for each one of Slow.
+      beta: channels of Slow for each one of Fast, 1/β in the paper.
+      width: channels of Slow's stem, see `PathwayShape`.
+      slow_kernels: Slow's `temporal_kernels`, see `PathwayShape`.
+      fast_kernels: Fast's.
+      slow_frames: which frames Slow sees: "spread" or "every", see `slow_frames`.
+
+    Raises:
+      ValueError: for an unknown `slow_frames`.
+    """
+
+    depths: Sequence[int]
+    fast_depths: Sequence[int] | None = None
+    alpha: int = 4
+    beta: int = 8
+    width: int = 64
+    slow_kernels: Sequence[Sequence[int]] = ((1,), (1,), (3,), (3,))
+    fast_kernels: Sequence[Sequence[int]] = ((3,), (3,), (3,), (3,))
+    slow_frames: str = "spread"
+
+    def __post_init__(self) -> None:
+        if self.slow_frames not in SLOW_FRAMES:
+            raise ValueError(f"slow_frames = {self.slow_frames!r}: must be one of {', '.join(SLOW_FRAMES)}")
+
+    @property
+    def fast_width(self) -> int:
+        """Channels of Fast's stem."""
+        return self.width // self.beta
+
+    def fast_channels(self) -> list[int]:
+        """Channels that Fast has before each stage: its stem's, then those of the stage before."""
+        return [self.fast_width, *(4 * self.fast_width * 2**stage for stage in range(len(self.depths) - 1))]
+
+
+@dataclass(frozen=True)
+class LateralShape:
+    """The lateral convolutions.
+
+    Attributes:
+      lateral_kernel: extent in time.
+      lateral_ratio: channels that they give, for each one of Fast.
+      lateral_norm: whether they have a norm and a ReLU.
+    """
+
+    lateral_kernel: int = 5
+    lateral_ratio: int = 2
+    lateral_norm: bool = True
+
+
 class SlowFast(VideoNetwork):
     """The network. It takes one clip, the Fast pathway's; the Slow pathway's frames are chosen inside.
 
     Args:
       num_classes: K.
-      depths: bottlenecks of each stage, of both pathways.
-      fast_depths: of the Fast pathway, where they differ.
-      alpha: α, frames that Fast sees for each one of Slow.
-      beta: channels of Slow for each one of Fast, 1/β in the paper.
-      width: channels of Slow's stem, see `Pathway`.
-      slow_kernels: Slow's `temporal_kernels`, see `Pathway`.
-      fast_kernels: Fast's.
-      lateral_kernel: extent in time of the lateral convolutions.
-      lateral_ratio: channels that they give, for each one of Fast.
-      lateral_norm: whether they have a norm and a ReLU.
-      slow_frames: which frames Slow sees: "spread" or "every", see `slow_frames`.
+      pathways: given by the names of `PathwayPair`.
+      lateral: given by the names of `LateralShape`.
       window: height and width of the windows of the last maps that are classified, see `vidjax.models.heads.Dense`;
         0: the whole maps.
       in_channels: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.
       zero_init: start every residual branch as nothing.
-      remat: what a bottleneck keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
-      dtype: what activations are computed in; None: float32.
+      execution: `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
       rngs: of the initial weights.
 
     Raises:
       ValueError: for an unknown `slow_frames`.
     """
 
+    @by_field
     def __init__(
         self,
         num_classes: int,
         *,
-        depths: Sequence[int],
-        fast_depths: Sequence[int] | None = None,
-        alpha: int = 4,
-        beta: int = 8,
-        width: int = 64,
-        slow_kernels: Sequence[Sequence[int]] = ((1,), (1,), (3,), (3,)),
-        fast_kernels: Sequence[Sequence[int]] = ((3,), (3,), (3,), (3,)),
-        lateral_kernel: int = 5,
-        lateral_ratio: int = 2,
-        lateral_norm: bool = True,
-        slow_frames: str = "spread",
+        pathways: PathwayPair,
+        lateral: LateralShape,
         window: int = 7,
         in_channels: int = 3,
         dropout: float = 0.5,
         zero_init: bool = True,
-        remat: str = "",
-        dtype: Any = None,
+        execution: ConvExecution,
         rngs: nnx.Rngs,
     ):
-        if slow_frames not in SLOW_FRAMES:
-            raise ValueError(f"slow_frames = {slow_frames!r}: must be one of {', '.join(SLOW_FRAMES)}")
-        # What Fast has before each stage: its stem's channels, then those of the stage before.
-        channels = [width // beta, *(4 * (width // beta) * 2**stage for stage in range(len(depths) - 1))]
-        given = tuple(lateral_ratio * c for c in channels)
-        shared = {"in_channels": in_channels, "zero_init": zero_init, "remat": remat, "dtype": dtype, "rngs": rngs}
-        self.slow = Pathway(depths=depths, temporal_kernels=slow_kernels, width=width, extra_features=given, **shared)
+        alpha, channels = pathways.alpha, pathways.fast_channels()
+        given = tuple(lateral.lateral_ratio * c for c in channels)
+        shared = {
+            "in_channels": in_channels, "zero_init": zero_init, "rngs": rngs, **dataclasses.asdict(execution)
+        }  # fmt: skip
+        self.slow = Pathway(
+            depths=pathways.depths,
+            temporal_kernels=pathways.slow_kernels,
+            width=pathways.width,
+            extra_features=given,
+            **shared,
+        )
         self.fast = Pathway(
-            depths=fast_depths or depths,
-            temporal_kernels=fast_kernels,
-            width=width // beta,
+            depths=pathways.fast_depths or pathways.depths,
+            temporal_kernels=pathways.fast_kernels,
+            width=pathways.fast_width,
             stem_kernel=(5, 7, 7),
             **shared,
         )
         self.laterals = nnx.List(
-            Lateral(c, extra, lateral_kernel, alpha, lateral_norm, dtype=dtype, rngs=rngs)
+            Lateral(c, extra, lateral.lateral_kernel, alpha, lateral.lateral_norm, dtype=execution.dtype, rngs=rngs)
             for c, extra in zip(channels, given, strict=True)
         )
         self.dropout = nnx.Dropout(dropout)
@@ -172,7 +219,7 @@ class SlowFast(VideoNetwork):
         self.widths = Widths.of_maps({stride: slow + fast for (stride, slow), (_, fast) in maps}, windows=True)
         self.channels = in_channels
         self.alpha = alpha
-        self.slow_frames = slow_frames
+        self.slow_frames = pathways.slow_frames
         self.window = window
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:

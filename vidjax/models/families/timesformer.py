@@ -25,8 +25,10 @@ from vidjax.nn.attention_patterns import block_steps, pattern
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Grid
+from vidjax.nn.init import whole_normal_002
 from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.positions import Table, nearest
 from vidjax.nn.remat import layer_result
 from vidjax.nn.vision_transformer import (
@@ -38,9 +40,7 @@ from vidjax.nn.vision_transformer import (
     grid_tokens,
 )
 
-EPSILON = 1e-6
 # The reference cuts its normal at ±2, a hundred standard deviations: never.
-NORMAL_002 = nnx.initializers.normal(0.02)
 ZEROS = nnx.initializers.zeros_init()
 CLIP = ClipSize(8)
 
@@ -52,8 +52,8 @@ class EarlierStep(nnx.Module):
     """
 
     def __init__(self, dim: int, heads: int, *, dtype: Any = None, rngs: nnx.Rngs):
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.attn = SelfAttention(dim, heads, kernel_init=NORMAL_002, dtype=dtype, rngs=rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, kernel_init=whole_normal_002, dtype=dtype, rngs=rngs)
         self.fc = nnx.Linear(dim, dim, kernel_init=ZEROS, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, name: str, grid: Grid) -> jax.Array:
@@ -79,10 +79,10 @@ class Block(nnx.Module):
     ):
         self.steps = steps
         self.earlier = nnx.List([EarlierStep(dim, heads, dtype=dtype, rngs=rngs) for _ in steps[:-1]])
-        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.attn = SelfAttention(dim, heads, kernel_init=NORMAL_002, dtype=dtype, rngs=rngs)
-        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
-        self.mlp = Mlp(dim, 4 * dim, kernel_init=NORMAL_002, dtype=dtype, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(dim, heads, kernel_init=whole_normal_002, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, kernel_init=whole_normal_002, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -150,8 +150,8 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         self.widths = Widths(dim, dim, {patch: dim})
         super().__init__(dim, (1, patch, patch), execution, clip=clip, in_channels=in_channels, rngs=rngs)
         time, height, width = self.base_grid
-        self.cls_token = nnx.Param(NORMAL_002(rngs.params(), (1, 1, dim)))
-        self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + height * width, dim)))
+        self.cls_token = nnx.Param(whole_normal_002(rngs.params(), (1, 1, dim)))
+        self.pos_embed = nnx.Param(whole_normal_002(rngs.params(), (1, 1 + height * width, dim)))
         self.time_embed = nnx.data(None) if attention == "space" else nnx.Param(jnp.zeros((1, time, dim)))
 
         def block(index: int, rate: float) -> Block:
@@ -159,9 +159,9 @@ class TimeSformer(VisionTransformer, VideoNetwork):
             return Block(dim, transformer.heads, steps, drop_path=rate, dtype=execution.dtype, rngs=rngs)
 
         self.blocks = stack(block, transformer.depth, drop_path)
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = nnx.Linear(dim, num_classes, kernel_init=NORMAL_002, rngs=rngs)
+        self.head = nnx.Linear(dim, num_classes, kernel_init=whole_normal_002, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the normalised class token.

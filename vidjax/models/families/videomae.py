@@ -22,7 +22,9 @@ from vidjax.nn.attention import SelfAttention
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Grid
+from vidjax.nn.init import whole_normal_002
 from vidjax.nn.mlp import Mlp
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.patches import TORCH_UNIFORM
 from vidjax.nn.positions import fixed_positions
 from vidjax.nn.vision_transformer import (
@@ -38,14 +40,15 @@ from vidjax.nn.vision_transformer import (
 
 PAPER = "https://arxiv.org/abs/2203.12602"
 IMAGES = ("vit_timm", "vit_torchvision")
-EPSILON = 1e-6  # of every layer norm; transformers has 1e-12 in the blocks and 1e-5 at the end, which no logit shows
-# The reference draws from a normal truncated at ±2, a hundred standard deviations: it is never cut.
-KERNEL_INIT = nnx.initializers.normal(0.02)
 CLIP = ClipSize(16)
 
 
 class Block(nnx.Module):
-    """Pre-norm Transformer block: attention and MLP, each a residual branch behind stochastic depth."""
+    """Pre-norm Transformer block: attention and MLP, each a residual branch behind stochastic depth.
+
+    Every layer norm of the network has the same epsilon; transformers has 1e-12 in the blocks and 1e-5 at the end,
+    which no logit shows. The reference's truncated normal is cut at ±2, a hundred standard deviations: never.
+    """
 
     def __init__(
         self,
@@ -53,13 +56,13 @@ class Block(nnx.Module):
         heads: int,
         *,
         drop_path: float = 0.0,
-        kernel_init: nnx.Initializer = KERNEL_INIT,
+        kernel_init: nnx.Initializer = whole_normal_002,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.attn = SelfAttention(dim, heads, qkv_bias="qv", kernel_init=kernel_init, dtype=dtype, rngs=rngs)
-        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(dim, 4 * dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
@@ -99,7 +102,7 @@ class Encoder(VisionTransformer):
         in_channels: int,
         *,
         embedding_init: nnx.Initializer = TORCH_UNIFORM,
-        kernel_init: nnx.Initializer = KERNEL_INIT,
+        kernel_init: nnx.Initializer = whole_normal_002,
         rngs: nnx.Rngs,
     ):
         fixed_positions(positions)
@@ -185,7 +188,7 @@ class VideoMAE(Encoder, VideoNetwork):
         super().__init__(transformer, clip, tubelet, positions, drop_path, execution, in_channels, rngs=rngs)
         dim = transformer.dim
         self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
-        self.fc_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.fc_norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         head_init = nnx.initializers.normal(0.02 * head_init_scale)
         self.head = nnx.Linear(dim, num_classes, kernel_init=head_init, rngs=rngs)

@@ -28,11 +28,12 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
-from vidjax.models.families.videomae import CLIP, EPSILON, PAPER, SIZES, TINY_SPEC, Encoder, block_stack
+from vidjax.models.families.videomae import CLIP, PAPER, SIZES, TINY_SPEC, Encoder, block_stack
 from vidjax.models.registry import Variant
 from vidjax.nn.blocks import Execution
 from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.patches import from_patches, to_patches
 from vidjax.nn.vision_transformer import ClipSize, TransformerSize
 
@@ -122,7 +123,7 @@ class Decoder(nnx.Module):
     def __init__(self, size: TransformerSize, pixels: int, execution: Execution, *, rngs: nnx.Rngs):
         self.execution = execution
         self.blocks = block_stack(size, 0.0, _xavier_uniform, execution, rngs)
-        self.norm = nnx.LayerNorm(size.dim, epsilon=EPSILON, dtype=execution.dtype, rngs=rngs)
+        self.norm = nnx.LayerNorm(size.dim, epsilon=LAYER_NORM_EPSILON, dtype=execution.dtype, rngs=rngs)
         self.head = nnx.Linear(size.dim, pixels, kernel_init=_xavier_uniform, dtype=execution.dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, hidden: int) -> jax.Array:
@@ -187,7 +188,9 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
         self.masks, self.normalise_targets = masks, normalise_targets
         self.num_hidden(self.base_grid)
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs) if encoder_norm else nnx.data(None)
+        self.norm = (
+            nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs) if encoder_norm else nnx.data(None)
+        )
         size = TransformerSize(decoder.decoder_dim, decoder.decoder_depth, decoder.decoder_heads)
         self.encoder_to_decoder = nnx.Linear(
             dim, size.dim, use_bias=False, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs

@@ -27,7 +27,9 @@ from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Grid
+from vidjax.nn.init import whole_normal_002
 from vidjax.nn.mlp import Mlp
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.positions import Table, aligned
 from vidjax.nn.vision_transformer import (
     BASE,
@@ -39,12 +41,10 @@ from vidjax.nn.vision_transformer import (
     grid_tokens,
 )
 
-EPSILON = 1e-6
 # Xavier's uniform limits for square matrices; that of queries, keys and values is three of these side by side.
 XAVIER_SQUARE = nnx.initializers.variance_scaling(1.0, "fan_in", "uniform")
 XAVIER = nnx.initializers.xavier_uniform()
 LECUN = nnx.initializers.lecun_normal()
-NORMAL_002 = nnx.initializers.normal(0.02)
 ZEROS = nnx.initializers.zeros_init()
 CLIP = ClipSize(32)
 
@@ -69,7 +69,7 @@ class Block(nnx.Module):
 
     def __init__(self, dim: int, heads: int, kind: str, *, drop_path: float = 0.0, dtype: Any = None, rngs: nnx.Rngs):
         self.kind = kind
-        norm = {"epsilon": EPSILON, "dtype": dtype, "rngs": rngs}
+        norm = {"epsilon": LAYER_NORM_EPSILON, "dtype": dtype, "rngs": rngs}
         attention = {"kernel_init": XAVIER_SQUARE, "dtype": dtype, "rngs": rngs}
         self.norm1 = nnx.LayerNorm(dim, **norm)
         self.attn = SelfAttention(dim, heads, **attention)
@@ -200,9 +200,9 @@ class ViViT(_Classifier):
         super().__init__(num_classes, dim, clip, tubelet, embedding, dropout, in_channels, execution, rngs)
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim))) if attention == "joint" else nnx.data(None)
         tokens = int(np.prod(self.base_grid)) + (attention == "joint")
-        self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, tokens, dim)))
+        self.pos_embed = nnx.Param(whole_normal_002(rngs.params(), (1, tokens, dim)))
         self.blocks = self.block_stack(transformer, attention, drop_path, rngs)
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
         """Tokens `(B, N, D)` of `grid` with their positions; model 1's after the class token."""
@@ -256,14 +256,14 @@ class FactorisedEncoder(_Classifier):
         super().__init__(num_classes, dim, clip, tubelet, embedding, dropout, in_channels, execution, rngs)
         time, height, width = self.base_grid
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
-        self.pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + height * width, dim)))
+        self.pos_embed = nnx.Param(whole_normal_002(rngs.params(), (1, 1 + height * width, dim)))
         self.blocks = self.block_stack(transformer, "joint", drop_path, rngs)
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
         self.temporal_cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
-        self.temporal_pos_embed = nnx.Param(NORMAL_002(rngs.params(), (1, 1 + time, dim)))
+        self.temporal_pos_embed = nnx.Param(whole_normal_002(rngs.params(), (1, 1 + time, dim)))
         over_time = dataclasses.replace(transformer, depth=temporal_depth)
         self.temporal_blocks = self.block_stack(over_time, "joint", drop_path, rngs)
-        self.temporal_norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.temporal_norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """`(B, T, H, W, C)` normalised float clips → the normalised tokens over time, float32, and their class token.

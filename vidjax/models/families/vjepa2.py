@@ -26,19 +26,18 @@ from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
+from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.rotary import rotary_angles, rotate
 from vidjax.nn.vision_transformer import GIANT, HUGE, LARGE, TransformerSize, VisionTransformer
-
-EPSILON = 1e-6
 
 
 class Block(nnx.Module):
     """Pre-norm Transformer block: attention with turned queries and keys, and MLP, each a residual branch."""
 
     def __init__(self, dim: int, heads: int, hidden: int, *, drop_path: float, dtype: Any, rngs: nnx.Rngs):
-        self.norm1 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.attn = SelfAttention(dim, heads, kernel_init=normal_002, dtype=dtype, rngs=rngs)
-        self.norm2 = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
+        self.norm2 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(dim, hidden, kernel_init=normal_002, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
@@ -107,7 +106,7 @@ class VJEPA2(VisionTransformer, VideoNetwork):
             return Block(dim, heads, mlp, drop_path=rate, dtype=dtype, rngs=rngs)
 
         self.blocks = stack(block, transformer.depth, drop_path)
-        self.norm = nnx.LayerNorm(dim, epsilon=EPSILON, rngs=rngs)
+        self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
         made = AttentivePooler(dim, pooler_heads or heads, pooler_depth, dtype=dtype, rngs=rngs) if pooler else None
         self.pooler = nnx.data(made)
         self.dropout = nnx.Dropout(dropout)

@@ -19,10 +19,12 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.families.resnet import Shortcut
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.grids import Triple
+from vidjax.nn.init import whole_normal_001
 from vidjax.nn.maps import cuboid_means
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.remat import check_remat, keeping
@@ -33,7 +35,6 @@ DEPTHS = (1, 2, 5, 3)  # blocks of each stage, before the depth factor
 EXPANSION = 2.25  # of the width inside a block
 FEATURES = 2048  # that the classifier sees
 STRIDE = 32  # of the last map, pixels
-HEAD_INIT = nnx.initializers.normal(0.01)
 
 
 class Stem(nnx.Module):
@@ -49,21 +50,6 @@ class Stem(nnx.Module):
     def __call__(self, video: jax.Array) -> jax.Array:
         """(B, T, H, W, C) → (B, T, H', W', features)."""
         return nnx.relu(self.norm(self.temporal(self.spatial(video))))
-
-
-class Shortcut(nnx.Module):
-    """1×1×1 convolution, and a norm if wanted."""
-
-    def __init__(
-        self, in_features: int, out_features: int, strides: Triple, norm: bool, *, dtype: Any = None, rngs: nnx.Rngs
-    ):
-        self.conv = Conv3D(in_features, out_features, 1, strides, dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(out_features, rngs=rngs) if norm else None
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
-        x = self.conv(x)
-        return x if self.norm is None else self.norm(x)
 
 
 class Block(nnx.Module):
@@ -100,7 +86,7 @@ class Block(nnx.Module):
         self.norm3 = BatchNorm(features, zero_init=True, rngs=rngs)
         widens = in_features != features
         self.shortcut = (
-            Shortcut(in_features, features, strides, widens or norm_shortcut, dtype=dtype, rngs=rngs)
+            Shortcut(in_features, features, strides, normed=widens or norm_shortcut, dtype=dtype, rngs=rngs)
             if widens or strides != (1, 1, 1)
             else None
         )
@@ -182,7 +168,7 @@ class X3D(VideoNetwork):
         self.norm5 = BatchNorm(inner, rngs=rngs)
         self.lin5 = Conv3D(inner, out_features, 1, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
-        self.head = Dense(out_features, num_classes, kernel_init=HEAD_INIT, rngs=rngs)
+        self.head = Dense(out_features, num_classes, kernel_init=whole_normal_001, rngs=rngs)
         maps = {4 * 2**stage: width for stage, width in enumerate(widths)}
         self.widths = Widths.of_maps(maps | {max(maps): inner}, out_features, windows=True)
         self.window = (num_frames, -(-size // STRIDE), -(-size // STRIDE))
