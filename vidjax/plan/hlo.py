@@ -73,6 +73,13 @@ class Step:
     multiplies: bool
     times: int
 
+    def seconds(self, clock: float, launch: float, bandwidth: float) -> float:
+        """All its runs, as `Reading.seconds` counts them."""
+        own = self.cycles / clock
+        if not self.multiplies and math.isfinite(bandwidth):
+            own = min(own, self.bytes / (REACHED * bandwidth))
+        return self.times * max(own, launch)
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -89,6 +96,10 @@ class Kernel:
     exponentials: int
     bytes: int
     times: int
+
+    def seconds(self, peak: float, bandwidth: float, launch: float) -> float:
+        """All its runs, as `Reading.kernel_seconds` counts them."""
+        return self.times * max(self.flops / (KERNEL_SHARE * peak), self.bytes / (REACHED * bandwidth), launch)
 
 
 @dataclass
@@ -133,21 +144,12 @@ class Reading:
             sheets do. Infinite: no correction.
         """
 
-        def one(step: Step) -> float:
-            own = step.cycles / clock
-            if not step.multiplies and math.isfinite(bandwidth):
-                own = min(own, step.bytes / (REACHED * bandwidth))
-            return max(own, launch)
-
-        return sum(step.times * one(step) for step in self.steps)
+        return sum(step.seconds(clock, launch, bandwidth) for step in self.steps)
 
     def kernel_seconds(self, peak: float, bandwidth: float, launch: float) -> float:
         """What kernels take by their authors' counts, at `KERNEL_SHARE` of the peak, FLOP/s, or `REACHED` of the
         bandwidth, bytes/s, whichever is longer."""
-        return sum(
-            kernel.times * max(kernel.flops / (KERNEL_SHARE * peak), kernel.bytes / (REACHED * bandwidth), launch)
-            for kernel in self.kernels
-        )
+        return sum(kernel.seconds(peak, bandwidth, launch) for kernel in self.kernels)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -166,60 +168,127 @@ class Reading:
         return dict(sums)
 
 
+@dataclass(frozen=True)
+class Line:
+    """An instruction, as often as it runs.
+
+    Attributes:
+      name: its own, unique in its computation.
+      result: its type.
+      op: what it does, such as "fusion".
+      rest: of the line, from behind the bracket that opens the operands.
+      computation: that it stands in.
+      times: how often it runs.
+      cycles: the compiler's estimate of one run; None: none, or it is part of what calls this computation.
+      fused: whether it is part of a fusion.
+    """
+
+    name: str
+    result: str
+    op: str
+    rest: str
+    computation: str
+    times: int
+    cycles: int | None
+    fused: bool
+
+
+class Lines:
+    """The instructions of a compiled program that run, in order; iterate over it.
+
+    Args:
+      text: `compiled.as_text()`.
+    """
+
+    def __init__(self, text: str):
+        self._bodies, self._entry = _computations(text)
+        self._types = {body: {line[0]: line[1] for line in lines} for body, lines in self._bodies.items()}
+        self._has_product = cache(lambda body: any(self._product(op, rest) for *_, op, rest in self._bodies[body]))
+
+    def __iter__(self) -> Iterator[Line]:
+        return self._walk(self._entry, 1, counted=False, fused=False)
+
+    def operands(self, line: Line) -> list[str]:
+        """Types of what goes into it."""
+        types = self._types[line.computation]
+        return [types[name] for name in _operands(line.rest) if name in types]
+
+    def moved(self, line: Line) -> int:
+        """Bytes of all that goes in and comes out."""
+        return sum(sum(_sizes(kind)) for kind in (line.result, *self.operands(line)))
+
+    def multiplies(self, line: Line) -> bool:
+        """Whether there is a product or a convolution in it."""
+        return self._product(line.op, line.rest)
+
+    def trips(self, line: Line) -> int | None:
+        """How often a loop runs; None: not known."""
+        return _trips(line.rest, self._bodies)
+
+    def inside(self, line: Line) -> Iterator[tuple[Line, list[str]]]:
+        """What a fusion is made of, with the types of what goes into each."""
+        for called in self._called(line.rest):
+            for inner in self._walk(called, line.times, counted=True, fused=True):
+                yield inner, self.operands(inner)
+
+    def _walk(self, name: str, times: int, *, counted: bool, fused: bool) -> Iterator[Line]:
+        for instruction in self._bodies[name]:
+            cycles = None if counted else _CYCLES.search(instruction[3])
+            line = Line(*instruction, name, times, None if cycles is None else int(cycles[1]), fused)
+            yield line
+            trips = self.trips(line) if line.op == "while" else 1
+            inner = times * (1 if trips is None else trips)
+            if line.op in ("while", "call", "fusion", "async-start", "conditional"):
+                for called in self._called(line.rest):
+                    yield from self._walk(
+                        called, inner, counted=counted or cycles is not None, fused=fused or line.op == "fusion"
+                    )
+
+    def _called(self, rest: str) -> list[str]:
+        return [called for called in _CALLED.findall(rest) if called in self._bodies]
+
+    def _product(self, op: str, rest: str) -> bool:
+        return op in ("dot", "convolution") or any(map(self._has_product, self._called(rest)))
+
+
 def read_hlo(text: str) -> Reading:
     """What the text of a compiled program (`compiled.as_text()`) says."""
-    bodies, entry = _computations(text)
-    sizes = {body: {name: sum(_sizes(result)) for name, result, _, _ in lines} for body, lines in bodies.items()}
-    reading = Reading()
+    reading, lines = Reading(), Lines(text)
     # XLA:TPU writes a collective that runs beside other work into the fusions at its start, its steps and its end;
     # the number of its channel is the same in all of them.
     channels: dict[str, Exchange] = {}
-
-    @cache
-    def has_product(computation: str) -> bool:
-        return any(multiplies(op, rest) for _, _, op, rest in bodies.get(computation, ()))
-
-    def multiplies(op: str, rest: str) -> bool:
-        return op in ("dot", "convolution") or any(map(has_product, _CALLED.findall(rest)))
-
-    def walk(name: str, times: int, counted: bool) -> None:
-        """`counted`: the cycles of this computation are part of what calls it."""
-        for _, result, op, rest in bodies.get(name, ()):
-            if (kind := op.removesuffix("-start")) in COLLECTIVES:
-                channel = _CHANNEL.search(rest)
-                key = channel[1] if channel else f"of its own {len(channels)}"
-                before = channels.get(key)
-                if before is None or before.times < times:
-                    channels[key] = _exchange(kind, result, op, rest, times, name)
-            cycles = None if counted else _CYCLES.search(rest)
-            if op == "custom-call" and 'custom_call_target="tpu_custom_call"' in rest:
-                said = _KERNEL.search(rest)
-                reading.kernels.append(Kernel(*(map(int, said.groups()) if said else (0, 0, 0)), times))
-            elif cycles:
-                moved = sum(_sizes(result)) + sum(sizes[name].get(x, 0) for x in _operands(rest))
-                reading.steps.append(Step(int(cycles[1]), moved, multiplies(op, rest), times))
-            inner = times
-            if op == "while":
-                trips = _trips(rest, bodies)
-                reading.loops_unknown += trips is None
-                inner = times * (1 if trips is None else trips)
-            if op in ("while", "call", "fusion", "async-start", "conditional"):
-                for called in _CALLED.findall(rest):
-                    walk(called, inner, counted or cycles is not None)
-
-    walk(entry, 1, False)
+    for line in lines:
+        if (kind := line.op.removesuffix("-start")) in COLLECTIVES:
+            channel = _CHANNEL.search(line.rest)
+            key = channel[1] if channel else f"of its own {len(channels)}"
+            before = channels.get(key)
+            if before is None or before.times < line.times:
+                channels[key] = _exchange(kind, line)
+        if (kernel := kernel_of(line)) is not None:
+            reading.kernels.append(kernel)
+        elif line.cycles is not None:
+            reading.steps.append(Step(line.cycles, lines.moved(line), lines.multiplies(line), line.times))
+        reading.loops_unknown += line.op == "while" and lines.trips(line) is None
     reading.exchanges = list(channels.values())
     return reading
 
 
-def _exchange(kind: str, result: str, op: str, rest: str, times: int, computation: str) -> Exchange:
-    sizes = list(_sizes(result))
+def kernel_of(line: Line) -> Kernel | None:
+    """The hand-written kernel that an instruction is; None: it is none."""
+    if line.op != "custom-call" or 'custom_call_target="tpu_custom_call"' not in line.rest:
+        return None
+    said = _KERNEL.search(line.rest)
+    return Kernel(*(map(int, said.groups()) if said else (0, 0, 0)), line.times)
+
+
+def _exchange(kind: str, line: Line) -> Exchange:
+    sizes = list(_sizes(line.result))
     # An asynchronous one names its operands too; it is complete in the larger half.
-    size = max(sizes) if op.endswith("-start") and sizes else sum(sizes)
-    devices = _group(rest)
-    if kind == "all-reduce" and computation.startswith(_SCATTERING) and devices:
+    size = max(sizes) if line.op.endswith("-start") and sizes else sum(sizes)
+    devices = _group(line.rest)
+    if kind == "all-reduce" and line.computation.startswith(_SCATTERING) and devices:
         kind, size = "reduce-scatter", size // devices
-    return Exchange(kind, size, devices, times)
+    return Exchange(kind, size, devices, line.times)
 
 
 def _group(rest: str) -> int:
