@@ -32,8 +32,10 @@ from vidjax.data.listing.datasets import DATASETS
 from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import train_batches
 from vidjax.data.reading.clips import ClipReader, segment_frames
-from vidjax.data.records import LabelSpace, Record, VideoSet
+from vidjax.data.reading.examples import ExampleReader
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.data.text import DataError
+from vidjax.tasks.classify.targets import make_targets
 
 CLASSES = {
     "activitynet": 200, "ava": 60, "charades": 157, "diving48": 48, "hmdb51": 51, "jester": 27, "kinetics400": 400,
@@ -230,9 +232,9 @@ def test_clips_of_folders_of_frames(tmp_path, settings, expected):
         cv2.imwrite(str(tmp_path / f"{n + 1:05d}.jpg"), np.full((16, 24, 3), 6 * n, np.uint8))
     config = data_config(sampling_eval="multi_clip", **settings)
     reader = ClipReader(Spec.of_video("toy", num_frames=4, fps=2.0, size=16, resize=(16,)), config)
-    clips = reader.eval_clips(str(tmp_path), 2, 1)
-    np.testing.assert_array_equal(clips.frames[0], expected)
-    np.testing.assert_array_equal((clips.video.mean(axis=(2, 3, 4)) / 6).round(), clips.frames)
+    video, views = reader.evaluate(Record(str(tmp_path)), 2, 1)
+    np.testing.assert_array_equal(views.frames[0], expected)
+    np.testing.assert_array_equal((video.mean(axis=(2, 3, 4)) / 6).round(), views.frames)
 
 
 # Parts of untrimmed videos.
@@ -268,28 +270,27 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
     rng = np.random.default_rng(0)
     for record, frames in zip(train.records, (range(10), range(20, 28)), strict=True):
         assert (record.start, record.end) in ((0.0, 1.0), (2.0, 2.8))
-        clips = [reader.train_clips(record.path, rng, (record.start, record.end)).video for _ in range(6)]
+        clips = [reader.train(record, rng)[0] for _ in range(6)]
         seen = {i for clip in clips for i in numbers(clip)[0]}
         assert seen <= set(frames) and len(seen) > 4
     (record,) = evaluation.records
-    np.testing.assert_array_equal(
-        numbers(reader.read_eval(record.path, 2, 1, (record.start, record.end))), [[10, 12, 14, 16], [13, 15, 17, 19]]
-    )
+    np.testing.assert_array_equal(numbers(reader.evaluate(record, 2, 1)[0]), [[10, 12, 14, 16], [13, 15, 17, 19]])
 
 
 def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
     picture = np.zeros((6, 16, 32, 3), np.uint8)
     picture[:, :, 16:] = 200
-    records = (Record(str(write_video(tmp_path / "v.mp4", picture)), (0,)),) * 16
-    reader = ClipReader(
+    records = (Record(str(write_video(tmp_path / "v.mp4", picture)), Labels((0,))),) * 16
+    reader = ExampleReader(
         Spec.of_video("toy", num_frames=2, size=16, resize=(16, 16)),
         DataConfig(augment=AugmentConfig(scale=(1.0, 1.0))),
     )
     brighter = {}
     for directional in (True, False):
         videos = VideoSet(records, LabelSpace(("left", "right"), directional=directional))
-        (batch,) = itertools.islice(train_batches(videos, reader, batch_size=16, seed=0), 1)
-        left, right = batch["video"][..., :8, :], batch["video"][..., 8:, :]
+        targets = make_targets(videos.labels, reader.config.augment, ())
+        (batch,) = itertools.islice(train_batches(videos, reader, targets, batch_size=16, seed=0), 1)
+        left, right = np.split(batch["inputs"]["video"], 2, axis=-2)
         brighter[directional] = (right.mean(axis=(1, 2, 3, 4, 5)) > left.mean(axis=(1, 2, 3, 4, 5))).mean()
     assert brighter[True] == 1 and 0.1 < brighter[False] < 0.9
 
@@ -325,9 +326,9 @@ def test_a_checkpoint_is_evaluated_on_the_publishers_list(ucf):
 
     spec, expected = Spec.of_video("toy", num_frames=4), load_sets(ucf)[1]
     config = Config(data=ucf)
-    assert _eval_videos(config, Meta(config, spec, DATASETS["ucf101"].class_names)) == expected
+    assert _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["ucf101"].class_names))) == expected
     with pytest.raises(DataError, match="other classes than the checkpoint"):
-        _eval_videos(config, Meta(config, spec, DATASETS["hmdb51"].class_names))
+        _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["hmdb51"].class_names)))
 
 
 @pytest.mark.slow
