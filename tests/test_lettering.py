@@ -7,8 +7,8 @@ import pytest
 
 from vidjax import lettering as module
 from vidjax.apps.contact_sheet import Row, draw_sheet
-from vidjax.evaluation.report import plot_confusion
 from vidjax.lettering import lettering
+from vidjax.tasks.classify.report import plot_confusion
 
 CHINESE, RARE = "打架_001.mp4", "\U0001d7fe.mp4"  # the second has a letter that a font of matplotlib's other ones has
 

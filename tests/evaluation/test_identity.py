@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vidjax.config import Config, DataConfig, Spec, field_names, with_settings
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.evaluation import identity
 from vidjax.evaluation.identity import BEST, EARLIER, LAST
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vidjax.config import DataConfig, SamplingConfig, Spec
-from vidjax.config.choices import UNSTRIDED_RULES
+from vidjax.config.choices import STRIDED_RULES, TIMED_RULES, UNSTRIDED_RULES
 from vidjax.data.audit import clip_checks
 from vidjax.data.reading.clips import clip_indices
 from vidjax.video.sampling import RULES

@@ -67,7 +67,7 @@ def test_labels_are_those_that_a_csv_gives(write, tmp_path):
 
 def test_several_labels_or_none(write):
     train = load(write(line(0, labels=["run", "jump"]), line(1, labels=[])), "labels")
-    assert train.multi_label and train.targets().tolist() == [[1, 1], [0, 0]]
+    assert train.labels.several and train.targets().tolist() == [[1, 1], [0, 0]]
     with pytest.raises(DataError, match=r"list.jsonl:2: no label, but the model was trained with one per video"):
         path = write(line(0, label="run"), line(1, labels=[]))
         load_eval_set(DataConfig(eval=path), LabelSpace(("jump", "run")))
@@ -77,7 +77,7 @@ def test_boxes_number_the_classes_of_all(write):
     people = [{"corners": BOX["corners"], "labels": ["walk", "run"]}, BOX | {"label": "jump"}]
     path = write(line(0, boxes=people, at=1.5), line(0, boxes=[], at=2.5), line(1, boxes=[BOX], at=0))
     train = load(path, "boxes")
-    assert train.class_names == ("jump", "run", "walk") and train.multi_label
+    assert train.labels.names == ("jump", "run", "walk") and train.labels.several
     assert [r.annotation.classes for r in train.records] == [((1, 2), (0,)), (), ((1,),)]
     assert [r.at for r in train.records] == [1.5, 2.5, 0.0]
 
@@ -88,7 +88,7 @@ def test_segments_masks_and_captions(write, tmp_path):
     assert record.annotation.spans == ((0.5, 2.0, 1), (1.0, 3.0, 0)) and (record.start, record.end) == (1.0, 4.0)
     assert load(path, "masks").records[0].annotation == Masks(str(tmp_path / "masks"))
     captioned = load(path, "caption")
-    assert captioned.records[0].annotation == Caption(("über alles",)) and captioned.class_names == ()
+    assert captioned.records[0].annotation == Caption(("über alles",)) and captioned.labels.names == ()
 
 
 def test_parts_of_one_video_are_records_of_their_own(write):
@@ -102,7 +102,7 @@ def test_parts_of_one_video_are_records_of_their_own(write):
 def test_annotations_that_are_not_needed_are_not_looked_at(write):
     path = write(line(0, label=7), line(1), line(2, boxes="none"))
     train, _ = load_sets(DataConfig(train=path, eval=path), kinds=frozenset())
-    assert len(train) == 3 and train.class_names == ("unlabelled",)
+    assert len(train) == 3 and train.labels.names == ("unlabelled",)
 
 
 @pytest.mark.parametrize(

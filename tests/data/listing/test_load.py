@@ -31,7 +31,7 @@ def test_csv_pair(videos):
     train = write(videos, "train.csv", "path,label,group", "v0.mp4,walk,a", "v1.mp4,run,a", "v2.mp4,jump,b")
     val = write(videos, "val.csv", "path,label", "v3.mp4,walk", "v4.mp4,run")
     train_set, eval_set = load_sets(DataConfig(train=train, eval=val))
-    assert train_set.class_names == eval_set.class_names == ("jump", "run", "walk")
+    assert train_set.labels.names == eval_set.labels.names == ("jump", "run", "walk")
     np.testing.assert_array_equal(train_set.targets(), [2, 1, 0])
     np.testing.assert_array_equal(eval_set.targets(), [2, 1])
     assert train_set.records[0].path == str(videos / "v0.mp4") and train_set.records[2].group == "b"
@@ -145,7 +145,7 @@ def test_multi_label(videos):
     train = write(videos, "train.csv", "path,label", "v0.mp4,a|b", "v1.mp4,c")
     val = write(videos, "val.csv", "path,label", "v2.mp4,b|c")
     train_set, eval_set = load_sets(DataConfig(train=train, eval=val))
-    assert train_set.multi_label
+    assert train_set.labels.several
     np.testing.assert_array_equal(train_set.targets(), [[1, 1, 0], [0, 0, 1]])
     chex.assert_type(eval_set.targets(), np.float32)
     np.testing.assert_array_equal(eval_set.targets(), [[0, 1, 1]])
@@ -272,12 +272,12 @@ def test_videos_without_labels(videos):
     with pytest.raises(DataError, match="no column 'label'"):
         load_sets(config)
     train_set, eval_set = load_sets(config, kinds=frozenset())
-    assert (len(train_set), len(eval_set)) == (6, 4) and train_set.class_names == ("unlabelled",)
+    assert (len(train_set), len(eval_set)) == (6, 4) and train_set.labels.names == ("unlabelled",)
     np.testing.assert_array_equal(train_set.targets(), 0)
     assert load_eval_set(DataConfig(eval=config.train), LabelSpace(("unlabelled",)), frozenset()) == eval_set
     labelled = write(videos, "train.csv", "path,label", "v0.mp4,a|b", "v1.mp4,", "v2.mp4,b")
     train_set, eval_set = load_sets(DataConfig(train=labelled, eval=config.train), kinds=frozenset())
-    assert len(train_set) == 3 and not train_set.multi_label and len(eval_set) == 4
+    assert len(train_set) == 3 and not train_set.labels.several and len(eval_set) == 4
 
 
 def test_folder_without_labels(tmp_path):
@@ -297,7 +297,7 @@ def shares(videos, share, seed=0):
     rows = [f"v{i}.mp4,{'ab'[i % 2] if i < 8 else 'c'}" for i in range(10)]
     train = write(videos, "train.csv", "path,label", *rows)
     train_set, eval_set = load_sets(DataConfig(train=train, eval=train, train_share=share), seed)
-    assert len(eval_set) == 10 and train_set.class_names == ("a", "b", "c")
+    assert len(eval_set) == 10 and train_set.labels.names == ("a", "b", "c")
     return train_set
 
 

@@ -16,6 +16,7 @@ from vidjax.data.prepared.encode import Encoding
 from vidjax.data.prepared.write import prepare
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.open_video import open_video
+from vidjax.data.records import Record
 from vidjax.data.synthetic import write_motion
 from vidjax.data.text import DataError
 from vidjax.video import VideoReader
@@ -55,7 +56,7 @@ def test_csv_elsewhere(motion, uploaded):
     here = local_rows(motion)
     there = load_sets(DataConfig(train=f"{uploaded}/train.csv", eval=f"{uploaded}/val.csv"))
     for a, b in zip(here, there, strict=True):
-        assert a.class_names == b.class_names
+        assert a.labels.names == b.labels.names
         assert [(r.path.replace(str(motion), uploaded), r.labels) for r in a.records] == [
             (r.path, r.labels) for r in b.records
         ]
@@ -145,9 +146,9 @@ def test_check_prepare_and_clips(motion, uploaded, memory, tmp_path):
     clips = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(eval="uniform")))
     assert [r.path.rpartition("::")[2] for r in stored.records] == [f"{i:04d}.mp4" for i in range(6)]
     for elsewhere, here in zip(videos.records, sorted((motion / "val").iterdir()), strict=True):
-        views = clips.read_eval(elsewhere.path, 1, 1)
-        np.testing.assert_array_equal(views, clips.read_eval(str(here), 1, 1))
-        assert clips.train_clips(elsewhere.path, np.random.default_rng(0)).video.shape == (1, 4, 32, 32, 3)
+        views, _ = clips.evaluate(elsewhere, 1, 1)
+        np.testing.assert_array_equal(views, clips.evaluate(Record(str(here)), 1, 1)[0])
+        assert clips.train(elsewhere, np.random.default_rng(0))[0].shape == (1, 4, 32, 32, 3)
     with open_video(stored.records[0].path) as one, VideoReader(motion / "val" / "0000.mp4") as other:
         np.testing.assert_array_equal(one.read([3]), other.read([3]))
 
@@ -172,5 +173,6 @@ def test_over_http(motion, tmp_path):
         clips = ClipReader(
             SPEC, DataConfig(sampling=SamplingConfig(eval="uniform"))
         )  # in another process, which asks for itself
-        views = clips.read_eval(train.records[0].path, 2, 1)
-        np.testing.assert_array_equal(views, clips.read_eval(str(motion / "train" / "0000.mp4"), 2, 1))
+        views, _ = clips.evaluate(train.records[0], 2, 1)
+        here, _ = clips.evaluate(Record(str(motion / "train" / "0000.mp4")), 2, 1)
+        np.testing.assert_array_equal(views, here)

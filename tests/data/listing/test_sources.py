@@ -59,5 +59,5 @@ def test_sources_of_two_kinds_are_one_set(tmp_path):
     (tmp_path / "more.jsonl").write_text(json.dumps({"path": "c.mp4", "label": "jump"}) + "\n")
     text = f"{tmp_path / 'list.csv'},{tmp_path / 'more.jsonl'}"
     train, _ = load_sets(DataConfig(train=text, eval=str(tmp_path / "list.csv")))
-    assert train.class_names == ("jump", "run", "walk") and train.sources == (0, 0, 1)
+    assert train.labels.names == ("jump", "run", "walk") and train.sources == (0, 0, 1)
     assert train.targets().tolist() == [1, 2, 0]

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from vidjax.config import AugmentConfig, DataConfig, ReadingConfig, Spec
+from vidjax.data.listing.load import list_videos, load_eval_set, load_sets
 from vidjax.data.pipeline import train_batches
 from vidjax.data.prepared import read as prepared
 from vidjax.data.reading import open_video
-from vidjax.data.reading.clips import ClipReader
+from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
+from vidjax.tasks.classify.targets import ClassTargets
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +102,15 @@ def test_trains_by_name(data_dir, caplog):
     assert train.labels.names == ("walk", "run")
     assert [r.labels for r in train.records] == [(0,), (1,)] * 3
     assert len(held_out) == 3  # the one without a label is not there
-    reader = ClipReader(
+    reader = ExampleReader(
         Spec.of_video("toy", 4, 1, size=16, resize=(16,)),
         DataConfig(augment=AugmentConfig(flip=False), reading=ReadingConfig(num_threads=1)),
     )
-    batch = next(train_batches(train, reader, batch_size=6, seed=0))
-    levels = batch["video"].mean(axis=(1, 3, 4, 5))
+    batch = next(train_batches(train, reader, ClassTargets(train.labels), batch_size=6, seed=0))
+    levels = batch["inputs"]["video"].mean(axis=(1, 3, 4, 5))
     np.testing.assert_array_equal(levels[:, 0] // 20, batch["index"])
     np.testing.assert_array_equal(np.diff(levels), 1)
-    np.testing.assert_array_equal(batch["label"], batch["index"] % 2)
+    np.testing.assert_array_equal(batch["targets"]["label"][:, 0], batch["index"] % 2)
 
 
 def test_labels_are_read_once(data_dir, monkeypatch):

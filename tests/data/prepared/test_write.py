@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import cv2
 import numpy as np
 import pytest
@@ -16,18 +17,20 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tests.peers import needs
 from tests.videos import numbered_frames, write_video
 from vidjax.config import DataConfig, ReadingConfig, SamplingConfig, Spec, with_settings
+from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.prepared import shards as module
 from vidjax.data.prepared.encode import Encoding
 from vidjax.data.prepared.write import prepare
-from vidjax.data.reading.clips import ClipReader
+from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.reading.open_video import open_video, parse
 from vidjax.data.records import Boxes, Caption, Labels, LabelSpace, Masks, Record, Segments, VideoSet
 from vidjax.data.text import DataError
+from vidjax.tasks.classify.targets import ClassTargets
 from vidjax.video import VideoReader
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(20,))
-READER = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(train="random"), reading=ReadingConfig(num_threads=1)))
+READER = ExampleReader(SPEC, DataConfig(sampling=SamplingConfig(train="random"), reading=ReadingConfig(num_threads=1)))
 JPEG = Encoding(jpeg=True, short_side=24, quality=95)
 
 
@@ -83,17 +86,20 @@ def shards(result):
     return {path.name: examples(path) for path in Path(result.folder).glob("*array_record*")}
 
 
+def training(videos, reader=READER, seed=3):
+    return train_batches(videos, reader, ClassTargets(videos.labels), batch_size=5, seed=seed)
+
+
 def assert_same_batches(one, two, batches=3):
     for _, a, b in zip(range(batches), one, two, strict=False):
-        for key in ("video", "label", "index", "mask"):
-            np.testing.assert_array_equal(a[key], b[key])
+        chex.assert_trees_all_equal(*({k: x.get(k) for k in ("inputs", "targets", "index", "mask")} for x in (a, b)))
 
 
 def test_clips_of_stored_files_are_those_of_the_files(sets, as_files):
     train, held_out = load_sets(DataConfig(train=str(Path(as_files.folder).parent)))
     assert as_files.stored == 8 and as_files.bad == ()
     assert len(shards(as_files)) > 3
-    assert_same_batches(*(train_batches(v, READER, batch_size=5, seed=3) for v in (sets["train"], train)))
+    assert_same_batches(*(training(v) for v in (sets["train"], train)))
     settings = {"batch_size": 3, "num_clips": 2, "num_crops": 3}
     assert_same_batches(*(eval_batches(v, READER, **settings) for v in (sets["validation"], held_out)))
     assert [r.group for r in held_out.records] == ["g5", "g6", "g7"]
@@ -101,20 +107,20 @@ def test_clips_of_stored_files_are_those_of_the_files(sets, as_files):
 
 def test_clips_of_jpeg_frames_are_nearly_those_of_the_files(sets, as_jpeg):
     train, held_out = load_sets(DataConfig(train=str(Path(as_jpeg.folder).parent)))
-    reader = ClipReader(SPEC.with_video(fps=5.0), READER.config)  # which takes the stored frame rates
-    (one, two) = (next(train_batches(v, reader, batch_size=5, seed=3)) for v in (sets["train"], train))
-    np.testing.assert_array_equal(one["label"], two["label"])
-    np.testing.assert_allclose(one["video"].astype(int), two["video"], atol=2)
+    reader = ExampleReader(SPEC.with_video(fps=5.0), READER.config)  # which takes the stored frame rates
+    (one, two) = (next(training(v, reader)) for v in (sets["train"], train))
+    np.testing.assert_array_equal(one["targets"]["label"], two["targets"]["label"])
+    np.testing.assert_allclose(one["inputs"]["video"].astype(int), two["inputs"]["video"], atol=2)
     (one, two) = (
         next(eval_batches(v, reader, batch_size=3, num_clips=2, num_crops=1)) for v in (sets["validation"], held_out)
     )
-    np.testing.assert_allclose(one["video"].astype(int), two["video"], atol=2)
+    np.testing.assert_allclose(one["inputs"]["video"].astype(int), two["inputs"]["video"], atol=2)
 
 
 def test_workers_of_the_pipeline_read_prepared_data(as_files):
     train, _ = load_sets(DataConfig(train=as_files.folder))
-    workers = ClipReader(SPEC, with_settings(READER.config, {"reading.num_workers": 1}))
-    assert_same_batches(*(train_batches(train, r, batch_size=5, seed=3) for r in (READER, workers)), batches=2)
+    workers = ExampleReader(SPEC, with_settings(READER.config, {"reading.num_workers": 1}))
+    assert_same_batches(*(training(train, r) for r in (READER, workers)), batches=2)
 
 
 @pytest.mark.filterwarnings("ignore:label.. is deprecated:DeprecationWarning")  # by TFDS, with protobuf 6
@@ -182,7 +188,7 @@ def test_a_stopped_run_goes_on_where_it_was(sets, as_files, tmp_path, monkeypatc
     assert len(encoded) < 4 + 8 and counts[-1] == (8, 8)
     assert shards(result) == shards(as_files)
     assert {p.name for p in out.iterdir()} == {"1.0.0", ".lock"}
-    assert load_sets(DataConfig(train=str(out)))[0].class_names == ("run", "walk")
+    assert load_sets(DataConfig(train=str(out)))[0].labels.names == ("run", "walk")
 
 
 def test_a_stopped_run_with_other_settings_starts_anew(sets, as_jpeg, tmp_path, monkeypatch):
@@ -226,7 +232,7 @@ def test_a_shard_of_unreadable_videos_alone(sets, tmp_path):
     result = prepare(with_record(sets, "train", broken(tmp_path)), tmp_path / "toy", JPEG, shard_bytes=1)
     train, _ = load_sets(DataConfig(train=str(tmp_path / "toy")))
     assert result.stored == 8 and len(shards(result)) == 9
-    assert_same_batches(*(train_batches(train, READER, batch_size=5, seed=1) for _ in range(2)), batches=1)
+    assert_same_batches(*(training(train, seed=1) for _ in range(2)), batches=1)
 
 
 def test_a_split_without_a_readable_video(sets, tmp_path):
@@ -248,9 +254,9 @@ def test_what_belongs_to_the_data_set_is_kept(sets, tmp_path):
         assert (train.labels.directional, train.labels.mirrored) == (True, {0: 1, 1: 0})
         assert [r.labels for r in train.records] == [(0, 2), (1,)]
         first = train.records[0]
-        clips = ClipReader(SPEC.with_video(stride=1), DataConfig(sampling=SamplingConfig(eval="multi_clip")))
-        views = clips.read_eval(first.path, 1, 1, (first.start, first.end))
-        np.testing.assert_allclose(views[0].mean(axis=(1, 2, 3)), 8 * np.arange(2, 6), atol=2)
+        clips = ExampleReader(SPEC.with_video(stride=1), DataConfig(sampling=SamplingConfig(eval="multi_clip")))
+        inputs, _ = clips.evaluate(first, 1, 1)
+        np.testing.assert_allclose(inputs["video"][0].mean(axis=(1, 2, 3)), 8 * np.arange(2, 6), atol=2)
 
 
 BOX = (0.1, 0.2, 0.5, 0.9)
