@@ -295,7 +295,9 @@ def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
     spec = vidjax.get_spec(name)
     model = abstract(name, **({"depth": 2} if name.startswith("vjepa2") else {}), dtype=jnp.bfloat16)
     graphdef, state = nnx.split(model)
-    video = jax.ShapeDtypeStruct((2, spec.num_frames, spec.size, spec.size, model.channels), np.float32)
+    video = jax.ShapeDtypeStruct(
+        (2, spec.video.num_frames, spec.video.size, spec.video.size, model.channels), np.float32
+    )
     inside = [path for path in module_paths(model) if re.fullmatch(r"(slow\.)?(stages\.\d+\.\d+|blocks\.\d+)", path)]
 
     def run(state, video):
@@ -316,7 +318,7 @@ def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
     assert (parts.maps is None) == (widths.maps is None)
     assert {stride: x.shape[-1] for stride, x in (parts.maps or {}).items()} == (widths.maps or {})
     for stride, x in (parts.maps or {}).items():
-        assert x.shape[0] == 2 and x.shape[2:4] == 2 * (-(-spec.size // stride),)
+        assert x.shape[0] == 2 and x.shape[2:4] == 2 * (-(-spec.video.size // stride),)
     if parts.maps:
         last = parts.maps[max(parts.maps)].shape[1:4]
         # Tokens are the places of the last map, or one for each of its frames.
@@ -336,19 +338,19 @@ QUICK = ("conv3d_tiny", "frame_pool_tiny", "tsm_tiny", "videomae_tiny", "vivit_t
 )
 def test_parts_agree_with_each_other_compiled_or_not(name, plain_convolutions):
     spec, model = vidjax.get_spec(name), vidjax.create_model(name, num_classes=3)
-    size = spec.size if model.base_grid else 32
-    video = np.random.default_rng(0).standard_normal((2, spec.num_frames, size, size, 3)).astype(np.float32)
+    size = spec.video.size if model.base_grid else 32
+    video = np.random.default_rng(0).standard_normal((2, spec.video.num_frames, size, size, 3)).astype(np.float32)
 
     def run(model, video):
         parts = model.encode(video)
         given = {"features": model.features(video), "tokens": model.tokens(video)}
-        if spec.objective == "classify":
+        if spec.task == "classify":
             given |= {"logits": model(video), "classified": model.classify(parts)}
         return parts, given
 
     parts, given = nnx.jit(run)(model, video)
     chex.assert_trees_all_close((parts.pooled, parts.tokens), (given["features"], given["tokens"]), atol=1e-5)
-    if spec.objective == "classify":
+    if spec.task == "classify":
         chex.assert_trees_all_close(given["logits"], given["classified"], atol=1e-5)
     if parts.windows is not None:
         mean = parts.windows.reshape(2, -1, parts.windows.shape[-1]).mean(axis=1)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidjax import inputs as streams
-from vidjax.config.section import ConfigError
 from vidjax.config.data_settings import DataConfig
+from vidjax.config.section import ConfigError
 from vidjax.errors import UserError
 from vidjax.inputs import Input, VideoInput
 

@@ -143,7 +143,6 @@ class Reading:
             out at `REACHED` of it. On TPUs the compiler takes such passes to be two to five times slower than data
             sheets do. Infinite: no correction.
         """
-
         return sum(step.seconds(clock, launch, bandwidth) for step in self.steps)
 
     def kernel_seconds(self, peak: float, bandwidth: float, launch: float) -> float:

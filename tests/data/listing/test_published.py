@@ -172,7 +172,7 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
     (tmp_path / "val.json").write_text(json.dumps({"database": {"abc": held_out}}))
     config = DataConfig(dataset="activitynet", train=str(tmp_path), eval=str(tmp_path / "val.json"), flip=False)
     train, evaluation = load_sets(config)
-    reader = ClipReader(Spec("toy", num_frames=4, stride=2, size=16, resize=(16,)), config)
+    reader = ClipReader(Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(16,)), config)
 
     def numbers(video):
         return (video.mean(axis=(2, 3, 4)) / 8).round().astype(int)
@@ -218,7 +218,7 @@ def test_a_checkpoint_is_evaluated_on_the_publishers_list(ucf):
     from vidjax.apps.evaluate import _eval_videos
     from vidjax.training.checkpoints import Meta
 
-    spec, expected = Spec("toy", num_frames=4), load_sets(ucf)[1]
+    spec, expected = Spec.of_video("toy", num_frames=4), load_sets(ucf)[1]
     config = Config(data=ucf)
     assert _eval_videos(config, Meta(config, spec, DATASETS["ucf101"].class_names)) == expected
     with pytest.raises(DataError, match="other classes than the checkpoint"):
