@@ -3,7 +3,7 @@
     python -m tests.benchmarks.steps TARGET RECIPE [--top 3] [--keep FOLDER] [--config.field=value …]
 
 TARGET is a TPU slice such as `v5e:2x4`, or GPUs such as `h100:8`, for which the extra gpu-plan and `JAX_PLATFORMS=cpu`
-are needed. The update is compiled as `vidjax plan` compiles it, and read by `vidjax.apps.hlo_costs`.
+are needed. The update is compiled as `vidjax plan` compiles it, and read by `vidjax.plan.hlo_costs`.
 """
 
 import argparse
@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vidjax.apps.chips import GPUS, read_gpus, read_topology, tpu_devices
-from vidjax.apps.estimates import compile_program, data_facts, make_program, memory_of, model_macs
-from vidjax.apps.gpu_targets import compiling_for, gpu_devices
-from vidjax.apps.hlo import read_hlo
-from vidjax.apps.hlo_costs import Cost, costs
+from vidjax.plan.chips import GPUS, read_gpus, read_topology, tpu_devices
+from vidjax.plan.estimates import compile_program, data_facts, make_program, memory_of, model_macs
+from vidjax.plan.gpu_targets import compiling_for, gpu_devices
+from vidjax.plan.hlo import read_hlo
+from vidjax.plan.hlo_costs import Cost, costs
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
 from vidjax.nn.backend import targeting

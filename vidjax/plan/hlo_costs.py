@@ -5,8 +5,8 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
-from vidjax.apps.chips import Chip
-from vidjax.apps.hlo import COLLECTIVES, REACHED, Line, Lines, Step, kernel_of
+from vidjax.plan.chips import Chip
+from vidjax.plan.hlo import COLLECTIVES, REACHED, Line, Lines, Step, kernel_of
 
 # Instructions of XLA:GPU that are no work of their own.
 _NOTHING = frozenset(

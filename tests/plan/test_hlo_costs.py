@@ -3,9 +3,9 @@
 import pytest
 
 from tests.benchmarks.steps import HEADER, cells
-from vidjax.apps.chips import CHIPS, GPUS
-from vidjax.apps.hlo import REACHED, read_hlo
-from vidjax.apps.hlo_costs import Cost, costs
+from vidjax.plan.chips import CHIPS, GPUS
+from vidjax.plan.hlo import REACHED, read_hlo
+from vidjax.plan.hlo_costs import Cost, costs
 
 # As XLA writes them: the tables of places in the source, then the computations.
 SOURCE = """HloModule step
