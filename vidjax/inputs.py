@@ -60,6 +60,22 @@ class VideoInput:
         return Field((self.num_frames, self.size, self.size, self.read_channels), "uint8", below=256)
 
     @property
+    def brief(self) -> str:
+        """Such as 16×4, 224²: 16 frames, every 4th, 224 pixels high and wide."""
+        step = f" at {self.fps:g} fps" if self.fps else f"×{self.stride}"
+        return f"{self.num_frames}{step}, {self.size}²"
+
+    @property
+    def preparation(self) -> str:
+        """How pixels are prepared, in words."""
+        return f"resize {'×'.join(map(str, self.resize))}, mean {self.mean}, std {self.std}"
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What an evaluation says of its clips."""
+        return {"num_frames": self.num_frames, "size": self.size}
+
+    @property
     def words(self) -> str:
         """A clip, in words."""
         every = f"every {ordinal(self.stride)} frame" if self.stride > 1 else "every frame"
@@ -98,6 +114,21 @@ class AudioInput:
         return Field((round(self.rate * self.seconds),), "int16")
 
     @property
+    def brief(self) -> str:
+        """A clip, in few characters."""
+        return f"{self.seconds:g} s, {self.mels} bands"
+
+    @property
+    def preparation(self) -> str:
+        """Nothing is done to it before it enters."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an evaluation says of its clips."""
+        return {"seconds": self.seconds, "mels": self.mels}
+
+    @property
     def words(self) -> str:
         """A clip, in words."""
         return f"{self.seconds:g} s of sound in {self.mels} bands"
@@ -130,6 +161,21 @@ class TextInput:
         return Field((self.length,), "int32", below=self.words)
 
     @property
+    def brief(self) -> str:
+        """A clip, in few characters."""
+        return f"{self.length} tokens"
+
+    @property
+    def preparation(self) -> str:
+        """Nothing is done to it before it enters."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an evaluation says of its clips."""
+        return {"length": self.length}
+
+    @property
     def words(self) -> str:
         """A clip, in words."""
         return f"{things(self.length, 'token')} of text"
@@ -158,6 +204,21 @@ class FeatureInput:
     def field(self) -> Field:
         """One view of a batch."""
         return Field((self.steps, self.width), "float32")
+
+    @property
+    def brief(self) -> str:
+        """A clip, in few characters."""
+        return f"{self.steps}×{self.width}"
+
+    @property
+    def preparation(self) -> str:
+        """Nothing is done to it before it enters."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an evaluation says of its clips."""
+        return {"steps": self.steps, "width": self.width}
 
     @property
     def words(self) -> str:

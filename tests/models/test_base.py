@@ -345,7 +345,7 @@ def test_parts_agree_with_each_other_compiled_or_not(name, plain_convolutions):
         parts = model.encode(video)
         given = {"features": model.features(video), "tokens": model.tokens(video)}
         if spec.task == "classify":
-            given |= {"logits": model(video), "classified": model.classify(parts)}
+            given |= {"logits": model(video), "classified": model.apply_head(parts)}
         return parts, given
 
     parts, given = nnx.jit(run)(model, video)

@@ -21,7 +21,6 @@ from vidjax import parallel
 from vidjax.config.files import read_config
 from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
-from vidjax.data.listing.load import load_sets
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.examples import ExampleReader
@@ -33,7 +32,9 @@ from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.plan.chips import PEAK_FLOPS
 from vidjax.progress import progress_bar
-from vidjax.tasks import kinds_of, make_task, task_of
+from vidjax.tasks import make_task
+from vidjax.tasks.task import Task
+from vidjax.tasks.videos import load_videos
 from vidjax.training.device_prefetch import DEVICE_BATCHES
 from vidjax.video import VideoError
 from vidjax.wording import things
@@ -88,24 +89,22 @@ def bench_data(
         )
     config = validate(read_config(argv))
     _write_synthetic(config.data)
-    videos, _ = load_sets(
-        config.data, config.seed, kinds_of(task_of(config)), flip_pairs=config.task.classify.flip_pairs
-    )
+    videos, _ = load_videos(config)
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
-    targets = make_task(config, spec, videos.labels).targets
+    task = make_task(config, spec, videos.labels)
     reader = ExampleReader(spec, config.data)
     views, batch_size = config.data.sampling.views, config.train.batch_size
     with progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("parts", total=round(seconds), info="")
+        bar_task = bar.add_task("parts", total=round(seconds), info="")
         started = time.perf_counter()
 
         def show(what: str) -> None:
-            bar.update(task, description=what, completed=min(round(time.perf_counter() - started), round(seconds)))
+            bar.update(bar_task, description=what, completed=min(round(time.perf_counter() - started), round(seconds)))
 
         show("parts")
-        parts = _parts(videos, reader, targets, config, seconds / 2, lambda: show("parts"))
+        parts = _parts(videos, reader, task.targets, config, seconds / 2, lambda: show("parts"))
         show("pipeline")
-        whole = _whole(videos, reader, targets, config, seconds / 2, lambda: show("pipeline"))
+        whole = _whole(videos, reader, task, config, seconds / 2, lambda: show("pipeline"))
         show("model")
         flops = _train_flops(config, spec, len(videos.labels.names))
 
@@ -116,7 +115,7 @@ def bench_data(
     milliseconds = {**{name: parts[name] for name in ("decode", "transform", "collate", "transfer")}, "pipeline": own}
     total = sum(milliseconds.values())
     target = _target(accelerator, accelerator_clips_per_s, mfu, flops)
-    most = footprint(reader.layout(targets.fields()), config.data, batch_size)
+    most = footprint(reader.layout(task.targets.fields()), config.data, batch_size)
     result = {
         "model": config.model.name,
         "data": config.data.train,
@@ -225,13 +224,11 @@ def _endless(rng: np.random.Generator, count: int) -> Iterator[int]:
 
 
 def _whole(
-    videos: VideoSet, reader: ExampleReader, targets: Targets, config: cfg.Config, seconds: float, show: Any
+    videos: VideoSet, reader: ExampleReader, task: Task, config: cfg.Config, seconds: float, show: Any
 ) -> dict[str, Any]:
     """Clips that the whole pipeline gives in a number of seconds, and the processor seconds of all its processes."""
     size = config.train.batch_size
-    batches = train_batches(
-        videos, reader, targets, batch_size=size, seed=config.seed, balance=config.task.classify.balance
-    )
+    batches = train_batches(videos, reader, task.targets, batch_size=size, seed=config.seed, balance=task.balance)
     begin = time.perf_counter()
     # What waits ready when the clock starts has been worked on before: as much as that is let through first.
     for passed in range(footprint(reader.layout(), config.data, size).batches):

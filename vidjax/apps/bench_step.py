@@ -25,7 +25,6 @@ from vidjax.models.registry import get_spec
 from vidjax.plan.estimates import DataFacts, data_facts, make_program, memory_of, model_macs, without_cache
 from vidjax.plan.measured import beside_plan, show_beside_plan
 from vidjax.progress import progress_bar
-from vidjax.tasks import kinds_of, task_of
 from vidjax.training.compiled_step import Program
 from vidjax.training.step import TrainState, init_state
 
@@ -103,12 +102,11 @@ def bench_step(
 def _open(config: cfg.Config) -> Any:
     """The training videos of the config, or why they cannot be had."""
     try:
-        from vidjax.data.listing.load import load_sets
+        from vidjax.tasks.videos import load_videos
     except ImportError as error:
         return f"{error.name} is not installed"
     try:
-        kinds, pairs = kinds_of(task_of(config)), config.task.classify.flip_pairs
-        return load_sets(config.data, config.seed, kinds, flip_pairs=pairs)[0]
+        return load_videos(config)[0]
     except (UserError, OSError) as error:
         return str(error)
 
@@ -217,7 +215,7 @@ def _with_data(program: Program, step: Any, state: TrainState, videos: Any, upda
         program.task.targets,
         batch_size=config.train.batch_size,
         seed=config.seed,
-        balance=config.task.classify.balance,
+        balance=program.task.balance,
         process=parallel.process_rank(),
     )
     feed = Feed(batches, parallel.batch_sharding(program.mesh), _WARM_UP + updates)

@@ -1,6 +1,5 @@
 """Evaluate a trained model: what `eval.py` does."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,16 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
-from vidjax.data.listing.load import load_eval_set, load_sets
-from vidjax.data.listing.mirroring import pair
-from vidjax.data.listing.quarantine import mark, read
 from vidjax.data.reading.examples import ExampleReader
-from vidjax.data.records import VideoSet
-from vidjax.data.text import DataError
 from vidjax.errors import UserError
 from vidjax.evaluation import report
 from vidjax.evaluation.engine import compile_forward
 from vidjax.evaluation.engine import run as run_evaluators
 from vidjax.evaluation.identity import BEST, EARLIER, LAST, beside, caption, folder_name, identity, source
 from vidjax.models.state import split
-from vidjax.tasks import kinds_of, make_task
-from vidjax.training.checkpoints import Meta, best_step, find, is_checkpoint, load_model, run_folder, steps
+from vidjax.tasks import make_task
+from vidjax.tasks.videos import load_eval_videos
+from vidjax.training.checkpoints import best_step, find, is_checkpoint, load_model, run_folder, steps
 from vidjax.wording import things
 
 
@@ -59,7 +54,7 @@ def evaluate_checkpoint(
     mesh = parallel.mesh_of(config.mesh)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
-    videos = mark(pair(_eval_videos(config, meta), config.task.classify.flip_pairs), read(config.data))
+    videos = load_eval_videos(config, meta.spec.task, meta.labels)
     spec = resolve_spec(meta.spec, config.data)
     run, standing = run_folder(folder), _standing(folder, step)
     of = identity(config, spec, videos, step=step, checkpoint=standing)
@@ -112,16 +107,3 @@ def _write_config(out: Path, run: Path, config: cfg.Config) -> None:
     path = out / "config.json"
     if out.resolve() != run.resolve() or not path.exists():
         path.write_text(json.dumps(cfg.to_dict(config), indent=2) + "\n", encoding="utf-8")
-
-
-def _eval_videos(config: cfg.Config, meta: Meta) -> VideoSet:
-    """The evaluation videos, labelled with the checkpoint's classes."""
-    kinds = kinds_of(meta.spec.task)
-    if config.data.dataset or config.data.eval:
-        return load_eval_set(config.data, meta.labels, kinds)
-    if kinds and not config.data.train:
-        raise DataError("give the videos to evaluate: --config.data.eval=FILE.csv or a folder")
-    _, videos = load_sets(config.data, config.seed, kinds)
-    if kinds and videos.labels.names != meta.labels.names:
-        raise DataError(f"{config.data.train} now has other classes than the checkpoint; give --config.data.eval")
-    return dataclasses.replace(videos, labels=dataclasses.replace(videos.labels, several=meta.labels.several))

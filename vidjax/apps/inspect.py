@@ -19,13 +19,13 @@ from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.audit import clip_checks, split_checks
 from vidjax.data.listing.datasets import folder_fps
-from vidjax.data.listing.load import load_sets
 from vidjax.data.reading.clips import ClipReader, clip_indices, segment_frames
 from vidjax.data.reading.open_video import open_video
 from vidjax.data.records import Record, VideoSet
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
-from vidjax.tasks import kinds_of, make_task, task_of
+from vidjax.tasks import make_task
+from vidjax.tasks.videos import load_videos
 from vidjax.video import VideoError
 from vidjax.wording import things
 
@@ -63,9 +63,7 @@ def inspect(
     """
     console = Console(stderr=as_json)
     config = validate(read_config(argv, data))
-    train, evaluation = load_sets(
-        config.data, config.seed, kinds_of(task_of(config)), flip_pairs=config.task.classify.flip_pairs
-    )
+    train, evaluation = load_videos(config)
     spec = resolve_spec(get_spec(config.model.name), config.data)
     targets = make_task(config, spec, train.labels).targets
     reader = ClipReader(spec, config.data)

@@ -104,7 +104,7 @@ def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
     for title, text in (
         ("clip", _clip(spec)),
         ("in all", f"{cost.params:,} parameters, {_gmacs(cost)} GMACs, {_short(cost.activations)} activations"),
-        ("pixels", f"resize {'×'.join(map(str, spec.video.resize))}, mean {spec.video.mean}, std {spec.video.std}"),
+        ("pixels", "; ".join(filter(None, (value.preparation for value in spec.inputs.values())))),
         ("published", spec.published),
         ("paper", spec.paper),
         ("checkpoints", ", ".join(spec.sources)),
@@ -126,7 +126,7 @@ def shown(layers: tuple[Layer, ...], depth: int) -> list[tuple[Layer, int]]:
 
 
 def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
-    record = {"name": name, **dataclasses.asdict(get_spec(name)), **dataclasses.asdict(cost)}
+    record = {"name": name, **get_spec(name).to_dict(), **dataclasses.asdict(cost)}
     record["gmacs"] = cost.gmacs
     if not layers:
         del record["layers"]
@@ -135,8 +135,7 @@ def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
 
 def _clip(spec: Spec) -> str:
     """Such as 16×4, 224²: 16 frames, every 4th, 224 pixels high and wide."""
-    step = f" at {spec.video.fps:g} fps" if spec.video.fps else f"×{spec.video.stride}"
-    return f"{spec.video.num_frames}{step}, {spec.video.size}²"
+    return "; ".join(value.brief for value in spec.inputs.values())
 
 
 def _gmacs(cost: Cost) -> str:

@@ -10,11 +10,11 @@ from rich.console import Console
 from vidjax import config as cfg
 from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import folder_fps
-from vidjax.data.listing.load import load_sets
 from vidjax.data.prepared.encode import Encoding
 from vidjax.data.reading.open_video import is_address
 from vidjax.data.text import DataError
 from vidjax.progress import progress_bar
+from vidjax.tasks.videos import load_videos
 from vidjax.wording import things
 
 
@@ -50,7 +50,7 @@ def prepare(
     """
     console = console or Console()
     config = validate(config)
-    train, held_out = load_sets(config.data, config.seed, flip_pairs=config.task.classify.flip_pairs)
+    train, held_out = load_videos(config)
     if any(is_address(record.path) for record in (*train.records, *held_out.records)):
         raise DataError(f"{config.data.train}: is prepared already; give the videos it was prepared from")
     try:

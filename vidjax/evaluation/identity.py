@@ -53,7 +53,7 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
         "checkpoint": checkpoint,
         "best_metric": config.train.best_metric,
         "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": config.data.sampling.eval},
-        "spec": {"num_frames": spec.video.num_frames, "size": spec.video.size},
+        "spec": {key: fact for value in spec.inputs.values() for key, fact in value.facts.items()},
         "data": {
             "name": _data_words(config.data, _name),
             "source": source(config.data),

@@ -105,9 +105,7 @@ class Head(nnx.Module):
 def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def checked(self: Any, video: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(video, Mapping):
-            video = video["video"]
-        need_clips(video, self.channels)
+        video = self.taken(video)
         return method(self, video, *args, **kwargs)
 
     return checked
@@ -142,6 +140,19 @@ class VideoNetwork(nnx.Module):
     positions: Mapping[str, Any] = {}
     base_grid: Grid | None = None
     position_kind: str | None = None
+
+    def taken(self, inputs: Any) -> Any:
+        """The one input that the network takes, of what a call is given.
+
+        Args:
+          inputs: clips `(B, T, H, W, C)`, or a mapping that holds them as "video".
+
+        Raises:
+          ClipError: for integer pixels, and for shapes other than that.
+        """
+        video = inputs["video"] if isinstance(inputs, Mapping) else inputs
+        need_clips(video, self.channels)
+        return video
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         for name in TAKE_CLIPS:
@@ -179,9 +190,9 @@ class VideoNetwork(nnx.Module):
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, C)` normalised float clips → logits `(B, K)` float32; without a head, the features."""
         features = self.encode(video, rngs=rngs)
-        return features.pooled if self.head is None else self.classify(features, rngs=rngs)
+        return features.pooled if self.head is None else self.apply_head(features, rngs=rngs)
 
-    def classify(self, features: Features, rngs: nnx.Rngs | None = None) -> jax.Array:
+    def apply_head(self, features: Features, rngs: nnx.Rngs | None = None) -> jax.Array:
         """What the head makes of the part of the features that it looks at: logits `(B, K)` float32.
 
         Raises:

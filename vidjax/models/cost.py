@@ -77,7 +77,8 @@ def model_cost(
       UnknownModelError: naming the close ones.
     """
     spec = get_spec(name)
-    shape = (num_frames or spec.video.num_frames, *(2 * (size or spec.video.size,)), len(spec.video.mean))
+    changes = {key: value for key, value in (("num_frames", num_frames), ("size", size)) if value}
+    shape = next(iter((spec.with_video(**changes) if changes else spec).inputs.values())).shape
     return module_cost(abstract_model(name, num_classes=num_classes, **kwargs), shape)
 
 
@@ -86,7 +87,7 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
 
     Args:
       model: real or abstract (`nnx.eval_shape`), in evaluation mode.
-      shape: of the clip, (T, H, W, C).
+      shape: of what enters of one clip, such as (T, H, W, C).
     """
     graphdef, state = nnx.split(model)
     calls: dict[str, tuple[int, ...]] = {}

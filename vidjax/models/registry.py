@@ -27,6 +27,7 @@ from vidjax.models.probe import Probe
 FAMILIES = (
     "c3d",
     "csn",
+    "feature_linear",
     "frame_networks",
     "inception",
     "mvit",

@@ -75,10 +75,10 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
       DataError: for a published data set without the annotations that the model needs.
     """
     from vidjax.data.listing.datasets import DATASETS  # which needs a video library
-    from vidjax.data.listing.load import load_sets
     from vidjax.data.listing.published import open_published
     from vidjax.data.listing.sources import refuse_kinds
     from vidjax.data.text import DataError
+    from vidjax.tasks.videos import load_videos
 
     published = get_spec(config.model.name)
     kinds = kinds_of(published.task)
@@ -95,13 +95,7 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
         )
 
     try:
-        videos, _ = load_sets(
-            config.data,
-            config.seed,
-            kinds,
-            flip_pairs=config.task.classify.flip_pairs,
-            need_files=False,
-        )
+        videos, _ = load_videos(config, need_files=False)
     except DataError as error:
         raise cfg.ConfigError(f"config.data.train cannot be counted; give --num-videos, or mend it: {error}") from None
     return DataFacts(num_classes or len(videos.labels.names), len(videos), videos.labels.several)

@@ -79,6 +79,7 @@ class Task:
         says otherwise.
       words: what of the videos is learned, for people: "of 6 classes".
       present: outputs of one video's views `(V, …)` → its probabilities `(V, K)`; None: it has no answer to show.
+      balance: how clips of different classes are balanced in training, see `vidjax.data.order`; empty: not.
       head: `(network, rngs)` → the head that takes the place of the network's own; None: the network's own.
     """
 
@@ -90,4 +91,5 @@ class Task:
     metrics: tuple[str, ...]
     words: str
     present: Callable[[np.ndarray], np.ndarray] | None = None
+    balance: str = ""
     head: Callable[[nnx.Module, nnx.Rngs], nnx.Module] | None = None

@@ -25,19 +25,22 @@ from vidjax.training import workdir as workdir_of
 _SHOWN = 2  # of the records that a process reads first
 
 
-def say_share(config: cfg.Config, videos: VideoSet, mesh: Mesh, most: Footprint, console: Console) -> None:
+def say_share(
+    config: cfg.Config, videos: VideoSet, balance: str, mesh: Mesh, most: Footprint, console: Console
+) -> None:
     """A line for every process: where it runs, its devices, its rows of each batch and its records of the first epoch.
 
     Args:
       config: of the run.
       videos: to train on.
+      balance: how classes are balanced, see `vidjax.data.order`.
       mesh: over the devices of all processes.
       most: what the batches of one process take.
       console: where the writer prints.
     """
     batch_size = config.train.batch_size
     process, processes = parallel.process_rank()
-    order = train_order(videos, config.data, config.task.classify, config.seed)
+    order = train_order(videos, config.data, config.seed, balance)
     share = process_rows(order, batch_size, (process, processes))
     count = -(-len(videos) // processes)
     records = [int(share[i]) for i in range(count)]

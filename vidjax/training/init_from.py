@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import ConfigError, Spec
+from vidjax.inputs import VideoInput
 from vidjax.models.inputs import fit_differences
 from vidjax.models.probe import EPSILON, Probe
 from vidjax.models.registry import get_spec
@@ -61,7 +62,9 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         return
     source, meta, _ = ckpt.load_model(checkpoint)
     if spec is not None:
-        warn_of_pixels(checkpoint, {"mean": meta.spec.video.mean, "std": meta.spec.video.std}, spec, "this run")
+        for name_of, value in meta.spec.inputs.items():
+            if isinstance(value, VideoInput) and isinstance(spec.inputs.get(name_of), VideoInput):
+                warn_of_pixels(checkpoint, {"mean": value.mean, "std": value.std}, spec, "this run")
     arrays = {path: array for part in split(source)[1:] for path, array in part.items()}
     if isinstance(model, Probe) and not meta.config.model.probe:
         model = model.backbone

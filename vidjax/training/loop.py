@@ -100,7 +100,7 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
     run = _Run(config, Path(workdir), console)
     run.announce()
     most = footprint(run.layout, config.data, config.train.batch_size, jax.process_count())
-    say_share(run.config, run.videos, run.mesh, most, run.console)
+    say_share(run.config, run.videos, run.task.balance, run.mesh, most, run.console)
     say_start(run.config, run.workdir, len(run.videos.labels.names), run.console)
     run.console.print("dry run: nothing was written", highlight=False)
 
@@ -281,7 +281,7 @@ class _Run:
             self.task.targets,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
-            balance=self.config.task.classify.balance,
+            balance=self.task.balance,
             start_step=step,
             process=parallel.process_rank(),
             known_bad=failed_before(self.workdir),

@@ -6,10 +6,9 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.data.listing.load import load_sets
 from vidjax.data.records import VideoSet
-from vidjax.tasks import kinds_of, task_of
 from vidjax.tasks.task import Task
+from vidjax.tasks.videos import load_videos
 from vidjax.training import workdir as workdir_of
 
 
@@ -25,9 +24,7 @@ def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, Video
       DataError: for annotations that cannot be used.
     """
     parallel.on_writer(lambda: _generate(config.data, console))
-    videos, eval_videos = load_sets(
-        config.data, config.seed, kinds_of(task_of(config)), flip_pairs=config.task.classify.flip_pairs
-    )
+    videos, eval_videos = load_videos(config)
     workdir_of.check_alike(config, videos, eval_videos)
     return videos, eval_videos
 

@@ -29,6 +29,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype)},
         metrics=tuple(f"{level}/{name}" for level in ("video", "clip") for name in names),
         words=f"of {len(labels.names)} classes" + (" (a video may have several)" if labels.several else ""),
+        balance=settings.balance,
         present=metrics.sigmoid if labels.several else metrics.softmax,
     )
 

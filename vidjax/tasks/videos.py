@@ -1,0 +1,51 @@
+"""The videos of a run, with the annotations that its task needs."""
+
+from dataclasses import replace
+
+from vidjax.config import Config
+from vidjax.data.listing.load import load_eval_set, load_sets
+from vidjax.data.listing.mirroring import pair
+from vidjax.data.listing.quarantine import mark, read
+from vidjax.data.records import LabelSpace, VideoSet
+from vidjax.data.text import DataError
+from vidjax.tasks import kinds_of, task_of
+
+
+def load_videos(config: Config, *, need_files: bool = True) -> tuple[VideoSet, VideoSet]:
+    """Those to train on and those for evaluation; see `vidjax.data.listing.load.load_sets`.
+
+    Args:
+      config: of the run.
+      need_files: False: the videos that are listed need not be there, for counting them.
+
+    Raises:
+      ConfigError: for a task that the network is not made for.
+      DataError: for annotations that cannot be used.
+    """
+    pairs = config.task.classify.flip_pairs
+    return load_sets(config.data, config.seed, kinds_of(task_of(config)), flip_pairs=pairs, need_files=need_files)
+
+
+def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:
+    """The evaluation videos of `config`, annotated in the classes of a checkpoint.
+
+    Args:
+      config: of the evaluation.
+      task: that the checkpoint's network was trained for.
+      labels: of the checkpoint.
+
+    Raises:
+      DataError: for annotations that cannot be used, or that have other classes.
+    """
+    return mark(pair(_annotated(config, kinds_of(task), labels), config.task.classify.flip_pairs), read(config.data))
+
+
+def _annotated(config: Config, kinds: frozenset[str], labels: LabelSpace) -> VideoSet:
+    if config.data.dataset or config.data.eval:
+        return load_eval_set(config.data, labels, kinds)
+    if kinds and not config.data.train:
+        raise DataError("give the videos to evaluate: --config.data.eval=FILE.csv or a folder")
+    _, videos = load_sets(config.data, config.seed, kinds)
+    if kinds and videos.labels.names != labels.names:
+        raise DataError(f"{config.data.train} now has other classes than the checkpoint; give --config.data.eval")
+    return replace(videos, labels=replace(videos.labels, several=labels.several))
