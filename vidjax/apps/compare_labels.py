@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from vidjax import config as cfg
+from vidjax.config.renamed import todays_name
 from vidjax.errors import UserError
 
 _SECTIONS = re.compile(
@@ -42,6 +43,7 @@ def label(groups: Sequence[Labelled], show: Sequence[str] | None) -> None:
     names = dict.fromkeys(name for group in groups for name in group.settings)
     told = [n for n in names if len({json.dumps(group.settings.get(n)) for group in groups}) > 1]
     if show is not None:
+        show = [todays_name(name) for name in show]
         told = [*show, *(name for name in told if name.startswith(_EVALUATED))]
         for name in show:
             if name not in names:

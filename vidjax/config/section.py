@@ -87,4 +87,4 @@ def unknown(name: str, known: Iterable[str]) -> str:
         close = sorted((k for k in known if alike[k] > 0.8), key=lambda k: -alike[k])
         close += [k for k in difflib.get_close_matches(name, known, n=3, cutoff=0.6) if k not in close]
     hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
-    return f"config.{name} is no setting.{hint} vidjax/config/settings.py lists them all."
+    return f"config.{name} is no setting.{hint} `vidjax train --help` lists them all."
