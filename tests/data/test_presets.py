@@ -5,7 +5,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-from vidjax.nn.normalise import normalise
 
 from tests.peers import torchvision
 from tests.settings import data_config
@@ -15,6 +14,8 @@ from vidjax.config.choices import PRESETS
 from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.reading.clips import ClipReader
+from vidjax.data.records import Record
+from vidjax.nn.enter import normalise
 
 SPEC = Spec.of_video("toy", num_frames=16, stride=1, size=32, resize=(40,), mean=(0.5,) * 3, std=(0.5,) * 3)
 
@@ -30,14 +31,14 @@ def test_torchvisions_preset_gives_its_pixels(shared, tmp_path):
     for i, frame in enumerate(frames):
         cv2.imwrite(str(tmp_path / f"{i + 1:05d}.png"), frame[..., ::-1])
     data, spec = resolved(preset="torchvision_resnet")
-    (view,) = ClipReader(spec, data).read_eval(str(tmp_path), 1, 1)
+    (view,), _ = ClipReader(spec, data).evaluate(Record(str(tmp_path)), 1, 1)
     assert view.shape == (16, 112, 112, 3)
-    ours = np.moveaxis(np.asarray(normalise(view, spec)), -1, 0)
+    ours = np.moveaxis(np.asarray(normalise(view, spec.video)), -1, 0)
     # uint8 values are the same; what is left is float32 rounding in the normalisation.
     np.testing.assert_allclose(ours, expected, atol=1e-6)
 
     fast = cfg.with_settings(data, {"clip.resize_rule": "opencv"})
-    (view_fast,) = ClipReader(spec, fast).read_eval(str(tmp_path), 1, 1)
+    (view_fast,), _ = ClipReader(spec, fast).evaluate(Record(str(tmp_path)), 1, 1)
     assert 0 < np.abs(view_fast.astype(int) - view).max() <= 1
 
 
@@ -79,7 +80,8 @@ def test_torchvision_rounds_the_centre_to_even(tmp_path):
     spec = SPEC.with_video(num_frames=2, resize=(32, 41))
     lefts = {}
     for rule in ("opencv", "torchvision"):
-        view = ClipReader(spec, DataConfig(clip=ClipConfig(resize_rule=rule))).read_eval(str(tmp_path), 1, 1)
+        reader = ClipReader(spec, DataConfig(clip=ClipConfig(resize_rule=rule)))
+        view, _ = reader.evaluate(Record(str(tmp_path)), 1, 1)
         lefts[rule] = view[0, 0, 0, 0, 0] // 6
     assert lefts == {"opencv": 5, "torchvision": 4}  # half of 9
 

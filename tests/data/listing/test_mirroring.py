@@ -1,15 +1,26 @@
 """Classes that mirroring swaps: pairs from the settings, and the labels of mirrored clips."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from vidjax.config import AugmentConfig, ClassifyConfig, Config, ConfigError, TaskConfig, mirrors
 from vidjax.config.validate import validate
-from vidjax.data.listing.mirroring import mirrored_targets, pair
+from vidjax.data.listing.mirroring import pair
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.data.text import DataError
+from vidjax.data.views import whole
+from vidjax.tasks.classify.targets import make_targets
 
 NAMES = ("left", "right", "spin", "up left", "up right")
+
+
+def mirrored_targets(videos, augment, pairs=()):
+    """Of one mirrored view of each video."""
+    targets = make_targets(videos.labels, augment, pairs)
+    views = dataclasses.replace(whole(1), mirrored=np.ones(1, bool))
+    return np.concatenate([targets.of(record, views)["label"] for record in videos.records])
 
 
 def video_set(*labels, multi_label=False, **fields):
@@ -19,7 +30,7 @@ def video_set(*labels, multi_label=False, **fields):
 
 def test_pairs_swap_both_ways():
     videos = pair(video_set((0,), (1,), (2,), (4,)), ("left<>right", " up right <> up left"))
-    assert videos.directional and videos.mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
+    assert videos.labels.directional and videos.labels.mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
     targets = mirrored_targets(videos, AugmentConfig(), ("left<>right",))
     np.testing.assert_array_equal(targets, [1, 0, 2, 3])
     assert targets.dtype == np.int32
@@ -39,7 +50,7 @@ def test_without_pairs_nothing_changes():
 
 def test_what_the_data_set_knows_is_kept():
     known = video_set((0,), directional=True, mirrored={0: 1, 1: 0})
-    assert pair(known, ("up left<>up right", "right<>left")).mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
+    assert pair(known, ("up left<>up right", "right<>left")).labels.mirrored == {0: 1, 1: 0, 3: 4, 4: 3}
 
 
 @pytest.mark.parametrize(
@@ -73,3 +84,4 @@ def test_pairs_turn_mirroring_on_unless_it_is_off():
 def test_unknown_swaps_are_warned_of(caplog):
     mirrored_targets(video_set((0,), directional=True), AugmentConfig(flip=True))
     assert "config.task.classify.flip_pairs tells it" in caplog.text
+    assert "config.data.augment.flip=false" in caplog.text

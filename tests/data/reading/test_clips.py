@@ -12,9 +12,11 @@ from vidjax.config import AugmentConfig, DataConfig, SamplingConfig, Spec
 from vidjax.data.pipeline import train_batches
 from vidjax.data.reading import transforms
 from vidjax.data.reading.clips import ClipReader
+from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.errors import UserError
 from vidjax.models import get_spec
+from vidjax.tasks.classify.targets import make_targets
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=4, size=16, resize=(20,), mean=(0.5,) * 3, std=(0.2,) * 3)
 
@@ -35,8 +37,10 @@ def coloured(tmp_path_factory):
 
 
 def clips(path, seed=0, directional=False, spec=SPEC, **settings):
-    reader = ClipReader(spec, data_config(**settings))
-    return reader.train_clips(path, np.random.default_rng(seed), directional=directional)
+    """Training clips as the pipeline asks for them, and their views."""
+    config = data_config(**settings)
+    targets = make_targets(LabelSpace(("a", "b"), directional=directional), config.augment, ())
+    return ClipReader(spec, config).train(Record(path), np.random.default_rng(seed), mirror=targets.mirrors)
 
 
 def test_a_network_of_optical_flow_is_not_fed_with_colour():
@@ -47,10 +51,10 @@ def test_a_network_of_optical_flow_is_not_fed_with_colour():
 def seen(path, **settings):
     """Frame numbers of 40 clips, after checking them against the pixels."""
     drawn = [clips(path, seed, **settings) for seed in range(40)]
-    for c in drawn:
-        np.testing.assert_allclose(c.video.mean(axis=(2, 3, 4)) / 8, c.frames, atol=0.6)
-        np.testing.assert_allclose(c.times, c.frames / 10)
-    return np.concatenate([c.frames for c in drawn])
+    for video, views in drawn:
+        np.testing.assert_allclose(video.mean(axis=(2, 3, 4)) / 8, views.frames, atol=0.6)
+        np.testing.assert_allclose(views.times, views.frames / 10)
+    return np.concatenate([views.frames for _, views in drawn])
 
 
 def test_reverse(counting):
@@ -77,7 +81,8 @@ def test_speed(counting, fps):
 def test_segments_bound_jitter_and_speed(counting):
     reader = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(temporal_jitter=True, speed=(0.5, 1.5))))
     for seed in range(20):
-        frames = reader.train_clips(counting, np.random.default_rng(seed), (1.0, 2.0)).frames
+        _, views = reader.train(Record(counting, start=1.0, end=2.0), np.random.default_rng(seed))
+        frames = views.frames
         assert frames.min() >= 10 and frames.max() < 20
 
 
@@ -88,14 +93,14 @@ def test_views_are_drawn_each_for_itself_from_one_pass(counting, monkeypatch, cr
 
     calls, read = [], VideoReader.read
     monkeypatch.setattr(VideoReader, "read", lambda self, *a, **k: calls.append(1) or read(self, *a, **k))
-    drawn = clips(counting, views=3, crop=crop, short_side=(16, 24), resize_rule=rule, colour_jitter=0.0)
-    chex.assert_shape([drawn.video, drawn.frames, drawn.mirrored], [(3, 4, 16, 16, 3), (3, 4), (3,)])
-    np.testing.assert_allclose(drawn.video.mean(axis=(2, 3, 4)) / 8, drawn.frames, atol=0.6)
+    video, drawn = clips(counting, views=3, crop=crop, short_side=(16, 24), resize_rule=rule, colour_jitter=0.0)
+    chex.assert_shape([video, drawn.frames, drawn.mirrored, drawn.affine], [(3, 4, 16, 16, 3), (3, 4), (3,), (3, 2, 3)])
+    np.testing.assert_allclose(video.mean(axis=(2, 3, 4)) / 8, drawn.frames, atol=0.6)
     assert len(np.unique(drawn.frames, axis=0)) > 1 and calls == [1]
 
 
 def test_views_differ_in_augmentation(coloured):
-    video = clips(coloured, views=4, sampling_train="centre", colour_jitter=0.4).video
+    video, _ = clips(coloured, views=4, sampling_train="centre", colour_jitter=0.4)
     assert len(np.unique(video.reshape(4, -1), axis=0)) == 4
     for view in video:
         chex.assert_trees_all_close(view[0].astype(int), view[-1].astype(int), atol=3)
@@ -119,19 +124,19 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_every_setting_acts_on_all_frames_alike(coloured, settings):
     still = {"scale": (1.0, 1.0), "flip": False, "sampling_train": "centre"}
-    plain = clips(coloured, **still).video
-    drawn = clips(coloured, **still, **settings)
-    chex.assert_shape(drawn.video, (1, 4, 16, 16, 3))
-    assert not np.array_equal(drawn.video, plain)
-    frames = drawn.video[0].astype(int)
+    plain, _ = clips(coloured, **still)
+    drawn, _ = clips(coloured, **still, **settings)
+    chex.assert_shape(drawn, (1, 4, 16, 16, 3))
+    assert not np.array_equal(drawn, plain)
+    frames = drawn[0].astype(int)
     assert np.abs(frames - frames[:1]).max() <= 24 and np.abs(frames - frames[:1]).mean() < 1
-    np.testing.assert_array_equal(drawn.video, clips(coloured, **still, **settings).video)
+    np.testing.assert_array_equal(drawn, clips(coloured, **still, **settings)[0])
 
 
 def test_short_side_shows_the_smaller_part_the_larger_it_is(coloured):
     def width(side):
         settings = {"crop": "short_side", "short_side": (side, side), "flip": False, "resize_rule": "torchvision"}
-        row = clips(coloured, **settings).video[0, 0, 0].max(-1).astype(int)
+        row = clips(coloured, **settings)[0][0, 0, 0].max(-1).astype(int)
         return np.ptp(row)
 
     assert width(16) > 1.6 * width(32) > 2.4 * width(64)
@@ -147,8 +152,8 @@ def test_a_part_cut_out_while_decoding_is_the_part_that_was_drawn(coloured, sett
     """Up to the half pixel of the video by which it is rounded."""
     spec, picture = SPEC.with_video(resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured).read([0])[0]
     for seed in range(12):
-        reader = ClipReader(spec, data_config(sampling_train="centre", flip=False, **settings))
-        (seen,) = reader.train_clips(coloured, np.random.default_rng(seed)).video
+        reader = ClipReader(spec, data_config(sampling_train="centre", **settings))
+        (seen,), _ = reader.train(Record(coloured), np.random.default_rng(seed), mirror=False)
         rng = np.random.default_rng(seed)
         size = reader._train_resize(rng)
         rest = transforms.resize(picture[None], size)
@@ -175,13 +180,13 @@ def test_one_clip_is_decoded_to_its_crop_and_a_much_enlarged_one_is_not(coloured
 def test_chances_are_chances(coloured):
     still = {"scale": (1.0, 1.0), "flip": False, "sampling_train": "centre"}
     still["spec"] = SPEC.with_video(resize=(16, 16))
-    plain = clips(coloured, **still).video
-    grey = [clips(coloured, seed, greyscale=0.3, **still).video for seed in range(60)]
+    plain, _ = clips(coloured, **still)
+    grey = [clips(coloured, seed, greyscale=0.3, **still)[0] for seed in range(60)]
     changed = [not np.array_equal(v, plain) for v in grey]
     assert 8 < sum(changed) < 30
-    jittered = [clips(coloured, seed, colour_jitter=0.4, hue=0.2, jittered=0.3, **still).video for seed in range(60)]
+    jittered = [clips(coloured, seed, colour_jitter=0.4, hue=0.2, jittered=0.3, **still)[0] for seed in range(60)]
     assert 8 < sum(not np.array_equal(v, plain) for v in jittered) < 30
-    erased = [clips(coloured, seed, erase=0.3, **still).video for seed in range(60)]
+    erased = [clips(coloured, seed, erase=0.3, **still)[0] for seed in range(60)]
     assert 8 < sum(not np.array_equal(v, plain) for v in erased) < 30
 
 
@@ -189,7 +194,7 @@ def test_chances_are_chances(coloured):
 
 
 def mirrored(path, views=1, count=30, **kwargs):
-    return np.stack([clips(path, seed, views=views, **kwargs).mirrored for seed in range(count)])
+    return np.stack([clips(path, seed, views=views, **kwargs)[1].mirrored for seed in range(count)])
 
 
 def test_flip_is_on_unless_classes_tell_directions(coloured):
@@ -199,17 +204,17 @@ def test_flip_is_on_unless_classes_tell_directions(coloured):
     assert 8 < mirrored(coloured, directional=True, flip=True).sum() < 22
 
 
-def test_views_of_one_label_are_mirrored_together(coloured):
-    alone = mirrored(coloured, views=3)
-    assert (alone.any(1) & ~alone.all(1)).any()
-    together = mirrored(coloured, views=3, directional=True, flip=True)
-    assert (together.any(1) == together.all(1)).all() and 8 < together.all(1).sum() < 22
+@pytest.mark.parametrize("directional", [False, True])
+def test_views_of_one_video_are_mirrored_each_for_itself(coloured, directional):
+    drawn = mirrored(coloured, views=3, directional=directional, flip=True)
+    assert (drawn.any(1) & ~drawn.all(1)).any()
+    assert (drawn.sum(0) > 8).all() and (drawn.sum(0) < 22).all()
 
 
 def test_mirrored_is_what_is_shown(coloured):
     for seed in range(12):
-        drawn = clips(coloured, seed, views=2)
-        for view, flip in zip(drawn.video, drawn.mirrored, strict=True):
+        video, drawn = clips(coloured, seed, views=2)
+        for view, flip in zip(video, drawn.mirrored, strict=True):
             columns = view.max(axis=(0, 1, 3)).astype(int)
             assert (columns[0] > columns[-1]) == flip
 
@@ -223,20 +228,18 @@ def test_labels_follow_mirrored_clips(coloured, multi_label, views):
         LabelSpace(("left", "right", "up"), multi_label, True, {0: 1, 1: 0}),
     )
     swapped = {0: 1, 1: 0, 2: 2}
-    reader = ClipReader(SPEC, DataConfig(sampling=SamplingConfig(views=views), augment=AugmentConfig(flip=True)))
+    reader = ExampleReader(SPEC, DataConfig(sampling=SamplingConfig(views=views), augment=AugmentConfig(flip=True)))
+    targets = make_targets(videos.labels, reader.config.augment, ())
     both = set()
-    for batch in itertools.islice(train_batches(videos, reader, batch_size=6, seed=0), 4):
-        chex.assert_type(batch["label"], np.float32 if multi_label else np.int32)
-        for video, label, index in zip(batch["video"], batch["label"], batch["index"], strict=True):
-            columns = video.max(axis=(0, 1, 2, 4)).astype(int)
-            flip = columns[0] > columns[-1]
-            both.add(flip)
-            expected = {swapped[i] if flip else i for i in videos.records[index].labels}
-            assert (set(np.flatnonzero(label)) if multi_label else {int(label)}) == expected
+    for batch in itertools.islice(train_batches(videos, reader, targets, batch_size=6, seed=0), 4):
+        found = batch["targets"]["label"]
+        chex.assert_type(found, np.float32 if multi_label else np.int32)
+        chex.assert_shape(found, (6, views, 3) if multi_label else (6, views))
+        for clip, labels, index in zip(batch["inputs"]["video"], found, batch["index"], strict=True):
+            for view, label in zip(clip, labels, strict=True):
+                columns = view.max(axis=(0, 1, 3)).astype(int)
+                flip = columns[0] > columns[-1]
+                both.add(flip)
+                expected = {swapped[i] if flip else i for i in videos.records[index].labels}
+                assert (set(np.flatnonzero(label)) if multi_label else {int(label)}) == expected
     assert both == {True, False}
-
-
-def test_unknown_swaps_are_warned_of(coloured, caplog):
-    videos = VideoSet((Record(coloured, (0,)),) * 2, ("left", "right"), directional=True)
-    train_batches(videos, ClipReader(SPEC, DataConfig(augment=AugmentConfig(flip=True))), batch_size=2, seed=0)
-    assert "config.data.augment.flip=false" in caplog.text

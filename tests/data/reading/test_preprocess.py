@@ -1,7 +1,5 @@
 """Frames that a user decoded enter a network as those of evaluation do."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,9 +9,12 @@ import vidjax
 from tests.videos import write_video
 from vidjax import parallel
 from vidjax.config import ClipConfig, DataConfig, Spec
+from vidjax.config.spec import ENTERS
 from vidjax.data.reading.clips import ClipReader
+from vidjax.data.records import LabelSpace, Record, VideoSet
 from vidjax.errors import UserError
-from vidjax.tasks.classify.evaluator import make_forward
+from vidjax.evaluation.engine import compile_forward
+from vidjax.tasks.classify.evaluator import ClassEvaluator
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=3, size=16, resize=(21,), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
@@ -21,8 +22,8 @@ SPEC = Spec.of_video("toy", num_frames=4, stride=3, size=16, resize=(21,), mean=
 class Echo(nnx.Module):
     """Answers with what it is given."""
 
-    def __call__(self, video):
-        return video
+    def __call__(self, inputs):
+        return inputs["video"]
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +34,15 @@ def noisy(tmp_path_factory):
 
 @pytest.mark.parametrize("rule", ["opencv", "torchvision"])
 @pytest.mark.parametrize("resize", [(21,), (23, 30), (12,)])
-@pytest.mark.parametrize("entering", ["rgb", "diff", "rgb+diff"])
+@pytest.mark.parametrize("entering", ["frames", "differences", "both"])
 def test_evaluation_feeds_the_network_with_the_same_numbers(noisy, entering, resize, rule):
-    spec = SPEC.with_video(input=entering, resize=resize)
-    clips = ClipReader(spec, DataConfig(clip=ClipConfig(resize_rule=rule))).eval_clips(noisy, 2, 1)
-    expected = make_forward(Echo(), spec, parallel.make_mesh(1))({}, {}, clips.video)
+    spec = SPEC.with_video(enters=entering, resize=resize)
+    video, views = ClipReader(spec, DataConfig(clip=ClipConfig(resize_rule=rule))).evaluate(Record(noisy), 2, 1)
+    evaluator = ClassEvaluator(VideoSet((), LabelSpace(())), spec)
+    forward = compile_forward(Echo(), evaluator.forward, parallel.make_mesh(1))
+    expected = forward({}, {}, {"video": video}, np.arange(2, dtype=np.int32))
     with vidjax.VideoReader(noisy) as reader:
-        frames = np.stack([reader.read(clip) for clip in clips.frames])
+        frames = np.stack([reader.read(clip) for clip in views.frames])
     assert frames.shape == (2, 4, 40, 62, 3)
     video = vidjax.preprocess(frames, spec, resize_rule=rule)
     assert video.dtype == jnp.float32 and np.ptp(video) > 1
@@ -51,7 +54,7 @@ def test_a_model_takes_what_its_spec_makes():
     frames = np.random.default_rng(0).integers(0, 256, (4, 50, 70, 3)).astype(np.uint8)
     for entering, channels in (("rgb", 3), ("rgb+diff", 6)):
         model = vidjax.create_model("conv3d_tiny", num_classes=2, input=entering)
-        spec = dataclasses.replace(vidjax.get_spec("conv3d_tiny"), input=entering)
+        spec = vidjax.get_spec("conv3d_tiny").with_video(enters=ENTERS[entering])
         video = vidjax.preprocess(frames, spec, dtype=jnp.bfloat16)
         assert (video.shape, video.dtype) == ((4, 64, 64, channels), jnp.bfloat16)
         assert model(video[None]).shape == (1, 2)
