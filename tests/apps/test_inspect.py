@@ -128,7 +128,7 @@ def test_wrong_settings(folder, argument, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["inspect", "x", "--nonsense=1"], ["inspect", "x", "--config.seed", "1"],
+@pytest.mark.parametrize("command", [["inspect", "x", "--nonsense=1"], ["inspect", "x", "--config.seed=1", "y"],
                                      ["predict", "a", "b", "--config.seed=1"]])  # fmt: skip
 def test_wrong_arguments(command, capsys):
     with pytest.raises(SystemExit, match="2"):
