@@ -16,6 +16,7 @@ import pytest
 import vidjax
 from vidjax.config.validate import validate
 from vidjax.models import get_spec
+from vidjax.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vidjax"
@@ -23,8 +24,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
 FLOORS = (
-    *("errors", "wording", "config", "progress", "lettering", "launch", "video", "nn", "parallel"),
-    *("models", "data", "weights", "evaluation", "training", "plan", "predictor", "apps", "__main__"),
+    *("errors", "wording", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn", "parallel"),
+    *("models", "data", "weights", "evaluation", "tasks", "training", "plan", "predictor", "apps", "__main__"),
 )
 
 
@@ -44,6 +45,42 @@ def test_imports_point_down(path):
         return  # the front door names rooms on every floor, and opens them on first use
     above = FLOORS[FLOORS.index(floor) + 1 :]
     assert not set(imports_of(path)) & set(above)
+
+
+# What may speak of tasks by name: the tasks themselves and the settings; older files are read by their own names.
+OF_TASKS = ("tasks/", "config/")
+OLDER = {"data/records.py", "data/prepared/read.py"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_branch_on_the_name_of_a_task(path):
+    """A new task is a folder and a line in the table: nothing else asks which one it is."""
+    name = path.relative_to(PACKAGE).as_posix()
+    if name.startswith(OF_TASKS):
+        return
+    tree = ast.parse(path.read_text())
+    declared = {
+        id(k.value) for call in ast.walk(tree) if isinstance(call, ast.Call) for k in call.keywords if k.arg == "task"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in TASKS and id(node) not in declared:
+            pytest.fail(f"{name}:{node.lineno} names the task {node.value!r}")
+        if isinstance(node, ast.Attribute) and node.attr in TASKS:
+            pytest.fail(f"{name}:{node.lineno} reads the settings of the task {node.attr}")
+        words = {getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "arg", "")}
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and name not in OLDER:
+            words |= {node.value}
+        assert not words & {"multi_label", "classifies"}, f"{name}:{node.lineno}"
+        if isinstance(node, ast.Compare):
+            assert "objective" not in ast.unparse(node.left).split("."), f"{name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_batches_are_laid_out_in_one_place(path):
+    """The old keys of a batch are nowhere, and nobody but the inputs themselves knows how many channels there are."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "batch":
+            assert getattr(node.slice, "value", None) not in ("video", "label"), f"{path}:{node.lineno}"
 
 
 def test_imports_go_in_no_circle():
@@ -106,7 +143,7 @@ def test_public_names_exist():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_builds(path):
-    from vidjax.training.checkpoints import build_model
+    from vidjax.models.build import build_model
 
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)

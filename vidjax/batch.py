@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from vidjax.inputs import Field
+
 Batch = dict[str, Any]
 Shape = tuple[tuple[int, ...], np.dtype]
 
@@ -17,42 +19,19 @@ Shape = tuple[tuple[int, ...], np.dtype]
 _EXTRAS = ("index", "mask", "views")
 
 
-@dataclass(frozen=True)
-class Field:
-    """One array of a batch, as it is for one view of one video.
+def empty(f: Field, views: int) -> np.ndarray:
+    """The array of `views` views that show nothing."""
+    return np.full((views, *f.shape), f.fill if f.ragged else 0, f.dtype)
 
-    Attributes:
-      shape: without batch and views.
-      dtype: NumPy's name of the type.
-      ragged: whether the first axis is only the most that there can be; what is missing is `fill`.
-      fill: of what is missing.
-      below: integers lie below this, 0 being the least; 0: anywhere.
-    """
 
-    shape: tuple[int, ...]
-    dtype: str
-    ragged: bool = False
-    fill: float = 0.0
-    below: int = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of one view."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
-
-    def empty(self, views: int) -> np.ndarray:
-        """The array of views that show nothing."""
-        return np.full((views, *self.shape), self.fill if self.ragged else 0, self.dtype)
-
-    def draw(self, lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """Made-up values of this field, `(*lead, *shape)`."""
-        shape, dtype = (*lead, *self.shape), np.dtype(self.dtype)
-        if dtype == np.uint8:
-            return rng.integers(0, self.below or 256, shape, dtype)
-        if np.issubdtype(dtype, np.integer):
-            info = np.iinfo(dtype)
-            return rng.integers(0 if self.below else info.min, self.below or info.max, shape, dtype)
-        return rng.random(shape, np.float32).astype(dtype)
+def _draw(f: Field, lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    shape, dtype = (*lead, *f.shape), np.dtype(f.dtype)
+    if dtype == np.uint8:
+        return rng.integers(0, f.below or 256, shape, dtype)
+    if np.issubdtype(dtype, np.integer):
+        info = np.iinfo(dtype)
+        return rng.integers(0 if f.below else info.min, f.below or info.max, shape, dtype)
+    return rng.random(shape, np.float32).astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -72,7 +51,7 @@ class BatchLayout:
 
     def empty(self, views: int) -> Batch:
         """The inputs of an example that could not be read, or that fills up a batch."""
-        return {"inputs": {name: f.empty(views) for name, f in self.inputs.items()}}
+        return {"inputs": {name: empty(f, views) for name, f in self.inputs.items()}}
 
     def collate(self, examples: Sequence[Batch]) -> Batch:
         """Examples stacked; those with fewer views than the others are filled up with empty ones.
@@ -105,13 +84,13 @@ class BatchLayout:
 
     def bytes(self, rows: int, views: int) -> int:
         """Bytes of the inputs of `rows` videos."""
-        return rows * views * sum(f.nbytes for f in self.inputs.values())
+        return rows * views * sum(_nbytes(f) for f in self.inputs.values())
 
     def draw(self, batch_size: int, views: int, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
         """A made-up batch of this layout, for measuring."""
         rng = np.random.default_rng(seed)
         return {
-            group: {name: f.draw((batch_size, views), rng) for name, f in fields.items()}
+            group: {name: _draw(f, (batch_size, views), rng) for name, f in fields.items()}
             for group, fields in self._groups().items()
         }
 
@@ -144,10 +123,14 @@ class BatchLayout:
             raise ValueError("a batch is not as it was laid out: " + "; ".join(problems))
 
 
+def _nbytes(f: Field) -> int:
+    return int(np.prod(f.shape, dtype=np.int64)) * np.dtype(f.dtype).itemsize
+
+
 def _stack(arrays: list[np.ndarray], f: Field) -> np.ndarray:
     most = max(len(array) for array in arrays)
     if any(len(array) < most for array in arrays):
-        arrays = [np.concatenate([array, f.empty(most - len(array))]) for array in arrays]
+        arrays = [np.concatenate([array, empty(f, most - len(array))]) for array in arrays]
     return np.stack(arrays)
 
 

@@ -5,9 +5,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from vidjax.batch import Field
 from vidjax.errors import UserError
 from vidjax.wording import ordinal, things
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a batch, as it is for one view of one video.
+
+    Attributes:
+      shape: without batch and views.
+      dtype: NumPy's name of the type.
+      ragged: whether the first axis is only the most that there can be; what is missing is `fill`.
+      fill: of what is missing.
+      below: integers lie below this, 0 being the least; 0: anywhere.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    ragged: bool = False
+    fill: float = 0.0
+    below: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from vidjax.batch import Field
 from vidjax.data.records import Record
 from vidjax.data.views import Views
+from vidjax.inputs import Field
 
 
 class Targets(Protocol):

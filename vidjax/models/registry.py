@@ -56,7 +56,7 @@ class Variant:
     """A named model: the class (or function) that builds it, its arguments, and what it expects of its input.
 
     `build(num_classes=…, in_channels=…, rngs=…, dtype=…, **kwargs)` returns a `vidjax.models.base.VideoNetwork`, whose
-    docstring is the contract. A network whose spec has the objective "reconstruct" has no classifier and takes
+    docstring is the contract. A network that is trained for something else than classes has no head and takes
     `num_classes` for the protocol's sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask
     hides, see `vidjax.models.families.videomae_pretrain`.
 

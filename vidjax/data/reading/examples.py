@@ -10,13 +10,13 @@ from typing import Protocol
 
 import numpy as np
 
-from vidjax.batch import BatchLayout, Field, layout_of
+from vidjax.batch import BatchLayout, layout_of
 from vidjax.config import ConfigError, DataConfig, Spec
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.features import FeatureReader
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import FeatureInput, Input, VideoInput
+from vidjax.inputs import FeatureInput, Field, Input, VideoInput
 
 
 class Reader(Protocol):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidjax.batch import Field
 from vidjax.config import AugmentConfig, mirrors
 from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views
+from vidjax.inputs import Field
 
 logger = logging.getLogger("vidjax")
 

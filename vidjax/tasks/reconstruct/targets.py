@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidjax.batch import Field
 from vidjax.data.records import Record
 from vidjax.data.views import Views
+from vidjax.inputs import Field
 
 KINDS: frozenset[str] = frozenset()
 
