@@ -8,8 +8,17 @@ import pytest
 from rich.console import Console
 
 from vidjax.__main__ import main
-from vidjax.config import ClipConfig, Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
-from vidjax.data.records import load_sets
+from vidjax.config import (
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ReadingConfig,
+    TrainConfig,
+)
+from vidjax.data.listing.load import load_sets
 from vidjax.data.synthetic import write_motion
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
@@ -29,14 +38,15 @@ def torn(tmp_path_factory):
     return folder, {split: {str(path) for path in paths} for split, paths in cut.items()}
 
 
-def config(folder, **settings):
+def config(folder, workers=0, quarantine=""):
     return Config(
         model=ModelConfig(name="frame_pool_tiny"),
         data=DataConfig(
             train=str(folder / "train.csv"),
             eval=str(folder / "val.csv"),
             clip=ClipConfig(num_frames=2, size=16, resize=(20,)),
-            **settings,
+            reading=ReadingConfig(num_workers=workers),
+            quarantine=quarantine,
         ),
         optimizer=OptimizerConfig(name="adamw"),
         train=TrainConfig(batch_size=8, epochs=2, eval_epochs=0, checkpoint_epochs=0),
@@ -48,7 +58,7 @@ def config(folder, **settings):
 def test_training_ends_and_lists_exactly_the_truncated_files(torn, tmp_path, workers):
     folder, cut = torn
     output = io.StringIO()
-    summary = train(config(folder, num_workers=workers), tmp_path, Console(file=output, width=200))
+    summary = train(config(folder, workers), tmp_path, Console(file=output, width=200))
     listed = read_metrics(tmp_path / "bad_records.jsonl")
     assert {line["path"] for line in listed} == cut["train"] and len(listed) == 2
     assert all(line["reason"] and line["replaced"] >= 2 for line in listed)

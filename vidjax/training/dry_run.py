@@ -18,6 +18,7 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.pipeline import Footprint, process_rows, train_order
 from vidjax.data.records import VideoSet
+from vidjax.models.build import build_model
 from vidjax.models.state import frozen_paths, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
@@ -37,7 +38,7 @@ def say_share(config: cfg.Config, videos: VideoSet, mesh: Mesh, most: Footprint,
     """
     batch_size = config.train.batch_size
     process, processes = parallel.process_rank()
-    order = train_order(videos, config.data, config.task.classify, config.seed)
+    order = train_order(videos, config.data, config.seed, config.task.classify.balance)
     share = process_rows(order, batch_size, (process, processes))
     count = -(-len(videos) // processes)
     records = [int(share[i]) for i in range(count)]
@@ -68,7 +69,7 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
       WorkdirError: if `workdir` belongs to another run.
     """
     workdir_of.check(workdir, config)
-    model = ckpt.build_model(config, num_classes, dtype=None, abstract=True)
+    model = build_model(config, num_classes, dtype=None, abstract=True)
     _, params, _ = split(model)
     frozen = frozen_paths(model)
     count = sum(_size(p) for p in jax.tree.leaves(params))
