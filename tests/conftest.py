@@ -62,3 +62,11 @@ def _full_size_networks_leave_nothing_behind(request):
         gc.collect()
         if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(scope="session")
+def halves(tmp_path_factory) -> Path:
+    """A tiny data set of real videos in two classes."""
+    from tests.videos import write_halves
+
+    return write_halves(tmp_path_factory.mktemp("halves"))

@@ -23,14 +23,16 @@ from tests.models.small import network
 from vidjax import parallel
 from vidjax.config import Config, ConfigError, MeshConfig, ModelConfig, Spec
 from vidjax.config.validate import validate
+from vidjax.data.records import LabelSpace
 from vidjax.models.families.resnet import ResNet
 from vidjax.models.families.vivit import ViViT
 from vidjax.models.registry import create_model, get_spec, list_models
 from vidjax.models.state import merge, split
 from vidjax.nn.attention import attention
 from vidjax.nn.conv import conv_formulation
+from vidjax.tasks.classify.objective import ClassObjective
 from vidjax.training.compiled_step import Program
-from vidjax.training.step import init_state, make_train_step
+from vidjax.training.step import StepOptions, init_state, make_train_step
 
 SPEC = Spec.of_video("small", num_frames=2, size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
 PLACEMENTS = {
@@ -120,19 +122,21 @@ def small_cnn():
 def clips(step):
     rng = np.random.default_rng(step)
     video = rng.integers(0, 256, (8, 1, 2, 16, 16, 3)).astype(np.uint8)
-    return {"video": video, "label": rng.integers(0, 5, 8).astype(np.int32)}
+    label = rng.integers(0, 5, (8, 1)).astype(np.int32)
+    return {"inputs": {"video": video}, "targets": {"label": label}}
 
 
 def trained(build, mesh, steps, accumulate=1, layout=contextlib.nullcontext):
     """The state after so many updates on `mesh`, whole and as it lay there."""
-    model, optimizer = build(), optax.adamw(1e-3, eps=1e-3)
-    state = parallel.place_state(init_state(model, optimizer, ema=True), mesh)
-    step = make_train_step(model, optimizer, SPEC, seed=0, ema_decay=0.9, accumulate=accumulate)
+    model, optimizer, objective = build(), optax.adamw(1e-3, eps=1e-3), ClassObjective(SPEC)
+    state = parallel.place_state(init_state(model, optimizer, ema=True, sums=objective.sums), mesh)
+    options = StepOptions(seed=0, ema_decay=0.9, accumulate=accumulate)
+    step = make_train_step(model, optimizer, objective, options)
     step = jax.jit(step, donate_argnums=0, out_shardings=parallel.state_sharding(state, mesh))
     rank, count = parallel.process_rank()
     with conv_formulation("native"), layout():
         for i in range(steps):
-            rows = {name: np.split(x, count)[rank] for name, x in clips(i).items()}
+            rows = jax.tree.map(lambda x: np.split(x, count)[rank], clips(i))
             state = step(state, parallel.place(rows, parallel.batch_sharding(mesh)))
     assert step._cache_size() == 1  # compiled once, not again for the state that it gave
     return parallel.gather(state), state
@@ -221,7 +225,7 @@ def test_heads_that_devices_cannot_share_leave_the_queries_split():
 def test_tokens_are_split_in_training_of_transformers_alone():
     config = Config(model=ModelConfig(name="slow_tiny"), mesh=MeshConfig(model=2, tokens=True))
     with pytest.raises(ConfigError, match=r"config\.mesh\.tokens = True: slow_tiny has no Transformer blocks"):
-        Program.of(validate(config), get_spec("slow_tiny"), num_classes=3, num_videos=8)
+        Program.of(validate(config), get_spec("slow_tiny"), LabelSpace(tuple("abc")), num_videos=8)
     config.mesh.model = 1
     with pytest.raises(ConfigError, match=r"config\.mesh\.tokens = True: splits tokens over config\.mesh\.model"):
         validate(config)

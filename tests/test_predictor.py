@@ -12,6 +12,7 @@ from vidjax.__main__ import main
 from vidjax.config import ClipConfig, Config, DataConfig, EvalConfig, ModelConfig
 from vidjax.config.spec import resolve_spec
 from vidjax.data.reading.clips import ClipReader
+from vidjax.data.records import LabelSpace, Record
 from vidjax.errors import UserError
 from vidjax.evaluation.metrics import sigmoid, softmax
 from vidjax.training.checkpoints import Meta, save_model
@@ -31,7 +32,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("models") / "toy", model, Meta(CONFIG, SPEC, NAMES))
+    return save_model(tmp_path_factory.mktemp("models") / "toy", model, Meta(CONFIG, SPEC, LabelSpace(NAMES)))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def files(tmp_path_factory):
 
 def by_hand(model, file, function):
     """The network on each view, (V, …)."""
-    views = ClipReader(SPEC, DATA).eval_clips(str(file), 2, 3).video
+    views, _ = ClipReader(SPEC, DATA).evaluate(Record(str(file)), 2, 3)
     with_batch = [vidjax.preprocess(view, SPEC.with_video(resize=(16, 16))) for view in views]
     return np.stack([jax.jit(function)(view[None])[0] for view in with_batch])
 
@@ -100,7 +101,7 @@ def test_a_model_from_memory_needs_its_spec_alone(folder, model, files):
     assert predictor(files[0]).classes[0].name == expected.classes[0].name
     unnamed = vidjax.Predictor(model, SPEC)
     assert unnamed.class_names == ("class_0", "class_1", "class_2") and len(unnamed(files[0]).clips) == 1
-    independent = vidjax.Predictor(model, SPEC, multi_label=True, num_clips=2, num_crops=3)
+    independent = vidjax.Predictor(model, SPEC, several=True, num_clips=2, num_crops=3)
     logits = by_hand(model, files[0], model)
     np.testing.assert_allclose(independent(files[0]).scores, sigmoid(logits).mean(axis=0), atol=1e-5)
     big = vidjax.create_model("conv3d_tiny", num_classes=101)
@@ -128,7 +129,7 @@ def test_a_pretrained_network_and_one_without_a_classifier_give_features_alone(f
         ({"top": 0}, "top = 0"),
         ({"class_names": ("a", "b")}, "2 class names for a network of 3 classes"),
         ({"class_names": "kinetics"}, "class_names = 'kinetics': give K names, or one of .*kinetics400"),
-        ({"spec": SPEC.with_video(enters="both")}, r"takes 3 channels.*gives 6.*input='rgb\+diff'"),
+        ({"spec": SPEC.with_video(enters="both")}, r"takes 3 channels.*gives 6.*spec\.with_video\(enters='both'\)"),
         ({"num_crops": 4}, r"config.eval.num_crops = 4"),
     ],
 )

@@ -23,3 +23,15 @@ def numbered_frames(count: int, height: int = 32, width: int = 48, offset: int =
     """Frames whose grey level tells their number: `offset + 8 · t`."""
     levels = (offset + 8 * np.arange(count)).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
+
+
+def write_halves(folder: Path, count: int = 12, frames: int = 8) -> Path:
+    """A data set in two classes, `folder/left/*.mp4` and `folder/right/*.mp4`: which half of the picture flickers."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        side = ("left", "right")[i % 2]
+        clip = np.full((frames, 32, 32, 3), 60, np.uint8)
+        half = slice(0, 16) if side == "left" else slice(16, 32)
+        clip[:, :, half] = rng.integers(0, 256, (frames, 32, 16, 3))
+        write_video(folder / side / f"{i:02d}.mp4", clip)
+    return folder

@@ -14,6 +14,7 @@ from vidjax.__main__ import main
 from vidjax.apps.predict import Predictor
 from vidjax.config.files import read_config
 from vidjax.config.spec import resolve_spec
+from vidjax.data.records import Record
 from vidjax.models import create_model, get_spec
 from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.training.init_from import start_from
@@ -103,7 +104,7 @@ def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path
     model, meta, _ = load_model(tmp_path / "ours")
     assert meta.spec.video.num_frames == 4 and model.base_grid == (2, 4, 4)
     write_video(tmp_path / "a.mp4", numbered_frames(12, 40, 48))
-    view = predictor._reader.read_eval(str(tmp_path / "a.mp4"), 1, 1)
+    view = predictor._reader.evaluate(Record(str(tmp_path / "a.mp4")), 1, 1)[0]["video"]
     logits = np.asarray(
         model(jnp.asarray(((view / 255 - np.array(spec.video.mean)) / np.array(spec.video.std)), jnp.float32))
     )
@@ -127,7 +128,7 @@ def test_a_file_of_class_names_counts_before_the_folders_and_says_so(tmp_path, f
             main(["convert", "videomae_tiny", str(folder), str(out), "--class-names", str(tmp_path / "names.txt")]) == 0
         )
         assert told in " ".join(capsys.readouterr().err.split())
-        assert load_meta(out).class_names == names
+        assert load_meta(out).labels.names == names
 
 
 def test_names_that_do_not_fit_the_classifier(tmp_path, folder, capsys):
@@ -135,10 +136,10 @@ def test_names_that_do_not_fit_the_classifier(tmp_path, folder, capsys):
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "a")]) == 1
     assert "id2label names 2 classes, but the classifier has 7" in capsys.readouterr().err
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "b"), "--num-classes", "3"]) == 0
-    assert load_meta(tmp_path / "b").class_names == ("class_0", "class_1", "class_2")
+    assert load_meta(tmp_path / "b").labels.names == ("class_0", "class_1", "class_2")
     edit(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"})
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "c")]) == 0
-    assert load_meta(tmp_path / "c").class_names[:2] == ("class_0", "class_1")
+    assert load_meta(tmp_path / "c").labels.names[:2] == ("class_0", "class_1")
 
 
 def test_who_loads_the_network_alone_or_trains_it_on_is_told_of_its_pixels(tmp_path, folder, caplog):

@@ -7,10 +7,19 @@ import shutil
 import pytest
 from rich.console import Console
 
-from tests.training.conftest import write_halves
+from tests.videos import write_halves
 from vidjax.__main__ import main
 from vidjax.apps.evaluate import evaluate_checkpoint
-from vidjax.config import ClipConfig, Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
+from vidjax.config import (
+    ClipConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+    with_settings,
+)
 from vidjax.errors import UserError
 from vidjax.training.checkpoints import load_meta, steps
 from vidjax.training.loop import train
@@ -41,9 +50,7 @@ def workdir(trained, tmp_path):
 
 def evaluate(folder, step=None, out=None, **settings):
     config = load_meta(folder).config
-    for name, value in settings.items():
-        section, field = name.split("__")
-        setattr(getattr(config, section), field, value)
+    config = with_settings(config, {name.replace("__", "."): value for name, value in settings.items()})
     return evaluate_checkpoint(folder, config, step=step, out=out, console=QUIET)
 
 
@@ -51,7 +58,7 @@ def test_the_same_settings_give_the_same_figures_in_the_same_place(workdir):
     before = (workdir / "eval.json").read_bytes(), (workdir / "config.json").read_bytes()
     (workdir / "scores.npz").unlink()
     evaluate(workdir)
-    evaluate(workdir / "checkpoints" / "2", data__num_threads=2)
+    evaluate(workdir / "checkpoints" / "2", data__reading__num_threads=2)
     assert before == ((workdir / "eval.json").read_bytes(), (workdir / "config.json").read_bytes())
     assert (workdir / "scores.npz").exists() and not list(workdir.glob("eval_*"))
 
@@ -83,7 +90,7 @@ def test_a_runs_own_result_is_never_written_over(workdir, tmp_path):
 
 
 def test_clip_settings_of_the_evaluation_are_its_own(workdir):
-    assert evaluate(workdir, data__num_frames=4)["spec"] == {"num_frames": 4, "size": 16}
+    assert evaluate(workdir, data__clip__num_frames=4)["spec"] == {"num_frames": 4, "size": 16}
     assert (workdir / "eval_num_frames-4" / "eval.json").exists()
 
 

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from vidjax.nn.normalise import network_input
 
 from tests.models.abstract import abstract
 from tests.models.small import draw, plain_convolutions  # noqa: F401
@@ -15,6 +14,7 @@ from vidjax.models.arguments import arguments_of
 from vidjax.models.inputs import fit_differences
 from vidjax.models.registry import get_variant
 from vidjax.models.state import merge, split
+from vidjax.nn.enter import network_input
 
 FIRST_OF_ITS_KIND = {}
 for _name in list_models():
@@ -56,19 +56,19 @@ def test_what_enters_the_network():
     differences = np.zeros_like(video)
     differences[:, 1:] = video[:, 1:] - video[:, :-1]
     for entering, expected in (
-        ("rgb", video),
-        ("diff", differences),
-        ("rgb+diff", np.concatenate([video, differences], axis=-1)),
+        ("frames", video),
+        ("differences", differences),
+        ("both", np.concatenate([video, differences], axis=-1)),
     ):
-        given = network_input(jnp.asarray(video), spec.with_video(input=entering))
+        given = network_input(jnp.asarray(video), spec.with_video(enters=entering).video)
         chex.assert_trees_all_close(given, expected, atol=1e-6)
     # Differences of neighbours are small: they are taken before rounding to 16 bits.
     close = jnp.asarray([1.0, 1.001])[None, :, None, None, None] * jnp.ones((1, 2, 1, 1, 3))
-    small = network_input(close, spec.with_video(enters="differences"), jnp.bfloat16)
+    small = network_input(close, spec.with_video(enters="differences").video, jnp.bfloat16)
     assert small.dtype == jnp.bfloat16
     chex.assert_trees_all_close(small[:, 1].astype(jnp.float32), jnp.full((1, 1, 1, 3), 0.001), rtol=1e-2)
-    with pytest.raises(ValueError, match="'depth': must be one of rgb, diff"):
-        network_input(close, spec.with_video(input="depth"))
+    with pytest.raises(ValueError, match="'depth': must be one of frames, differences, both"):
+        network_input(close, spec.with_video(enters="depth").video)
 
 
 def test_weights_for_frames_answer_as_before_whatever_the_differences():

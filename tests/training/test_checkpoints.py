@@ -11,6 +11,7 @@ import pytest
 
 from vidjax import parallel
 from vidjax.config import Config, ModelConfig, TrainConfig
+from vidjax.data.records import LabelSpace
 from vidjax.models import create_model, get_spec
 from vidjax.models.state import split
 from vidjax.training import checkpoints as ckpt
@@ -22,7 +23,7 @@ CLASSES = ("a", "b", "c")
 
 def meta():
     config = Config(model=ModelConfig(name="frame_pool_tiny"), train=TrainConfig(best_metric="video/top1"))
-    return ckpt.Meta(config, get_spec("frame_pool_tiny"), CLASSES)
+    return ckpt.Meta(config, get_spec("frame_pool_tiny"), LabelSpace(CLASSES))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_model_folder_is_loaded_but_never_resumed(model, tmp_path):
     loaded, found, _ = ckpt.load_model(folder)
     video = jnp.ones((1, 2, 16, 16, 3))
     np.testing.assert_array_equal(loaded(video), model(video))
-    assert found.class_names == CLASSES and ckpt.is_checkpoint(folder)
+    assert found.labels.names == CLASSES and ckpt.is_checkpoint(folder)
     with pytest.raises(ckpt.CheckpointFolderError, match="holds checkpoints already"):
         ckpt.save_model(folder, model, meta())
     run = RunCheckpoints(folder, 1, "video/top1")

@@ -16,7 +16,8 @@ def batches(events, seconds=0.0):
     for i in range(1000):
         time.sleep(seconds)
         events.append(f"read {i}")
-        yield {"video": np.full(SHAPE, i, np.uint8), "label": np.full(8, i, np.int32), "bad": [f"bad {i}"], "index": 0}
+        inputs, targets = {"video": np.full(SHAPE, i, np.uint8)}, {"label": np.full(8, i, np.int32)}
+        yield {"inputs": inputs, "targets": targets, "bad": [f"bad {i}"], "index": 0}
 
 
 class Update:
@@ -41,9 +42,10 @@ def test_the_next_batch_is_placed_while_an_update_runs():
     feed = Feed(batches(events), sharding(), 4)
     for i in range(4):
         placed = feed.take()
-        assert placed.bad == [f"bad {i}"] and set(placed.arrays) == {"video", "label"}
-        assert placed.arrays["video"].dtype == np.uint8 and placed.arrays["video"].sharding == sharding()
-        np.testing.assert_array_equal(placed.arrays["label"], np.full(8, i))
+        assert placed.bad == [f"bad {i}"] and set(placed.arrays) == {"inputs", "targets"}
+        video = placed.arrays["inputs"]["video"]
+        assert video.dtype == np.uint8 and video.sharding == sharding()
+        np.testing.assert_array_equal(placed.arrays["targets"]["label"], np.full(8, i))
         events.append(f"start {i}")
         feed.advance(Update(events, i))
     assert events == [
@@ -67,7 +69,7 @@ def test_no_more_than_two_batches_are_on_the_devices():
     feed, total = Feed(watched(), sharding(), 6), jnp.int32(0)
     for _ in range(6):
         placed = feed.take()
-        total, done = step(total, placed.arrays["video"])
+        total, done = step(total, placed.arrays["inputs"]["video"])
         del placed
         feed.advance(done)
         seen.append(live() - before - 1)

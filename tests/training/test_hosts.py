@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.videos import write_halves
 from vidjax.config import (
     ClipConfig,
     Config,
@@ -30,8 +31,6 @@ from vidjax.models.state import split
 from vidjax.training.checkpoints import load_model
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
-
-from .conftest import write_halves
 
 ROOT = Path(__file__).parents[2]
 STEPS = 20

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from vidjax.config import ClipConfig, Config, ConfigError, DataConfig, ModelConfig
+from vidjax.data.records import LabelSpace
 from vidjax.models import create_model, get_spec
+from vidjax.models.build import build_model
 from vidjax.models.state import assign, merge, split
-from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
+from vidjax.training.checkpoints import Meta, load_model, save_model
 from vidjax.training.init_from import start_from
 from vidjax.weights.read import CheckpointError
 
@@ -24,7 +26,7 @@ def frames(tmp_path_factory):
     folder = tmp_path_factory.mktemp("initial") / "frames"
     model = create_model("c2d_r50_nopool", num_classes=2, seed=1, **SMALL)
     config = Config(model=ModelConfig(name="c2d_r50_nopool", kwargs=SMALL))
-    save_model(folder, model, Meta(config, get_spec("c2d_r50_nopool"), ("left", "right")))
+    save_model(folder, model, Meta(config, get_spec("c2d_r50_nopool"), LabelSpace(("left", "right"))))
     return str(folder), split(model)[1]
 
 
@@ -87,7 +89,7 @@ def test_a_checkpoint_runs_at_twice_the_frames_and_another_size(name, tmp_path, 
     rng = np.random.default_rng(0)
     moved = {path: a + 0.1 * rng.standard_normal(a.shape).astype(np.float32) for path, a in split(source)[1].items()}
     assign(source, moved)
-    folder = str(save_model(tmp_path / "source", source, Meta(old, get_spec(name), ("left", "right"))))
+    folder = str(save_model(tmp_path / "source", source, Meta(old, get_spec(name), LabelSpace(("left", "right")))))
     new = Config(
         model=ModelConfig(name=name, kwargs=TINY[name]), data=DataConfig(clip=ClipConfig(num_frames=16, size=48))
     )

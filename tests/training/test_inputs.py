@@ -8,7 +8,6 @@ import optax
 import pytest
 from flax import nnx
 from rich.console import Console
-from vidjax.nn.normalise import network_input, normalise
 
 from tests.models.small import plain_convolutions  # noqa: F401
 from vidjax import parallel
@@ -25,16 +24,20 @@ from vidjax.config import (
     TrainConfig,
 )
 from vidjax.config.validate import validate
+from vidjax.data.records import LabelSpace, VideoSet
+from vidjax.evaluation.engine import compile_forward
 from vidjax.models import create_model, get_spec
+from vidjax.models.build import build_model
 from vidjax.models.state import split
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.enter import network_input, normalise
 from vidjax.predictor import Predictor
-from vidjax.tasks.classify.evaluator import make_forward
-from vidjax.tasks.classify.objective import classification_loss
-from vidjax.training.checkpoints import Meta, build_model, load_model, save_model
+from vidjax.tasks.classify.evaluator import ClassEvaluator
+from vidjax.tasks.classify.objective import ClassObjective, classification_loss
+from vidjax.training.checkpoints import Meta, load_model, save_model
 from vidjax.training.init_from import start_from
 from vidjax.training.loop import train
-from vidjax.training.step import init_state, make_train_step
+from vidjax.training.step import StepOptions, init_state, make_train_step
 
 QUIET = Console(quiet=True)
 
@@ -47,27 +50,30 @@ class Toy(nnx.Module):
         self.conv = Conv3D(channels, 8, 1, rngs=rngs)
         self.head = nnx.Linear(8, 3, rngs=rngs)
 
-    def __call__(self, video, rngs=None):
-        return self.head(nnx.relu(self.conv(video)).mean(axis=(1, 2, 3)))
+    def __call__(self, inputs, rngs=None):
+        return self.head(nnx.relu(self.conv(inputs["video"])).mean(axis=(1, 2, 3)))
 
 
-@pytest.mark.parametrize("entering", ["diff", "rgb+diff"])
+@pytest.mark.parametrize("entering", ["differences", "both"])
 def test_training_and_evaluation_see_the_same(entering):
-    spec = Spec.of_video("toy", num_frames=3, size=8, mean=(0.5,) * 3, std=(0.25,) * 3, input=entering)
-    model = Toy(6 if entering == "rgb+diff" else 3)
+    spec = Spec.of_video("toy", num_frames=3, size=8, mean=(0.5,) * 3, std=(0.25,) * 3, enters=entering)
+    model = Toy(spec.video.channels)
     video = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8, 3)).astype(np.uint8)
-    entered = network_input(normalise(jnp.asarray(video), spec), spec)
+    entered = {"video": network_input(normalise(jnp.asarray(video), spec.video), spec.video)}
 
     _, params, stats = split(model)
-    forward = make_forward(model, spec, parallel.make_mesh(1))
-    chex.assert_trees_all_close(forward(params, stats, video), jax.jit(model)(entered), atol=1e-5)
+    evaluator = ClassEvaluator(VideoSet((), LabelSpace(("a", "b", "c"))), spec)
+    forward = compile_forward(model, evaluator.forward, parallel.make_mesh(1))
+    answer = forward(params, stats, {"video": video}, np.arange(4, dtype=np.int32))
+    chex.assert_trees_all_close(answer, jax.jit(model)(entered), atol=1e-5)
 
     labels = jnp.arange(4) % 3
     model.train()
-    expected = classification_loss(nnx.jit(lambda model, x: model(x))(nnx.clone(model), entered), labels)
-    optimizer = optax.sgd(0.0)
-    step = jax.jit(make_train_step(model, optimizer, spec, seed=0))
-    state = step(init_state(model, optimizer, ema=False), {"video": video[:, None], "label": np.asarray(labels)})
+    expected = classification_loss(nnx.jit(lambda model, x: model(x))(nnx.clone(model), entered), labels) / 4
+    optimizer, objective = optax.sgd(0.0), ClassObjective(spec)
+    step = jax.jit(make_train_step(model, optimizer, objective, StepOptions(seed=0)))
+    batch = {"inputs": {"video": video[:, None]}, "targets": {"label": np.asarray(labels)[:, None]}}
+    state = step(init_state(model, optimizer, ema=False, sums=objective.sums), batch)
     np.testing.assert_allclose(state.metrics["loss"], expected, rtol=1e-5)
 
 
@@ -76,7 +82,9 @@ def finished(halves, tmp_path_factory):
     """The folder of a model for frames, and a run on frames and differences, mixed, that starts from it."""
     folder = tmp_path_factory.mktemp("inputs")
     model = create_model("frame_pool_tiny", num_classes=2, seed=1)
-    meta = Meta(Config(model=ModelConfig(name="frame_pool_tiny")), get_spec("frame_pool_tiny"), ("left", "right"))
+    meta = Meta(
+        Config(model=ModelConfig(name="frame_pool_tiny")), get_spec("frame_pool_tiny"), LabelSpace(("left", "right"))
+    )
     save_model(folder / "rgb", model, meta)
     config = Config(
         model=ModelConfig(name="frame_pool_tiny", input="rgb+diff", init_from=str(folder / "rgb")),
@@ -92,9 +100,9 @@ def finished(halves, tmp_path_factory):
 def test_a_run_stores_what_enters_and_predicts_by_it(finished, halves):
     folder, _ = finished
     model, meta, _ = load_model(folder / "both")
-    assert (meta.spec.video.enters, meta.config.model.input) == ("rgb+diff", "rgb+diff")
+    assert (meta.spec.video.enters, meta.config.model.input) == ("both", "rgb+diff")
     assert model.stem.conv.kernel.shape[3] == 6
-    assert load_model(folder / "rgb")[1].spec.video.enters == "rgb"
+    assert load_model(folder / "rgb")[1].spec.video.enters == "frames"
     scores = Predictor(folder / "both")(next(halves.rglob("*.mp4"))).scores
     assert scores.shape == (2,) and np.isfinite(scores).all()
 

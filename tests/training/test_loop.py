@@ -84,12 +84,14 @@ def test_run_leaves_its_files(finished):
     report = json.loads((workdir / "eval.json").read_text())
     assert set(report) == {
         "clip", "video", "coverage", "num_videos", "num_views", "per_class", "unreadable", "model", "step",
-        "checkpoint", "best_metric", "views", "spec", "data",
+        "checkpoint", "best_metric", "views", "spec", "data", "levels", "evaluators", "files",
     }  # fmt: skip
     assert set(report["clip"]) == set(report["video"]) == {"top1"}, "of 2 classes"
     assert report["coverage"] == 1.0 and report["num_views"] == 2 and report["unreadable"] == []
     assert report["num_videos"] == sum(c["num_videos"] for c in report["per_class"].values()) == 4
-    assert report["video"] == summary["video"]
+    assert report["video"] == summary["video"] and report["levels"] == ["clip", "video"]
+    assert report["evaluators"] == ["classes"]
+    assert report["files"] == ["video_scores.csv", "scores.npz", "confusion.png"]
     assert [m["step"] for m in logged(workdir) if m["kind"] == "train"] == [2, 4, 6]
 
 
@@ -189,7 +191,7 @@ def test_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(halves, tmp_
     def poisoned(*args, start_step, **kwargs):
         for i, batch in enumerate(original(*args, start_step=start_step, **kwargs), start_step):
             if i == 4:
-                batch["label"] = batch["label"] * np.float32(np.nan)
+                batch["targets"]["label"] *= np.float32(np.nan)
             yield batch
 
     monkeypatch.setattr(loop, "train_batches", poisoned)
@@ -209,7 +211,7 @@ def test_bad_updates_are_left_out_up_to_so_many_in_a_row(halves, tmp_path, monke
 
     def poisoned(*args, start_step, **kwargs):
         for i, batch in enumerate(original(*args, start_step=start_step, **kwargs), start_step):
-            yield batch | {"label": batch["label"] * np.float32(np.nan if i in bad else 1)}
+            yield batch | {"targets": {"label": batch["targets"]["label"] * np.float32(np.nan if i in bad else 1)}}
 
     monkeypatch.setattr(loop, "train_batches", poisoned)
     config = make_config(label_twice(halves, tmp_path), steps=6, skip_bad_steps=2, checkpoint_epochs=1.0)

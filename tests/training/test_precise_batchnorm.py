@@ -12,8 +12,10 @@ from flax import nnx
 
 from vidjax import parallel
 from vidjax.config import Config, ConfigError
+from vidjax.models.base import VideoNetwork
 from vidjax.models.state import split
 from vidjax.nn.norm import BatchNorm
+from vidjax.tasks.classify.objective import ClassObjective
 from vidjax.training import loop
 from vidjax.training.checkpoints import load_model
 from vidjax.training.compiled_step import jit_step
@@ -22,7 +24,9 @@ from vidjax.training.precise_batchnorm import joined, make_precise
 from vidjax.training.step import init_state
 
 from .test_loop import QUIET, logged, make_config
-from .test_step import SPEC, Toy, make_batch
+from .toys import SPEC, Distil, Toy, make_batch
+
+OBJECTIVE = ClassObjective(SPEC)
 
 
 class Normed(Toy):
@@ -32,8 +36,9 @@ class Normed(Toy):
         super().__init__()
         self.norm1, self.norm2 = BatchNorm(8, rngs=nnx.Rngs(0)), BatchNorm(8, rngs=nnx.Rngs(0))
 
-    def __call__(self, video, rngs=None):
-        return self.head(self.norm2(nnx.relu(self.norm1(self.conv(video))).mean(axis=(1, 2, 3)) ** 2))
+    def __call__(self, inputs, rngs=None):
+        x = nnx.relu(self.norm1(self.conv(inputs["video"])))
+        return self.head(self.norm2(x.mean(axis=(1, 2, 3)) ** 2))
 
 
 def updated(batches, devices, batch_norm="sync", model=None):
@@ -41,8 +46,8 @@ def updated(batches, devices, batch_norm="sync", model=None):
     config, mesh, optimizer = Config(), parallel.make_mesh(devices), optax.sgd(0.1)
     config.train.batch_norm = batch_norm
     model = model or Normed()
-    state = parallel.place_state(init_state(model, optimizer, ema=False), mesh)
-    step = jit_step(config, model, optimizer, state, SPEC, mesh, None)
+    state = parallel.place_state(init_state(model, optimizer, ema=False, sums=OBJECTIVE.sums), mesh)
+    step = jit_step(config, model, optimizer, state, OBJECTIVE, mesh)
     for batch in batches:
         state, _ = step(state, parallel.place(batch, parallel.batch_sharding(mesh)))
     return jax.device_get(state)
@@ -58,7 +63,7 @@ def test_devices_own_statistics_are_those_of_each_share_alone():
     """One update of plain SGD is the mean of the updates that each share alone would give."""
     batch = make_batch(size=32)
     together = updated([batch], 8, "device")
-    shares = [{k: v[4 * i : 4 * i + 4] for k, v in batch.items()} for i in range(8)]
+    shares = [jax.tree.map(lambda x, i=i: x[4 * i : 4 * i + 4], batch) for i in range(8)]
     alone = [updated([share], 1) for share in shares]
     expected = jax.tree.map(lambda *x: np.mean(x, axis=0), *[(state.params, state.stats) for state in alone])
     chex.assert_trees_all_close((together.params, together.stats), expected, rtol=1e-5, atol=1e-6)
@@ -73,11 +78,11 @@ def test_precise_statistics_are_those_of_all_clips():
     stats = jax.tree.map(lambda x: x + 100, stats)  # what was there before does not count
     params, stats = (parallel.place(x, parallel.replicated(mesh)) for x in (params, stats))
     feed = Feed(iter(batches), parallel.batch_sharding(mesh), 3)
-    found = make_precise(model, SPEC, seed=0, mesh=mesh)(params, stats, feed, 3)
+    found = make_precise(model, OBJECTIVE, seed=0, mesh=mesh)(params, stats, feed, 3)
 
     first, second = [], []
     for batch in batches:
-        video = ((batch["video"].reshape(-1, 2, 4, 4, 3) / 255 - 0.5) / 0.25).astype(np.float64)
+        video = ((batch["inputs"]["video"].reshape(-1, 2, 4, 4, 3) / 255 - 0.5) / 0.25).astype(np.float64)
         x = video @ np.asarray(model.conv.kernel[...], np.float64) + np.asarray(model.conv.bias[...])
         first.append(x.reshape(-1, 8))
         mean, var = first[-1].mean(axis=0), first[-1].var(axis=0)
@@ -88,8 +93,21 @@ def test_precise_statistics_are_those_of_all_clips():
         np.testing.assert_allclose(found[f"{name}.var"], inputs.var(axis=0), rtol=1e-4, atol=1e-6)
 
 
+def test_a_network_that_learns_from_its_average_has_the_same_precise_statistics():
+    mesh, model = parallel.make_mesh(), Normed()
+    batches = [make_batch(seed=i) | {"bad": []} for i in range(2)]
+    _, params, stats = split(model)
+    params, stats = (parallel.place(x, parallel.replicated(mesh)) for x in (params, stats))
+    found = []
+    for objective in (OBJECTIVE, Distil()):
+        feed = Feed(iter(batches), parallel.batch_sharding(mesh), 2)
+        found.append(make_precise(model, objective, seed=0, mesh=mesh)(params, stats, feed, 2))
+    # The one normalises pixels otherwise, by an affine change alone.
+    np.testing.assert_allclose(found[0]["norm2.mean"], found[1]["norm2.mean"], rtol=0.05)
+
+
 def test_statistics_of_what_is_frozen_stay_to_the_bit():
-    class Frozen(Normed):
+    class Frozen(Normed, VideoNetwork):
         frozen = ("norm1.",)
 
         def train(self, **attributes):
@@ -102,7 +120,7 @@ def test_statistics_of_what_is_frozen_stay_to_the_bit():
     stats = {path: 0.7 + 0.1 * jnp.arange(8.0) for path in stats}
     params, stats = (parallel.place(x, parallel.replicated(mesh)) for x in (params, stats))
     feed = Feed(iter(batches), parallel.batch_sharding(mesh), 3)
-    found = make_precise(model, SPEC, seed=0, mesh=mesh)(params, stats, feed, 3)
+    found = make_precise(model, OBJECTIVE, seed=0, mesh=mesh)(params, stats, feed, 3)
     assert {path for path in stats if not np.array_equal(found[path], stats[path])} == {"norm2.mean", "norm2.var"}
 
 

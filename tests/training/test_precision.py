@@ -14,17 +14,18 @@ import pytest
 from vidjax import parallel
 from vidjax.config import Config, ConfigError, OptimizerConfig
 from vidjax.models.state import split
+from vidjax.tasks.classify.objective import ClassObjective
 from vidjax.training import loop
 from vidjax.training.checkpoints import handlers, load_model
 from vidjax.training.compiled_step import jit_step
 from vidjax.training.optimizer import make_optimizer
 from vidjax.training.saving import RunCheckpoints
-from vidjax.training.step import init_state, make_train_step
+from vidjax.training.step import init_state
 from vidjax.training.stochastic_rounding import round_stochastically
 
 from .test_checkpoints import meta
 from .test_loop import QUIET, logged, make_config
-from .test_step import SPEC, Toy, make_batch
+from .toys import SPEC, Toy, compiled, make_batch
 
 
 def moments(opt_state):
@@ -81,8 +82,8 @@ def trained(steps, learning_rate, *, param_dtype, state_dtype="float32", name="s
     model = Toy()
     config = OptimizerConfig(name=name, state_dtype=state_dtype, weight_decay=0.0)
     optimizer = make_optimizer(config, optax.constant_schedule(learning_rate))
-    state = init_state(model, optimizer, ema=True, param_dtype=param_dtype)
-    step = jax.jit(make_train_step(model, optimizer, SPEC, seed=0, ema_decay=0.9, **kwargs))
+    state = init_state(model, optimizer, ema=True, param_dtype=param_dtype, sums=("correct",))
+    step = compiled(model, optimizer, ema_decay=0.9, **kwargs)
     first = step(state, make_batch())
     for _ in range(steps - 1):
         state = step(state, make_batch())
@@ -179,8 +180,8 @@ def test_offloaded_state_gives_the_same_update_and_comes_back_to_its_place(tmp_p
         config, mesh, model = Config(), parallel.make_mesh(2), Toy()
         config.optimizer.offload = offload
         optimizer = make_optimizer(config.optimizer, optax.constant_schedule(0.1))
-        state = parallel.place_state(init_state(model, optimizer, ema=False), mesh, offload=offload)
-        step = jit_step(config, model, optimizer, state, SPEC, mesh, None)
+        state = parallel.place_state(init_state(model, optimizer, ema=False, sums=("correct",)), mesh, offload=offload)
+        step = jit_step(config, model, optimizer, state, ClassObjective(SPEC), mesh)
         for i in range(2):
             state, _ = step(state, parallel.place(make_batch(seed=i), parallel.batch_sharding(mesh)))
         assert step._cache_size() == 1

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from vidjax import parallel
 from vidjax.config import ConfigError
@@ -18,7 +17,7 @@ from vidjax.tasks.classify.objective import ClassObjective
 from vidjax.tasks.task import Sum
 from vidjax.training.step import StepOptions, clips_of, init_state, make_train_step, next_metrics
 
-from .toys import SPEC, Toy, ToyNorm, compiled, make_batch, run
+from .toys import SPEC, Distil, Of, Toy, ToyNorm, compiled, entering, make_batch, run
 
 
 def test_step_updates_everything_and_sums_metrics():
@@ -119,22 +118,6 @@ def test_updates_that_are_not_finite_change_nothing_and_are_counted():
     assert run(ToyNorm(), [good[0], bad, good[1]]).metrics["bad_step"] == 1
 
 
-class Of:
-    """What an objective says of itself where nothing is particular about it."""
-
-    sums, whole_batch, teacher = {}, False, False
-
-    def prepare(self, examples, key):
-        return examples
-
-    def weight(self, examples):
-        return jnp.float32(len(examples["inputs"]["video"]))
-
-
-def entering(examples):
-    return {"video": examples["inputs"]["video"].astype(jnp.float32) / 255}
-
-
 def counted(size=16, seed=0):
     """A batch whose clips have between 0 and 6 points each, most of those of the first clips."""
     rng = np.random.default_rng(seed)
@@ -211,18 +194,6 @@ def test_a_loss_over_the_whole_batch_compares_all_of_its_clips():
 def test_a_loss_over_the_whole_batch_is_not_worked_through_in_parts():
     with pytest.raises(ConfigError, match=r"config\.train\.accumulate = 2: this task compares the clips"):
         make_train_step(Toy(), optax.sgd(0.1), Contrast(), StepOptions(seed=0, accumulate=2))
-
-
-class Distil(Of):
-    """The answers of the moving average are to be given."""
-
-    teacher = True
-    sums: ClassVar = {"answer": Sum("answer", "answer")}
-
-    def __call__(self, network, examples, key, teacher=None):
-        inputs = entering(examples)
-        target = teacher(inputs, rngs=None)
-        return jnp.square(network(inputs, rngs=nnx.Rngs(dropout=key)) - target).sum(), {"answer": target.sum()}
 
 
 @pytest.mark.parametrize("parts", [1, 2])

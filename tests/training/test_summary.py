@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 from vidjax import parallel
+from vidjax.batch import layout_of
 from vidjax.config import Config, DataConfig, OptimizerConfig, ReadingConfig, Spec, TrainConfig
-from vidjax.data.records import Record, VideoSet
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.tasks import make_task
 from vidjax.training.summary import announce
 
 CLASSES = ("run", "walk")
@@ -18,12 +20,16 @@ def said(config=None, *, labels=((0,), (1,)), stride=2, steps=10):
     records = tuple(Record(f"{i}.mp4", Labels(label)) for i, label in enumerate(labels))
     videos = VideoSet(records, LabelSpace(CLASSES, several=any(len(label) > 1 for label in labels)))
     output = io.StringIO()
+    config = config or Config(data=DataConfig(reading=ReadingConfig(num_threads=1)), train=TrainConfig(batch_size=1))
+    spec = Spec.of_video("toy", 8, stride, size=16, resize=(16,))
+    task = make_task(config, spec, videos.labels)
     announce(
-        config or Config(data=DataConfig(reading=ReadingConfig(num_threads=1)), train=TrainConfig(batch_size=1)),
-        Spec.of_video("toy", 8, stride, size=16, resize=(16,)),
+        config,
+        spec,
+        task,
+        layout_of(spec.inputs, task.targets.fields()),
         (videos, videos),
         steps=steps,
-        classifies=True,
         mesh=parallel.make_mesh(1, jax.devices()[:1]),
         console=Console(file=output, width=1000),
     )

@@ -18,7 +18,7 @@ from vidjax.config import (
     ReadingConfig,
     TrainConfig,
 )
-from vidjax.data.records import load_sets
+from vidjax.data.listing.load import load_sets
 from vidjax.data.synthetic import write_motion
 from vidjax.training.logs import read_metrics
 from vidjax.training.loop import train
@@ -38,7 +38,7 @@ def torn(tmp_path_factory):
     return folder, {split: {str(path) for path in paths} for split, paths in cut.items()}
 
 
-def config(folder, workers=0, **settings):
+def config(folder, workers=0, quarantine=""):
     return Config(
         model=ModelConfig(name="frame_pool_tiny"),
         data=DataConfig(
@@ -46,7 +46,7 @@ def config(folder, workers=0, **settings):
             eval=str(folder / "val.csv"),
             clip=ClipConfig(num_frames=2, size=16, resize=(20,)),
             reading=ReadingConfig(num_workers=workers),
-            **settings,
+            quarantine=quarantine,
         ),
         optimizer=OptimizerConfig(name="adamw"),
         train=TrainConfig(batch_size=8, epochs=2, eval_epochs=0, checkpoint_epochs=0),

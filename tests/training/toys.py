@@ -1,12 +1,16 @@
 """Networks and batches so small that compiling their updates takes no time."""
 
+from typing import ClassVar
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.tasks.classify.objective import ClassObjective
+from vidjax.tasks.task import Sum
 from vidjax.training.step import StepOptions, init_state, make_train_step
 
 SPEC = Spec.of_video("toy", num_frames=2, size=4, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -58,3 +62,31 @@ def run(model, batches, objective=None, **options):
     for batch in batches:
         state = step(state, batch)
     return state
+
+
+class Of:
+    """What an objective says of itself where nothing is particular about it."""
+
+    sums, whole_batch, teacher = {}, False, False
+
+    def prepare(self, examples, key):
+        return examples
+
+    def weight(self, examples):
+        return jnp.float32(len(examples["inputs"]["video"]))
+
+
+def entering(examples):
+    return {"video": examples["inputs"]["video"].astype(jnp.float32) / 255}
+
+
+class Distil(Of):
+    """The answers of the moving average are to be given."""
+
+    teacher = True
+    sums: ClassVar = {"answer": Sum("answer", "answer")}
+
+    def __call__(self, network, examples, key, teacher=None):
+        inputs = entering(examples)
+        target = teacher(inputs, rngs=None)
+        return jnp.square(network(inputs, rngs=nnx.Rngs(dropout=key)) - target).sum(), {"answer": target.sum()}

@@ -23,7 +23,7 @@ BEST, LAST, EARLIER = "best", "last", "earlier"
 _UNFELT = (
     "data.reading.", "data.augment.", "data.synthetic", "data.mixture", "data.train_share", "data.sampling.train",
     "data.sampling.views", "data.sampling.speed", "data.sampling.temporal_jitter", "data.sampling.reverse",
-    "eval.batch_size",
+    "eval.batch_size", "eval.every",
 )  # fmt: skip
 _VIEWS = ("eval.num_clips", "eval.num_crops")
 _SOURCES = ("data.eval", "data.train", "data.dataset", "data.root")

@@ -21,7 +21,7 @@ class Sum:
     """How a sum that an objective gives beside its loss is shown.
 
     Attributes:
-      log: name of its mean over the clips, in log files.
+      log: name of its mean over what `Objective.weight` counts, in log files.
       short: the same in a line for people.
     """
 

@@ -18,6 +18,7 @@ from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.pipeline import Footprint, process_rows, train_order
 from vidjax.data.records import VideoSet
+from vidjax.models.build import build_model
 from vidjax.models.state import frozen_paths, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
@@ -71,7 +72,7 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
       WorkdirError: if `workdir` belongs to another run.
     """
     workdir_of.check(workdir, config)
-    model = ckpt.build_model(config, num_classes, dtype=None, abstract=True)
+    model = build_model(config, num_classes, dtype=None, abstract=True)
     _, params, _ = split(model)
     frozen = frozen_paths(model)
     count = sum(_size(p) for p in jax.tree.leaves(params))

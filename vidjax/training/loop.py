@@ -116,6 +116,7 @@ class _Run:
         self.dtype = parallel.compute_dtype(config.model.compute_dtype)
         self.task = make_task(config, self.spec, self.videos.labels, self.dtype)
         choose_metric(config, self.task)
+        self.every = cadences(config.eval.every, list(self.task.evaluators))
         self.reader = ExampleReader(self.spec, config.data)
         self.layout = self.reader.layout(self.task.targets.fields())
         self.meta = ckpt.Meta(config, self.spec, self.videos.labels)
@@ -194,7 +195,6 @@ class _Run:
             name: compile_forward(model, make(self.eval_videos).forward, self.mesh)
             for name, make in self.task.evaluators.items()
         }
-        self.every = cadences(self.config.eval.every, list(self.task.evaluators))
         self.kept = Kept(self.config.train.best_metric)
         step = jit_step(self.config, model, optimizer, state, self.task.objective, self.mesh)
         self.precise = None

@@ -39,12 +39,15 @@ def make_precise(
         model.train()
         graphdef, _, _ = split(model)
         model.eval()
+    resting, _, _ = split(model)
     frozen = frozen_paths(model)
 
     def add(params: Arrays, stats: Arrays, so_far: Arrays, number: jax.Array, batch: dict[str, Any]) -> Arrays:
-        network = merge(graphdef, in_float32(params), stats)
+        params = in_float32(params)
+        network = merge(graphdef, params, stats)
+        teacher = merge(resting, params, stats) if objective.teacher else None
         with parallel.kernels_on(mesh):
-            objective(network, clips_of(batch), jax.random.fold_in(jax.random.key(seed), number))
+            objective(network, clips_of(batch), jax.random.fold_in(jax.random.key(seed), number), teacher)
         new = joined(so_far, split(network)[2], number)
         return {path: stats[path] if path in frozen else array for path, array in new.items()}
 

@@ -23,7 +23,8 @@ logger = logging.getLogger("vidjax")
 # Settings that may change when a run goes on: none of them changes what is computed, but for rounding.
 _MAY_CHANGE = (
     "data.reading.", "train.keep_last", "train.log_every", "train.eval_epochs", "train.checkpoint_epochs",
-    "train.compilation_cache", "eval.batch_size", "optimizer.offload", "mesh.", "model.remat", "model.scan_blocks",
+    "train.compilation_cache", "eval.batch_size", "eval.every", "optimizer.offload", "mesh.", "model.remat",
+    "model.scan_blocks",
 )  # fmt: skip
 _LENGTH = ("train.epochs", "train.steps")
 _LOCK = ".lock"

@@ -15,6 +15,7 @@ from typing import Any
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.inputs import VideoInput
 from vidjax.models.families.timesformer import TimeSformer
 from vidjax.models.families.videomae import VideoMAE
 from vidjax.models.families.vivit import ViViT
@@ -229,12 +230,12 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def other_input(clip: Mapping[str, Any], spec: Spec, names: Sequence[str] = ("mean", "std")) -> dict[str, Any]:
-    """Those of the fields `names` in which `clip`, such as a `Description`'s, differs from `spec`."""
+def other_input(clip: Mapping[str, Any], video: VideoInput, names: Sequence[str] = ("mean", "std")) -> dict[str, Any]:
+    """Those of the fields `names` in which `clip`, such as a `Description`'s, differs from `video`."""
 
     def alike(a: Any, b: Any) -> bool:
         if isinstance(a, tuple) and isinstance(b, tuple):
             return len(a) == len(b) and all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(a, b, strict=True))
         return a == b
 
-    return {name: clip[name] for name in names if name in clip and not alike(clip[name], getattr(spec, name))}
+    return {name: clip[name] for name in names if name in clip and not alike(clip[name], getattr(video, name))}

@@ -1,145 +1,103 @@
-"""Evaluation over views: every video once, averages over views, what is unreadable, the report's files."""
+"""The evaluator of classifiers: logits of views in any order become one row for each video."""
 
-import dataclasses
-import json
-
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from rich.console import Console
 
-from tests.videos import numbered_frames, write_video
-from vidjax import parallel
-from vidjax.config import ConfigError, DataConfig, EvalConfig, Spec
-from vidjax.data.pipeline import BadRecord
-from vidjax.data.reading.clips import ClipReader
+from vidjax.config import Spec
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
-from vidjax.evaluation import report
-from vidjax.models.state import split
-from vidjax.tasks.classify.evaluator import Scores, evaluate, make_forward, summarise
+from vidjax.evaluation.evaluator import Rows
+from vidjax.evaluation.metrics import sigmoid, softmax
+from vidjax.tasks.classify.evaluator import ClassEvaluator
 
-SPEC = Spec.of_video("toy", num_frames=2, size=8, resize=(8,), mean=(0.0,) * 3, std=(1.0,) * 3)
-
-
-class Brightness(nnx.Module):
-    """Logits that tell which of four levels of grey a clip has."""
-
-    def __init__(self):
-        self.levels = nnx.Param(jnp.array([0.0, 0.25, 0.5, 0.75]))
-
-    def __call__(self, video, rngs=None):
-        grey = video.mean(axis=(1, 2, 3, 4))
-        return -100 * (grey[:, None] - self.levels[...][None]) ** 2
+SPEC = Spec.of_video("toy", num_frames=2, size=4, mean=(0.5,) * 3, std=(0.25,) * 3)
+VIEWS = np.array([2, 1, 3, 2, 1, 3])
+LOGITS = np.random.default_rng(0).standard_normal((6, 3, 4)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("grey")
-    records = []
-    for i in range(11):
-        frames = np.full((4, 16, 16, 3), 64 * (i % 4), np.uint8)
-        records.append(Record(str(write_video(folder / f"{i}.mp4", frames)), Labels((i % 4,))))
-    return VideoSet(tuple(records), LabelSpace(("a", "b", "c", "d")))
+def made(several=False, parts=()):
+    """An evaluator that was given the views of `parts`, (which videos, which view)."""
+    labels = tuple(Labels((i % 4,)) for i in range(6))
+    videos = VideoSet(tuple(Record(f"{i}.mp4", label) for i, label in enumerate(labels)),
+                      LabelSpace(tuple("abcd"), several))  # fmt: skip
+    evaluator = ClassEvaluator(videos, SPEC)
+    for index, view in parts:
+        index = np.array([i for i in index if view < VIEWS[i]], np.int64)
+        evaluator.add(Rows(index, view, VIEWS[index]), LOGITS[index, view])
+    return evaluator
 
 
-def run(videos, devices=1, **settings):
-    mesh = parallel.make_mesh(devices)
-    model = Brightness()
-    _, params, stats = split(model)
-    forward = make_forward(model, SPEC, mesh)
-    placed = parallel.place((params, stats), parallel.replicated(mesh))
-    return evaluate(forward, *placed, videos, ClipReader(SPEC, DataConfig()), EvalConfig(**settings), mesh)
+ONE_BY_ONE = [((i,), view) for i in range(6) for view in range(3)]
+IN_BATCHES = [(index, view) for index in ((0, 1, 2, 3), (4, 5)) for view in range(3)]
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("batch_size", [1, 4, 16])
-def test_every_video_counts_once_on_any_batch_size_and_device_count(videos, devices, batch_size):
-    summary, scores = run(videos, devices, batch_size=batch_size, num_clips=2)
-    assert scores.index.tolist() == list(range(11))
-    assert summary["video"] == {"top1": 1.0} == summary["clip"], "4 classes: the best 5 are all of them"
-    assert (summary["num_videos"], summary["num_views"], summary["coverage"]) == (11, 2, 1.0)
-    assert {n: c["num_videos"] for n, c in summary["per_class"].items()} == {"a": 3, "b": 3, "c": 3, "d": 2}
+@pytest.mark.parametrize("several", [False, True])
+def test_scores_are_the_probabilities_of_the_views_that_there_are(several):
+    found = made(several, IN_BATCHES).scores
+    expected = (sigmoid if several else softmax)(LOGITS)
+    expected[~found.is_view] = 0
+    np.testing.assert_allclose(found.view_scores, expected, rtol=1e-6)
+    assert found.index.tolist() == list(range(6)) and found.num_views.tolist() == VIEWS.tolist()
+    np.testing.assert_array_equal(found.is_view, np.arange(3) < VIEWS[:, None])
 
 
-def test_unreadable_videos_lower_the_coverage_and_are_named(videos, tmp_path):
-    bad = tmp_path / "bad.mp4"
-    bad.write_bytes(b"no video")
-    records = (*videos.records[:5], Record(str(bad), Labels((0,))))
-    summary, scores = run(dataclasses.replace(videos, records=records), batch_size=4)
-    assert summary["coverage"] == pytest.approx(5 / 6) and summary["num_videos"] == 5
-    assert [u["path"] for u in summary["unreadable"]] == [str(bad)] and summary["unreadable"][0]["reason"]
-    assert summary["video"]["top1"] == 1.0 and 5 not in scores.index
+@pytest.mark.parametrize("several", [False, True])
+def test_neither_batches_nor_their_order_matter(several):
+    whole = made(several, IN_BATCHES)
+    for parts in (ONE_BY_ONE, ONE_BY_ONE[::-1], IN_BATCHES[::-1]):
+        other = made(several, parts)
+        chex.assert_trees_all_equal(vars(other.scores), vars(whole.scores))
+        assert (other.summary(), other.details()) == (whole.summary(), whole.details())
 
 
-def test_nothing_readable_is_reported_not_hidden(videos, tmp_path):
-    bad = tmp_path / "bad.mp4"
-    bad.write_bytes(b"no video")
-    videos = dataclasses.replace(videos, records=(Record(str(bad), Labels((0,))),))
-    summary, scores = run(videos, batch_size=2)
-    assert summary["coverage"] == 0 and np.isnan(summary["video"]["top1"])
-    report.write(tmp_path / "out", summary, scores, videos)
-    assert json.loads((tmp_path / "out" / "eval.json").read_text())["video"]["top1"] is None
+def test_evaluators_that_merge_are_one_that_saw_everything(tmp_path):
+    whole = made(parts=IN_BATCHES)
+    parts = [IN_BATCHES[:2], IN_BATCHES[2:3], IN_BATCHES[3:]]
+    for order in ((0, 1, 2), (2, 1, 0)):
+        first, second, third = (made(parts=parts[i]) for i in order)
+        first.merge(second)
+        first.merge(third)
+        assert (first.summary(), first.details()) == (whole.summary(), whole.details())
+    first, second, third = (made(parts=part) for part in parts)
+    second.merge(third)
+    first.merge(second)
+    assert first.summary() == whole.summary()
+    for name, evaluator in (("one", first), ("other", whole)):
+        (tmp_path / name).mkdir()
+        evaluator.write(tmp_path / name, "")
+    assert (tmp_path / "one" / "video_scores.csv").read_bytes() == (
+        tmp_path / "other" / "video_scores.csv"
+    ).read_bytes()
 
 
-def scores_of(view_scores, count=None):
-    view_scores = np.asarray(view_scores, float)
-    return Scores(np.arange(count or len(view_scores)), view_scores, ())
+def test_videos_that_could_not_be_read_have_no_row():
+    found = made(parts=[((1, 4), 0)])
+    assert found.scores.index.tolist() == [1, 4] and found.scores.view_scores.shape == (2, 1, 4)
+    assert {name: each["num_videos"] for name, each in found.details()["per_class"].items()} == {
+        "a": 1, "b": 1, "c": 0, "d": 0,
+    }  # fmt: skip
 
 
-def test_video_level_is_the_mean_over_views():
-    # Two of three views are wrong, but the third is surer.
-    videos = VideoSet((Record("v", Labels((0,))),), LabelSpace(("a", "b")))
-    summary = summarise(scores_of([[[0.4, 0.6], [0.4, 0.6], [0.9, 0.1]]]), videos)
-    assert summary["clip"]["top1"] == pytest.approx(1 / 3) and summary["video"]["top1"] == 1.0
+def test_nothing_that_could_be_read_is_no_figure():
+    for several, name in ((False, "top1"), (True, "mAP")):
+        summary = made(several).summary()
+        assert np.isnan(summary["video"][name]) and np.isnan(summary["clip"][name])
 
 
-def test_top_5_is_reported_where_there_are_more_classes():
-    names = tuple("abcdef")
-    videos = VideoSet((Record("v", Labels((0,))), Record("w", Labels((5,)))), LabelSpace(names))
-    summary = summarise(scores_of([[np.arange(6) / 15], [np.arange(6) / 15]]), videos)
-    assert summary["video"] == summary["clip"] == {"top1": 0.5, "top5": 0.5}
+def test_padding_alone_is_not_asked_for():
+    evaluator = made()
+    assert evaluator.wants(np.array([-1, 3]), 7) and not evaluator.wants(np.array([-1, -1]), 0)
 
 
-def test_multi_label_reports_mean_average_precision():
-    records = (Record("v", Labels((0, 1))), Record("w", Labels((1,))), Record("x", Labels((0,))))
-    videos = VideoSet(records, LabelSpace(("a", "b", "c"), several=True))
-    summary = summarise(scores_of([[[0.9, 0.8, 0.1]], [[0.2, 0.9, 0.3]], [[0.8, 0.1, 0.2]]]), videos)
-    assert summary["video"] == summary["clip"] == {"mAP": 1.0}
-    assert summary["per_class"]["c"] == {"AP": None, "num_videos": 0}
+def test_what_the_network_sees_is_normalised():
+    seen = {}
 
+    def network(inputs):
+        seen.update(inputs)
+        return inputs["video"].mean(axis=(1, 2, 3)).astype(jnp.bfloat16)
 
-def test_report_files_and_table(videos, tmp_path, capsys):
-    summary, scores = run(videos, batch_size=4)
-    bad = BadRecord(99, "x.mp4", "is empty")
-    report.write(tmp_path, summary, dataclasses.replace(scores, bad=(bad,)), videos)
-    lines = (tmp_path / "video_scores.csv").read_text().splitlines()
-    assert lines[0] == "path,label,prediction,score,correct" and len(lines) == 12
-    assert lines[1].split(",")[1:3] == ["a", "a"] and lines[1].endswith(",1")
-    stored = np.load(tmp_path / "scores.npz")
-    np.testing.assert_allclose(stored["scores"].sum(axis=1), 1, rtol=1e-5)
-    assert stored["class_names"].tolist() == ["a", "b", "c", "d"] and stored["view_scores"].shape == (11, 1, 4)
-    assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"
-    report.show(summary | {"unreadable": [{"path": "x.mp4", "reason": "is empty"}]}, Console(width=80))
-    printed = capsys.readouterr().out
-    assert "100.0 %" in printed and "11 of 11 videos" in printed and "x.mp4: is empty" in printed
-
-
-def test_headline():
-    summary = {"clip": {"top1": 0.5, "top5": 1.0}, "video": {"top1": float("nan"), "top5": 0.75}}
-    assert report.headline(summary) == "clip top-1 50.0 %  top-5 100.0 %   video top-1 n/a  top-5 75.0 %"
-
-
-def test_frames_reach_the_model_unchanged(tmp_path):
-    video = VideoSet(
-        (Record(str(write_video(tmp_path / "v.mp4", numbered_frames(8, 16, 16))), Labels((0,))),),
-        LabelSpace(("a", "b")),
-    )
-    views = ClipReader(SPEC, DataConfig()).read_eval(video.records[0].path, 4, 1)
-    levels = views.mean(axis=(2, 3, 4)) / 8
-    np.testing.assert_allclose(levels, [[0, 1], [2, 3], [4, 5], [6, 7]], atol=0.2)
-
-
-def test_mirrored_crops_are_refused_where_labels_tell_left_from_right(videos):
-    with pytest.raises(ConfigError, match=r"config.eval.num_crops = 10: half of the crops are mirrored"):
-        run(dataclasses.replace(videos, directional=True), num_crops=10)
+    video = jnp.full((2, 2, 4, 4, 3), 255, jnp.uint8)
+    logits = made().forward(network, {"video": video}, jnp.zeros(2, jnp.int32))
+    np.testing.assert_allclose(seen["video"], jnp.full(video.shape, 2.0), rtol=1e-6)
+    assert logits.dtype == jnp.float32 and logits.shape == (2, 3)

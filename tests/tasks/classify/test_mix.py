@@ -8,15 +8,15 @@ import optax
 import pytest
 import scipy.stats
 from flax import nnx
-from vidjax.nn.normalise import normalise
 
-from tests.training.test_step import SPEC, Toy, make_batch, run
+from tests.training.toys import SPEC, Toy, make_batch, run
 from vidjax import parallel
 from vidjax.config import ClassifyConfig
+from vidjax.nn.enter import normalise
 from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips
-from vidjax.tasks.classify.objective import classification_loss, num_correct
+from vidjax.tasks.classify.objective import ClassObjective, classification_loss, num_correct
 from vidjax.training.loop import train
-from vidjax.training.step import init_state, make_train_step
+from vidjax.training.step import StepOptions, init_state, make_train_step
 
 BOTH = MixRule(mixup=0.8, cutmix=1.0)
 
@@ -107,10 +107,10 @@ def test_targets_are_timms():
     lam = rng.random(6).astype(np.float32)
     ours = classification_loss(jnp.array(logits), jnp.array(labels), 0.1, jnp.array(labels[::-1]), jnp.array(lam))
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    np.testing.assert_allclose(ours, -(timm_targets(labels, lam, 0.1) * log_p).sum(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(ours, -(timm_targets(labels, lam, 0.1) * log_p).sum(), rtol=1e-5)
 
 
-def test_multi_label_targets_are_mixed_and_smoothed():
+def test_targets_of_several_classes_are_mixed_and_smoothed():
     logits, lam = jnp.array([[0.5, -1.0]]), jnp.array([0.75])
     labels, partner = jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 1.0]])
     target = np.array([[1.0, 0.25]]) * 0.8 + 0.1
@@ -126,14 +126,15 @@ def test_each_label_of_a_mixed_clip_counts_with_its_share():
 
 def test_a_step_is_that_of_the_mixed_batch():
     batch, model, seed = make_batch(8), Toy(), 3
-    state = run(model, [batch], seed=seed, mix=BOTH, label_smoothing=0.1)
+    state = run(model, [batch], ClassObjective(SPEC, 0.1, BOTH), seed=seed)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0), 2**32 - 1)
     mix = draw_mix(BOTH, key, 8, 4, 4)
-    video, labels = normalise(jnp.array(batch["video"][:, 0]), SPEC), jnp.array(batch["label"])
+    video = normalise(jnp.array(batch["inputs"]["video"][:, 0]), SPEC.video)
+    labels = jnp.array(batch["targets"]["label"][:, 0])
 
     def loss(model):
-        logits = model(mix_clips(video, video[::-1], mix), rngs=None)
-        return classification_loss(logits, labels, 0.1, labels[::-1], mix.weight)
+        logits = model({"video": mix_clips(video, video[::-1], mix)})
+        return classification_loss(logits, labels, 0.1, labels[::-1], mix.weight) / 8
 
     value, grads = nnx.jit(nnx.value_and_grad(loss))(model)
     np.testing.assert_allclose(state.metrics["loss"], value, rtol=1e-5)
@@ -141,19 +142,19 @@ def test_a_step_is_that_of_the_mixed_batch():
     np.testing.assert_allclose(state.params["head.kernel"], kernel, atol=1e-6)
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_accumulation_mixes_the_same_pairs(multi_label):
-    batches = [make_batch(seed=i, multi_label=multi_label) for i in range(2)]
-    rule = MixRule(0.8, 1.0, per_clip=True)
-    whole, parts = run(Toy(), batches, mix=rule), run(Toy(), batches, mix=rule, accumulate=2)
+@pytest.mark.parametrize("several", [False, True])
+def test_accumulation_mixes_the_same_pairs(several):
+    batches = [make_batch(seed=i, several=several) for i in range(2)]
+    objective = ClassObjective(SPEC, mix=MixRule(0.8, 1.0, per_clip=True))
+    whole, parts = run(Toy(), batches, objective), run(Toy(), batches, objective, accumulate=2)
     chex.assert_trees_all_close(whole.params, parts.params, atol=1e-6)
-    for name in ("loss", "correct", "clips"):
+    for name in ("loss", "correct", "weight"):
         np.testing.assert_allclose(whole.metrics[name], parts.metrics[name], rtol=1e-5)
 
 
 def test_mixing_depends_on_seed_and_step_alone():
-    batch = make_batch()
-    one, again, other = (run(Toy(), [batch, batch], seed=seed, mix=BOTH) for seed in (1, 1, 2))
+    batch, objective = make_batch(), ClassObjective(SPEC, mix=BOTH)
+    one, again, other = (run(Toy(), [batch, batch], objective, seed=seed) for seed in (1, 1, 2))
     chex.assert_trees_all_equal(one.params, again.params)
     assert not np.allclose(one.params["head.kernel"], other.params["head.kernel"], atol=1e-7)
     assert not np.allclose(one.params["head.kernel"], run(Toy(), [batch, batch]).params["head.kernel"], atol=1e-7)
@@ -163,9 +164,10 @@ def test_eight_devices_mix_as_one_does():
     results = []
     for devices in (1, 8):
         mesh = parallel.make_mesh(devices)
-        optimizer = optax.sgd(0.1)
-        state = parallel.place(init_state(Toy(), optimizer, ema=False), parallel.replicated(mesh))
-        step = make_train_step(Toy(), optimizer, SPEC, seed=0, mix=BOTH)
+        optimizer, objective = optax.sgd(0.1), ClassObjective(SPEC, mix=BOTH)
+        state = init_state(Toy(), optimizer, ema=False, sums=objective.sums)
+        state = parallel.place(state, parallel.replicated(mesh))
+        step = make_train_step(Toy(), optimizer, objective, StepOptions(seed=0))
         step = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
         for i in range(2):
             state = step(state, parallel.place(make_batch(seed=i), parallel.batch_sharding(mesh)))
@@ -180,8 +182,8 @@ def test_settings_reach_the_step(halves, tmp_path, monkeypatch):
     class Reached(Exception):
         pass
 
-    def stop(*args, mix, **kwargs):
-        raise Reached(mix)
+    def stop(model, optimizer, objective, options):
+        raise Reached(objective.mix)
 
     monkeypatch.setattr(compiled_step, "make_train_step", stop)
     with pytest.raises(Reached) as reached:
