@@ -11,14 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vidjax.apps.settings import read_config
+from vidjax.checks import validate
+from vidjax.nn.backend import targeting
+
 from vidjax.plan.chips import GPUS, read_gpus, read_topology, tpu_devices
 from vidjax.plan.estimates import compile_program, data_facts, make_program, memory_of, model_macs
 from vidjax.plan.gpu_targets import compiling_for, gpu_devices
 from vidjax.plan.hlo import read_hlo
 from vidjax.plan.hlo_costs import Cost, costs
-from vidjax.apps.settings import read_config
-from vidjax.checks import validate
-from vidjax.nn.backend import targeting
 
 HEADER = ("recipe, per update", "on", "GiB per device", "step ms", "MFU", "largest costs, share of the step")
 

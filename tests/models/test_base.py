@@ -196,6 +196,8 @@ def test_a_mapping_is_taken_as_well_as_an_array(method):
     chex.assert_trees_all_close(run({"video": VIDEO}), run(VIDEO))
     with pytest.raises(ClipError):
         run({"video": VIDEO.astype(np.uint8)})
+    with pytest.raises(UserError, match="Net takes clips named 'video', and was given 'audio'"):
+        run({"audio": VIDEO})
 
 
 def test_features_pass_through_jit_with_their_grid_as_numbers():

@@ -40,7 +40,7 @@ class Features:
       pooled: `(B, D)` float32, one vector for each clip: what the classifier is given, before dropout.
       tokens: `(B, N, D')`, vectors of the places of the clip in t, h, w order, before they are pooled, perhaps behind
         some that stand for the whole clip (a class token). None: the network has none.
-      grid: tokens along T, H and W; their product is N, less the tokens of the whole clip. None: without tokens.
+      grid: tokens along T, H and W; their product is N, less those that stand for the whole clip. None: no tokens.
       maps: `(B, t, h, w, C)` by spatial stride, the pixels of the clip for each place of the map: what the stages give,
         of several with the same stride the last. None: the network has none.
       windows: `(B, …, D)`, the vectors that the classifier sees one by one where it sees several of a clip;
@@ -105,7 +105,16 @@ class Head(nnx.Module):
 def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def checked(self: Any, video: Any, *args: Any, **kwargs: Any) -> Any:
+<<<<<<< HEAD
         video = self.taken(video)
+=======
+        if isinstance(video, Mapping):
+            if "video" not in video:
+                given = ", ".join(map(repr, video)) or "nothing"
+                raise UserError(f"{type(self).__name__} takes clips named 'video', and was given {given}")
+            video = video["video"]
+        need_clips(video, self.channels)
+>>>>>>> cnn
         return method(self, video, *args, **kwargs)
 
     return checked
