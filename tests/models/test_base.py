@@ -196,7 +196,7 @@ def test_a_mapping_is_taken_as_well_as_an_array(method):
     chex.assert_trees_all_close(run({"video": VIDEO}), run(VIDEO))
     with pytest.raises(ClipError):
         run({"video": VIDEO.astype(np.uint8)})
-    with pytest.raises(UserError, match="Net takes clips named 'video', and was given 'audio'"):
+    with pytest.raises(UserError, match="Net takes an input named 'video', and was given 'audio'"):
         run({"audio": VIDEO})
 
 

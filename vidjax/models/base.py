@@ -102,19 +102,25 @@ class Head(nnx.Module):
     sees: ClassVar[str] = "pooled"
 
 
+def named(inputs: Any, name: str, network: str) -> Any:
+    """The input called `name`, of a mapping, or the one array that is given.
+
+    Raises:
+      UserError: if the mapping has no such input, naming those that it has.
+    """
+    if not isinstance(inputs, Mapping):
+        return inputs
+    if name not in inputs:
+        raise UserError(
+            f"{network} takes an input named {name!r}, and was given {', '.join(map(repr, inputs)) or 'nothing'}"
+        )
+    return inputs[name]
+
+
 def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def checked(self: Any, video: Any, *args: Any, **kwargs: Any) -> Any:
-<<<<<<< HEAD
         video = self.taken(video)
-=======
-        if isinstance(video, Mapping):
-            if "video" not in video:
-                given = ", ".join(map(repr, video)) or "nothing"
-                raise UserError(f"{type(self).__name__} takes clips named 'video', and was given {given}")
-            video = video["video"]
-        need_clips(video, self.channels)
->>>>>>> cnn
         return method(self, video, *args, **kwargs)
 
     return checked
@@ -158,8 +164,9 @@ class VideoNetwork(nnx.Module):
 
         Raises:
           ClipError: for integer pixels, and for shapes other than that.
+          UserError: for a mapping that has no such input.
         """
-        video = inputs["video"] if isinstance(inputs, Mapping) else inputs
+        video = named(inputs, "video", type(self).__name__)
         need_clips(video, self.channels)
         return video
 

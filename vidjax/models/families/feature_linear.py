@@ -4,7 +4,6 @@ What `vidjax.data.reading.features` reads enters as `(B, N, D)`, N vectors of wi
 whatever models such vectors over time.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.inputs import FeatureInput
-from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.base import Features, VideoNetwork, Widths, named
 from vidjax.models.registry import Variant
 from vidjax.nn.clips import ClipError
 from vidjax.nn.init import normal_001
@@ -42,7 +41,7 @@ class FeatureLinear(VideoNetwork):
         Raises:
           ClipError: for other shapes, and for integers.
         """
-        vectors = inputs["features"] if isinstance(inputs, Mapping) else inputs
+        vectors = named(inputs, "features", type(self).__name__)
         shape, width = jnp.shape(vectors), self.widths.pooled
         if len(shape) != 3 or shape[-1] != width or not jnp.issubdtype(vectors.dtype, jnp.floating):
             raise ClipError(f"features {vectors.dtype} {shape}: expected floating-point (B, N, {width})")
