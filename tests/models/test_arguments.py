@@ -41,6 +41,7 @@ def test_what_is_listed_is_taken(name):
         ("videomae_tiny", "num_labels", "Use num_classes=…."),
         ("videomae_tiny", "drop_path_rate", "Use drop_path=…."),
         ("vivit_tiny", "frames", "Use num_frames=…."),
+        ("mvit_tiny", "in_chans", "Use in_channels=…."),
         ("r2plus1d_18", "img_size", "It takes clips of any size as it is."),
         ("r2plus1d_18", "num_frames", "It takes clips of any length as it is."),
         ("r2plus1d_18", "pretrained", "Weights of a file are loaded by vidjax.load_pretrained(name, file)."),

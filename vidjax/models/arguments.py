@@ -29,6 +29,7 @@ _ALIASES = {
     **dict.fromkeys(("num_layers", "layers"), "depth"),
     **dict.fromkeys(("num_heads", "n_heads"), "heads"),
     **dict.fromkeys(("embed_dim", "hidden_size", "width"), "dim"),
+    **dict.fromkeys(("in_chans", "num_channels", "channels"), "in_channels"),
 }
 _WEIGHTS = ("pretrained", "weights", "checkpoint", "checkpoint_path", "ckpt")
 

@@ -70,6 +70,7 @@ class VisionTransformer(nnx.Module):
       rngs: `params` draws the initial weights.
 
     Attributes:
+      channels: C.
       patch_embed: the embedding of tubelets.
       blocks: called as `block(x, grid, rngs=rngs)`.
       base_grid: tokens along T, H, W of `clip`; None: of no clip.
@@ -91,7 +92,7 @@ class VisionTransformer(nnx.Module):
         kernel_init: nnx.Initializer = TORCH_UNIFORM,
         rngs: nnx.Rngs,
     ):
-        self.execution = execution
+        self.execution, self.channels = execution, in_channels
         self.patch_embed = TubeletEmbedding(
             in_channels, dim, tubelet, kernel_init=kernel_init, dtype=execution.dtype, rngs=rngs
         )

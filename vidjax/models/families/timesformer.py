@@ -146,7 +146,7 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         rngs: nnx.Rngs,
     ):
         dim = transformer.dim
-        self.attention, self.channels = attention, in_channels
+        self.attention = attention
         self.widths = Widths(dim, dim, {patch: dim})
         super().__init__(dim, (1, patch, patch), execution, clip=clip, in_channels=in_channels, rngs=rngs)
         time, height, width = self.base_grid

@@ -187,7 +187,7 @@ class VideoMAE(Encoder, VideoNetwork):
     ):
         super().__init__(transformer, clip, tubelet, positions, drop_path, execution, in_channels, rngs=rngs)
         dim = transformer.dim
-        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
+        self.widths = Widths(dim, dim, {tubelet[1]: dim})
         self.fc_norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         head_init = nnx.initializers.normal(0.02 * head_init_scale)

@@ -185,7 +185,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
             embedding_init=uniform_fan_in, kernel_init=_xavier_uniform, rngs=rngs,
         )  # fmt: skip
         dim, dtype = transformer.dim, execution.dtype
-        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
+        self.widths = Widths(dim, dim, {tubelet[1]: dim})
         self.masks, self.normalise_targets = masks, normalise_targets
         self.num_hidden(self.base_grid)
         self.norm = (

@@ -115,7 +115,7 @@ class _Classifier(VisionTransformer, VideoNetwork):
         if embedding not in EMBEDDINGS:
             raise ValueError(f"embedding = {embedding!r}: must be one of {', '.join(map(repr, EMBEDDINGS))}")
         kernel_init, self.inflation = EMBEDDINGS[embedding]
-        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
+        self.widths = Widths(dim, dim, {tubelet[1]: dim})
         self.sampled = embedding == "uniform"
         self.tubelet = tuple(tubelet)
         kernel = (1, *tubelet[1:]) if self.sampled else self.tubelet

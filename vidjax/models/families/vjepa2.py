@@ -100,7 +100,7 @@ class VJEPA2(VisionTransformer, VideoNetwork):
     ):
         dim, heads, dtype = transformer.dim, transformer.heads, execution.dtype
         super().__init__(dim, tubelet, execution, in_channels=in_channels, kernel_init=normal_002, rngs=rngs)
-        self.channels, self.widths = in_channels, Widths(dim, dim, {tubelet[1]: dim})
+        self.widths = Widths(dim, dim, {tubelet[1]: dim})
 
         def block(_: int, rate: float) -> Block:
             return Block(dim, heads, mlp, drop_path=rate, dtype=dtype, rngs=rngs)
