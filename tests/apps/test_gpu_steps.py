@@ -22,9 +22,9 @@ CONVOLUTIONAL = [
 ]  # fmt: skip
 
 
-def compiled(name, *, size=0, num_frames=0, scan_blocks=False, **kwargs):
-    """The text of the update on eight H100, one clip each, and the bytes of its temporaries."""
-    if not can_compile("h100"):
+def compiled(name, *, gpu="h100", size=0, num_frames=0, scan_blocks=False, **kwargs):
+    """The text of the update on eight GPUs, one clip each, and the bytes of its temporaries."""
+    if not can_compile(gpu):
         pytest.skip("needs the compiler for GPUs: the extra gpu-plan")
     spec = get_spec(name)
     size, num_frames = size or spec.video.size, num_frames or spec.video.num_frames
@@ -35,7 +35,7 @@ def compiled(name, *, size=0, num_frames=0, scan_blocks=False, **kwargs):
             train=cfg.TrainConfig(batch_size=8, steps=10),
         )
     )
-    devices = gpu_devices("h100:8")
+    devices = gpu_devices(f"{gpu}:8")
     with compiling_for(devices[0]):
         program = estimates.compile_program(estimates.make_program(config, FACTS, devices))
     return program.as_text(), program.memory_analysis().temp_size_in_bytes
@@ -49,6 +49,14 @@ def calls(text):
 def test_convolutional_networks_compile_and_stay_channels_last(name):
     text, _ = compiled(name)
     assert "dim_labels=b01f" in text and "dim_labels=bf012" not in text
+
+
+@pytest.mark.parametrize("gpu", ["a100", "b200", "h200"])
+@pytest.mark.parametrize("name", ["i3d_nl_tiny", "slowfast_tiny", "swin3d_tiny", "videomae_tiny", "x3d_tiny"])
+def test_families_compile_for_other_gpus(name, gpu):
+    text, _ = compiled(name, gpu=gpu)
+    assert "dim_labels=bf012" not in text
+    assert ("__cudnn$fmhaSoftmaxBackward" in text) == (name == "videomae_tiny")
 
 
 def test_a_shortcut_with_a_stride_compiles():

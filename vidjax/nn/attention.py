@@ -3,7 +3,7 @@
 Tokens come as `(B, N, heads, d)`. The softmax is taken in float32, or float64 if the inputs are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -81,7 +81,8 @@ def attention(
     if implementation == "auto":
         implementation = _choose(q, k, v, plain=plain)
     attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, implementation=implementation)
-    return split_attention(attend, q, k, v, implementation == "cudnn")
+    gathers = implementation in ("pallas", "pallas or not") and not causal
+    return split_attention(attend, q, k, v, implementation == "cudnn", gathers)
 
 
 def _choose(q: jax.Array, k: jax.Array, v: jax.Array, *, plain: bool) -> str:
@@ -304,18 +305,31 @@ class SelfAttention(nnx.Module):
         return jnp.split(apart(qkv), 3, axis=-1)
 
     def _project_apart(self, x: jax.Array) -> list[jax.Array]:
-        """The same by three products. A kernel takes arrays that lie in memory: what one product gives would be copied
-        to split it, and the three gradients to join them."""
-        dtype = self.qkv.dtype or jnp.promote_types(x.dtype, self.qkv.kernel.dtype)
-        biases = [self.q_bias, None, self.v_bias]
-        biases = [None if bias is None else bias[...] for bias in biases]
-        if self.qkv.bias is not None:
-            biases = jnp.split(self.qkv.bias[...], 3)
-        parts = []
-        for kernel, bias in zip(jnp.split(self.qkv.kernel[...], 3, axis=1), biases, strict=True):
-            y = x.astype(dtype) @ kernel.astype(dtype)
-            parts.append(y if bias is None else y + bias.astype(dtype)[None, None])
-        return parts
+        """The same by three products."""
+        if self.q_bias is None:
+            return three_products(x, self.qkv)
+        return three_products(x, self.qkv, (self.q_bias[...], None, self.v_bias[...]))
+
+
+def three_products(x: jax.Array, qkv: nnx.Linear, biases: Sequence[jax.Array | None] | None = None) -> list[jax.Array]:
+    """Queries, keys and values, `(…, D)` each, by a product with each third of one kernel: the way for TPUs.
+
+    A kernel takes arrays that lie in memory: what one product gives would be copied to split it, and the three
+    gradients to join them.
+
+    Args:
+      x: `(…, D)`.
+      qkv: the layer whose kernel is all queries' columns, then all keys', then all values'.
+      biases: of the three; None: the layer's own, if it has one.
+    """
+    dtype = qkv.dtype or jnp.promote_types(x.dtype, qkv.kernel.dtype)
+    if biases is None:
+        biases = [None] * 3 if qkv.bias is None else jnp.split(qkv.bias[...], 3)
+    parts = []
+    for kernel, bias in zip(jnp.split(qkv.kernel[...], 3, axis=1), biases, strict=True):
+        y = x.astype(dtype) @ kernel.astype(dtype)
+        parts.append(y if bias is None else y + jnp.expand_dims(bias.astype(dtype), tuple(range(y.ndim - 1))))
+    return parts
 
 
 def _softmax_product(

@@ -43,6 +43,9 @@ def own_part(
     values are copied; where it does not divide those either, the devices of that axis do the same work. A batch that
     cannot be split evenly is worked on whole by all.
 
+    Keys and values are copied on the devices themselves, so that the parts of their gradients are summed to where they
+    belong: half of what a sum for all would pass on.
+
     Args:
       attend: maps such arrays, the whole or a part, to one as `q`.
       q: queries.
@@ -72,9 +75,16 @@ def own_part(
             return None
         return P(*(None if n == 1 else places.get(name) for n, name in zip(x.shape, axes, strict=True)))
 
-    queries, keys = ("batch", "queries", "heads"), ("batch", "", "heads")
+    gathered = places["queries"] is not None and k.shape[1] % size == 0
+    queries, keys = ("batch", "queries", "heads"), ("batch", "queries" if gathered else "", "heads")
+
+    def part(q: jax.Array, k: jax.Array, v: jax.Array, *others: jax.Array | None) -> jax.Array:
+        if gathered:
+            k, v = (jax.lax.all_gather(x, axis, axis=1, tiled=True) for x in (k, v))
+        return attend(q, k, v, *others)
+
     split = jax.shard_map(
-        attend,
+        part,
         mesh=mesh,
         in_specs=(spec(q, queries), spec(k, keys), spec(v, keys), *(spec(x, axes) for x, axes in others)),
         out_specs=spec(q, queries),

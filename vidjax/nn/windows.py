@@ -17,10 +17,11 @@ import numpy as np
 from einops import rearrange
 from flax import nnx
 
-from vidjax.nn.attention import attention
+from vidjax.nn.attention import attention, three_products
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_002
 from vidjax.nn.remat import layer_result
+from vidjax.nn.target_backend import backend
 
 
 def fit_window(sizes: Triple, window: Triple, shift: Triple) -> tuple[Triple, Triple]:
@@ -146,8 +147,11 @@ class WindowAttention(nnx.Module):
     def _attend(self, x: jax.Array, sizes: Triple, window: Triple, shift: Triple) -> jax.Array:
         """`(B·windows, N, C)` → `(B·windows, N, C)`."""
         count, tokens, dim = x.shape
-        qkv = self.qkv(x).reshape(count, tokens, 3, self.heads, dim // self.heads)
-        q, k, v = (qkv[:, :, i] for i in range(3))
+        if backend() == "tpu":
+            q, k, v = (y.reshape(count, tokens, self.heads, -1) for y in three_products(x, self.qkv))
+        else:
+            qkv = self.qkv(x).reshape(count, tokens, 3, self.heads, dim // self.heads)
+            q, k, v = (qkv[:, :, i] for i in range(3))
         index = relative_index(self.window)[:tokens, :tokens]
         bias = jnp.moveaxis(self.relative_bias[...][index], 2, 0)[None]
         ids = None
