@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vidjax.nn import windows
 from vidjax.nn.attention import attention
-from vidjax.nn.backend import targeting
+from vidjax.nn.target_backend import targeting
 from vidjax.nn.windows import WindowAttention, fit_window, merge, partition, regions, relative_index
 
 DIM, HEADS = 8, 2
