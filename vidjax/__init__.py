@@ -5,7 +5,7 @@ Public names are imported on first use, so that `import vidjax` costs next to no
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Config": "vidjax.config",

@@ -56,12 +56,12 @@ class FeatureLinear(VideoNetwork):
 VARIANTS = {
     "feature_linear": Variant(
         FeatureLinear,
-        Spec.of_video("feature_linear", {"features": FeatureInput(steps=8, width=768)}, num_classes=400),
+        Spec("feature_linear", {"features": FeatureInput(steps=8, width=768)}, num_classes=400),
         {"width": 768},
     ),
     "feature_linear_tiny": Variant(
         FeatureLinear,
-        Spec.of_video("feature_linear_tiny", {"features": FeatureInput(steps=4, width=16)}, num_classes=6),
+        Spec("feature_linear_tiny", {"features": FeatureInput(steps=4, width=16)}, num_classes=6),
         {"width": 16},
     ),
 }
