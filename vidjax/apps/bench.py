@@ -25,6 +25,7 @@ from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import VideoSet
+from vidjax.data.synthetic import write_asked
 from vidjax.data.targets import Targets
 from vidjax.data.text import DataError
 from vidjax.models.build import build_model
@@ -88,7 +89,7 @@ def bench_data(
             f"--accelerator={accelerator}: give one of {', '.join(PEAK_FLOPS)}, or --accelerator-clips-per-s of another"
         )
     config = validate(read_config(argv))
-    _write_synthetic(config.data)
+    write_asked(config.data, Console(stderr=True))
     videos, _ = load_videos(config)
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
     task = make_task(config, spec, videos.labels)
@@ -152,13 +153,6 @@ def _target(name: str, given: float | None, mfu: float, flops: float) -> dict[st
         "flops_per_clip": flops,
         "mfu": None if given else mfu,
     }
-
-
-def _write_synthetic(config: cfg.DataConfig) -> None:
-    if config.synthetic == "motion":
-        from vidjax.data.synthetic import write_motion
-
-        write_motion(Path(config.train).parent, console=Console(stderr=True))
 
 
 def _parts(

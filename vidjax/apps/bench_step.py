@@ -135,7 +135,8 @@ def _compile(program: Program) -> _Compiled:
 
 
 def _initial_state(config: cfg.Config, program: Program, num_classes: int) -> TrainState:
-    model = build_model(config, num_classes, dtype=parallel.compute_dtype(config.model.compute_dtype))
+    dtype = parallel.compute_dtype(config.model.compute_dtype)
+    model = build_model(config, num_classes, dtype=dtype, head=program.task.head)
     state = init_state(
         model,
         program.optimizer,

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 
+from vidjax.config import DataConfig
 from vidjax.errors import UserError
 from vidjax.progress import progress_bar
 
@@ -84,6 +85,18 @@ def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, s
                     points = np.rint((rotated + centre + (dx, dy)) * 2**_FRACTION_BITS).astype(np.int32)
                     cv2.fillPoly(frame, [points], colour, cv2.LINE_AA, _FRACTION_BITS)
     return frames
+
+
+def write_asked(config: DataConfig, console: Console | None = None) -> None:
+    """Write the generated data set that `config.synthetic` asks for, unless it is there, to the folder of
+    `config.train`.
+
+    Args:
+      config: which data set, and where.
+      console: where a progress bar goes; None: no bar.
+    """
+    if config.synthetic == "motion":
+        write_motion(Path(config.train).parent, console=console)
 
 
 def write_motion(

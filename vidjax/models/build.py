@@ -1,16 +1,43 @@
 """The network that a config describes."""
 
+from collections.abc import Callable
 from typing import Any
 
 from flax import nnx
 
 from vidjax import config as cfg
 from vidjax.errors import UserError
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
 
+MakeHead = Callable[[VideoNetwork, nnx.Rngs], nnx.Module]
 
-def build_model(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool = False) -> nnx.Module:
-    """The model that `config.model` describes, freshly initialised or, if `abstract`, as shapes alone."""
+
+def build_model(
+    config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool = False, head: MakeHead | None = None
+) -> VideoNetwork:
+    """The network that `config.model` describes, freshly initialised.
+
+    Args:
+      config: of the run.
+      num_classes: K, outputs of its own head.
+      dtype: of activations; None: float32.
+      abstract: shapes in the place of arrays.
+      head: makes the head that takes the place of the network's own; None: its own stays.
+
+    Raises:
+      ConfigError: for settings that the network does not take.
+    """
+    model = _build(config, num_classes, dtype=dtype, abstract=abstract)
+    if head is not None:
+        model.head = (
+            nnx.eval_shape(lambda: head(model, nnx.Rngs(0))) if abstract else head(model, nnx.Rngs(config.seed))
+        )
+        model.eval()
+    return model
+
+
+def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) -> VideoNetwork:
     model = config.model
     kwargs = dict(model.kwargs)
     variant = get_variant(model.name)

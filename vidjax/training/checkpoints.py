@@ -25,6 +25,7 @@ from vidjax.data.records import LabelSpace
 from vidjax.errors import UserError
 from vidjax.models.build import build_model
 from vidjax.models.state import Arrays, merge, split
+from vidjax.tasks import make_task
 from vidjax.training import damaged_checkpoints
 
 FOLDER = "checkpoints"
@@ -142,7 +143,8 @@ def load_model(
             )
         meta = read_meta(checkpoints, step)
         dtype = dtype or parallel.compute_dtype(meta.config.model.compute_dtype)
-        model = build_model(meta.config, len(meta.labels.names), dtype=dtype, abstract=True)
+        head = make_task(meta.config, meta.spec, meta.labels, dtype).head
+        model = build_model(meta.config, len(meta.labels.names), dtype=dtype, abstract=True, head=head)
         graphdef, params, stats = split(model)
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), {"params": params, "stats": stats}

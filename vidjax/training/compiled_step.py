@@ -135,8 +135,8 @@ class Program:
         optimizer = make_optimizer(
             config.optimizer, make_schedule(config.optimizer, steps=steps, steps_per_epoch=per_epoch, batch_size=size)
         )
-        model = build_model(config, len(labels.names), dtype=dtype, abstract=True)
         task = make_task(config, spec, labels, dtype)
+        model = build_model(config, len(labels.names), dtype=dtype, abstract=True, head=task.head)
         layout = layout_of(spec.inputs, task.targets.fields())
         graphdef, params, stats = split(model)
         state = jax.eval_shape(

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax
 import optax
 from flax import nnx
 from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from vidjax import config as cfg
 from vidjax import parallel
@@ -24,7 +26,7 @@ from vidjax.config.validate import validate
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.evaluation import report
-from vidjax.evaluation.engine import Outcome, cadences, compile_forward, flat_metrics
+from vidjax.evaluation.engine import Forward, Outcome, cadences, compile_forward, flat_metrics
 from vidjax.evaluation.engine import run as evaluate
 from vidjax.evaluation.identity import BEST, identity
 from vidjax.models.build import build_model
@@ -106,6 +108,23 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
 
 
 class _Run:
+    """One training, from its config to its result."""
+
+    # From `train` on.
+    checkpoints: RunCheckpoints
+    forwards: dict[str, Forward]
+    kept: Kept
+    precise: Callable[..., Arrays] | None
+    log: MetricsLog | None
+    bad_records: BadRecordLog
+    # While there are updates to make.
+    feed: Feed
+    bar: Progress
+    bar_task: TaskID
+    last_line: float
+    eval_every: int  # updates
+    save_every: int
+
     def __init__(self, config: cfg.Config, workdir: Path, console: Console):
         self.config, self.workdir = config, workdir
         self.console = console if parallel.is_writer() else Console(quiet=True)
@@ -177,7 +196,8 @@ class _Run:
 
     def _build_and_train(self, stack: contextlib.ExitStack) -> dict[str, Any]:
         self.announce()
-        model = build_model(self.config, len(self.videos.labels.names), dtype=self.dtype)
+        classes = len(self.videos.labels.names)
+        model = build_model(self.config, classes, dtype=self.dtype, head=self.task.head)
         return self._train(model, make_optimizer(self.config.optimizer, self.schedule), stack)
 
     def _train(
@@ -236,7 +256,7 @@ class _Run:
         config, start = self.config.train, int(state.step)
         if start == self.steps:
             return state
-        self.eval_every, save_every = (
+        self.eval_every, self.save_every = (
             max(1, round(epochs * self.steps_per_epoch)) if epochs else self.steps
             for epochs in (config.eval_epochs, config.checkpoint_epochs)
         )
@@ -253,7 +273,7 @@ class _Run:
                     state = self._log(state, done)
                 self.bar.update(self.bar_task, completed=done)
                 evaluating = done % self.eval_every == 0 and not last
-                saving = evaluating or (done % save_every == 0 and not last)
+                saving = evaluating or (done % self.save_every == 0 and not last)
                 stopping = terminated.after(done) and not last
                 if saving or stopping:
                     self._check_finite(state)

@@ -1,12 +1,11 @@
 """The videos of a run: generated if asked for, loaded, the same for all processes, and what they can be judged by."""
 
-from pathlib import Path
-
 from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.data.records import VideoSet
+from vidjax.data.synthetic import write_asked
 from vidjax.tasks.task import Task
 from vidjax.tasks.videos import load_videos
 from vidjax.training import workdir as workdir_of
@@ -23,7 +22,7 @@ def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, Video
       ConfigError: if the processes have different videos or settings.
       DataError: for annotations that cannot be used.
     """
-    parallel.on_writer(lambda: _generate(config.data, console))
+    parallel.on_writer(lambda: write_asked(config.data, console))
     videos, eval_videos = load_videos(config)
     workdir_of.check_alike(config, videos, eval_videos)
     return videos, eval_videos
@@ -40,12 +39,3 @@ def choose_metric(config: cfg.Config, task: Task) -> None:
         raise cfg.ConfigError(
             f"config.train.best_metric = {config.train.best_metric!r}: this data set has {', '.join(task.metrics)}"
         )
-
-
-def _generate(config: cfg.DataConfig, console: Console) -> None:
-    """Write the generated data set that `config.synthetic` asks for, unless it is there."""
-    if config.synthetic != "motion":
-        return
-    from vidjax.data.synthetic import write_motion
-
-    write_motion(Path(config.train).parent, console=console)

@@ -1,0 +1,27 @@
+"""The network of a config, with its own head or another."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidjax.config import Config, ModelConfig
+from vidjax.models.build import build_model
+from vidjax.models.state import split
+
+CONFIG = Config(model=ModelConfig(name="conv3d_tiny"), seed=3)
+
+
+def test_a_task_may_bring_its_head():
+    def head(network, rngs):
+        return nnx.Linear(network.widths.pooled, 7, rngs=rngs)
+
+    own, other = (build_model(CONFIG, 5, dtype=None, head=h) for h in (None, head))
+    clips = jnp.zeros((2, 8, 64, 64, 3))
+    assert own(clips).shape == (2, 5) and other(clips).shape == (2, 7)
+    (_, params, _), (_, others, _) = split(own), split(other)
+    assert params.keys() == others.keys()  # replaced, not wrapped: the paths are those of before
+    for path, array in params.items():
+        if not path.startswith("head."):
+            np.testing.assert_array_equal(array, others[path])
+    _, shapes, _ = split(build_model(CONFIG, 5, dtype=None, abstract=True, head=head))
+    assert {path: array.shape for path, array in shapes.items()} == {p: a.shape for p, a in others.items()}
