@@ -20,10 +20,13 @@ from vidjax.config import Config, ModelConfig, TrainConfig
 from vidjax.config.choices import REMAT
 from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
+from vidjax.data.records import LabelSpace
 from vidjax.models import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.plan.chips import tpu_devices
 from vidjax.training.compiled_step import Program
+
+LABELS = LabelSpace(tuple(map(str, range(400))))
 
 
 def measured(config: Config, device: Any) -> tuple[int, float, float, float]:
@@ -31,7 +34,7 @@ def measured(config: Config, device: Any) -> tuple[int, float, float, float]:
     config = validate(config)
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
     with targeting("tpu" if device.platform == "tpu" else None, device):
-        program = Program.of(config, spec, num_classes=400, num_videos=10**5, devices=[device])
+        program = Program.of(config, spec, LABELS, num_videos=10**5, devices=[device])
         lowered, lowering = _timed(program.lower)
     compiled, compiling = _timed(lowered.compile)
     memory = compiled.memory_analysis().temp_size_in_bytes / 2**30

@@ -20,8 +20,10 @@ import numpy as np
 from vidjax import parallel
 from vidjax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from vidjax.config.spec import resolve_spec
+from vidjax.data.records import LabelSpace
+from vidjax.models.build import build_model
 from vidjax.models.registry import get_spec
-from vidjax.training.checkpoints import Meta, build_model
+from vidjax.training.checkpoints import Meta
 from vidjax.training.compiled_step import Program
 from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import init_state
@@ -44,18 +46,17 @@ def main() -> int:
         train=TrainConfig(batch_size=batch_size, best_metric="video/top1"),
     )
     spec = resolve_spec(get_spec(args.model), config.data, "rgb")
-    program = Program.of(config, spec, num_classes=spec.num_classes, num_videos=10**6)
+    labels = LabelSpace(tuple(map(str, range(spec.num_classes))))
+    program = Program.of(config, spec, labels, num_videos=10**6)
     model = build_model(config, spec.num_classes, dtype=parallel.compute_dtype("auto"))
-    state = parallel.place_state(init_state(model, program.optimizer, ema=False), program.mesh)
-    rng = np.random.default_rng(0)
-    batch = {
-        "video": rng.integers(0, 256, program.batch["video"].shape).astype(np.uint8),
-        "label": np.zeros(batch_size, np.int32),
-    }
+    state = parallel.place_state(
+        init_state(model, program.optimizer, ema=False, sums=program.task.objective.sums), program.mesh
+    )
+    batch = program.layout.draw(batch_size, config.data.sampling.views)
     batch = parallel.place(batch, parallel.batch_sharding(program.mesh))
     update = program.lower().compile()
     size = sum(x.nbytes for x in jax.tree.leaves(state)) / 1e6
-    meta = Meta(config, spec, tuple(str(i) for i in range(spec.num_classes)))
+    meta = Meta(config, spec, labels)
     plain, saving, blocked, written = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = RunCheckpoints(Path(folder), 1, "video/top1")

@@ -14,21 +14,23 @@ import jax
 import numpy as np
 import optax
 
+from vidjax.batch import layout_of
+from vidjax.config import Config
+from vidjax.data.records import LabelSpace
 from vidjax.models import create_model, get_spec
 from vidjax.models.cost import model_cost
-from vidjax.training.step import init_state, make_train_step
+from vidjax.tasks import make_task
+from vidjax.training.step import StepOptions, init_state, make_train_step
 
 
 def measured(name: str, batch: int, repeats: int) -> tuple[float, float]:
     """Seconds (the median) and 10⁹ operations of one update with AdamW."""
     model, spec, optimizer = create_model(name), get_spec(name), optax.adamw(1e-4)
-    shape = (batch, 1, spec.video.num_frames, spec.video.size, spec.video.size, 3)
-    clips = {
-        "video": np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8),
-        "label": np.zeros(batch, np.int32),
-    }
-    clips, state = jax.device_put((clips, init_state(model, optimizer, ema=False)))
-    step = jax.jit(make_train_step(model, optimizer, spec, seed=0), donate_argnums=0).lower(state, clips).compile()
+    task = make_task(Config(), spec, LabelSpace(tuple(map(str, range(spec.num_classes)))))
+    clips = layout_of(spec.inputs, task.targets.fields()).draw(batch, 1)
+    clips, state = jax.device_put((clips, init_state(model, optimizer, ema=False, sums=task.objective.sums)))
+    step = make_train_step(model, optimizer, task.objective, StepOptions(seed=0))
+    step = jax.jit(step, donate_argnums=0).lower(state, clips).compile()
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()

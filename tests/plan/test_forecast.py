@@ -43,7 +43,9 @@ def program(batch_size, devices):
     )
     config = validate(config)
     spec = resolve_spec(get_spec("frame_pool_tiny"), config.data, "rgb")
-    return Program.of(config, spec, num_classes=5, num_videos=100, devices=jax.devices()[:devices])
+    return Program.of(
+        config, spec, estimates.DataFacts(5, 100, False).labels, num_videos=100, devices=jax.devices()[:devices]
+    )
 
 
 @pytest.mark.slow
@@ -292,7 +294,7 @@ def test_every_config_lowers_at_full_size(path):
         own = estimates.make_program(config, facts, chips[: 1 if config.train.batch_size % 4 else 4])
         config.train.batch_size = 4
         text = estimates.make_program(config, facts, chips).lower().as_text()
-    assert own.batch["video"].shape[0] == read_config([f"--config={path}"]).train.batch_size
+    assert own.batch["inputs"]["video"].shape[0] == read_config([f"--config={path}"]).train.batch_size
     assert "num_partitions = 4" in text
     if any(word in path.stem for word in ("vit", "videomae", "vjepa2", "timesformer", "swin")):
         assert FORWARD in text and (BACKWARD in text or config.model.probe)

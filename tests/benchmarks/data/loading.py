@@ -33,8 +33,9 @@ COPIES = 200  # of each file in the list: an epoch that does not end
 def vidjax_batches(files: list[str], workers: int, isolate: bool) -> Iterator[object]:
     from vidjax.config import AugmentConfig, DataConfig, ReadingConfig, SamplingConfig, Spec
     from vidjax.data.pipeline import train_batches
-    from vidjax.data.reading.clips import ClipReader
+    from vidjax.data.reading.examples import ExampleReader
     from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+    from vidjax.tasks.classify.targets import ClassTargets
 
     spec = Spec.of_video("loading", num_frames=FRAMES, stride=STRIDE, size=SIZE, resize=(256,))
     config = DataConfig(
@@ -43,7 +44,8 @@ def vidjax_batches(files: list[str], workers: int, isolate: bool) -> Iterator[ob
         reading=ReadingConfig(num_workers=workers, num_threads=1, prefetch=2, isolate=isolate),
     )
     videos = VideoSet(tuple(Record(f, Labels((i % 2,))) for i, f in enumerate(files)), LabelSpace(("a", "b")))
-    return train_batches(videos, ClipReader(spec, config), batch_size=BATCH, seed=0)
+    targets = ClassTargets(videos.labels)
+    return train_batches(videos, ExampleReader(spec, config), targets, batch_size=BATCH, seed=0)
 
 
 def torch_batches(files: list[str], workers: int, isolate: bool) -> Iterator[object]:

@@ -20,6 +20,7 @@ from tests.benchmarks.data.files import benchmark_files
 from vidjax.config import DataConfig, ReadingConfig, SamplingConfig, Spec
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.transforms import crop
+from vidjax.data.records import Record
 from vidjax.video import VideoReader
 from vidjax.video.crops import spatial_views
 
@@ -50,10 +51,10 @@ def main() -> int:
     print("| file | one pass ms | view by view ms | ratio |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for path in benchmark_files(Path(folder)):
-            once = reader.eval_clips(str(path), CLIPS, CROPS)
+            once, views = reader.evaluate(record := Record(str(path)), CLIPS, CROPS)
             ways = {
-                "once": lambda path=path: reader.eval_clips(str(path), CLIPS, CROPS).video,
-                "views": lambda path=path, frames=once.frames: view_by_view(path, frames, spec.video.size),
+                "once": lambda record=record: reader.evaluate(record, CLIPS, CROPS)[0],
+                "views": lambda path=path, frames=views.frames: view_by_view(path, frames, spec.video.size),
             }
             seconds: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(repeats):
@@ -61,7 +62,7 @@ def main() -> int:
                     begin = time.process_time()
                     got = way()
                     seconds[name].append(time.process_time() - begin)
-                    assert np.array_equal(got, once.video), f"{path.name}: not the same views"
+                    assert np.array_equal(got, once), f"{path.name}: not the same views"
             ms = {name: 1e3 * statistics.median(s) for name, s in seconds.items()}
             ratio = ms["views"] / ms["once"]
             print(f"| {path.name} | {ms['once']:.0f} | {ms['views']:.0f} | {ratio:.1f} |", flush=True)
