@@ -178,7 +178,7 @@ def test_nothing_readable_is_reported_not_hidden(videos, tmp_path):
 
 def test_videos_of_different_length_have_different_numbers_of_views(tmp_path):
     paths = [write_video(tmp_path / f"{n}.mp4", numbered_frames(n, 16, 16)) for n in (2, 6, 4)]
-    videos = VideoSet(tuple(Record(str(path), Labels((0,))) for path in paths), LabelSpace(("a", "b")))
+    videos = VideoSet(tuple(Record(str(path), Labels((0,))) for path in paths), LabelSpace(tuple("abcd")))
     for batch_size in (1, 4):
         evaluators = {"classes": ClassEvaluator(videos, SPEC), "seen": Seen()}
         summary = run(videos, 1, evaluators, data_config(sampling_eval="all"), batch_size=batch_size).summary

@@ -43,6 +43,7 @@ def test_only_what_changes_no_result_may_change(tmp_path):
     other = Config(mesh=MeshConfig(data=2))
     other.data.reading.num_workers, other.train.keep_last = 3, 7
     other.train.log_every, other.train.eval_epochs, other.eval.batch_size = 1, 0.5, 4
+    other.eval.every = ("pictures=5",)
     workdir.refuse_changes(tmp_path, Config(), other)
     other.seed = 1
     with pytest.raises(workdir.WorkdirError, match=r"another config.*\n  seed: 0 → 1\n") as refused:
