@@ -104,7 +104,7 @@ def test_errors_name_the_address(memory, isolate):
             "memory://videos/gone.mp4": "no such file",
             "memory://videos": "is a folder",
             f"{site.url}/gone.mp4": "no such file",
-            "nonsense://videos/a.mp4": "is no address that fsspec can read",
+            "nonsense://videos/a.mp4": "is not an address that fsspec can read",
         }.items():
             with pytest.raises(VideoError) as caught:
                 VideoReader(path, isolate=isolate)

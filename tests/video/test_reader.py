@@ -341,7 +341,7 @@ def test_paths_that_are_no_video(tmp_path, made):
     for name, reason in {
         "missing.mp4": "no such file",
         "": "is a folder",
-        "fifo.mp4": "is no regular file",
+        "fifo.mp4": "is not a regular file",
         "empty.mp4": "is empty",
         "zeros.mp4": "does not open as a video",
         "text.mp4": "does not open as a video",

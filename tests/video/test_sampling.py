@@ -254,5 +254,5 @@ def test_unknown_rule_names_close_ones():
     assert get_rule("multi_clip") is RULES["multi_clip"]
     with pytest.raises(ValueError, match=r"no sampling rule 'multiclip'.*did you mean multi_clip"):
         get_rule("multiclip")
-    with pytest.raises(ValueError, match="there are random, dense"):
+    with pytest.raises(ValueError, match="choose one of random, dense"):
         get_rule("xyz")

@@ -1,4 +1,4 @@
-"""Files to frames: `VideoReader` decodes, `VideoError` says why it could not."""
+"""Video files to frames: `VideoReader` decodes them, `VideoError` reports why one cannot be read."""
 
 from vidjax.video.errors import VideoError
 from vidjax.video.reader import VideoReader

@@ -1,4 +1,4 @@
-"""Where the bytes of a video come from: a file on disk, memory, or another machine, read by ranges through fsspec."""
+"""Sources of a video's bytes: a file on disk, memory, or another machine, read by ranges through fsspec."""
 
 import importlib
 import io
@@ -12,17 +12,17 @@ from vidjax.video.deadline import Clock
 from vidjax.video.errors import VideoError, require_file
 
 _URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://")
-# What fsspec needs for the usual ones, and the extra that brings it.
+# The package that fsspec needs for each common protocol, and the extra that installs it.
 _NEEDS = {
     "gs": ("gcsfs", "gcs"),
     "gcs": ("gcsfs", "gcs"),
     "s3": ("s3fs", "s3"),
     "s3a": ("s3fs", "s3"),
 }
-_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")  # ends of names that folders do not have
-# FFmpeg asks for what is in memory in pieces of this size: each request goes through Python.
+_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")  # file extensions, which folders do not have
+# FFmpeg reads files in memory in pieces of this size, since every request goes through Python.
 BUFFER = 1 << 18
-_BLOCK = 1 << 19  # bytes fetched at a time: what a request costs anyway, at 50 ms and 100 Mbit/s
+_BLOCK = 1 << 19  # bytes fetched at a time: at 50 ms and 100 Mbit/s, transfer takes about as long as the request itself
 _BLOCKS = 32  # kept per file
 
 
@@ -32,10 +32,10 @@ class Source(Protocol):
     size: int  # bytes
 
     def for_ffmpeg(self) -> Any:
-        """What FFmpeg opens: a URL of its own, or a file object at its beginning."""
+        """Return the file as FFmpeg opens it: a URL, or a file object at its beginning."""
 
     def open(self) -> BinaryIO:
-        """The file for reading in binary."""
+        """Open the file for reading in binary."""
 
 
 def is_remote(path: str) -> bool:
@@ -45,15 +45,15 @@ def is_remote(path: str) -> bool:
 
 
 def in_this_process(path: str) -> bool:
-    """Whether only the process that made it can read the file of an address."""
+    """Whether only the process that created the file at an address can read it."""
     return is_remote(path) and _URL.match(path)["protocol"].lower() == "memory"
 
 
 def find_source(path: str, clock: Clock, content: bytes | None = None) -> Source:
-    """Where the video `path` comes from; `content`: its bytes, if they are in memory.
+    """Find the source of the video `path`; `content` holds its bytes if they are in memory.
 
     Raises:
-      VideoError: if there is no such file, or it is empty, or what reads such addresses is not installed.
+      VideoError: if the file is missing or empty, or the package for such addresses is not installed.
     """
     if content is not None:
         return _Memory(path, content, clock)
@@ -63,10 +63,10 @@ def find_source(path: str, clock: Clock, content: bytes | None = None) -> Source
 
 
 def file_system(path: str) -> tuple[Any, str]:
-    """fsspec's file system for an address, and the path there.
+    """fsspec's file system for an address, and the path in it.
 
     Raises:
-      VideoError: naming what to install, or the protocols that there are.
+      VideoError: if no installed package reads such addresses; it names the one to install, or the known protocols.
     """
     import fsspec
 
@@ -83,7 +83,7 @@ def file_system(path: str) -> tuple[Any, str]:
     except ImportError as error:
         raise VideoError(path, f"fsspec lacks a package for {protocol}://", str(error)) from None
     except ValueError as error:
-        raise VideoError(path, f"is no address that fsspec can read ({error})", "check the path") from None
+        raise VideoError(path, f"is not an address that fsspec can read ({error})", "check the path") from None
 
 
 class _Disk:
@@ -100,7 +100,7 @@ class _Disk:
 
 
 class _Memory(io.BytesIO):
-    """The content of a file that goes by the name of one, for FFmpeg a hint at the format."""
+    """The content of a file in memory. Its name gives FFmpeg a hint at the format."""
 
     def __init__(self, path: str, content: bytes, clock: Clock):
         super().__init__(content)
@@ -119,10 +119,10 @@ class _Memory(io.BytesIO):
 
 
 class _Remote:
-    """A file elsewhere, of which blocks are fetched as they are asked for, and the last ones kept.
+    """A remote file, fetched in blocks as they are asked for; the latest ones are cached.
 
     Raises:
-      VideoError: if there is no such file, or it cannot be reached before the time is up.
+      VideoError: if there is no such file, or it cannot be reached before the deadline.
     """
 
     def __init__(self, path: str, clock: Clock):
@@ -134,7 +134,7 @@ class _Remote:
         if info.get("type") == "directory":
             raise VideoError(path, "is a folder", "give the path of a video file")
         self.size = info.get("size")
-        if self.size is None:  # a server that does not say: only the file itself tells
+        if self.size is None:  # the server does not say: only reading the file does
             self._whole = self._ask("cat_file")
             self.size = len(self._whole)
         if self.size == 0:
@@ -163,7 +163,7 @@ class _Remote:
             return self._blocks[number]
         begin, end = number * _BLOCK, min((number + 1) * _BLOCK, self.size)
         data = self._ask("cat_file", start=begin, end=end)
-        if len(data) == self.size > end - begin:  # a server that knows no ranges sends everything
+        if len(data) == self.size > end - begin:  # a server without support for ranges sends everything
             self._whole, data = data, data[begin:end]
         if len(data) != end - begin:
             raise self._failed(f"gave {len(data)} bytes instead of {end - begin}")
@@ -173,7 +173,7 @@ class _Remote:
         return data
 
     def _ask(self, what: str, **options: Any) -> Any:
-        """The file system's answer, given up with the rest once the time is up."""
+        """Call a method of the file system and return its result, or give up at the deadline."""
         import fsspec.asyn
 
         self._clock.check()
@@ -183,7 +183,7 @@ class _Remote:
                 return fsspec.asyn.sync(self._files.loop, method, self._inner, timeout=self._clock.left(), **options)
             return getattr(self._files, what)(self._inner, **options)
         except FileNotFoundError as error:
-            cause = error.__cause__  # over http://, fsspec says so of a server that does not answer, too
+            cause = error.__cause__  # over http://, fsspec raises this for servers that do not answer, too
             if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) in (404, 410):
                 raise VideoError(self._path, "no such file", "check the path") from None
             raise self._failed(f"cannot be read ({type(cause).__name__}: {cause})") from error
@@ -199,7 +199,7 @@ class _Remote:
 
 
 class _Ranges(io.RawIOBase):
-    """A remote file as an object to read from."""
+    """A remote file as a readable, seekable file object."""
 
     def __init__(self, remote: _Remote):
         self.name, self._remote, self._at = os.path.basename(remote._path), remote, 0
@@ -228,16 +228,16 @@ class _Ranges(io.RawIOBase):
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder at a path or an address.
+    """Whether a file or folder exists at a path or an address.
 
     Raises:
-      VideoError: if an address cannot be asked, as where its package is not installed.
+      VideoError: if an address cannot be looked up, for example because its package is not installed.
     """
     return _look("exists", path) if is_remote(path) else os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
-    """Whether there is a folder at a path or an address; an address that ends as names of files do is not asked.
+    """Whether a path or an address is a folder; addresses that end in a file extension are not looked up.
 
     Raises:
       VideoError: as `exists`.
@@ -253,7 +253,7 @@ def read_bytes(path: str) -> bytes:
     """The content of the file at a path or an address.
 
     Raises:
-      VideoError: if there is none, or it cannot be read.
+      VideoError: if it does not exist or cannot be read.
     """
     if is_remote(path):
         return _look("cat_file", path)
@@ -267,14 +267,14 @@ def read_bytes(path: str) -> bytes:
 
 
 def list_files(folder: str, *, below: bool = False) -> list[str]:
-    """The files in the folder at an address, sorted; as addresses.
+    """List the files in the folder at an address, as sorted addresses.
 
     Args:
-      folder: the address.
-      below: those in folders below as well.
+      folder: address of the folder.
+      below: also list the files in its subfolders.
 
     Raises:
-      VideoError: if it cannot be listed.
+      VideoError: if the folder cannot be listed.
     """
     files, inner = file_system(folder)
     found = _look("find", folder, maxdepth=None if below else 1)

@@ -1,24 +1,24 @@
-"""Which part of a frame: square crops of it."""
+"""Square crops of a frame, as evaluation takes them."""
 
 import numpy as np
 
 SPATIAL_VIEWS = {"centre": 1, "three": 3, "five": 5, "ten": 10}
-CROPS = {count: name for name, count in SPATIAL_VIEWS.items()}  # as `config.eval.num_crops` names them
+CROPS = {count: name for name, count in SPATIAL_VIEWS.items()}  # names by the numbers of `config.eval.num_crops`
 
 
 def spatial_views(height: int, width: int, size: int, views: str) -> np.ndarray:
-    """Square crops of a frame.
+    """Square crops of a frame, as boxes.
 
     Args:
-      height: of the frame, pixels.
-      width: of the frame, pixels.
+      height: height of the frame, pixels.
+      width: width of the frame, pixels.
       size: side of the crops, pixels.
       views: "centre"; "three" along the longer side (left, centre, right on wide and square frames, top, middle, bottom
-        on tall ones); "five" (corners in reading order, centre); "ten" (the five, and the five of the mirrored frame:
+        on tall ones); "five" (corners in reading order, centre); "ten" (those five, then the same five to be mirrored:
         see `spatial_flips`).
 
     Returns:
-      int64 `(V, 4)`: top, left, height, width, in pixels of the frame as it is. An odd margin has its larger half at
+      int64 `(V, 4)`: top, left, height, width, in pixels of the unmirrored frame. An odd margin has its larger half at
       the top and on the left, as in SlowFast and pytorchvideo.
 
     Raises:

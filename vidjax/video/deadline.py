@@ -1,4 +1,4 @@
-"""The time that opening or reading a video may take."""
+"""The deadline for opening or reading a video."""
 
 import os
 import time
@@ -7,10 +7,10 @@ from vidjax.video.errors import VideoError
 
 
 class Clock:
-    """Counts down the time of a call.
+    """A countdown for one call.
 
     Args:
-      path: of the video, for the message.
+      path: path of the video, for the message.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -18,19 +18,19 @@ class Clock:
         self.start(float("inf"))
 
     def start(self, timeout: float) -> None:
-        """From now on there are `timeout` seconds."""
+        """Start a countdown of `timeout` seconds."""
         self.timeout, self._deadline = timeout, time.monotonic() + timeout
 
     def left(self) -> float:
-        """Seconds that are left, a moment at least."""
+        """Seconds left; always positive, so that it can be passed on as a timeout."""
         return max(self._deadline - time.monotonic(), 0.001)
 
     def check(self) -> None:
-        """Raises the `error` once the time is up."""
+        """Raise a `VideoError` if the deadline has passed."""
         if time.monotonic() > self._deadline:
             raise self.error()
 
     def error(self) -> VideoError:
-        """What there is to say then."""
+        """The `VideoError` to raise when the deadline has passed."""
         mend = "look at the disk and the file, or allow more with timeout="
         return VideoError(self.path, f"reading stalled and was given up after {self.timeout:g} s", mend)

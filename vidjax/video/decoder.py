@@ -1,10 +1,10 @@
-"""Which packet holds which frame, and how to reach it: the part of reading that talks to FFmpeg.
+"""Exact decoding of frames by number, through FFmpeg.
 
-A file is indexed once without decoding, by its own tables where they leave no doubt, or else by reading it through;
-from then on frames are named by their presentation timestamp. Three savings make picking frames cheap, none of which
-changes a pixel: decoding starts at the keyframe before the frame, pictures that no other refers to are not decoded
-unless asked for, and the decoder is drained as soon as it holds the last one wanted. Containers that store no
-presentation times (AVI with B-frames) are counted by decoding them once.
+A file is indexed once without decoding, from its own tables where they are unambiguous, or else by reading it through;
+from then on frames are identified by their presentation timestamp. Three savings make picking frames cheap, none of
+which changes a pixel: decoding starts at the keyframe before the frame, pictures that no other refers to are not
+decoded unless asked for, and the decoder is drained as soon as it holds the last frame wanted. Files of containers that
+store no presentation times (AVI with B-frames) are decoded once to count their frames.
 """
 
 import itertools
@@ -20,41 +20,41 @@ from vidjax.video.errors import VideoError
 from vidjax.video.facts import Facts, orientation, rate_and_times, stated_duration, tells_orientation
 from vidjax.video.frame_index import Index, index_by_reading, index_by_tables
 
-# The formats that are read: each keeps its pictures in the file itself. Playlists and scripts (concat, hls, dash, sdp,
-# image2 …) are missing on purpose: whoever writes one would choose which files of this machine are opened.
+# The accepted formats: each keeps its pictures in the file itself. Playlists and scripts (concat, hls, dash, sdp,
+# image2 …) are missing on purpose: their author could make this machine open any of its files.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,obu,flv,asf,ogg,gif,mxf,nut,dv,"
-    "yuv4mpegpipe,mp3,wav,flac,aac"  # the last four for the message that there are no pictures in them
+    "yuv4mpegpipe,mp3,wav,flac,aac"  # the last four so that the message can say that they contain no pictures
 )
-_MOST_PIXELS = 1 << 27  # of one frame: 16384×8192. A header may claim more, and the memory for it
-# A title that is not UTF-8 is no reason to refuse a film; PyAV does not ask any more from 19 on.
+_MOST_PIXELS = 1 << 27  # per frame: 16384×8192. A header may claim more, and with it the memory
+# A title that is not UTF-8 is no reason to refuse a video; PyAV ignores such titles from 19 on.
 _METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 class _Misled(Exception):
-    """A packet or a frame is not what the tables of the file say."""
+    """A packet or a frame contradicts the tables of the file."""
 
 
 class Decoder:
     """One open video stream: its index, and its frames by number.
 
     Args:
-      path: of a regular file, or an address: see `sources.py`.
-      stream: which of its video streams, by order; cover pictures of audio files are not counted.
-      clock: asked between packets and between pieces of the file whether time is up.
-      content: of the file, where it is not on disk; its name then tells FFmpeg no more than a hint at the format.
+      path: path of a regular file, or an address: see `byte_sources.py`.
+      stream: number of the video stream, in the order of the file; cover pictures of audio files are not counted.
+      clock: deadline, checked between packets and between pieces of the file.
+      content: bytes of the file if they are in memory; `path` then only gives FFmpeg a hint at the format.
 
     Raises:
-      VideoError: if the file cannot be opened, has no such stream, or not one frame of it decodes.
+      VideoError: if the file cannot be opened, has no such stream, or none of its frames decodes.
     """
 
     def __init__(self, path: str, stream: int, clock: Clock, content: bytes | None = None):
         self.path, self._number, self._clock, self._check = path, stream, clock, clock.check
         self._container = None
-        self._sequence: Iterator[av.VideoFrame] | None = None  # decoding by count: frames still to come …
-        self._position = 0  # … and the number of the next one
+        self._sequence: Iterator[av.VideoFrame] | None = None  # decoding by count: the remaining frames …
+        self._position = 0  # … and the number of the first of them
         self._next_read = -1  # the first frame after the last read
-        self._trouble = ""  # what FFmpeg said last
+        self._trouble = ""  # FFmpeg's last error
         try:
             self._source = find_source(path, clock, content)
             self._open()
@@ -65,7 +65,7 @@ class Decoder:
                 self._read_through()
         except av.FFmpegError as error:
             self.close()
-            self._check()  # what FFmpeg has been stopped by
+            self._check()  # the deadline may be what stopped FFmpeg
             raise VideoError(path, f"does not open as a video ({error.strerror})") from error
         except BaseException:
             self.close()
@@ -81,15 +81,15 @@ class Decoder:
         self._container = None
 
     def facts(self) -> Facts:
-        """What there is to know of the video."""
+        """Size, frame rate and timestamps of the video."""
         shape = (self.height, self.width)
         return Facts(len(self), *shape, self.fps, self.timestamps, stated_duration(self._stream))
 
     def frames(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decodes the frames `wanted` (distinct, sorted): pairs of number and frame, in the order they come out.
+        """Decode the frames `wanted` (distinct, sorted) and yield pairs of number and frame in decoding order.
 
         Raises:
-          VideoError: naming the first frame that does not decode.
+          VideoError: if a frame does not decode; it names the first of them.
         """
         missing, self._trouble = set(wanted), ""
         try:
@@ -114,7 +114,7 @@ class Decoder:
 
     def _open(self) -> None:
         self.close()
-        # The whitelists so that nothing but this file is opened; the timeout ends calls that read on and on.
+        # The whitelists keep FFmpeg from opening any other file; the timeout ends calls that read endlessly.
         options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
         try:
             self._container = av.open(
@@ -126,7 +126,7 @@ class Decoder:
             )
         except av.ArgumentError:
             self._check()
-            reason = "does not open as a video (it is text, a playlist, a picture or another format that is not read)"
+            reason = "does not open as a video (it is text, a playlist, a picture or another unsupported format)"
             mend = "give MP4, MOV, MKV, WebM, AVI, MPEG, FLV, WMV, OGG, MXF or GIF, or leave it out"
             raise VideoError(self.path, reason, mend) from None
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -142,37 +142,37 @@ class Decoder:
                 other.discard = Discard.all
         self._codec = self._stream.codec_context
         if self._codec is None:
-            raise VideoError(self.path, "is coded in a way that this FFmpeg cannot decode", "encode it as H.264")
+            raise VideoError(self.path, "uses a codec that this FFmpeg cannot decode", "encode it as H.264")
         if self._codec.width * self._codec.height > _MOST_PIXELS:
             reason = (
                 f"has frames of {self._codec.width}×{self._codec.height} by its header, {_MOST_PIXELS:,} pixels at most"
             )
             raise VideoError(self.path, f"{reason} are decoded", "scale it down, or leave it out")
-        self._codec.options = {"max_pixels": str(_MOST_PIXELS)}  # also where the size changes later
+        self._codec.options = {"max_pixels": str(_MOST_PIXELS)}  # also if the size changes later
         # Measured per CPU-second, one thread is never slower; loaders run many readers side by side instead.
         self._codec.thread_count = 1
         self._packets: Iterator[av.Packet] = iter(())
-        self._sent: int | None = None  # decoding by time: place of the last packet sent, None where a seek is due
-        self._entry: int | None = None  # time of the keyframe that decoding began with, None for the first
-        self._entered = False  # whether that keyframe has come out whole
-        self._in_decoder: set[int] = set()  # frames sent to be decoded that have not come out
-        self._spare: dict[int, av.VideoFrame] = {}  # frames that came out early, for a read that goes on from here
+        self._sent: int | None = None  # decoding by time: place of the last packet sent, None if a seek is needed
+        self._entry: int | None = None  # time of the keyframe where decoding began, None for the first
+        self._entered = False  # whether that keyframe has come out, and as an intra picture
+        self._in_decoder: set[int] = set()  # frames sent to the decoder but not yet returned
+        self._spare: dict[int, av.VideoFrame] = {}  # frames returned early, for a read that continues from here
 
     def _demux(self) -> Iterator[av.Packet]:
-        """The packets of the stream from the current position on, empty ones (which would end decoding) left out."""
+        """The packets of the stream from the current position on, without empty ones (which would end decoding)."""
         try:
             for packet in self._container.demux(self._stream):
                 self._check()
                 if packet.size and packet.stream_index == self._stream.index:
                     yield packet
         except IndexError:
-            return  # what PyAV ends with where a damaged file seems to gain streams on the way
+            return  # raised by PyAV where a damaged file seems to gain streams on the way
 
     def _prepare(self, index: Index) -> None:
-        """Arranges frames by an index, and finds out their size and orientation."""
+        """Order frames by an index, and find their size and orientation."""
         self._index, self._pts, self._keys = index, index.pts, index.keys
         self._by_tables = index.opening is None and bool(index.keys)
-        self._sure = True  # of size and orientation
+        self._sure = True  # whether size and orientation are known
         self._by_count, first = not index.times_name_frames(self._container, self._codec), None
         if self._by_tables and self._by_count:
             raise _Misled
@@ -188,7 +188,7 @@ class Decoder:
                 self.height, self.width = self._codec.height, self._codec.width
                 return
             first = self._decode_one(opening)
-        # A first frame whose time no packet has: the times of this file do not name frames.
+        # If no packet has the time of the first frame, times do not identify the frames of this file.
         if first is None or first.pts not in self._display:
             first = self._count()
         self.orientation = orientation(first)
@@ -196,7 +196,7 @@ class Decoder:
         self.height, self.width = (first.width, first.height) if swap else (first.height, first.width)
 
     def _read_through(self) -> None:
-        """As `_prepare`, for a file whose tables are wrong."""
+        """Index the file again by reading it through, since its tables are wrong."""
         self._open()
         self._prepare(index_by_reading(self.path, self._demux(), self._codec))
 
@@ -218,7 +218,7 @@ class Decoder:
         return frames[0] if frames else None
 
     def _count(self) -> av.VideoFrame:
-        """Decodes everything once, so that frames can be told by their number; the first of them."""
+        """Decode everything once to count the frames; returns the first of them."""
         self._by_count, first, times = True, None, []
         try:
             for frame in self._decode_all():
@@ -227,7 +227,7 @@ class Decoder:
         except av.FFmpegError as error:
             self._trouble = error.strerror
         if first is None:
-            raise VideoError(self.path, f"not one frame decodes ({self._trouble or 'no picture came out'})")
+            raise VideoError(self.path, f"not one frame decodes ({self._trouble or 'no picture was decoded'})")
         self._length = len(times)
         self._display = {p: i for i, p in enumerate(times)}
         return first
@@ -263,13 +263,13 @@ class Decoder:
     # Decoding by time
 
     def _frames_by_time(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        # Reads that move forward through a file keep the decoder running; others empty it for the sake of speed.
+        # Reads that move forward through a file keep the decoder running; others drain it, which is faster.
         onward = 0 <= self._next_read <= min(missing)
         self._next_read = max(missing) + 1
         for number in sorted(missing & self._spare.keys()):
             missing.remove(number)
             yield number, self._spare.pop(number)
-        # Where a frame does not come out after a seek, earlier keyframes are tried, at last the beginning.
+        # If a frame is not decoded after a seek, earlier keyframes are tried, and finally the beginning of the file.
         for back in (0, 1, 4):
             groups: dict[int, set[int]] = {}
             for number in sorted(missing):
@@ -284,12 +284,12 @@ class Decoder:
             yield from self._from_the_beginning(missing)
 
     def _run(self, key: int, group: set, missing: set, linger: bool, keep: bool) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decodes from a keyframe on until the frames of `group`, which are taken off `missing`, have come out."""
-        group = group & missing  # an earlier group may have brought some along
+        """Decode from a keyframe on until all frames of `group` are out; they are removed from `missing`."""
+        group = group & missing  # an earlier group may have yielded some of them
         if not group:
             return
         begin, last = self._keys[key], max(self._place[i] for i in group)
-        # Going on is cheaper than a seek within a group of pictures, and up to the edge of the next.
+        # Decoding on is cheaper than a seek within a group of pictures, and up to the edge of the next.
         if self._sent is None or begin - self._sent > 2 or not all(map(self._ahead, group)):
             self._seek(key)
         if self._sent is None:
@@ -318,12 +318,12 @@ class Decoder:
                 return
 
     def _sound(self, frame: av.VideoFrame) -> bool:
-        """Whether a frame is sure to be what decoding from the start gives.
+        """Whether a frame is certain to equal the one that decoding from the start gives.
 
-        Pictures shown before the keyframe that decoding began with may lean on what came before it. So may all of them
-        where that keyframe is none (H.264 that refreshes itself column by column marks where this begins).
+        Pictures shown before the keyframe where decoding began may depend on earlier ones. So may all pictures if that
+        keyframe is not a true one (H.264 with gradual refresh marks the points where a refresh begins).
         """
-        if self._entry is None:  # at the beginning of the file: this is what it holds, damaged or not
+        if self._entry is None:  # decoding began with the file: its content, damaged or not
             return True
         if frame.is_corrupt or frame.pts is None or frame.pts < self._entry:
             return False
@@ -334,7 +334,7 @@ class Decoder:
         return self._entered
 
     def _ahead(self, number: int) -> bool:
-        """Whether a frame will still come out if decoding goes on."""
+        """Whether the decoder will still return a frame if decoding continues."""
         return self._place[number] > self._sent or number in self._in_decoder
 
     def _next_packet(self) -> av.Packet | None:
@@ -345,7 +345,7 @@ class Decoder:
             return None
 
     def _send(self, packet: av.Packet | None, missing: set, beyond: int) -> tuple[list[av.VideoFrame], bool]:
-        """Frames that come out for a packet, and whether the decoder takes more; None empties it."""
+        """Decode a packet (None: drain the decoder) and return its frames, and whether the decoder accepts more."""
         frames, alive = [], packet is not None
         try:
             if packet is not None:
@@ -367,7 +367,7 @@ class Decoder:
         return frames, alive
 
     def _seek(self, key: int) -> None:
-        """Puts the packets of a keyframe, or of one before it, next in line."""
+        """Seek to a keyframe or an earlier one, so that its packets come next."""
         self._in_decoder.clear()
         self._spare.clear()
         goal = self._keys[key]
@@ -399,14 +399,14 @@ class Decoder:
         return False
 
     def _compared(self, packets: Iterator[av.Packet], place: int) -> Iterator[av.Packet]:
-        """The packets from `place` on, after a look whether they are what the tables say."""
+        """The packets from `place` on, each checked against the tables."""
         for at, packet in enumerate(packets, place):
             if at >= len(self._pts) or packet.pts != self._pts[at]:
                 raise _Misled
             yield packet
 
     def _from_the_beginning(self, missing: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The last resort: plain decoding, frames told by time, or by number where times turn out to be off."""
+        """Last resort: plain decoding; frames are identified by time, or by number if the times are wrong."""
         try:
             for number, frame in enumerate(self._decode_all()):
                 number = self._display.get(frame.pts, number)

@@ -1,4 +1,4 @@
-"""What a video is, beyond its pixels: its size, rate and times, and which way up it is shown."""
+"""Facts of a video beyond its pixels: size, frame rate, timestamps and orientation."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from av.sidedata.sidedata import Type
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to know of a video."""
+    """Size, frame rate and timestamps of a video."""
 
     length: int  # frames
     height: int  # pixels, as shown
@@ -23,15 +23,15 @@ class Facts:
 
 
 def rate_and_times(stream: Any, times: Sequence[int | None], length: int) -> tuple[float, np.ndarray]:
-    """Frames per second on average, and when each frame is shown, float64 `(N,)` in seconds from the first.
+    """Average frames per second, and the time of each frame, float64 `(N,)` in seconds from the first.
 
     Args:
-      stream: that the frames are from.
-      times: of the frames that have one of their own, in ticks of the stream.
-      length: N; where there are fewer times, or they do not rise, frames are taken to come at the stated rate.
+      stream: FFmpeg stream of the frames.
+      times: presentation times of the frames, in ticks of the stream; None for a frame without one.
+      length: N, number of frames. If there are fewer times, or they do not rise, the stated rate gives the times.
     """
     rates = [float(r) for r in (stream.average_rate, stream.guessed_rate) if r]
-    stated = next((r for r in rates if 0 < r < 1000), 25.0)  # 25: what FFmpeg assumes where nothing is said
+    stated = next((r for r in rates if 0 < r < 1000), 25.0)  # 25: FFmpeg's assumption if the file states none
     if None in times or len(times) < length or list(times) != sorted(times):
         return stated, np.arange(length) / stated
     ticks = np.asarray(times, np.float64)
@@ -42,7 +42,7 @@ def rate_and_times(stream: Any, times: Sequence[int | None], length: int) -> tup
 
 
 def stated_duration(stream: Any) -> float | None:
-    """How many seconds the file says that its pictures last; None if it does not say."""
+    """Duration of the pictures by the file's header, seconds; None if the header states none."""
     if stream.duration is not None and stream.time_base is not None:
         # FFmpeg guesses the duration of a torn AVI by its size, but hands on the number of frames.
         counted = stream.frames / stream.average_rate if stream.average_rate else 0
@@ -54,7 +54,7 @@ def stated_duration(stream: Any) -> float | None:
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Whether to transpose, then to mirror left-right, then top-bottom, as the display matrix of a frame asks."""
+    """Steps that turn a frame upright by its display matrix: transpose, then mirror left-right, then top-bottom."""
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)
     if matrix is None:
         return False, False, False
@@ -66,12 +66,12 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def tells_orientation(packet: bytes, codec: str, extradata: bytes) -> bool:
-    """Whether a packet may say which way up its picture is shown; if not, only the file can.
+    """Whether a packet may state the orientation of its picture; if not, only the file can.
 
     Args:
-      packet: of the first keyframe of an MP4 file.
-      codec: its name.
-      extradata: that the file has for the codec.
+      packet: first keyframe of an MP4 file.
+      codec: name of the codec.
+      extradata: the codec's extradata from the file.
     """
     if codec not in ("h264", "hevc") or len(extradata) < 23 or extradata[0] != 1:
         return True
@@ -92,7 +92,7 @@ _DISPLAY_ORIENTATION = 47
 
 def _payloads(message: bytes) -> Iterator[int]:
     """The kinds of supplemental information in a unit."""
-    message = message.replace(b"\0\0\3", b"\0\0")  # what was put in so that nothing looks like a start code
+    message = message.replace(b"\0\0\3", b"\0\0")  # bytes inserted so that nothing looks like a start code
     at = 0
     while at < len(message) and message[at] != 0x80:
         numbers = []

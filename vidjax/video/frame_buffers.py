@@ -1,5 +1,5 @@
-"""Memory for decoded frames that is used again: touching fresh pages for the frames of ten clips takes as long as
-decoding one."""
+"""Reuse of memory for decoded frames: touching fresh pages for the frames of ten clips takes as long as decoding
+one."""
 
 import math
 import threading
@@ -7,25 +7,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-_LARGE = 1 << 22  # bytes below which fresh memory costs nothing to speak of
+_LARGE = 1 << 22  # bytes below which fresh memory costs next to nothing
 _SPARE = 2  # pieces that are kept for the next read
 _MOST = 1 << 28  # bytes of the largest piece that is kept
 
 
 class Owner(Protocol):
-    """Whoever takes memory back that no array looks at any more."""
+    """An owner of memory that takes it back when no array uses it any more."""
 
     def give_back(self, memory: Any) -> None: ...
 
 
 class Lease:
-    """Memory in use by an array, which keeps this alive: `np.asarray(Lease(owner, memory, buffer, shape))`.
+    """Memory lent to an array, which keeps the lease alive: `np.asarray(Lease(owner, memory, buffer, shape))`.
 
     Args:
-      owner: told once the array and all its views are gone.
-      memory: what it is given back.
-      buffer: the bytes of that memory.
-      shape: of the uint8 array at its beginning.
+      owner: owner that gets the memory back once the array and all its views are gone.
+      memory: object handed back to the owner.
+      buffer: bytes of that memory.
+      shape: shape of the uint8 array at the beginning of the buffer.
     """
 
     def __init__(self, owner: Owner, memory: Any, buffer: Any, shape: tuple[int, ...]):
@@ -40,9 +40,9 @@ class Lease:
 
 
 class Pool:
-    """Large arrays, of which the last ones that were freed are kept for the next.
+    """Pool of memory for large arrays, which reuses the pieces freed last.
 
-    At most two pieces of at most 256 MiB wait here.
+    It keeps at most two pieces of at most 256 MiB.
     """
 
     def __init__(self):
@@ -50,7 +50,7 @@ class Pool:
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...]) -> np.ndarray:
-        """An uint8 array of any content."""
+        """An uninitialised uint8 array."""
         size = math.prod(shape)
         if size < _LARGE:
             return np.empty(shape, np.uint8)
@@ -63,7 +63,7 @@ class Pool:
         return np.asarray(Lease(self, memory, memory, shape))
 
     def give_back(self, memory: np.ndarray) -> None:
-        """Keep a piece for the next array, instead of the one that has waited longest."""
+        """Keep a piece for the next array, and drop the oldest one if there are too many."""
         # An array may be collected while this thread holds the lock: then the piece is simply let go.
         if memory.size > _MOST or not self._lock.acquire(blocking=False):
             return

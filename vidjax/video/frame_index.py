@@ -1,4 +1,4 @@
-"""Which packet of a stream holds which frame: by the tables of the file, or by reading its packets, decoding none."""
+"""Index of a stream's packets and frames, from the file's tables or its packets, without decoding."""
 
 import bisect
 import itertools
@@ -11,11 +11,11 @@ import numpy as np
 from vidjax.video.errors import VideoError
 from vidjax.video.mp4 import read_tables
 
-# Containers that store presentation times, so that times rising in file order just mean that nothing is reordered.
+# Containers that store presentation times; times that rise in file order then mean that nothing is reordered.
 _STORES_TIMES = {"mov", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg"}
-# 38 hours at 30 frames a second; whatever claims more is taken for damage.
+# 38 hours at 30 frames a second; a file that claims more is considered damaged.
 _MAX_PACKETS = 1 << 22
-# Codecs whose packets hold a picture each, all shown: of others, tables do not tell what reading does.
+# Codecs in which each packet holds one picture, and all are shown. For others, the tables say less than the packets.
 _PLAIN = {"h264", "hevc", "av1", "libdav1d"}
 
 
@@ -23,12 +23,11 @@ class Index:
     """The packets of a stream, in file order ("place") and by presentation time.
 
     Attributes:
-      pts, dts: times of the packets by place, in ticks of the stream; None where there is none.
+      pts, dts: presentation and decoding times by place, in ticks of the stream; None for a packet without one.
       keys: places of the keyframes.
       shown: whether a packet's picture is shown, by place.
-      opening: the packet of the first keyframe; None if the index is made from tables, and packets are yet to be
-        compared with it.
-      upright: whether tables say that pictures are shown as they are.
+      opening: packet of the first keyframe; None if the index is from tables and not yet compared with the packets.
+      upright: whether, by the tables, pictures need no rotation or mirroring.
     """
 
     def __init__(
@@ -50,12 +49,12 @@ class Index:
         return at < len(self.keys) and self.keys[at] == place
 
     def times_name_frames(self, container: Any, codec: Any) -> bool:
-        """Whether frames can be told by their times: each has one of its own, and one that is true."""
+        """Whether times identify frames: each frame has a time of its own, and that time is true."""
         pts, shown, keys = self.pts, self.shown, self.keys
         times = pts if all(shown) else list(itertools.compress(pts, shown))
         if not keys or not times or None in pts or len(set(times)) < len(times):
             return False
-        # What comes before the first keyframe, in the file or on the screen, usually does not decode.
+        # Frames before the first keyframe (in decoding or display order) usually cannot be decoded.
         if any(shown[: keys[0]]) or (min(times) < pts[keys[0]] and shown[keys[0]]):
             return False
         stores_times = not _STORES_TIMES.isdisjoint(container.format.name.split(","))
@@ -63,24 +62,23 @@ class Index:
         return stores_times or not reorders
 
     def by_time(self) -> tuple[list[int], list[int], list[int]]:
-        """Of the frames in the order of showing: their times, their places, and for each the keyframe to start from, as
-        a position in `keys`."""
+        """Frames in display order: their times, their places, and the keyframes (positions in `keys`) to start from."""
         pts, places = np.array(self.pts), np.flatnonzero(self.shown)
         places = places[np.argsort(pts[places], kind="stable")]
         times = pts[places]
-        # Pictures shown before the keyframe that they follow in the file (an open GOP) lean on the group before too.
+        # Pictures shown before the keyframe that they follow in the file (an open GOP) need the previous group, too.
         start = np.searchsorted(self.keys, places, side="right") - 1
         opens = pts[self.keys][start] > times
         return times.tolist(), places.tolist(), np.maximum(start - opens, 0).tolist()
 
 
 def index_by_tables(stream: Any, file: Callable[[], BinaryIO], size: int) -> Index | None:
-    """The index of an MP4 file without reading a packet; None where only reading can tell.
+    """Index of an MP4 file from its tables, without reading a packet; None if the packets must be read.
 
     Args:
-      stream: of the open container.
-      file: opens the same file for reading.
-      size: of it, bytes.
+      stream: FFmpeg stream of the open container.
+      file: function that opens the same file for reading.
+      size: size of the file, bytes.
     """
     container = stream.container
     if "mp4" not in container.format.name.split(",") or stream.codec_context.name not in _PLAIN:
@@ -103,14 +101,14 @@ def index_by_tables(stream: Any, file: Callable[[], BinaryIO], size: int) -> Ind
 
 
 def index_by_reading(path: str, packets: Iterable[av.Packet], codec: Any) -> Index:
-    """The index of a stream from all its packets.
+    """Index of a stream from all its packets.
 
     Raises:
-      VideoError: if the file does not hold one packet whole.
+      VideoError: if the file contains not one whole packet.
     """
     pts, dts, keys, shown, opening = [], [], [], [], None
     hides = codec.name == "vp8"
-    torn = 0  # packets at the end that the file does not hold whole
+    torn = 0  # incomplete packets at the end of the file
     trouble = ""
     try:
         for packet in packets:
@@ -122,7 +120,7 @@ def index_by_reading(path: str, packets: Iterable[av.Packet], codec: Any) -> Ind
                 opening = opening or packet
             pts.append(packet.pts)
             dts.append(packet.dts)
-            # VP8 stores pictures that are only referred to as packets of their own, told by one bit.
+            # VP8 stores reference pictures that are never shown as packets of their own, marked by one bit.
             shown.append(not packet.is_discard and not (hides and not memoryview(packet)[0] & 0x10))
     except av.FFmpegError as error:
         trouble = error.strerror

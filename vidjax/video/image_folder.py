@@ -1,4 +1,4 @@
-"""A video given as a folder with one image per frame, such as `00001.jpg` or `img_00001.jpg`."""
+"""Videos given as a folder with one image per frame, such as `00001.jpg` or `img_00001.jpg`."""
 
 import os
 import re
@@ -11,13 +11,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class ImageFiles(Sequence):
-    """The encoded images of a folder in the order of the numbers in their names; files are read when asked for.
+    """Encoded images of a folder, sorted by the numbers in their names. A file is read when its image is asked for.
 
     Args:
-      folder: with the images, or its address; what stands before the number must be the same in all names.
+      folder: path or address of the folder; all image names must have the same text before the number.
 
     Raises:
-      VideoError: if there is no image, if names do not agree, or a number is missing between the first and the last.
+      VideoError: if there is no image, names differ before the number, or numbers are missing in between.
     """
 
     def __init__(self, folder: str | os.PathLike):

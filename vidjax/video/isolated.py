@@ -1,8 +1,8 @@
-"""Decoding in a process of its own, which can be killed: nothing else ends a decoder that does not return.
+"""Decoding in a separate process, which can be killed: nothing else ends a decoder that does not return.
 
 A process serves one video at a time, and the next one afterwards; it ends with its parent. Pixels come back through
-memory that both share and that is used again, so that a frame costs no more than it does in the same process. A
-decoder that stalls, or that crashes the process it runs in, costs one `VideoError`.
+shared memory, which is reused, so that a frame costs no more than in the same process. A decoder that stalls, or
+that crashes its process, costs one `VideoError`.
 """
 
 import atexit
@@ -31,25 +31,25 @@ from vidjax.video.facts import Facts
 from vidjax.video.frame_buffers import Lease
 from vidjax.video.pixels import Box, write_frames
 
-_GRACE = 0.25  # seconds in which a decoder that merely is slow stops by its own clock
-_START = 300.0  # seconds that a new process may take until it can serve
-_PAGE = 1 << 20  # shared memory comes in multiples of so many bytes
+_GRACE = 0.25  # seconds that a merely slow decoder gets to stop by its own clock
+_START = 300.0  # seconds that a new process may take to start
+_PAGE = 1 << 20  # bytes; sizes of shared memory are multiples of it
 _REST = 60.0  # seconds after which a process without a video ends
-_SPARE = 2  # pieces of shared memory that are kept for the next read
+_SPARE = 2  # pieces of shared memory kept for the next read
 _HEAD = struct.Struct(">Q")
 
 
 class IsolatedDecoder:
-    """A video that is open in another process.
+    """A video opened and decoded in another process.
 
     Args:
-      path: of the file, or its address.
-      stream: which video stream.
-      timeout: seconds that opening may take.
-      content: of the file, if it is in memory.
+      path: path of the file, or its address.
+      stream: number of the video stream, in the order of the file.
+      timeout: limit for opening, seconds.
+      content: bytes of the file, if they are in memory.
 
     Raises:
-      VideoError: if it cannot be opened, takes too long or crashes.
+      VideoError: if the video cannot be opened, opening takes too long, or the process crashes.
     """
 
     def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
@@ -57,15 +57,14 @@ class IsolatedDecoder:
         self._process: _Process | None = None
         while self._process is None:
             self._process = _idle.take()
-            # A process that serves again may have been started from another folder, to which a relative path means
-            # another file.
+            # A reused process may have been started in another folder, where a relative path means another file.
             self.facts: Facts = self._ask(("open", path, stream, timeout, content, _folder()), timeout)
 
     def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
         """Frames by number, or the part `crop` of each, uint8 `(T, height, width, 3)`.
 
         Raises:
-          VideoError: for a frame that does not decode, or if it takes too long or crashes.
+          VideoError: if a frame does not decode, decoding takes too long, or the process crashes.
         """
         if self._process is None:
             raise ValueError(f"{self._clock.path}: this reader is closed; open a new one")
@@ -81,11 +80,11 @@ class IsolatedDecoder:
 
     @property
     def closed(self) -> bool:
-        """Whether there is no reading any more: closed, killed or crashed."""
+        """Whether the video cannot be read any more: it was closed, or its process was killed or crashed."""
         return self._process is None
 
     def close(self) -> None:
-        """Closes the file; the process is free for the next one."""
+        """Close the file and free the process for the next one."""
         process, self._process = self._process, None
         if process is not None:
             process.release()
@@ -102,9 +101,9 @@ class IsolatedDecoder:
             self._process, process = None, self._process
             how = process.kill(1.0)
             if request[0] == "open" and process.retired:
-                return None  # it has not even heard of the request
+                return None  # it has not even received the request
             raise VideoError(self._clock.path, f"crashed the process that decoded it ({how})") from None
-        except BaseException:  # interrupted while the process works on: what it answers later must not reach the next
+        except BaseException:  # interrupted while the process works on: its late answer must not reach the next request
             self._process, process = None, self._process
             process.kill()
             raise
@@ -118,24 +117,24 @@ class IsolatedDecoder:
 def _folder() -> str:
     try:
         return os.getcwd()
-    except FileNotFoundError:  # it was removed: only absolute paths mean anything
+    except FileNotFoundError:  # it was removed: only absolute paths are left
         return os.path.abspath(os.sep)
 
 
 class _Process:
-    """One process that decodes, as its parent sees it."""
+    """One decoding process, as seen by its parent."""
 
     def __init__(self):
         self._socket, theirs = socket.socketpair()
         with theirs:
             code = f"from vidjax.video.isolated import serve; serve({theirs.fileno()})"
-            # As the parent finds modules; not its __main__, which is none of the child's business.
+            # The child finds modules where the parent does, but does not import the parent's __main__.
             paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
             self._child = subprocess.Popen(
                 [sys.executable, "-c", code],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                # Without a pool of threads for linear algebra, which takes memory and is never used.
+                # No thread pool for linear algebra, which would take memory and never be used.
                 env=os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},
             )
         self._dead = False
@@ -155,7 +154,7 @@ class _Process:
 
     @property
     def retired(self) -> bool:
-        """Whether it has ended because there was nothing to do."""
+        """Whether the process has ended because it was idle."""
         return self._child.poll() == 0
 
     def ask(self, request: tuple, timeout: float, fd: int | None = None) -> Any:
@@ -173,7 +172,7 @@ class _Process:
             _idle.give(self)
 
     def kill(self, wait: float = 0.0) -> str:
-        """Ends the process, and what it held, unless it ends by itself within `wait` seconds; how it ended."""
+        """Kill the process unless it ends by itself within `wait` seconds, free its memory, and say how it ended."""
         try:
             code = self._child.wait(wait) if wait else self._child.poll()
         except subprocess.TimeoutExpired:
@@ -189,10 +188,10 @@ class _Process:
         if code is None or code >= 0:
             return f"exit status {code}"
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
-        return f"{name}{', for want of memory?' if -code == signal.SIGKILL else ''}"
+        return f"{name}{', out of memory?' if -code == signal.SIGKILL else ''}"
 
     def memory(self, size: int) -> "_Memory":
-        """Shared memory of at least so many bytes."""
+        """Shared memory of at least `size` bytes."""
         fitting = [m for m in self._spare if m.size >= size]
         if fitting:
             memory = min(fitting, key=lambda m: m.size)
@@ -213,14 +212,14 @@ class _Process:
 
 
 class _Idle:
-    """The processes without a video."""
+    """The idle processes."""
 
     def __init__(self):
         self._processes: deque[_Process] = deque()
         self._owner = os.getpid()
 
     def take(self) -> _Process:
-        if self._owner != os.getpid():  # a fork: these are its parent's
+        if self._owner != os.getpid():  # after a fork, these belong to the parent
             self.__init__()
         while True:
             try:
@@ -245,7 +244,7 @@ atexit.register(_idle.end)
 
 
 class _Memory:
-    """A piece of memory that both processes see."""
+    """A piece of memory that both processes share."""
 
     def __init__(self, number: int, size: int):
         self.number, self.size = number, size
@@ -254,13 +253,13 @@ class _Memory:
         self._sent = False
 
     def new_fd(self) -> int | None:
-        """Its file, to be sent to the other process, unless that was done before."""
+        """File descriptor to send to the other process; None if it has been sent before."""
         self._sent, sent = True, self._sent
         return None if sent else self._fd
 
     def close(self) -> None:
         os.close(self._fd)
-        with contextlib.suppress(BufferError):  # an array still looks at it: it goes with the array
+        with contextlib.suppress(BufferError):  # an array still uses it: it is freed with the array
             self.map.close()
 
 
@@ -296,11 +295,11 @@ def _receive(channel: socket.socket) -> tuple[Any, list[int]]:
     return pickle.loads(data), fds
 
 
-# In the other process.
+# Code of the other process.
 
 
 def serve(fd: int) -> None:
-    """Answers requests that come through the socket `fd` until its other end closes."""
+    """Answer requests from the socket `fd` until its other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     channel = socket.socket(fileno=fd)
     threading.Thread(target=_end_with, args=(fd,), daemon=True).start()
@@ -346,8 +345,8 @@ def serve(fd: int) -> None:
 
 
 def _end_with(fd: int) -> None:
-    """Ends this process once the other end of the socket is closed, whatever the decoder is doing."""
+    """End this process once the other end of the socket is closed, whatever the decoder is doing."""
     watch = select.poll()
-    watch.register(fd, 0)  # being hung up is always told
+    watch.register(fd, 0)  # a hang-up is always reported
     watch.poll()
     os._exit(1)

@@ -1,8 +1,8 @@
-"""When each sample of an MP4 file is shown, and which way up, by its own tables: no picture needs to be read for it.
+"""Presentation times and orientation of an MP4 track from its tables, without reading a picture.
 
-FFmpeg keeps what most of these tables say (place, size, decoding time, keyframes) in its index, except how much later
-than it is decoded a picture is shown. Only plain files are taken on, which leave no room for another reading; the
-others are indexed by reading them through.
+FFmpeg's index has most of these tables (place, size, decoding time, keyframes), but not the offset from a picture's
+decoding time to its presentation time. Only plain files are accepted, in which the tables are unambiguous; the others
+are indexed by reading them through.
 """
 
 import struct
@@ -19,24 +19,24 @@ _UPRIGHT = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # a 
 
 @dataclass(frozen=True)
 class Tables:
-    """What an MP4 file says of one track."""
+    """Tables of one track of an MP4 file."""
 
-    offsets: np.ndarray  # int64 (N,), ticks from when a sample is decoded to when it is shown
-    upright: bool  # pictures are shown as they are, by what the file says; they may say otherwise themselves
+    offsets: np.ndarray  # int64 (N,), ticks from a sample's decoding time to its presentation time
+    upright: bool  # by the file, pictures need no rotation; the pictures themselves may say otherwise
 
 
 def read_tables(file: BinaryIO, track: int, count: int) -> Tables | None:
-    """The tables of a track.
+    """Read the tables of a track.
 
     Args:
-      file: an MP4 or QuickTime file, open for reading in binary; only the heads of its outermost boxes and its `moov`
-        box are read.
-      track: the number that the file gives the track, which FFmpeg calls the stream's id.
-      count: N, how many samples of it FFmpeg has found.
+      file: an MP4 or QuickTime file, open for reading in binary; only the headers of its outermost boxes and its
+        `moov` box are read.
+      track: number of the track in the file, which FFmpeg calls the stream's id.
+      count: N, number of samples that FFmpeg has found in the track.
 
     Returns:
-      None where the file is in fragments, compressed or damaged, where the track is cut by edits or has several
-      codings, or where its number of samples is another.
+      The tables, or None if the file is fragmented, compressed or damaged, if the track is cut by edits or has
+      several codings, or if its number of samples differs from `count`.
     """
     try:
         if (moov := _moov(file)) is None:
@@ -49,18 +49,18 @@ def read_tables(file: BinaryIO, track: int, count: int) -> Tables | None:
                 upright = _matrix(head, 52, 40) == _matrix(film, 48, 36) == _UPRIGHT
                 return None if offsets is None else Tables(offsets, upright)
     except (struct.error, KeyError, IndexError, OverflowError, ValueError):
-        pass  # damaged: whoever reads the file through will say how
+        pass  # damaged: reading the file through will show how
     return None
 
 
 def _matrix(head: memoryview, wide: int, narrow: int) -> bytes:
-    """The display matrix in a head, which lies further back where times have 64 bits."""
+    """The display matrix in a header, whose offset depends on whether times have 32 or 64 bits."""
     at = wide if head[0] else narrow
     return bytes(head[at : at + 36])
 
 
 def _moov(file: BinaryIO) -> memoryview | None:
-    """The content of the box that describes the tracks; None if the file is in fragments."""
+    """The content of the box that describes the tracks; None if the file is fragmented."""
     at, found = 0, None
     while True:
         file.seek(at)
@@ -104,7 +104,7 @@ def _boxes(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _contents(moov: memoryview) -> tuple[memoryview, list[dict[bytes, memoryview]]]:
-    """The head of the film, and of each track its boxes, those within others among them."""
+    """The movie header, and the boxes of each track, including nested ones."""
     film, tracks = None, []
     for kind, content in _boxes(moov):
         if kind in (b"mvex", b"cmov"):

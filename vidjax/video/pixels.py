@@ -1,4 +1,4 @@
-"""Decoded frames as arrays: RGB, upright, of the size asked for."""
+"""Decoded frames as arrays: RGB, upright and at the requested size."""
 
 import numbers
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Box = tuple[int, int, int, int]  # top, left, height, width; pixels
 
 
 def target_size(height: int, width: int, resize: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Height and width that frames of that size are resized to; `resize` as in `VideoReader.read`.
+    """Height and width of frames after `resize`, which is given as in `VideoReader.read`.
 
     Raises:
       ValueError: if `resize` is neither a number of pixels, nor a pair of them, nor None.
@@ -31,10 +31,10 @@ def target_size(height: int, width: int, resize: int | tuple[int, int] | None) -
 
 
 def check_crop(crop: Box, height: int, width: int) -> None:
-    """Refuse a part that is empty or reaches beyond frames of that size.
+    """Check that a crop lies within frames of a given size.
 
     Raises:
-      ValueError: naming both.
+      ValueError: if the crop is empty or reaches beyond the frames.
     """
     top, left, tall, wide = crop
     if not (0 <= top < top + tall <= height and 0 <= left < left + wide <= width):
@@ -42,13 +42,13 @@ def check_crop(crop: Box, height: int, width: int) -> None:
 
 
 def fit(image: np.ndarray, size: tuple[int, int], crop: Box | None, out: np.ndarray) -> None:
-    """Write a picture, or a part of it, at the size of `out`, bilinear.
+    """Resize a picture, or a part of it, into `out`, bilinear.
 
     Args:
-      image: uint8 `(H, W, 3)`.
-      size: height and width that pictures have where `crop` is meant; one of another size is scaled to it first.
-      crop: (top, left, height, width); None: all of it.
-      out: uint8 `(height, width, 3)`.
+      image: picture, uint8 `(H, W, 3)`.
+      size: height and width to which `crop` refers; a picture of another size is scaled to it before it is cropped.
+      crop: (top, left, height, width), pixels; None: the whole picture.
+      out: output array, uint8 `(height, width, 3)`.
     """
     if crop is not None:
         if image.shape[:2] != size:
@@ -58,7 +58,7 @@ def fit(image: np.ndarray, size: tuple[int, int], crop: Box | None, out: np.ndar
     if image.shape == out.shape:
         out[:] = image
     else:
-        if image.strides[1:] != (3, 1) or image.strides[0] < 0:  # OpenCV takes gaps between rows, nothing else
+        if image.strides[1:] != (3, 1) or image.strides[0] < 0:  # OpenCV accepts gaps between rows, nothing else
             image = np.ascontiguousarray(image)
         cv2.resize(image, out.shape[1::-1], dst=out, interpolation=cv2.INTER_LINEAR)
 
@@ -70,17 +70,17 @@ def write_frames(
     reformatter: VideoReformatter,
     crop: Box | None = None,
 ) -> None:
-    """Decodes frames, each once, and writes them as RGB.
+    """Decode frames, each once, and write them into `out` as RGB.
 
     Args:
-      out: uint8 `(T, H, W, 3)`; frames of another size are resized, bilinear.
+      out: output array, uint8 `(T, H, W, 3)`; frames of another size are resized, bilinear.
       numbers: T frame numbers in any order.
-      decoder: what they come from.
-      reformatter: converts the colours; one that has been used on such frames is faster.
-      crop: the part of each frame that is wanted; None: all of it.
+      decoder: decoder of the video.
+      reformatter: converter of the colours; reusing one for frames of the same kind is faster.
+      crop: (top, left, height, width) of the part of each frame to write; None: whole frames.
 
     Raises:
-      VideoError: for a frame that does not decode.
+      VideoError: if a frame does not decode.
     """
     slots: dict[int, list[int]] = {}
     for t, number in enumerate(numbers):

@@ -1,7 +1,7 @@
 """The sampling rules of mmaction2, SlowFast and pytorchvideo, number for number.
 
-They give exactly the numbers of the projects whose names they bear (random ones their distribution: the generators
-differ), quirks included, for protocols published with them.
+They give exactly the frame numbers of the projects they are named after, quirks included, for protocols published with
+them. Random rules have the same distribution only, since the generators differ.
 """
 
 import functools
@@ -50,15 +50,15 @@ def mmaction2_sample(ask: Ask) -> np.ndarray:
     return np.minimum(indices, np.where(indices < N, indices, 0).max(axis=1, keepdims=True))
 
 
-@_rule("mmaction2_tsn", short=("loop", "hold"), default="loop", single="T of them make the clip")
+@_rule("mmaction2_tsn", short=("loop", "hold"), default="loop", single="which joins T of them into the model's clip")
 def mmaction2_tsn(ask: Ask) -> np.ndarray:
-    """SampleFrames as TSN and TSM models use it: clip_len = 1 and T clips, which together are the model's one clip."""
+    """SampleFrames as TSN and TSM models use it: clip_len = 1 and T clips, which together form the model's one clip."""
     return mmaction2_sample(ask.num_frames, ask.fps, 1, num_clips=ask.T, short_video=ask.short_video, rng=ask.rng).T
 
 
 @_rule("mmaction2_uniform", short=("spread",), default="spread")
 def mmaction2_uniform(ask: Ask) -> np.ndarray:
-    """mmaction2's UniformSample (Something-Something): segments of (N-1)/T frames, both of whose ends may be drawn."""
+    """mmaction2's UniformSample (Something-Something): segments of (N-1)/T frames, either end included."""
     size = (ask.num_frames - 1) / ask.T
     bounds = np.round(size * np.arange(ask.T + 1)).astype(np.int64)
     if ask.rng is not None:
@@ -81,14 +81,14 @@ def mmaction2_dense(ask: Ask, sample_range: int = 64) -> np.ndarray:
 def slowfast(ask: Ask) -> np.ndarray:
     """The SlowFast repository's rule: T frames over a span of τ·T·fps/30, real-valued and cut to whole frames.
 
-    Starts in test are i/K of what fits, so that the end is never reached. `target_fps` stands for 30/τ.
+    Test starts are i/K of the last start that fits, so that the end is never reached. `target_fps` replaces 30/τ.
     """
     return _slowfast_clips(ask, lambda room, i: room * i / ask.num_clips)
 
 
 @_rule("slowfast_offset", short=("hold",), default="hold")
 def slowfast_offset(ask: Ask) -> np.ndarray:
-    """The same with `USE_OFFSET_SAMPLING`: test starts are multiples of ⌊what fits / (K-1)⌋; K = 1: in the middle."""
+    """SlowFast's rule with `USE_OFFSET_SAMPLING`: test starts are multiples of ⌊last start / (K-1)⌋; K = 1: middle."""
     K = ask.num_clips
     return _slowfast_clips(ask, lambda room, i: i * (room // (K - 1)) if K > 1 else i + room // 2)
 
@@ -107,30 +107,30 @@ def pytorchvideo(ask: Ask) -> np.ndarray:
     them at equal distances with both ends.
 
     Random starts in training (RandomClipSampler), K evenly spread in test (ConstantClipsPerVideoSampler; K = 1: the
-    first). Time runs from the first frame at `fps`. `target_fps` stands for 30/τ.
+    first). Time runs from the first frame at `fps`. `target_fps` replaces 30/τ.
     """
     N, span = ask.num_frames, _rate_span(ask)
     room = max(N - span, 0.0)
     i = np.arange(ask.num_clips)
     starts = i * room / max(len(i) - 1, 1) if ask.rng is None else ask.rng.uniform(0, room, len(i))
-    # Time stamps are far coarser than the rounding, which keeps a sum of floats from passing a whole number.
+    # Timestamps are far coarser than this rounding, which keeps a sum of floats from exceeding a whole number.
     first = np.minimum(np.ceil(np.round(starts, 6)), N - 1)
     last = np.clip(np.ceil(np.round(starts + span, 6)) - 1, first, N - 1)
     return (first[:, None] + np.floor(_linspace32(np.zeros_like(first), last - first, ask.T))).astype(np.int64)
 
 
 def _rate_span(ask: Ask) -> float:
-    """Source frames that T frames at `target_fps`, or every τ-th at 30 frames/s, last."""
+    """Span of a clip in source frames: T frames at `target_fps`, or every τ-th at 30 frames/s."""
     if not 0 < ask.fps < math.inf:
-        raise ValueError(f"fps = {ask.fps!r}: this rule samples at a rate and needs that of the video, positive")
+        raise ValueError(f"fps = {ask.fps!r}: this rule samples at a rate and needs a positive one of the video")
     if ask.target_fps is not None:
         return ask.T / ask.target_fps * ask.fps
     return ask.stride * ask.T / 30 * ask.fps
 
 
 def _linspace32(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
-    """`(K, count)` in float32, counted from both ends towards the middle as torch.linspace does: cutting such values to
-    whole numbers gives other frames than float64 about once in a hundred clips."""
+    """`(K, count)` in float32, counted from both ends towards the middle as torch.linspace does: truncated to whole
+    numbers, these values give other frames than float64 about once in a hundred clips."""
     first, last = (x.astype(np.float32)[:, None] for x in (first, last))
     if count == 1:
         return first

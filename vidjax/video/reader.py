@@ -1,8 +1,8 @@
 """Frames of a video file by number: `VideoReader("clip.mp4").read([0, 8, 16])`.
 
-Reading is exact (every frame is the one that plain decoding from the start gives), sparing (see `decoder.py`) and never
-hangs. FFmpeg works in a thread of the reader's own, which stops by itself when its time is up, be it between packets,
-inside FFmpeg or waiting for a network; or, if asked for, in a process of its own, which is killed where it does not.
+Reading is exact (every frame is the one that plain decoding from the start gives), frugal (see `decoder.py`) and never
+hangs. FFmpeg runs in a thread of the reader, which stops by itself at the deadline, be it between packets, inside
+FFmpeg or waiting for a network; or, if asked for, in a process of its own, which is killed if it does not stop.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from vidjax.video.isolated import IsolatedDecoder
 from vidjax.video.pixels import Box, check_crop, target_size, write_frames
 
 _memory = Pool()
-_RESTING = 8  # threads that wait for another reader at most, …
+_RESTING = 8  # most idle threads kept for other readers, …
 _REST = 5.0  # and for how long, seconds
 
 
@@ -36,21 +36,21 @@ class VideoReader:
     One reader serves one thread at a time; open one per thread, and open it in the process that reads.
 
     Args:
-      path: of the file, or an address that fsspec reads: http(s)://, gs://, s3://, memory:// and others. Of these, only
-        the parts that are needed are fetched.
-      timeout: seconds that opening, and each call of `read`, may take.
-      stream: which video stream, by order (cover pictures of audio files are not counted).
-      content: the bytes of the file, if they are in memory already; `path` then only names it. Frames are the same.
-      isolate: decode in another process (started at the first use, then used again), so that a decoder that never
-        returns is killed, and one that crashes takes nothing else along. Otherwise the thread of such a decoder lives
-        on. What only this process can see (memory://) is decoded here in any case.
-      max_pixels: most pixels that one call of `read` may decode: width × height × the different frames asked for. The
-        default, 2³⁶, is 33 000 frames of 1080p; a server that reads videos of strangers sets a lower one.
+      path: path of the file, or an address that fsspec reads: http(s)://, gs://, s3://, memory:// and others, from
+        which only the necessary parts are fetched.
+      timeout: time limit for opening and for each call of `read`, seconds.
+      stream: number of the video stream, in the order of the file (cover pictures of audio files are not counted).
+      content: bytes of the file, if they are in memory already; `path` then only names it. Frames are the same.
+      isolate: decode in another process (started at the first use, then reused), so that a decoder that never returns
+        is killed, and one that crashes takes nothing else with it. Otherwise the thread of such a decoder lives on.
+        Files that only this process can see (memory://) are decoded here in any case.
+      max_pixels: most pixels that one call of `read` may decode: width × height × distinct frames asked for. The
+        default, 2³⁶, is 33 000 frames of 1080p; a server that reads videos of strangers should set a lower one.
 
     Raises:
-      VideoError: if there is no such file, it is no video, no frame decodes, a frame has more than 2²⁷ pixels, or
-        opening takes longer than `timeout`. Playlists and scripts that name other files (ffconcat, HLS, DASH …) are no
-        videos, whatever they are called.
+      VideoError: if there is no such file, it is not a video, no frame decodes, a frame has more than 2²⁷ pixels, or
+        opening takes longer than `timeout`. Playlists and scripts that name other files (ffconcat, HLS, DASH …) are
+        refused, whatever their file names.
     """
 
     def __init__(
@@ -77,41 +77,41 @@ class VideoReader:
         self._timestamps = facts.timestamps
         self._timestamps.flags.writeable = False
         self._stated_duration = facts.stated_duration
-        # The thread ends with the reader, and the process is free, even if nobody calls close().
+        # The thread ends with the reader, and the process is freed, even if nobody calls close().
         self._end = weakref.finalize(self, self._engine.close)
 
     def __len__(self) -> int:
-        """Number of frames, as found in the file; never what its header claims."""
+        """Number of frames found in the file, whatever its header claims."""
         return self._length
 
     @property
     def fps(self) -> float:
-        """Frames per second on average."""
+        """Average frames per second."""
         return self._fps
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom as shown, that is after rotation."""
+        """Height of the frames as shown, after rotation, in pixels."""
         return self._height
 
     @property
     def width(self) -> int:
-        """Pixels from left to right as shown, that is after rotation."""
+        """Width of the frames as shown, after rotation, in pixels."""
         return self._width
 
     @property
     def timestamps(self) -> np.ndarray:
-        """When each frame is shown, float64 `(N,)`, in seconds from the first frame."""
+        """Presentation time of each frame, float64 `(N,)`, in seconds from the first frame."""
         return self._timestamps
 
     @property
     def duration(self) -> float:
-        """Seconds from the first frame until the last one has been shown."""
+        """Duration in seconds, from the beginning of the first frame to the end of the last."""
         return float(self._timestamps[-1]) + 1 / self._fps
 
     @property
     def stated_duration(self) -> float | None:
-        """Seconds that the pictures last by the file's header, which may be wrong; None if it does not say."""
+        """Duration of the pictures by the file's header, seconds; it may be wrong, and is None if none is stated."""
         return self._stated_duration
 
     def read(
@@ -121,23 +121,23 @@ class VideoReader:
         crop: Box | None = None,
         resize: int | tuple[int, int] | None = None,
     ) -> np.ndarray:
-        """Frames by number.
+        """Read frames by number.
 
         Args:
           indices: T frame numbers in 0…N-1, in any order; frames asked for twice are decoded once.
-          crop: `(top, left, height, width)` in pixels, the part that is wanted; None: whole frames.
-          resize: what `crop` leaves is scaled to: a short side in pixels (the aspect ratio is kept), or `(height,
-            width)`; None: not at all. Bilinear, frame by frame as they come out.
+          crop: `(top, left, height, width)` of the part to read, in pixels; None: whole frames.
+          resize: size of the output, after `crop`: the short side in pixels (the aspect ratio is kept), or `(height,
+            width)`; None: not resized. Bilinear, frame by frame during decoding.
 
         Returns:
-          uint8 `(T, H, W, 3)`, RGB, in the order asked for. Where the size changes in mid-video, frames are scaled to
+          uint8 `(T, H, W, 3)`, RGB, in the order of `indices`. If the size changes in mid-video, frames are scaled to
           that of the first.
 
         Raises:
-          IndexError: for a number outside 0…N-1.
-          ValueError: for a part that is empty or reaches beyond the frames, or if the reader is closed.
-          VideoError: for a frame that does not decode, if it takes longer than `timeout`, or if the frames have more
-            than `max_pixels` together.
+          IndexError: if a number lies outside 0…N-1.
+          ValueError: if the crop is empty or reaches beyond the frames, or the reader is closed.
+          VideoError: if a frame does not decode, reading takes longer than `timeout`, or the frames together have more
+            than `max_pixels`.
         """
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
@@ -162,7 +162,7 @@ class VideoReader:
             raise VideoError(self.path, reason, "ask for fewer frames at a time, or set a larger max_pixels")
 
     def close(self) -> None:
-        """Closes the file and ends the thread, or frees the process; may be called twice."""
+        """Close the file and end the thread, or free the process; may be called twice."""
         self._end()
 
     def __enter__(self) -> "VideoReader":
@@ -176,7 +176,7 @@ class VideoReader:
 
 
 class _ThreadDecoder:
-    """A video that is open in a thread; as `IsolatedDecoder`, but a decoder that never returns cannot be ended."""
+    """A video opened in a thread. Like `IsolatedDecoder`, except that a decoder that never returns cannot be ended."""
 
     def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
         self._clock = clock = Clock(path)
@@ -201,14 +201,14 @@ class _ThreadDecoder:
 
     def close(self) -> None:
         decoder, self._decoder = self._decoder, None
-        # Without a decoder there never was one, or the worker is lost inside it.
+        # No decoder: opening failed, or the worker is stuck inside FFmpeg.
         if decoder is not None and self._worker.leave():
             decoder.close()
 
     def _run(self, job: Callable[[], Any], timeout: float) -> Any:
         self._clock.start(timeout)
         try:
-            # A decoder that merely is slow stops by its own clock first, and the reader stays usable.
+            # A merely slow decoder stops by its own clock first, and the reader stays usable.
             return self._worker.call(job, timeout + 0.25)
         except TimeoutError:
             # The thread still holds the file and may be inside FFmpeg: leave it, and never touch the decoder again.
@@ -217,10 +217,10 @@ class _ThreadDecoder:
 
 
 class _Worker(threading.Thread):
-    """Does one job at a time for a caller that may stop waiting. A daemon: a stuck one cannot keep Python alive.
+    """A daemon thread that does one job at a time; its caller may stop waiting, and Python can exit while it is stuck.
 
-    Starting a thread takes as long as decoding a small frame, so a worker that a reader leaves rests for a while, ready
-    for the next reader.
+    Starting a thread takes as long as decoding a small frame, so a worker that its reader has left stays idle for a
+    while, ready for the next reader.
     """
 
     _resting: ClassVar[deque["_Worker"]] = deque()
@@ -233,17 +233,17 @@ class _Worker(threading.Thread):
 
     @classmethod
     def take(cls) -> "_Worker":
-        """One that rests, or a new one."""
+        """Return an idle worker, or a new one."""
         with contextlib.suppress(IndexError):
             while True:
                 worker = cls._resting.pop()
-                if worker.is_alive():  # as those of a process that this one was forked from are not
+                if worker.is_alive():  # after a fork, the workers of the parent are not
                     worker.name = "vidjax-decode"
                     return worker
         return cls()
 
     def leave(self) -> bool:
-        """No more jobs from this caller. Whether what the jobs worked on is free to be closed."""
+        """End this caller's jobs, and return whether their decoder may be closed, since no job uses it any more."""
         if self._lost:
             return False
         if self._busy:
@@ -266,7 +266,7 @@ class _Worker(threading.Thread):
                 with contextlib.suppress(ValueError):
                     self._resting.remove(self)
                     return
-                continue  # a reader has it, and is in no hurry
+                continue  # a reader owns it, but has no job at the moment
             if item is None:
                 return
             job, reply = item
@@ -276,11 +276,11 @@ class _Worker(threading.Thread):
                 answer = (None, error)
             self._busy = False
             reply.put(answer)
-            # Nothing of a job may live on while the thread waits for the next one.
+            # No object of a job may stay alive while the thread waits for the next job.
             del item, job, reply, answer
 
     def call(self, job: Callable[[], Any], timeout: float) -> Any:
-        """The result of `job()`; TimeoutError if there is none in time, after which this worker takes no more."""
+        """Return the result of `job()`, or raise TimeoutError if it is late; then this worker takes no more jobs."""
         reply: queue.SimpleQueue = queue.SimpleQueue()
         self._busy = True
         self._jobs.put((job, reply))

@@ -1,8 +1,8 @@
-"""Which frames a clip takes: named rules in pure NumPy.
+"""Rules that choose the frames of a clip, by name, in pure NumPy.
 
-All of them share one signature (`rules.Rule`) and stand in `RULES` under the names that settings use. A clip is a
-window start plus T offsets; rules differ in where windows start. Those below reach the last frame and stay within one
-frame of the ideal spacing; `protocols.py` has those of other projects, quirks included.
+All share one signature (`sampling_rule.Rule`); `RULES` lists them by their names in settings. A clip is a window start
+plus T offsets; rules differ in where windows start. The rules below reach the last frame and stay within one frame of
+the ideal spacing; `protocols.py` has those of other projects, quirks included.
 """
 
 import difflib
@@ -23,14 +23,14 @@ _rule = functools.partial(enter_into, RULES)
 
 
 def get_rule(name: str) -> Rule:
-    """The rule of that name.
+    """Look up a sampling rule by name.
 
     Raises:
-      UserError: if there is none, naming the close ones.
+      UserError: if there is no such rule; it suggests similar names.
     """
     if name not in RULES:
         close = difflib.get_close_matches(name, RULES, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(RULES)}"
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(RULES)}"
         raise UserError(f"there is no sampling rule {name!r}: {hint}")
     return RULES[name]
 
@@ -40,19 +40,19 @@ def get_rule(name: str) -> Rule:
 
 @_rule("random", "dense", random=True)
 def random_window(ask: Ask) -> np.ndarray:
-    """Dense sampling: windows whose starts are drawn uniformly from all that fit, each for itself."""
+    """Dense sampling: windows with starts drawn independently and uniformly from all that fit."""
     return _windows(ask.rng.integers(ask.last_start + 1, size=ask.num_clips), ask.offsets, ask)
 
 
 @_rule("centre", single="multi_clip spreads several")
 def centre_window(ask: Ask) -> np.ndarray:
-    """The window in the middle."""
+    """One window in the middle of the video."""
     return _windows(np.array([ask.last_start // 2]), ask.offsets, ask)
 
 
 @_rule("multi_clip")
 def multi_clip(ask: Ask) -> np.ndarray:
-    """K windows evenly spread, the first at the first frame and the last ending with the last; K = 1: in the middle."""
+    """K evenly spread windows, from the first frame to the last; K = 1: in the middle."""
     starts = _spaced(ask.last_start, ask.num_clips) if ask.num_clips > 1 else np.array([ask.last_start // 2])
     return _windows(starts, ask.offsets, ask)
 
@@ -61,7 +61,7 @@ def multi_clip(ask: Ask) -> np.ndarray:
 def sliding_window(ask: Ask, hop: int | None = None) -> np.ndarray:
     """Windows every `hop` source frames from the first frame on, and a last one flush with the end.
 
-    `hop` None: the span of a clip, so that windows follow on each other without overlap. As many clips as it takes.
+    `hop` None: the span of a clip, so that windows do not overlap. The length of the video gives the number of clips.
     """
     hop = max(round(ask.T * ask.step), 1) if hop is None else hop
     if hop < 1:
@@ -72,24 +72,24 @@ def sliding_window(ask: Ask, hop: int | None = None) -> np.ndarray:
 
 @_rule("all", single="the video is one clip")
 def all_frames(ask: Ask) -> np.ndarray:
-    """Every frame, at the stride or rate, as one clip `(1, M)`: T and the short-video rule have no part in it."""
+    """The whole video, at the stride or rate, as one clip `(1, M)`; T and the short-video rule are ignored."""
     count = math.ceil(ask.num_frames / ask.step) + 1
     offsets = np.floor(np.arange(count) * ask.step + 0.5).astype(np.int64)
     return offsets[offsets < ask.num_frames][None]
 
 
-# Frames from all over the video: stride and rates have no part in these.
+# Frames spread over the whole video; these rules ignore stride and rates.
 
 
 @_rule("uniform")
 def uniform(ask: Ask) -> np.ndarray:
-    """The centres of T equal segments; of K clips, the k-th takes the point (k+1)/(K+1) of every segment."""
+    """Centres of T equal segments; the k-th of K clips takes the point (k+1)/(K+1) of every segment."""
     return _segment_points(ask)
 
 
 @_rule("linspace", single="which takes both ends of the video")
 def linspace(ask: Ask) -> np.ndarray:
-    """T frames at equal distances (rounded half up), the first and the last frame among them; T = 1: the middle."""
+    """T equally spaced frames (rounded half up), including the first and the last; T = 1: the middle."""
     if ask.num_frames < ask.T:
         return _each_frame(ask)
     return _spaced(ask.num_frames - 1, ask.T)[None] if ask.T > 1 else np.array([[(ask.num_frames - 1) // 2]])
@@ -97,19 +97,19 @@ def linspace(ask: Ask) -> np.ndarray:
 
 @_rule("segments")
 def segments(ask: Ask) -> np.ndarray:
-    """Temporal segment networks (Wang et al. 2016, arXiv 1608.00859): one frame from each of T equal segments, drawn
-    uniformly in training; in test as `uniform`."""
+    """Sampling of temporal segment networks (Wang et al. 2016, arXiv 1608.00859): one frame from each of T equal
+    segments, drawn uniformly in training; in test, like `uniform`."""
     if ask.rng is None or ask.num_frames < ask.T:
         return _segment_points(ask)
     points = (np.arange(ask.T) + ask.rng.random((ask.num_clips, ask.T))) * ask.num_frames / ask.T
     return np.minimum(points.astype(np.int64), ask.num_frames - 1)
 
 
-# What the rules are made of.
+# Parts of the rules.
 
 
 def _windows(starts: np.ndarray, offsets: np.ndarray, ask: Ask) -> np.ndarray:
-    """The clips `(K, T)` at these starts; if the video ends before even one that starts at 0, all of them alike."""
+    """Clips `(K, T)` at the given starts; all alike if the video is shorter than one clip."""
     if offsets[-1] < ask.num_frames:
         return starts.astype(np.int64)[:, None] + offsets
     if ask.short_video == "loop":
@@ -122,7 +122,7 @@ def _windows(starts: np.ndarray, offsets: np.ndarray, ask: Ask) -> np.ndarray:
 
 
 def _each_frame(ask: Ask) -> np.ndarray:
-    """One frame after the other from a video that has fewer than T of them."""
+    """Consecutive frames of a video with fewer than T frames."""
     return _windows(np.zeros(ask.num_clips), np.arange(ask.T), ask)
 
 
@@ -135,7 +135,7 @@ def _segment_points(ask: Ask) -> np.ndarray:
 
 
 def _spaced(last: int, count: int) -> np.ndarray:
-    """`count` > 1 whole numbers from 0 to `last`, both included, at equal distances rounded half up."""
+    """`count` > 1 equally spaced whole numbers from 0 to `last`, both included, rounded half up."""
     return (2 * np.arange(count) * last + count - 1) // (2 * (count - 1))
 
 

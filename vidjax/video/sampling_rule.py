@@ -1,4 +1,4 @@
-"""The form that all sampling rules share: their signature, the checks of its arguments, and how a table gets them."""
+"""Common form of all sampling rules: their signature, the checks of its arguments, and their registration."""
 
 import functools
 import math
@@ -14,7 +14,7 @@ SHORT_VIDEO = ("loop", "hold", "spread")
 
 
 class Rule(Protocol):
-    """What every rule is called with, and gives."""
+    """Signature of a sampling rule."""
 
     def __call__(
         self,
@@ -28,32 +28,32 @@ class Rule(Protocol):
         short_video: str | None = None,
         rng: np.random.Generator | None = None,
     ) -> np.ndarray:
-        """Frame numbers of the clips of one video.
+        """Choose the frames of the clips of one video.
 
         Args:
-          num_frames: N, frames of the video.
-          fps: its frames per second.
+          num_frames: N, number of frames of the video.
+          fps: frames per second of the video.
           T: frames per clip.
-          stride: τ, source frames between two frames of a clip.
-          target_fps: sample at this rate instead: the stride is `fps / target_fps`, whole or not, and the k-th offset
-            is `k · stride` rounded half up. None: `stride`.
-          num_clips: K.
-          short_video: what a video that ends before a clip does: "loop" starts again (frame n is n mod N), "hold"
-            repeats the last frame, "spread" spreads its frames over the clip. Rules of other projects bring their own.
-          rng: draws the random rules' clips. Rules with a training and a test form take None as: test.
+          stride: τ, distance in source frames between two frames of a clip.
+          target_fps: frames per second of the clip, in place of `stride`: the stride is `fps / target_fps`, whole or
+            not, and the k-th offset is `k · stride` rounded half up. None: use `stride`.
+          num_clips: K, number of clips.
+          short_video: filling of a clip that is longer than the video: "loop" starts again (frame n is n mod N), "hold"
+            repeats the last frame, "spread" spreads the frames over the clip. Rules of other projects have defaults.
+          rng: generator for random rules. Rules with a training and a test form use the latter if it is None.
 
         Returns:
           int64 `(K, T)`, each in 0…N-1.
 
         Raises:
           ValueError: for a value out of range or a missing generator.
-          UserError: for a short-video rule or number of clips that this rule does not have.
+          UserError: for a short-video rule or number of clips that this rule does not support.
         """
 
 
 @dataclass(frozen=True)
 class Ask:
-    """The checked arguments of a rule."""
+    """The checked arguments of a sampling rule."""
 
     num_frames: int
     fps: float
@@ -74,7 +74,7 @@ class Ask:
 
     @property
     def last_start(self) -> int:
-        """Where a window starts that ends with the video; 0 if the video is too short for one."""
+        """Last start of a window that still fits into the video; 0 if the video is too short."""
         return max(self.num_frames - 1 - int(self.offsets[-1]), 0)
 
 
@@ -86,15 +86,15 @@ def enter_into(
     single: str = "",
     random: bool = False,
 ) -> Callable[[Callable[..., np.ndarray]], Rule]:
-    """Enter a function of `Ask` in `table` with the common signature.
+    """Decorator that enters a function of `Ask` into `table` with the common signature.
 
     Args:
-      table: of named rules.
-      names: of this one.
-      short: the short-video rules it knows.
-      default: the one it brings; None: to be chosen.
-      single: why `num_clips` must be 1; empty: it need not.
-      random: whether it cannot do without a generator.
+      table: table of the rules by name.
+      names: names of this rule.
+      short: short-video rules that it supports.
+      default: short-video rule used when the caller gives none; None: the caller must choose.
+      single: reason why `num_clips` must be 1, for the message; empty: it may be any number.
+      random: whether the rule needs a generator.
     """
 
     def enter(pick: Callable[..., np.ndarray]) -> Rule:
