@@ -94,7 +94,7 @@ class VideoInput:
         return {"num_frames": self.num_frames, "size": self.size}
 
     @property
-    def words(self) -> str:
+    def phrase(self) -> str:
         """A clip, in words."""
         every = f"every {ordinal(self.stride)} frame" if self.stride > 1 else "every frame"
         rate = f"{self.fps:g} frames/s" if self.fps else every
@@ -147,7 +147,7 @@ class AudioInput:
         return {"seconds": self.seconds, "mels": self.mels}
 
     @property
-    def words(self) -> str:
+    def phrase(self) -> str:
         """A clip, in words."""
         return f"{self.seconds:g} s of sound in {self.mels} bands"
 
@@ -194,7 +194,7 @@ class TextInput:
         return {"length": self.length}
 
     @property
-    def words(self) -> str:
+    def phrase(self) -> str:
         """A clip, in words."""
         return f"{things(self.length, 'token')} of text"
 
@@ -239,7 +239,7 @@ class FeatureInput:
         return {"steps": self.steps, "width": self.width}
 
     @property
-    def words(self) -> str:
+    def phrase(self) -> str:
         """A clip, in words."""
         return f"clips of {things(self.steps, 'vector')} of {self.width} features"
 
@@ -266,9 +266,9 @@ def from_dict(values: Mapping[str, Any]) -> dict[str, Input]:
     """
     made: dict[str, Input] = {}
     for name, value in values.items():
-        value = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
-        kind = value.pop("kind")
+        settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
+        kind = settings.pop("kind")
         if kind not in KINDS:
             raise UserError(f"input {name!r} is of the kind {kind!r}; this version of vidjax knows {', '.join(KINDS)}")
-        made[name] = KINDS[kind](**value)
+        made[name] = KINDS[kind](**settings)
     return made

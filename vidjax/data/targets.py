@@ -1,7 +1,7 @@
 """What data asks of a task: the targets of an example, seen through its views."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -14,12 +14,15 @@ class Targets(Protocol):
     """Makes the targets of a task. Data workers get a copy, so it is picklable and needs no JAX.
 
     Attributes:
-      kinds: kinds of annotation that it needs, such as {"labels"}; nothing: none.
-      mirrors: whether training clips may be mirrored.
+      kinds: kinds of annotation that it needs, such as {"labels"}; empty: none.
     """
 
-    kinds: frozenset[str]
-    mirrors: bool
+    kinds: ClassVar[frozenset[str]]
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether training clips may be mirrored."""
+        ...
 
     def fields(self) -> Mapping[str, Field]:
         """What `of` gives, for one view."""

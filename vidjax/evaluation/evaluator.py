@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import jax
 import numpy as np
@@ -50,7 +50,7 @@ class Evaluator(Protocol):
         """Take the outputs of these rows."""
         ...
 
-    def merge(self, other: "Evaluator") -> None:
+    def merge(self, other: Self) -> None:
         """Take what another evaluator of the same set has been given, of other rows."""
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
@@ -33,15 +33,14 @@ class Objective(Protocol):
     """The loss of a network on clips: pure, and added up over the parts of a batch.
 
     Attributes:
-      sums: what is added up beside the loss, by name.
-      whole_batch: whether the loss compares the clips of a batch with each other, so that it cannot be worked through
-        in parts.
-      teacher: whether it wants the network of the moving average too.
+      sums: quantities that are added up beside the loss, by name.
+      whole_batch: whether the loss compares the clips of a batch with each other, so that it needs all of them at once.
+      teacher: whether it needs the network of the moving average too.
     """
 
-    sums: Mapping[str, Sum]
-    whole_batch: bool
-    teacher: bool
+    sums: ClassVar[Mapping[str, Sum]]
+    whole_batch: ClassVar[bool]
+    teacher: ClassVar[bool]
 
     def prepare(self, examples: Examples, key: jax.Array) -> Examples:
         """What is drawn for the whole batch, such as which clips are mixed, added to it."""
@@ -53,7 +52,7 @@ class Objective(Protocol):
 
     def __call__(
         self, network: nnx.Module, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """The loss summed over clips, float32 `()`, and `sums`, float32 `()` each.
 
         Args:

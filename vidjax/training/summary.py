@@ -72,4 +72,4 @@ def announce(
 
 def _words(spec: cfg.Spec) -> str:
     """What a clip is, in words."""
-    return " and ".join(value.words for value in spec.inputs.values())
+    return " and ".join(value.phrase for value in spec.inputs.values())

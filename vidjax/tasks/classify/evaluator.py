@@ -6,7 +6,7 @@ several classes.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class ClassEvaluator:
         probabilities = metrics.sigmoid if self._videos.labels.several else metrics.softmax
         self._rows.append((rows, probabilities(outputs)))
 
-    def merge(self, other: "ClassEvaluator") -> None:
+    def merge(self, other: Self) -> None:
         """Take the rows of another evaluator."""
         self._rows += other._rows
 

@@ -50,9 +50,9 @@ def classification_loss(
     chex.assert_rank(logits, 2)
     logits = logits.astype(jnp.float32)
     targets = soft_targets(labels, logits.shape[-1], label_smoothing)
-    if partner_labels is not None:
-        weight = weight[:, None]
-        targets = weight * targets + (1 - weight) * soft_targets(partner_labels, logits.shape[-1], label_smoothing)
+    if partner_labels is not None and weight is not None:
+        share = weight[:, None]
+        targets = share * targets + (1 - share) * soft_targets(partner_labels, logits.shape[-1], label_smoothing)
     if jnp.issubdtype(labels.dtype, jnp.integer):
         return optax.softmax_cross_entropy(logits, targets).sum()
     return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1).sum()
@@ -70,7 +70,7 @@ def num_correct(
     logits: jax.Array, labels: jax.Array, partner_labels: jax.Array | None = None, weight: jax.Array | None = None
 ) -> jax.Array:
     """How many clips `is_correct` holds of, float32; of mixed ones each label counts with its share."""
-    if partner_labels is None:
+    if partner_labels is None or weight is None:
         return is_correct(logits, labels).sum()
     return (weight * is_correct(logits, labels) + (1 - weight) * is_correct(logits, partner_labels)).sum()
 
@@ -120,7 +120,7 @@ class ClassObjective:
 
             def between(name: str, video: jax.Array) -> jax.Array:
                 # Normalised for each part here: the batch stays uint8 until it is used.
-                return mix_clips(video, normalise(partner[name], self.spec.inputs[name]), draws)
+                return mix_clips(video, normalise(partner[name], self.spec.video), draws)
 
         entered = enter(examples["inputs"], self.spec.inputs, self.dtype, between)
         logits = network(entered, rngs=dropout_stream(key))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class ClassTargets:
     labels: LabelSpace
     mirrors: bool = True
 
-    kinds = KINDS
+    kinds: ClassVar[frozenset[str]] = KINDS
 
     def fields(self) -> Mapping[str, Field]:
         """`label`: a class number, or zeros and ones over the classes where a video may have several."""

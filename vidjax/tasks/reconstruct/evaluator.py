@@ -5,12 +5,11 @@ The same tubes of a clip are hidden on every call: its mask depends on its video
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.evaluation.evaluator import Rows
@@ -22,7 +21,7 @@ _LEAST_SIDE = 64  # pixels of a frame in the picture
 
 
 def _predict(
-    network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array, spec: Spec, dtype: Any
+    network: Any, inputs: Mapping[str, jax.Array], number: jax.Array, spec: Spec, dtype: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Pixels in 0…1, what the network predicts, and the masks."""
     entered, pixels = enter(inputs, spec.inputs, dtype)["video"], inputs["video"] / 255
@@ -43,9 +42,7 @@ class PixelEvaluator:
         self._errors: list[np.ndarray] = []
         self._variances: list[np.ndarray] = []
 
-    def forward(
-        self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Of each clip the mean squared error, and the variance of what is predicted, float32 `(B,)` each."""
         pixels, prediction, mask = _predict(network, inputs, number, self._spec, self._dtype)
         targets = network.targets(pixels, mask)
@@ -62,7 +59,7 @@ class PixelEvaluator:
         self._errors.append(outputs[0])
         self._variances.append(outputs[1])
 
-    def merge(self, other: "PixelEvaluator") -> None:
+    def merge(self, other: Self) -> None:
         """Take what another evaluator has."""
         self._errors += other._errors
         self._variances += other._variances
@@ -99,7 +96,7 @@ class PictureEvaluator:
         self._wanted = {int(i) for i in np.linspace(0, count - 1, min(_CLIPS, count))}
         self._shown: dict[int, np.ndarray] = {}
 
-    def forward(self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
+    def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
         """Original, masked and reconstructed, float32 `(B, 3, T, H, W, 3)` in 0…1."""
         pixels, prediction, mask = _predict(network, inputs, number, self._spec, self._dtype)
         return jnp.stack([pixels, *network.pictures(pixels, prediction, mask)], axis=1)
@@ -114,7 +111,7 @@ class PictureEvaluator:
             if index in self._wanted:
                 self._shown[index] = np.rint(255 * clip).astype(np.uint8)
 
-    def merge(self, other: "PictureEvaluator") -> None:
+    def merge(self, other: Self) -> None:
         """Take what another evaluator has."""
         self._shown |= other._shown
 

@@ -43,7 +43,7 @@ class PixelObjective:
         return jnp.float32(examples["inputs"]["video"].shape[0])
 
     def __call__(
-        self, network: nnx.Module, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
+        self, network: Any, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """The summed loss, and nothing beside it."""
         del teacher

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class NoTargets:
 
     mirrors: bool = True
 
-    kinds = KINDS
+    kinds: ClassVar[frozenset[str]] = KINDS
 
     def fields(self) -> Mapping[str, Field]:
         """Nothing."""
