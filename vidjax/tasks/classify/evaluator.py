@@ -18,7 +18,6 @@ from vidjax.data.records import VideoSet
 from vidjax.evaluation import metrics
 from vidjax.evaluation.evaluator import Rows
 from vidjax.nn.enter import enter
-from vidjax.tasks.classify.report import write_scores
 from vidjax.tasks.classify.scores import Scores, details, figures
 
 
@@ -74,4 +73,6 @@ class ClassEvaluator:
 
     def write(self, folder: Path, title: str) -> list[str]:
         """See `report.write_scores`."""
+        from vidjax.tasks.classify.report import write_scores  # which needs a video library, as evaluating does
+
         return write_scores(folder, self.scores, self._videos, title)
