@@ -49,7 +49,7 @@ def test_what_is_no_folder_says_nothing(tmp_path):
         ({"0": "a", "zero": "b"}, "must name every class once"),
         ({"0": "a", "2": "b"}, "class 1 has no name"),
         ({"0": "a", "1": 7}, "class 1 has no name"),
-        ({"0": "a", "1": "b", "2": "a"}, "'a' stands there twice"),
+        ({"0": "a", "1": "b", "2": "a"}, "'a' is listed twice"),
     ],
 )
 def test_names_that_cannot_be_used(tmp_path, labels, message):
@@ -123,7 +123,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("processor", "message"),
     [
-        ("{not json", "is no JSON"),
+        ("{not json", "is not valid JSON"),
         ([1], "has a list, not an object"),
         ({"image_mean": [0.5], "image_std": [0.5] * 3}, r"image_mean = \[0\.5\]: must be three numbers"),
         ({"image_mean": [0.5] * 3, "image_std": [0.5, 0, 0.5]}, "image_std = .*: must be three positive numbers"),

@@ -107,7 +107,7 @@ def test_as_many_classes_as_the_checkpoint_has(state):
 def test_another_number_of_classes_starts_the_head_anew_and_says_so(donor, state, caplog):
     with caplog.at_level(logging.WARNING, "vidjax"):
         model = load_pretrained(MODEL, state, num_classes=3, seed=7)
-    assert "6 classes" in caplog.text and "have 3" in caplog.text and MODEL in caplog.text
+    assert "6 classes" in caplog.text and "needs 3" in caplog.text and MODEL in caplog.text
     found = all_arrays(model)
     fresh = all_arrays(create_model(MODEL, num_classes=3, seed=7))
     for path, array in found.items():
@@ -170,7 +170,7 @@ def test_the_file_is_named(state, tmp_path):
     torch.save({"x": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=rf"other\.pth into {MODEL}: (?s:.*)toy lacks stem\.conv\.weight"):
         load_pretrained(MODEL, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="no checkpoint that is known"):
+    with pytest.raises(CheckpointError, match="no known kind of checkpoint"):
         load_pretrained(MODEL, tmp_path)
     with pytest.raises(ValueError, match="no model 'frame_pool_tinny'"):
         load_pretrained("frame_pool_tinny", state, num_classes=6)

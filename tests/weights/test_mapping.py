@@ -241,7 +241,7 @@ def test_recognition_goes_by_model_and_signature(toy_table):
         recognise(toy_state(), "big")
     with pytest.raises(CheckpointError, match="source 'toy' can be read into big; it takes: other"):
         recognise(toy_state(), "big", source="toy")
-    with pytest.raises(CheckpointError, match="no other framework has small, so that it takes no checkpoints"):
+    with pytest.raises(CheckpointError, match="no other framework has small, so it takes no other"):
         recognise(toy_state(), "small")
     with pytest.raises(ValueError, match=r"no source 'tou'\. Did you mean 'toy'"):
         recognise(toy_state(), "toy_1", source="tou")

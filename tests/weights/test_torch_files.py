@@ -140,7 +140,7 @@ def test_what_stands_beside_the_weights_is_kept_or_passed_over(tmp_path, writer)
 )
 def test_tensors_that_are_no_weights_are_named(tmp_path, odd, kind):
     torch.save({"w": torch.ones(2), "odd": odd()}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=rf"no arrays: 'odd' \({kind}\)"):
+    with pytest.raises(CheckpointError, match=rf"not arrays: 'odd' \({kind}\)"):
         read_state_dict(tmp_path / "a.pth")
 
 
@@ -255,7 +255,7 @@ def test_claims_that_reach_outside_of_the_storage(tmp_path, claim, writer):
             path.write_bytes(head.removesuffix(b"\x80\x02") + legacy(storage_pickle(**wanted)) + keys + storage)
         if not wanted:
             np.testing.assert_array_equal(read_state_dict(path)["x"], [0, 1])
-    with pytest.raises(CheckpointError, match=r"a\.pth: is damaged, incomplete or no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: is damaged, incomplete or not a checkpoint"):
         read_state_dict(path)
 
 

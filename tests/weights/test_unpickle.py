@@ -112,7 +112,7 @@ def test_an_array_of_other_data_than_it_claims(tmp_path, kind, shape, count):
     path.write_bytes(b"\x80\x02}" + text("x") + array("f4", (2,), data(8)) + b"s.")
     np.testing.assert_array_equal(read_state_dict(path)["x"], [0, 0])
     path.write_bytes(b"\x80\x02}" + text("x") + array(kind, shape, data(count)) + b"s.")
-    with pytest.raises(CheckpointError, match=r"a\.pkl: (is damaged|these entries stand among the weights)"):
+    with pytest.raises(CheckpointError, match=r"a\.pkl: (is damaged|these entries among the weights are not arrays)"):
         read_state_dict(path)
 
 
@@ -120,7 +120,7 @@ def test_an_array_of_other_data_than_it_claims(tmp_path, kind, shape, count):
 def test_bytes_never_become_addresses_of_objects(tmp_path, kind):
     content = b"\x80\x02}" + text("x") + array(kind, (1,), data(8)) + b"s."
     (tmp_path / "a.pkl").write_bytes(content)
-    with pytest.raises(CheckpointError, match="no arrays: 'x'"):
+    with pytest.raises(CheckpointError, match="not arrays: 'x'"):
         read_state_dict(tmp_path / "a.pkl")
 
 

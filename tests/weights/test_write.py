@@ -156,7 +156,7 @@ def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, archite
 
 
 def test_what_cannot_be_written_says_why():
-    with pytest.raises(CheckpointError, match=r"'transformers' has no such network\. It can be: torchvision\.$"):
+    with pytest.raises(CheckpointError, match=r"has no such network\. It can be written as torchvision\.$"):
         to_state_dict(empty("r3d_18", 3), "r3d_18", "transformers")
     own = r"r2plus1d_tiny is vidjax's own size; no other framework has it\. Of its family, .*r2plus1d_18"
     with pytest.raises(CheckpointError, match=own):

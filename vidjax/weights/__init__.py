@@ -1,4 +1,4 @@
-"""Other frameworks' checkpoints → a vidjax model: read the file, name the source, map, check."""
+"""Loading of other frameworks' checkpoints into vidjax models: read the file, recognise its source, map, check."""
 
 from vidjax.weights.hf_config import Description, describe
 from vidjax.weights.load import LoadReport, load_into, load_pretrained

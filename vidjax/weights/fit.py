@@ -1,4 +1,4 @@
-"""Arrays of another size made to fit: kernels of images inflated over time, position tables resized."""
+"""Adaptation of arrays of another size: image kernels inflated over time, position tables resized."""
 
 import math
 from collections.abc import Callable
@@ -14,10 +14,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Fit:
-    """How an array that is not of the parameter's shape is made to fit.
+    """A way of adapting an array to a parameter of another shape.
 
-    `forward(array, shape, grid)` gives an array of `shape`, or raises ValueError where it has no way to; `grid` is the
-    model's number of tokens along T, H and W, where that is known. `name` is the word of `LoadReport` for it:
+    `forward(array, shape, grid)` gives an array of `shape`, or raises ValueError if it cannot; `grid` is the model's
+    number of tokens along T, H and W, if known. `name` is the field of `LoadReport` that lists such parameters:
     `"inflated"` or `"resized"`.
     """
 
@@ -44,8 +44,8 @@ def average(kernel: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.nd
 
 
 def _first(inflate: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """`inflate` for the kernel that reads the picture: where the video has another number of channels, such as stacked
-    flow, each gets the mean of the colours' kernels.
+    """`inflate` for the kernel that reads the picture: if the video has another number of channels, such as stacked
+    flow, each channel gets the mean of the colours' kernels.
 
     Source: the cross modality pre-training of temporal segment networks (arXiv 1608.00859, section 3.2).
     """
@@ -59,8 +59,8 @@ def _first(inflate: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 
 
 def _beside(inflate: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """`inflate` for a kernel that reads more channels than the image network has, such as those of a lateral
-    connection behind its own: for these it starts at zero, so that the network answers at first as without them."""
+    """`inflate` for a kernel with more input channels than in the image network, such as those of a lateral connection:
+    its values for these start at zero, so that the network at first gives the same output as without them."""
 
     def forward(kernel: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
         more = shape[3] - kernel.shape[3]
@@ -69,28 +69,28 @@ def _beside(inflate: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     return forward
 
 
-# All give a video of one repeated frame the activations that the image has.
+# With each of these, a video of one repeated frame has the same activations as the image.
 INFLATIONS = {"central": Fit("inflated", central), "average": Fit("inflated", average)}
 FIRST = {name: Fit("inflated", _first(fit.forward)) for name, fit in INFLATIONS.items()}
 BESIDE = {name: Fit("inflated", _beside(fit.forward)) for name, fit in INFLATIONS.items()}
 
 
 def inflates(fit: Fit | None) -> bool:
-    """Whether it gives a kernel a temporal extent."""
+    """Whether a fit gives kernels a temporal extent."""
     return any(fit in group.values() for group in (INFLATIONS, FIRST, BESIDE))
 
 
 def by(fit: Fit, inflation: str) -> Fit:
-    """The same of another way of inflating; what does not inflate, and any for an empty name, as it is."""
+    """The fit with another kind of inflation; unchanged if it does not inflate or `inflation` is empty."""
     groups = (group for group in (INFLATIONS, FIRST, BESIDE) if fit in group.values())
     return next((group[inflation] for group in groups if inflation), fit)
 
 
 def check_inflation(inflation: str, source: str, inflates: bool) -> None:
-    """Refuses an inflation that is unknown, or asked for where the source's checkpoints hold nothing to inflate.
+    """Check that an inflation is known, and that checkpoints of the source have kernels to inflate.
 
     Raises:
-      ValueError: saying which.
+      ValueError: if one of these does not hold.
     """
     if inflation not in INFLATIONS:
         raise ValueError(f"inflation = {inflation!r}: must be one of {', '.join(map(repr, INFLATIONS))}")
@@ -113,7 +113,7 @@ def _square(table: np.ndarray) -> np.ndarray:
 
 
 def _joined(table: np.ndarray, places: np.ndarray, shape: Shape) -> np.ndarray:
-    """The class token's row, where `shape` has room for it, and the places' rows."""
+    """The rows of the places, after the class token's if `shape` has room for it."""
     flat = places.reshape(1, -1, places.shape[-1])
     if shape == (1, flat.shape[1] + 1, flat.shape[2]):
         return np.concatenate([table[:, :1], flat], axis=1)
@@ -149,21 +149,21 @@ def _tiled(table: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndar
     return _joined(table, np.tile(frame, (grid[0], 1, 1)), shape)
 
 
-# For `(1, 1 + n², D)`, the positions of an image's class token and square grid, and `(1, n, D)`, those of a line.
+# For tables `(1, 1 + n², D)` of an image's class token and square grid, and `(1, n, D)` of points on a line.
 NEAREST_GRID = Fit("resized", _nearest_grid)  # each new position takes the nearest old one's row, as in TimeSformer
 NEAREST_LINE = Fit("resized", _nearest_line)
 LINEAR_GRID = Fit("resized", _linear_grid)  # linear interpolation with aligned ends, as in ViViT
-TILED = Fit("inflated", _tiled)  # the same, repeated for each of the grid's frames, as in ViViT
+TILED = Fit("inflated", _tiled)  # LINEAR_GRID, repeated for each of the grid's frames, as in ViViT
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """A source's arrays as a model's, and how they came about. Paths are those of the model's parameters."""
+    """A source's arrays converted for a model, and how each was made. Paths are those of the model's parameters."""
 
     arrays: dict[str, np.ndarray]
-    inflated: tuple[str, ...] = ()  # an image's kernel, given a temporal extent
-    resized: tuple[str, ...] = ()  # positions of another grid
-    widened: tuple[str, ...] = ()  # a kernel for frames, with zeros for their differences
-    copied: tuple[str, ...] = ()  # from keys that are another parameter's in the first place
-    fresh: tuple[str, ...] = ()  # no key: initial values
+    inflated: tuple[str, ...] = ()  # kernels of an image network, given a temporal extent
+    resized: tuple[str, ...] = ()  # position tables of another grid
+    widened: tuple[str, ...] = ()  # kernels for frames, with zeros for frame differences
+    copied: tuple[str, ...] = ()  # made from keys that primarily belong to another parameter
+    fresh: tuple[str, ...] = ()  # without a key: initial values
     dropped: tuple[str, ...] = ()  # keys of parts that the model does not have

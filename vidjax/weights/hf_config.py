@@ -1,4 +1,4 @@
-"""What transformers keeps beside the weights: `config.json` and `preprocessor_config.json` of its video networks.
+"""The `config.json` and `preprocessor_config.json` of transformers' video networks, read and written.
 
 Source: `configuration_videomae.py`, `configuration_timesformer.py`, `configuration_vivit.py` and the image processors
 there; the field names are theirs.
@@ -22,19 +22,19 @@ from vidjax.models.families.vivit import ViViT
 from vidjax.weights.read import CheckpointError
 
 _ATTENTION = {"divided": "divided_space_time", "joint": "joint_space_time", "space": "space_only"}
-_EPSILON = 1e-6  # of the layer norms of all three here; transformers' own default for VideoMAE is 1e-12
+_EPSILON = 1e-6  # of the layer norms in all three models here; transformers' own default for VideoMAE is 1e-12
 
 
 def model_config(model: nnx.Module, spec: Spec, class_names: Sequence[str]) -> dict[str, Any]:
-    """`config.json` of a model.
+    """Content of transformers' `config.json` for a model.
 
     Args:
       model: a `VideoMAE`, `TimeSformer` or `ViViT` (model 1).
-      spec: its clip length and size.
-      class_names: in the order of the classifier.
+      spec: clip length and size of the model.
+      class_names: class names in the order of the classifier.
 
     Raises:
-      CheckpointError: for a model that transformers does not have.
+      CheckpointError: if transformers does not have the model.
     """
     kinds = {
         VideoMAE: ("videomae", "VideoMAEForVideoClassification", "gelu"),
@@ -76,7 +76,7 @@ def model_config(model: nnx.Module, spec: Spec, class_names: Sequence[str]) -> d
 
 
 def preprocessor_config(spec: Spec) -> dict[str, Any]:
-    """`preprocessor_config.json`: resize, central crop, scale to 0…1, normalise."""
+    """Content of transformers' `preprocessor_config.json`: resize, central crop, scale to 0…1, normalise."""
     short = spec.video.resize[0]
     size = {"shortest_edge": short} if len(spec.video.resize) == 1 else {"height": short, "width": spec.video.resize[1]}
     return {
@@ -96,29 +96,31 @@ def preprocessor_config(spec: Spec) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Description:
-    """What a folder of transformers says of its network besides the weights."""
+    """Class names and clip settings of a transformers folder."""
 
-    class_names: tuple[str, ...] = ()  # in the order of the classifier; (): none are given
-    clip: dict[str, Any] = field(default_factory=dict)  # what its clips are, as fields of `Spec`: mean, std, …
+    class_names: tuple[str, ...] = ()  # in the order of the classifier; (): none given
+    clip: dict[str, Any] = field(default_factory=dict)  # its clips, as fields of `Spec`: mean, std, …
 
 
-# Where the processing of the pixels is described, the first that is there; the last has it under one of two names.
+# Files that may describe the processing of pixels; the first that exists is read. The last nests it under one of two
+# names.
 _PROCESSORS = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 
 
 def describe(checkpoint: str | os.PathLike | Mapping[str, Any]) -> Description:
-    """The class names and the clips of a checkpoint, where it is a folder as transformers saves it.
+    """Read the class names and clip settings of a checkpoint folder written by transformers.
 
     Args:
-      checkpoint: as for `read_state_dict`; anything but a folder has no description.
+      checkpoint: as for `read_state_dict`; anything but a folder has an empty description.
 
     Returns:
-      The names in `id2label` of `config.json`, in the order of their numbers; none where they are transformers' own
-      `LABEL_0`, `LABEL_1`, …. Of the clips what is said there or for the image processor: `num_frames`, `size` and
-      `resize` in pixels, and `mean` and `std` of values in 0…1, also where transformers scales pixels to another range.
+      The class names from `id2label` of `config.json`, in the order of their numbers; none if they are transformers'
+      placeholders `LABEL_0`, `LABEL_1`, …. The clip settings given there or for the image processor: `num_frames`,
+      `size` and `resize` in pixels, and `mean` and `std` of values in 0…1, even if transformers scales pixels to
+      another range.
 
     Raises:
-      CheckpointError: for a file that cannot be understood, naming it and the field.
+      CheckpointError: if a file cannot be understood; it names the file and the field.
     """
     if isinstance(checkpoint, Mapping) or not os.path.isdir(checkpoint):
         return Description()
@@ -142,7 +144,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"{file}: is no JSON ({error}). Fetch it again.") from None
+        raise CheckpointError(f"{file}: is not valid JSON ({error}). Fetch it again.") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{file}: has a {type(content).__name__}, not an object. Fetch it again.")
     return content
@@ -161,22 +163,22 @@ def _labels(config: Mapping[str, Any], file: Path) -> tuple[str, ...]:
     twice = next((name for name in names if names.count(name) > 1), None)
     odd = next((i for i, name in enumerate(names) if not isinstance(name, str)), None)
     if odd is not None or twice is not None:
-        what = f"{twice!r} stands there twice" if odd is None else f"class {odd} has no name"
+        what = f"{twice!r} is listed twice" if odd is None else f"class {odd} has no name"
         raise CheckpointError(f"{file}: id2label {wanted}, and {what}. Correct it, or take it out.")
     return () if names == tuple(f"LABEL_{i}" for i in range(len(names))) else names
 
 
 def _processing(content: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Fields of `Spec` that an image or video processor sets."""
+    """Fields of `Spec` set by an image or video processor."""
     content = next((content[k] for k in ("video_processor", "image_processor") if k in content), content)
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file}: describes no processor of images or videos. Fetch it again.")
+        raise CheckpointError(f"{file}: does not describe an image or video processor. Fetch it again.")
 
     def wrong(name: str, wanted: str) -> CheckpointError:
         return CheckpointError(f"{file}: {name} = {content[name]!r}: must be {wanted}. Correct it, or take it out.")
 
     def edges(name: str) -> tuple[int, ...] | None:
-        """`(short side,)` or `(height, width)`; None: not said."""
+        """`(short side,)` or `(height, width)`; None: not given."""
         value = content.get(name)
         if value is None:
             return None
@@ -195,9 +197,9 @@ def _processing(content: dict[str, Any], file: Path) -> dict[str, Any]:
     if crop := (crop or size) if content.get("do_center_crop", True) else size:
         if len(set(crop)) > 1:
             name = "crop_size" if content.get("crop_size") else "size"
-            raise wrong(name, "a square, as networks here see")
+            raise wrong(name, "a square, as all networks here take")
         found["size"] = crop[0]
-    # What transformers makes of a pixel v in 0…1 is ((scale·v - offset) - mean) / std.
+    # transformers turns a pixel v in 0…1 into ((scale·v - offset) - mean) / std.
     zero_centred = "Vivit" in str(content.get("image_processor_type", content.get("video_processor_type")))
     offset = 0.0
     factor = content.get("rescale_factor", 1 / 127.5 if zero_centred else 1 / 255)
@@ -231,7 +233,7 @@ def _is_count(value: Any) -> bool:
 
 
 def other_input(clip: Mapping[str, Any], video: VideoInput, names: Sequence[str] = ("mean", "std")) -> dict[str, Any]:
-    """Those of the fields `names` in which `clip`, such as a `Description`'s, differs from `video`."""
+    """Fields among `names` in which `clip`, such as a `Description`'s, differs from `video`, with the clip's values."""
 
     def alike(a: Any, b: Any) -> bool:
         if isinstance(a, tuple) and isinstance(b, tuple):

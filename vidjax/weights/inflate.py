@@ -1,4 +1,4 @@
-"""Inflation of a vidjax network: kernels for images or single frames given a temporal extent."""
+"""Inflation of a vidjax network: image or single-frame kernels given a temporal extent."""
 
 from collections.abc import Mapping
 
@@ -11,20 +11,20 @@ from vidjax.weights.read import CheckpointError
 def inflate(
     arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], inflation: str = "average"
 ) -> Conversion:
-    """The arrays of a vidjax network for images, or for frames one by one, as those of one that sees time.
+    """Inflate the arrays of a vidjax network for images or single frames to those of a network over time.
 
     Args:
       arrays: parameters and statistics by dotted path, as `vidjax.models.state.split` gives them.
-      shapes: of the network that sees time, by path.
-      inflation: "average" or "central".
+      shapes: shapes of the parameters and statistics of the network over time, by path.
+      inflation: kind of inflation, "average" or "central".
 
     Returns:
-      The arrays that both have, kernels with the temporal extent asked for; what only the second has is `fresh`.
+      The arrays that both networks have, kernels with their temporal extent; those of the second only are `fresh`.
 
     Raises:
-      CheckpointError: listing every array that has no place and every one whose shape differs in more than the temporal
-        extent (or, for the first kernel, the channels of the picture).
-      ValueError: for an unknown `inflation`.
+      CheckpointError: if an array has no place, or its shape differs in more than the temporal extent (for the first
+        kernel, also the channels of the picture); it lists all of them.
+      ValueError: if `inflation` is unknown.
     """
     if inflation not in INFLATIONS:
         raise ValueError(f"inflation = {inflation!r}: must be one of {', '.join(map(repr, INFLATIONS))}")
@@ -37,13 +37,13 @@ def inflate(
                 array = fit[inflation].forward(array, wanted)
                 inflated.append(path)
             except ValueError:
-                pass  # said below
+                pass  # reported below
         if array.shape != wanted:
             problems.append(f"{path}: {array.shape} cannot become {wanted}")
         made[path] = np.array(array, np.float32)
     if problems:
         raise CheckpointError(
-            "\n".join(["the network cannot be inflated to the one asked for:", *(f"  {p}" for p in problems)])
+            "\n".join(["the network cannot be inflated to the requested one:", *(f"  {p}" for p in problems)])
         )
     fresh = tuple(path for path in shapes if path not in made)
     return Conversion(made, inflated=tuple(inflated), fresh=fresh)

@@ -1,4 +1,4 @@
-"""How arrays of other frameworks are turned into vidjax's, and back."""
+"""Transforms between the array layouts of other frameworks and vidjax's."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Transform:
-    """How source arrays become a parameter, and back.
+    """An invertible transform from source arrays to a parameter.
 
     `forward(*arrays)` takes as many arrays as the rule has keys and gives the parameter; `inverse(array)` gives them
-    back as a tuple. Both raise ValueError for arrays that they cannot take.
+    back as a tuple. Both raise ValueError for arrays of an unsuitable shape.
     """
 
     name: str
@@ -25,7 +25,7 @@ def _permuted(name: str, order: tuple[int, ...]) -> Transform:
 
 
 def joined(parts: int, then: Transform) -> Transform:
-    """`parts` equally shaped arrays, joined along their first axis (outputs), then turned by `then`."""
+    """Transform that joins `parts` equally shaped arrays along their first axis (outputs), then applies `then`."""
 
     def forward(*arrays: np.ndarray) -> np.ndarray:
         if len({a.shape for a in arrays}) != 1:
@@ -51,5 +51,5 @@ QKV_BIAS = joined(3, COPY)  # query, key, value (D,) each → (3·D,)
 
 
 def dims(shape: Iterable[int]) -> str:
-    """A shape for people: `3x7x7`."""
+    """A shape as text: `3x7x7`."""
     return "x".join(map(str, shape)) or "scalar"

@@ -1,4 +1,4 @@
-"""`load_pretrained`: a named model with the weights of a checkpoint."""
+"""Loading of a checkpoint's weights into a named model: `load_pretrained`, `load_into`."""
 
 import contextlib
 import fnmatch
@@ -30,33 +30,33 @@ from vidjax.weights.table import Source, recognise, sources
 
 log = logging.getLogger("vidjax")
 
-_MOST = 6  # other models that an error names
+_MOST = 6  # most other models that an error names
 
 Checkpoint = str | os.PathLike | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded: the source it was read as, how many parameters and statistics were set, and the classifier.
+    """Report of a load: the source of the checkpoint, the number of arrays set, and what became of the classifier.
 
-    The lists hold paths of parameters, but `dropped` keys of the checkpoint. All but those in `fresh`, and a classifier
-    that is not loaded, are set.
+    The lists hold paths of parameters; `dropped` holds keys of the checkpoint. All parameters are set except those in
+    `fresh` and a classifier that was not loaded.
     """
 
     source: str
     num_loaded: int
     checkpoint_classes: int | None  # K of the checkpoint's classifier; None: it has none
-    model_classes: int  # K of the model's; 0: it has no classifier
-    inflated: tuple[str, ...] = ()  # kernels of images, given a temporal extent
-    resized: tuple[str, ...] = ()  # positions of another grid
-    widened: tuple[str, ...] = ()  # kernels for frames, with zeros for their differences
-    copied: tuple[str, ...] = ()  # from weights that are another parameter's in the first place
+    model_classes: int  # K of the model's classifier; 0: it has none
+    inflated: tuple[str, ...] = ()  # kernels of an image network, given a temporal extent
+    resized: tuple[str, ...] = ()  # position tables of another grid
+    widened: tuple[str, ...] = ()  # kernels for frames, with zeros for frame differences
+    copied: tuple[str, ...] = ()  # from weights that primarily belong to another parameter
     fresh: tuple[str, ...] = ()  # newly initialised: the checkpoint's network lacks them
     dropped: tuple[str, ...] = ()  # left out: keys of parts that the model lacks, such as the decoder of a pre-training
 
     @property
     def head_loaded(self) -> bool:
-        """Whether the classifier came from the checkpoint; else it keeps its initial weights."""
+        """Whether the classifier was loaded from the checkpoint; otherwise it keeps its initial weights."""
         return self.checkpoint_classes == self.model_classes
 
 
@@ -71,28 +71,28 @@ def load_pretrained(
     inflation: str = "",
     **kwargs: Any,
 ) -> nnx.Module:
-    """A named model with a checkpoint's weights, in evaluation mode.
+    """Create a named model with a checkpoint's weights, in evaluation mode.
 
-    Its input is to be normalised as `vidjax.get_spec(name)` says; where a transformers folder says otherwise, a warning
-    gives its mean and standard deviation (and `vidjax.weights.describe` its class names).
+    Normalise its input by `vidjax.get_spec(name)`; if a transformers folder has another mean or standard deviation, a
+    warning gives them (and `vidjax.weights.describe` gives its class names).
 
     Args:
-      name: one of `vidjax.list_models()`.
+      name: name of the model, one of `vidjax.list_models()`.
       checkpoint: a file or folder, or a mapping of arrays by the source's keys; see `read_state_dict`.
-      num_classes: K; None: as many as the checkpoint's classifier has. If it differs from those, the classifier starts
-        anew from `seed`, and a warning is logged.
-      source: how the checkpoint names its weights, one of the spec's `sources`; None: recognised by its keys.
-      dtype: what activations are computed in; parameters are float32.
-      seed: of the weights of what starts anew.
-      inflation: how kernels of an image network are given a temporal extent: `"central"` (in the middle frame, else 0)
-        or `"average"` (in every frame, divided by their number); empty: as the model's attribute `inflation` says, or
+      num_classes: K, number of classes; None: that of the checkpoint. If it differs from the checkpoint's, the
+        classifier starts anew from `seed`, and a warning is logged.
+      source: naming scheme of the checkpoint, one of the spec's `sources`; None: recognised by its keys.
+      dtype: dtype of the activations; parameters are float32.
+      seed: random seed for parameters that start anew.
+      inflation: placement of an image network's kernels over time: `"central"` (in the middle frame, else 0) or
+        `"average"` (in every frame, divided by their number); empty: the model's attribute `inflation` decides, or
         else the source's table.
       **kwargs: further arguments of the model's constructor, as for `vidjax.create_model`.
 
     Raises:
       CheckpointError: if the checkpoint cannot be read, is of no known source, or differs from the model in anything
-        but the number of classes; the message names the first of what differs, the error's `problems` all of it.
-      ValueError: for an unknown model, source or inflation, or an inflation where nothing is inflated.
+        but the number of classes; the message names the first differences, the error's `problems` all of them.
+      ValueError: if the model, source or inflation is unknown, or nothing can be inflated.
     """
     model, _ = load_with_arguments(
         name, checkpoint, num_classes=num_classes, source=source, dtype=dtype, seed=seed, inflation=inflation, **kwargs
@@ -106,22 +106,24 @@ def load_pretrained(
 def warn_of_pixels(
     checkpoint: Checkpoint, clip: Mapping[str, Any], spec: Spec, whose: str, mend: str | None = None
 ) -> None:
-    """Log a warning if pixels are normalised otherwise than the checkpoint's network is used to.
+    """Log a warning if pixels are normalised otherwise than in the training of the checkpoint's network.
 
     Args:
-      checkpoint: for the message.
-      clip: `mean` and `std` that it is used to, as far as they are known.
-      spec: how pixels are normalised.
-      whose: the spec, for the message.
-      mend: what to do; None: the settings of a training that do.
+      checkpoint: the checkpoint, for the message.
+      clip: `mean` and `std` of its training, as far as they are known.
+      spec: spec with the normalisation in use.
+      whose: name of the spec's owner, for the message.
+      mend: remedy, for the message; None: the training settings that give the checkpoint's normalisation.
     """
     alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.video.mean)}
     if other := other_input(alike, spec.video):
         if mend is None:
-            settings = (f"--config.data.clip.{key}={','.join(f'{v:.6g}' for v in value)}" for key, value in other.items())
-            mend = f"give {' '.join(settings)}, unless it is to get used to that"
+            values = {key: ",".join(f"{v:.6g}" for v in value) for key, value in other.items()}
+            settings = (f"--config.data.clip.{key}={value}" for key, value in values.items())
+            mend = f"give {' '.join(settings)}, unless it is to adapt"
         told = "; ".join(f"{key} {value}, not {getattr(spec.video, key)}" for key, value in other.items())
-        log.warning("%s learned with pixels of other values than %s has: %s; %s", _title(checkpoint), whose, told, mend)
+        text = "%s was trained with another normalisation than %s has: %s; %s"
+        log.warning(text, _title(checkpoint), whose, told, mend)
 
 
 def load_with_arguments(
@@ -135,18 +137,18 @@ def load_with_arguments(
     inflation: str = "",
     **kwargs: Any,
 ) -> tuple[nnx.Module, dict[str, Any]]:
-    """`load_pretrained`, and the further arguments with which `create_model` builds this network again.
+    """Like `load_pretrained`, but also return the constructor arguments with which `create_model` rebuilds the network.
 
-    They are `kwargs` and those of the source, whose networks may differ from the named model's own.
+    They are `kwargs` and those of the source, since its networks may differ from the named model.
     """
-    get_spec(name)  # an unknown name is an error of its own
+    get_spec(name)  # raises an error of its own for an unknown name
     state_dict = read_state_dict(checkpoint)
     with _named(checkpoint, name, state_dict):
         table = recognise(state_dict, name, source)
         if num_classes is None:
             num_classes = head_classes(state_dict, table)
     kwargs = {**table.kwargs, **kwargs}
-    # Most of the time of loading would go into drawing initial weights that the checkpoint's replace.
+    # Drawing initial weights, only to replace them with the checkpoint's, would take most of the loading time.
     model = abstract_model(name, num_classes=num_classes, dtype=dtype, **kwargs)
     _set(model, state_dict, checkpoint, name, source, allow_head_mismatch=True, inflation=inflation)
     _, params, stats = split(model)
@@ -170,17 +172,17 @@ def load_into(
     """Set a model's parameters and statistics, in place, from a checkpoint.
 
     Args:
-      model: the model as `create_model(name, …)` built it.
+      model: the model, as built by `create_model(name, …)`.
       checkpoint: a file or folder, or a mapping of arrays by the source's keys; see `read_state_dict`.
-      name: of the model.
-      source: how the checkpoint names its weights; None: recognised by its keys.
-      allow_head_mismatch: let the classifier keep its weights if the number of classes differs, and log a warning;
-        otherwise that is an error like any other.
-      inflation: as for `load_pretrained`.
+      name: name of the model.
+      source: naming scheme of the checkpoint; None: recognised by its keys.
+      allow_head_mismatch: whether the classifier keeps its weights, with a warning, if the number of classes differs;
+        otherwise that raises an error.
+      inflation: placement of an image network's kernels over time, as for `load_pretrained`.
 
     Raises:
       CheckpointError: if the checkpoint cannot be read, is of no known source, or does not fit; the model is unchanged.
-      ValueError: for an unknown source or inflation, or an inflation where nothing is inflated.
+      ValueError: if the source or inflation is unknown, or nothing can be inflated.
     """
     return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation)
 
@@ -210,14 +212,14 @@ def _set(
         inflated=made.inflated, resized=made.resized, widened=made.widened, copied=made.copied, fresh=made.fresh,
         dropped=made.dropped,
     )  # fmt: skip
-    warned = {"fresh": "newly initialised", "dropped": "left out, having no place there"}
+    warned = {"fresh": "newly initialised", "dropped": "left out, having no place in the model"}
     for title in ("inflated", "resized", "widened", "copied", "fresh", "dropped"):
         if paths := getattr(report, title):
             level, title = (logging.WARNING, warned[title]) if title in warned else (logging.INFO, title)
             log.log(level, "%s into %s: %s: %s", _title(checkpoint), name, title, ", ".join(grouped(paths)))
     if checkpoint_classes is not None and model_classes and not report.head_loaded:
         log.warning(
-            "%s: the checkpoint's classifier has %d classes and %s is to have %d: it starts anew, the rest is loaded.",
+            "%s: the checkpoint's classifier has %d classes, but %s needs %d: it starts anew, the rest is loaded.",
             _title(checkpoint), checkpoint_classes, name, model_classes,
         )  # fmt: skip
     return report
@@ -243,9 +245,9 @@ def _converted(
 
 
 def takers(state_dict: Mapping[str, Any], name: str) -> list[str]:
-    """Models other than `name` that could take a checkpoint with all its classes, those of its family first.
+    """List models other than `name` that fit a checkpoint with all its classes, those of its family first.
 
-    Only keys and shapes are compared: no array is read or copied.
+    Only keys and shapes are compared; no array is read or copied.
     """
     state_dict = {key: np.broadcast_to(np.float32(0), np.shape(array)) for key, array in state_dict.items()}
     tables = [table for table in sources() if not table.missing(state_dict)]
@@ -264,7 +266,7 @@ def takers(state_dict: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _whose(state_dict: Mapping[str, Any], name: str) -> str:
-    """A line on the models of which a checkpoint that does not fit `name` is; empty if none is known."""
+    """A line that names the models that do fit a checkpoint which does not fit `name`; empty if none is known."""
     if found := takers(state_dict, name):
         more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
         return f"\nIts keys and shapes are those of {', '.join(found[:_MOST])}{more}."
@@ -275,17 +277,17 @@ def _whose(state_dict: Mapping[str, Any], name: str) -> str:
 
 
 def position_fit(model: nnx.Module, name: str, path: str, old: Grid | None = None) -> Fit | None:
-    """What makes a checkpoint's table of positions the model's, by the mode of the model's reference.
+    """Fit that resizes a checkpoint's position table for a model, in the mode of the model's reference.
 
     Args:
-      model: with its own `base_grid`.
-      name: of the model.
-      path: of the parameter.
-      old: grid that the checkpoint's tables are made for; None: that of the named model as it is published, or, where
-        the rows are not so many, one that differs from the model's own in length or in size.
+      model: the model; its `base_grid` is the new grid.
+      name: name of the model.
+      path: path of the parameter.
+      old: grid of the checkpoint's tables; None: that of the published model, or, if it does not match the number of
+        rows, one that differs from the model's own only in length or only in size.
 
     Returns:
-      None: if the parameter is no learned table of positions.
+      The fit, or None if the parameter is not a learned table of positions.
     """
     tables = getattr(model, "positions", {})
     found = next((table for pattern, table in tables.items() if fnmatch.fnmatchcase(path, pattern)), None)
@@ -308,12 +310,12 @@ def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
         return published
     if found := grid_of(rows, grid, table.axes):
         return found
-    raise ValueError("which length and size it is made for cannot be told from the number of rows")
+    raise ValueError("the number of rows does not tell which length and size it is made for")
 
 
 @contextlib.contextmanager
 def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> Iterator[None]:
-    """Puts the file and the model before what a `CheckpointError` inside says, and behind it whose checkpoint it is."""
+    """Context that adds the file and the model to the message of a `CheckpointError`, and the models that do fit."""
     try:
         yield
     except CheckpointError as error:
@@ -322,7 +324,7 @@ def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> 
 
 
 def grouped(paths: Iterable[str]) -> list[str]:
-    """Paths that differ in their numbers only as one: `blocks.*.attn.qkv.kernel (12)`."""
+    """Group paths that differ only in their numbers: `blocks.*.attn.qkv.kernel (12)`."""
     groups: dict[str, list[str]] = {}
     for path in paths:
         groups.setdefault(re.sub(r"(?<=\.)\d+(?=\.)", "*", path), []).append(path)

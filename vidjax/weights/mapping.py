@@ -1,4 +1,4 @@
-"""Weight mapping is data: per source a table of rules, and one engine, here, that applies it and names what is off."""
+"""The engine of weight mapping: applies a source's table of rules to a checkpoint and lists every mismatch."""
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
@@ -17,12 +17,12 @@ from vidjax.weights.table import Rule, Source, listed
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a table makes of the keys at hand. Keys are the checkpoint's own, prefixes included."""
+    """Plan of a mapping: which keys make which parameter. Keys are the checkpoint's own, prefixes included."""
 
     params: dict[str, tuple[Rule, tuple[str, ...]]]  # path → the rule and the keys that make it
-    copies: dict[str, tuple[Rule, tuple[str, ...]]]  # the same of what a rule makes besides, where nothing else does
-    unmatched: list[str]  # keys that no rule takes
-    problems: list[str]  # parameters of which a part is missing, or that several rules make
+    copies: dict[str, tuple[Rule, tuple[str, ...]]]  # the same for `Rule.also`, unless another rule makes them
+    unmatched: list[str]  # keys without a rule
+    problems: list[str]  # incomplete parameters, and those that several rules make
     dropped: list[str]  # keys that the table leaves out
 
 
@@ -62,7 +62,7 @@ def _plan(keys: Iterable[str], source: Source) -> _Plan:
 
 
 def head_classes(state_dict: Mapping[str, np.ndarray], source: Source) -> int | None:
-    """K, outputs of the checkpoint's classifier; None if it has none and the source may lack it.
+    """Number of classes K of the checkpoint's classifier; None if it has none and the source may lack it.
 
     Raises:
       CheckpointError: if the checkpoint has no classifier and should.
@@ -87,16 +87,16 @@ def convert(
     *,
     allow_head_mismatch: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The arrays of `conversion`."""
+    """Convert a source's arrays, as `conversion` does, and return only the arrays."""
     return conversion(state_dict, source, shapes, allow_head_mismatch=allow_head_mismatch).arrays
 
 
 def _copied(array: np.ndarray) -> np.ndarray:
-    """float32 in C order, sharing no memory with the caller's array."""
+    """Copy an array to float32 in C order."""
     if array.ndim < 2 or array.flags.c_contiguous:
         return np.array(array, np.float32)
-    # Of a transposed array as many columns at once as lie in a line of the cache, for which NumPy alone would come back
-    # again and again: up to six times as fast.
+    # A transposed array is copied in groups of columns that fill a cache line, up to six times as fast as NumPy's copy,
+    # which visits each line again and again.
     copy = np.empty(array.shape, np.float32)
     for start in range(0, array.shape[-1], 16):
         copy[..., start : start + 16] = array[..., start : start + 16]
@@ -114,28 +114,27 @@ def conversion(
     positions: Callable[[str], Fit | None] = lambda path: None,
     copy: Callable[[np.ndarray], Any] | None = None,
 ) -> Conversion:
-    """A source's arrays as a model's parameters and statistics.
+    """Convert a source's arrays to a model's parameters and statistics.
 
     Args:
       state_dict: the checkpoint's arrays by the source's keys.
-      source: the table to go by.
-      shapes: of all parameters and statistics of the model, by dotted path. A model without a classifier, such as
-        what a probe stands on, takes the rest.
-      allow_head_mismatch: leave the classifier (all paths under `source.head`) out of the result if it differs from
-        the model's in the number of classes, its last axis, and in nothing else; in any way if the source may lack
-        it.
-      inflation: how kernels of images are given a temporal extent, one of `INFLATIONS`; empty: as the table says.
-      grid: the model's tokens along T, H and W, for tables of positions that are made to fit it.
-      positions: what makes a table of positions fit, by path, where the rule says nothing of it.
-      copy: what is made of each array for the result; None: a float32 copy.
+      source: the table to apply.
+      shapes: shapes of all parameters and statistics of the model, by dotted path. A model without a classifier, such
+        as the backbone of a probe, takes the rest.
+      allow_head_mismatch: whether to leave out the classifier (all paths under `source.head`) if it differs from the
+        model's only in the number of classes, its last axis; if the source may lack it, also for other differences.
+      inflation: kind of inflation of image kernels, one of `INFLATIONS`; empty: the table's.
+      grid: the model's number of tokens along T, H and W, for resizing position tables.
+      positions: function from a path to the fit of its position table, for rules without a fit.
+      copy: function applied to each array of the result; None: a float32 copy.
 
     Returns:
       `{path: float32 array}`, copies; every path in `shapes`, or all but the classifier's and the fresh ones.
 
     Raises:
-      CheckpointError: one error for every key without a place, every parameter that stays unset, every incomplete or
-        doubly set one and every shape that differs. Its message lists ten of each, its `problems` has all.
-      ValueError: for an unknown `inflation`, or one where nothing is inflated.
+      CheckpointError: if the checkpoint does not fit: one error for all keys without a place, parameters that stay
+        unset, are incomplete or doubly set, and shapes that differ. Its message lists ten of each, its `problems` all.
+      ValueError: if `inflation` is unknown, or nothing can be inflated.
     """
     if inflation:
         check_inflation(inflation, source.name, source.inflates)

@@ -1,4 +1,4 @@
-"""Patterns of keys with placeholders, such as `layer{s}.{b}.conv1.weight`, and paths that take them up."""
+"""Key patterns and parameter paths with placeholders, such as `layer{s}.{b}.conv1.weight`."""
 
 import re
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)([+-]\d+)?\}")
 
 
 def placeholders(text: str) -> list[tuple[str, int]]:
-    """`[(name, number added)]` of a pattern or path.
+    """List the placeholders of a pattern or path, as `[(name, number added)]`.
 
     Raises:
-      ValueError: if a brace belongs to no placeholder.
+      ValueError: if a brace does not belong to a placeholder.
     """
     if set("{}") & set(_PLACEHOLDER.sub("", text)):
         raise ValueError(f"{text!r}: a placeholder is {{name}}, {{name+1}} or {{name-1}}, in lower-case letters")
@@ -18,7 +18,7 @@ def placeholders(text: str) -> list[tuple[str, int]]:
 
 
 def regex(pattern: str, numbers: set[str]) -> re.Pattern:
-    """What matches the keys of a pattern; the placeholders in `numbers` stand for digits only."""
+    """Regular expression for the keys of a pattern; placeholders in `numbers` match only digits."""
     seen: set[str] = set()
 
     def group(found: re.Match) -> str:
@@ -34,7 +34,7 @@ def regex(pattern: str, numbers: set[str]) -> re.Pattern:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """A pattern or path with its placeholders filled in."""
+    """Fill in the placeholders of a pattern or path."""
 
     def value(found: re.Match) -> str:
         name, step = found.groups()
@@ -44,8 +44,8 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def unfill(text: str, filled: str) -> dict[str, str] | None:
-    """What the placeholders of a pattern or path stand for in `filled`; None if it cannot have come of it."""
-    steps = dict(reversed(placeholders(text)))  # the first of a name's counts
+    """Values of the placeholders of a pattern or path in `filled`; None if `filled` does not match it."""
+    steps = dict(reversed(placeholders(text)))  # the first placeholder of a name counts
     seen: set[str] = set()
 
     def group(found: re.Match) -> str:

@@ -1,6 +1,6 @@
-"""Checkpoint file, folder or state dict → `{key: NumPy array}`, whatever framework wrote it and however it is wrapped.
+"""Reading of checkpoint files, folders and state dicts as `{key: NumPy array}`, from any framework or wrapper.
 
-Formats are told by content, not by file name. Pickles, PyTorch's among them, are read without PyTorch and by an
+Formats are recognised by content, not by file name. Pickles, including PyTorch's, are read without PyTorch, by an
 unpickler that builds arrays and plain values and never runs code from the file.
 """
 
@@ -17,23 +17,23 @@ from vidjax.errors import UserError
 from vidjax.weights.torch_files import LEGACY_MAGIC, read_archive, read_legacy
 from vidjax.weights.unpickle import ForbiddenError, load
 
-# Entries that a training script puts the state dict under, beside the epoch, the optimiser and the like.
+# Entries under which training scripts save the state dict, beside the epoch, the optimiser and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")
-_LEVELS = 16  # that they may lie deep: a damaged or malicious file can hold a mapping within itself
-# What wrapper modules (DataParallel, torch.compile, a Lightning module) put before every key.
+_LEVELS = 16  # deepest nesting of these entries: a damaged or malicious file can hold a mapping within itself
+# Prefixes that wrapper modules (DataParallel, torch.compile, a Lightning module) add to every key.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
-# What a legacy file of PyTorch's starts with: a pickle of this number.
+# Start of a legacy PyTorch file: a pickle of this number.
 _TORCH_MAGIC = LEGACY_MAGIC.to_bytes(10, "little")
 
 
 class CheckpointError(UserError):
-    """A checkpoint cannot be read, or does not fit the model; the message names the file or the keys, and the mend.
+    """A checkpoint that cannot be read or does not fit the model; the message names the file or keys, and a remedy.
 
     Attributes:
-      problems: of a checkpoint that does not fit: `{what is wrong: every key or parameter of which it is}`, where the
-        message names the first ten of each.
+      problems: all mismatches of a checkpoint that does not fit, `{kind: [keys or parameters]}`; the message names the
+        first ten of each kind.
     """
 
     def __init__(self, message: str, problems: Mapping[str, Sequence[str]] | None = None):
@@ -44,20 +44,20 @@ class CheckpointError(UserError):
 def read_state_dict(
     checkpoint: str | os.PathLike | Mapping[str, Any], prefixes: tuple[str, ...] = PREFIXES
 ) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint by their keys.
+    """Read the arrays of a checkpoint by their keys.
 
     Args:
       checkpoint: a PyTorch file (`.pth`, `.pt`, `.pyth`, `.th`, `.ckpt`, `.bin`; zip or legacy pickle), a plain pickle
         of NumPy arrays (caffe2's `.pkl`; from Python 2 too), a `.safetensors` file, a folder as transformers saves it
         (whole or in shards), or a mapping of PyTorch tensors, NumPy or JAX arrays. The arrays may be nested under the
-        names in `WRAPPERS`, several levels deep; what stands beside these names is left out.
-      prefixes: taken off when every key has them, again and again.
+        names in `WRAPPERS`, several levels deep; entries beside these names are ignored.
+      prefixes: prefixes removed, repeatedly, if every key has them.
 
     Returns:
-      `{key: array}`; 16-bit floats as float32, other types as they are.
+      `{key: array}`; 16-bit floats as float32, other types unchanged.
 
     Raises:
-      CheckpointError: if it cannot be read, holds code, or has something that is no array among the arrays.
+      CheckpointError: if it cannot be read, holds code, or has something other than arrays among the arrays.
       FileNotFoundError: if there is no such file.
     """
     if isinstance(checkpoint, Mapping):
@@ -77,8 +77,8 @@ def read_state_dict(
             arrays[key] = array
     if odd:
         raise CheckpointError(
-            f"{where}: these entries stand among the weights and are no arrays: {', '.join(odd)}. "
-            f"Give the weights alone, or nest them under {', '.join(WRAPPERS)}."
+            f"{where}: these entries among the weights are not arrays: {', '.join(odd)}. "
+            f"Give only the weights, or nest them under {', '.join(WRAPPERS)}."
         )
     if not arrays:
         raise CheckpointError(f"{where}: holds no weights")
@@ -88,7 +88,7 @@ def read_state_dict(
 
 
 def _unwrapped(content: Any, where: str) -> Mapping[Any, Any]:
-    """The innermost mapping under the names in `WRAPPERS`."""
+    """Return the innermost mapping under the names in `WRAPPERS`."""
     path = []
     while True:
         if not isinstance(content, Mapping):
@@ -109,7 +109,7 @@ def _unwrapped(content: Any, where: str) -> Mapping[Any, Any]:
 
 
 def _array(value: Any) -> np.ndarray | None:
-    """A tensor or array as a NumPy array, or None for anything else. 16-bit floats become float32."""
+    """Convert a tensor or array to a NumPy array, 16-bit floats to float32; None for anything else."""
     if hasattr(value, "detach") and hasattr(value, "numpy"):  # a PyTorch tensor, without importing PyTorch
         value = value.detach().cpu()
         if str(value.dtype) in ("torch.bfloat16", "torch.float16"):
@@ -166,17 +166,17 @@ def _is_numpy_archive(path: Path) -> bool:
 
 
 def _read_with(reader: Callable[[Path], Any], path: Path) -> Any:
-    """What a reader of pickles makes of a file."""
+    """Read a file of pickles, and turn any failure into a `CheckpointError`."""
     try:
         return reader(path)
     except ForbiddenError as error:
         raise _refused(path, str(error)) from None
-    except Exception as error:  # whatever a damaged file makes the reader raise
+    except Exception as error:  # a damaged file can make the reader raise anything
         raise _broken(path, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
 
 
 def _read_pickle(path: Path) -> Any:
-    """A plain pickle of arrays, such as caffe2's, which Python 2 wrote."""
+    """Read a plain pickle of arrays, such as caffe2's, written by Python 2."""
     with path.open("rb") as file:
         return load(file)
 
@@ -190,10 +190,10 @@ def _refused(path: Path, reason: str) -> CheckpointError:
 
 
 def _broken(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path}: is damaged, incomplete or no checkpoint ({reason}). Fetch it again.")
+    return CheckpointError(f"{path}: is damaged, incomplete or not a checkpoint ({reason}). Fetch it again.")
 
 
-# Safetensors' names of element types. bfloat16, which NumPy lacks, is the upper half of a float32.
+# Safetensors' names of element types. bfloat16, which NumPy lacks, is read as the upper half of a float32.
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
@@ -221,7 +221,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_folder(path: Path) -> dict[str, Any]:
-    """A folder as transformers saves it: one file, or an index that says which shard each key is in."""
+    """Read a folder saved by transformers: one file, or shards and an index of their keys."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (path / name).is_file():
             return _read_path(path / name)
@@ -229,9 +229,9 @@ def _read_folder(path: Path) -> dict[str, Any]:
         if (path / name).is_file():
             return _read_shards(path / name)
     raise CheckpointError(
-        f"{path}: the folder holds no checkpoint that is known. Expected was model.safetensors or pytorch_model.bin, "
+        f"{path}: the folder holds no known kind of checkpoint. Expected model.safetensors or pytorch_model.bin, "
         "whole or with an index of shards, beside a config.json, as transformers' save_pretrained writes them. "
-        "(What vidjax trained or converted itself is read by vidjax.load_model.)"
+        "(Folders trained or converted by vidjax itself are read by vidjax.load_model.)"
     )
 
 
@@ -240,9 +240,9 @@ def _read_shards(index: Path) -> dict[str, Any]:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(places.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index}: is no index of shards: it needs weight_map, from keys to files.") from error
+        raise CheckpointError(f"{index}: is not an index of shards: it needs weight_map (key to file).") from error
     if absent := [name for name in shards if not (index.parent / name).is_file()]:
-        raise CheckpointError(f"{index}: names shards that are not there: {', '.join(absent)}. Fetch them too.")
+        raise CheckpointError(f"{index}: names shards that are missing: {', '.join(absent)}. Fetch them too.")
     content: dict[str, Any] = {}
     for name in shards:
         content |= _read_path(index.parent / name)

@@ -1,7 +1,7 @@
-"""Tables of weights: rules, the sources that are made of them, and which of those a checkpoint is of.
+"""Weight tables: mapping rules, sources made of rules, and the recognition of a checkpoint's source.
 
 A source is one way of naming a network's weights (torchvision's, the VideoMAE repository's, transformers'). Its table
-says which source keys make which parameter, and how the array is turned. To add one, see README.md in this folder.
+states which keys make which parameter, through which transform. To add one, see README.md in this folder.
 """
 
 import difflib
@@ -20,7 +20,7 @@ from vidjax.weights.layouts import COPY, Transform
 from vidjax.weights.patterns import fill, placeholders, regex
 from vidjax.weights.read import CheckpointError
 
-# The files that hold a `SOURCES` table.
+# The files with a `SOURCES` table.
 TABLES = (
     "c3d",
     "csn",
@@ -47,18 +47,18 @@ TABLES = (
 class Rule:
     """One line of a table: source keys → parameter path, through a transform.
 
-    `{name}` in a key stands for any characters without a dot; the same name means the same characters in all keys and
-    in the path. There it may come with a number added or taken away, and then stands for digits only:
+    `{name}` in a key matches any characters without a dot; the same name means the same characters in all keys and in
+    the path. In the path a number may be added to or subtracted from it, and then it matches only digits:
     `Rule("layer{s}.{b}.conv1.weight", "stages.{s-1}.{b}.conv1.kernel", CONV2D)`.
 
     Args:
-      keys: pattern, or a tuple of patterns where several arrays make one parameter, in the transform's order.
-      path: of the parameter: attributes and list indices of the module, joined by dots.
-      transform: of the arrays.
-      fit: what makes the result the model's shape where it has another one, such as another grid of positions; None:
-        another shape is an error.
-      also: further parameters that the same keys make, `(path, transform)` each. They are set where the model has them
-        and no key of the checkpoint is theirs.
+      keys: pattern, or a tuple of patterns if several arrays make one parameter, in the transform's order.
+      path: path of the parameter: attributes and list indices of the module, joined by dots.
+      transform: transform of the arrays.
+      fit: adaptation of a result of another shape than the model's, such as another grid of positions; None: another
+        shape is an error.
+      also: further parameters made from the same keys, each `(path, transform)`. They are set if the model has them
+        and the checkpoint has no keys of their own for them.
 
     Raises:
       ValueError: if a pattern or a path has other placeholders than the first pattern, or cannot be parsed.
@@ -91,44 +91,45 @@ class Rule:
         return [regex(pattern, numbers) for pattern in self.patterns]
 
     def match(self, key: str) -> dict[str, str] | None:
-        """What the placeholders stand for if any of the patterns gives `key`."""
+        """Values of the placeholders if any of the patterns matches `key`, else None."""
         for pattern in self._regexes:
             if found := pattern.fullmatch(key):
                 return found.groupdict()
         return None
 
     def fill(self, values: Mapping[str, str]) -> tuple[tuple[str, ...], str]:
-        """`(keys, path)` with the placeholders filled in."""
+        """Return `(keys, path)` with the placeholders filled in."""
         return tuple(fill(pattern, values) for pattern in self.patterns), fill(self.path, values)
 
     def copies(self, values: Mapping[str, str]) -> tuple[tuple[str, Transform], ...]:
-        """`also` with the placeholders filled in."""
+        """Return `also` with the placeholders filled in."""
         return tuple((fill(path, values), transform) for path, transform in self.also)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One way of naming weights.
+    """One way of naming a network's weights, such as torchvision's.
 
     Args:
-      name: as in `Spec.sources` and `load_pretrained(source=…)`. Several tables may share a name (a framework has
-        several networks), as long as their models or signatures tell them apart.
+      name: name of the source in `Spec.sources` and `load_pretrained(source=…)`. Several tables may share a name (a
+        framework has several networks) if their models or signatures distinguish them.
       models: shell-style patterns of the names of the models it serves.
-      signature: keys that a checkpoint of this source must have; what it is recognised by.
-      rules: the table; of several rules that match a key the first one counts.
+      signature: keys that every checkpoint of this source has; it is recognised by them.
+      rules: mapping rules; if several match a key, the first one counts.
       ignore: shell-style patterns of keys that hold no parameter, such as `*.num_batches_tracked`.
-      head: path of the classifier in the model, the one part that may be left out when the number of classes differs;
+      head: path of the classifier in the model, the only part that may be left out if the number of classes differs;
         empty: the network has none.
-      prefixes: taken off the front of each key that has one (again and again) before anything is matched.
-      absent: keys that such a checkpoint does not have: they tell it from one whose keys include its own.
-      fresh: shell-style patterns of the model's parameters that the source's network may lack: where the checkpoint has
-        none of their keys they keep their initial values, and the `LoadReport` and the log name them.
-      buffers: of the state dict without prefixes, what the source keeps besides parameters (`{key: array}`); None:
-        nothing but the counters of norms that `ignore` names. For writing.
-      dropped: shell-style patterns of keys that hold parameters of a network of which the model is a part: they are
-        left out, and the `LoadReport` and the log name them.
-      kwargs: arguments with which the model's constructor builds this source's network, where that differs from the
-        named model's own; `load_pretrained` sets them.
+      prefixes: prefixes removed, repeatedly, from each key that has one, before anything is matched.
+      absent: keys that no checkpoint of this source has, to distinguish it from sources that have all its keys and
+        more.
+      fresh: shell-style patterns of the model's parameters that the source's network may lack: if the checkpoint has
+        none of their keys, they keep their initial values, and the `LoadReport` and the log name them.
+      buffers: function from the state dict without prefixes to the arrays other than parameters that the source keeps,
+        `{key: array}`, for writing; None: it keeps only the counters of norms that `ignore` names.
+      dropped: shell-style patterns of keys with parameters of a larger network that contains the model: they are left
+        out, and the `LoadReport` and the log name them.
+      kwargs: constructor arguments for this source's network if it differs from the named model; `load_pretrained`
+        sets them.
     """
 
     name: str
@@ -145,16 +146,16 @@ class Source:
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
     def serves(self, model_name: str) -> bool:
-        """Whether there are checkpoints of it for this model; of small networks only if it is named."""
+        """Whether this source has checkpoints for a model; for small test models only if it lists them by name."""
         if model_name.endswith("_tiny"):
             return model_name in self.models
         return any(fnmatch.fnmatchcase(model_name, pattern) for pattern in self.models)
 
     def stripped(self, keys: Iterable[str]) -> dict[str, str]:
-        """`{key without prefixes: key}`.
+        """Remove the prefixes from keys; returns `{key without prefixes: key}`.
 
         Raises:
-          CheckpointError: if two keys become the same, naming them.
+          CheckpointError: if two keys become the same; it names them.
         """
         out: dict[str, str] = {}
         for key in keys:
@@ -162,43 +163,43 @@ class Source:
             while prefix := next((p for p in self.prefixes if short.startswith(p)), ""):
                 short = short.removeprefix(prefix)
             if short in out:
-                raise CheckpointError(f"source {self.name}: {out[short]} and {key} both stand for {short}")
+                raise CheckpointError(f"source {self.name}: {out[short]} and {key} both map to {short}")
             out[short] = key
         return out
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """What keeps the keys from being this source's: those of the signature that lack, and `not KEY` for others."""
+        """Reasons why keys are not this source's: missing keys of the signature, and `not KEY` for excluded ones."""
         present = self.stripped(keys)
         lacking = [key for key in self.signature if key not in present]
         return lacking + [f"not {key}" for key in self.absent if key in present]
 
     @property
     def inflates(self) -> bool:
-        """Whether kernels of images may be given a temporal extent."""
+        """Whether this source has image kernels that can be inflated over time."""
         return any(inflates(rule.fit) for rule in self.rules)
 
     def may_lack(self, path: str) -> bool:
-        """Whether the parameter may keep its initial values."""
+        """Whether a parameter may keep its initial values."""
         return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.fresh)
 
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """Every table there is."""
+    """All weight tables."""
     return tuple(s for table in TABLES for s in importlib.import_module(f"vidjax.weights.tables.{table}").SOURCES)
 
 
 def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -> Source:
-    """The table that a checkpoint of the model `model_name` with these keys is to be read by.
+    """Find the table for a checkpoint of a model by its keys.
 
     Args:
-      keys: of the state dict.
-      model_name: one of `vidjax.list_models()`.
-      source: name of the source, where it is known; overrides the signature where only one table has that name.
+      keys: keys of the state dict.
+      model_name: name of the model, one of `vidjax.list_models()`.
+      source: name of the source, if known; overrides the signature if only one table has that name.
 
     Raises:
-      CheckpointError: if no table or more than one fits, saying of each candidate which keys it lacks.
-      ValueError: for an unknown `source`.
+      CheckpointError: if no table fits, or several do; it names the keys missing for each candidate.
+      ValueError: if `source` is unknown.
     """
     keys = list(keys)
     candidates = [s for s in sources() if s.serves(model_name)]
@@ -207,13 +208,13 @@ def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -
         if source not in known:
             close = difflib.get_close_matches(source, known, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"there is no source {source!r}.{hint} Known are: {', '.join(known)}.")
+            raise ValueError(f"there is no source {source!r}.{hint} Known sources: {', '.join(known)}.")
         candidates = [s for s in candidates if s.name == source]
         if len(candidates) == 1:
             return candidates[0]
     if not candidates:
         if why := nobodys(model_name):
-            raise CheckpointError(f"{why}, so that it takes no checkpoints of others.")
+            raise CheckpointError(f"{why}, so it takes no other framework's checkpoints.")
         served = sorted({s.name for s in sources() if s.serves(model_name)})
         raise CheckpointError(
             f"no checkpoint of source {source!r} can be read into {model_name}; it takes: {', '.join(served)}."
@@ -232,12 +233,12 @@ def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -
 
 
 def listed(lines: list[str], limit: int = 10) -> list[str]:
-    """At most `limit` of the lines, and how many there are besides."""
+    """Shorten a list of lines to `limit`, with a last line for the number left out."""
     return lines if len(lines) <= limit + 1 else [*lines[:limit], f"  … and {len(lines) - limit} more"]
 
 
 def nobodys(model_name: str) -> str:
-    """Why a model has no checkpoints of others, as a clause; empty if it has some."""
+    """Reason why no other framework has checkpoints of a model, as a clause; empty if one has."""
     if any(source.serves(model_name) for source in sources()):
         return ""
     if model_name.endswith("_tiny"):

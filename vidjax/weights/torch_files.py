@@ -1,7 +1,7 @@
-"""PyTorch's files, read and written without PyTorch: zip archives, and the pickles that came before them.
+"""PyTorch's files, read and written without PyTorch: zip archives, and the older legacy pickles.
 
-The archive holds the pickle of what was saved, `NAME/data.pkl`, and beside it each storage as it is in memory,
-`NAME/data/KEY`. The older files have the pickle first, with three small ones before it, and the storages behind it.
+The archive holds the pickle of the saved object, `NAME/data.pkl`, and each storage as it is in memory,
+`NAME/data/KEY`. Legacy files consist of three small pickles, the pickle of the object, and the storages.
 Format: PyTorch's `torch/serialization.py`.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from vidjax.weights.unpickle import ELEMENTS, STORAGES, Elements, ElementType, Repeats, Storage, load
 
-# What an older file starts with: a pickle of this number, then one of the format's own.
+# Start of a legacy file: a pickle of this number, then one of the format's version.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 _LOCAL_HEADER = 30  # bytes before the name of a file in a zip archive
@@ -26,12 +26,12 @@ _ALIGNMENT = 64  # of storages in an archive, as PyTorch writes them
 
 
 def read_archive(path: Path) -> Any:
-    """What was saved in a zip archive: plain values, and `Tensor`s whose storages are read when they are wanted.
+    """Read the object saved in a zip archive: plain values, and `Tensor`s that read their storages on demand.
 
     Raises:
       ForbiddenError: if it holds more than weights.
-      ValueError: if it is another archive than of `torch.save`.
-      Exception: of any kind, if it is damaged.
+      ValueError: if it is an archive that `torch.save` did not write.
+      Exception: any exception, if it is damaged.
     """
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         members = {info.filename: info for info in archive.infolist()}
@@ -43,7 +43,7 @@ def read_archive(path: Path) -> Any:
             raise ValueError("it is a TorchScript program; load it with torch.jit.load and save its state_dict()")
 
         def place(name: str) -> tuple[int, int]:
-            """Where a file of the archive starts, and how long it is."""
+            """Start and length of a file in the archive, bytes."""
             info = members[root + name]
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
                 raise ValueError(f"{name} is compressed, which torch.save never does")
@@ -74,7 +74,7 @@ def read_archive(path: Path) -> Any:
 
 
 def read_legacy(path: Path) -> Any:
-    """What was saved in a file of PyTorch's before 1.6; as `read_archive`."""
+    """Read the object saved in a file of PyTorch before 1.6, like `read_archive`."""
     storages: dict[str, tuple[Storage, int]] = {}  # with the number of elements
     repeats = Repeats()
 
@@ -83,13 +83,13 @@ def read_legacy(path: Path) -> Any:
         size = kind.dtype.itemsize
         if key not in storages:
             storages[key] = (Storage(path, count * size), count)
-        # Once a part of a storage could be saved by itself: its key, its first element, how many it has.
+        # Early versions could save a part of a storage by itself: key, first element, number of elements.
         start, count = view[0][1:] if view and view[0] is not None else (0, count)
         return Elements(kind.dtype, storages[key][0], start, count, False, repeats)
 
     with path.open("rb") as file:
         if load(file) != LEGACY_MAGIC or load(file) != _LEGACY_VERSION:
-            raise ValueError("it is of no version that is known")
+            raise ValueError("it is of an unknown version")
         load(file)  # the machine that wrote it; its storages are little-endian on any
         content = load(file, find)
         for key in load(file):
@@ -97,27 +97,27 @@ def read_legacy(path: Path) -> Any:
             storage, expected = storages[key]
             place = file.tell()
             if count != expected or place + storage.nbytes > path.stat().st_size:
-                raise ValueError(f"storage {key} of {storage.nbytes} bytes is not there")
+                raise ValueError(f"storage {key} of {storage.nbytes} bytes is missing")
             storage.place = place
             file.seek(place + storage.nbytes)
     if absent := [key for key, (storage, _) in storages.items() if storage.place is None]:
-        raise ValueError(f"storage {absent[0]} is not there")
+        raise ValueError(f"storage {absent[0]} is missing")
     return content
 
 
 def _storage(pid: Any) -> tuple[Any, ...]:
-    """Type, key, count and what may follow, of a storage as a pickle names it; its device says nothing here."""
+    """Type, key, count and further fields of a storage from its id in a pickle; its device is ignored."""
     if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], ElementType)):
-        raise pickle.UnpicklingError("it names something that is no storage")
+        raise pickle.UnpicklingError("it names something that is not a storage")
     _, kind, key, _, count, *view = pid
     return kind, key, count, *view
 
 
 def write_archive(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a mapping, which may have mappings in it, of names to arrays, as `torch.save` does of tensors.
+    """Write a mapping of arrays, possibly nested, as `torch.save` writes one of tensors.
 
     Args:
-      file: where to; replaced if it is there.
+      file: path to write; an existing file is replaced.
       content: `{name: array}` or `{name: {name: array}}`, of element types that PyTorch has.
     """
     arrays: list[np.ndarray] = []
@@ -132,7 +132,7 @@ def write_archive(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _add(out: BinaryIO, archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
-    """A file of the archive, its first byte at a multiple of `_ALIGNMENT`."""
+    """Add a file to the archive, with its first byte at a multiple of `_ALIGNMENT`."""
     info = zipfile.ZipInfo(name)
     start = out.tell() + _LOCAL_HEADER + len(name.encode()) + 4
     padding = -start % _ALIGNMENT
@@ -140,7 +140,7 @@ def _add(out: BinaryIO, archive: zipfile.ZipFile, name: str, data: bytes | memor
     archive.writestr(info, data)
 
 
-# PyTorch's storages by the element type that NumPy gives arrays.
+# PyTorch's storages by NumPy's element types.
 _WRITABLE = {
     np.dtype(ELEMENTS[name]): f"{held}Storage"
     for held, name in STORAGES.items()
@@ -149,7 +149,7 @@ _WRITABLE = {
 
 
 def _pickled(content: Mapping[str, Any], arrays: list[np.ndarray]) -> bytes:
-    """The opcodes that build a mapping; the arrays in it are added to the list."""
+    """The opcodes that build a mapping; its arrays are appended to `arrays`."""
     out = [b"}"]
     for name, value in content.items():
         item = _pickled(value, arrays) if isinstance(value, Mapping) else _tensor(value, arrays)

@@ -1,9 +1,8 @@
-"""Pickles of weights, read without running anything of what they name.
+"""Safe reading of pickled weights, without running any function that they name.
 
-A pickle builds its objects by calling functions that it names. Here a name in `_KNOWN` stands for something of this
-module, which keeps the values and does nothing else; every other name is refused. No function of PyTorch's or NumPy's
-is called at a file's word, so PyTorch need not be installed, and NumPy's own unpickling, which trusts its input, has no
-part in it.
+A pickle builds its objects by calling functions that it names. Here, each name in `_KNOWN` is replaced by an object of
+this module that only keeps the values; every other name is refused. No file can call a function of PyTorch or NumPy,
+so PyTorch need not be installed, and NumPy's own unpickling, which trusts its input, is not used.
 """
 
 import io
@@ -19,12 +18,12 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-# Elements that views may have beyond those of their storages, in all views of a file together. PyTorch's `expand` makes
-# such views; without a bound a file of a kilobyte could ask for any amount of memory.
+# Most elements that all views of a file together may have beyond those of their storages. PyTorch's `expand` makes such
+# views; without a bound, a file of a kilobyte could ask for any amount of memory.
 _REPEATED = 2**26
 
-# PyTorch's element types that NumPy can hold, by the name after `torch.`. Quantised numbers come as the integers that
-# store them, pairs of half floats as bytes.
+# PyTorch's element types that NumPy can hold, by the name after `torch.`. Quantised numbers are read as the integers
+# that store them, pairs of half floats as bytes.
 ELEMENTS: dict[str, np.dtype] = {
     name: np.dtype(kind)
     for name, kind in {
@@ -38,7 +37,7 @@ ELEMENTS: dict[str, np.dtype] = {
         "float8_e8m0fnu": ml_dtypes.float8_e8m0fnu,
     }.items()
 }  # fmt: skip
-# PyTorch's storages by what they hold: `torch.FloatStorage`.
+# PyTorch's storages by their element types: `torch.FloatStorage`.
 STORAGES = {
     "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64",
     "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "ComplexDouble": "complex128",
@@ -48,31 +47,31 @@ STORAGES = {
 
 
 class ForbiddenError(pickle.UnpicklingError):
-    """The pickle names something that is not about weights."""
+    """A pickle that names something other than weights and plain values."""
 
 
 def load(file: BinaryIO, find_storage: Callable[[Any], Any] | None = None) -> Any:
-    """The next pickle of an open file, which is left where the pickle ends.
+    """Read the next pickle of an open file, and leave the file at the end of the pickle.
 
     Args:
-      file: open for reading in binary mode; it can be moved about in.
-      find_storage: what gives the `Elements` that PyTorch's files name outside of the pickle; None: there are none.
+      file: a seekable file, open for reading in binary mode.
+      find_storage: function from an id in the pickle to its `Elements`, as in PyTorch's files; None: there are none.
 
     Raises:
       ForbiddenError: if it names anything but weights and plain values.
-      Exception: of any kind, if it is damaged.
+      Exception: any exception, if it is damaged.
     """
     start = file.tell()
-    # Lengths and numbers are looked at before anything is built: the unpickler takes memory for them at once.
+    # Lengths and numbers are checked before anything is built, since the unpickler allocates memory for them at once.
     for opcode, argument, position in pickletools.genops(_Bounded(file)):
         if "PUT" in opcode.name and argument > position - start + 256:
-            raise pickle.UnpicklingError(f"it counts {argument} entries, and is shorter")
+            raise pickle.UnpicklingError(f"it claims {argument} entries, but is shorter")
     file.seek(start)
     return _Unpickler(file, find_storage).load()
 
 
 class _Bounded:
-    """A file that takes no more memory for a text than it has left, however long that claims to be."""
+    """A file that never allocates more memory for a text than it has bytes left, whatever length the text claims."""
 
     def __init__(self, file: BinaryIO):
         start = file.tell()
@@ -86,16 +85,16 @@ class _Bounded:
 
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO, find_storage: Callable[[Any], Any] | None):
-        super().__init__(file, encoding="latin1")  # Python 2 wrote text and data of arrays alike
+        super().__init__(file, encoding="latin1")  # Python 2 wrote text and array data alike
         self._find_storage = find_storage
 
     def find_class(self, module: str, name: str) -> Any:
-        # NumPy 2 has renamed its modules, and Python 3 its builtins; files of either side are read.
+        # NumPy 2 has renamed its modules, and Python 3 its builtins; old and new files are read.
         module = re.sub(r"^numpy\._core\b", "numpy.core", module).replace("__builtin__", "builtins")
         if (module, name) in _KNOWN:
             return _KNOWN[module, name]
         if module in ("torch", "torch.cuda", "torch.storage"):
-            # `torch.storage._UntypedStorage`, for a while
+            # for some time, `torch.storage._UntypedStorage`
             held = STORAGES.get(name.removesuffix("Storage").removeprefix("_"), "") if "Storage" in name else name
             if held in ELEMENTS:
                 return ElementType(ELEMENTS[held])
@@ -103,19 +102,19 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         if self._find_storage is None:
-            raise pickle.UnpicklingError("it names storages and has none")
+            raise pickle.UnpicklingError("it names storages, but has none")
         return self._find_storage(pid)
 
 
 class _Sealed(type):
-    """A class that a pickle cannot change: it may set attributes of anything that it can name."""
+    """A class that a pickle cannot change, although pickles can set attributes of any object that they name."""
 
     def __setattr__(cls, name: str, value: Any) -> None:
         raise pickle.UnpicklingError(f"sets {name} of {cls.__name__}")
 
 
 class Inert(metaclass=_Sealed):
-    """Something beside the weights whose values nobody asks for: a device, the arguments of a training script."""
+    """An inert stand-in for an object beside the weights, such as a device or a training script's arguments."""
 
     __slots__ = ()
 
@@ -126,7 +125,7 @@ class Inert(metaclass=_Sealed):
         pass
 
     def __setstate__(self, state: Any) -> None:
-        """Keep what was made: further values and attributes are not taken from the file."""
+        """Ignore further values and attributes from the file."""
 
 
 class _Dictionary(dict, metaclass=_Sealed):
@@ -137,7 +136,7 @@ class _Dictionary(dict, metaclass=_Sealed):
 
 
 class _Function(Inert):
-    """A function that a pickle can call and not change."""
+    """A function that a pickle can call but not change."""
 
     __slots__ = ("_call",)
 
@@ -151,7 +150,7 @@ class _Function(Inert):
 
 
 class ElementType(Inert):
-    """A type of elements, PyTorch's or NumPy's."""
+    """An element type of PyTorch or NumPy."""
 
     __slots__ = ("dtype",)
 
@@ -162,7 +161,7 @@ class ElementType(Inert):
 
 
 class _NumpyType(ElementType):
-    """NumPy's `dtype`, of numbers; any other, such as of objects and of records, is None."""
+    """NumPy's `dtype` of numbers; any other, such as objects and records, becomes None."""
 
     __slots__ = ()
 
@@ -171,17 +170,17 @@ class _NumpyType(ElementType):
         return super().__new__(cls, np.dtype(name) if numbers else None)
 
     def __setstate__(self, state: Any) -> None:
-        """Take the order of bytes, and nothing else."""
+        """Take only the byte order from the file."""
         if self.dtype is not None and state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class Storage:
-    """Bytes that tensors share, at a place in a file, which are read once and when first wanted.
+    """Bytes of a file that tensors share, read once, on first use.
 
     Attributes:
-      nbytes: how many.
-      place: where they start in the file; None: not known yet.
+      nbytes: number of bytes.
+      place: offset of the first byte in the file; None: not known yet.
     """
 
     def __init__(self, path: Path, nbytes: int, place: int | None = None):
@@ -199,7 +198,7 @@ class Storage:
 
 @dataclass
 class Repeats:
-    """How many elements the views of a file have beyond those of their storages."""
+    """Count of the elements that the views of a file have beyond those of their storages."""
 
     count: int = 0
 
@@ -210,14 +209,14 @@ class Repeats:
 
 
 class Elements(Inert):
-    """A stretch of a storage as elements of one type: what a pickle of PyTorch's names outside of itself.
+    """A part of a storage as elements of one type, to which a PyTorch pickle refers by an id.
 
     Attributes:
-      dtype: of the elements.
-      storage: where the bytes are.
-      start, count: the first element and how many there are.
-      swapped: whether the bytes of each element stand in the big-endian order.
-      repeats: counts for the whole file.
+      dtype: element type.
+      storage: storage with the bytes.
+      start, count: first element, and number of elements.
+      swapped: whether the bytes of each element are in big-endian order.
+      repeats: count of repeated elements for the whole file.
     """
 
     __slots__ = ("count", "dtype", "repeats", "start", "storage", "swapped")
@@ -233,7 +232,7 @@ class Elements(Inert):
         return made
 
     def read(self, dtype: np.dtype) -> np.ndarray:
-        """All of it, as elements of a type."""
+        """Read all elements, as elements of type `dtype`."""
         size = self.dtype.itemsize
         data = self.storage.read()[self.start * size : (self.start + self.count) * size]
         if self.swapped:
@@ -246,11 +245,11 @@ class Tensor(Inert):
     """A view of a storage; `np.asarray` reads it.
 
     Args:
-      elements: the storage.
-      dtype: of the elements.
-      offset: the element of the storage that the view starts with.
-      shape, strides: of the view, the latter counted in elements.
-      conjugate, negative: what PyTorch puts off until somebody looks.
+      elements: elements of the storage.
+      dtype: element type of the view.
+      offset: index of the first element of the view in the storage.
+      shape, strides: shape and strides of the view; strides are counted in elements.
+      conjugate, negative: operations that PyTorch defers until the values are read.
     """
 
     __slots__ = ("conjugate", "dtype", "elements", "negative", "offset", "shape", "strides")
@@ -296,7 +295,7 @@ class Tensor(Inert):
 
 
 class _Array(Inert):
-    """NumPy's array or scalar, its data within the pickle; `np.asarray` copies it out."""
+    """A NumPy array or scalar with its data in the pickle; `np.asarray` copies it."""
 
     __slots__ = ("axes", "data", "dtype", "order", "shape")
 
@@ -310,7 +309,7 @@ class _Array(Inert):
         self.fill(shape, kind, "F" if fortran else "C", data)
 
     def fill(self, shape: Any, kind: Any, order: str, data: Any, axes: Any = None) -> "_Array":
-        """Take shape, type, order of the axes and data."""
+        """Set shape, type, order of the axes and data."""
         if not (isinstance(kind, _NumpyType) and all(map(whole, shape))):
             raise pickle.UnpicklingError("an array of no type or shape")
         if kind.dtype is None:
@@ -323,34 +322,34 @@ class _Array(Inert):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.dtype is None:
-            raise TypeError("an array of something else than numbers")
+            raise TypeError("an array of something other than numbers")
         order = "F" if self.order == "F" else "C"
         array = np.frombuffer(self.data, self.dtype).reshape(self.shape, order=order).copy(order)
         return np.asarray(array if self.axes is None else array.transpose(self.axes), dtype)
 
 
 def whole(value: Any) -> bool:
-    """Whether something is a number of things."""
+    """Whether a value is a non-negative whole number."""
     return type(value) is int and value >= 0
 
 
 def _tensor(
     elements: Elements, offset: Any, shape: Any, strides: Any, grad: Any = None, hooks: Any = None, bits: Any = None
 ) -> Tensor:
-    """`_rebuild_tensor` and `_rebuild_tensor_v2`."""
+    """Stand-in for `_rebuild_tensor` and `_rebuild_tensor_v2`."""
     return _typed_tensor(elements, offset, shape, strides, grad, hooks, elements, bits)
 
 
 def _typed_tensor(
     elements: Elements, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, kind: Any, bits: Any = None
 ) -> Tensor:
-    """`_rebuild_tensor_v3`, of a storage of bytes."""
+    """Stand-in for `_rebuild_tensor_v3`, with a storage of bytes."""
     bits = bits if isinstance(bits, dict) else {}
     return Tensor(elements, kind.dtype, offset, shape, strides, bool(bits.get("conj")), bool(bits.get("neg")))
 
 
 def _of_type(call: Any, kind: Any, arguments: Any, state: Any) -> Any:
-    """`_rebuild_from_type_v2`: a tensor with attributes, which are dropped."""
+    """Stand-in for `_rebuild_from_type_v2`: a tensor with attributes, which are dropped."""
     if not (isinstance(call, _Function) and kind is Inert):
         raise pickle.UnpicklingError("a tensor of no type")
     return call(*arguments)
@@ -366,7 +365,7 @@ def _bytes(value: Any = b"", encoding: str = "latin1") -> bytes:
 
 
 def _named(name: str) -> Any:
-    """A kind of inert thing, by the name that messages give it."""
+    """Create a kind of `Inert` with the name that messages use."""
     return _Sealed(name, (Inert,), {"__slots__": ()})
 
 

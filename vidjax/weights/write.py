@@ -1,7 +1,7 @@
-"""A vidjax model in the names of another framework: the tables that read checkpoints, applied backwards.
+"""Writing of a vidjax model as another framework's checkpoint: the tables that read checkpoints, applied backwards.
 
-What is written loads strictly there: every key of the reference's state dict, with what it keeps besides parameters,
-such as counters of norms and indices of windows.
+The written file loads strictly there: it has every key of the reference's state dict, including those that are not
+parameters, such as counters of norms and indices of windows.
 """
 
 import fnmatch
@@ -29,11 +29,11 @@ StateDict = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a framework's files hold the weights: under which entry, and what stands before all keys but some."""
+    """Layout of a framework's files: the entry that holds the weights, and the prefix of their keys."""
 
     entry: str = ""
     prefix: str = ""
-    bare: str = ""  # keys that start so have no prefix
+    bare: str = ""  # keys with this start have no prefix
 
 
 _LAYOUTS = {
@@ -44,31 +44,31 @@ _LAYOUTS = {
     "timesformer": _Layout("model_state", "model."),
     "videomae": _Layout("model"),
 }
-# Blobs of caffe2 tell a layer by what comes before it, image networks lack what the model has.
+# Caffe2 names some layers after the preceding one, and image networks lack parameters of the model.
 _READ_ONLY = ("caffe2", "vit_timm", "vit_torchvision")
 _COUNTERS = "*.num_batches_tracked"
 
 
 def writable(name: str) -> list[str]:
-    """Names of the sources that a named model can be written as."""
+    """Names of the sources as which a model can be written."""
     names = (s.name for s in sources() if s.serves(name) and s.name not in _READ_ONLY and not s.inflates)
     return list(dict.fromkeys(names))
 
 
 def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> StateDict:
-    """A model's weights by another framework's keys.
+    """Convert a model's weights to another framework's state dict.
 
     Args:
-      model: as `create_model(name, …)` built it.
-      name: one of `vidjax.list_models()`.
+      model: the model, as built by `create_model(name, …)`.
+      name: name of the model, one of `vidjax.list_models()`.
       to: name of the source, one of `writable(name)`.
-      **kwargs: the further arguments that the model was built with.
+      **kwargs: further arguments with which the model was built.
 
     Returns:
       `{key: array}` with every key of the reference's `state_dict()`: float32, counters and indices int64.
 
     Raises:
-      CheckpointError: if the framework has no such network, naming every parameter that stands in the way.
+      CheckpointError: if the framework has no such network; it names every parameter without a counterpart.
     """
     _, params, stats = split(model)
     arrays = {path: np.asarray(array) for path, array in {**params, **stats}.items()}
@@ -87,10 +87,10 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
 
 
 def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> None:
-    """Write a state dict: `.safetensors`, or what `torch.load` reads, with the entry that the framework's files have.
+    """Write a state dict as `.safetensors`, or for `torch.load`, nested as in the framework's own files.
 
     Raises:
-      CheckpointError: for another ending, or if there is such a file.
+      CheckpointError: if the file exists, or its name has another ending.
     """
     file = Path(file)
     if file.exists():
@@ -109,17 +109,17 @@ def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> No
 def write_transformers(
     folder: str | Path, state: Mapping[str, np.ndarray], model: nnx.Module, spec: Spec, class_names: tuple[str, ...]
 ) -> None:
-    """Write a folder that transformers' `from_pretrained` and image processors read.
+    """Write a folder for transformers' `from_pretrained` and image processors.
 
     Args:
-      folder: new or empty.
-      state: from `to_state_dict(…, "transformers")`.
-      model: what it was made of.
-      spec: its clip length, size and normalisation.
-      class_names: in the order of the classifier.
+      folder: path of a new or empty folder.
+      state: state dict from `to_state_dict(…, "transformers")`.
+      model: model of the state dict.
+      spec: clip length, size and normalisation of the model.
+      class_names: class names in the order of the classifier.
 
     Raises:
-      CheckpointError: if something is in the folder.
+      CheckpointError: if the folder is not empty.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -139,13 +139,13 @@ Filled = dict[str, tuple[Rule, tuple[str, ...]]]
 
 
 def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source, Filled]:
-    """The first table of the framework that names every parameter, and what it makes each of."""
+    """The first table of the framework that has every parameter, and the rule and keys of each."""
     known = writable(name)
     if to not in known:
         why = nobodys(name) or (f"{to} can only be read" if to in _READ_ONLY else f"{to!r} has no such network")
         alike = [other for other in list_models() if to in writable(other) and family_of(other) == family_of(name)]
         others = f" Of its family, {', '.join(alike)} can be." if alike else ""
-        can = f" It can be: {', '.join(known)}." if known else ""
+        can = f" It can be written as {', '.join(known)}." if known else ""
         raise CheckpointError(f"{name} cannot be written as {to!r}: {why}.{can}{others}")
     lacking: list[str] = []
     for table in sources():
@@ -162,13 +162,13 @@ def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source
 
 
 def _rule(table: Source, path: str) -> tuple[Rule, tuple[str, ...]] | None:
-    """The rule that makes a parameter, and the keys that it makes it of."""
+    """The rule that makes a parameter, and the keys from which it makes it."""
     for rule in table.rules:
         values = unfill(rule.path, path)
         if values is None:
             continue
         keys = rule.fill(values)[0]
-        # A rule counts for a key only if no earlier one takes it, and if the key is a parameter's.
+        # A rule counts for a key only if no earlier one matches it, and if the key holds a parameter.
         first = next((r for r in table.rules if r.match(keys[0]) is not None), None)
         if first == rule and not any(fnmatch.fnmatchcase(keys[0], pattern) for pattern in table.ignore):
             return rule, keys
@@ -178,7 +178,7 @@ def _rule(table: Source, path: str) -> tuple[Rule, tuple[str, ...]] | None:
 def _check_network(
     arrays: Mapping[str, np.ndarray], name: str, table: Source, filled: Filled, kwargs: Mapping[str, Any]
 ) -> None:
-    """Refuse a network that differs from the reference's in more than its classes and the sizes of its positions."""
+    """Check that a network differs from the reference's only in its classes and the sizes of its position tables."""
     variant, classes = get_variant(name), arrays[f"{table.head}.kernel"].shape[-1]
     _, params, stats = split(abstract_model(name, num_classes=classes, **table.kwargs))
     wanted = {path: array.shape for path, array in {**params, **stats}.items()}
@@ -194,7 +194,7 @@ def _check_network(
         for path in paths
         if path not in free and (path not in arrays or arrays[path].shape != wanted.get(path))
     ]
-    # What leaves no trace in the shapes, such as where a pooling stands.
+    # Arguments that leave no trace in the shapes, such as the place of a pooling.
     own = {
         k: v
         for k, v in kwargs.items()

@@ -202,7 +202,7 @@ def test_another_classifier_or_none_starts_anew(caplog):
     assert report.checkpoint_classes is None
     with caplog.at_level(logging.INFO, "vidjax"):
         load_into(model, image_vit("timm", classes=7), name="timesformer_base_divided")
-    assert "classifier has 7 classes and timesformer_base_divided is to have 5" in caplog.text
+    assert "classifier has 7 classes, but timesformer_base_divided needs 5" in caplog.text
     assert "newly initialised: " in caplog.text
     assert "blocks.*.earlier.*.fc.kernel (2)" in caplog.text
     assert "copied: blocks.*.earlier.*.norm.scale (2)" in caplog.text

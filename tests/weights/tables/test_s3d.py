@@ -42,7 +42,7 @@ def test_a_classifier_with_an_extent_is_no_dense_layer():
 
 
 def test_the_gated_network_takes_no_weights_without_gates():
-    with pytest.raises(CheckpointError, match="no other framework has s3dg, so that it takes no checkpoints of others"):
+    with pytest.raises(CheckpointError, match="no other framework has s3dg, so it takes no other"):
         recognise(golden_keys("torchvision_s3d"), "s3dg")
 
 

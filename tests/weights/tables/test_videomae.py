@@ -213,7 +213,7 @@ def test_what_a_classifier_leaves_out_is_reported(caplog):
     np.testing.assert_array_equal(model.blocks[0].mlp.fc2.kernel[...], state["encoder.blocks.0.mlp.fc2.weight"].T)
     np.testing.assert_array_equal(split(model)[1]["head.kernel"], before)
     assert "decoder.head.weight" in report.dropped and report.checkpoint_classes is None
-    assert "left out, having no place there: mask_token" in caplog.text and "blocks.*.norm1.weight (2)" in caplog.text
+    assert "having no place in the model: mask_token" in caplog.text and "blocks.*.norm1.weight (2)" in caplog.text
     assert "newly initialised: fc_norm.scale" in caplog.text or "newly initialised: fc_norm.bias" in caplog.text
 
 

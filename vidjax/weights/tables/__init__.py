@@ -1,1 +1,1 @@
-"""One file per family: how each source names its weights."""
+"""Weight tables, one file per model family: the names that each source gives its weights."""

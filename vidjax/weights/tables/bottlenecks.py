@@ -1,7 +1,7 @@
-"""What the projects call the layers of a pathway of bottlenecks (`vidjax.models.families.slow.Pathway`).
+"""Weight rules for pathways of bottlenecks (`vidjax.models.families.slow.Pathway`), project by project.
 
 Each function gives the rules of one project. The caffe2 blobs are those of the SlowFast repository's first models;
-which of PyTorch's names each one became is in its `utils/c2_model_loading.py`.
+its `utils/c2_model_loading.py` maps them to PyTorch's names.
 """
 
 import numpy as np
@@ -19,19 +19,19 @@ def _five_axes(x: np.ndarray) -> np.ndarray:
     return CONV3D.forward(x.reshape(x.shape + (1,) * (5 - x.ndim)))
 
 
-# Caffe2 keeps what is 1×1×1 with or without those axes.
+# Caffe2 stores 1×1×1 kernels with or without these axes.
 BLOB_CONV3D = Transform("O·I[·T·H·W] → T·H·W·I·O", _five_axes, CONV3D.inverse)
 BLOB_LINEAR = Transform("O·I[·1·1·1] → I·O", lambda x: LINEAR.forward(x.reshape(x.shape[:2])), LINEAR.inverse)
 
 
 def blob_norm(blob: str, path: str) -> tuple[Rule, ...]:
-    """Caffe2's spatial norm → `BatchNorm`: scale, bias, running mean and (it says inverse) variance."""
+    """Rules for caffe2's spatial norm → `BatchNorm`: scale, bias, running mean and variance (there called inverse)."""
     leaves = {"s": "scale", "b": "bias", "rm": "mean", "riv": "var"}
     return tuple(Rule(f"{blob}_{short}", f"{path}.{leaf}", COPY) for short, leaf in leaves.items())
 
 
 def pytorchvideo_stage(key: str, path: str) -> tuple[Rule, ...]:
-    """`create_res_stage`: the blocks under `key`, `res_blocks.0` and on."""
+    """Rules for pytorchvideo's `create_res_stage`: the blocks `res_blocks.0`, … under `key`."""
     block, path = f"{key}.res_blocks.{{b}}", f"{path}.{{b}}"
     return (
         Rule(f"{block}.branch1_conv.weight", f"{path}.shortcut.conv.kernel", CONV3D),
@@ -52,7 +52,7 @@ def pytorchvideo_stage(key: str, path: str) -> tuple[Rule, ...]:
 
 
 def slowfast_pathway(pathway: int, path: str) -> tuple[Rule, ...]:
-    """The SlowFast repository's stem and stages of a pathway, under the module `path` (with a dot behind it, or "")."""
+    """Rules for the SlowFast repository's stem and stages of a pathway; `path` is a module with a final dot, or ""."""
     block, target = f"s{{s}}.pathway{pathway}_res{{b}}", f"{path}stages.{{s-2}}.{{b}}"
     nonlocal_block, behind = f"s{{s}}.pathway{pathway}_nonlocal{{b}}", f"{path}nonlocals.{{s-2}}.{{b}}"
     return (
@@ -74,7 +74,7 @@ def slowfast_pathway(pathway: int, path: str) -> tuple[Rule, ...]:
 
 
 def caffe2_pathway(prefix: str, path: str) -> tuple[Rule, ...]:
-    """Caffe2's stem and stages of a pathway: `prefix` is "" or, for the Fast one, "t_"; `path` as above."""
+    """Rules for caffe2's stem and stages of a pathway: `prefix` is "" or, for the Fast one, "t_"; `path` as above."""
     block, target = f"{prefix}res{{s}}_{{b}}", f"{path}stages.{{s-2}}.{{b}}"
     nonlocal_block, behind = f"{prefix}nonlocal_conv{{s}}_{{b}}", f"{path}nonlocals.{{s-2}}.{{b}}"
     return (
@@ -103,7 +103,7 @@ def caffe2_pathway(prefix: str, path: str) -> tuple[Rule, ...]:
 
 
 def mmaction2_pathway(key: str, path: str) -> tuple[Rule, ...]:
-    """mmaction2's `ResNet3d` under `key` (with a dot behind it, or ""); `path` as above."""
+    """Rules for mmaction2's `ResNet3d` under `key` (with a final dot, or ""); `path` as above."""
     block, target = f"{key}layer{{s}}.{{b}}", f"{path}stages.{{s-1}}.{{b}}"
     nonlocal_block, behind = f"{block}.non_local_block", f"{path}nonlocals.{{s-1}}.{{b}}"
     return (
@@ -113,7 +113,7 @@ def mmaction2_pathway(key: str, path: str) -> tuple[Rule, ...]:
         *batch_norm(f"{block}.downsample.bn", f"{target}.shortcut.norm"),
         Rule(f"{block}.conv{{c}}.conv.weight", f"{target}.conv{{c}}.kernel", CONV3D),
         *batch_norm(f"{block}.conv{{c}}.bn", f"{target}.norm{{c}}"),
-        # Behind the convolutions of keys and values stands the max-pool, in a sequence with them.
+        # The max-pool follows the convolutions of keys and values, in a sequence with them.
         *conv(f"{nonlocal_block}.theta.conv", f"{behind}.theta"),
         *conv(f"{nonlocal_block}.phi.0.conv", f"{behind}.phi"),
         *conv(f"{nonlocal_block}.g.0.conv", f"{behind}.g"),

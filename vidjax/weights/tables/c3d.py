@@ -1,6 +1,6 @@
-"""C3D: mmaction2's, and DavideA/c3d-pytorch's port of the authors' network on Sports-1M (487 classes).
+"""Weights of C3D: mmaction2's, and DavideA/c3d-pytorch's port of the authors' network on Sports-1M (487 classes).
 
-The second's demonstration feeds pixels of 0…255 and takes no mean off them, unlike mmaction2.
+The demonstration of the second feeds pixels of 0…255 and subtracts no mean, unlike mmaction2.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ MMACTION2 = Source(
         *dense("cls_head.fc_cls", "head"),
     ),
     prefixes=("backbone.",),
-    # The Sports-1M weights that its training starts from are of the backbone alone.
+    # The Sports-1M weights from which its training starts have only the backbone.
     fresh=("head.*",),
 )
 
@@ -48,7 +48,7 @@ C3D_PYTORCH = Source(
     models=("c3d",),
     signature=("conv1.weight", "conv5b.bias", "fc6.weight", "fc8.weight"),
     rules=(
-        # Stages of one convolution go by their number alone.
+        # The names of stages with one convolution are only a number.
         *(
             rule
             for name, place in _CONVS.items()

@@ -1,4 +1,4 @@
-"""CSN in the names of pytorchvideo (`csn_r101`) and of mmaction2 (the networks of 50 and 152 layers)."""
+"""Weights of CSN, as named by pytorchvideo (`csn_r101`) and mmaction2 (the networks of 50 and 152 layers)."""
 
 from vidjax.weights.layer_rules import batch_norm, dense
 from vidjax.weights.layouts import CONV3D
@@ -28,7 +28,7 @@ PYTORCHVIDEO = Source(
 
 
 def _mmaction2(models: tuple[str, ...], depthwise: str, mix: tuple[Rule, ...] = ()) -> Source:
-    """`depthwise` is the name of the depthwise convolution in the sequence `conv2`."""
+    """mmaction2's table; `depthwise` is the name of the depthwise convolution in the sequence `conv2`."""
     block = "layer{s}.{b}"
     return Source(
         name="mmaction2",

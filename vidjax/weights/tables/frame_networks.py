@@ -1,7 +1,8 @@
-"""2D ResNets under a video model: torchvision's image networks, and mmaction2's TSN and TSM.
+"""Weights of 2D ResNets in video models: torchvision's image networks, and mmaction2's TSN and TSM.
 
-torchvision's own table, `RESNET_2D`, has the networks whose classifier is the image network's. Here are those that make
-something else of the frames' features: their pooling, recurrence and classifier have no weights in such a checkpoint.
+torchvision's own table, `RESNET_2D`, has the networks that share the image network's classifier. The tables here are
+for networks that process the frames' features further: an image checkpoint has no weights for their pooling, recurrence
+and classifier.
 """
 
 from dataclasses import replace
@@ -12,7 +13,7 @@ from vidjax.weights.layouts import CONV2D
 from vidjax.weights.table import Rule, Source
 from vidjax.weights.tables.torchvision import RESNET_2D
 
-# The first kernel is repeated for every frame and divided by their number: a still clip looks like the image.
+# The first kernel is repeated for every frame and divided by their number, so that a still clip looks like the image.
 EARLY_FUSION = replace(
     RESNET_2D,
     models=("early_fusion_r*",),
@@ -31,7 +32,7 @@ _BLOCK = "stages.{s-1}.{b}"
 
 
 def _mmaction2(models: tuple[str, ...], first: str) -> Source:
-    """mmaction2's ResNet, given what it calls the first convolution of a block."""
+    """mmaction2's ResNet; `first` is its name for the first convolution of a block."""
     return Source(
         name="mmaction2",
         models=models,

@@ -1,12 +1,12 @@
-"""Image networks under video networks: every kernel of a 2D ResNet or Inception given a temporal extent.
+"""Weights of 2D ResNets and Inception, inflated into 3D networks.
 
-The video network is the image network with some kernels reaching over frames, so its parameters have the image
+The video network is the image network with some kernels extended over frames, so its parameters have the image
 network's paths, and a video of one repeated frame gives the image's activations (at the first and last frames only
-where time is padded by repeating them). What the image network lacks, such as non-local blocks, the Fast pathway and
-lateral connections of SlowFast, starts anew and is listed.
+if time is padded by repeating them). Parts that the image network lacks, such as non-local blocks, the Fast pathway
+and lateral connections of SlowFast, start anew and are listed.
 
 Sources: Carreira & Zisserman (arXiv 1705.07750, section 2.4.1); Feichtenhofer et al. (1604.07669) for kernels in the
-middle frame alone. Names: torchvision `models/resnet.py`, which timm's ResNets share, and `models/googlenet.py`.
+middle frame only. Names: torchvision `models/resnet.py`, which timm's ResNets share, and `models/googlenet.py`.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ from vidjax.weights.tables.torchvision import RESNET_2D
 
 
 def _inflating(rule: Rule, prefix: str = "") -> Rule:
-    """A rule of the image network as one of the video network whose parameters stand under `prefix`."""
+    """A rule of the image network, adapted to the video network, with its parameters under `prefix`."""
     fit = None
     if rule.transform == CONV2D:
-        # The first convolution of a block, and its shortcut, also read what a lateral connection brings.
+        # The first convolution of a block, and its shortcut, also read the features of a lateral connection.
         fit = FIRST if rule.path.startswith("stem.") else BESIDE if prefix else INFLATIONS
         fit = fit["average"]
     return replace(rule, path=prefix + rule.path, fit=fit)
@@ -36,7 +36,7 @@ RESNET = replace(
     fresh=("nonlocals.*",),
 )
 
-# The classifier sees both pathways: it is none of the image network's.
+# The classifier sees both pathways, so it is not the image network's.
 SLOW_PATHWAY = replace(
     RESNET_2D,
     models=("slowfast_*",),
@@ -53,7 +53,7 @@ def _unit(key: str, path: str, fit: Mapping = INFLATIONS) -> tuple[Rule, ...]:
     )
 
 
-# Blocks by their names, stage by stage; the branches of each.
+# Names of the blocks, stage by stage; then the branches of each block.
 _STAGES = ("3a", "3b"), ("4a", "4b", "4c", "4d", "4e"), ("5a", "5b")
 _BRANCHES = {
     "branch1": "branch0", "branch2.0": "branch1_reduce", "branch2.1": "branch1", "branch3.0": "branch2_reduce",

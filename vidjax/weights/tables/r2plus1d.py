@@ -1,4 +1,4 @@
-"""mmaction2's R(2+1)D of 34 layers: it factorises the shortcuts as well, and calls the two parts by their names."""
+"""Weights of mmaction2's R(2+1)D of 34 layers, which factorises the shortcuts as well and names the two parts."""
 
 from vidjax.weights.layer_rules import batch_norm, dense
 from vidjax.weights.layouts import CONV3D
@@ -8,7 +8,7 @@ _BLOCK, _PATH = "layer{s}.{b}", "stages.{s-1}.{b}"
 
 
 def _factorised(key: str, path: str, norm: str) -> tuple[Rule, ...]:
-    """`Conv2plus1d` and the norm behind it."""
+    """Rules for mmaction2's `Conv2plus1d` and the norm after it."""
     return (
         Rule(f"{key}.conv.conv_s.weight", f"{path}.spatial.kernel", CONV3D),
         *batch_norm(f"{key}.conv.bn_s", f"{path}.norm"),

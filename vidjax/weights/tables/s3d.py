@@ -1,15 +1,15 @@
-"""torchvision's S3D, `models.video.s3d`: a sequence `features` of convolutions, pools and blocks, told by number."""
+"""Weights of torchvision's S3D, `models.video.s3d`: a numbered sequence `features` of convolutions, pools, blocks."""
 
 from vidjax.weights.layer_rules import batch_norm, conv
 from vidjax.weights.layouts import CONV3D, POINTWISE
 from vidjax.weights.table import Rule, Source
 
-# Number in the sequence → block here; what lies between are pools.
+# Number in the sequence → block here; the missing numbers are pools.
 _BLOCKS = {5: "0.0", 6: "0.1", 8: "1.0", 9: "1.1", 10: "1.2", 11: "1.3", 12: "1.4", 14: "2.0", 15: "2.1"}
 
 
 def _unit(key: str, path: str) -> tuple[Rule, ...]:
-    """Convolution and norm of a `Unit`."""
+    """Rules for the convolution and norm of a `Unit`."""
     return Rule(f"{key}.0.weight", f"{path}.conv.kernel", CONV3D), *batch_norm(f"{key}.1", f"{path}.norm")
 
 

@@ -1,8 +1,8 @@
-"""C2D, Slow, I3D, non-local and R(2+1)D networks of 50 layers, in three projects' names.
+"""Weights of C2D, Slow, I3D, non-local and R(2+1)D networks of 50 layers, as named by three projects.
 
 These are pytorchvideo (hub `.pyth`), the SlowFast repository (`.pyth`; `.pkl` of caffe2 blobs) and mmaction2 (`.pth`).
-No key tells C2D with a max-pool over frames from C2D without, nor the two kinds of non-local blocks of mmaction2 from
-each other: there the name of the model alone decides.
+No key distinguishes C2D with a max-pool over frames from C2D without, nor mmaction2's two kinds of non-local blocks:
+only the name of the model does.
 """
 
 from vidjax.weights.layer_rules import batch_norm, dense

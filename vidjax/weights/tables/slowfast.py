@@ -1,5 +1,5 @@
-"""SlowFast in the names of pytorchvideo (hub `.pyth`), of its own repository (`.pyth`; `.pkl` of caffe2 blobs) and of
-mmaction2 (`.pth`).
+"""Weights of SlowFast, as named by pytorchvideo (hub `.pyth`), its own repository (`.pyth`; `.pkl` of caffe2 blobs)
+and mmaction2 (`.pth`).
 """
 
 import numpy as np
@@ -65,8 +65,8 @@ SLOWFAST = Source(
     ignore=IGNORE,
 )  # fmt: skip
 
-# Caffe2 names a lateral convolution after what comes before it: the stem's pool, or a stage's last block, whose number
-# depends on the depth.
+# Caffe2 names a lateral convolution after the preceding layer: the stem's pool, or a stage's last block, the number of
+# which depends on the depth.
 _BEFORE_LATERALS = {"t_pool1": 0} | {
     f"t_res{stage}_{last}_branch2c_bn": stage - 1 for stage, last in ((2, 2), (3, 3), (4, 5), (4, 22))
 }

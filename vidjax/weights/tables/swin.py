@@ -1,8 +1,9 @@
-"""Video Swin in the names of torchvision, of its own repository and of mmaction2, which has all but one of the latter.
+"""Weights of Video Swin, as named by torchvision, its own repository and mmaction2.
 
-The relative position index is a buffer: the model computes it from the window. An image Swin (microsoft's names) is
-inflated as in the paper, section 3.3: each frame of a tubelet gets the image's kernel, divided by their number, and
-each distance in time the image's table of relative positions.
+mmaction2 has all names of the repository but one. The relative position index is a buffer, which the model computes
+from the window. An image Swin (microsoft's names) is inflated as in the paper, section 3.3: each frame of a tubelet
+gets the image's kernel, divided by the number of frames, and each distance in time the image's table of relative
+positions.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ from vidjax.weights.table import Rule, Source
 
 
 def _over_time(table: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.ndarray:
-    """`((2h - 1)·(2w - 1), heads)` for a window of a frame → the same for each of 2t - 1 distances in time."""
+    """Repeat the table `((2h - 1)·(2w - 1), heads)` of a window in a frame for each of 2t - 1 distances in time."""
     times, rest = divmod(shape[0], table.shape[0])
     if rest or table.shape[1:] != tuple(shape[1:]):
         raise ValueError("only the temporal extent of the window may differ")
@@ -24,7 +25,7 @@ def _over_time(table: np.ndarray, shape: Shape, grid: Grid | None = None) -> np.
 
 
 def _blocks(blocks: str, fc1: str, fc2: str, stage: int, fit: Fit | None = None) -> tuple[Rule, ...]:
-    """Rules of a stage's blocks, given what a source calls them and the layers of an MLP."""
+    """Rules for a stage's blocks, with a source's names for the blocks and for the layers of an MLP."""
     path = f"stages.{stage}.blocks.{{b}}"
     return (
         *layer_norm(f"{blocks}.{{b}}.norm1", f"{path}.norm1"),
@@ -38,7 +39,7 @@ def _blocks(blocks: str, fc1: str, fc2: str, stage: int, fit: Fit | None = None)
 
 
 def _merging(merging: str, stage: int) -> tuple[Rule, ...]:
-    """Rules of the patch merging with which a stage begins."""
+    """Rules for the patch merging at the beginning of a stage."""
     path = f"stages.{stage}.merge"
     return (
         *layer_norm(f"{merging}.norm", f"{path}.norm"),
@@ -47,7 +48,7 @@ def _merging(merging: str, stage: int) -> tuple[Rule, ...]:
 
 
 def _indices(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The index of each block's bias table: all windows are 8 frames by 7×7, wherever the clip is cut to."""
+    """The index of each block's bias table; all windows are 8 frames by 7×7, whatever the size of the clip."""
     tables = [key.removesuffix("bias_table") for key in state if key.endswith(".relative_position_bias_table")]
     return {f"{table}index": np.asarray(relative_index((8, 7, 7)), np.int64) for table in tables}
 
@@ -71,7 +72,7 @@ TORCHVISION = Source(
 
 
 def _openmmlab(name: str, norm: str) -> Source:
-    """The names that mmaction2 took over, given what is called the last layer norm."""
+    """Table of the names that mmaction2 took over; `norm` is the name of the last layer norm."""
     return Source(
         name=name,
         models=("swin3d_*",),

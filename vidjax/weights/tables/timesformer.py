@@ -1,11 +1,11 @@
-"""TimeSformer in the names of its own repository, of transformers (one naming in 4 and 5) and of mmaction2.
+"""Weights of TimeSformer, as named by its own repository, transformers (4 and 5 alike) and mmaction2.
 
-All have the same layers. Tables of places and time are fitted to a model of another size by the nearest one: in two
-dimensions, as the reference's forward pass fits them. (Its loader does so along the flattened table, where places of
-one row end up in different rows.)
+All have the same layers. Position tables of space and time are resized for a model of another size by the nearest
+neighbour: in two dimensions, as in the reference's forward pass. (Its loader does so along the flattened table, which
+moves places of one row to different rows.)
 
-Space-only networks have no table of time, so they are tables of their own; in the names of the repository they are
-image ViTs of timm to the letter, and those are read as such, with or without their classifier.
+Space-only networks have no table of time, so they have weight tables of their own; with the repository's names they
+are exactly timm's image ViTs, which are read as such, with or without their classifier.
 """
 
 from vidjax.weights.fit import NEAREST_GRID, NEAREST_LINE
@@ -31,11 +31,11 @@ def _tokens(home: str, cls: str, places: str, time: str) -> tuple[Rule, ...]:
 
 
 def _fused(key: str, path: str) -> tuple[Rule, Rule]:
-    """PyTorch's `MultiheadAttention`: one matrix for queries, keys and values."""
+    """Rules for PyTorch's `MultiheadAttention`: one matrix for queries, keys and values."""
     return Rule(f"{key}.in_proj_weight", f"{path}.qkv.kernel", LINEAR), Rule(f"{key}.in_proj_bias", f"{path}.qkv.bias")
 
 
-# facebookresearch/TimeSformer, timesformer/models/vit.py; `model.` before every key is taken off by the reader.
+# facebookresearch/TimeSformer, timesformer/models/vit.py; the reader removes `model.` from every key.
 _ORIGINAL = (
     *_tokens("", "cls_token", "pos_embed", "time_embed"),
     *conv("patch_embed.proj", "patch_embed", CONV2D),
@@ -93,7 +93,7 @@ _MMACTION2 = (
     *dense("cls_head.fc_cls", "head"),
 )
 _MM_KEYS = ("cls_token", "pos_embed", "patch_embed.projection.weight", "cls_head.fc_cls.weight")
-# With divided attention the norms are part of the layers that they precede, else they are the block's.
+# With divided attention the norms belong to the layers that they precede, otherwise to the block.
 _MM_DIVIDED = (
     *layer_norm(f"{_MM_LAYER}.attentions.0.norm", f"{TIME}.norm"),
     *_fused(f"{_MM_LAYER}.attentions.0.attn", f"{TIME}.attn"),

@@ -1,4 +1,4 @@
-"""torchvision's ResNets: `models.resnet*` on images and `models.video.r3d_18`, `mc3_18`, `r2plus1d_18` on clips.
+"""Weights of torchvision's ResNets: `models.resnet*` for images; `r3d_18`, `mc3_18`, `r2plus1d_18` for clips.
 
 A 2D kernel becomes a 3D one of temporal extent 1: the frame-pooling networks see every frame by itself.
 """
@@ -25,11 +25,11 @@ RESNET_2D = Source(
         *_HEAD,
     ),
     ignore=_IGNORE,
-    # Learned poolings, and the classifier behind one that gives more features than the image network has.
+    # Learned poolings, and the classifier after one that gives more features than the image network has.
     fresh=("pooling.*", "head.*"),
 )
 
-# What the video networks name alike: `conv1` and `conv2` are sequences of a convolution and its norm.
+# Names common to the video networks: `conv1` and `conv2` are sequences of a convolution and its norm.
 _VIDEO = (
     *batch_norm("layer{s}.{b}.conv{c}.1", f"{_BLOCK}.norm{{c}}"),
     Rule("layer{s}.{b}.downsample.0.weight", f"{_BLOCK}.shortcut.conv.kernel", CONV3D),

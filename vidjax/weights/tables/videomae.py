@@ -1,7 +1,7 @@
-"""VideoMAE's classifier in the names of its own repository, of transformers (before and since 5.0) and of mmaction2;
-its pre-training network in those of the first two, and what of that a classifier starts from.
+"""Weights of VideoMAE: the classifier, the pre-training network, and the part of it from which a classifier starts.
 
-All of them have the same layers. The key of an attention layer has no bias in any: nothing stands for it.
+The classifier is named by its own repository, transformers (before and since 5.0) and mmaction2, the pre-training
+network by the first two. All have the same layers; the keys of attention have no bias in any of them.
 """
 
 from dataclasses import replace
@@ -14,12 +14,12 @@ from vidjax.weights.table import Rule, Source
 _SIZES = ("small", "base", "large", "huge")
 MODELS = tuple(f"videomae_{size}" for size in _SIZES)
 PRETRAIN = tuple(f"videomae_{size}_pretrain" for size in _SIZES)
-# A classifier that starts from a pre-trained encoder has these anew, as the reference's fine-tuning has.
+# Newly initialised in a classifier that starts from a pre-trained encoder, as in the reference's fine-tuning.
 _FRESH = ("fc_norm.*", "head.*")
 
 
 def _attention(key: str, path: str) -> tuple[Rule, ...]:
-    """What the repository and mmaction2 name alike in a block."""
+    """Rules for the parts of a block that the repository and mmaction2 name alike."""
     return (
         *layer_norm(f"{key}.norm1", f"{path}.norm1"),
         Rule(f"{key}.attn.qkv.weight", f"{path}.attn.qkv.kernel", LINEAR),
@@ -49,10 +49,10 @@ ORIGINAL = Source(
         *layer_norm("fc_norm", "fc_norm"),
         *dense("head", "head"),
     ),
-    prefixes=("encoder.", "backbone."),  # run_class_finetuning.py takes both off as well
+    prefixes=("encoder.", "backbone."),  # run_class_finetuning.py removes both as well
 )
 
-# The same, modeling_pretrain.py.
+# MCG-NJU/VideoMAE, modeling_pretrain.py.
 _ORIGINAL_PRETRAIN = Source(
     name="videomae",
     models=PRETRAIN,
@@ -72,7 +72,7 @@ _ORIGINAL_PRETRAIN = Source(
 
 
 def _encoder_alone(source: Source, dropped: tuple[str, ...]) -> Source:
-    """How a classifier reads a pre-training checkpoint: without what it has no use for."""
+    """The table by which a classifier reads a pre-training checkpoint, without the parts that it does not need."""
     return replace(source, models=MODELS, dropped=dropped, fresh=_FRESH, head="head", kwargs={})
 
 
@@ -118,8 +118,8 @@ def _transformers_block(layer: str, path: str, q_bias: str, v_bias: str) -> tupl
 
 
 def _transformers(q_bias: str, v_bias: str) -> tuple[Source, ...]:
-    """transformers' VideoMAEForVideoClassification and VideoMAEForPreTraining, given what it calls the biases of
-    queries and values. The latter has an encoder's norm only with `use_mean_pooling=False`."""
+    """transformers' VideoMAEForVideoClassification and VideoMAEForPreTraining, with its names for the biases of
+    queries and values. The latter has a norm after the encoder only with `use_mean_pooling=False`."""
     layer, patches = "videomae.encoder.layer.{i}", "videomae.embeddings.patch_embeddings.projection"
     first_bias = f"videomae.encoder.layer.0.attention.attention.{q_bias}"
     encoder = (*conv(patches, "patch_embed"), *_transformers_block(layer, "blocks.{i}", q_bias, v_bias))

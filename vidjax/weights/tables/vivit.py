@@ -1,4 +1,4 @@
-"""ViViT's model 1 in the names of transformers, before and since 5.0; checkpoints on the hub have the older ones."""
+"""Weights of ViViT's model 1, as named by transformers before and since 5.0; the hub has the older names."""
 
 from vidjax.weights.layer_rules import conv, dense, layer_norm
 from vidjax.weights.layouts import QKV_BIAS, QKV_LINEAR
@@ -8,7 +8,7 @@ BLOCK = "blocks.{i}"
 
 
 def _transformers(layer: str, attention: str, parts: tuple[str, str, str], out: str, fc1: str, fc2: str) -> Source:
-    """transformers' VivitForVideoClassification, given what a layer and its parts are called."""
+    """transformers' VivitForVideoClassification, with its names for a layer and its parts."""
     queries = f"{layer}.{attention}.{parts[0]}.weight"
     return Source(
         name="transformers",

@@ -1,7 +1,7 @@
-"""V-JEPA 2 in the names of transformers (encoder alone, or with the attentive classifier) and of its own repository.
+"""Weights of V-JEPA 2, as named by transformers (with or without the attentive classifier) and its own repository.
 
-Every key of the encoder, the pooler and the classifier is used. The predictor, which pre-training alone needs, is left
-out: `predictor.*`. A checkpoint without pooler or classifier leaves those of the model at their initial values.
+Every key of the encoder, the pooler and the classifier is used. The predictor (`predictor.*`), which only pre-training
+needs, is left out. A checkpoint without pooler or classifier leaves those of the model at their initial values.
 """
 
 from vidjax.weights.layer_rules import conv, dense, layer_norm
@@ -14,7 +14,7 @@ KV_LINEAR, KV_BIAS = joined(2, LINEAR), joined(2, COPY)
 
 
 def _joined(keys: tuple[str, ...], path: str) -> tuple[Rule, Rule]:
-    """Several dense layers of one input as one."""
+    """Rules that join several dense layers of the same input into one."""
     linear, bias = (QKV_LINEAR, QKV_BIAS) if len(keys) == 3 else (KV_LINEAR, KV_BIAS)
     return (
         Rule(tuple(f"{key}.weight" for key in keys), f"{path}.kernel", linear),
@@ -59,7 +59,7 @@ TRANSFORMERS = Source(
     fresh=("pooler.*", "head.*"),
 )
 
-# facebookresearch/vjepa2: what lies under "encoder" (or "target_encoder", the averaged weights) in its files.
+# facebookresearch/vjepa2: the entry "encoder" (or "target_encoder", the averaged weights) of its files.
 ORIGINAL = Source(
     name="vjepa2",
     models=MODELS,
@@ -74,7 +74,7 @@ ORIGINAL = Source(
         *dense("blocks.{i}.mlp.fc2", f"{BLOCK}.mlp.fc2"),
         *layer_norm("norm", "norm"),
     ),
-    ignore=("pos_embed",),  # stored, and not used by a network with rotary positions
+    ignore=("pos_embed",),  # stored, but not used by a network with rotary positions
     prefixes=("module.", "backbone."),
     fresh=("pooler.*", "head.*"),
 )

@@ -1,6 +1,6 @@
-"""X3D in the names of pytorchvideo, of the SlowFast repository and of mmaction2.
+"""Weights of X3D, as named by pytorchvideo, the SlowFast repository and mmaction2.
 
-The latter two have a norm on the first shortcut, which pytorchvideo leaves out: their networks are built with it.
+The latter two have a norm on the first shortcut, which pytorchvideo leaves out; their networks are built with it.
 """
 
 from vidjax.weights.layer_rules import batch_norm, conv, dense
@@ -16,11 +16,11 @@ DENSE_CONV = Transform("O·I → 1·1·1·I·O", lambda x: x.T[None, None, None]
 
 
 def _conv_norm(key: str, norm: str, path: str, norm_path: str) -> tuple[Rule, ...]:
-    """A convolution without bias, and its norm."""
+    """Rules for a convolution without bias, and its norm."""
     return Rule(f"{key}.weight", f"{path}.kernel", CONV3D), *batch_norm(norm, norm_path)
 
 
-# Stem, four stages and head are the blocks 0 to 5. The stem's names are the wrong way round: conv_t is 1×3×3.
+# Stem, four stages and head are the blocks 0 to 5. The stem's names are swapped: conv_t is 1×3×3.
 _BLOCK, _PATH = "blocks.{s}.res_blocks.{b}", "stages.{s-1}.{b}"
 PYTORCHVIDEO = Source(
     name="pytorchvideo",
