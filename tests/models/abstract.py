@@ -35,19 +35,20 @@ def drawn(build: Callable[..., nnx.Module], seed: int = 0) -> nnx.Module:
     """What `build(rngs=…)` gives, in evaluation mode, with other weights: NumPy's, which need no compiling.
 
     They are so large that nothing in the network goes unnoticed: kernels keep the variance of what they are given,
-    scales are about 1, all else is normal with standard deviation 0.3.
+    scales and running variances are about 1, all else is normal with standard deviation 0.3.
     """
     graphdef, params, stats = split(_shapes(build))
-    assert not stats, "statistics are not normal deviates"
     rng = np.random.default_rng(seed)
 
     def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
         z = rng.standard_normal(shape)
         if path.endswith("kernel"):
             return z / math.sqrt(math.prod(shape[:-1]))
-        return 1 + 0.1 * z if path.endswith("scale") else 0.3 * z
+        return 1 + 0.1 * z if path.endswith(("scale", "var")) else 0.3 * z
 
-    params = {path: jnp.asarray(draw(path, p.shape), p.dtype) for path, p in params.items()}
+    params, stats = (
+        {path: jnp.asarray(draw(path, a.shape), a.dtype) for path, a in arrays.items()} for arrays in (params, stats)
+    )
     return merge(graphdef, params, stats)
 
 

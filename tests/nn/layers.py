@@ -1,0 +1,299 @@
+"""Every layer of `vidjax.nn` as small as it can be, and what its docstring promises of shapes and types."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flax import nnx
+from hypothesis import strategies as st
+
+from vidjax.models.heads import Attentive, Dense
+from vidjax.nn import pooling
+from vidjax.nn.attention import SelfAttention, attention
+from vidjax.nn.attention_patterns import pattern
+from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, SelfAttentionBlock
+from vidjax.nn.blocks import Execution, stack
+from vidjax.nn.conv import Conv3D, conv_formulation
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.factorised import Conv2Plus1D
+from vidjax.nn.mlp import Mlp
+from vidjax.nn.nonlocal_ import NonLocal
+from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm
+from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.pooling_attention import PoolingAttention, TokenPool
+from vidjax.nn.recurrent import CELLS, CONV_CELLS, Recurrent, unroll
+from vidjax.nn.rotary import rotary_angles, rotate
+from vidjax.nn.squeeze import SqueezeExcitation
+from vidjax.nn.vision_transformer import VisionTransformer
+from vidjax.nn.windows import WindowAttention
+
+Sizes = tuple[int, ...]  # of one sample, without the batch
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the table.
+
+    Attributes:
+      build: called with `rngs`, and with `dtype` where `computes` is "dtype".
+      samples: sizes of samples that it takes.
+      example: the sizes with which it is computed.
+      gives: the sizes of its answer to a sample; a layer of several answers gives several.
+      call: called with the layer, a batch and random streams or None.
+      computes: "dtype": in the argument `dtype` of its constructor, or else in float32, whatever it is given; "dtype,
+        then float32": so, but its answer is float32; "dtype, added": so, but what it is given is added; "input": in
+        what it is given; "float32": in float32.
+      draws: whether something is random in training mode.
+    """
+
+    build: Callable[..., nnx.Module]
+    samples: st.SearchStrategy[Sizes]
+    example: Sizes
+    gives: Callable[[Sizes], Any]
+    call: Callable[..., Any] = lambda layer, x, rngs: layer(x)
+    computes: str = "dtype"
+    draws: bool = False
+
+
+class Function(nnx.Module):
+    """A function without parameters as a layer."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+
+    def __call__(self, x):
+        return self.function(x)
+
+
+class Block(nnx.Module):
+    """A Transformer's block with everything that draws."""
+
+    def __init__(self, index: int, rate: float, *, dtype: Any = None, rngs: nnx.Rngs):
+        del index
+        self.norm = nnx.LayerNorm(6, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(6, 2, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(6, 8, dropout=0.1, dtype=dtype, rngs=rngs)
+        self.drop_path = DropPath(rate)
+
+    def __call__(self, x, grid, rngs=None):
+        x = x + self.drop_path(self.attn(self.norm(x)), rngs)
+        return x + self.drop_path(self.mlp(self.norm(x), rngs), rngs)
+
+
+class Trunk(VisionTransformer):
+    def __init__(self, *, dtype: Any = None, rngs: nnx.Rngs):
+        super().__init__(6, (2, 4, 4), Execution(dtype=dtype), rngs=rngs)
+        self.blocks = stack(partial(Block, dtype=dtype, rngs=rngs), 2, 0.5)
+
+
+def between(*ends: tuple[int, int], features: int) -> st.SearchStrategy[Sizes]:
+    return st.tuples(*(st.integers(low, high) for low, high in ends), st.just(features))
+
+
+def same(sizes: Sizes) -> Sizes:
+    return sizes
+
+
+def with_rngs(layer, x, rngs):
+    return layer(x, rngs=rngs)
+
+
+# Samples of 4 features.
+CLIPS = between((1, 4), (1, 7), (1, 7), features=4)
+FRAMES = between((1, 9), features=4)
+MAPS = between((1, 3), (1, 4), (1, 4), features=4)
+CLIP, FRAME = (3, 4, 5, 4), (5, 4)
+
+
+def convolution(kernel: Sizes, strides: Sizes = (1, 2, 2), formulation: str | None = None, **kwargs: Any) -> Layer:
+    """To 3 features, or 4 where it is depthwise, padded by half the kernel: ⌈n / stride⌉ along every axis."""
+    outputs = kwargs.pop("outputs", 3)
+
+    def call(layer, x, rngs):
+        with conv_formulation(formulation):
+            return layer(x)
+
+    def gives(sizes):
+        return (*(math.ceil(n / s) for n, s in zip(sizes, strides, strict=False)), outputs)
+
+    padding = tuple(k // 2 for k in kernel)
+    build = partial(Conv3D, 4, outputs, kernel, strides, padding, use_bias=True, **kwargs)
+    return Layer(build, CLIPS, CLIP, gives, call, computes="input")
+
+
+FORMULATIONS = {
+    "native": convolution((3, 3, 3), formulation="native"),
+    "pointwise": convolution((1, 1, 1), formulation="pointwise"),
+    "fold": convolution((1, 3, 3), formulation="fold"),
+    "temporal": convolution((3, 1, 1), (2, 1, 1), formulation="temporal"),
+    "taps": convolution((3, 3, 3), formulation="taps"),
+    "stack": convolution((3, 3, 3), formulation="stack"),
+    "row": convolution((3, 3, 3), formulation="row"),
+    "together": convolution((3, 3, 3), formulation="together"),
+    "winograd": convolution((1, 3, 3), (1, 1, 1), formulation="winograd"),
+    "patches": convolution((3, 3, 3), formulation="patches"),
+    "shift": convolution((1, 3, 3), formulation="shift", outputs=4, feature_group_count=4),
+}
+
+
+def function(
+    f: Callable[..., Any],
+    samples: st.SearchStrategy[Sizes],
+    example: Sizes,
+    gives: Callable[[Sizes], Any] = same,
+    computes: str = "input",
+) -> Layer:
+    return Layer(lambda rngs: Function(f), samples, example, gives, computes=computes)
+
+
+def pooled(name: str, width: int) -> Layer:
+    """A pooling over time; those with parameters compute in float32."""
+    computes = "float32" if name in ("attention", "netvlad") else "input"
+    return Layer(partial(pooling.temporal_pooling, name, 4), FRAMES, FRAME, lambda s: (width,), computes=computes)
+
+
+def cell(kind: type[nnx.Module], samples: st.SearchStrategy[Sizes], example: Sizes, states: int) -> Layer:
+    def gives(sizes):
+        outputs = (*sizes[:-1], 2)
+        return outputs, (outputs[1:],) * states
+
+    return Layer(partial(kind, 4, 2), samples, example, gives, lambda c, x, rngs: unroll(c, x), computes="float32")
+
+
+def grid_attention(layer, x, rngs):
+    """Of a class token and a grid of 2 × 3 × N tokens."""
+    return layer(x, (2, 3, x.shape[1] // 6))
+
+
+GRIDS = st.integers(1, 4).map(lambda n: (1 + 6 * n, 4))
+
+
+def pooling_attention(**kwargs: Any) -> Layer:
+    settings = {
+        "kernel_q": (1, 3, 3), "stride_q": (1, 2, 2), "kernel_kv": (3, 3, 3), "stride_kv": (1, 1, 2),
+        "relative": (2, 3, 3), "residual": True,
+    } | kwargs  # fmt: skip
+
+    def gives(sizes):
+        width = (sizes[0] - 1) // 6
+        return (1 + (2 * 2 * math.ceil(width / 2) if settings["kernel_q"] else 6 * width), 6)
+
+    return Layer(partial(PoolingAttention, 4, 6, 2, **settings), GRIDS, (13, 4), gives, grid_attention)
+
+
+def token_pool(layer, x, rngs):
+    """Of 2 heads."""
+    return grid_attention(layer, x.reshape(*x.shape[:2], 2, -1), rngs).reshape(x.shape[0], -1, x.shape[-1])
+
+
+def patterned(name: str) -> Layer:
+    """Self-attention of 2 × 2 × N tokens with every second one in the place of all."""
+
+    def call(layer, x, rngs):
+        return layer(x, attend=pattern(name, (2, 2, x.shape[1] // 4)))
+
+    tokens = st.integers(1, 3).map(lambda n: (8 * n, 4))
+    return Layer(partial(SelfAttention, 4, 2), tokens, (8, 4), same, call)
+
+
+def by_halves(x, **kwargs):
+    """Attention whose queries, keys and values are what it is given, forwards and backwards."""
+    q = x.reshape(*x.shape[:2], 2, 2)
+    return attention(q, q[:, ::-1], q, **kwargs).reshape(x.shape)
+
+
+LAYERS = {
+    "drop path": Layer(lambda rngs: DropPath(0.5), CLIPS, CLIP, same, with_rngs, computes="input", draws=True),
+    "space, then time": Layer(
+        partial(Conv2Plus1D, 4, 3, 3, (2, 2, 1)),
+        CLIPS, CLIP, lambda s: (math.ceil(s[0] / 2), math.ceil(s[1] / 2), s[2], 3), computes="input",
+    ),
+    **{f"convolution, {name}": layer for name, layer in FORMULATIONS.items()},
+    "convolution, replicating": convolution((3, 3, 1), padding_mode="replicate"),
+    "batch norm": Layer(partial(BatchNorm, 4), CLIPS, CLIP, same, computes="input"),
+    "batch norm, not affine": Layer(partial(BatchNorm, 4, affine=False), CLIPS, CLIP, same, computes="input"),
+    "layer norm": Layer(partial(nnx.LayerNorm, 4, epsilon=LAYER_NORM_EPSILON), FRAMES, FRAME, same),
+    "mlp": Layer(
+        partial(Mlp, 4, 6, 3, dropout=0.5),
+        st.one_of(FRAMES, CLIPS), FRAME, lambda s: (*s[:-1], 3), with_rngs, draws=True,
+    ),
+    "non-local": Layer(
+        partial(NonLocal, 4), between((1, 3), (2, 5), (2, 5), features=4), CLIP, same, computes="input"
+    ),
+    "non-local, dot product": Layer(
+        partial(NonLocal, 4, mode="dot_product", pool=(1, 1, 1), pool_first=False), CLIPS, CLIP, same, computes="input"
+    ),
+    "tubelets": Layer(
+        partial(TubeletEmbedding, 4, 6, (2, 1, 2)),
+        st.tuples(st.sampled_from([2, 4]), st.integers(1, 5), st.sampled_from([2, 6]), st.just(4)),
+        (4, 3, 2, 4), lambda s: (s[0] * s[1] * s[2] // 4, 6),
+    ),
+    "rotary positions": function(
+        lambda x: rotate(x, rotary_angles((1, 1, x.shape[1]), x.shape[-1])),
+        st.tuples(st.integers(1, 9), st.integers(1, 2), st.integers(6, 14)), (5, 2, 13),
+    ),
+    "squeeze and excitation": Layer(partial(SqueezeExcitation, 4, 3), CLIPS, CLIP, same, computes="input"),
+    "maxima": function(
+        lambda x: pooling.max_pool3d(x, (1, 3, 3), (1, 2, 1), (0, 1, 1)),
+        CLIPS, CLIP, lambda s: (s[0], math.ceil(s[1] / 2), *s[2:]),
+    ),
+    "means": function(
+        lambda x: pooling.avg_pool3d(x, (3, 1, 3), (1, 1, 2), (1, 0, 1)),
+        CLIPS, CLIP, lambda s: (*s[:2], math.ceil(s[2] / 2), s[3]),
+    ),
+    "means, without the padding": function(
+        lambda x: pooling.avg_pool3d(x, (3, 1, 3), (1, 1, 2), (1, 0, 1), count_padding=False),
+        CLIPS, CLIP, lambda s: (*s[:2], math.ceil(s[2] / 2), s[3]), computes="float32",
+    ),
+    "means of cells": function(lambda x: pooling.grid_mean(x, 2), CLIPS, CLIP, lambda s: (s[0], 4 * s[3])),
+    **{f"pooling, {name}": pooled(name, 4) for name in ("mean", "max", "last", "attention")},
+    "pooling, pyramid": pooled("pyramid", 15 * 4),
+    "pooling, netvlad": pooled("netvlad", 8 * 4),
+    "token pool": Layer(
+        partial(TokenPool, 4, (1, 3, 3), (1, 2, 1)),
+        GRIDS.map(lambda s: (s[0], 8)), (13, 8), lambda s: (1 + 2 * 2 * ((s[0] - 1) // 6), 8), token_pool,
+    ),
+    "pooling attention": pooling_attention(),
+    "pooling attention, not pooled": pooling_attention(
+        kernel_q=None, stride_q=(1, 1, 1), kernel_kv=None, stride_kv=(1, 1, 1), relative=None, residual=False
+    ),
+    "shifted windows": Layer(
+        partial(WindowAttention, 4, 2, window=(2, 2, 3), shift=(1, 0, 1)), CLIPS, (3, 3, 5, 4), same
+    ),
+    **{
+        f"self-attention, {bias}": Layer(partial(SelfAttention, 4, 2, qkv_bias=bias), FRAMES, FRAME, same)
+        for bias in ("qkv", "qv")
+    },
+    **{f"self-attention, {name}": patterned(name) for name in ("global", "factorised")},
+    "attention": function(by_halves, FRAMES, FRAME),
+    "attention, causal": function(partial(by_halves, causal=True), FRAMES, FRAME),
+    "attention, by blocks": function(partial(by_halves, implementation="blocks"), FRAMES, FRAME),
+    "self-attention block": Layer(
+        lambda rngs, dtype=None: SelfAttentionBlock(4, 2, dtype=dtype, rngs=rngs),
+        FRAMES, FRAME, same, computes="dtype, added",
+    ),
+    "cross-attention block": Layer(
+        lambda rngs, dtype=None: CrossAttentionBlock(4, 2, dtype=dtype, rngs=rngs),
+        FRAMES, FRAME, lambda s: (1, 4), lambda layer, x, rngs: layer(x[:, :1], x), computes="dtype, added",
+    ),
+    "attentive pooler": Layer(
+        partial(AttentivePooler, 4, 2, 1), FRAMES, FRAME, lambda s: (4,), computes="dtype, then float32"
+    ),
+    "attentive head": Layer(partial(Attentive, 4, 3), FRAMES, FRAME, lambda s: (3,), computes="dtype, then float32"),
+    "dense head": Layer(partial(Dense, 4, 3), st.one_of(FRAMES, CLIPS), CLIP, lambda s: (3,), computes="float32"),
+    **{f"{name} cell": cell(kind, FRAMES, FRAME, 1 + (name == "lstm")) for name, kind in CELLS.items()},
+    **{
+        f"convolutional {name} cell": cell(kind, MAPS, (2, 3, 4, 4), 1 + (name == "lstm"))
+        for name, kind in CONV_CELLS.items()
+    },
+    "recurrent layers": Layer(
+        partial(Recurrent, "gru", 4, 3, layers=2, bidirectional=True, dropout=0.5),
+        FRAMES, FRAME, lambda s: ((s[0], 6), (6,)), with_rngs, computes="float32", draws=True,
+    ),
+    "vision transformer": Layer(
+        Trunk, st.tuples(st.sampled_from([2, 4]), st.sampled_from([4, 8]), st.just(4), st.just(3)), (2, 4, 8, 3),
+        lambda s: (s[0] * s[1] * s[2] // 32, 6), lambda layer, x, rngs: layer.encoded(x, rngs)[0], draws=True,
+    ),
+}  # fmt: skip
