@@ -42,7 +42,7 @@ def settles(*names: str) -> Callable[[Callable], Callable]:
     """A decorator for functions that build networks: these arguments of the network's class they set themselves."""
 
     def mark(build: Callable) -> Callable:
-        build.settled = names
+        vars(build)["settled"] = names
         return build
 
     return mark
@@ -80,7 +80,7 @@ def by_field(init: Callable[..., None]) -> Callable[..., None]:
             )
         init(*args, **kwargs)
 
-    with_fields.__signature__ = shown
+    vars(with_fields)["__signature__"] = shown
     return with_fields
 
 

@@ -14,8 +14,9 @@ from jax.extend.core import get_opaque_trace_state
 from vidjax.errors import UserError
 from vidjax.models.calls import intercepted, module_paths
 from vidjax.nn.clips import need_clips
-from vidjax.nn.grids import Grid
+from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.maps import flat_map
+from vidjax.nn.positions import Table
 
 # The methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
 TAKE_CLIPS = ("__call__", "encode", "features", "tokens", "intermediates")
@@ -57,7 +58,7 @@ class Features:
     def of_maps(cls, maps: Mapping[int, jax.Array], pooled: jax.Array, windows: jax.Array | None = None) -> "Features":
         """Features whose tokens are the places of the last of the maps."""
         last = maps[max(maps)]
-        return cls(pooled, flat_map(last), tuple(last.shape[1:4]), maps, windows)
+        return cls(pooled, flat_map(last), triple_of(last.shape[1:4]), maps, windows)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class VideoNetwork(nnx.Module):
     widths: Widths
     channels: int = 3
     frozen: tuple[str, ...] = ()
-    positions: Mapping[str, Any] = {}
+    positions: ClassVar[Mapping[str, Table]] = {}
     base_grid: Grid | None = None
     position_kind: str | None = None
 
@@ -214,6 +215,7 @@ class VideoNetwork(nnx.Module):
         Raises:
           NoSuchPartError: if the network has no such part.
         """
+        assert self.head is not None, "a network without a classifier has nothing to apply"
         drop = functools.partial(self.dropout, rngs=rngs)
         if not isinstance(self.head, Head):
             return self.head(drop(features.pooled))

@@ -59,7 +59,7 @@ def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) 
     if config.mesh.tokens:
         need_transformer(model.name, "mesh.tokens")
 
-    arguments = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
+    arguments: dict[str, Any] = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
     if model.probe:
         arguments |= {"probe": model.probe, "probe_options": probe_options}
     try:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from flax import nnx
@@ -23,7 +23,7 @@ def module_paths(model: nnx.Module) -> dict[str, nnx.Module]:
 
 
 @contextlib.contextmanager
-def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], Any]) -> Iterator[None]:
+def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], Any]) -> Generator[None, None, None]:
     """Within this context, `around(path, call)` stands between each module of a network and its caller.
 
     Blocks run one by one, as with neither `remat` nor `scan_blocks` (`vidjax.nn.remat.straight`): so each is called as

@@ -123,7 +123,8 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
 
     def place(path: str) -> tuple[int, ...]:
         """Where the module and all that it lies in first ran: what is inside a module follows it at once."""
-        above = place(parents[path]) if path else ()
+        parent = parents[path]
+        above = () if parent is None else place(parent)
         return (*above, min((n for p, n in first.items() if _inside(p, path)), default=len(first)))
 
     layers = tuple(

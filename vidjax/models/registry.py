@@ -75,7 +75,7 @@ class Variant:
 
 def tiny_spec(name: str, paper: str, **changes: Any) -> Spec:
     """What the small networks for learning and tests, `*_tiny`, expect: 8 frames, every 2nd, of 64², six classes."""
-    settings = {
+    settings: dict[str, Any] = {
         "num_frames": 8, "stride": 2, "size": 64, "resize": (72,), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
         "num_classes": 6,
     } | changes  # fmt: skip

@@ -78,10 +78,9 @@ def attention(
         )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     plain = bias is None and mask is None and ids is None and not causal
-    if implementation == "auto":
-        implementation = _choose(q, k, v, plain=plain)
-    attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, implementation=implementation)
-    return split_attention(attend, q, k, v, implementation == "cudnn")
+    chosen = _choose(q, k, v, plain=plain) if implementation == "auto" else implementation
+    attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, implementation=chosen)
+    return split_attention(attend, q, k, v, chosen == "cudnn")
 
 
 def _choose(q: jax.Array, k: jax.Array, v: jax.Array, *, plain: bool) -> str:
@@ -172,11 +171,11 @@ def _on_tpu(
         return y.reshape(*y.shape[:2], -1)
 
     q_ids, k_ids = ids or (None, None)
-    rows = "batch" if ids is not None and q_ids.shape[0] == q.shape[0] else ""
+    rows = "batch" if q_ids is not None and q_ids.shape[0] == q.shape[0] else ""
     others = [(bias, ("batch", "heads", "queries", "")), (q_ids, (rows, "queries")), (k_ids, (rows, ""))]
     # Flat, as layers give and take them: another shape here would be a copy there.
-    flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
-    return own_part(attend, *flat, heads, others, in_order=causal).reshape(*q.shape[:3], e)
+    flat_q, flat_k, flat_v = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
+    return own_part(attend, flat_q, flat_k, flat_v, heads, others, in_order=causal).reshape(*q.shape[:3], e)
 
 
 def _by_cudnn(
@@ -298,14 +297,14 @@ class SelfAttention(nnx.Module):
     def _project(self, x: jax.Array) -> list[jax.Array]:
         """Queries, keys and values, `(B, N, D)` each, by one product."""
         qkv = self.qkv(x)
-        if self.q_bias is not None:
+        if self.q_bias is not None and self.v_bias is not None:
             joint = jnp.concatenate([self.q_bias[...], jnp.zeros(x.shape[-1]), self.v_bias[...]])
             qkv = qkv + joint.astype(qkv.dtype)[None, None]
         return jnp.split(apart(qkv), 3, axis=-1)
 
     def _project_apart(self, x: jax.Array) -> list[jax.Array]:
         """The same by three products."""
-        if self.q_bias is None:
+        if self.q_bias is None or self.v_bias is None:
             return three_products(x, self.qkv)
         return three_products(x, self.qkv, (self.q_bias[...], None, self.v_bias[...]))
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from vidjax.nn.attention import attention
-from vidjax.nn.grids import Grid
+from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.target_backend import apart
 
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -82,7 +82,7 @@ def local_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, pre
 
 def global_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
     """A token sees every second one along T, H and W, all over the clip: N²/8 scores."""
-    return strided_attention(q, k, v, grid=grid, stride=tuple(min(2, n) for n in grid), prefix=prefix)
+    return strided_attention(q, k, v, grid=grid, stride=triple_of(min(2, n) for n in grid), prefix=prefix)
 
 
 def factorised_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
@@ -181,7 +181,7 @@ def _grouped(
 def _divided(grid: Grid, parts: Grid, what: str) -> Grid:
     if any(n % part for n, part in zip(grid, parts, strict=True)):
         raise ValueError(f"a {what} of {_by(parts)} tokens does not divide a grid of {_by(grid)}: choose another size")
-    return tuple(n // part for n, part in zip(grid, parts, strict=True))
+    return triple_of(n // part for n, part in zip(grid, parts, strict=True))
 
 
 def _check(q: jax.Array, grid: Grid, prefix: int) -> None:

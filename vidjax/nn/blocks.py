@@ -146,7 +146,7 @@ def _scanned(
         if drops:
             for path, rate in zip(_drop_paths(block), rates, strict=True):
                 path.rate = nnx.data(rate)
-        rngs = None if random is None else nnx.merge(streams, random, copy=True)  # `random` is what they were before
+        rngs = None if streams is None else nnx.merge(streams, random, copy=True)  # `random` is what they were before
         x = one(block, x, rngs)
         if rngs is None or not drops:
             return x, random

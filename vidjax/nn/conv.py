@@ -6,24 +6,24 @@ one from the backend and the kernel's shape. No model knows about it: kernels ar
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.clips import need_floats
-from vidjax.nn.formulations import FORMULATIONS, Pads, out_size, padded
-from vidjax.nn.grids import Triple
+from vidjax.nn.formulations import FORMULATIONS, Pads, Pair, out_size, padded
+from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.init import kaiming_fan_out
 from vidjax.nn.kernel_gradient import kernel_gradient
 from vidjax.nn.remat import layer_result
 from vidjax.nn.target_backend import backend as traced_for
 
-Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
+Padding = int | str | Sequence[int] | Sequence[Pair]
 
 # What each formulation does, and which kernels (kt, kh, kw) it can express:
 #   native     XLA's 3D convolution: any
@@ -72,7 +72,7 @@ _forced: ContextVar[str | None] = ContextVar("conv_formulation", default=None)
 
 
 @contextlib.contextmanager
-def conv_formulation(name: str | None) -> Iterator[None]:
+def conv_formulation(name: str | None) -> Generator[None, None, None]:
     """Within this context, convolutions that `name` can express use it; the others keep the table's choice.
 
     The choice is made when a function is traced: what `jax.jit` has compiled before does not change. `"native"` is the
@@ -148,7 +148,7 @@ def choose(
         column = 0 if width <= 16 else 1 if width < 32 else 2
     else:
         column = 3 if backend in ("gpu", "cuda", "rocm") else 4
-    return next(names[column] for row, names in _TABLE.items() if fits[row] and names[column])
+    return next(name for row, names in _TABLE.items() if fits[row] and (name := names[column]))
 
 
 def conv3d(
@@ -233,22 +233,22 @@ def triple(value: int | Sequence[int], name: str) -> Triple:
     values = (value,) * 3 if isinstance(value, int) else tuple(value)
     if len(values) != 3 or not all(isinstance(v, int) for v in values):
         raise ValueError(f"{name} = {value!r}: give one integer, or three for T, H, W")
-    return values
+    return triple_of(values)
 
 
 def pads_of(padding: Padding, sizes: Sequence[int], kernel: Sequence[int], strides: Triple) -> Pads:
     """Any way of naming the padding as three pairs (low, high)."""
     if padding == "SAME":
         totals = [max(0, (-(-n // s) - 1) * s + k - n) for n, k, s in zip(sizes, kernel, strides, strict=True)]
-        return tuple((total // 2, total - total // 2) for total in totals)
+        return triple_of((total // 2, total - total // 2) for total in totals)
     if isinstance(padding, str):
         raise ValueError(f"padding = {padding!r}: give 'SAME', integers, or (low, high) pairs")
     if not isinstance(padding, int) and any(not isinstance(p, int) for p in padding):
-        pads = tuple((int(low), int(high)) for low, high in padding)
+        pads = tuple((int(low), int(high)) for low, high in cast(Sequence[Sequence[Any]], padding))
         if len(pads) != 3:
             raise ValueError(f"padding = {padding!r}: give three pairs, for T, H, W")
         return pads
-    return tuple((p, p) for p in triple(padding, "padding"))
+    return triple_of((p, p) for p in triple(cast(int | Sequence[int], padding), "padding"))
 
 
 class Conv3D(nnx.Module):

@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 
-class _ReplacedWhole:
+class _ReplacedWhole(nnx.Variable):
     """A variable that is replaced whole without a question to what it is replaced by.
 
     Flax asks for the sharding. What is being traced has none, and JAX looks for the reason all through the program:

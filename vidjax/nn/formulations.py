@@ -6,13 +6,14 @@ H, W, and the number of groups, and gives (B, T', H', W', O). What each can expr
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vidjax.nn.grids import Triple
+from vidjax.nn.grids import Triple, triple_of
 
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair, Pair]  # (low, high) of T, H, W
@@ -58,7 +59,7 @@ def taps(
     x = padded(x, (pads[0], (0, 0), (0, 0)))
     st = strides[0]
     frames = out_size(x.shape[1], kernel.shape[0], st)
-    return sum(
+    return _sum(
         spatial(
             x[:, tap : tap + (frames - 1) * st + 1 : st],
             kernel[tap : tap + 1],
@@ -92,7 +93,7 @@ def together(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, group
     y = _frames_in_a_row(x, side_by_side, strides, ((0, 0), *pads[1:]), groups)
     y = padded(y, (pads[0], (0, 0), (0, 0)))
     frames = y.shape[1] - kt + 1
-    return sum(y[:, tap : tap + frames, ..., tap * outputs : (tap + 1) * outputs] for tap in range(kt))
+    return _sum(y[:, tap : tap + frames, ..., tap * outputs : (tap + 1) * outputs] for tap in range(kt))
 
 
 def _frames_in_a_row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
@@ -136,7 +137,7 @@ def patches(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups
 def shift(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
     """Sum over all taps of shifted products, channel by channel."""
     del groups
-    return sum(x * kernel[*tap, 0, None, None, None, None, :] for tap, x in _windows(x, kernel.shape, strides, pads))
+    return _sum(x * kernel[*tap, 0, None, None, None, None, :] for tap, x in _windows(x, kernel.shape, strides, pads))
 
 
 def _windows(
@@ -147,7 +148,12 @@ def _windows(
     sizes = [out_size(n, k, s) for n, k, s in zip(x.shape[1:4], kernel_shape[:3], strides, strict=True)]
     for tap in itertools.product(*map(range, kernel_shape[:3])):
         window = (slice(k, k + (n - 1) * s + 1, s) for k, n, s in zip(tap, sizes, strides, strict=True))
-        yield tap, x[:, *window]
+        yield triple_of(tap), x[:, *window]
+
+
+def _sum(taps: Iterable[jax.Array]) -> jax.Array:
+    """The sum of one array or more."""
+    return cast(jax.Array, sum(taps))
 
 
 def padded(x: jax.Array, pads: Sequence[Pair], mode: str = "constant") -> jax.Array:

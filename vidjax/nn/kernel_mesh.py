@@ -6,7 +6,7 @@ split is written down: in the context `kernels_on(layout)`, which the training s
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import jax
 from jax.sharding import NamedSharding
@@ -17,7 +17,7 @@ _layout = jax.make_user_context(default_value=None)
 
 
 @contextlib.contextmanager
-def kernels_on(layout: NamedSharding) -> Iterator[None]:
+def kernels_on(layout: NamedSharding) -> Generator[None, None, None]:
     """Within this context, kernels that are traced run on the devices of a mesh, each on its part.
 
     Args:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn.grids import Triple
+from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.pooling import avg_pool3d
 
 
@@ -43,6 +43,6 @@ def cuboid_means(x: jax.Array, window: Triple | None) -> jax.Array:
     Returns:
       `(B, T', H', W', D)` float32, with T' = T - t + 1 and so on.
     """
-    sizes = x.shape[1:4]
-    window = sizes if window is None else tuple(min(pair) for pair in zip(window, sizes, strict=True))
+    sizes = triple_of(x.shape[1:4])
+    window = sizes if window is None else triple_of(min(pair) for pair in zip(window, sizes, strict=True))
     return avg_pool3d(x.astype(jnp.float32), window, 1)

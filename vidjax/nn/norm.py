@@ -1,7 +1,7 @@
 """Normalisation layers."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,9 @@ class BatchNorm(nnx.BatchNorm):
       groups: in training, so many equal parts of the batch, one behind the other, are each normalised with statistics
         of their own, whose means the running statistics follow. `normalising` sets it.
     """
+
+    mean: nnx.BatchStat
+    var: nnx.BatchStat
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class BatchNorm(nnx.BatchNorm):
             new = new.reshape(self.groups, -1).mean(axis=0)
             running[...] = self.momentum * running[...] + (1 - self.momentum) * new
         factor = jax.lax.rsqrt(var + self.epsilon)
-        if self.scale is None:
+        if self.scale is None or self.bias is None:
             return ((parts - mean) * factor).reshape(x.shape).astype(x.dtype)
         shape = (1,) * (parts.ndim - 1) + (-1,)
         scale, bias = (p[...].astype(parts.dtype).reshape(shape) for p in (self.scale, self.bias))
@@ -70,7 +73,7 @@ class BatchNorm(nnx.BatchNorm):
 
 
 @contextlib.contextmanager
-def normalising(model: nnx.Module, *, groups: int = 1, forget: bool = False) -> Iterator[None]:
+def normalising(model: nnx.Module, *, groups: int = 1, forget: bool = False) -> Generator[None, None, None]:
     """Within this context the batch normalisations of `model` are of another kind; what is split off it stays so.
 
     Args:

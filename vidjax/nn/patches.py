@@ -8,6 +8,7 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.nn.clips import need_clips, need_floats
+from vidjax.nn.grids import Grid, Triple, triple_of
 
 TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -31,18 +32,18 @@ class TubeletEmbedding(nnx.Module):
         self,
         in_features: int,
         dim: int,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
+        tubelet: Triple = (2, 16, 16),
         *,
         kernel_init: nnx.Initializer = TORCH_UNIFORM,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        self.tubelet = tuple(tubelet)
+        self.tubelet = triple_of(tubelet)
         self.dtype = dtype
         self.kernel = nnx.Param(kernel_init(rngs.params(), (*self.tubelet, in_features, dim), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(dim))
 
-    def grid(self, video: jax.Array) -> tuple[int, int, int]:
+    def grid(self, video: jax.Array) -> Grid:
         """`(T', H', W')`, tokens along time, height and width of a video `(B, T, H, W, C)`.
 
         Raises:
@@ -57,7 +58,7 @@ class TubeletEmbedding(nnx.Module):
                 f"video of T×H×W = {t}×{h}×{w} does not divide into tubelets of {pt}×{ph}×{pw}: "
                 f"choose num_frames as a multiple of {pt}, height of {ph} and width of {pw}"
             )
-        return tuple(size // patch for size, patch in zip(sizes, self.tubelet, strict=True))
+        return triple_of(size // patch for size, patch in zip(sizes, self.tubelet, strict=True))
 
     def project(self, patches: jax.Array) -> jax.Array:
         """Tubelets `(B, N, t·h·w·C)`, from `to_patches`, any of them in any order → tokens `(B, N, D)`."""
@@ -73,13 +74,13 @@ class TubeletEmbedding(nnx.Module):
         return self.project(to_patches(video.astype(self.dtype or video.dtype), self.tubelet))
 
 
-def to_patches(video: jax.Array, tubelet: tuple[int, int, int]) -> jax.Array:
+def to_patches(video: jax.Array, tubelet: Triple) -> jax.Array:
     """`(B, T, H, W, C)` → tubelets `(B, N, t·h·w·C)`, N in t, h, w order as well as the pixels of each."""
     pt, ph, pw = tubelet
     return rearrange(video, "b (t pt) (h ph) (w pw) c -> b (t h w) (pt ph pw c)", pt=pt, ph=ph, pw=pw)
 
 
-def from_patches(patches: jax.Array, tubelet: tuple[int, int, int], grid: tuple[int, int, int]) -> jax.Array:
+def from_patches(patches: jax.Array, tubelet: Triple, grid: Grid) -> jax.Array:
     """What `to_patches` took apart: `(B, N, t·h·w·C)` → `(B, T, H, W, C)`, for `grid` tubelets along T, H and W."""
     (pt, ph, pw), (t, h, w) = tubelet, grid
     return rearrange(patches, "b (t h w) (pt ph pw c) -> b (t pt) (h ph) (w pw) c", t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)

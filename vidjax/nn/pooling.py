@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial, reduce
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -200,6 +200,42 @@ TEMPORAL_POOLING = {
 }
 
 
+class ClipPooling(Protocol):
+    """A module that makes one vector of each clip.
+
+    Attributes:
+      out_features: length of that vector.
+    """
+
+    out_features: int
+
+    def __call__(self, x: Any, /, *, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """The frames of whole clips, mostly their vectors (B, T, D) → (B, out_features)."""
+        ...
+
+
+class StreamPooling(ClipPooling, Protocol):
+    """A pooling that can be given a clip frame by frame."""
+
+    def step(self, x: Any, state: Any = None, /) -> tuple[jax.Array, Any]:
+        """One more frame and what the last step gave (None: none yet) → the vector so far, and the state."""
+        ...
+
+
+class TemporalPooling(StreamPooling, Protocol):
+    """What `temporal_pooling` gives: a module that maps (B, T, D), of which a mask (B, T) says what counts.
+
+    Attributes:
+      name: by which `temporal_pooling` knows it.
+    """
+
+    name: str
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, /, *, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """(B, T, D), mask (B, T) or None → (B, out_features)."""
+        ...
+
+
 class PlainPooling(nnx.Module):
     """One of `TEMPORAL_POOLING` as a module: `(B, T, D)`, mask `(B, T)` or None → `(B, out_features)`."""
 
@@ -301,6 +337,7 @@ class NetVLAD(nnx.Module):
         self.centres = nnx.Param(centres)
         self.assign = nnx.Linear(features, clusters, rngs=rngs)
         self.assign.kernel.set_value(2 * alpha * centres.T)
+        assert self.assign.bias is not None  # a layer has one unless it is told otherwise
         self.assign.bias.set_value(-alpha * (centres**2).sum(axis=1))
 
     def residuals(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -326,7 +363,7 @@ class NetVLAD(nnx.Module):
         return self.normalised(residuals), residuals
 
 
-def temporal_pooling(name: str, features: int, *, rngs: nnx.Rngs) -> nnx.Module:
+def temporal_pooling(name: str, features: int, *, rngs: nnx.Rngs) -> TemporalPooling:
     """The pooling of that name as a module: `pooling(x, mask=None)` maps (B, T, D) to (B, `pooling.out_features`).
 
     Args:

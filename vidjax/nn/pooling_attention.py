@@ -18,7 +18,7 @@ from flax import nnx
 from vidjax.nn.attention import attention
 from vidjax.nn.conv import conv3d
 from vidjax.nn.formulations import out_size
-from vidjax.nn.grids import Triple
+from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.init import normal_002
 from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.remat import layer_result
@@ -27,7 +27,7 @@ from vidjax.nn.target_backend import apart
 
 def pooled_grid(grid: Triple, kernel: Triple, strides: Triple) -> Triple:
     """The grid that a kernel makes of another, padded by half its size."""
-    return tuple(out_size(n + 2 * (k // 2), k, s) for n, k, s in zip(grid, kernel, strides, strict=True))
+    return triple_of(out_size(n + 2 * (k // 2), k, s) for n, k, s in zip(grid, kernel, strides, strict=True))
 
 
 class TokenPool(nnx.Module):
@@ -44,13 +44,13 @@ class TokenPool(nnx.Module):
     """
 
     def __init__(self, dim: int, kernel_size: Triple, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
-        self.strides = tuple(strides)
+        self.strides = triple_of(strides)
         self.kernel = nnx.Param(normal_002(rngs.params(), (*kernel_size, 1, dim), jnp.float32))
         self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
 
     def grid(self, grid: Triple) -> Triple:
         """Tokens along T, H, W of the result for tokens of `grid`."""
-        return pooled_grid(grid, self.kernel.shape[:3], self.strides)
+        return pooled_grid(grid, triple_of(self.kernel.shape[:3]), self.strides)
 
     def __call__(self, x: jax.Array, grid: Triple) -> jax.Array:
         """`(B, 1 + T·H·W, heads, d)` → `(B, 1 + T'·H'·W', heads, d)`; the class token is normalised only."""
@@ -114,6 +114,13 @@ class PoolingAttention(nnx.Module):
     Raises:
       ValueError: if `heads` does not divide `out`.
     """
+
+    pool_q: TokenPool | None
+    pool_k: TokenPool | None
+    pool_v: TokenPool | None
+    relative_t: nnx.Param | None
+    relative_h: nnx.Param | None
+    relative_w: nnx.Param | None
 
     def __init__(
         self,
@@ -186,7 +193,7 @@ class PoolingAttention(nnx.Module):
         """`(B, 1 + N, heads, d)` → `(B, N, heads, kT + kH + kW)`: each query times the vectors of all offsets."""
         batch, _, heads, dim = q.shape
         q = apart(q[:, 1:].reshape(batch, *q_grid, heads, dim))
-        tables = (self.relative_t, self.relative_h, self.relative_w)
+        tables = [table for table in (self.relative_t, self.relative_h, self.relative_w) if table is not None]
         rows = [
             relative_rows(table[...], queries, keys).astype(q.dtype)
             for table, queries, keys in zip(tables, q_grid, k_grid, strict=True)

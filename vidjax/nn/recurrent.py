@@ -7,7 +7,7 @@ products besides a large one, and a stream can be fed frame by frame.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,22 @@ def _fan_in(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
     return normal(key, shape, math.prod(shape[:-1]) ** -0.5).astype(dtype)
 
 
+class Cell(Protocol):
+    """A cell: the inputs' part for all frames at once, then one frame after another."""
+
+    def project(self, x: jax.Array) -> jax.Array:
+        """What the inputs give to the gates."""
+        ...
+
+    def start(self, projected: jax.Array) -> State:
+        """The state to begin with, for one frame's `projected`."""
+        ...
+
+    def __call__(self, projected: jax.Array, state: State) -> State:
+        """One frame's `projected` and the state → the next state."""
+        ...
+
+
 class LSTMCell(nnx.Module):
     """Long short-term memory: gates i, f, g, o in PyTorch's order; f starts with bias 1, so that the cell remembers.
 
@@ -44,6 +60,7 @@ class LSTMCell(nnx.Module):
         self.features = features
         self.input = nnx.Linear(in_features, 4 * features, kernel_init=_fan_in, rngs=rngs)
         self.hidden = nnx.Linear(features, 4 * features, use_bias=False, kernel_init=_ORTHOGONAL, rngs=rngs)
+        assert self.input.bias is not None  # as built above
         self.input.bias.set_value(_forget_bias(features))
 
     def project(self, x: jax.Array) -> jax.Array:
@@ -113,6 +130,7 @@ class ConvLSTMCell(nnx.Module):
         self.features = features
         self.input = _conv(in_features, 4 * features, kernel_size, bias=True, dtype=dtype, rngs=rngs)
         self.hidden = _conv(features, 4 * features, kernel_size, dtype=dtype, rngs=rngs)
+        assert self.input.bias is not None  # as built above
         self.input.bias.set_value(_forget_bias(features))
 
     def project(self, x: jax.Array) -> jax.Array:
@@ -173,7 +191,7 @@ CONV_CELLS = {"lstm": ConvLSTMCell, "gru": ConvGRUCell}
 
 
 def unroll(
-    cell: nnx.Module, x: jax.Array, state: State | None = None, mask: jax.Array | None = None, *, reverse: bool = False
+    cell: Cell, x: jax.Array, state: State | None = None, mask: jax.Array | None = None, *, reverse: bool = False
 ) -> tuple[jax.Array, State]:
     """A cell over all frames of a clip.
 
@@ -248,6 +266,7 @@ class Recurrent(nnx.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """(B, T, I), mask (B, T) or None → the last layer's outputs (B, T, F'), and its last one in each direction's
         own order (B, F'): what has seen the whole clip."""
+        runs: list[tuple[jax.Array, State]] = []
         for index, cells in enumerate(self.cells):
             x = self.dropout(x, rngs=rngs) if index else x
             runs = [unroll(cell, x, mask=mask, reverse=bool(way)) for way, cell in enumerate(cells)]

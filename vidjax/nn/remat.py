@@ -25,7 +25,7 @@ layer computes what it gives.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ _straight = jax.make_user_context(default_value=False)
 
 
 @contextlib.contextmanager
-def straight() -> Iterator[None]:
+def straight() -> Generator[None, None, None]:
     """Within this context networks are traced as with neither `remat` nor `scan_blocks`: values are the same, but every
     module runs as itself, not as a copy inside a transformation."""
     with _straight(True):

@@ -1,7 +1,7 @@
 """Which device a computation is traced for: what JAX runs on, or another one that it is compiled for ahead of time."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ _target = jax.make_user_context(default_value=None)
 
 
 @contextlib.contextmanager
-def targeting(name: str | None, device: Any = None) -> Iterator[None]:
+def targeting(name: str | None, device: Any = None) -> Generator[None, None, None]:
     """Within this context, what is traced is meant for another backend than the one at hand.
 
     It decides which formulations the layers choose and what `config.model.compute_dtype = "auto"` means, not where

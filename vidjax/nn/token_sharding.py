@@ -8,7 +8,7 @@ large Transformer models" (arXiv 2205.05198).
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import jax
 from jax.sharding import NamedSharding
@@ -20,7 +20,7 @@ _layout = jax.make_user_context(default_value=None)
 
 
 @contextlib.contextmanager
-def splitting_tokens(layout: NamedSharding) -> Iterator[None]:
+def splitting_tokens(layout: NamedSharding) -> Generator[None, None, None]:
     """Within this context, what is traced splits tokens `(B, N, …)` as `layout` says.
 
     Args:

@@ -80,6 +80,7 @@ class VisionTransformer(nnx.Module):
     """
 
     base_grid: Grid | None = None
+    blocks: nnx.List
 
     def __init__(
         self,
@@ -100,6 +101,12 @@ class VisionTransformer(nnx.Module):
             shape = (1, clip.num_frames, clip.size, clip.size, in_channels)
             video = jax.eval_shape(self.sample, jax.ShapeDtypeStruct(shape, jnp.float32))
             self.base_grid = self.patch_embed.grid(video)
+
+    @property
+    def table_grid(self) -> Grid:
+        """`base_grid` of a network that is built for a clip."""
+        assert self.base_grid is not None
+        return self.base_grid
 
     def sample(self, video: jax.Array) -> jax.Array:
         """The frames of a clip `(B, T, H, W, C)` that are cut into tubelets: all of them."""

@@ -9,7 +9,7 @@ Source: Liu et al., "Video Swin Transformer" (arXiv 2106.13230), and its code, w
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,12 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.nn.attention import attention, three_products
-from vidjax.nn.grids import Triple
+from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.init import normal_002
 from vidjax.nn.remat import layer_result
 from vidjax.nn.target_backend import apart, backend
+
+ArrayT = TypeVar("ArrayT", jax.Array, np.ndarray)
 
 
 def fit_window(sizes: Triple, window: Triple, shift: Triple) -> tuple[Triple, Triple]:
@@ -35,12 +37,12 @@ def fit_window(sizes: Triple, window: Triple, shift: Triple) -> tuple[Triple, Tr
     """
     fits = [n > w for n, w in zip(sizes, window, strict=True)]
     return (
-        tuple(w if fit else n for fit, w, n in zip(fits, window, sizes, strict=True)),
-        tuple(s if fit else 0 for fit, s in zip(fits, shift, strict=True)),
+        triple_of(w if fit else n for fit, w, n in zip(fits, window, sizes, strict=True)),
+        triple_of(s if fit else 0 for fit, s in zip(fits, shift, strict=True)),
     )
 
 
-def partition(x: jax.Array, window: Triple) -> jax.Array:
+def partition(x: ArrayT, window: Triple) -> ArrayT:
     """`(B, T, H, W, C)` → `(B·windows, N, C)`, N tokens of a window in t, h, w order; the window divides the sizes."""
     t, h, w = window
     return rearrange(x, "b (nt t) (nh h) (nw w) c -> (b nt nh nw) (t h w) c", t=t, h=h, w=w)
@@ -123,8 +125,8 @@ class WindowAttention(nnx.Module):
         if any(not 0 <= s < w for s, w in zip(shift, window, strict=True)):
             raise ValueError(f"shift = {shift}: must lie in 0 ≤ shift < window = {window} along each axis")
         self.heads = heads
-        self.window = tuple(window)
-        self.shift = tuple(shift)
+        self.window = triple_of(window)
+        self.shift = triple_of(shift)
         self.qkv = nnx.Linear(dim, 3 * dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.proj = nnx.Linear(dim, dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         rows = int(np.prod([2 * w - 1 for w in window]))
@@ -132,9 +134,9 @@ class WindowAttention(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """`(B, T, H, W, C)` → `(B, T, H, W, C)`."""
-        sizes = x.shape[1:4]
+        sizes = triple_of(x.shape[1:4])
         window, shift = fit_window(sizes, self.window, self.shift)
-        full = tuple(-(-n // w) * w for n, w in zip(sizes, window, strict=True))
+        full = triple_of(-(-n // w) * w for n, w in zip(sizes, window, strict=True))
         if full != sizes:
             x = jnp.pad(x, ((0, 0), *((0, m - n) for n, m in zip(sizes, full, strict=True)), (0, 0)))
         if any(shift):

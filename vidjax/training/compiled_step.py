@@ -4,7 +4,7 @@
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ def _placed(tree: Any, sharding: Any) -> Any:
 
 
 @contextlib.contextmanager
-def compilation_cache(folder: str) -> Iterator[None]:
+def compilation_cache(folder: str) -> Generator[None, None, None]:
     """While this lasts, keep compiled programs in `folder`, for this run and later ones; "": as JAX itself is set.
 
     Raises:

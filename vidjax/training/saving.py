@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ class RunCheckpoints:
             logging.getLogger("absl").removeFilter(_said_later)
 
     @contextlib.contextmanager
-    def _writes(self) -> Iterator[None]:
+    def _writes(self) -> Generator[None, None, None]:
         try:
             yield
         except (UserError, jax.errors.JaxRuntimeError):

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class TermFlag:
 
 
 @contextlib.contextmanager
-def interrupts_say_where(checkpoints: RunCheckpoints) -> Iterator[None]:
+def interrupts_say_where(checkpoints: RunCheckpoints) -> Generator[None, None, None]:
     """A `KeyboardInterrupt` from within says from which update the same command goes on."""
     try:
         yield

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def _there_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _usable(workdir: Path) -> Iterator[None]:
+def _usable(workdir: Path) -> Generator[None, None, None]:
     """A `WorkdirError` for what the system refuses inside, saying what stands in the way."""
     try:
         yield
@@ -133,7 +133,7 @@ def _usable(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lock(workdir: Path) -> Iterator[None]:
+def lock(workdir: Path) -> Generator[None, None, None]:
     """Keep others from training in `workdir` while this lasts; the system lets go when the process ends, however.
 
     The lock is one of the file system's, which shared ones (NFS) keep too; where there are none, nothing is locked.

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def _kind(splits: dict[str, VideoSet]) -> str:
 
 
 @contextlib.contextmanager
-def _lock(out: Path) -> Iterator[None]:
+def _lock(out: Path) -> Generator[None, None, None]:
     """Two processes must not write one data set. The lock goes with its process, however that ends."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w") as file:
@@ -322,7 +322,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 @contextlib.contextmanager
-def _local(builder: _Builder, num_workers: int, advance: Callable[[int, int], None]) -> Iterator[None]:
+def _local(builder: _Builder, num_workers: int, advance: Callable[[int, int], None]) -> Generator[None, None, None]:
     """Let `builder` keep finished shards, and feed it what `num_workers` processes encode."""
     parts = builder.out / PARTS
     plan = parts / "plan.json"

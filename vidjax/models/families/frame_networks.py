@@ -212,7 +212,7 @@ def _check_frames(given: int, wanted: int, name: str) -> None:
 
 def _image_spec(name: str, **changes: Any) -> Spec:
     """The protocol of frame-wise networks: 8 frames at 224², ImageNet's statistics."""
-    settings = {
+    settings: dict[str, Any] = {
         "num_frames": 8, "stride": 8, "paper": "https://arxiv.org/abs/1608.00859", "sources": ("torchvision2d",)
     } | changes  # fmt: skip
     return Spec.of_video(name=name, **settings)

@@ -281,8 +281,11 @@ class Inception(VideoNetwork):
 
     def logits_over_time(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Normalised clips (B, T, H, W, C) → float32 logits (B, T', K), one for every 8 frames of the video."""
+        assert isinstance(self.head, MeanOverTime), "its own classifier alone gives logits over time"
         drop = partial(self.dropout, rngs=rngs)
-        return self.head.over_time(self.encode(video).windows, drop)
+        windows = self.encode(video).windows
+        assert windows is not None  # `encode` gives them
+        return self.head.over_time(windows, drop)
 
 
 def _variant(name: str, channels: int, published: str) -> Variant:

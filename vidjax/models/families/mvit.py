@@ -8,7 +8,7 @@ transformers for classification and detection" (arXiv 2112.01526); the code of b
 which pytorchvideo's, torchvision's and mmaction2's networks are equal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.blocks import Execution, drop_rates
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.grids import Grid, Triple
+from vidjax.nn.grids import Grid, Triple, triple_of
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.norm import LAYER_NORM_EPSILON
@@ -84,7 +84,7 @@ class Block(nnx.Module):
         if self.stride_q == (1, 1, 1):
             return x
         batch, _, dim = x.shape
-        window = tuple(s + 1 if s > 1 else s for s in self.stride_q)
+        window = triple_of(s + 1 if s > 1 else s for s in self.stride_q)
         y = max_pool3d(x[:, 1:].reshape(batch, *grid, dim), window, self.stride_q, tuple(w // 2 for w in window))
         return jnp.concatenate([x[:, :1], y.reshape(batch, -1, dim)], axis=1)
 
@@ -121,7 +121,7 @@ class MViT(VideoNetwork):
     """
 
     # As SlowFast's loader fits them (`utils/checkpoint.py`): it is cubic for places, its forward pass is not.
-    positions: ClassVar[dict[str, Table]] = {
+    positions: ClassVar[Mapping[str, Table]] = {
         "spatial_positions": Table((1, 2), "cubic"),
         "temporal_positions": Table((0,), "linear"),
         **{f"blocks.*.attn.relative_{axis}": Table((), "linear") for axis in "thw"},
@@ -154,7 +154,7 @@ class MViT(VideoNetwork):
             use_bias=True, kernel_init=normal_002, dtype=dtype, rngs=rngs,
         )  # fmt: skip
         sizes = (clip.num_frames, clip.size, clip.size)
-        self.base_grid = grid = tuple(n // s for n, s in zip(sizes, PATCH_STRIDE, strict=True))
+        self.base_grid = grid = triple_of(n // s for n, s in zip(sizes, PATCH_STRIDE, strict=True))
 
         def table(*shape: int) -> nnx.Param:
             return nnx.Param(normal_002(rngs.params(), shape, jnp.float32))
@@ -197,10 +197,10 @@ class MViT(VideoNetwork):
     def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> tuple[jax.Array, Grid, dict[int, jax.Array]]:
         """`(B, T, H, W, C)` → `(B, 1 + N, D)`, the last block's tokens, their grid, and the maps of all stages."""
         x = self.patch_embed(video)
-        batch, *grid, dim = x.shape
-        grid = tuple(grid)
+        batch, *sizes, dim = x.shape
+        grid = triple_of(sizes)
         first = self.class_token[...]
-        if self.spatial_positions is not None:
+        if self.class_position is not None:
             first = first + self.class_position[...]
             x = x + self._positions(grid).astype(x.dtype)[None]
         first = jnp.broadcast_to(first.astype(x.dtype)[None, None], (batch, 1, dim))
@@ -216,6 +216,9 @@ class MViT(VideoNetwork):
 
     def _positions(self, grid: Grid) -> jax.Array:
         """`(T, H, W, dim)`: a learned vector per frame plus one per place in the frame."""
+        # Version 1 has them.
+        assert self.temporal_positions is not None and self.spatial_positions is not None
+        assert self.base_grid is not None
         time, space = self.temporal_positions[...], self.spatial_positions[...]
         space = space.reshape(*self.base_grid[1:], -1)
         if grid != self.base_grid:
@@ -249,12 +252,12 @@ def _plan(
             "relative": grid if version == 2 else None,
             "residual": version == 2,
         }
-        dim, grid = out, tuple(n // s for n, s in zip(grid, stride_q, strict=True))
+        dim, grid = out, triple_of(n // s for n, s in zip(grid, stride_q, strict=True))
 
 
 def _kernel(kernel: Triple | None, strides: Triple) -> Triple | None:
     """The pooling kernel for these strides; None where nothing is pooled."""
-    kernel = tuple(s + 1 if s > 1 else s for s in strides) if kernel is None else kernel
+    kernel = triple_of(s + 1 if s > 1 else s for s in strides) if kernel is None else kernel
     return None if kernel == strides == (1, 1, 1) else kernel
 
 

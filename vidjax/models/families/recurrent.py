@@ -13,7 +13,7 @@ answer is that to the clip of these t frames.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,8 @@ class RecurrentResNet(ResNet):
         Raises:
           ValueError: if the layers run in both directions, or for a pooling that needs the whole clip.
         """
-        vector, state = self.pooling.step(self.frames(frame[:, None])[:, 0], state)
+        vector, state = cast(RecurrentPooling, self.pooling).step(self.frames(frame[:, None])[:, 0], state)
+        assert self.head is not None, "a stream gives logits: build the network with a classifier"
         return self.head(vector), state
 
 
@@ -175,8 +176,9 @@ class MapRecurrence(nnx.Module):
         )
         self.stacked, self.out_features = stacked, sum(hidden)
 
-    def __call__(self, maps: Sequence[jax.Array]) -> jax.Array:
+    def __call__(self, maps: Sequence[jax.Array], rngs: nnx.Rngs | None = None) -> jax.Array:
         """The maps → (B, sum(hidden)) float32."""
+        del rngs  # nothing is random
         states, outputs = [], None
         for cell, x in zip(self.cells, maps, strict=True):
             outputs, state = unroll(cell, self._with_states(x, outputs))
@@ -259,7 +261,8 @@ class RecurrentConvNet(ResNet):
         Returns:
           `(logits (B, K), state)`.
         """
-        vector, state = self.pooling.step(self.maps(frame[:, None])[-self.levels :], state)
+        vector, state = cast(MapRecurrence, self.pooling).step(self.maps(frame[:, None])[-self.levels :], state)
+        assert self.head is not None, "a stream gives logits: build the network with a classifier"
         return self.head(vector), state
 
 

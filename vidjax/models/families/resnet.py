@@ -21,7 +21,7 @@ from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_001
 from vidjax.nn.norm import BatchNorm
-from vidjax.nn.pooling import grid_mean, max_pool3d
+from vidjax.nn.pooling import ClipPooling, grid_mean, max_pool3d
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
 from vidjax.nn.remat import check_remat, keeping
 
@@ -67,6 +67,7 @@ class BasicBlock(nnx.Module):
     """
 
     expansion = 1
+    shortcut: nnx.Module | None
 
     def __init__(
         self,
@@ -263,7 +264,7 @@ class ResNet(VideoNetwork):
         stem_features: int,
         stages: Sequence[Stage],
         block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
-        temporal_pooling: str | Callable[..., nnx.Module] = "mean",
+        temporal_pooling: str | Callable[..., ClipPooling] = "mean",
         dropout: float = 0.0,
         grid: int = 1,
         zero_init: bool = False,
@@ -276,7 +277,7 @@ class ResNet(VideoNetwork):
         self.stages = nnx.List()
         features, strides, widths = stem_features, [stem.stride], {}
         for stage in stages:
-            blocks = nnx.List()
+            blocks: nnx.List[BasicBlock | Bottleneck] = nnx.List()
             for index in range(stage.depth):
                 steps = stage.strides if index == 0 else (1, 1, 1)
                 blocks.append(
@@ -291,7 +292,7 @@ class ResNet(VideoNetwork):
         if isinstance(temporal_pooling, str):
             temporal_pooling = partial(make_temporal_pooling, temporal_pooling)
         self.grid = grid
-        self.pooling = temporal_pooling(features * grid**2, rngs=rngs)
+        self.pooling: ClipPooling = temporal_pooling(features * grid**2, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = self.head_type(self.pooling.out_features, num_classes, kernel_init=normal_001, rngs=rngs)
         self.widths = Widths.of_maps(widths, self.pooling.out_features, windows=self.sees_frames)

@@ -49,7 +49,7 @@ class Layout:
     width: int = 64
     halves_first: bool = False
     stem: Mapping[str, Any] = field(default_factory=dict)
-    block: type[nnx.Module] = BasicBlock
+    block: type[BasicBlock] = BasicBlock
 
     def stages(self) -> list[Stage]:
         """The stages: all but the first halve height and width, and time if their kernels reach over frames."""

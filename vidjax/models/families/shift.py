@@ -8,7 +8,7 @@ Paper: Lin et al., TSM: Temporal Shift Module for Efficient Video Understanding 
 `models/backbones/resnet_tsm.py` and `models/heads/tsm_head.py`.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from vidjax.models.families.resnet import ResNet
 from vidjax.models.heads import Drop
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.init import normal
+from vidjax.nn.pooling import StreamPooling
 from vidjax.nn.remat import keeping
 
 # What a stream has gone through: per block the channels kept of the last frame, and the mean of the frames' features.
@@ -103,6 +104,7 @@ class TemporalShiftResNet(ResNet):
         self.causal = causal
         # As in mmaction2, where blocks are many every other one shifts.
         self.every = 2 if any(len(blocks) >= 23 for blocks in self.stages) else 1
+        assert isinstance(self.head, MeanOfFrames)  # as just built
         self.head.kernel.set_value(normal(rngs.params(), self.head.kernel.shape, 0.001))
 
     def maps(self, video: jax.Array) -> list[jax.Array]:
@@ -142,8 +144,10 @@ class TemporalShiftResNet(ResNet):
             raise ValueError("a stream has no next frame to take channels from: build the network with causal=True")
         state = {"kept": {}, "pooling": None} if state is None else state
         maps, kept = self._run(frame[:, None], state["kept"])
-        vector, pooling = self.pooling.step(self._frames(maps)[:, 0], state["pooling"])
-        return self.head(vector[:, None]), {"kept": kept, "pooling": pooling}
+        pooling = cast(StreamPooling, self.pooling)  # the mean
+        vector, pooled = pooling.step(self._frames(maps)[:, 0], state["pooling"])
+        assert self.head is not None, "a stream gives logits: build the network with a classifier"
+        return self.head(vector[:, None]), {"kept": kept, "pooling": pooled}
 
 
 @settles("temporal_pooling")

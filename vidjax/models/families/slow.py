@@ -126,7 +126,9 @@ class Pathway(nnx.Module):
         rngs: nnx.Rngs,
     ):
         width, layer = shape.width, {"dtype": execution.dtype, "rngs": rngs}
-        pool = {"max_pool": shape.pool_strides is not None, "pool_strides": shape.pool_strides}
+        pool: dict[str, Any] = {}
+        if shape.pool_strides is not None:
+            pool = {"max_pool": True, "pool_strides": shape.pool_strides}
         self.stem = Stem(width, shape.stem_kernel, shape.stem_strides, **pool, in_channels=in_channels, **layer)
         self.stages = nnx.List()
         self.nonlocals = nnx.List()
@@ -240,7 +242,7 @@ ZOOS = {
 
 
 def variant(
-    build: Callable[..., nnx.Module],
+    build: Callable[..., VideoNetwork],
     name: str,
     kwargs: Mapping[str, Any],
     *,

@@ -20,7 +20,7 @@ from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.blocks import Execution, drop_rates
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.grids import Triple
+from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.init import normal_002
 from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
@@ -82,7 +82,7 @@ class Stage(nnx.Module):
         dtype = execution.dtype
         self.execution = execution
         self.merge = PatchMerging(dim // 2, dtype=dtype, rngs=rngs) if merge else None
-        half = tuple(w // 2 for w in window)
+        half = triple_of(w // 2 for w in window)
         self.blocks = nnx.List(
             [
                 Block(

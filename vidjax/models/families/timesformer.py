@@ -10,6 +10,7 @@ for the class token and for the steps before the last.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -24,7 +25,7 @@ from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import block_steps, pattern
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.grids import Grid
+from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.init import whole_normal_002
 from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
@@ -125,7 +126,7 @@ class TimeSformer(VisionTransformer, VideoNetwork):
       ValueError: if `heads` does not divide `dim`, the patch not the size, or for an unknown `attention`.
     """
 
-    positions: ClassVar[dict[str, Table]] = {
+    positions: ClassVar[Mapping[str, Table]] = {
         "pos_embed": Table((1, 2), "nearest"),
         "time_embed": Table((0,), "nearest"),
     }
@@ -149,7 +150,7 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         self.attention = attention
         self.widths = Widths(dim, dim, {patch: dim})
         super().__init__(dim, (1, patch, patch), execution, clip=clip, in_channels=in_channels, rngs=rngs)
-        time, height, width = self.base_grid
+        time, height, width = self.table_grid
         self.cls_token = nnx.Param(whole_normal_002(rngs.params(), (1, 1, dim)))
         self.pos_embed = nnx.Param(whole_normal_002(rngs.params(), (1, 1 + height * width, dim)))
         self.time_embed = nnx.data(None) if attention == "space" else nnx.Param(jnp.zeros((1, time, dim)))
@@ -181,7 +182,7 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         tokens = self.norm(x.astype(jnp.float32))
         places = grid_tokens(tokens, grid).reshape(batch, frames, *grid[1:], x.shape[2])
         tokens = jnp.concatenate([tokens[:, 0].reshape(batch, -1, x.shape[2]), flat_map(places)], axis=1)
-        return Features(pooled, tokens, places.shape[1:4], {self.patch_embed.tubelet[1]: places})
+        return Features(pooled, tokens, triple_of(places.shape[1:4]), {self.patch_embed.tubelet[1]: places})
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
         """Patches `(B, N, D)` of `grid` with their positions, after the class token."""
@@ -191,7 +192,7 @@ class TimeSformer(VisionTransformer, VideoNetwork):
 
     def _positions(self, grid: Grid) -> tuple[jax.Array, jax.Array]:
         """The class token with its position, `(1, 1, D)`, and the patches' positions, `(1, N, D)`."""
-        (t, h, w), (_, base_h, base_w) = grid, self.base_grid
+        (t, h, w), (_, base_h, base_w) = grid, self.table_grid
         table = self.pos_embed[...]
         places = table[:, 1:].reshape(1, 1, base_h, base_w, -1)
         if (h, w) != (base_h, base_w):

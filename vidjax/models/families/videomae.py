@@ -91,6 +91,8 @@ class Encoder(VisionTransformer):
       ValueError: if the heads do not divide the width, or the tubelet not the clip; for unknown positions.
     """
 
+    position_kind: str | None
+
     def __init__(
         self,
         transformer: TransformerSize,
@@ -124,7 +126,8 @@ class Encoder(VisionTransformer):
 
     def places(self, grid: Grid, like: jax.Array) -> jax.Array:
         """The positions `(N, D)` of a `grid`, for tokens `like` these in width and type."""
-        return jnp.asarray(fixed_positions(self.position_kind)(grid, like.shape[-1], self.base_grid), like.dtype)
+        assert self.position_kind is not None  # as built
+        return jnp.asarray(fixed_positions(self.position_kind)(grid, like.shape[-1], self.table_grid), like.dtype)
 
 
 def block_stack(

@@ -31,7 +31,7 @@ from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.videomae import CLIP, PAPER, SIZES, TINY_SPEC, Encoder, block_stack
 from vidjax.models.registry import Variant
 from vidjax.nn.blocks import Execution
-from vidjax.nn.grids import Grid
+from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.init import normal_002, uniform, uniform_fan_in
 from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.patches import from_patches, to_patches
@@ -187,7 +187,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         dim, dtype = transformer.dim, execution.dtype
         self.widths = Widths(dim, dim, {tubelet[1]: dim})
         self.masks, self.normalise_targets = masks, normalise_targets
-        self.num_hidden(self.base_grid)
+        self.num_hidden(self.table_grid)
         self.norm = (
             nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs) if encoder_norm else nnx.data(None)
         )
@@ -255,7 +255,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
           mask: bool `(B, N)`, as for `__call__`.
         """
         tubelets = to_patches(pixels.astype(jnp.float32), self.patch_embed.tubelet)
-        grid = tuple(n // p for n, p in zip(pixels.shape[1:4], self.patch_embed.tubelet, strict=True))
+        grid = triple_of(n // p for n, p in zip(pixels.shape[1:4], self.patch_embed.tubelet, strict=True))
         hidden = self._split(mask, grid, len(pixels))[1]
         hidden = jnp.take_along_axis(tubelets, hidden[..., None], axis=1)
         if not self.normalise_targets:
@@ -275,7 +275,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
           mask: bool `(B, N)`.
         """
         tubelet = self.patch_embed.tubelet
-        grid = tuple(n // p for n, p in zip(pixels.shape[1:4], tubelet, strict=True))
+        grid = triple_of(n // p for n, p in zip(pixels.shape[1:4], tubelet, strict=True))
         tubelets = to_patches(pixels.astype(jnp.float32), tubelet)
         hidden = self._split(mask, grid, len(pixels))[1]
         if self.normalise_targets:
@@ -284,7 +284,8 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
             predicted = (_by_channel(predicted, channels) * deviation + mean).reshape(predicted.shape)
         masked = jnp.where(mask[..., None], 0.5, tubelets)
         whole = tubelets.at[jnp.arange(len(pixels))[:, None], hidden].set(predicted)
-        return tuple(from_patches(jnp.clip(x, 0, 1), tubelet, grid) for x in (masked, whole))
+        masked, reconstructed = (from_patches(jnp.clip(x, 0, 1), tubelet, grid) for x in (masked, whole))
+        return masked, reconstructed
 
     def _split(self, mask: jax.Array, grid: Grid, batch: int) -> tuple[jax.Array, jax.Array]:
         """Indices of the visible and of the hidden tokens, int32 `(B, …)`, each in rising order."""

@@ -11,6 +11,7 @@ time, whose weights the paper starts at 0, only the last projection does: with a
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -26,7 +27,7 @@ from vidjax.nn.attention import SelfAttention
 from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.droppath import DropPath
-from vidjax.nn.grids import Grid
+from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.init import whole_normal_002
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.norm import LAYER_NORM_EPSILON
@@ -88,7 +89,7 @@ class Block(nnx.Module):
         name = {"joint": "joint", "fsa": "space", "fdp": "factorised"}[self.kind]
         prefix = x.shape[1] - int(np.prod(grid))
         x = x + self.drop_path(self.attn(self.norm1(x), attend=pattern(name, grid, prefix)), rngs)
-        if self.temporal_attn is not None:
+        if self.temporal_norm is not None and self.temporal_attn is not None:
             attend = pattern("time", grid, prefix)
             x = x + self.drop_path(self.temporal_attn(self.temporal_norm(x), attend=attend), rngs)
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
@@ -117,8 +118,8 @@ class _Classifier(VisionTransformer, VideoNetwork):
         kernel_init, self.inflation = EMBEDDINGS[embedding]
         self.widths = Widths(dim, dim, {tubelet[1]: dim})
         self.sampled = embedding == "uniform"
-        self.tubelet = tuple(tubelet)
-        kernel = (1, *tubelet[1:]) if self.sampled else self.tubelet
+        self.tubelet = triple_of(tubelet)
+        kernel = (1, *self.tubelet[1:]) if self.sampled else self.tubelet
         super().__init__(dim, kernel, execution, clip=clip, in_channels=in_channels, kernel_init=kernel_init, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(dim, num_classes, kernel_init=ZEROS, rngs=rngs)
@@ -176,7 +177,7 @@ class ViViT(_Classifier):
       ValueError: if `heads` does not divide `dim`, the tubelet not the video, or for an unknown option.
     """
 
-    positions: ClassVar[dict[str, Table]] = {"pos_embed": Table((0, 1, 2), "aligned")}
+    positions: ClassVar[Mapping[str, Table]] = {"pos_embed": Table((0, 1, 2), "aligned")}
 
     @by_field
     def __init__(
@@ -199,14 +200,14 @@ class ViViT(_Classifier):
         dim = transformer.dim
         super().__init__(num_classes, dim, clip, tubelet, embedding, dropout, in_channels, execution, rngs)
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim))) if attention == "joint" else nnx.data(None)
-        tokens = int(np.prod(self.base_grid)) + (attention == "joint")
+        tokens = int(np.prod(self.table_grid)) + (attention == "joint")
         self.pos_embed = nnx.Param(whole_normal_002(rngs.params(), (1, tokens, dim)))
         self.blocks = self.block_stack(transformer, attention, drop_path, rngs)
         self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
         """Tokens `(B, N, D)` of `grid` with their positions; model 1's after the class token."""
-        return with_positions(x, self.cls_token, self.pos_embed[...], self.base_grid, grid)
+        return with_positions(x, self.cls_token, self.pos_embed[...], self.table_grid, grid)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the class token or their mean.
@@ -231,7 +232,7 @@ class FactorisedEncoder(_Classifier):
       temporal_depth: number of blocks over time.
     """
 
-    positions: ClassVar[dict[str, Table]] = {
+    positions: ClassVar[Mapping[str, Table]] = {
         "pos_embed": Table((1, 2), "aligned"),
         "temporal_pos_embed": Table((0,), "aligned"),
     }
@@ -254,7 +255,7 @@ class FactorisedEncoder(_Classifier):
     ):
         dim = transformer.dim
         super().__init__(num_classes, dim, clip, tubelet, embedding, dropout, in_channels, execution, rngs)
-        time, height, width = self.base_grid
+        time, height, width = self.table_grid
         self.cls_token = nnx.Param(jnp.zeros((1, 1, dim)))
         self.pos_embed = nnx.Param(whole_normal_002(rngs.params(), (1, 1 + height * width, dim)))
         self.blocks = self.block_stack(transformer, "joint", drop_path, rngs)
@@ -282,7 +283,7 @@ class FactorisedEncoder(_Classifier):
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
         """Tokens `(B·T', N, D)` of single frames with the class token and their positions."""
-        return with_positions(x, self.cls_token, self.pos_embed[...], (1, *self.base_grid[1:]), grid)
+        return with_positions(x, self.cls_token, self.pos_embed[...], (1, *self.table_grid[1:]), grid)
 
     def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> tuple[jax.Array, jax.Array]:
         """`(B, T, H, W, C)` → tokens of places `(B, T', h, w, D)`, and the last block's over time `(B, 1 + T', D)`."""
@@ -294,7 +295,7 @@ class FactorisedEncoder(_Classifier):
         places = grid_tokens(self.norm(x), (1, h, w)).reshape(-1, t, h, w, x.shape[2])
         x = self.norm(x[:, 0])
         x = x.reshape(-1, t, x.shape[1]).astype(self.execution.dtype or x.dtype)
-        base = (self.base_grid[0], 1, 1)
+        base = (self.table_grid[0], 1, 1)
         x = with_positions(x, self.temporal_cls_token, self.temporal_pos_embed[...], base, (t, 1, 1))
         return places, self.execution.run(self.temporal_blocks, x, (t, 1, 1), rngs=rngs)
 
