@@ -1,7 +1,7 @@
-"""The layout of a batch: keys, shapes, types and padding, known in one place.
+"""Layout of a batch: its keys, shapes, types and padding, defined in one place.
 
 A batch is `{"inputs": {name: array}, "targets": {name: array}, "index", "mask", "views", "bad"}`. Arrays of inputs and
-targets lead with `(B, V)`, videos and the views of each. Data workers import this, so it needs no JAX.
+targets begin with the axes `(B, V)`: videos, and the views of each. Data workers import this, so it needs no JAX.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from vidjax.inputs import Field
 Batch = dict[str, Any]
 Shape = tuple[tuple[int, ...], np.dtype]
 
-# What there is of each example besides inputs and targets.
+# Arrays of each example besides inputs and targets.
 _EXTRAS = ("index", "mask", "views")
 
 
 def empty(f: Field, views: int) -> np.ndarray:
-    """The array of `views` views that show nothing."""
+    """Blank array of `views` views: padding for a ragged field, zeros for any other."""
     return np.full((views, *f.shape), f.fill if f.ragged else 0, f.dtype)
 
 
@@ -36,11 +36,11 @@ def _draw(f: Field, lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarr
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """Everything that is known of a batch before there is one.
+    """Keys, shapes and types of a batch, known before any data is read.
 
     Attributes:
-      inputs: by name, what enters the network.
-      targets: by name, what the objective compares with.
+      inputs: fields of the network's inputs, by name.
+      targets: fields of the objective's targets, by name.
     """
 
     inputs: Mapping[str, Field]
@@ -50,17 +50,17 @@ class BatchLayout:
         return {"inputs": self.inputs, "targets": self.targets}
 
     def empty(self, views: int) -> Batch:
-        """The inputs of an example that could not be read, or that fills up a batch."""
+        """Blank inputs, for an example that could not be read or that pads a batch."""
         return {"inputs": {name: empty(f, views) for name, f in self.inputs.items()}}
 
     def collate(self, examples: Sequence[Batch]) -> Batch:
-        """Examples stacked; those with fewer views than the others are filled up with empty ones.
+        """Stack examples into a batch, padding those with fewer views than the others with empty views.
 
         Args:
-          examples: each with arrays that lead with V.
+          examples: examples whose arrays begin with the view axis V.
 
         Raises:
-          ValueError: for an example that is not of this layout, naming what is absent or of another shape.
+          ValueError: if an example does not match this layout; names the missing or misshaped arrays.
         """
         for example in examples:
             self.check(example, lead=1)
@@ -76,7 +76,7 @@ class BatchLayout:
         return batch
 
     def shapes(self, batch_size: int, views: int) -> dict[str, dict[str, Shape]]:
-        """Shape and type of every array of inputs and targets in a batch of `batch_size` videos of `views` views."""
+        """Shapes and types of the inputs and targets in a batch of `batch_size` videos with `views` views each."""
         return {
             group: {name: ((batch_size, views, *f.shape), np.dtype(f.dtype)) for name, f in fields.items()}
             for group, fields in self._groups().items()
@@ -87,7 +87,7 @@ class BatchLayout:
         return rows * views * sum(_nbytes(f) for f in self.inputs.values())
 
     def draw(self, batch_size: int, views: int, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
-        """A made-up batch of this layout, for measuring."""
+        """Draw a random batch of this layout, for measurements."""
         rng = np.random.default_rng(seed)
         return {
             group: {name: _draw(f, (batch_size, views), rng) for name, f in fields.items()}
@@ -95,14 +95,14 @@ class BatchLayout:
         }
 
     def check(self, batch: Mapping[str, Any], lead: int = 2) -> None:
-        """Compare a batch, or an example, with this layout.
+        """Check a batch, or an example, against this layout.
 
         Args:
-          batch: its inputs and targets are looked at; an example for evaluation has no targets.
-          lead: axes before those of a field, 2 of a batch and 1 of an example.
+          batch: inputs and targets to check; an example for evaluation has no targets.
+          lead: axes before those of a field: 2 for a batch, 1 for an example.
 
         Raises:
-          ValueError: naming what is absent, too much, or of another shape or type.
+          ValueError: if an array is missing, unexpected, or of another shape or type; names each.
         """
         problems = []
         for group, fields in self._groups().items():
@@ -113,14 +113,14 @@ class BatchLayout:
             for name, array in there.items():
                 wanted = fields.get(name)
                 if wanted is None:
-                    problems.append(f"{group}/{name}: is not in the layout")
+                    problems.append(f"{group}/{name}: not in the layout")
                 elif array.shape[lead:] != wanted.shape or array.dtype != np.dtype(wanted.dtype):
                     problems.append(
                         f"{group}/{name}: is {array.dtype} {array.shape[lead:]} for a view, "
                         f"not {wanted.dtype} {wanted.shape}"
                     )
         if problems:
-            raise ValueError("a batch is not as it was laid out: " + "; ".join(problems))
+            raise ValueError("a batch does not match its layout: " + "; ".join(problems))
 
 
 def _nbytes(f: Field) -> int:
@@ -135,5 +135,5 @@ def _stack(arrays: list[np.ndarray], f: Field) -> np.ndarray:
 
 
 def layout_of(inputs: Mapping[str, Any], targets: Mapping[str, Field] | None = None) -> BatchLayout:
-    """The layout of batches of these inputs, of `vidjax.inputs`, by name, and these targets."""
+    """Build the batch layout for inputs from `vidjax.inputs`, by name, and optional targets."""
     return BatchLayout({name: value.field for name, value in inputs.items()}, targets or {})

@@ -1,4 +1,4 @@
-"""What enters a network, stream by stream: sizes, rates and units. Data workers import this, so it needs no JAX."""
+"""Inputs of a network, stream by stream: sizes, rates and units. Data workers import this, so it needs no JAX."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from vidjax.wording import ordinal, things
 
 @dataclass(frozen=True)
 class Field:
-    """One array of a batch, as it is for one view of one video.
+    """Shape and type of one array of a batch, for one view of one video.
 
     Attributes:
-      shape: without batch and views.
-      dtype: NumPy's name of the type.
-      ragged: whether the first axis is only the most that there can be; what is missing is `fill`.
-      fill: of what is missing.
-      below: integers lie below this, 0 being the least; 0: anywhere.
+      shape: shape without the batch and view axes.
+      dtype: NumPy name of the type.
+      ragged: whether the length of the first axis is a maximum; shorter arrays are padded with `fill`.
+      fill: padding value of ragged arrays.
+      below: exclusive upper bound of integers, which start at 0; 0: unbounded.
     """
 
     shape: tuple[int, ...]
@@ -33,16 +33,16 @@ class VideoInput:
     """A clip of frames.
 
     Attributes:
-      num_frames: T.
-      stride: τ, source frames between two of a clip.
-      fps: frames per second at which videos of any rate are sampled; takes the place of `stride`. None: by `stride`.
+      num_frames: T, frames of the clip.
+      stride: τ, source frames from one frame of the clip to the next.
+      fps: sampling rate in frames per second for videos of any rate, instead of `stride`. None: `stride` applies.
       size: height and width of the crop, pixels.
-      resize: before the crop, (short side,) or (height, width), pixels.
-      mean: per channel, subtracted from values in 0…1.
-      std: per channel, divided by.
-      content: what is read: "rgb".
-      enters: what the network is given: "frames", "differences" (each frame less the one before; the first is 0) or
-        "both", side by side in the channels.
+      resize: size before the crop, (short side,) or (height, width), pixels.
+      mean: mean per channel, subtracted from pixel values in 0…1.
+      std: standard deviation per channel, the divisor after `mean` is subtracted.
+      content: kind of pixels read from the file: "rgb".
+      enters: input of the network: "frames", "differences" (each frame minus the previous one; the first is 0) or
+        "both", concatenated along the channels.
     """
 
     num_frames: int
@@ -59,50 +59,50 @@ class VideoInput:
 
     @property
     def read_channels(self) -> int:
-        """Channels of what is read and normalised."""
+        """Channels of the pixels that are read and normalised."""
         return len(self.mean)
 
     @property
     def channels(self) -> int:
-        """C, channels of what enters the network."""
+        """C, channels of the network's input."""
         return self.read_channels * (2 if self.enters == "both" else 1)
 
     @property
     def target(self) -> int | tuple[int, ...]:
-        """What frames are resized to before they are cropped: the short side, or (height, width); pixels."""
+        """Size of frames before the crop: the short side, or (height, width); pixels."""
         return self.resize[0] if len(self.resize) == 1 else self.resize
 
     @property
     def field(self) -> Field:
-        """One view of a batch."""
+        """Shape and type of one view in a batch."""
         return Field((self.num_frames, self.size, self.size, self.read_channels), "uint8", below=256)
 
     @property
     def brief(self) -> str:
-        """Such as 16×4, 224²: 16 frames, every 4th, 224 pixels high and wide."""
+        """Short form, such as "16×4, 224²": 16 frames, every 4th, 224 pixels high and wide."""
         step = f" at {self.fps:g} fps" if self.fps else f"×{self.stride}"
         return f"{self.num_frames}{step}, {self.size}²"
 
     @property
     def preparation(self) -> str:
-        """How pixels are prepared, in words."""
+        """Resizing and normalisation of the pixels, in words."""
         return f"resize {'×'.join(map(str, self.resize))}, mean {self.mean}, std {self.std}"
 
     @property
     def facts(self) -> dict[str, int]:
-        """What an evaluation says of its clips."""
+        """Facts about the clips that an evaluation reports."""
         return {"num_frames": self.num_frames, "size": self.size}
 
     @property
     def phrase(self) -> str:
-        """A clip, in words."""
+        """Description of a clip, in words."""
         every = f"every {ordinal(self.stride)} frame" if self.stride > 1 else "every frame"
         rate = f"{self.fps:g} frames/s" if self.fps else every
         return f"clips of {things(self.num_frames, 'frame')} ({rate}) at {self.size}²"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What the network is given of one view: (T, H, W, C)."""
+        """Shape of one view as it enters the network: (T, H, W, C)."""
         return (self.num_frames, self.size, self.size, self.channels)
 
 
@@ -113,9 +113,9 @@ class AudioInput:
     Attributes:
       rate: samples per second.
       mels: bands of the mel scale.
-      window: seconds that a spectrum is taken from.
-      hop: seconds from one spectrum to the next.
-      seconds: length of the sound around a clip.
+      window: length of the window of one spectrum, seconds.
+      hop: time from one spectrum to the next, seconds.
+      seconds: length of the sound around a clip, seconds.
     """
 
     rate: int = 16_000
@@ -128,43 +128,43 @@ class AudioInput:
 
     @property
     def field(self) -> Field:
-        """One view of a batch: samples."""
+        """Shape and type of one view in a batch: samples."""
         return Field((round(self.rate * self.seconds),), "int16")
 
     @property
     def brief(self) -> str:
-        """A clip, in few characters."""
+        """Short form of a clip's length and size."""
         return f"{self.seconds:g} s, {self.mels} bands"
 
     @property
     def preparation(self) -> str:
-        """Nothing is done to it before it enters."""
+        """Empty: this input needs no preparation."""
         return ""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an evaluation says of its clips."""
+        """Facts about the clips that an evaluation reports."""
         return {"seconds": self.seconds, "mels": self.mels}
 
     @property
     def phrase(self) -> str:
-        """A clip, in words."""
+        """Description of a clip, in words."""
         return f"{self.seconds:g} s of sound in {self.mels} bands"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What the network is given of one view: (spectra, bands)."""
+        """Shape of one view as it enters the network: (spectra, bands)."""
         return (round(self.seconds / self.hop), self.mels)
 
 
 @dataclass(frozen=True)
 class TextInput:
-    """Words, as numbers of tokens.
+    """Text, as token numbers.
 
     Attributes:
-      length: tokens, the rest being padding.
-      tokenizer: which one, by its name or path.
-      words: how many different tokens it has.
+      length: tokens per text, padding included.
+      tokenizer: name or path of the tokenizer.
+      words: size of the tokenizer's vocabulary.
     """
 
     length: int
@@ -175,42 +175,42 @@ class TextInput:
 
     @property
     def field(self) -> Field:
-        """One view of a batch: numbers of tokens, 0 being padding."""
+        """Shape and type of one view in a batch: token numbers, where 0 is padding."""
         return Field((self.length,), "int32", below=self.words)
 
     @property
     def brief(self) -> str:
-        """A clip, in few characters."""
+        """Short form of a clip's length and size."""
         return f"{self.length} tokens"
 
     @property
     def preparation(self) -> str:
-        """Nothing is done to it before it enters."""
+        """Empty: this input needs no preparation."""
         return ""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an evaluation says of its clips."""
+        """Facts about the clips that an evaluation reports."""
         return {"length": self.length}
 
     @property
     def phrase(self) -> str:
-        """A clip, in words."""
+        """Description of a clip, in words."""
         return f"{things(self.length, 'token')} of text"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What the network is given of one view: (L,)."""
+        """Shape of one view as it enters the network: (L,)."""
         return (self.length,)
 
 
 @dataclass(frozen=True)
 class FeatureInput:
-    """Vectors that another network made of a video beforehand, a `.npy` file of shape (N, D) for each.
+    """Features that another network computed beforehand, one `.npy` file of shape (N, D) per video.
 
     Attributes:
       steps: vectors of a clip, spread evenly over those of the file.
-      width: D.
+      width: D, length of a vector.
     """
 
     steps: int
@@ -220,32 +220,32 @@ class FeatureInput:
 
     @property
     def field(self) -> Field:
-        """One view of a batch."""
+        """Shape and type of one view in a batch."""
         return Field((self.steps, self.width), "float32")
 
     @property
     def brief(self) -> str:
-        """A clip, in few characters."""
+        """Short form of a clip's length and size."""
         return f"{self.steps}×{self.width}"
 
     @property
     def preparation(self) -> str:
-        """Nothing is done to it before it enters."""
+        """Empty: this input needs no preparation."""
         return ""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an evaluation says of its clips."""
+        """Facts about the clips that an evaluation reports."""
         return {"steps": self.steps, "width": self.width}
 
     @property
     def phrase(self) -> str:
-        """A clip, in words."""
+        """Description of a clip, in words."""
         return f"clips of {things(self.steps, 'vector')} of {self.width} features"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What the network is given of one view: (steps, D)."""
+        """Shape of one view as it enters the network: (steps, D)."""
         return (self.steps, self.width)
 
 
@@ -254,21 +254,21 @@ KINDS: dict[str, type[Input]] = {each.kind: each for each in (VideoInput, AudioI
 
 
 def to_dict(inputs: Mapping[str, Input]) -> dict[str, Any]:
-    """Inputs by name, ready for JSON."""
+    """Convert inputs by name to plain values for JSON."""
     return {name: {"kind": value.kind} | dataclasses.asdict(value) for name, value in inputs.items()}
 
 
 def from_dict(values: Mapping[str, Any]) -> dict[str, Input]:
-    """Inputs by name from what `to_dict` made.
+    """Restore inputs by name from the values of `to_dict`.
 
     Raises:
-      UserError: for a kind of input that this version does not know.
+      UserError: if this version does not know a kind of input.
     """
     made: dict[str, Input] = {}
     for name, value in values.items():
         settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
         kind = settings.pop("kind")
         if kind not in KINDS:
-            raise UserError(f"input {name!r} is of the kind {kind!r}; this version of vidjax knows {', '.join(KINDS)}")
+            raise UserError(f"input {name!r} has kind {kind!r}; this version of vidjax knows {', '.join(KINDS)}")
         made[name] = KINDS[kind](**settings)
     return made
