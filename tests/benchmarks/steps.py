@@ -13,8 +13,8 @@ from typing import Any
 
 from vidjax.apps.settings import read_config
 from vidjax.checks import validate
-from vidjax.nn.target_backend import targeting
 
+from vidjax.nn.target_backend import targeting
 from vidjax.plan.chips import GPUS, read_gpus, read_topology, tpu_devices
 from vidjax.plan.estimates import compile_program, data_facts, make_program, memory_of, model_macs
 from vidjax.plan.gpu_targets import compiling_for, gpu_devices
