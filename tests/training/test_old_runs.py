@@ -1,7 +1,7 @@
 """Work directories and converted checkpoints of earlier versions: they load, evaluate, predict and go on.
 
-`tests/data/runs/COMMIT.zip` was written at that commit: `classified`, a run of 4 updates with checkpoints of the 2nd and
-the 4th, `converted`, a model in a folder of its own, and `logits.json`, what they answered there.
+`tests/data/runs/COMMIT.zip` was written at that commit: `classified`, a run of 4 updates with checkpoints of the 2nd
+and the 4th, `converted`, a model in a folder of its own, and `logits.json`, what they answered there.
 """
 
 import contextlib

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.settings import data_config
 from tests.videos import write_video
 from vidjax.config import (
+    AugmentConfig,
     DataConfig,
     Spec,
     choices,
@@ -15,10 +17,9 @@ from vidjax.config import (
 from vidjax.data.listing.annotations import ClassIndex
 from vidjax.data.listing.datasets import DATASETS
 from vidjax.data.pipeline import train_batches
-from vidjax.data.reading.clips import ClipReader, segment_frames
+from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
-from vidjax.data.text import DataError
 from vidjax.tasks.classify.targets import make_targets
 
 CLASSES = {
@@ -98,46 +99,6 @@ def test_clips_of_folders_of_frames(tmp_path, settings, expected):
     np.testing.assert_array_equal((video.mean(axis=(2, 3, 4)) / 6).round(), views.frames)
 
 
-# Parts of untrimmed videos.
-
-
-@pytest.mark.parametrize(
-    ("segment", "expected"),
-    [
-        ((None, None), (0, 10)), ((0.2, 0.5), (2, 3)), ((0.25, None), (3, 7)), ((None, 0.35), (0, 4)),
-        ((0.31, 0.39), (3, 1)), ((0.9, 99.0), (9, 1)), ((5.0, 9.0), (9, 1)), ((0.3, 0.3), (3, 1)), ((0.0, 0.0), (0, 1)),
-    ],
-)  # fmt: skip
-def test_segment_frames(segment, expected):
-    assert segment_frames(np.arange(10) / 10, segment) == expected
-
-
-def test_activitynet_clips_stay_in_their_segment(tmp_path):
-    write_video(tmp_path / "v_abc.mp4", numbered_frames(30), fps=10)
-    entry = {"subset": "training", "annotations": [{"segment": [0.0, 1.0], "label": "Surfing"},
-                                                   {"segment": [2.0, 2.8], "label": "Archery"}]}  # fmt: skip
-    held_out = {"subset": "validation", "annotations": [{"segment": [1.0, 2.0], "label": "Surfing"}]}
-    (tmp_path / "activity_net.v1-3.min.json").write_text(json.dumps({"database": {"abc": entry}}))
-    (tmp_path / "val.json").write_text(json.dumps({"database": {"abc": held_out}}))
-    config = DataConfig(
-        dataset="activitynet", train=str(tmp_path), eval=str(tmp_path / "val.json"), augment=AugmentConfig(flip=False)
-    )
-    train, evaluation = load_sets(config)
-    reader = ClipReader(Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(16,)), config)
-
-    def numbers(video):
-        return (video.mean(axis=(2, 3, 4)) / 8).round().astype(int)
-
-    rng = np.random.default_rng(0)
-    for record, frames in zip(train.records, (range(10), range(20, 28)), strict=True):
-        assert (record.start, record.end) in ((0.0, 1.0), (2.0, 2.8))
-        clips = [reader.train(record, rng)[0] for _ in range(6)]
-        seen = {i for clip in clips for i in numbers(clip)[0]}
-        assert seen <= set(frames) and len(seen) > 4
-    (record,) = evaluation.records
-    np.testing.assert_array_equal(numbers(reader.evaluate(record, 2, 1)[0]), [[10, 12, 14, 16], [13, 15, 17, 19]])
-
-
 def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
     picture = np.zeros((6, 16, 32, 3), np.uint8)
     picture[:, :, 16:] = 200
@@ -154,76 +115,3 @@ def test_clips_of_directional_sets_are_not_mirrored(tmp_path):
         left, right = np.split(batch["inputs"]["video"], 2, axis=-2)
         brighter[directional] = (right.mean(axis=(1, 2, 3, 4, 5)) > left.mean(axis=(1, 2, 3, 4, 5))).mean()
     assert brighter[True] == 1 and 0.1 < brighter[False] < 0.9
-
-
-# Training by name.
-
-
-def settings(data):
-    return Config(
-        model=ModelConfig(name="frame_pool_tiny"),
-        data=dataclasses.replace(data, clip=ClipConfig(num_frames=2, size=16, resize=(20,))),
-        train=TrainConfig(batch_size=4, steps=1, checkpoint_epochs=0.0),
-        eval=EvalConfig(batch_size=4),
-        mesh=MeshConfig(data=1),
-    )
-
-
-def fill(config, paths):
-    for i, path in enumerate(paths):
-        write_video(Path(config.root) / path, numbered_frames(6, offset=i))
-
-
-def test_unknown_names_and_splits_are_refused():
-    with pytest.raises(ConfigError, match=r"config.data.dataset = 'ufc101': must be one of"):
-        validate(Config(data=DataConfig(dataset="ufc101")))
-    with pytest.raises(ConfigError, match=r"config.data.split = 0"):
-        validate(Config(data=DataConfig(split=0)))
-
-
-def test_a_checkpoint_is_evaluated_on_the_publishers_list(ucf):
-    from vidjax.apps.evaluate import _eval_videos
-    from vidjax.training.checkpoints import Meta
-
-    spec, expected = Spec.of_video("toy", num_frames=4), load_sets(ucf)[1]
-    config = Config(data=ucf)
-    assert _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["ucf101"].class_names))) == expected
-    with pytest.raises(DataError, match="other classes than the checkpoint"):
-        _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["hmdb51"].class_names)))
-
-
-@pytest.mark.slow
-def test_ucf101_trains_by_name(ucf, tmp_path):
-    from vidjax.training.loop import train
-
-    fill(ucf, TRAIN + TEST)
-    summary = train(settings(ucf), tmp_path / "run", Console(quiet=True))
-    assert summary["num_videos"] == 4 and summary["coverage"] == 1.0
-    assert {name for name, c in summary["per_class"].items() if c["num_videos"]} == {"Archery", "YoYo"}
-
-
-@pytest.fixture
-def charades(tmp_path):
-    header = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length"
-    for name, ids in (("train", "ABCD"), ("test", "EFGH")):
-        actions = ("c000 0.0 1.0;c156 0.5 2.0", "", "c000 0.0 2.0", "c010 0 1;c010 2 3")
-        rows = [f"{i},S{i},Kitchen,6,7,Yes,x,y,z,{a},24.83" for i, a in zip(ids, actions, strict=True)]
-        (tmp_path / f"Charades_v1_{name}.csv").write_text("\n".join([header, *rows]))
-    data = DataConfig(dataset="charades", train=str(tmp_path), root=str(tmp_path))
-    fill(data, [f"{i}.mp4" for i in "ABCDEFGH"])
-    return data
-
-
-def test_charades_is_multi_label(charades):
-    train, evaluation = load_sets(charades)
-    assert train.labels.several and evaluation.labels.several
-    np.testing.assert_array_equal(train.targets()[:, [0, 10, 156]], [[1, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0]])
-
-
-@pytest.mark.slow
-def test_charades_trains_by_name_and_is_judged_by_map(charades, tmp_path):
-    from vidjax.training.loop import train
-
-    summary = train(settings(charades), tmp_path / "run", Console(quiet=True))
-    assert summary["num_videos"] == 4 and 0 <= summary["video"]["mAP"] <= 1
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["best_metric"] == "video/mAP"

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from tests.videos import numbered_frames, write_video
 from vidjax.config import (
+    AugmentConfig,
+    ClipConfig,
     Config,
     ConfigError,
     DataConfig,
@@ -24,6 +26,7 @@ from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import DATASETS
 from vidjax.data.listing.load import load_sets
 from vidjax.data.reading.clips import ClipReader, segment_frames
+from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
 
 # A small UCF-101: every video below root except one of each role.
@@ -58,7 +61,7 @@ def test_missing_videos_are_left_out_and_reported(ucf, caplog):
     assert below(train, ucf) == sorted(TRAIN) and below(evaluation, ucf) == sorted(TEST)
     assert "1 of 5 train videos" in caplog.text and "1 of 5 eval videos" in caplog.text
     assert "v_Archery_g20_c01" in caplog.text and "v_YoYo_g21_c01" in caplog.text
-    assert train.class_names == evaluation.class_names == DATASETS["ucf101"].class_names
+    assert train.labels.names == evaluation.labels.names == DATASETS["ucf101"].class_names
     assert set(train.targets()) == {2, 100}
     assert {r.group for r in train.records} == {"Archery_g08", "Archery_g09", "YoYo_g08", "YoYo_g09"}
 
@@ -146,7 +149,7 @@ def test_folders_of_frames(tmp_path):
         (tmp_path / "20bn-jester-v1" / name / "00001.jpg").touch()
     train, _ = load_sets(DataConfig(dataset="jester", train=str(tmp_path)))
     assert [r.path for r in train.records] == [str(tmp_path / "20bn-jester-v1" / n) for n in ("7", "8")]
-    assert train.directional and train.mirrored == DATASETS["jester"].mirrored
+    assert train.labels.directional and train.labels.mirrored == DATASETS["jester"].mirrored
 
 
 # Parts of untrimmed videos.
@@ -170,7 +173,9 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
     held_out = {"subset": "validation", "annotations": [{"segment": [1.0, 2.0], "label": "Surfing"}]}
     (tmp_path / "activity_net.v1-3.min.json").write_text(json.dumps({"database": {"abc": entry}}))
     (tmp_path / "val.json").write_text(json.dumps({"database": {"abc": held_out}}))
-    config = DataConfig(dataset="activitynet", train=str(tmp_path), eval=str(tmp_path / "val.json"), flip=False)
+    config = DataConfig(
+        dataset="activitynet", train=str(tmp_path), eval=str(tmp_path / "val.json"), augment=AugmentConfig(flip=False)
+    )
     train, evaluation = load_sets(config)
     reader = ClipReader(Spec.of_video("toy", num_frames=4, stride=2, size=16, resize=(16,)), config)
 
@@ -180,13 +185,11 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
     rng = np.random.default_rng(0)
     for record, frames in zip(train.records, (range(10), range(20, 28)), strict=True):
         assert (record.start, record.end) in ((0.0, 1.0), (2.0, 2.8))
-        clips = [reader.train_clips(record.path, rng, (record.start, record.end)).video for _ in range(6)]
+        clips = [reader.train(record, rng)[0] for _ in range(6)]
         seen = {i for clip in clips for i in numbers(clip)[0]}
         assert seen <= set(frames) and len(seen) > 4
     (record,) = evaluation.records
-    np.testing.assert_array_equal(
-        numbers(reader.read_eval(record.path, 2, 1, (record.start, record.end))), [[10, 12, 14, 16], [13, 15, 17, 19]]
-    )
+    np.testing.assert_array_equal(numbers(reader.evaluate(record, 2, 1)[0]), [[10, 12, 14, 16], [13, 15, 17, 19]])
 
 
 # Training by name.
@@ -195,7 +198,7 @@ def test_activitynet_clips_stay_in_their_segment(tmp_path):
 def settings(data):
     return Config(
         model=ModelConfig(name="frame_pool_tiny"),
-        data=dataclasses.replace(data, num_frames=2, size=16, resize=(20,)),
+        data=dataclasses.replace(data, clip=ClipConfig(num_frames=2, size=16, resize=(20,))),
         train=TrainConfig(batch_size=4, steps=1, checkpoint_epochs=0.0),
         eval=EvalConfig(batch_size=4),
         mesh=MeshConfig(data=1),
@@ -220,9 +223,9 @@ def test_a_checkpoint_is_evaluated_on_the_publishers_list(ucf):
 
     spec, expected = Spec.of_video("toy", num_frames=4), load_sets(ucf)[1]
     config = Config(data=ucf)
-    assert _eval_videos(config, Meta(config, spec, DATASETS["ucf101"].class_names)) == expected
+    assert _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["ucf101"].class_names))) == expected
     with pytest.raises(DataError, match="other classes than the checkpoint"):
-        _eval_videos(config, Meta(config, spec, DATASETS["hmdb51"].class_names))
+        _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["hmdb51"].class_names)))
 
 
 @pytest.mark.slow
@@ -249,7 +252,7 @@ def charades(tmp_path):
 
 def test_charades_is_multi_label(charades):
     train, evaluation = load_sets(charades)
-    assert train.multi_label and evaluation.multi_label
+    assert train.labels.several and evaluation.labels.several
     np.testing.assert_array_equal(train.targets()[:, [0, 10, 156]], [[1, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 0]])
 
 

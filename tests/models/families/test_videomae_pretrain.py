@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.abstract import abstract, drawn, params_of
+from tests.peers import needs
 from vidjax.models.families import videomae
 from vidjax.models.families.videomae_pretrain import VARIANTS, VideoMAEPretrain
 from vidjax.models.registry import get_spec
