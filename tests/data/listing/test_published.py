@@ -218,14 +218,13 @@ def test_unknown_names_and_splits_are_refused():
 
 
 def test_a_checkpoint_is_evaluated_on_the_publishers_list(ucf):
-    from vidjax.apps.evaluate import _eval_videos
-    from vidjax.training.checkpoints import Meta
+    from vidjax.tasks.videos import load_eval_videos
 
-    spec, expected = Spec.of_video("toy", num_frames=4), load_sets(ucf)[1]
     config = Config(data=ucf)
-    assert _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["ucf101"].class_names))) == expected
+    own, others = (LabelSpace(DATASETS[name].class_names) for name in ("ucf101", "hmdb51"))
+    assert load_eval_videos(config, "classify", own) == load_sets(ucf)[1]
     with pytest.raises(DataError, match="other classes than the checkpoint"):
-        _eval_videos(config, Meta(config, spec, LabelSpace(DATASETS["hmdb51"].class_names)))
+        load_eval_videos(config, "classify", others)
 
 
 @pytest.mark.slow
