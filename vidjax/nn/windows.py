@@ -18,7 +18,7 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.nn.attention import attention, three_products
-from vidjax.nn.backend import backend
+from vidjax.nn.backend import apart, backend
 from vidjax.nn.init import normal_002
 from vidjax.nn.remat import layer_result
 
@@ -151,7 +151,7 @@ class WindowAttention(nnx.Module):
         if backend() == "tpu":
             q, k, v = (y.reshape(count, tokens, self.heads, -1) for y in three_products(x, self.qkv))
         else:
-            qkv = self.qkv(x).reshape(count, tokens, 3, self.heads, dim // self.heads)
+            qkv = apart(self.qkv(apart(x))).reshape(count, tokens, 3, self.heads, dim // self.heads)
             q, k, v = (qkv[:, :, i] for i in range(3))
         index = relative_index(self.window)[:tokens, :tokens]
         bias = jnp.moveaxis(self.relative_bias[...][index], 2, 0)[None]
@@ -159,4 +159,4 @@ class WindowAttention(nnx.Module):
         if any(shift):
             ids = (jnp.asarray(regions(sizes, window, shift)),) * 2
         y = attention(q, k, v, bias=bias, ids=ids).reshape(count, tokens, dim)
-        return layer_result(self.proj(y))
+        return apart(layer_result(self.proj(y)))
