@@ -81,8 +81,7 @@ def attention(
     if implementation == "auto":
         implementation = _choose(q, k, v, plain=plain)
     attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, implementation=implementation)
-    gathers = implementation in ("pallas", "pallas or not") and not causal
-    return split_attention(attend, q, k, v, implementation == "cudnn", gathers)
+    return split_attention(attend, q, k, v, implementation == "cudnn")
 
 
 def _choose(q: jax.Array, k: jax.Array, v: jax.Array, *, plain: bool) -> str:

@@ -41,20 +41,11 @@ def split_attention(
     k: jax.Array,
     v: jax.Array,
     fused: bool,
-    gathers: bool = False,
 ) -> jax.Array:
     """`attend(q, k, v)` of `(B, N, heads, d)` with the heads split, in what it takes and in what it gives.
 
     If there are not as many for each device, the queries are split and keys and values copied; for a fused kernel,
     which does not take that, all are copied. Outside of `splitting_tokens` nothing is said.
-
-    Args:
-      attend: maps queries, keys and values to what it gives for the queries.
-      q: queries.
-      k: keys.
-      v: values.
-      fused: whether it is a kernel that XLA cannot split.
-      gathers: whether it takes keys and values that are split as the queries are, and copies them itself.
     """
     layout = _layout.value
     if layout is None:
@@ -64,8 +55,6 @@ def split_attention(
         queries = keys = P(batch, None, axis)
     else:
         queries, keys = P(batch) if fused else layout.spec, P(batch)
-        if gathers and k.shape[1] % layout.mesh.shape[axis] == 0:
-            keys = layout.spec
 
     def lay(x: jax.Array, spec: P) -> jax.Array:
         return jax.lax.with_sharding_constraint(x, NamedSharding(layout.mesh, spec))
