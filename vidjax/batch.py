@@ -24,7 +24,8 @@ class Field:
     Attributes:
       shape: without batch and views.
       dtype: NumPy's name of the type.
-      ragged: whether the first axis is only the most that there can be; what is missing is `fill`.
+      ragged: whether the first axis is only the most that there can be: arrays of examples may be shorter there, and
+        those of batches are filled up with `fill`.
       fill: of what is missing.
       below: integers lie below this, 0 being the least; 0: anywhere.
     """
@@ -43,6 +44,20 @@ class Field:
     def empty(self, views: int) -> np.ndarray:
         """The array of views that show nothing."""
         return np.full((views, *self.shape), self.fill if self.ragged else 0, self.dtype)
+
+    def fits(self, shape: tuple[int, ...], whole: bool) -> bool:
+        """Whether a view of this shape is one of this field; `whole`: filled up already."""
+        if self.ragged and not whole and shape:
+            return shape[0] <= self.shape[0] and shape[1:] == self.shape[1:]
+        return shape == self.shape
+
+    def filled(self, array: np.ndarray, views: int) -> np.ndarray:
+        """`(V, …)` of an example, filled up to so many views and, where the field is ragged, to all of its length."""
+        if self.ragged and array.shape[1] < self.shape[0]:
+            width = [(0, 0)] * array.ndim
+            width[1] = 0, self.shape[0] - array.shape[1]
+            array = np.pad(array, width, constant_values=self.fill)
+        return array if len(array) == views else np.concatenate([array, self.empty(views - len(array))])
 
     def draw(self, lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Made-up values of this field, `(*lead, *shape)`."""
@@ -75,22 +90,25 @@ class BatchLayout:
         return {"inputs": {name: f.empty(views) for name, f in self.inputs.items()}}
 
     def collate(self, examples: Sequence[Batch]) -> Batch:
-        """Examples stacked; those with fewer views than the others are filled up with empty ones.
+        """Examples stacked; those with fewer views than the others are filled up with empty ones, ragged fields to
+        their length.
 
         Args:
-          examples: each with arrays that lead with V.
+          examples: each with arrays that lead with V; all of them with targets, or none.
 
         Raises:
           ValueError: for an example that is not of this layout, naming what is absent or of another shape.
         """
         for example in examples:
             self.check(example, lead=1)
+        views = max(len(array) for example in examples for array in example["inputs"].values())
         batch: Batch = {}
         for group, fields in self._groups().items():
             if group not in examples[0]:
                 continue
             batch[group] = {
-                name: _stack([example[group][name] for example in examples], f) for name, f in fields.items()
+                name: np.stack([f.filled(example[group][name], views) for example in examples])
+                for name, f in fields.items()
             }
         batch |= {key: np.stack([example[key] for example in examples]) for key in _EXTRAS if key in examples[0]}
         batch["bad"] = [record for example in examples for record in example.get("bad", ())]
@@ -119,7 +137,7 @@ class BatchLayout:
         """Compare a batch, or an example, with this layout.
 
         Args:
-          batch: its inputs and targets are looked at; an example for evaluation has no targets.
+          batch: its inputs and targets are looked at; there need be no targets, as in evaluation.
           lead: axes before those of a field, 2 of a batch and 1 of an example.
 
         Raises:
@@ -127,28 +145,22 @@ class BatchLayout:
         """
         problems = []
         for group, fields in self._groups().items():
-            there = batch.get(group, {} if group == "targets" else None)
-            if there is None or (group == "inputs" and there.keys() != fields.keys()):
-                problems.append(f"{group}: has {sorted(there or ())}, not {sorted(fields)}")
+            if group == "targets" and group not in batch:
                 continue
-            for name, array in there.items():
-                wanted = fields.get(name)
-                if wanted is None:
-                    problems.append(f"{group}/{name}: is not in the layout")
-                elif array.shape[lead:] != wanted.shape or array.dtype != np.dtype(wanted.dtype):
+            there = batch.get(group, {})
+            if there.keys() != fields.keys():
+                problems.append(f"{group}: has {sorted(there)}, not {sorted(fields)}")
+                continue
+            for name, wanted in fields.items():
+                array = there[name]
+                view = array.shape[lead:]
+                if not wanted.fits(view, whole=lead == 2) or array.dtype != np.dtype(wanted.dtype):
+                    most = " at most" if wanted.ragged and lead == 1 else ""
                     problems.append(
-                        f"{group}/{name}: is {array.dtype} {array.shape[lead:]} for a view, "
-                        f"not {wanted.dtype} {wanted.shape}"
+                        f"{group}/{name}: is {array.dtype} {view} for a view, not {wanted.dtype} {wanted.shape}{most}"
                     )
         if problems:
             raise ValueError("a batch is not as it was laid out: " + "; ".join(problems))
-
-
-def _stack(arrays: list[np.ndarray], f: Field) -> np.ndarray:
-    most = max(len(array) for array in arrays)
-    if any(len(array) < most for array in arrays):
-        arrays = [np.concatenate([array, f.empty(most - len(array))]) for array in arrays]
-    return np.stack(arrays)
 
 
 def layout_of(inputs: Mapping[str, Any], targets: Mapping[str, Field] | None = None) -> BatchLayout:

@@ -115,19 +115,19 @@ class TextInput:
     Attributes:
       length: tokens, the rest being padding.
       tokenizer: which one, by its name or path.
-      words: how many different tokens it has.
+      vocabulary: how many different tokens it has.
     """
 
     length: int
     tokenizer: str
-    words: int
+    vocabulary: int
 
     kind: ClassVar[str] = "text"
 
     @property
     def field(self) -> Field:
         """One view of a batch: numbers of tokens, 0 being padding."""
-        return Field((self.length,), "int32", below=self.words)
+        return Field((self.length,), "int32", below=self.vocabulary)
 
     @property
     def words(self) -> str:
