@@ -24,6 +24,15 @@ def empty(f: Field, views: int) -> np.ndarray:
     return np.full((views, *f.shape), f.fill if f.ragged else 0, f.dtype)
 
 
+def _filled(f: Field, array: np.ndarray, views: int) -> np.ndarray:
+    """`(V, …)` of an example, filled up to `views` views and, where the field is ragged, to its whole length."""
+    if f.ragged and array.shape[1] < f.shape[0]:
+        width = [(0, 0)] * array.ndim
+        width[1] = 0, f.shape[0] - array.shape[1]
+        array = np.pad(array, width, constant_values=f.fill)
+    return array if len(array) == views else np.concatenate([array, empty(f, views - len(array))])
+
+
 def _draw(f: Field, lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     shape, dtype = (*lead, *f.shape), np.dtype(f.dtype)
     if dtype == np.uint8:
@@ -54,22 +63,26 @@ class BatchLayout:
         return {"inputs": {name: empty(f, views) for name, f in self.inputs.items()}}
 
     def collate(self, examples: Sequence[Batch]) -> Batch:
-        """Stack examples into a batch, padding those with fewer views than the others with empty views.
+        """Stack examples into a batch.
+
+        Examples with fewer views than the others are filled up with empty ones, and ragged fields to their length.
 
         Args:
-          examples: examples whose arrays begin with the view axis V.
+          examples: examples whose arrays lead with V; all of them have targets, or none.
 
         Raises:
-          ValueError: if an example does not match this layout; names the missing or misshaped arrays.
+          ValueError: for an example of another layout, naming the fields that are absent or have another shape.
         """
         for example in examples:
             self.check(example, lead=1)
+        views = max(len(array) for example in examples for array in example["inputs"].values())
         batch: Batch = {}
         for group, fields in self._groups().items():
             if group not in examples[0]:
                 continue
             batch[group] = {
-                name: _stack([example[group][name] for example in examples], f) for name, f in fields.items()
+                name: np.stack([_filled(f, example[group][name], views) for example in examples])
+                for name, f in fields.items()
             }
         batch |= {key: np.stack([example[key] for example in examples]) for key in _EXTRAS if key in examples[0]}
         batch["bad"] = [record for example in examples for record in example.get("bad", ())]
@@ -106,18 +119,19 @@ class BatchLayout:
         """
         problems = []
         for group, fields in self._groups().items():
-            there = batch.get(group, {} if group == "targets" else None)
-            if there is None or (group == "inputs" and there.keys() != fields.keys()):
-                problems.append(f"{group}: has {sorted(there or ())}, not {sorted(fields)}")
+            if group == "targets" and group not in batch:
                 continue
-            for name, array in there.items():
-                wanted = fields.get(name)
-                if wanted is None:
-                    problems.append(f"{group}/{name}: not in the layout")
-                elif array.shape[lead:] != wanted.shape or array.dtype != np.dtype(wanted.dtype):
+            there = batch.get(group, {})
+            if there.keys() != fields.keys():
+                problems.append(f"{group}: has {sorted(there)}, not {sorted(fields)}")
+                continue
+            for name, wanted in fields.items():
+                array = there[name]
+                view = array.shape[lead:]
+                if not wanted.fits(view, whole=lead == 2) or array.dtype != np.dtype(wanted.dtype):
+                    most = " at most" if wanted.ragged and lead == 1 else ""
                     problems.append(
-                        f"{group}/{name}: is {array.dtype} {array.shape[lead:]} for a view, "
-                        f"not {wanted.dtype} {wanted.shape}"
+                        f"{group}/{name}: is {array.dtype} {view} for a view, not {wanted.dtype} {wanted.shape}{most}"
                     )
         if problems:
             raise ValueError("a batch does not match its layout: " + "; ".join(problems))
@@ -125,13 +139,6 @@ class BatchLayout:
 
 def _nbytes(f: Field) -> int:
     return int(np.prod(f.shape, dtype=np.int64)) * np.dtype(f.dtype).itemsize
-
-
-def _stack(arrays: list[np.ndarray], f: Field) -> np.ndarray:
-    most = max(len(array) for array in arrays)
-    if any(len(array) < most for array in arrays):
-        arrays = [np.concatenate([array, empty(f, most - len(array))]) for array in arrays]
-    return np.stack(arrays)
 
 
 def layout_of(inputs: Mapping[str, Any], targets: Mapping[str, Field] | None = None) -> BatchLayout:

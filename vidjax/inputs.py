@@ -27,6 +27,17 @@ class Field:
     fill: float = 0.0
     below: int = 0
 
+    def fits(self, shape: tuple[int, ...], whole: bool) -> bool:
+        """Whether an array of this shape is one view of the field.
+
+        Args:
+          shape: shape without batch and views.
+          whole: whether a ragged axis must have its whole length.
+        """
+        if self.ragged and not whole and shape:
+            return shape[0] <= self.shape[0] and shape[1:] == self.shape[1:]
+        return shape == self.shape
+
 
 @dataclass(frozen=True)
 class VideoInput:
@@ -169,14 +180,14 @@ class TextInput:
 
     length: int
     tokenizer: str
-    words: int
+    vocabulary: int
 
     kind: ClassVar[str] = "text"
 
     @property
     def field(self) -> Field:
         """Shape and type of one view in a batch: token numbers, where 0 is padding."""
-        return Field((self.length,), "int32", below=self.words)
+        return Field((self.length,), "int32", below=self.vocabulary)
 
     @property
     def brief(self) -> str:

@@ -1,60 +1,92 @@
-"""Classes as targets: one number or zeros and ones for each view, swapped where a view is mirrored."""
+"""Classes as targets: of one label or several, each view its own, swapped where it is mirrored."""
 
-import logging
 import pickle
 
+import chex
 import numpy as np
 import pytest
 
+from vidjax.batch import BatchLayout
 from vidjax.config import AugmentConfig
 from vidjax.data.records import Labels, LabelSpace, Record
-from vidjax.data.views import Views, whole
+from vidjax.data.views import Views
 from vidjax.tasks.classify.targets import ClassTargets, make_targets
 
-SIDES = LabelSpace(("left", "right", "wave"), directional=True, mirrored={0: 1, 1: 0})
+NAMES = ("left", "right", "spin")
+SWAPS = LabelSpace(NAMES, directional=True, mirrored={0: 1, 1: 0})
+SEVERAL = LabelSpace(NAMES, several=True, directional=True, mirrored={0: 1, 1: 0})
 
 
 def views(*mirrored):
-    plain = whole(len(mirrored))
-    return Views(plain.frames, plain.times, np.array(mirrored), plain.affine)
+    count = len(mirrored)
+    return Views.of(np.zeros((count, 1), int), np.zeros((count, 1)), mirrored, [np.eye(2, 3)] * count)
 
 
-def test_every_view_has_the_class_that_it_shows():
-    targets = ClassTargets(SIDES)
-    for label, expected in ((0, [0, 1, 0]), (1, [1, 0, 1]), (2, [2, 2, 2])):
-        given = targets.of(Record("v", Labels((label,))), views(False, True, False))["label"]
-        assert given.tolist() == expected and given.dtype == np.int32
+def labels(targets, classes, *mirrored):
+    found = targets.of(Record("x", Labels(classes)), views(*mirrored))
+    assert list(found) == ["label"]
+    BatchLayout({}, targets.fields()).check({"inputs": {}, "targets": found}, lead=1)
+    return found["label"]
 
 
-def test_several_classes_are_zeros_and_ones_and_swapped_too():
-    targets = ClassTargets(LabelSpace(SIDES.names, True, True, SIDES.mirrored))
-    given = targets.of(Record("v", Labels((0, 2))), views(False, True))["label"]
-    assert given.tolist() == [[1, 0, 1], [0, 1, 1]] and given.dtype == np.float32
-    assert targets.of(Record("v", Labels(())), views(True))["label"].tolist() == [[0, 0, 0]]
+def test_one_class_of_each_view():
+    found = labels(ClassTargets(SWAPS), (0,), False, True, True, False)
+    chex.assert_type(found, np.int32)
+    assert found.tolist() == [0, 1, 1, 0]
+    assert labels(ClassTargets(SWAPS), (2,), False, True).tolist() == [2, 2]
 
 
-def test_classes_that_do_not_tell_left_from_right_stay():
-    targets = ClassTargets(LabelSpace(SIDES.names, mirrored=SIDES.mirrored))
-    assert targets.of(Record("v", Labels((0,))), views(True, False))["label"].tolist() == [0, 0]
+def test_several_classes_of_each_view():
+    found = labels(ClassTargets(SEVERAL), (0, 2), True, False)
+    chex.assert_type(found, np.float32)
+    assert found.tolist() == [[0, 1, 1], [1, 0, 1]]
+    assert labels(ClassTargets(SEVERAL), (0, 1), True).tolist() == [[1, 1, 0]]
+    assert labels(ClassTargets(SEVERAL), (), True, False).tolist() == [[0, 0, 0]] * 2
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_what_is_given_is_as_it_is_laid_out_and_goes_to_workers(several):
-    targets = pickle.loads(pickle.dumps(ClassTargets(LabelSpace(SIDES.names, several))))
-    (field,) = targets.fields().values()
-    given = targets.of(Record("v", Labels((1,))), views(False, True))["label"]
-    assert given.shape == (2, *field.shape) and given.dtype == np.dtype(field.dtype)
-    assert field.below == (0 if several else 3)
+def test_classes_that_do_not_tell_left_from_right_stay(several):
+    targets = ClassTargets(LabelSpace(NAMES, several))
+    plain, mirrored = labels(targets, (1,), False, True)
+    np.testing.assert_array_equal(plain, mirrored)
 
 
-def test_mirroring_is_off_where_it_would_make_labels_wrong_and_it_is_said(caplog):
-    caplog.set_level(logging.INFO, "vidjax")
-    unpaired = LabelSpace(SIDES.names, directional=True)
-    assert not make_targets(unpaired, AugmentConfig(), ()).mirrors and "clips are not mirrored" in caplog.text
+def test_fields_tell_the_classes():
+    (one,), (several,) = (list(ClassTargets(space).fields().values()) for space in (SWAPS, SEVERAL))
+    assert (one.shape, one.dtype, one.below) == ((), "int32", 3)
+    assert (several.shape, several.dtype) == ((3,), "float32")
+    assert ClassTargets.kinds == {"labels"}
+
+
+def test_workers_get_a_copy():
+    targets = pickle.loads(pickle.dumps(ClassTargets(SEVERAL)))
+    assert targets == ClassTargets(SEVERAL) and labels(targets, (0,), True).tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("space", "flip", "pairs", "mirrors"),
+    [
+        (LabelSpace(NAMES), None, (), True),
+        (LabelSpace(NAMES), False, (), False),
+        (SWAPS, None, (), False),
+        (SWAPS, None, ("left<>right",), True),
+        (SWAPS, False, ("left<>right",), False),
+        (SWAPS, True, (), True),
+    ],
+)
+def test_clips_are_mirrored_where_the_config_says(space, flip, pairs, mirrors):
+    assert make_targets(space, AugmentConfig(flip=flip), pairs).mirrors == mirrors
+
+
+def test_what_is_not_mirrored_is_said_once_it_is_nobodys_wish(caplog):
+    with caplog.at_level("INFO", "vidjax"):
+        make_targets(SWAPS, AugmentConfig(), ())
+    assert "clips are not mirrored: the classes of this data set tell left from right" in caplog.text
     caplog.clear()
-    assert make_targets(SIDES, AugmentConfig(), ("left<>right",)).mirrors and not caplog.records
-    assert make_targets(unpaired, AugmentConfig(flip=True), ()).mirrors
-    assert "it is not known which class mirroring" in caplog.text and caplog.records[0].levelname == "WARNING"
-    caplog.clear()
-    assert not make_targets(SIDES, AugmentConfig(flip=False), ()).mirrors and not caplog.records
-    assert make_targets(LabelSpace(("a", "b")), AugmentConfig(), ()).mirrors and not caplog.records
+    with caplog.at_level("INFO", "vidjax"):
+        make_targets(SWAPS, AugmentConfig(flip=False), ())
+        make_targets(SWAPS, AugmentConfig(flip=True), ())
+        make_targets(LabelSpace(NAMES), AugmentConfig(), ())
+    assert caplog.text == ""
+    make_targets(LabelSpace(NAMES, directional=True), AugmentConfig(flip=True), ())
+    assert "config.task.classify.flip_pairs tells it" in caplog.text and "config.data.augment.flip=false" in caplog.text

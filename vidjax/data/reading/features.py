@@ -10,6 +10,8 @@ from vidjax.data.views import Views, whole
 from vidjax.inputs import FeatureInput
 from vidjax.video import VideoError
 
+_MEND = "make it again, or leave it out"
+
 
 @dataclass(frozen=True)
 class FeatureReader:
@@ -52,10 +54,12 @@ class FeatureReader:
     def _open(self, path: str) -> np.ndarray:
         try:
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise VideoError(path, f"is no readable .npy file: {error}") from None
+        except (OSError, ValueError, EOFError) as error:
+            raise VideoError(path, f"is no readable .npy file: {error}", _MEND) from None
+        if not isinstance(vectors, np.ndarray) or vectors.dtype.kind not in "fiu":
+            raise VideoError(path, "is no .npy file of numbers", _MEND)
         if vectors.ndim != 2 or vectors.shape[1] != self.input.width or not len(vectors):
-            raise VideoError(path, f"has an array {vectors.shape}, not (N, {self.input.width})")
+            raise VideoError(path, f"has an array {vectors.shape}, not (N, {self.input.width})", _MEND)
         return vectors
 
     def _take(self, vectors: np.ndarray, numbers: np.ndarray) -> np.ndarray:

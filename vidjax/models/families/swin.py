@@ -25,7 +25,6 @@ from vidjax.nn.init import normal_002
 from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
-from vidjax.nn.target_backend import apart
 from vidjax.nn.windows import WindowAttention
 
 EPSILON = 1e-5  # of every layer norm
@@ -46,7 +45,7 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """`(B, T, H, W, C)` → the same shape."""
         x = x + self.drop_path(self.attn(self.norm1(x)), rngs)
-        return x + self.drop_path(apart(self.mlp(apart(self.norm2(x)))), rngs)
+        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
 class PatchMerging(nnx.Module):
@@ -62,7 +61,7 @@ class PatchMerging(nnx.Module):
         x = jnp.pad(x, ((0, 0), (0, 0), (0, height % 2), (0, width % 2), (0, 0)))
         # Rows first: (0, 0), (1, 0), (0, 1), (1, 1).
         corners = [x[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return apart(self.reduction(apart(self.norm(jnp.concatenate(corners, axis=-1)))))
+        return self.reduction(self.norm(jnp.concatenate(corners, axis=-1)))
 
 
 class Stage(nnx.Module):

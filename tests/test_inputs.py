@@ -1,0 +1,73 @@
+"""Kinds of inputs: kept in JSON, what is read of them, what enters a network."""
+
+import json
+
+import pytest
+
+from vidjax import inputs
+from vidjax.batch import Field
+from vidjax.errors import UserError
+from vidjax.inputs import AudioInput, FeatureInput, TextInput, VideoInput
+
+EVERY = {
+    "video": VideoInput(16, stride=4, fps=12.5, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), enters="both"),
+    "flow": VideoInput(8, mean=(0.5, 0.5), std=(0.5, 0.5)),
+    "sound": AudioInput(rate=8000, mels=64, seconds=1.5),
+    "words": TextInput(32, "bert-base-uncased", 30522),
+    "features": FeatureInput(10, 768),
+}
+
+
+def test_every_kind_is_tried():
+    assert {value.kind for value in EVERY.values()} == set(inputs.KINDS)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_json_round_trip(name):
+    values = json.loads(json.dumps(inputs.to_dict({name: EVERY[name]})))
+    assert values[name]["kind"] == EVERY[name].kind
+    assert inputs.from_dict(values) == {name: EVERY[name]}
+
+
+def test_several_keep_their_order_and_names():
+    assert list(inputs.from_dict(inputs.to_dict(EVERY)).items()) == list(EVERY.items())
+
+
+def test_reading_leaves_what_was_read_as_it_is():
+    values = inputs.to_dict(EVERY)
+    before = json.dumps(values)
+    inputs.from_dict(values)
+    assert json.dumps(values) == before
+
+
+def test_kinds_of_later_versions_are_refused_by_name():
+    message = r"input 'radar' is of the kind 'points'; this version of vidjax knows video, audio, text, features"
+    with pytest.raises(UserError, match=message):
+        inputs.from_dict({"radar": {"kind": "points", "rate": 10}})
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "shape"),
+    [
+        ("video", Field((16, 112, 112, 3), "uint8", below=256), (16, 112, 112, 6)),
+        ("flow", Field((8, 224, 224, 2), "uint8", below=256), (8, 224, 224, 2)),
+        ("sound", Field((12000,), "int16"), (150, 64)),
+        ("words", Field((32,), "int32", below=30522), (32,)),
+        ("features", Field((10, 768), "float32"), (10, 768)),
+    ],
+)
+def test_what_is_read_and_what_enters(name, field, shape):
+    assert EVERY[name].field == field and EVERY[name].shape == shape
+
+
+def test_words():
+    assert EVERY["video"].words == "clips of 16 frames (12.5 frames/s) at 112²"
+    assert VideoInput(1, stride=2).words == "clips of 1 frame (every 2nd frame) at 224²"
+    assert VideoInput(4).words == "clips of 4 frames (every frame) at 224²"
+    assert EVERY["sound"].words == "1.5 s of sound in 64 bands"
+    assert EVERY["words"].words == "32 tokens of text"
+    assert EVERY["features"].words == "clips of 10 vectors of 768 features"
+
+
+def test_what_frames_are_resized_to():
+    assert EVERY["video"].target == (128, 171) and VideoInput(4).target == 256
