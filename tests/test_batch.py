@@ -4,8 +4,8 @@ import chex
 import numpy as np
 import pytest
 
-from vidjax.batch import BatchLayout, Field, layout_of
-from vidjax.inputs import FeatureInput, VideoInput
+from vidjax.batch import BatchLayout, layout_of
+from vidjax.inputs import FeatureInput, Field, VideoInput
 
 BOXES = Field((3, 4), "float32", ragged=True, fill=-1.0)
 LAYOUT = BatchLayout(
@@ -77,7 +77,7 @@ def without(group, name, like):
     ],
 )
 def test_what_is_absent_or_misshaped_is_named(wrong, message):
-    with pytest.raises(ValueError, match=f"a batch is not as it was laid out: .*{message}"):
+    with pytest.raises(ValueError, match=f"a batch does not match its layout: .*{message}"):
         LAYOUT.check(wrong, lead=1)
     with pytest.raises(ValueError, match=message):
         LAYOUT.collate([example(1), wrong])
@@ -104,7 +104,7 @@ def test_shapes_and_bytes():
         "targets": {"label": ((6, 2), np.dtype("int32")), "boxes": ((6, 2, 3, 4), np.dtype("float32"))},
     }
     assert LAYOUT.bytes(6, 2) == 6 * 2 * 2 * 5  # of the inputs
-    assert BOXES.nbytes == 3 * 4 * 4 and Field((), "int64").nbytes == 8
+    assert BatchLayout({"boxes": BOXES, "time": Field((), "int64")}).bytes(1, 1) == 3 * 4 * 4 + 8
     several = layout_of({"video": VideoInput(4, size=8), "sound": FeatureInput(5, 16)})
     assert several.bytes(1, 1) == 4 * 8 * 8 * 3 + 5 * 16 * 4 and several.targets == {}
 
@@ -123,5 +123,5 @@ def test_made_up_batches_are_of_the_layout_and_within_bounds():
     assert not np.array_equal(batch["inputs"]["video"], other["inputs"]["video"])
     assert set(np.unique(batch["targets"]["label"])) == set(range(7))
     assert batch["inputs"]["video"].max() > 240 and batch["inputs"]["video"].min() < 15
-    sound = Field((50,), "int16").draw((2, 1), np.random.default_rng(0))
+    sound = BatchLayout({"sound": Field((50,), "int16")}).draw(2, 1)["inputs"]["sound"]
     assert sound.dtype == np.int16 and sound.min() < 0 < sound.max()

@@ -41,7 +41,7 @@ def test_reading_leaves_what_was_read_as_it_is():
 
 
 def test_kinds_of_later_versions_are_refused_by_name():
-    message = r"input 'radar' is of the kind 'points'; this version of vidjax knows video, audio, text, features"
+    message = r"input 'radar' has kind 'points'; this version of vidjax knows video, audio, text, features"
     with pytest.raises(UserError, match=message):
         inputs.from_dict({"radar": {"kind": "points", "rate": 10}})
 
@@ -61,12 +61,12 @@ def test_what_is_read_and_what_enters(name, field, shape):
 
 
 def test_words():
-    assert EVERY["video"].words == "clips of 16 frames (12.5 frames/s) at 112²"
-    assert VideoInput(1, stride=2).words == "clips of 1 frame (every 2nd frame) at 224²"
-    assert VideoInput(4).words == "clips of 4 frames (every frame) at 224²"
-    assert EVERY["sound"].words == "1.5 s of sound in 64 bands"
-    assert EVERY["words"].words == "32 tokens of text"
-    assert EVERY["features"].words == "clips of 10 vectors of 768 features"
+    assert EVERY["video"].phrase == "clips of 16 frames (12.5 frames/s) at 112²"
+    assert VideoInput(1, stride=2).phrase == "clips of 1 frame (every 2nd frame) at 224²"
+    assert VideoInput(4).phrase == "clips of 4 frames (every frame) at 224²"
+    assert EVERY["sound"].phrase == "1.5 s of sound in 64 bands"
+    assert EVERY["words"].phrase == "32 tokens of text"
+    assert EVERY["features"].phrase == "clips of 10 vectors of 768 features"
 
 
 def test_what_frames_are_resized_to():
