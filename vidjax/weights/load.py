@@ -118,7 +118,9 @@ def warn_of_pixels(
     alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.video.mean)}
     if other := other_input(alike, spec.video):
         if mend is None:
-            settings = (f"--config.data.clip.{key}={','.join(f'{v:.6g}' for v in value)}" for key, value in other.items())
+            settings = (
+                f"--config.data.clip.{key}={','.join(f'{v:.6g}' for v in value)}" for key, value in other.items()
+            )
             mend = f"give {' '.join(settings)}, unless it is to get used to that"
         told = "; ".join(f"{key} {value}, not {getattr(spec.video, key)}" for key, value in other.items())
         log.warning("%s learned with pixels of other values than %s has: %s; %s", _title(checkpoint), whose, told, mend)
