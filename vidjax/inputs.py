@@ -79,9 +79,9 @@ class VideoInput:
         return self.read_channels * (2 if self.enters == "both" else 1)
 
     @property
-    def target(self) -> int | tuple[int, ...]:
+    def target(self) -> int | tuple[int, int]:
         """Size of frames before the crop: the short side, or (height, width); pixels."""
-        return self.resize[0] if len(self.resize) == 1 else self.resize
+        return self.resize[0] if len(self.resize) == 1 else (self.resize[0], self.resize[1])
 
     @property
     def field(self) -> Field:

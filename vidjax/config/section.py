@@ -1,8 +1,9 @@
 """The base of every dataclass of settings, which knows its place in the config and refuses names that it lacks."""
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from vidjax.config.choices import ALIASES
 from vidjax.config.renamed import RENAMED, todays_name
@@ -25,13 +26,14 @@ class Section:
 
     path: ClassVar[str]
     _all: ClassVar[dict[str, type["Section"]]] = {}
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field]]  # of the subclasses, which are dataclasses
 
     def __init_subclass__(cls, path: str, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         cls.path = path
         Section._all[path] = cls
 
-    def __new__(cls, *_: Any, **given: Any) -> "Section":
+    def __new__(cls, *_: Any, **given: Any) -> Self:
         for name in given:
             if name not in cls.__dataclass_fields__:
                 raise ConfigError(cls.no_field(name))

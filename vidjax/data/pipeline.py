@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import grain
 import numpy as np
@@ -166,10 +167,11 @@ class _TrainLoader(grain.transforms.RandomMap):
             if record.path in known_bad and record.start is None and record.end is None:
                 self._failed[i] = MAX_FAILURES, known_bad[record.path]
 
-    def random_map(self, element: int, rng: np.random.Generator) -> Batch:
+    # Grain's own method is empty and not annotated, from which None is inferred.
+    def random_map(self, element: int, rng: np.random.Generator) -> Batch:  # pyrefly: ignore[bad-override]
         # The generator that each substitute is drawn and read with follows from the first one as it is now: how much
         # was drawn of it until a video failed does not matter.
-        start = copy.deepcopy(rng.bit_generator)
+        start = cast(np.random.Philox, copy.deepcopy(rng.bit_generator))  # Grain's kind
         first, element, bad = int(element), int(element), []
         for attempt in range(MAX_SUBSTITUTES):
             if attempt:
@@ -209,7 +211,7 @@ class _Places(grain.MapDataset):
     def __len__(self) -> int:
         return sys.maxsize
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self.slice(index) if isinstance(index, slice) else self._order[index]
 
 
@@ -218,7 +220,7 @@ class _EvalLoader(grain.transforms.Map):
         self._videos, self._reader, self._layout = videos, reader, reader.layout()
         self._num_clips, self._num_crops = num_clips, num_crops
 
-    def map(self, element: int) -> Batch:
+    def map(self, element: int) -> Batch:  # pyrefly: ignore[bad-override]: as in `_TrainLoader`
         padding = element >= len(self._videos)
         record = self._videos.records[0 if padding else element]
         count, bad = self._num_clips * self._num_crops, []
@@ -298,15 +300,15 @@ def _read_ahead(config: DataConfig) -> int:
 
 def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
     options = grain.ReadOptions(num_threads=config.reading.num_threads, prefetch_buffer_size=_read_ahead(config))
-    dataset = dataset.to_iter_dataset(options)
+    batches = dataset.to_iter_dataset(options)
     if config.reading.num_workers:
         from absl import flags
 
         if not flags.FLAGS.is_parsed():  # Grain reads absl flags in its worker processes; a library user has none
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(config.reading.num_workers, per_worker_buffer_size=_QUEUE)
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
-    return iter(dataset)
+        batches = batches.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
+    return iter(batches)
 
 
 def _leave_interrupts_to_the_parent(*_: int) -> None:

@@ -7,7 +7,7 @@ Annotations are plain numbers and text. Those of a `Record` name classes by numb
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -99,6 +99,10 @@ def classes_of(annotation: Annotation | None) -> tuple:
     return ()
 
 
+@overload
+def map_classes(annotation: None, to: Callable[[Any], Any]) -> None: ...
+@overload
+def map_classes(annotation: Annotation, to: Callable[[Any], Any]) -> Annotation: ...
 def map_classes(annotation: Annotation | None, to: Callable[[Any], Any]) -> Annotation | None:
     """The same annotation with every class replaced by `to(class)`; those of a video or a box in rising order."""
     match annotation:

@@ -194,7 +194,8 @@ def _contrasting_colour(rng: np.random.Generator, background: np.ndarray) -> tup
     while True:
         colour = rng.integers(0, 256, 3)
         if np.abs(colour - mean).sum() > 200:
-            return tuple(int(c) for c in colour)
+            red, green, blue = (int(c) for c in colour)
+            return red, green, blue
 
 
 def _encode(path: Path, frames: np.ndarray) -> None:

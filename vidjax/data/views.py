@@ -21,7 +21,9 @@ class Views:
         return len(self.mirrored)
 
     @classmethod
-    def of(cls, frames: np.ndarray, times: np.ndarray, mirrored: Sequence[bool], affine: Sequence[np.ndarray]):
+    def of(
+        cls, frames: np.ndarray, times: np.ndarray, mirrored: Sequence[bool] | np.ndarray, affine: Sequence[np.ndarray]
+    ):
         """Views of these frames and times."""
         return cls(frames, times, np.asarray(mirrored, bool), np.stack(affine).astype(np.float64))
 

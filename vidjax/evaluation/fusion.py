@@ -104,7 +104,8 @@ def fuse(streams: Sequence[VideoScores], weights: Sequence[float] | None = None)
             f"weights = {weights}: give one for each of the {len(streams)} networks, none negative, not all 0"
         )
     aligned = align(streams)
-    mean = sum(w * stream.scores.astype(np.float64) for w, stream in zip(weights, aligned, strict=True)) / sum(weights)
+    weighted = (w * stream.scores.astype(np.float64) for w, stream in zip(weights, aligned, strict=True))
+    mean = np.asarray(sum(weighted)) / sum(weights)
     return replace(aligned[0], scores=mean)
 
 

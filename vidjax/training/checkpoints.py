@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import nnx
 from jax.sharding import NamedSharding
 
@@ -247,7 +248,7 @@ def _need_steps(folder: str | Path, steps: list[int]) -> None:
 
 def read_meta(checkpoints: Path, step: int) -> Meta:
     """What the checkpoint of `step` in the folder `checkpoints` says about its model."""
-    return Meta.from_dict(ocp.JsonCheckpointHandler().restore(checkpoints / str(step) / "meta"))
+    return Meta.from_dict(ocp.JsonCheckpointHandler().restore(epath.Path(checkpoints / str(step) / "meta")))
 
 
 def _reading(checkpoints: Path, best_metric: str) -> ocp.CheckpointManager:

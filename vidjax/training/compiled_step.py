@@ -4,7 +4,8 @@
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+import dataclasses
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def jit_step(
     state: TrainState,
     objective: Objective,
     mesh: Mesh,
-) -> Callable[[TrainState, dict[str, Any]], tuple[TrainState, jax.Array]]:
+) -> jax.stages.Wrapped:
     """The jitted function `(state, {"inputs", "targets"}) → (state, done)` of one update, which donates its state.
 
     `state`, whose shapes alone matter, says how the mesh's placement applies to it. It is donated to the next update;
@@ -65,7 +66,7 @@ def jit_step(
 
     def step_and_signal(state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, jax.Array]:
         if config.optimizer.offload:
-            state = state.replace(opt_state=jax.device_put(state.opt_state, on_devices))
+            state = dataclasses.replace(state, opt_state=jax.device_put(state.opt_state, on_devices))
         tokens = parallel.splitting_tokens(mesh) if config.mesh.tokens else contextlib.nullcontext()
         with parallel.kernels_on(mesh), tokens:
             state = step(state, batch)
@@ -100,7 +101,7 @@ class Program:
     model: nnx.Module  # abstract
     optimizer: optax.GradientTransformation
     task: Task
-    step: Callable[[TrainState, dict[str, Any]], tuple[TrainState, jax.Array]]  # from `jit_step`
+    step: jax.stages.Wrapped  # from `jit_step`
     state: TrainState  # of ShapeDtypeStructs
     layout: BatchLayout
     batch: Shapes  # of `layout`, "inputs" and "targets"
@@ -190,7 +191,8 @@ def compilation_cache(folder: str) -> Generator[None, None, None]:
     if not folder:
         yield
         return
-    path, before = Path(folder).expanduser().absolute(), jax.config.jax_compilation_cache_dir
+    path = Path(folder).expanduser().absolute()
+    before = jax.config.jax_compilation_cache_dir  # pyrefly: ignore[missing-attribute]: made when JAX is imported
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

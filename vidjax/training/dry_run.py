@@ -8,7 +8,7 @@ import os
 import socket
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsInt, cast
 
 import jax
 from jax.sharding import Mesh
@@ -44,7 +44,7 @@ def say_share(
     order = train_order(videos, config.data, config.seed, balance)
     share = process_rows(order, batch_size, (process, processes))
     count = -(-len(videos) // processes)
-    records = [int(share[i]) for i in range(count)]
+    records = [int(cast(SupportsInt, share[i])) for i in range(count)]  # Grain's may be sparse; this one is not
     own = [d.id for d in mesh.devices.flat if d.process_index == process]
     here = {
         "host": socket.gethostname(),

@@ -131,7 +131,7 @@ def _fitted(arrays: Arrays, own: Arrays, model: nnx.Module, name: str, source: n
         return arrays
     logger.info("%s: resized: %s", title, ", ".join(grouped(fits)))
     return arrays | {
-        path: jnp.asarray(fit.forward(np.asarray(arrays[path]), own[path].shape, model.base_grid))
+        path: jnp.asarray(fit.forward(np.asarray(arrays[path]), own[path].shape, getattr(model, "base_grid", None)))
         for path, fit in fits.items()
     }
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat, cast
 
 import jax
 import optax
@@ -317,7 +317,9 @@ class _Run:
         evaluated = state.ema or {"params": state.params, "stats": state.stats}
         stats = self.precise(evaluated["params"], evaluated["stats"], self._feed(done, count), count)
         self.meter.leave_out(time.perf_counter() - started)
-        return state.replace(ema=state.ema | {"stats": stats}) if state.ema else state.replace(stats=stats)
+        if state.ema:
+            return dataclasses.replace(state, ema=state.ema | {"stats": stats})
+        return dataclasses.replace(state, stats=stats)
 
     def _compile(self, step: Any, state: TrainState) -> Any:
         """The update as a program for the devices; meanwhile the first batch is read."""
@@ -344,7 +346,10 @@ class _Run:
         self._check_finite(state)
         sums = _sums(state)
         self.meter.keep(sums)
-        values = {"epoch": done / self.steps_per_epoch, "learning_rate": float(self.schedule(done - 1))}
+        values = {
+            "epoch": done / self.steps_per_epoch,
+            "learning_rate": float(cast(SupportsFloat, self.schedule(done - 1))),
+        }
         skips = self.config.train.skip_bad_steps > 0
         values |= averages(sums, self.task.objective.sums, skips=skips, done=done)
         values |= self.meter.read(self.feed.waited)
@@ -431,11 +436,12 @@ class _Run:
         """The best checkpoint's step and evaluation; it is made again only if that was before a restart, or if not all
         evaluators were due."""
 
-        def kept(step: int | None) -> bool:
+        def kept(step: int) -> bool:
             whole = self.kept.outcome.summary.get("evaluators") == list(self.every)
-            return step is not None and step == self.kept.step and whole
+            return step == self.kept.step and whole
 
-        if not kept(step := self.checkpoints.best_step):
+        step = self.checkpoints.best_step
+        if step is None or not kept(step):
             step, arrays = self.checkpoints.best_model(state)
             if not kept(step):
                 self.console.print(f"evaluating the best checkpoint again, that of update {step}", highlight=False)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import cast
 
 import jax.numpy as jnp
 import optax
@@ -67,14 +68,16 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
     return optax.chain(*parts)
 
 
-def _scaled_backbone(updates: Arrays, factor: float) -> Arrays:
-    return {path: update * (1 if path.startswith("head.") else factor) for path, update in updates.items()}
+def _scaled_backbone(updates: optax.Updates, factor: float) -> Arrays:
+    arrays = cast(Arrays, updates)
+    return {path: update * (1 if path.startswith("head.") else factor) for path, update in arrays.items()}
 
 
-def _scaled_by_layer(updates: Arrays, decay: float) -> Arrays:
-    layers = layer_numbers(updates)
+def _scaled_by_layer(updates: optax.Updates, decay: float) -> Arrays:
+    arrays = cast(Arrays, updates)
+    layers = layer_numbers(arrays)
     last = max(layers.values())
-    return {path: update * decay ** (last - layers[path]) for path, update in updates.items()}
+    return {path: update * decay ** (last - layers[path]) for path, update in arrays.items()}
 
 
 # A block, in the order in which its network runs them: a factorised encoder's blocks over time come after the others.

@@ -71,7 +71,7 @@ class RunCheckpoints:
         where no checkpoint was evaluated.
         """
         own, _ = _items(like)
-        while (step := self.best_step) not in (None, int(like.step)):
+        while (step := self.best_step) is not None and step != int(like.step):
             model = jax.tree.map(ocp.utils.to_shape_dtype_struct, own)
             items, reason = self._restore(step, model=model)
             if not self._without_damaged(step, reason):
@@ -157,7 +157,9 @@ class RunCheckpoints:
 
     def latest_meta(self) -> ckpt.Meta:
         """What the newest checkpoint says about its model."""
-        return ckpt.read_meta(Path(self._manager.directory), self.latest_step)
+        step = self.latest_step
+        assert step is not None  # a run has saved one
+        return ckpt.read_meta(Path(self._manager.directory), step)
 
     def wait(self) -> None:
         """Return when everything is on disk.

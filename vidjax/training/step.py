@@ -7,7 +7,7 @@ update, or leaves such an update out.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import chex
 import jax
@@ -216,10 +216,11 @@ def make_train_step(
             (grads, loss, sums, stats), _ = jax.lax.scan(part, init, (jnp.arange(accumulate), parts), unroll=unroll)
 
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-        trained = optax.apply_updates(trained, updates)
+        trained = cast(Arrays, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
-            average = optax.incremental_update({"params": whole | trained, "stats": stats}, ema, 1 - ema_decay)
+            now = {"params": whole | trained, "stats": stats}
+            average = cast(dict[str, Arrays], optax.incremental_update(now, ema, 1 - ema_decay))
             # The average of what stays the same would differ from it in the last bit.
             ema = {kind: average[kind] | _only(ema[kind], frozen) for kind in ema}
         params = state.params | _kept(trained, state.params, jax.random.fold_in(key, _ROUNDING))

@@ -116,7 +116,7 @@ class VideoReader:
 
     def read(
         self,
-        indices: Sequence[int],
+        indices: Sequence[int] | np.ndarray,
         *,
         crop: Box | None = None,
         resize: int | tuple[int, int] | None = None,

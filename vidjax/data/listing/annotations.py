@@ -270,7 +270,7 @@ def parse_activitynet(source: AnnotationFile) -> list[Row]:
             try:
                 start, end, label = *map(_seconds, part["segment"]), part["label"]
             except (KeyError, TypeError, ValueError):
-                start = end = label = None
+                start, end, label = None, None, ""
             if start is None or end is None or end < start:
                 document.note(name, f"not a label with a segment of two rising numbers: {part}")
             elif (index := source.classes.get(label)) is None:

@@ -4,6 +4,7 @@ Its lists number 80 actions; the 60 of them that its authors evaluate are its cl
 """
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from vidjax.data.listing.annotations import AnnotationFile, csv_rows
 from vidjax.data.listing.class_lists import read_class_numbers
@@ -50,7 +51,7 @@ def parse_ava(source: AnnotationFile) -> list[Row]:
             problems.append(f"{where}: action {action} is none of 1…{_ACTIONS}")
         elif action in names:
             frame = frames.setdefault((video, second), _Frame(where))
-            actions = frame.actions.setdefault((person, tuple(corners)), [])
+            actions = frame.actions.setdefault((person, cast(Corners, tuple(corners))), [])
             if names[action] not in actions:
                 actions.append(names[action])
     raise_problems(problems)

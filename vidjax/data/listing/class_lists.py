@@ -12,7 +12,7 @@ import re
 def _lines(name: str) -> tuple[tuple[int | None, str], ...]:
     text = (importlib.resources.files("vidjax.data") / "labels" / f"{name}.txt").read_text(encoding="utf-8")
     matches = (re.fullmatch(r"(?:(\d+): )?(.+)", line.strip()) for line in text.splitlines() if line.strip())
-    return tuple((int(match[1]) if match[1] else None, match[2]) for match in matches)
+    return tuple((int(match[1]) if match[1] else None, match[2]) for match in matches if match)
 
 
 @functools.cache

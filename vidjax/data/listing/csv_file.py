@@ -7,12 +7,12 @@ and so may the videos that it lists: `gs://bucket/train.csv`.
 import csv
 import io
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vidjax.data.listing.gather import Gathered
 from vidjax.data.listing.paths import locate
-from vidjax.data.listing.rows import Row
+from vidjax.data.listing.rows import LISTED, Row
 from vidjax.data.records import LABELS, Labels
 from vidjax.data.text import DataError, decode, list_mend
 from vidjax.video.byte_sources import read_bytes
@@ -38,26 +38,26 @@ class CsvFile:
     root: str
     labelled: bool = True
     need_files: bool = True
-    kinds: ClassVar = LABELS
-    labels: ClassVar = None
-    splits: ClassVar = "listed"
+    kinds = LABELS
+    labels = None
+    splits = LISTED
 
     def rows(self) -> list[Row]:
         """See `Source`."""
         found = Gathered(self.need_files)
-        try:
-            with io.StringIO(decode(self.path, read_bytes(self.path)), newline="") as file:
-                reader = csv.DictReader(file, strict=True)
+        with io.StringIO(decode(self.path, read_bytes(self.path)), newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            try:
                 reader.fieldnames = columns = self._columns(reader.fieldnames or (), file.getvalue())
                 for cells in reader:
                     self._parse(cells, len(columns), f"{self.path}:{reader.line_num}", found)
-        except csv.Error as error:
-            raise DataError(f"{self.path}:{reader.line_num}: not a valid CSV line ({error})") from None
+            except csv.Error as error:
+                raise DataError(f"{self.path}:{reader.line_num}: not a valid CSV line ({error})") from None
         if not (rows := found.rows()):
             raise DataError(f"{self.path}: no videos below the header line")
         return rows
 
-    def _columns(self, header: list[str], text: str) -> list[str]:
+    def _columns(self, header: Sequence[str], text: str) -> list[str]:
         columns = [c.strip() for c in header]
         needed = ("path", "label")[: 1 + self.labelled]
         if missing := [c for c in needed if c not in columns]:

@@ -3,10 +3,9 @@
 import logging
 import os
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vidjax.data.listing.paths import VIDEO_SUFFIXES, class_folders, own_files
-from vidjax.data.listing.rows import Row
+from vidjax.data.listing.rows import LISTED, Row
 from vidjax.data.records import LABELS, Labels
 from vidjax.data.text import DataError, raise_problems
 from vidjax.wording import things
@@ -29,9 +28,9 @@ class Folder:
     name: str
     path: str
     labelled: bool = True
-    kinds: ClassVar = LABELS
-    labels: ClassVar = None
-    splits: ClassVar = "listed"
+    kinds = LABELS
+    labels = None
+    splits = LISTED
 
     def rows(self) -> list[Row]:
         """See `Source`.

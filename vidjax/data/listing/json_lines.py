@@ -17,11 +17,11 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from vidjax.data.listing.gather import Gathered
 from vidjax.data.listing.paths import Presence, locate
-from vidjax.data.listing.rows import Row
+from vidjax.data.listing.rows import LISTED, Row
 from vidjax.data.records import KINDS, Annotation, Boxes, Caption, Labels, Masks, Segments, is_box
 from vidjax.data.text import DataError, decode
 from vidjax.video.byte_sources import read_bytes
@@ -57,9 +57,9 @@ class JsonLines:
     root: str
     needed: frozenset[str]
     need_files: bool = True
-    kinds: ClassVar = frozenset(KINDS)
-    labels: ClassVar = None
-    splits: ClassVar = "listed"
+    kinds = frozenset(KINDS)
+    labels = None
+    splits = LISTED
 
     def rows(self) -> list[Row]:
         """See `Source`."""

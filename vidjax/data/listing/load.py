@@ -100,6 +100,7 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
     rows = {"eval": read_rows(sources["eval"], kinds)}
     if config.dataset and kinds:
         (source,) = sources["eval"]
+        assert source.labels is not None  # published data sets declare their classes
         if source.labels.names != labels.names:
             raise DataError(f"{source.name} has other classes than the checkpoint")
         labels = replace(source.labels, several=labels.several)
@@ -156,7 +157,9 @@ def _label_space(sources: Sequence[Source], train: list[Row], held_out: list[Row
         for i, source in enumerate(sources)
     ]
     names = union.union(own)
-    several = any(source.labels.several for source in declared) or any(map(_shows_several, train + held_out))
+    several = any(source.labels.several for source in sources if source.labels) or any(
+        map(_shows_several, train + held_out)
+    )
     return LabelSpace(names, several, *union.directions(declared, names))
 
 

@@ -1,9 +1,8 @@
 """Prepared data sets as sources of videos: what `python -m vidjax prepare` wrote, and other data sets of TFDS."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
-from vidjax.data.listing.rows import Row
+from vidjax.data.listing.rows import STORED, Row
 from vidjax.data.listing.union import part
 from vidjax.data.prepared.read import Prepared, load
 from vidjax.data.records import LabelSpace
@@ -20,7 +19,7 @@ class PreparedSet:
 
     name: str
     data: Prepared
-    splits: ClassVar = "stored"
+    splits = STORED
 
     @property
     def kinds(self) -> frozenset[str]:

@@ -11,13 +11,12 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 from vidjax.config import DataConfig
 from vidjax.data.listing.annotations import AnnotationFile, ClassIndex
 from vidjax.data.listing.datasets import DATASETS, Dataset
 from vidjax.data.listing.paths import VIDEO_SUFFIXES
-from vidjax.data.listing.rows import EVAL_SPLITS, TRAIN_SPLITS, Row
+from vidjax.data.listing.rows import EVAL_SPLITS, OFFICIAL, TRAIN_SPLITS, Row
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError, raise_problems
 from vidjax.video.byte_sources import is_remote
@@ -42,7 +41,7 @@ class Published:
     role: str
     videos: "VideoFolder"
     need_files: bool = True
-    splits: ClassVar = "official"
+    splits = OFFICIAL
 
     @property
     def dataset(self) -> Dataset:

@@ -14,6 +14,12 @@ from vidjax.data.text import DataError
 TRAIN_SPLITS = frozenset({"train", "training"})
 EVAL_SPLITS = frozenset({"val", "valid", "validation", "eval", "test", "testing"})
 ALL_SPLITS = "all"  # SOURCE@all
+# Where the splits of a source come from, see `Source`.
+Splits = Literal["listed", "stored", "official"]
+LISTED: Splits = "listed"
+STORED: Splits = "stored"
+OFFICIAL: Splits = "official"
+
 UNLABELLED = "unlabelled"  # the class of all videos where no annotation is needed
 
 Part = tuple[str, float | None, float | None, float | None]
@@ -78,7 +84,7 @@ class Source(Protocol):
     def labels(self) -> LabelSpace | None: ...
 
     @property
-    def splits(self) -> Literal["listed", "stored", "official"]: ...
+    def splits(self) -> Splits: ...
 
     def rows(self) -> Iterable[Row]:
         """What it lists, in a fixed order.
@@ -114,7 +120,7 @@ class OneSplit:
         return self.source.labels
 
     @property
-    def splits(self) -> Literal["listed", "stored", "official"]:
+    def splits(self) -> Splits:
         return self.source.splits
 
     def rows(self) -> list[Row]:

@@ -112,10 +112,12 @@ def directions(declared: Sequence[Source], class_names: Sequence[str]) -> tuple[
     index = {name: i for i, name in enumerate(class_names)}
     mirrored: dict[int, int] = {}
     for source in declared:
+        if source.labels is None:
+            continue
         names = source.labels.names
         for one, other in source.labels.mirrored.items():
             name, mirror = names[one], names[other]
             if mirrored.setdefault(index[name], index[mirror]) != index[mirror]:
                 known = class_names[mirrored[index[name]]]
                 raise DataError(f"{source.name}: {name!r} mirrored is {mirror!r}, but {known!r} in another source")
-    return any(source.labels.directional for source in declared), mirrored
+    return any(source.labels.directional for source in declared if source.labels), mirrored

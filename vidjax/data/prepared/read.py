@@ -90,8 +90,17 @@ def write_index(path: Any, data: Prepared) -> None:
     entries = []
     for row in data.rows:
         _, split, number, source = open_video.parse_address(row.path)
-        entry = [source, split, number, sorted(index[name] for name in row.labels), row.group, row.start, row.end]
+        entry: list[Any] = [
+            source,
+            split,
+            number,
+            sorted(index[name] for name in row.labels),
+            row.group,
+            row.start,
+            row.end,
+        ]
         if data.kind != Labels.kind:
+            assert row.annotation is not None  # all are of that kind
             entry[3] = write_annotation(row.annotation)
         entries.append(entry if row.at is None else [*entry, row.at])
     head = {

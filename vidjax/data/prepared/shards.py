@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -93,7 +93,7 @@ def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]]
         (s, v.labels.names, v.labels.several, v.labels.directional, sorted(v.labels.mirrored.items()))
         for s, v in splits.items()
     ]
-    whole = [asdict(encoding), sets]
+    whole: list[Any] = [asdict(encoding), sets]
     for name, parts in shards.items():
         for number, item in ((i, item) for i, part in enumerate(parts) for item in part):
             changed = os.stat(item.record.path).st_mtime_ns if os.path.exists(item.record.path) else 0
@@ -127,10 +127,13 @@ def attempt(item: Item, encoding: Encoding, timeout: float) -> Outcome:
     stored |= {"source": item.source, "group": record.group}
     if isinstance(record.annotation, Labels):
         return stored | {"label": list(record.labels)}
+    assert item.annotation is not None  # records have one
     return stored | {"annotation": json.dumps(write_annotation(item.annotation), ensure_ascii=False)}
 
 
-def encode_ahead(items: Sequence[Item], encoding: Encoding, timeout: float, num_workers: int) -> Iterator[Outcome]:
+def encode_ahead(
+    items: Sequence[Item], encoding: Encoding, timeout: float, num_workers: int
+) -> Generator[Outcome, None, None]:
     """What comes of the items, in order; a few per process are held in memory.
 
     Raises:
@@ -167,7 +170,9 @@ def _end_with_parent() -> None:
     """An idle process of a pool would wait for ever if its parent were killed."""
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        parent = multiprocessing.parent_process()
+        assert parent is not None  # this is a process of a pool
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -192,7 +197,7 @@ class Shard:
 
     def examples(self, outcomes: Iterator[Outcome]) -> Iterator[tuple[int, Example]]:
         """Pairs of key and example for the items that can be read; the others' reasons go into the report."""
-        reasons = []
+        reasons: list[str | None] = []
         for key, outcome in zip(range(len(self.items)), outcomes, strict=False):
             if isinstance(outcome, VideoError):
                 reasons.append(outcome.reason)

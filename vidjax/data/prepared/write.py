@@ -12,9 +12,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ def _kind(splits: dict[str, VideoSet]) -> str:
 
 
 @contextlib.contextmanager
-def _lock(out: Path) -> Generator[None, None, None]:
+def _lock(out: epath.Path) -> Generator[None, None, None]:
     """Two processes must not write one data set. The lock goes with its process, however that ends."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w") as file:
@@ -119,7 +118,7 @@ def _lock(out: Path) -> Generator[None, None, None]:
         yield
 
 
-def _already_there(out: Path, info: dict[str, Any]) -> Result | None:
+def _already_there(out: epath.Path, info: dict[str, Any]) -> Result | None:
     folder = out / _VERSION
     if not folder.exists():
         return None
@@ -153,7 +152,7 @@ class _Writer(tfds.core.ExampleWriter):
 class _ResumableWriter(_Writer):
     """Writes each shard under another name first, where the next run finds it if this one is killed."""
 
-    def __init__(self, parts: Path):
+    def __init__(self, parts: epath.Path):
         super().__init__()
         self._parts = parts
 
@@ -185,7 +184,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def __init__(
         self,
-        out: Path,
+        out: epath.Path,
         splits: dict[str, VideoSet],
         shards: dict[str, list[list[Item]]],
         info: dict[str, Any],
@@ -246,7 +245,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _example_writer(self) -> tfds.core.ExampleWriter:
         return self.writer or _Writer()
 
-    def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Callable]]:
+    def _shard_iterators_per_split(self, dl_manager: Any) -> Mapping[str, Sequence[Callable]]:
         shards = self.shards()
         if self.writer is None:
             return shards
@@ -266,6 +265,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         return examples
 
     def _counted(self, shard: Shard) -> Iterator[Outcome]:
+        assert self.outcomes is not None  # shards are encoded elsewhere
         for outcome in itertools.islice(self.outcomes, len(shard.items)):
             self.advance(1)
             yield outcome

@@ -131,11 +131,11 @@ def affine(frames: np.ndarray, matrix: Sequence[Sequence[float]], fill: Sequence
 
     Places are measured from the upper left corner, so that the first pixel lies at (0.5, 0.5).
     """
-    matrix = np.array(matrix, np.float64)
-    matrix[:, 2] += matrix[:, 0] / 2 + matrix[:, 1] / 2 - 0.5  # OpenCV counts from the middle of the first pixel
-    size, flags = frames.shape[2:0:-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    turned = np.array(matrix, np.float64)
+    turned[:, 2] += turned[:, 0] / 2 + turned[:, 1] / 2 - 0.5  # OpenCV counts from the middle of the first pixel
+    size, flags = (frames.shape[2], frames.shape[1]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     colour = [int(c) for c in fill]
-    return np.stack([cv2.warpAffine(np.ascontiguousarray(f), matrix, size, flags=flags, borderValue=colour)
+    return np.stack([cv2.warpAffine(np.ascontiguousarray(f), turned, size, flags=flags, borderValue=colour)
                      for f in frames])  # fmt: skip
 
 

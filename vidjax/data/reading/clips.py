@@ -165,8 +165,9 @@ class ClipReader:
             if size is not None:
                 view = transforms.resize(view, size, self.config.clip.resize_rule)
             if decoded.cut is None:
-                box = self._box(*view.shape[1:3], rng)
-                affine.append(crop_affine(box, *view.shape[1:3], mirrored=flipped))
+                height, width = view.shape[1:3]
+                box = self._box(height, width, rng)
+                affine.append(crop_affine(box, height, width, mirrored=flipped))
                 view = transforms.crop(view, box, self.spec.video.size)
             else:
                 affine.append(mirror_affine(decoded.cut) if flipped else decoded.cut)

@@ -6,7 +6,7 @@ input is a line in `READERS`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Reader(Protocol):
 
 
 # The kind of an input → what makes a reader of the input, the spec that has it, and the config.
-READERS: dict[type[Input], Callable[[Input, Spec, DataConfig], Reader]] = {
+READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
     VideoInput: lambda input, spec, config: ClipReader(spec, config),
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
 }

@@ -43,6 +43,7 @@ def is_address(path: str) -> bool:
 def parse_address(path: str) -> tuple[str, str, int | None, str]:
     """Folder, split, index and source of the address of a stored video: see `address`."""
     match = _ADDRESS.fullmatch(path)
+    assert match is not None  # it is an address
     index = None if match["index"] == "-" else int(match["index"])
     return match["folder"], match["split"], index, match["source"]
 
@@ -113,7 +114,8 @@ class FrameReader:
 
     @functools.cached_property
     def _shape(self) -> tuple[int, int]:
-        return self._decode(0).shape[:2]
+        height, width = self._decode(0).shape[:2]
+        return height, width
 
     @property
     def height(self) -> int:
@@ -127,7 +129,7 @@ class FrameReader:
 
     def read(
         self,
-        indices: Sequence[int],
+        indices: Sequence[int] | np.ndarray,
         *,
         crop: Box | None = None,
         resize: int | tuple[int, int] | None = None,
@@ -136,14 +138,14 @@ class FrameReader:
         wanted = np.asarray(indices, np.int64)
         if len(outside := wanted[(wanted < 0) | (wanted >= len(self))]):
             raise IndexError(f"{self.path}: there is no frame {outside[0]}; the range is 0…{len(self) - 1}")
-        out, slots = None, {}
+        out, first, slots = None, None, {}
         for t, number in enumerate(wanted.tolist()):
-            if number in slots:
+            if out is not None and number in slots:
                 out[t] = out[slots[number]]
                 continue
             image = self._decode(number)
-            if out is None:
-                first = image.shape[:2]
+            if out is None or first is None:
+                first = image.shape[0], image.shape[1]
                 if crop is not None:
                     check_crop(crop, *first)
                 out = np.empty((len(wanted), *target_size(*(crop[2:] if crop else first), resize), 3), np.uint8)
@@ -192,7 +194,7 @@ def parse(record: bytes) -> Any:
 def _example() -> Any:
     from tensorflow_datasets.proto import tf_example_pb2  # which imports all of TFDS
 
-    return tf_example_pb2.Example
+    return tf_example_pb2.Example  # pyrefly: ignore[missing-attribute]: protobuf makes it when it is imported
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def preprocess(frames: np.ndarray, spec: Spec, *, resize_rule: str = "opencv", d
     if resize_rule not in ("opencv", "torchvision"):
         raise UserError(f"resize_rule = {resize_rule!r}: must be 'opencv' or 'torchvision'")
     pictures = transforms.resize(frames.reshape(-1, *shape[-3:]), spec.video.target, resize_rule)
-    (box,) = transforms.eval_boxes(*pictures.shape[1:3], spec.video.size, 1, resize_rule)
+    height, width = pictures.shape[1:3]
+    (box,) = transforms.eval_boxes(height, width, spec.video.size, 1, resize_rule)
     video = transforms.crop(pictures, box, spec.video.size).reshape(-1, shape[-4], spec.video.size, spec.video.size, 3)
     video = _entering(video, spec.video, dtype)
     return video if len(shape) == 5 else video[0]

@@ -35,7 +35,7 @@ def resize(frames: np.ndarray, target: int | tuple[int, int], rule: str = "openc
     Returns:
       uint8 `(T, height, width, 3)`.
     """
-    height, width = resized(*frames.shape[1:3], target, rule)
+    height, width = resized(frames.shape[1], frames.shape[2], target, rule)
     if (height, width) == frames.shape[1:3]:
         return frames
     if rule == "opencv":
