@@ -12,12 +12,14 @@ def test_the_model_says_what_it_learns():
     config = Config(model=ModelConfig(name="videomae_base"))
     assert task_of(config) == "classify"
     config.task.name = "reconstruct"
-    with pytest.raises(ConfigError, match=r"'videomae_base' is a model to classify; models to reconstruct: videomae_"):
+    with pytest.raises(
+        ConfigError, match=r"'videomae_base' is a model for 'classify'; models for 'reconstruct': video"
+    ):
         task_of(config)
     config.model.name = "videomae_base_pretrain"
     assert task_of(config) == "reconstruct"
     config.task.name = "classify"
-    with pytest.raises(ConfigError, match="is a model to reconstruct; models to classify: "):
+    with pytest.raises(ConfigError, match="is a model for 'reconstruct'; models for 'classify': "):
         task_of(config)
 
 
@@ -28,8 +30,8 @@ def test_the_model_says_what_it_learns():
 def test_settings_of_another_task_are_refused(field, value):
     config = Config(model=ModelConfig(name="videomae_tiny_pretrain"))
     setattr(config.task.classify, field, value)
-    told = rf"config\.task\.classify\.{field} = .* is for networks to classify, and videomae_tiny_pretrain is one to r"
-    with pytest.raises(ConfigError, match=told):
+    message = rf"config\.task\.classify\.{field} = .* task 'classify', but videomae_tiny_pretrain is a model for 'rec"
+    with pytest.raises(ConfigError, match=message):
         task_of(config)
     config.model.name = "videomae_tiny"
     assert task_of(config) == "classify"

@@ -1,4 +1,4 @@
-"""What networks are trained for. Each task is a folder here and a line in `TASKS`."""
+"""Training tasks. Each task is a folder here and a line in `TASKS`."""
 
 import dataclasses
 import difflib
@@ -24,15 +24,15 @@ def _module(name: str) -> ModuleType:
 
 
 def kinds_of(name: str) -> frozenset[str]:
-    """The kinds of annotation that a task needs, such as {"labels"}; nothing: it needs none."""
+    """Kinds of annotation that a task needs, such as {"labels"}; empty: none."""
     return _module(name).KINDS
 
 
 def task_of(config: Config) -> str:
-    """The name of the task that `config` trains its network for.
+    """Name of the task that `config` trains its network for.
 
     Raises:
-      ConfigError: if the config asks for a task that its model is not made for, or for settings of another task.
+      ConfigError: if the config asks for a task its model is not made for, or sets options of another task.
     """
     from vidjax.models.registry import get_spec, list_models
 
@@ -42,8 +42,8 @@ def task_of(config: Config) -> str:
         others = [other for other in list_models() if get_spec(other).task == asked]
         close = difflib.get_close_matches(name, others, n=3, cutoff=0.5) or others[:3]
         raise ConfigError(
-            f"config.task.name = {asked!r}, but config.model.name = {name!r} is a model to {task}; "
-            f"models to {asked}: {', '.join(close)}, …"
+            f"config.task.name = {asked!r}, but config.model.name = {name!r} is a model for {task!r}; "
+            f"models for {asked!r}: {', '.join(close)}, …"
         )
     _refuse_settings_of_others(config, task)
     return task
@@ -56,18 +56,18 @@ def _refuse_settings_of_others(config: Config, task: str) -> None:
             value = getattr(section, field.name)
             if other != task and value != getattr(type(section)(), field.name):
                 raise ConfigError(
-                    f"config.task.{other}.{field.name} = {value!r}: is for networks to {other}, and "
-                    f"{config.model.name} is one to {task}; leave it out"
+                    f"config.task.{other}.{field.name} = {value!r}: applies to the task {other!r}, but "
+                    f"{config.model.name} is a model for {task!r}; leave it out"
                 )
 
 
 def make_task(config: Config, spec: Spec, labels: "LabelSpace", dtype: Any = None) -> "Task":
-    """The task of a network and a data set.
+    """Build the task of a network and a data set.
 
     Args:
-      config: of the run.
-      spec: of the network, as trained.
-      labels: of the data set.
-      dtype: of what enters the network; None: float32.
+      config: config of the run.
+      spec: spec of the network, as trained.
+      labels: classes of the data set.
+      dtype: type of the network's inputs; None: float32.
     """
     return _module(spec.task).make(config, spec, labels, dtype)

@@ -1,4 +1,4 @@
-"""A task: what data, training and evaluation ask of it, in one record."""
+"""The record of a task: targets for data, objective for training, evaluators for evaluation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from vidjax.data.records import LabelSpace, VideoSet
 from vidjax.data.targets import Targets
 from vidjax.evaluation.evaluator import Evaluator
 
-# {"inputs": {name: (B, …)}, "targets": {name: (B, …)}}, and whatever `prepare` adds; every array leads with the clips.
+# {"inputs": {name: (B, …)}, "targets": {name: (B, …)}} and additions of `prepare`; clips are every array's first axis.
 Examples = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Sum:
-    """How a sum that an objective gives beside its loss is shown.
+    """Names under which a sum that an objective returns beside its loss is shown.
 
     Attributes:
-      log: name of its mean over what `Objective.weight` counts, in log files.
-      short: the same in a line for people.
+      log: name in log files of its mean over the quantity that `Objective.weight` counts.
+      short: short name of that mean on the console.
     """
 
     log: str
@@ -30,12 +30,12 @@ class Sum:
 
 
 class Objective(Protocol):
-    """The loss of a network on clips: pure, and added up over the parts of a batch.
+    """Loss of a network on clips: a pure function, summed over the parts of a batch.
 
     Attributes:
-      sums: quantities that are added up beside the loss, by name.
-      whole_batch: whether the loss compares the clips of a batch with each other, so that it needs all of them at once.
-      teacher: whether it needs the network of the moving average too.
+      sums: quantities summed beside the loss, by name.
+      whole_batch: whether the loss compares the clips of a batch with each other and so needs all of them at once.
+      teacher: whether the loss also needs the network of the moving average.
     """
 
     sums: ClassVar[Mapping[str, Sum]]
@@ -43,43 +43,42 @@ class Objective(Protocol):
     teacher: ClassVar[bool]
 
     def prepare(self, examples: Examples, key: jax.Array) -> Examples:
-        """What is drawn for the whole batch, such as which clips are mixed, added to it."""
+        """Add the random draws for the whole batch, such as the pairs of clips to mix."""
         ...
 
     def weight(self, examples: Examples) -> jax.Array:
-        """What the loss of the whole batch is divided by, float32 `()`: clips, boxes, tokens, points; never 0."""
+        """Divisor of the whole batch's loss, float32 `()`: number of clips, boxes, tokens or points; never 0."""
         ...
 
     def __call__(
         self, network: nnx.Module, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """The loss summed over clips, float32 `()`, and `sums`, float32 `()` each.
+        """Compute the loss summed over clips, float32 `()`, and `sums`, float32 `()` each.
 
         Args:
-          network: in training mode.
-          examples: a part of what `prepare` gave.
-          key: of dropout and whatever is drawn for this part.
-          teacher: the network of the moving average in evaluation mode, where `teacher` asks for it.
+          network: network in training mode.
+          examples: part of the batch returned by `prepare`.
+          key: random key for dropout and the other draws of this part.
+          teacher: network of the moving average in evaluation mode, if the objective's `teacher` is set.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that is particular about a task.
+    """Everything specific to a task.
 
     Attributes:
-      name: in `TASKS`.
-      labels: what a checkpoint must keep of the data set's labels.
-      targets: what data workers make of annotations.
-      objective: what training minimises.
-      evaluators: by name, made anew for each evaluation of a set of videos.
-      metrics: what checkpoints can be ranked by, `level/name`; the first is what they are ranked by unless the config
-        says otherwise.
-      words: what of the videos is learned, for people: "of 6 classes".
-      present: outputs of one video's views `(V, …)` → its probabilities `(V, K)`; None: it has no answer to show.
-      balance: how clips of different classes are balanced in training, see `vidjax.data.order`; empty: not.
-      head: `(network, rngs)` → the head that takes the place of the network's own; None: the network's own.
+      name: key of the task in `TASKS`.
+      labels: classes of the data set, as a checkpoint keeps them.
+      targets: maker of targets from annotations, used by data workers.
+      objective: loss that training minimises.
+      evaluators: constructors of evaluators by name, called anew for each evaluation of a set of videos.
+      metrics: metrics that can rank checkpoints, as `level/name`; the first is the default.
+      words: description of the labels for people, such as "of 6 classes".
+      present: outputs of one video's views `(V, …)` → probabilities `(V, K)`; None: the task has no answer to show.
+      balance: rule that balances classes in training, see `vidjax.data.order`; empty: none.
+      head: `(network, rngs)` → the head that replaces the network's own; None: keep the network's own.
     """
 
     name: str

@@ -12,30 +12,30 @@ from vidjax.tasks import kinds_of, task_of
 
 
 def load_videos(config: Config, *, need_files: bool = True) -> tuple[VideoSet, VideoSet]:
-    """Those to train on and those for evaluation; see `vidjax.data.listing.load.load_sets`.
+    """Load the training and evaluation videos of a run; see `vidjax.data.listing.load.load_sets`.
 
     Args:
-      config: of the run.
-      need_files: False: the videos that are listed need not be there, for counting them.
+      config: config of the run.
+      need_files: whether the listed videos must exist; False is enough for counting them.
 
     Raises:
-      ConfigError: for a task that the network is not made for.
-      DataError: for annotations that cannot be used.
+      ConfigError: if the network is not made for the task.
+      DataError: if annotations cannot be used.
     """
     pairs = config.task.classify.flip_pairs
     return load_sets(config.data, config.seed, kinds_of(task_of(config)), flip_pairs=pairs, need_files=need_files)
 
 
 def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:
-    """The evaluation videos of `config`, annotated in the classes of a checkpoint.
+    """Load the evaluation videos of `config`, annotated in the classes of a checkpoint.
 
     Args:
-      config: of the evaluation.
-      task: that the checkpoint's network was trained for.
-      labels: of the checkpoint.
+      config: config of the evaluation.
+      task: name of the task that the checkpoint's network was trained for.
+      labels: classes of the checkpoint.
 
     Raises:
-      DataError: for annotations that cannot be used, or that have other classes.
+      DataError: if annotations cannot be used, or name other classes.
     """
     return mark(pair(_annotated(config, kinds_of(task), labels), config.task.classify.flip_pairs), read(config.data))
 

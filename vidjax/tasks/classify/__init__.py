@@ -1,4 +1,4 @@
-"""Classes of a video, one or several."""
+"""Classification of videos into one class or several."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from vidjax.tasks.classify.targets import KINDS, make_targets
 
 
 def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> Any:
-    """The task; see `vidjax.tasks.make_task`."""
+    """Build the task; see `vidjax.tasks.make_task`."""
     from vidjax.evaluation import metrics
     from vidjax.tasks.classify.evaluator import ClassEvaluator
     from vidjax.tasks.classify.mix import MixRule

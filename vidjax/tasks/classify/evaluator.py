@@ -1,6 +1,6 @@
-"""Clip- and video-level accuracy: every view of every video scored once, then averaged.
+"""Clip- and video-level accuracy: every view of every video is scored once, then averaged.
 
-Video scores are the mean over a video's views of the softmax of the logits, or of their sigmoid where a video may have
+Video scores are the mean, over a video's views, of the softmax of the logits, or of their sigmoid if a video may have
 several classes.
 """
 
@@ -25,9 +25,9 @@ class ClassEvaluator:
     """Accuracy of a classifier on a video set.
 
     Args:
-      videos: that are evaluated, with their labels.
-      spec: of the network: normalisation and what enters it.
-      dtype: of what enters the network; None: float32.
+      videos: videos to evaluate, with their labels.
+      spec: spec of the network, with its inputs and their normalisation.
+      dtype: type of the network's inputs; None: float32.
     """
 
     def __init__(self, videos: VideoSet, spec: Spec, dtype: Any = None):
@@ -35,26 +35,26 @@ class ClassEvaluator:
         self._rows: list[tuple[Rows, np.ndarray]] = []
 
     def forward(self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
-        """Logits, float32 `(B, K)`."""
+        """Compute logits, float32 `(B, K)`."""
         del number  # nothing is drawn
         return network(enter(inputs, self._spec.inputs, self._dtype)).astype(jnp.float32)
 
     def wants(self, index: np.ndarray, view: int) -> bool:
-        """Every view that there is."""
+        """Whether a batch has any view to score."""
         return bool((index >= 0).any())
 
     def add(self, rows: Rows, outputs: np.ndarray) -> None:
-        """Take the logits `(N, K)` of one view."""
+        """Add the logits `(N, K)` of one view."""
         probabilities = metrics.sigmoid if self._videos.labels.several else metrics.softmax
         self._rows.append((rows, probabilities(outputs)))
 
     def merge(self, other: Self) -> None:
-        """Take the rows of another evaluator."""
+        """Add the rows of another evaluator."""
         self._rows += other._rows
 
     @property
     def scores(self) -> Scores:
-        """One row for each video that was scored, in the order of the records."""
+        """Scores with one row per scored video, in the order of the records."""
         count = {int(i): int(n) for rows, _ in self._rows for i, n in zip(rows.index, rows.views, strict=True)}
         order = {index: row for row, index in enumerate(sorted(count))}
         classes = len(self._videos.labels.names)
@@ -64,15 +64,15 @@ class ClassEvaluator:
         return Scores(np.array(sorted(count), np.int64), scores, np.array([count[i] for i in sorted(count)], np.int64))
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """See `scores.figures`."""
+        """Summarise clip- and video-level accuracies; see `scores.figures`."""
         return figures(self.scores, self._videos)
 
     def details(self) -> dict[str, Any]:
-        """See `scores.details`."""
+        """Report accuracies per class; see `scores.details`."""
         return details(self.scores, self._videos)
 
     def write(self, folder: Path, title: str) -> list[str]:
-        """See `report.write_scores`."""
+        """Write scores and a confusion matrix; see `report.write_scores`."""
         from vidjax.tasks.classify.report import write_scores  # which needs a video library, as evaluating does
 
         return write_scores(folder, self.scores, self._videos, title)

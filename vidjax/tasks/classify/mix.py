@@ -1,8 +1,8 @@
-"""Mixup and CutMix of a batch, on the device: clips are mixed in pairs, and so are their targets.
+"""Mixup and CutMix of a batch, on the device: clips and their targets are mixed in pairs.
 
 Mixup (Zhang et al. 2017, arXiv 1710.09412) blends two clips; CutMix (Yun et al. 2019, arXiv 1905.04899) puts a box of
 one, the same in all its frames, into the other. As in timm, the partner of a batch's i-th clip is the i-th from its
-end, and a batch gets the one or the other.
+end, and a batch gets either Mixup or CutMix.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ _QUANTILES = 4097
 
 @dataclass(frozen=True)
 class MixRule:
-    """How batches are mixed; the fields are those of `ClassifyConfig`.
+    """Settings of mixing a batch, as in `ClassifyConfig`.
 
     Attributes:
       mixup: α of mixup's Beta(α, α); 0: no mixup.
       cutmix: α of CutMix's Beta(α, α); 0: no CutMix.
-      probability: that anything is mixed.
-      cutmix_share: of what is mixed, where both are on.
-      per_clip: one draw for every clip; otherwise one for the batch.
+      probability: probability that a batch, or with `per_clip` a clip, is mixed.
+      cutmix_share: share of mixed batches (with `per_clip`, clips) that get CutMix, if both are on.
+      per_clip: whether each clip has draws of its own; otherwise the whole batch shares one.
     """
 
     mixup: float = 0.0
@@ -39,7 +39,7 @@ class MixRule:
 
     @classmethod
     def of(cls, config: ClassifyConfig) -> "MixRule | None":
-        """What `config` asks for; None: nothing is mixed."""
+        """Read the rule from `config`; None: nothing is mixed."""
         if not (config.mixup or config.cutmix) or not config.mix_probability:
             return None
         return cls(config.mixup, config.cutmix, config.mix_probability, config.cutmix_share, config.mix_per_clip)
@@ -47,24 +47,24 @@ class MixRule:
 
 @chex.dataclass(frozen=True)
 class Mix:
-    """The draws for B clips. A clip keeps `weight` of its target, and its partner's target gets the rest."""
+    """Random draws for B clips. A clip's target keeps the share `weight`; its partner's target gets the rest."""
 
     weight: jax.Array  # float32 (B,), in 0…1
     blend: jax.Array  # float32 (B,), the share of the clip's own pixels outside the box
-    box: jax.Array  # int32 (B, 4): top, bottom, left, right of what comes from the partner, pixels; all 0: nothing
+    box: jax.Array  # int32 (B, 4): top, bottom, left, right of the partner's box, pixels; all 0: no box
 
 
 def draw_mix(rule: MixRule, key: jax.Array, batch: int, height: int, width: int) -> Mix:
-    """Draws for a batch of clips.
+    """Draw how a batch of clips is mixed.
 
     Args:
-      rule: what to draw.
-      key: decides everything.
-      batch: B, clips.
-      height, width: of the frames, pixels.
+      rule: settings of mixing.
+      key: random key; equal keys give equal draws.
+      batch: B, number of clips.
+      height, width: size of the frames, pixels.
     """
     count = batch if rule.per_clip else 1
-    whether, which, share, y, x = jax.random.uniform(key, (5, count))  # at once: each call takes its time to compile
+    whether, which, share, y, x = jax.random.uniform(key, (5, count))  # in one call: each one takes time to compile
     mixed = whether < rule.probability
     cut = which < rule.cutmix_share if rule.mixup and rule.cutmix else jnp.full((count,), bool(rule.cutmix))
     blend = _beta(share, rule.mixup) if rule.mixup else jnp.ones((count,))
@@ -74,7 +74,7 @@ def draw_mix(rule: MixRule, key: jax.Array, batch: int, height: int, width: int)
     blend = jnp.where(mixed & ~cut, blend, 1.0)
     box = jnp.where((mixed & cut)[:, None], box, 0)
     weight = jnp.where(mixed & cut, 1 - area, blend)
-    # One draw for the batch becomes one per clip, so that parts of the batch carry theirs along.
+    # One draw for the batch becomes one per clip, so that parts of the batch keep their own.
     draws = {"weight": weight, "blend": blend, "box": box}
     return Mix(**{name: jnp.broadcast_to(x, (batch, *x.shape[1:])) for name, x in draws.items()})
 
@@ -99,14 +99,14 @@ def _boxes(side: jax.Array, y: jax.Array, x: jax.Array, height: int, width: int)
 
 
 def mix_clips(video: jax.Array, partner: jax.Array, mix: Mix) -> jax.Array:
-    """Clips mixed with their partners.
+    """Mix clips with their partners.
 
     Args:
-      video, partner: float `(B, T, H, W, C)`, normalised.
-      mix: B draws.
+      video, partner: normalised clips, float `(B, T, H, W, C)`.
+      mix: draws for the B clips.
 
     Returns:
-      float32, the same shape.
+      Mixed clips, float32 `(B, T, H, W, C)`.
     """
     chex.assert_equal_shape([video, partner])
     chex.assert_rank(video, 5)

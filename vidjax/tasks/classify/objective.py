@@ -1,4 +1,4 @@
-"""What a classifier is trained for: cross-entropy with the classes of clips, which may be mixed."""
+"""Training objective of classifiers: cross-entropy with the classes of clips, which may be mixed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from vidjax.tasks.task import Examples, Sum
 
 
 def soft_targets(labels: jax.Array, num_classes: int, label_smoothing: float = 0.0) -> jax.Array:
-    """What the network is to answer, float32 `(B, K)`.
+    """Target probabilities of a batch, float32 `(B, K)`.
 
     Args:
       labels: int32 `(B,)` class indices; or float32 `(B, K)` zeros and ones.
-      num_classes: K.
+      num_classes: K, number of classes.
       label_smoothing: share of the target that is spread evenly over all classes (multi-label: moved towards 1/2).
     """
     if jnp.issubdtype(labels.dtype, jnp.integer):
@@ -37,15 +37,15 @@ def classification_loss(
     partner_labels: jax.Array | None = None,
     weight: jax.Array | None = None,
 ) -> jax.Array:
-    """Sum over the batch, in float32.
+    """Cross-entropy summed over the batch, in float32.
 
     Args:
-      logits: `(B, K)`.
+      logits: logits of any float type, `(B, K)`.
       labels: int32 `(B,)`: softmax cross-entropy; or float32 `(B, K)` zeros and ones: sigmoid cross-entropy, mean
         over classes.
-      label_smoothing: see `soft_targets`.
-      partner_labels: of the clips that these are mixed with, as `labels`.
-      weight: float32 `(B,)`, the share of `labels` in the targets of mixed clips.
+      label_smoothing: share of the target that is smoothed, see `soft_targets`.
+      partner_labels: labels of the clips mixed in, in the form of `labels`; None: nothing is mixed.
+      weight: share of `labels` in the targets of mixed clips, float32 `(B,)`.
     """
     chex.assert_rank(logits, 2)
     logits = logits.astype(jnp.float32)
@@ -59,7 +59,7 @@ def classification_loss(
 
 
 def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """float32 `(B,)`: 1 where the highest logit belongs to the label (multi-label: to one of the labels), else 0."""
+    """Whether each clip's highest logit is its label (multi-label: one of its labels), float32 `(B,)`: 1 or 0."""
     best = jnp.argmax(logits, -1)
     if jnp.issubdtype(labels.dtype, jnp.integer):
         return (best == labels).astype(jnp.float32)
@@ -69,7 +69,7 @@ def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def num_correct(
     logits: jax.Array, labels: jax.Array, partner_labels: jax.Array | None = None, weight: jax.Array | None = None
 ) -> jax.Array:
-    """How many clips `is_correct` holds of, float32; of mixed ones each label counts with its share."""
+    """Number of clips for which `is_correct` holds, float32; each label of a mixed clip counts with its share."""
     if partner_labels is None or weight is None:
         return is_correct(logits, labels).sum()
     return (weight * is_correct(logits, labels) + (1 - weight) * is_correct(logits, partner_labels)).sum()
@@ -77,13 +77,13 @@ def num_correct(
 
 @dataclass(frozen=True)
 class ClassObjective:
-    """Cross-entropy of the classifier's logits, softmax or, where a video may have several classes, sigmoid.
+    """Cross-entropy of a classifier's logits: softmax or, if a video may have several classes, sigmoid.
 
     Attributes:
-      spec: of the network: normalisation and what enters it.
-      label_smoothing: see `soft_targets`.
-      mix: how the clips of a batch are mixed; None: not.
-      dtype: of what enters the network; None: float32.
+      spec: spec of the network, with its inputs and their normalisation.
+      label_smoothing: share of the target that is smoothed, see `soft_targets`.
+      mix: settings of mixing the clips of a batch; None: no mixing.
+      dtype: type of the network's inputs; None: float32.
     """
 
     spec: Spec
@@ -96,7 +96,7 @@ class ClassObjective:
     teacher: ClassVar[bool] = False
 
     def prepare(self, examples: Examples, key: jax.Array) -> Examples:
-        """The clips, each with its partner and the draws, where they are to be mixed."""
+        """Add each clip's partner and the draws of mixing, if clips are mixed."""
         if self.mix is None:
             return examples
         # As many draws as clips; the partner of the i-th is the i-th from the end.
@@ -105,13 +105,13 @@ class ClassObjective:
         return examples | {"partner": {name: video[::-1], "label": labels[::-1]}, "mix": draws}
 
     def weight(self, examples: Examples) -> jax.Array:
-        """The number of clips."""
+        """Number of clips."""
         return jnp.float32(examples["targets"]["label"].shape[0])
 
     def __call__(
         self, network: nnx.Module, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """The summed loss, and how many clips were answered rightly."""
+        """Compute the summed loss and the number of clips classified correctly."""
         del teacher
         labels, mixed, between = examples["targets"]["label"], (), None
         if "mix" in examples:

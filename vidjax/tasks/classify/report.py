@@ -1,4 +1,4 @@
-"""Scores of videos as files: a table for people, arrays for programs, a confusion matrix to look at."""
+"""Files of video scores: a table for people, arrays for programs, and a picture of the confusion matrix."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from vidjax.evaluation.report import percent
 from vidjax.lettering import lettering
 from vidjax.tasks.classify.scores import Scores
 
-# Beyond this many classes neither a cell nor a name of the confusion matrix can be read.
+# With more classes, neither the cells nor the names of the confusion matrix are legible.
 _NAMED_CLASSES = 60
 
 
@@ -19,13 +19,13 @@ def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = ""
     """Write `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png`.
 
     Args:
-      folder: that is there.
-      scores: of every video that could be read.
-      videos: that were evaluated.
-      title: of the picture.
+      folder: existing folder to write to.
+      scores: scores of every video that could be read.
+      videos: videos that were evaluated.
+      title: title of the picture.
 
     Returns:
-      The names of the files.
+      Names of the files.
     """
     records, targets = [videos.records[i] for i in scores.index], videos.targets()[scores.index]
     names = videos.labels.names
@@ -55,7 +55,7 @@ def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = ""
 
 
 def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str = "") -> None:
-    """Draw a confusion matrix, each row scaled to the share of its class."""
+    """Draw a confusion matrix, each row as shares of its class."""
     with lettering((*class_names, title)) as shown:
         _draw_confusion(Path(path), matrix, tuple(map(shown, class_names)), shown(title))
 

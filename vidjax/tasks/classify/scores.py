@@ -1,4 +1,4 @@
-"""What a classifier answers to every view of every video, and the accuracies of that."""
+"""A classifier's scores for every view of every video, and the accuracies that follow from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,27 +11,27 @@ from vidjax.evaluation import metrics
 
 @dataclass(frozen=True)
 class Scores:
-    """The outcome of an evaluation: one row per video that could be read, in the order of the records."""
+    """Scores of an evaluation: one row per video that could be read, in the order of the records."""
 
-    index: np.ndarray  # int64 (N,), which record
+    index: np.ndarray  # int64 (N,), numbers of the records
     view_scores: np.ndarray  # float64 (N, V, K), probabilities; 0 where a video has fewer than V views
     num_views: np.ndarray | None = None  # int64 (N,), views of each video; None: V of each
 
     @property
     def is_view(self) -> np.ndarray:
-        """bool `(N, V)`: what of `view_scores` is not padding."""
+        """Mask of the entries of `view_scores` that are not padding, bool `(N, V)`."""
         count, most = self.view_scores.shape[:2]
         views = np.full(count, most) if self.num_views is None else self.num_views
         return np.arange(most) < views[:, None]
 
     @property
     def video_scores(self) -> np.ndarray:
-        """float64 `(N, K)`: the mean over views."""
+        """Mean scores over each video's views, float64 `(N, K)`."""
         return self.view_scores.sum(axis=1) / np.maximum(self.is_view.sum(axis=1, keepdims=True), 1)
 
 
 def figures(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float]]:
-    """Accuracies as fractions, at clip and at video level, over the videos that could be read.
+    """Accuracies as fractions, at clip and video level, over the videos that could be read.
 
     Returns:
       `clip` and `video`: `{"top1", "top5"}` (up to 5 classes: `{"top1"}`; several labels: `{"mAP"}`).
@@ -46,7 +46,7 @@ def figures(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float]]:
 
 
 def per_class(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float | int | None]]:
-    """Class → video-level `{"top1" or "AP", "num_videos"}`; None for a class without videos."""
+    """Video-level accuracy by class name: `{"top1" or "AP", "num_videos"}`; None for a class without videos."""
     targets = videos.targets()[scores.index]
     if videos.labels.several:
         values, counts, name = metrics.average_precision(scores.video_scores, targets), targets.sum(axis=0), "AP"
@@ -61,7 +61,7 @@ def per_class(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float | i
 
 
 def details(scores: Scores, videos: VideoSet) -> dict[str, Any]:
-    """`per_class` and, where the number of views differs, `num_clips_scored`, all of them."""
+    """`per_class` figures and, if videos have different numbers of views, the total `num_clips_scored`."""
     uneven = {} if scores.is_view.all() else {"num_clips_scored": int(scores.is_view.sum())}
     return uneven | {"per_class": per_class(scores, videos)}
 

@@ -1,4 +1,4 @@
-"""Classes as targets: numbers, or zeros and ones, of clips that may be mirrored."""
+"""Class targets of clips that may be mirrored: class numbers, or zeros and ones."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,30 +18,30 @@ KINDS = frozenset({"labels"})
 
 
 def make_targets(labels: LabelSpace, augment: AugmentConfig, flip_pairs: Sequence[str]) -> "ClassTargets":
-    """Targets under the settings of a config. Logs where mirroring is off, or labels may suffer from it.
+    """Build class targets for the settings of a config. Logs if mirroring is off, or may make labels wrong.
 
     Args:
-      labels: the classes, with those that mirroring swaps.
-      augment, flip_pairs: as for `vidjax.config.mirrors`.
+      labels: classes of the data set, with the pairs that mirroring swaps.
+      augment, flip_pairs: settings of mirroring, as for `vidjax.config.mirrors`.
     """
     mirror = mirrors(augment, flip_pairs, labels.directional)
     if labels.directional and not mirror and augment.flip is None:
         logger.info("clips are not mirrored: the classes of this data set tell left from right")
     if labels.directional and mirror and not labels.mirrored:
         logger.warning(
-            "clips are mirrored though the classes tell left from right, and it is not known which class mirroring "
-            "makes of which; config.task.classify.flip_pairs tells it, config.data.augment.flip=false leaves clips as "
-            "they are"
+            "clips are mirrored although the classes tell left from right, and it is not known which classes "
+            "mirroring swaps; name them in config.task.classify.flip_pairs, or turn mirroring off with "
+            "config.data.augment.flip=false"
         )
     return ClassTargets(labels, mirror)
 
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """The classes of a video, seen through its views.
+    """Class targets of a video, for each of its views.
 
     Attributes:
-      labels: the classes.
+      labels: classes of the data set.
       mirrors: whether training clips may be mirrored.
     """
 
@@ -51,14 +51,14 @@ class ClassTargets:
     kinds: ClassVar[frozenset[str]] = KINDS
 
     def fields(self) -> Mapping[str, Field]:
-        """`label`: a class number, or zeros and ones over the classes where a video may have several."""
+        """Field `label`: a class number or, if a video may have several classes, zeros and ones over all classes."""
         count = len(self.labels.names)
         if self.labels.several:
             return {"label": Field((count,), "float32")}
         return {"label": Field((), "int32", below=count)}
 
     def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
-        """`label`: int32 `(V,)`, or float32 `(V, K)`; of mirrored views, the classes that mirroring makes of them."""
+        """Targets `label` of a video, int32 `(V,)` or float32 `(V, K)`; mirrored views get the mirrored classes."""
         swap = self.labels.mirrored if self.labels.directional and self.mirrors else {}
         plain, swapped = (self._row(record, classes) for classes in ({}, swap))
         return {"label": np.stack([swapped if mirrored else plain for mirrored in views.mirrored])}

@@ -1,4 +1,4 @@
-"""Hidden pixels from visible ones: pre-training without labels."""
+"""Reconstruction of hidden pixels from visible ones: pre-training without labels."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from vidjax.tasks.reconstruct.targets import KINDS, NoTargets
 
 
 def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> Any:
-    """The task; see `vidjax.tasks.make_task`."""
+    """Build the task; see `vidjax.tasks.make_task`."""
     from vidjax.tasks.reconstruct.evaluator import PictureEvaluator, PixelEvaluator
     from vidjax.tasks.reconstruct.objective import PixelObjective
     from vidjax.tasks.task import Task

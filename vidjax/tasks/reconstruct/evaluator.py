@@ -1,6 +1,6 @@
-"""How well a pre-training network tells hidden pixels of videos that it was not trained on, in figures and pictures.
+"""Evaluation of pre-training: how well hidden pixels of held-out videos are predicted, in figures and pictures.
 
-The same tubes of a clip are hidden on every call: its mask depends on its video and view alone.
+The same tubes of a clip are hidden on every call: its mask depends only on its video and view.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from vidjax.config import Spec
 from vidjax.evaluation.evaluator import Rows
 from vidjax.nn.enter import enter
 
-# Clips, evenly spread over the videos, and frames of each, that `reconstructions.png` shows.
+# Clips in `reconstructions.png`, evenly spread over the videos, and frames shown of each.
 _CLIPS, _FRAMES = 4, 8
 _LEAST_SIDE = 64  # pixels of a frame in the picture
 
@@ -23,18 +23,18 @@ _LEAST_SIDE = 64  # pixels of a frame in the picture
 def _predict(
     network: Any, inputs: Mapping[str, jax.Array], number: jax.Array, spec: Spec, dtype: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Pixels in 0…1, what the network predicts, and the masks."""
+    """Pixels in 0…1, the network's predictions, and the masks."""
     entered, pixels = enter(inputs, spec.inputs, dtype)["video"], inputs["video"] / 255
     mask = network.draw_masks(jax.vmap(jax.random.key)(number), network.patch_embed.grid(entered))
     return pixels, network(entered, mask), mask
 
 
 class PixelEvaluator:
-    """The error of the hidden pixels.
+    """Error of the predicted hidden pixels.
 
     Args:
-      spec: of the network: normalisation and what enters it.
-      dtype: of what enters the network; None: float32.
+      spec: spec of the network, with its inputs and their normalisation.
+      dtype: type of the network's inputs; None: float32.
     """
 
     def __init__(self, spec: Spec, dtype: Any = None):
@@ -43,30 +43,30 @@ class PixelEvaluator:
         self._variances: list[np.ndarray] = []
 
     def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Of each clip the mean squared error, and the variance of what is predicted, float32 `(B,)` each."""
+        """Compute each clip's mean squared error and the variance of its targets, float32 `(B,)` each."""
         pixels, prediction, mask = _predict(network, inputs, number, self._spec, self._dtype)
         targets = network.targets(pixels, mask)
-        # Normalised, each tubelet has mean 0: that is what knowing nothing would predict.
+        # Each normalised tubelet has mean 0, so 0 is the best constant prediction.
         centre = jnp.zeros(()) if network.normalise_targets else targets.mean(axis=(1, 2), keepdims=True)
         return jnp.square(targets - prediction).mean(axis=(1, 2)), jnp.square(targets - centre).mean(axis=(1, 2))
 
     def wants(self, index: np.ndarray, view: int) -> bool:
-        """Every view that there is."""
+        """Whether a batch has any view to score."""
         return bool((index >= 0).any())
 
     def add(self, rows: Rows, outputs: tuple[np.ndarray, np.ndarray]) -> None:
-        """Take errors and variances of one view."""
+        """Add the errors and variances of one view."""
         self._errors.append(outputs[0])
         self._variances.append(outputs[1])
 
     def merge(self, other: Self) -> None:
-        """Take what another evaluator has."""
+        """Add the rows of another evaluator."""
         self._errors += other._errors
         self._variances += other._variances
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """`reconstruction`: `loss`, the mean squared error of the hidden targets, as in training, and `explained`, the
-        share of their variance that the prediction has right (1: all; 0: no better than the mean)."""
+        """Summarise, under `reconstruction`: `loss`, the mean squared error of the hidden targets as in training, and
+        `explained`, the share of their variance that is explained (1: all; 0: no better than the mean)."""
         if not self._errors:
             return {"reconstruction": {"loss": float("nan"), "explained": float("nan")}}
         error = float(np.concatenate(self._errors).mean())
@@ -74,21 +74,21 @@ class PixelEvaluator:
         return {"reconstruction": {"loss": error, "explained": 1 - error / max(variance, 1e-12)}}
 
     def details(self) -> dict[str, Any]:
-        """Nothing more."""
+        """Empty: there are no further figures."""
         return {}
 
     def write(self, folder: Path, title: str) -> list[str]:
-        """Nothing."""
+        """Write no files."""
         return []
 
 
 class PictureEvaluator:
-    """Pictures of a few clips: the original, what the network sees of it, what it makes of that.
+    """Pictures of a few clips: the original, its visible part, and the reconstruction.
 
     Args:
-      spec: of the network: normalisation and what enters it.
-      count: videos of the set, a few of which are shown.
-      dtype: of what enters the network; None: float32.
+      spec: spec of the network, with its inputs and their normalisation.
+      count: number of videos in the set, a few of which are shown.
+      dtype: type of the network's inputs; None: float32.
     """
 
     def __init__(self, spec: Spec, count: int, dtype: Any = None):
@@ -97,34 +97,34 @@ class PictureEvaluator:
         self._shown: dict[int, np.ndarray] = {}
 
     def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
-        """Original, masked and reconstructed, float32 `(B, 3, T, H, W, 3)` in 0…1."""
+        """Compute original, masked and reconstructed clips, float32 `(B, 3, T, H, W, 3)` in 0…1."""
         pixels, prediction, mask = _predict(network, inputs, number, self._spec, self._dtype)
         return jnp.stack([pixels, *network.pictures(pixels, prediction, mask)], axis=1)
 
     def wants(self, index: np.ndarray, view: int) -> bool:
-        """The first view of the videos that are shown."""
+        """Whether a batch holds the first view of a video that is shown."""
         return view == 0 and not self._wanted.isdisjoint(index.tolist())
 
     def add(self, rows: Rows, outputs: np.ndarray) -> None:
-        """Take the pictures of one view."""
+        """Add the pictures of one view."""
         for index, clip in zip(rows.index.tolist(), outputs, strict=True):
             if index in self._wanted:
                 self._shown[index] = np.rint(255 * clip).astype(np.uint8)
 
     def merge(self, other: Self) -> None:
-        """Take what another evaluator has."""
+        """Add the pictures of another evaluator."""
         self._shown |= other._shown
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Nothing."""
+        """Empty: pictures have no figures."""
         return {}
 
     def details(self) -> dict[str, Any]:
-        """Nothing."""
+        """Empty: pictures have no figures."""
         return {}
 
     def write(self, folder: Path, title: str) -> list[str]:
-        """Write `reconstructions.png`, if any of the clips could be read."""
+        """Write `reconstructions.png`, if any of the clips to show could be read."""
         if not self._shown:
             return []
         import cv2
@@ -135,11 +135,11 @@ class PictureEvaluator:
 
 
 def picture(pictures: np.ndarray) -> np.ndarray:
-    """One picture, uint8 `(height, width, 3)`: for each clip three rows, original, masked, reconstructed; frames go to
-    the right.
+    """Arrange clips in one picture, uint8 `(height, width, 3)`: per clip a row each of original, masked and
+    reconstructed frames, from left to right.
 
     Args:
-      pictures: uint8 `(N, 3, T, H, W, 3)`.
+      pictures: original, masked and reconstructed clips, uint8 `(N, 3, T, H, W, 3)`.
     """
     count, rows, length, height, width, _ = pictures.shape
     frames = np.linspace(0, length - 1, min(_FRAMES, length)).round().astype(int)

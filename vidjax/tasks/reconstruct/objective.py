@@ -1,4 +1,4 @@
-"""What a masked autoencoder is trained for: the squared error of the pixels that are hidden from it."""
+"""Training objective of masked autoencoders: the squared error of the hidden pixels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from vidjax.nn.enter import enter
 from vidjax.nn.fast_variables import dropout_stream
 from vidjax.tasks.task import Examples, Sum
 
-# Marks the draws of masks among those of a part of a batch; dropout has the stream's own.
+# Folded into a part's key for drawing masks; dropout uses the key's own stream.
 _MASKS = 2**32 - 2
 
 
 @dataclass(frozen=True)
 class PixelObjective:
-    """The squared error of hidden pixels, a mean over those of a clip.
+    """Squared error of hidden pixels, averaged over each clip.
 
     Attributes:
-      spec: of the network: normalisation and what enters it.
-      dtype: of what enters the network; None: float32.
+      spec: spec of the network, with its inputs and their normalisation.
+      dtype: type of the network's inputs; None: float32.
     """
 
     spec: Spec
@@ -34,18 +34,18 @@ class PixelObjective:
     teacher: ClassVar[bool] = False
 
     def prepare(self, examples: Examples, key: jax.Array) -> Examples:
-        """The clips as they are: masks are drawn for each part."""
+        """Return the clips unchanged: masks are drawn for each part."""
         del key
         return examples
 
     def weight(self, examples: Examples) -> jax.Array:
-        """The number of clips."""
+        """Number of clips."""
         return jnp.float32(examples["inputs"]["video"].shape[0])
 
     def __call__(
         self, network: Any, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """The summed loss, and nothing beside it."""
+        """Compute the summed loss, without further sums."""
         del teacher
         video = examples["inputs"]["video"]
         entered = enter(examples["inputs"], self.spec.inputs, self.dtype)["video"]

@@ -1,4 +1,4 @@
-"""Targets of a task that finds them in its input: none."""
+"""Empty targets, for a task whose targets are its inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ KINDS: frozenset[str] = frozenset()
 
 @dataclass(frozen=True)
 class NoTargets:
-    """Nothing beside the inputs.
+    """Targets without any fields: the inputs are enough.
 
     Attributes:
       mirrors: whether training clips may be mirrored.
@@ -26,9 +26,9 @@ class NoTargets:
     kinds: ClassVar[frozenset[str]] = KINDS
 
     def fields(self) -> Mapping[str, Field]:
-        """Nothing."""
+        """Empty: there are no target arrays."""
         return {}
 
     def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
-        """Nothing."""
+        """Empty: there are no target arrays."""
         return {}
