@@ -100,8 +100,9 @@ def run(
     summary: dict[str, Any] = {"levels": [], "evaluators": list(evaluators)}
     for evaluator in evaluators.values():
         figures = evaluator.summary()
-        summary["levels"] += figures
-        summary |= figures
+        for level, values in figures.items():
+            summary[level] = summary.get(level, {}) | values
+        summary["levels"] = list(dict.fromkeys([*summary["levels"], *figures]))
     summary |= {"coverage": readable / len(videos), "num_videos": readable, "num_views": most}
     for evaluator in evaluators.values():
         summary |= evaluator.details()
