@@ -113,11 +113,11 @@ def test_a_pretrained_network_and_one_without_a_classifier_give_features_alone(f
     spec = vidjax.get_spec("videomae_tiny_pretrain")
     predictor = vidjax.Predictor(network, spec)
     assert predictor.features(files[0]).shape == (1, network.norm.num_features)
-    with pytest.raises(UserError, match=r"pre-trained to reconstruct and knows no classes.*init_from"):
+    with pytest.raises(UserError, match=r"pre-trained to reconstruct and has no classes.*init_from"):
         predictor.stream(files)
     headless = vidjax.Predictor(vidjax.create_model("conv3d_tiny", num_classes=0), SPEC)
     assert headless.features(files[0]).shape == (1, 24) and headless.class_names == ()
-    with pytest.raises(UserError, match=r"Conv3DNet has no classifier: it gives features\(paths\) alone"):
+    with pytest.raises(UserError, match=r"Conv3DNet has no classifier: it gives only features\(paths\)"):
         headless(files[0])
 
 
@@ -125,7 +125,7 @@ def test_a_pretrained_network_and_one_without_a_classifier_give_features_alone(f
     ("arguments", "message"),
     [
         ({"spec": None}, r"give the model's spec too, Predictor\(model, vidjax.get_spec\(NAME\)\)"),
-        ({"step": 3}, "step = 3: is for the folder of a run"),
+        ({"step": 3}, "step = 3: only the folder of a run has steps"),
         ({"top": 0}, "top = 0"),
         ({"class_names": ("a", "b")}, "2 class names for a network of 3 classes"),
         ({"class_names": "kinetics"}, "class_names = 'kinetics': give K names, or one of .*kinetics400"),

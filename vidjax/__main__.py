@@ -7,7 +7,7 @@ import sys
 from vidjax.apps.command_parser import CommandParser
 from vidjax.config import ConfigError, split_arguments
 
-# Of the commands that have a config.
+# End of the help of commands with a config.
 _SETTINGS = "--config.field=value changes any setting; `vidjax train --help` lists them."
 
 
@@ -15,21 +15,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(prog="vidjax", description="Train, evaluate and use networks for video.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    commands.add_parser("train", help="train a model: --config=RECIPE --workdir=FOLDER, as train.py", add_help=False)
-    commands.add_parser("evaluate", help="evaluate a model: --workdir=FOLDER, as eval.py", add_help=False)
+    commands.add_parser("train", help="train a model, like train.py: --config=RECIPE --workdir=FOLDER", add_help=False)
+    commands.add_parser("evaluate", help="evaluate a model, like eval.py: --workdir=FOLDER", add_help=False)
     predict = commands.add_parser("predict", help="classify video files with a trained model")
-    predict.add_argument("checkpoint", help="work directory of a run, or a folder written by convert")
+    predict.add_argument("checkpoint", help="work directory of a run, or folder written by convert")
     predict.add_argument("videos", nargs="+", metavar="video", help="video file")
     predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
     predict.add_argument("--top", type=_positive, default=5, help="classes shown per video (default: 5)")
     predict.add_argument("--num-clips", type=_positive, help="clips per video (default: as in the config)")
     crops = (1, 3, 5, 10)
     predict.add_argument("--num-crops", type=int, choices=crops, help="crops per clip (default: as in the config)")
-    predict.add_argument("--step", type=int, help="checkpoint of this update (default: the best)")
+    predict.add_argument("--step", type=int, help="number of the update whose checkpoint is used (default: the best)")
 
     convert = commands.add_parser(
         "convert",
-        help="turn another framework's checkpoint into a vidjax one, or back",
+        help="convert another framework's checkpoint into a vidjax one, or back",
         usage="%(prog)s MODEL CHECKPOINT OUT [options]\n       %(prog)s --to FRAMEWORK RUN OUT [--step STEP]\n"
         "       %(prog)s --list",
     )
@@ -37,34 +37,34 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "checkpoint",
         nargs="?",
-        help=".pth, .pt or .safetensors file, or a transformers folder; with --to: what to write",
+        help=".pth, .pt or .safetensors file, or a transformers folder; with --to: the file or folder to write",
     )
     convert.add_argument("out", nargs="?", help="new folder for the vidjax checkpoint")
-    convert.add_argument("--from", dest="source", help="what wrote the file (default: recognised by its keys)")
-    convert.add_argument("--to", metavar="FRAMEWORK", help="write RUN for users of torchvision, pytorchvideo, …")
-    convert.add_argument("--step", type=int, help="with --to: checkpoint of this update (default: the best)")
+    convert.add_argument("--from", dest="source", help="source of the file, see --list (default: by its keys)")
+    convert.add_argument("--to", metavar="FRAMEWORK", help="write RUN as a checkpoint of torchvision, pytorchvideo, …")
+    convert.add_argument("--step", type=int, help="with --to: number of the update to convert (default: the best)")
     convert.add_argument(
-        "--num-classes", type=_positive, help="classes of the new head, where the file's is not wanted"
+        "--num-classes", type=_positive, help="number of classes of a new head (default: keep the checkpoint's head)"
     )
-    convert.add_argument("--class-names", metavar="FILE", help="class names in the order of the head, one a line")
-    convert.add_argument("--list", action="store_true", help="print the formats that can be read, and stop")
-    models = commands.add_parser("models", help="list the models and what they cost, or the layers of one")
-    models.add_argument("pattern", nargs="?", default="*", help="a name, or a pattern such as '*r50*' (default: all)")
+    convert.add_argument("--class-names", metavar="FILE", help="file of class names in head order, one per line")
+    convert.add_argument("--list", action="store_true", help="print the sources that can be read or written, and exit")
+    models = commands.add_parser("models", help="list the models and their costs, or the layers of one model")
+    models.add_argument("pattern", nargs="?", default="*", help="name or pattern, such as '*r50*' (default: all)")
     models.add_argument("--json", action="store_true", help="print JSON instead of a table")
     models.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    models.add_argument("--depth", type=int, default=2, help="of the layers listed for one model; 0: all (default: 2)")
-    fuse = commands.add_parser("fuse", help="accuracy of several evaluated networks together, such as two streams")
+    models.add_argument("--depth", type=int, default=2, help="depth of the layers of one model; 0: all (default: 2)")
+    fuse = commands.add_parser("fuse", help="accuracy of several evaluated networks fused, such as two streams")
     fuse.add_argument("runs", nargs="+", metavar="RUN", help="folder with the scores.npz of an evaluation")
-    fuse.add_argument("--weights", nargs="+", type=float, metavar="W", help="of the networks (default: equal ones)")
-    fuse.add_argument("--out", default="", help="folder for the fused scores.npz (default: none is written)")
+    fuse.add_argument("--weights", nargs="+", type=float, metavar="W", help="weights of the networks (default: equal)")
+    fuse.add_argument("--out", default="", help="folder for the fused scores.npz (default: not written)")
     fuse.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    compare = commands.add_parser("compare", help="accuracy of evaluated runs side by side, as a table and a plot")
+    compare = commands.add_parser("compare", help="compare the accuracies of evaluated runs, in a table and a plot")
     compare.add_argument(
-        "runs", nargs="+", metavar="RUN", help="work directory, or a folder of eval.py; different seeds go together"
+        "runs", nargs="+", metavar="RUN", help="work directory, or folder of eval.py; seeds are averaged"
     )
-    compare.add_argument("--plot", help="file of the plot; '': none (default: compare.png; with --json none)")
+    compare.add_argument("--plot", help="file for the plot; '': none (default: compare.png, or none with --json)")
     compare.add_argument(
-        "--show", nargs="*", metavar="FIELD", help="settings to name beside the model (default: all that differ)"
+        "--show", nargs="*", metavar="FIELD", help="settings to list beside the model (default: all that differ)"
     )
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.add_argument("--markdown", action="store_true", help="print the table in Markdown")
@@ -81,11 +81,11 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
     check = commands.add_parser(
         "check",
-        help="look for missing, unreadable and too short videos of a data set",
-        description="Finds videos that are missing, that do not open, whose first frame does not decode, or that end "
-        "before their header says. With --config, or --num-frames and --stride or --fps, also those shorter than a "
-        "clip. With --decode, also damage behind the first frame.",
-        epilog=f"{_SETTINGS} What is given here comes before the config.",
+        help="find missing, unreadable and too short videos of a data set",
+        description="Find videos that are missing, that do not open, whose first frame does not decode, or that end "
+        "before their header says. With --config, or --num-frames and --stride or --fps, also find those shorter than "
+        "a clip. With --decode, also find damage after the first frame.",
+        epilog=f"{_SETTINGS} The options above override the config.",
     )
     check.add_argument(
         "data",
@@ -93,19 +93,19 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         help="CSV file, folder of classes, or published annotations (default: that of the config)",
     )
     check.add_argument(
-        "--config", metavar="FILE", help="experiment, as for train.py: its data and the length of its clips"
+        "--config", metavar="FILE", help="experiment, as for train.py, whose data and clip length are used"
     )
-    check.add_argument("--eval", help="further CSV file, folder or annotations, for evaluation")
+    check.add_argument("--eval", help="CSV file, folder or annotations for evaluation, checked as well")
     check.add_argument("--root", help="folder with the videos (default: that of the annotations)")
-    check.add_argument("--dataset", choices=DATASETS, help="whose annotations DATA are", metavar="NAME")
+    check.add_argument("--dataset", choices=DATASETS, help="published data set of the annotations", metavar="NAME")
     check.add_argument("--split", type=_positive, help="official split of the data set (default: 1)")
-    check.add_argument("--num-frames", type=_positive, help="frames per clip: finds videos that are shorter")
-    check.add_argument("--stride", type=_positive, help="frames from one of the clip to the next (default: 1)")
+    check.add_argument("--num-frames", type=_positive, help="frames per clip, to find shorter videos")
+    check.add_argument("--stride", type=_positive, help="source frames between two frames of a clip (default: 1)")
     check.add_argument("--fps", type=_positive_float, help="frames per second of the clip, instead of a stride")
-    check.add_argument("--decode", action="store_true", help="decode every frame: slow, and finds all damage")
-    check.add_argument("--timeout", type=_positive_float, help="seconds for a stalled file (default: 60)")
-    check.add_argument("--workers", type=_positive, help="videos at a time (default: the processor's cores)")
-    check.add_argument("--out", default="check.csv", help="report, a line per video (default: check.csv)")
+    check.add_argument("--decode", action="store_true", help="decode every frame: slow, but finds all damage")
+    check.add_argument("--timeout", type=_positive_float, help="seconds until a stalled file is given up (default: 60)")
+    check.add_argument("--workers", type=_positive, help="videos checked in parallel (default: number of cores)")
+    check.add_argument("--out", default="check.csv", help="file for the report, a line per video (default: check.csv)")
 
 
 def _run_check(args: argparse.Namespace) -> int:
@@ -121,15 +121,15 @@ def _run_check(args: argparse.Namespace) -> int:
     else:
         config = DataConfig(train=args.data or "", **{k: v for k, v in places.items() if v is not None})
         how = Check(decode=args.decode, **{k: v for k, v in clip.items() if v is not None})
-        kinds = frozenset() if config.dataset else LABELS  # whatever a published data set has can be looked at
+        kinds = frozenset() if config.dataset else LABELS  # a published data set may have any kind of annotations
     return check(config, how, kinds=kinds, out=args.out, workers=args.workers or 0)
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
     inspect = commands.add_parser(
         "inspect",
-        help="see and check what a training would make of a data set",
-        description="Contact sheets of the clips that training and evaluation see, and checks of sampling and splits.",
+        help="show and check the clips that a training would read from a data set",
+        description="Draw contact sheets of the clips of training and evaluation, and check sampling and splits.",
         epilog=_SETTINGS,
     )
     inspect.add_argument("data", nargs="?", help="CSV file or folder (default: that of the config)")
@@ -137,9 +137,9 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     inspect.add_argument("--out", help="folder for the results (default: inspect/ and the name of the data)")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
     inspect.add_argument("--videos", type=_positive, default=8, help="videos on each contact sheet (default: 8)")
-    inspect.add_argument("--draws", type=_positive, default=2, help="training clips of each of them (default: 2)")
+    inspect.add_argument("--draws", type=_positive, default=2, help="training clips per video (default: 2)")
     inspect.add_argument(
-        "--open", type=int, default=500, help="videos of each split that the checks open; 0: all (default: 500)"
+        "--open", type=int, default=500, help="videos per split that the checks open; 0: all (default: 500)"
     )
 
 
@@ -163,26 +163,26 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     epilog = _SETTINGS
     data = what.add_parser(
         "data",
-        help="the input pipeline",
-        description="Clips per second and core, where the time goes, and how many cores an accelerator needs.",
+        help="measure the input pipeline",
+        description="Measure clips per second and core, where the time goes, and how many cores an accelerator needs.",
         epilog=epilog,
     )
-    data.add_argument("--seconds", type=_positive_float, default=30.0, help="how long to measure (default: 30)")
-    data.add_argument("--accelerator", type=str.lower, default="h100", help="what is to be fed (default: h100)")
+    data.add_argument("--seconds", type=_positive_float, default=30.0, help="seconds to measure (default: 30)")
+    data.add_argument("--accelerator", type=str.lower, default="h100", help="accelerator to feed (default: h100)")
     data.add_argument(
         "--accelerator-clips-per-s", type=_positive_float, metavar="CLIPS",
-        help="that one of them takes, as measured in training (default: estimated from the model)",
+        help="clips/s of one accelerator, as measured in training (default: estimated from the model)",
     )  # fmt: skip
     data.add_argument("--mfu", type=_share, default=0.5, help="share of its peak, for the estimate (default: 0.5)")
     step = what.add_parser(
         "step",
-        help="the update on the devices at hand",
-        description="Clips per second, share of the measured peak, compile time and memory, on random clips, beside "
-        "what `vidjax plan` predicts for these devices.",
+        help="measure the update on the devices at hand",
+        description="Measure clips per second, share of the measured peak, compile time and memory, on random clips, "
+        "and compare them with the prediction of `vidjax plan` for these devices.",
         epilog=epilog,
     )
-    step.add_argument("--updates", type=_positive, default=20, help="that are timed (default: 20)")
-    step.add_argument("--num-classes", type=_positive, default=0, help="default: the data set's")
+    step.add_argument("--updates", type=_positive, default=20, help="updates to time (default: 20)")
+    step.add_argument("--num-classes", type=_positive, default=0, help="number of classes (default: the data set's)")
     step.add_argument("--data", action="store_true", help="also measure the wait for the config's input pipeline")
     for parser in (data, step):
         parser.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
@@ -213,23 +213,23 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     plan = commands.add_parser(
         "plan",
         help="compile a training for a TPU slice, and estimate memory, speed and hours",
-        description="Compiles the training step ahead of time for TPUs (the extra tpu, no TPU), or estimates for GPUs.",
+        description="Compile the training step for TPUs (needs the extra tpu, but no TPU), or estimate it for GPUs.",
         epilog=_SETTINGS,
     )
     plan.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
     where = plan.add_mutually_exclusive_group(required=True)
-    where.add_argument("--topology", default="", help="a slice: v4, v5e, v5p or v6e and its shape, as v5e:16x16")
-    where.add_argument("--gpu", default="", help="GPUs and how many, as h200:8; an estimate without their compiler")
+    where.add_argument("--topology", default="", help="TPU slice: v4, v5e, v5p or v6e and its shape, as v5e:16x16")
+    where.add_argument("--gpu", default="", help="GPUs and their number, as h200:8; an estimate without their compiler")
     what = plan.add_mutually_exclusive_group()
-    what.add_argument("--search", action="store_true", help="try meshes, remat and batch sizes: the best that fit")
-    what.add_argument("--scaling", action="store_true", help="8 to 512 devices, each with the same part of the batch")
-    plan.add_argument("--most", type=_positive, help="settings that those two compile (default: 12)")
-    plan.add_argument("--out", help="plot of --scaling (default: scaling.png)")
-    plan.add_argument("--num-classes", type=_positive, default=0, help="default: the data set's")
-    plan.add_argument("--num-videos", type=_positive, default=0, help="for training (default: counted)")
+    what.add_argument("--search", action="store_true", help="try meshes, remat and batch sizes; list the best that fit")
+    what.add_argument("--scaling", action="store_true", help="plan 8 to 512 devices, with equal shares of the batch")
+    plan.add_argument("--most", type=_positive, help="most settings that --search or --scaling compiles (default: 12)")
+    plan.add_argument("--out", help="file for the plot of --scaling (default: scaling.png)")
+    plan.add_argument("--num-classes", type=_positive, default=0, help="number of classes (default: the data set's)")
+    plan.add_argument("--num-videos", type=_positive, default=0, help="number of training videos (default: counted)")
     plan.add_argument(
         "--clips-per-core", type=_positive_float, default=25.0,
-        help="clips/s that a core of the hosts makes from mp4 files, as bench data measures (default: 25)",
+        help="clips/s that a core of the hosts decodes from mp4 files, as measured by bench data (default: 25)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -238,7 +238,7 @@ def _run_plan(args: argparse.Namespace) -> int:
     from vidjax.plan.forecast import plan
 
     if (args.most and not (args.search or args.scaling)) or (args.out and not args.scaling):
-        raise ConfigError("--most is for --search and --scaling, and --out for --scaling")
+        raise ConfigError("--most needs --search or --scaling, and --out needs --scaling")
     return plan(
         args.settings,
         topology=args.topology,
@@ -258,22 +258,22 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     from vidjax.config.choices import DATASETS
 
     prepare = commands.add_parser("prepare", help="write a data set as shards for fast random access")
-    prepare.add_argument("data", help="CSV file, folder with one sub-folder per class, or published annotations")
-    prepare.add_argument("out", help="new folder; its last part, in a-z, 0-9 and _, is the name of the data set")
-    prepare.add_argument("--eval", default="", help="the same for evaluation (default: as in training)")
+    prepare.add_argument("data", help="CSV file, folder with one subfolder per class, or published annotations")
+    prepare.add_argument("out", help="new folder; its last part, made of a-z, 0-9 and _, names the data set")
+    prepare.add_argument("--eval", default="", help="the same for evaluation videos (default: as in training)")
     prepare.add_argument("--root", default="", help="folder with the videos (default: that of the annotations)")
-    prepare.add_argument("--dataset", default="", choices=DATASETS, help="whose annotations DATA are", metavar="NAME")
+    prepare.add_argument("--dataset", default="", choices=DATASETS, help="published data set of DATA", metavar="NAME")
     prepare.add_argument("--split", type=_positive, default=1, help="official split of the data set (default: 1)")
-    prepare.add_argument("--seed", type=int, default=0, help="decides what is held out, as config.seed (default: 0)")
-    prepare.add_argument("--eval-share", type=float, default=0.2, help="share held out, if nothing else is given")
+    prepare.add_argument("--seed", type=int, default=0, help="seed of the held-out share, as config.seed (default: 0)")
+    prepare.add_argument("--eval-share", type=float, default=0.2, help="share held out if no split is given")
     prepare.add_argument("--folder-fps", type=float, default=0.0, help="frames per second of folders of images")
-    prepare.add_argument("--jpeg", action="store_true", help="store JPEG frames (default: the files as they are)")
-    prepare.add_argument("--short-side", type=int, default=256, help="of JPEG frames, pixels; 0: full (default: 256)")
-    prepare.add_argument("--quality", type=_quality, default=75, help="of JPEG frames, 1-100 (default: 75)")
-    prepare.add_argument("--workers", type=_positive, help="processes that encode (default: the processor's cores)")
+    prepare.add_argument("--jpeg", action="store_true", help="store JPEG frames (default: store the files unchanged)")
+    prepare.add_argument("--short-side", type=int, default=256, help="JPEG frames' short side, px; 0: full (default: 256)")
+    prepare.add_argument("--quality", type=_quality, default=75, help="quality of JPEG frames, 1-100 (default: 75)")
+    prepare.add_argument("--workers", type=_positive, help="encoding processes (default: number of cores)")
     prepare.add_argument("--shard-mb", type=_positive, help="megabytes per shard (default: 256)")
     prepare.add_argument(
-        "--beam", action="append", metavar="OPTION", help="use Beam, such as --beam runner=DirectRunner; repeatable"
+        "--beam", action="append", metavar="OPTION", help="Beam option, such as --beam runner=DirectRunner; repeatable"
     )
 
 
@@ -296,13 +296,13 @@ def _run_prepare(args: argparse.Namespace) -> int:
 
 def _quality(text: str) -> int:
     if not 1 <= (value := int(text)) <= 100:
-        raise argparse.ArgumentTypeError(f"{text} does not lie in 1-100")
+        raise argparse.ArgumentTypeError(f"{text} is not in 1-100")
     return value
 
 
 def _share(text: str) -> float:
     if not 0 < (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} does not lie in 0-1")
+        raise argparse.ArgumentTypeError(f"{text} is not in 0-1")
     return value
 
 
@@ -321,10 +321,9 @@ def _positive_float(text: str) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status. Nothing heavy is imported before the arguments are known to be
-    right."""
+    """Run one command and return its exit status, importing nothing heavy before the arguments are checked."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] in ("train", "evaluate"):  # which have a parser of their own
+    if argv and argv[0] in ("train", "evaluate"):  # these have a parser of their own
         if argv[0] == "train":
             from vidjax.apps.train_command import main as run
         else:
@@ -344,7 +343,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}{hint}")
     if args.command == "convert" and args.to:
         if args.checkpoint is None or args.out is not None or args.source or args.num_classes or args.class_names:
-            parser.error("convert: --to FRAMEWORK takes RUN OUT and --step alone")
+            parser.error("convert: --to FRAMEWORK takes only RUN, OUT and --step")
     elif args.command == "convert" and not args.list and (args.out is None or args.step is not None):
         parser.error("convert: give MODEL CHECKPOINT OUT, --to FRAMEWORK RUN OUT, or --list")
     from vidjax.apps.user_errors import explain

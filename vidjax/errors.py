@@ -1,16 +1,16 @@
-"""What all errors that a user can mend have in common, and how a missing extra is named in them."""
+"""The base class of errors that a user can fix, and the command to install a missing extra."""
 
 
 class UserError(ValueError):
-    """Something a user gave cannot be used; the message names it and the mend, and needs no traceback."""
+    """An input or setting that cannot be used; the message names it and the remedy, and needs no traceback."""
 
 
 def install(extra: str) -> str:
-    """The command that brings what an optional part of vidjax needs.
+    """The command that installs the dependencies of an optional part of vidjax.
 
-    vidjax is installed from its source, in no package index: there its name could be anybody's.
+    vidjax is installed from its source and not from a package index, where anybody could own its name.
 
     Args:
-      extra: one of `[project.optional-dependencies]` in `pyproject.toml`.
+      extra: name of the extra, one of `[project.optional-dependencies]` in `pyproject.toml`.
     """
     return f"pip install -e '.[{extra}]' in vidjax's folder"

@@ -1,7 +1,7 @@
-"""How the processes of one training find each other, and what becomes of them when one is lost.
+"""Launch of a training's processes: how they find each other, and how they end if one is lost.
 
-A process is told its place by flags or by JAX's own variables (as in `configs/launch/jobset.yaml`), or JAX reads it
-from what SLURM's `srun`, Open MPI's `mpirun` or Cloud TPU set. Without any of these it is alone.
+Flags or JAX's own variables (as in `configs/launch/jobset.yaml`) give a process its place, or JAX reads it from the
+variables of SLURM's `srun`, Open MPI's `mpirun` or Cloud TPU. Without any of these it is the only process.
 """
 
 import argparse
@@ -16,30 +16,30 @@ from dataclasses import dataclass
 
 from vidjax.errors import UserError
 
-# A process that sends no sign of life for so long is taken for dead, and the others end; they send one several times
-# within it, from a thread that neither compiling nor decoding holds up.
+# A process without a heartbeat for this long is considered dead, and the others end. Heartbeats are several times as
+# frequent, and come from a thread that neither compiling nor decoding blocks.
 _HEARTBEAT_SECONDS = 30
 _CONNECT_SECONDS = 300  # pods and nodes start at different times
 _SHUTDOWN_SECONDS = 30
 _GOOGLE, _DISKS_AND_NETWORKS = "0x1ae0", ("0x01", "0x02")  # on the PCI bus
-# In what collectives (Gloo, NCCL, TPU) and JAX's coordination service say when another process is gone.
+# Parts of the messages of collectives (Gloo, NCCL, TPU) and JAX's coordination service when another process is gone.
 _LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "coordination", "Connection")
 
 
 class LaunchError(UserError):
-    """The processes of a run do not find each other, or lost one; the message names the variable and the mend."""
+    """Processes of a run that cannot find each other, or lost one; the message names the variable and the remedy."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """This process's place among those of a run, or who knows it."""
+    """This process's place among those of a run, or the source that knows it."""
 
-    found: str  # where it is known from, for people
-    method: str | None = "deactivate"  # by which JAX finds the rest; this: all of it is here; None: any that it has
+    found: str  # source of the place, for messages
+    method: str | None = "deactivate"  # JAX's method to find the rest; this: nothing is missing; None: any method
     coordinator: str | None = None  # host:port where process 0 listens
     num_processes: int | None = None
     process_id: int | None = None
-    all_gpus: bool = False  # of its machine are this process's, where JAX would take one
+    all_gpus: bool = False  # whether this process uses all GPUs of its machine, where JAX would take one
 
 
 def detect(
@@ -48,15 +48,15 @@ def detect(
     process_id: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Cluster | None:
-    """This process's place, or None if it is the only one.
+    """Find this process's place, or None if it is the only one.
 
     Args:
-      coordinator, num_processes, process_id: given by flags; then nothing else counts. `num_processes=1` alone: one
-        process, whatever the environment says.
-      environment: variables; None: those of this process.
+      coordinator, num_processes, process_id: values of the flags, which take precedence over everything else. With only
+        `num_processes=1`, there is one process, whatever the environment says.
+      environment: environment variables; None: those of this process.
 
     Raises:
-      LaunchError: for flags or variables that are incomplete or contradict each other.
+      LaunchError: if flags or variables are incomplete or contradict each other.
     """
     env = os.environ if environment is None else environment
     flags = {"--coordinator": coordinator, "--num-processes": num_processes, "--process-id": process_id}
@@ -65,24 +65,24 @@ def detect(
             return None
         if missing := [flag for flag, value in flags.items() if value is None]:
             raise LaunchError(f"{' and '.join(missing)} must be given too, on every process: host:port of process 0, "
-                              "how many processes there are, and which of them (from 0) this one is")  # fmt: skip
+                              "the number of processes, and the number of this one, from 0")  # fmt: skip
         return _told("flags", coordinator, num_processes, process_id)
     return _from_jax(env) if "JAX_COORDINATOR_ADDRESS" in env else _from_launcher(env)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the options `--coordinator`, `--num-processes` and `--process-id`, which are for `detect`."""
-    parser.add_argument("--coordinator", help="host:port of process 0, where no launcher tells it")
+    """Add the options `--coordinator`, `--num-processes` and `--process-id`, for `detect`, to a parser."""
+    parser.add_argument("--coordinator", help="host:port of process 0, if no launcher sets it")
     parser.add_argument(
-        "--num-processes", type=int, metavar="COUNT", help="how many processes do this together; with --coordinator"
+        "--num-processes", type=int, metavar="COUNT", help="number of processes of the run; with --coordinator"
     )
     parser.add_argument(
-        "--process-id", type=int, metavar="NUMBER", help="which of them this is, from 0; with --coordinator"
+        "--process-id", type=int, metavar="NUMBER", help="number of this process, from 0; with --coordinator"
     )
 
 
 def join(cluster: Cluster | None, say: Callable[[str], None] = print) -> None:
-    """Connect this process with the others; nothing for None. Before anything else of JAX.
+    """Connect this process with the others (None: do nothing). Call this before any other use of JAX.
 
     Raises:
       LaunchError: if the others cannot be reached within five minutes.
@@ -104,16 +104,16 @@ def join(cluster: Cluster | None, say: Callable[[str], None] = print) -> None:
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
-    except Exception as error:  # of many kinds, where a launcher's variables are not as JAX expects
+    except Exception as error:  # of many kinds, if a launcher's variables are not as JAX expects
         if cluster.method is None and "coordinator_address should be defined" in str(error):
-            return  # this machine's metadata name no slice
+            return  # this machine's metadata name no TPU slice
         raise LaunchError(_not_met(cluster, error)) from error
     if cluster.coordinator is None and jax.process_index() == 0:
         say(f"{jax.process_count()} processes (by {cluster.found})")
 
 
 def _not_met(cluster: Cluster, error: Exception) -> str:
-    """What to say of an error when the processes should have met."""
+    """Message for an error raised while the processes were connecting."""
     reason = f"{type(error).__name__}: {_first_line(error)}" if _first_line(error) else type(error).__name__
     if cluster.coordinator is None:
         return (
@@ -128,10 +128,10 @@ def _not_met(cluster: Cluster, error: Exception) -> str:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What is done within ends with a `LaunchError` when a collective fails because another process is gone.
+    """Context that raises a `LaunchError` when a collective fails because another process is gone.
 
-    A process that waits where no collective reports that is ended by JAX's heartbeat, within half a minute or so. After
-    an error of its own, a process that has others ends at once, so that they too learn of it.
+    A process that waits without a collective to report the loss is ended by JAX's heartbeat, within about half a
+    minute. After an error of its own, one of several processes ends at once, so that the others learn of it.
     """
     import jax
 
@@ -151,7 +151,7 @@ def together() -> Iterator[None]:
 
 
 def leave(status: int) -> int:
-    """The exit status, for the end of a command: after an error a process that has others does not wait for them."""
+    """End a command with its exit status; after an error, one of several processes does not wait for the others."""
     if "jax" in sys.modules and status:
         import jax
 
@@ -163,17 +163,17 @@ def leave(status: int) -> int:
 
 
 def skip_tpu_search() -> None:
-    """Have JAX use the CPU at once where it has nothing else: see `_has_only_cpu`.
+    """Make JAX use the CPU without a search if the machine has nothing else: see `_has_only_cpu`.
 
-    With libtpu or the compiler for GPUs installed, as `vidjax plan` needs them, JAX would look for a TPU and a GPU
-    first, and both say at length that they find none. Does nothing once JAX is imported, which is when it reads
-    `JAX_PLATFORMS`; where that is set, also to nothing, the choice is the user's or JAX's.
+    With libtpu or the compiler for GPUs installed, as `vidjax plan` needs them, JAX would first look for a TPU and a
+    GPU, and print long messages that there is none. Has no effect once JAX is imported, which is when it reads
+    `JAX_PLATFORMS`, nor if that variable is set, even to an empty value.
     """
     if "jax" not in sys.modules and _has_only_cpu(os.environ):
         os.environ["JAX_PLATFORMS"] = "cpu"
 
 
-# What JAX or libtpu are told where TPUs are, also far ones; the other one says where they are not.
+# Variables that tell JAX or libtpu where TPUs are, including remote ones; the other one says where they are not.
 _TPU_VARIABLES = ("TPU_", "LIBTPU_", "JAX_FORCE_TPU_INIT", "MEGASCALE_", "COLAB_TPU", "GCE_METADATA_IP", "PJRT_")
 _NO_TPU_VARIABLE = "TPU_SKIP_MDS_QUERY"
 _TPUS = ("/dev/accel*", "/dev/vfio/[0-9]*")
@@ -182,7 +182,7 @@ _GPUS = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/dri/renderD*")
 
 
 def _has_only_cpu(env: Mapping[str, str]) -> bool:
-    """Whether JAX would look for a TPU or an NVIDIA GPU, and nothing speaks for one, another backend or a choice."""
+    """Whether JAX would look for a TPU or an NVIDIA GPU without any sign of one, another backend or a user's choice."""
     from importlib.util import find_spec
 
     told = any(name.startswith(_TPU_VARIABLES) and name != _NO_TPU_VARIABLE for name in env)
@@ -196,7 +196,7 @@ def _has_only_cpu(env: Mapping[str, str]) -> bool:
 
 
 def _jax_plugins() -> set[str]:
-    """Modules that add backends to JAX, found as JAX finds them."""
+    """Modules that add backends to JAX, found in the same way as by JAX."""
     from importlib.metadata import entry_points
     from importlib.util import find_spec
 
@@ -208,10 +208,10 @@ def _jax_plugins() -> set[str]:
 
 
 def _may_be_tpu(vendor: str) -> bool:
-    """Whether a device on the PCI bus, where JAX looks for TPUs, is Google's, and no network card or disk of theirs.
+    """Whether a device on the PCI bus, where JAX looks for TPUs, is Google's, but not a network card or disk.
 
     Args:
-      vendor: the file with its maker's number; that of its kind lies beside it.
+      vendor: path of the file with the vendor's number; the file with the device class is beside it.
     """
     numbers = []
     for path in (vendor, os.path.join(os.path.dirname(vendor), "class")):
@@ -221,7 +221,7 @@ def _may_be_tpu(vendor: str) -> bool:
 
 
 def _told(found: str, coordinator: str, num_processes: int, process_id: int) -> Cluster | None:
-    """A place that is told in full; None: of one process."""
+    """A completely specified place; None if there is only one process."""
     if num_processes == 1:
         return None
     host, _, port = coordinator.rpartition(":")
@@ -233,7 +233,7 @@ def _told(found: str, coordinator: str, num_processes: int, process_id: int) -> 
 
 
 def _from_jax(env: Mapping[str, str]) -> Cluster | None:
-    """JAX's own variables. A Job of Kubernetes numbers its pods; `JAX_PROCESS_ID` counts before that."""
+    """The place by JAX's own variables. A Kubernetes Job numbers its pods; `JAX_PROCESS_ID` takes precedence."""
     index = "JAX_PROCESS_ID" if "JAX_PROCESS_ID" in env else "JOB_COMPLETION_INDEX"
     return _told(
         f"JAX_COORDINATOR_ADDRESS and {index}",
@@ -243,17 +243,17 @@ def _from_jax(env: Mapping[str, str]) -> Cluster | None:
     )
 
 
-_SLURM = {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID"}  # of a step that `srun` has started
+_SLURM = {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID"}  # set in a step started by `srun`
 
 
 def _from_launcher(env: Mapping[str, str]) -> Cluster | None:
-    """Which launcher has started this process with others. JAX knows them by these names, and reads the rest itself.
+    """The launcher that started this process with others; JAX knows it by its name and reads the rest itself.
 
-    It is asked for one by name: by itself it also takes any pod of Kubernetes for one of many. Only on a TPU machine it
-    looks by itself, as it says in no other way that there are no others.
+    JAX gets the name because its own detection takes any Kubernetes pod for one of many. Only on a TPU machine does it
+    detect by itself, which is the only way to learn that there are no other processes.
     """
     if env.keys() >= _SLURM and env.get("SLURM_NTASKS") != "1":
-        # JAX gives each task one GPU. All are right for a task that has a machine, or its own GPUs shown, to itself.
+        # JAX gives each task one GPU. A task with a machine to itself, or with visible GPUs of its own, uses all.
         tasks = env.get("SLURM_STEP_TASKS_PER_NODE", env.get("SLURM_TASKS_PER_NODE", "1"))
         alone = all(part.split("(")[0] == "1" for part in tasks.split(","))
         return Cluster("SLURM", "slurm", all_gpus=_all_gpus(env, alone))

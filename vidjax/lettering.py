@@ -1,4 +1,4 @@
-"""Names in any script on plots: with a font that has their letters if one is installed, else spelled out."""
+"""Text in any script on plots: in an installed font that has its letters, or else with escaped letters."""
 
 import contextlib
 import logging
@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Looked at first, being complete; any other font that has the letters will do.
+# Tried first, because they are complete; any other font that has the letters will do.
 _COMPLETE = ("Noto Sans CJK", "Source Han Sans", "WenQuanYi", "Droid Sans Fallback", "Unifont", "Arial Unicode")
 
 
 @contextlib.contextmanager
 def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
-    """Within this context figures can be drawn and saved that show `texts`, and matplotlib warns of no missing glyph.
+    """Context in which matplotlib can draw and save figures with `texts`, without warnings of missing glyphs.
 
-    Gives a function that makes a text one that can be shown: letters that no installed font has become their number,
-    such as `\\\\u6253`; so do control characters other than the end of a line.
+    Yields a function that makes a text displayable: letters that no installed font has are replaced by their numbers,
+    such as `\\\\u6253`, and so are control characters other than the end of a line.
     """
     import matplotlib
     from matplotlib import font_manager
@@ -34,7 +34,7 @@ def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
         unknown = {c for c in text if c in wanted or not (c.isprintable() or c == "\n")}
         return "".join(c.encode("unicode_escape").decode() if c in unknown else c for c in text)
 
-    # Many of these fonts come in one weight, which it would remark on wherever another is asked for.
+    # Many of these fonts have only one weight, and matplotlib would warn whenever another is requested.
     remarks = logging.getLogger("matplotlib.font_manager")
     level = remarks.level
     remarks.setLevel(logging.ERROR)
@@ -53,7 +53,7 @@ def _others() -> Iterator[tuple[str, set[str]]]:
     known = {Path(entry.fname) for entry in manager.ttflist}
     for path in font_manager.findSystemFonts():
         if Path(path) not in known:  # installed since matplotlib last looked
-            with contextlib.suppress(Exception):  # of a kind that it does not read
+            with contextlib.suppress(Exception):  # of a format that it cannot read
                 manager.addfont(path)
     fonts = {entry.name: entry for entry in manager.ttflist if entry.style == "normal"}
 
@@ -61,7 +61,7 @@ def _others() -> Iterator[tuple[str, set[str]]]:
         return next((i for i, start in enumerate(_COMPLETE) if name.startswith(start)), len(_COMPLETE))
 
     for name in sorted(fonts, key=lambda name: (place(name), name)):
-        # Pictures of letters cannot be scaled, and the font of last resort has a box for each.
+        # Bitmap glyphs cannot be scaled, and the font of last resort has only boxes.
         if "Emoji" not in name and not name.startswith("Last Resort"):
             yield name, _letters(fonts[name].fname)
 

@@ -1,4 +1,4 @@
-"""Processes, mesh and placement: the only file that knows about devices.
+"""Processes, device mesh and placement of arrays: the only file that knows about devices.
 
 The mesh has the axes `data` (the batch is split, parameters are copied), `fsdp` (the batch is split, parameters too)
 and `model` (activations and parameters are split).
@@ -32,20 +32,20 @@ logger = logging.getLogger("vidjax")
 HOST_MEMORY = "pinned_host"
 # Arrays of fewer elements are copied to all devices of the axis fsdp: gathering them costs more than their memory.
 LARGE = 2**16
-# The second of two layers that belong together: its inputs are what the `model` axis has split, not its outputs.
+# The second of two paired layers: the `model` axis splits its inputs, not its outputs.
 _SECOND = re.compile(r"(^|\.)(\w*attn\.proj|fc2|out)\.kernel$")
 
 
 def make_mesh(data: int = -1, devices: Sequence[Any] | None = None, *, fsdp: int = 1, model: int = 1) -> Mesh:
-    """A mesh of the shape `(data, fsdp, model)`, over the first `data · fsdp · model` devices.
+    """Make a mesh of shape `(data, fsdp, model)` over the first `data · fsdp · model` devices.
 
     Args:
-      data: parts that the batch is split into, times `fsdp`; parameters are copied.
-      devices: to choose from, such as those of another machine to compile for; None: those of all processes.
-      fsdp: parts that the batch and large parameters are split into.
-      model: parts that the work on one clip is split into.
+      data: number of parts of the batch, times `fsdp`; parameters are copied.
+      devices: devices to choose from, such as those of another machine to compile for; None: those of all processes.
+      fsdp: number of parts of the batch, and of large parameters.
+      model: number of parts of the work on one clip.
 
-    One of the three numbers may be -1: all devices that the other two leave.
+    One of the three numbers may be -1: all remaining devices.
 
     Raises:
       ConfigError: if there are fewer devices than asked for, or the numbers do not divide them.
@@ -64,12 +64,12 @@ def make_mesh(data: int = -1, devices: Sequence[Any] | None = None, *, fsdp: int
 
 
 def mesh_of(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh that a config asks for, of `devices`; None: of those of all processes. See `make_mesh`."""
+    """Make the mesh of a config over `devices`; None: those of all processes. See `make_mesh`."""
     return make_mesh(config.data, devices, fsdp=config.fsdp, model=config.model)
 
 
 def mesh_sizes(count: int, data: int = -1, fsdp: int = 1, model: int = 1) -> dict[str, int]:
-    """The sizes of the axes over the first of `count` devices; see `make_mesh`.
+    """Sizes of the mesh axes over the first of `count` devices; see `make_mesh`.
 
     Raises:
       ConfigError: if there are fewer devices than asked for, or the numbers do not divide them.
@@ -90,7 +90,7 @@ def mesh_sizes(count: int, data: int = -1, fsdp: int = 1, model: int = 1) -> dic
 
 
 def mesh_words(mesh: dict[str, int]) -> str:
-    """For people: `data 4 × fsdp 2 × model 1`."""
+    """A mesh as text: `data 4 × fsdp 2 × model 1`."""
     return " × ".join(f"{axis} {size}" for axis, size in mesh.items())
 
 
@@ -105,15 +105,15 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def batch_shards(mesh: Mesh) -> int:
-    """How many parts a batch is split into."""
+    """Number of parts into which a batch is split."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, name: str) -> None:
-    """Refuse a global batch that cannot be split evenly.
+    """Check that a global batch can be split evenly over the devices.
 
     Raises:
-      ConfigError: naming the setting `name`, the devices, and batch sizes that work.
+      ConfigError: if it cannot; it names the setting `name`, the devices, and batch sizes that work.
     """
     shards = batch_shards(mesh)
     if batch_size % shards:
@@ -125,18 +125,18 @@ def check_batch_size(batch_size: int, mesh: Mesh, name: str) -> None:
 
 
 def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
-    """How a parameter is split over the axes `fsdp` and `model`.
+    """Partition of a parameter over the axes `fsdp` and `model`.
 
-    Over `model` go the output features of kernels: queries, keys and values of attention, the first layer of an MLP,
+    `model` splits the output features of kernels: queries, keys and values of attention, the first layer of an MLP,
     output channels of convolutions, classes of a classifier. The layers that follow these, attention's projection and
-    an MLP's second, are split along their inputs, so that the features in between stay where they are. Norms, biases,
-    tokens and positions are copied. Over `fsdp` goes the longest axis left of any array of `LARGE` elements or more.
-    An axis is split only where that leaves equal parts.
+    an MLP's second, are split along their inputs, so that the features in between stay in place. Norms, biases,
+    tokens and positions are copied. `fsdp` splits the longest remaining axis of any array of `LARGE` elements or more.
+    An axis is split only into equal parts.
 
     Args:
-      path: dotted, as in `models.state`.
-      shape: of the array.
-      mesh: from `make_mesh`.
+      path: dotted path of the parameter, as in `models.state`.
+      shape: shape of the array.
+      mesh: mesh from `make_mesh`.
     """
     axes: list[str | None] = [None] * len(shape)
     if path.endswith("kernel") and len(shape) > 1 and mesh.shape["model"] > 1:
@@ -154,12 +154,12 @@ def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
 
 
 def state_sharding(state: Any, mesh: Mesh, *, offload: bool = False) -> Any:
-    """The placement of each array of a training state: optimiser state and moving average lie as their parameter does.
+    """Placement of each array of a training state: optimiser state and moving averages like their parameters.
 
     Args:
-      state: a pytree of arrays or shapes. What belongs to a parameter lies in a dictionary under the parameter's path.
-      mesh: from `make_mesh`.
-      offload: place what the optimiser keeps of each parameter (under `opt_state`) in the memory of the host.
+      state: a pytree of arrays or shapes. Arrays that belong to a parameter are in dictionaries, under its path.
+      mesh: mesh from `make_mesh`.
+      offload: whether the optimiser's arrays (under `opt_state`) are placed in the host's memory.
 
     Raises:
       ConfigError: with `offload`, if the devices cannot use the host's memory.
@@ -192,16 +192,16 @@ def splitting_tokens(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
 
 
 def kernels_on(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
-    """Within this context, kernels that are traced run on every device's own part, see `nn/kernel_mesh.py`."""
+    """Context in which traced kernels run on each device's own part, see `nn/kernel_mesh.py`."""
     return kernel_mesh.kernels_on(NamedSharding(mesh, P(BATCH_AXES, "model")))
 
 
 def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:
-    """Paths of the large parameters that are not split over the axis `fsdp`, sorted; a warning names them.
+    """List the paths of large parameters not split over the axis `fsdp`, sorted, and log a warning that names them.
 
     Args:
       params: arrays or shapes by path.
-      mesh: from `make_mesh`.
+      mesh: mesh from `make_mesh`.
     """
     if mesh.shape["fsdp"] == 1:
         return []
@@ -220,7 +220,7 @@ def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:
 
 
 def place_state(state: Any, mesh: Mesh, *, offload: bool = False) -> Any:
-    """A training state, the same on every process, laid out by `state_sharding`; no buffer is shared with `state`."""
+    """Place a training state, the same on every process, by `state_sharding`, sharing no buffer with `state`."""
 
     def put(x: Any, sharding: NamedSharding) -> jax.Array:
         host = np.asarray(x)
@@ -230,17 +230,17 @@ def place_state(state: Any, mesh: Mesh, *, offload: bool = False) -> Any:
 
 
 def place(tree: Any, sharding: NamedSharding) -> Any:
-    """This process's part of each array, put on the devices as one global array.
+    """Put this process's part of each array on the devices, as part of one global array.
 
     Args:
-      tree: NumPy arrays; for a batch, the rows that this process loaded.
-      sharding: from `batch_sharding` or `replicated` (then each process passes the same whole array).
+      tree: pytree of NumPy arrays; for a batch, the rows that this process loaded.
+      sharding: placement from `batch_sharding` or `replicated` (then each process passes the same whole array).
     """
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
 
 def gather(tree: Any) -> Any:
-    """The whole of each array as NumPy, on every process."""
+    """Gather each whole array as NumPy, on every process."""
     if jax.process_count() == 1:
         return jax.tree.map(np.asarray, tree)
     from jax.experimental import multihost_utils
@@ -249,7 +249,7 @@ def gather(tree: Any) -> Any:
 
 
 def gather_lists(items: list[Any]) -> list[Any]:
-    """The concatenation of every process's list of JSON values, on every process."""
+    """Concatenate every process's list of JSON values, on every process."""
     if jax.process_count() == 1:
         return items
     from jax.experimental import multihost_utils
@@ -261,10 +261,10 @@ def gather_lists(items: list[Any]) -> list[Any]:
 
 
 def on_writer(call: Callable[[], Any]) -> Any:
-    """What `call` returns (a JSON value) in the one process that writes, on every process; the others wait for it.
+    """Run `call` in the one process that writes, and return its result (a JSON value) on every process.
 
     Raises:
-      UserError: what `call` raised there, on every process.
+      UserError: if `call` raised one there; it is raised on every process.
     """
     if jax.process_count() == 1:
         return call()
@@ -281,7 +281,7 @@ def on_writer(call: Callable[[], Any]) -> Any:
 
 
 def barrier(name: str) -> None:
-    """Return once every process has come here, however long that takes."""
+    """Wait until every process has reached this point, however long that takes."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -289,10 +289,10 @@ def barrier(name: str) -> None:
 
 
 def meet(name: str, hours: float = 6.0) -> None:
-    """As `barrier`, without the devices: their libraries give up on a process that is half a minute late.
+    """Wait as `barrier` does, but without the devices, whose libraries give up on a process half a minute late.
 
     Raises:
-      jax.errors.JaxRuntimeError: if a process has died, or is not there after so many hours.
+      jax.errors.JaxRuntimeError: if a process has died, or has not arrived after `hours` hours.
     """
     if jax.process_count() > 1:
         from orbax.checkpoint import multihost
@@ -301,9 +301,9 @@ def meet(name: str, hours: float = 6.0) -> None:
 
 
 def stop_agreed(step: int) -> bool:
-    """Whether one of several processes has been told to stop (SIGTERM, preemption), and all are to do so after `step`.
+    """Whether one of several processes got a request to stop (SIGTERM, preemption), so that all stop after `step`.
 
-    To be called by every process after every step. A single process is never told by this.
+    Every process must call this after every step. For a single process it is always False.
     """
     if jax.process_count() == 1:
         return False
@@ -313,24 +313,24 @@ def stop_agreed(step: int) -> bool:
 
 
 def is_writer() -> bool:
-    """Whether this is the one process that writes logs and reports."""
+    """Whether this process is the one that writes logs and reports."""
     return jax.process_index() == 0
 
 
 def compute_dtype(name: str) -> Any:
-    """The dtype of activations for `config.model.compute_dtype`: auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    """Dtype of activations for `config.model.compute_dtype`; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     if name == "auto":
         name = "float32" if backend() == "cpu" else "bfloat16"
     return {"float32": None, "bfloat16": jax.numpy.bfloat16}[name]
 
 
 def process_rank() -> tuple[int, int]:
-    """(index, count) of this process."""
+    """Index of this process, and the number of processes."""
     return jax.process_index(), jax.process_count()
 
 
 def describe(mesh: Mesh) -> str:
-    """One line for people: `1 process, 8 × cpu, batch split over 8`."""
+    """Describe a mesh in one line: `1 process, 8 × cpu, batch split over 8`."""
     devices = mesh.devices.size
     kind = mesh.devices.flat[0].device_kind
     names = {"fsdp": "parameters", "model": "features"}

@@ -1,4 +1,4 @@
-"""Video files → classes and features, with one object that keeps the compiled network."""
+"""Classes and features of video files, from one object that keeps the compiled network."""
 
 import dataclasses
 import logging
@@ -46,27 +46,27 @@ class ClassScore:
 
 @dataclass(frozen=True, eq=False)
 class ClipPrediction:
-    """The scores of one clip, the mean over its crops."""
+    """Scores of one clip, averaged over its crops."""
 
-    start: float  # of its first frame, seconds from the first frame of the file
-    end: float  # of its last frame
+    start: float  # time of its first frame, seconds from the first frame of the file
+    end: float  # time of its last frame, seconds
     scores: np.ndarray  # float64 (K,), probabilities
     classes: tuple[ClassScore, ...]  # the best, best first
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The scores of one file, the mean over its clips, or why it has none."""
+    """Scores of one file, averaged over its clips, or the error that prevented them."""
 
     path: str
     scores: np.ndarray | None = None  # float64 (K,), probabilities
     classes: tuple[ClassScore, ...] = ()  # the best, best first
     clips: tuple[ClipPrediction, ...] = ()  # in the order of time
-    error: str = ""  # what is wrong with the file
+    error: str = ""  # the fault of the file; empty: none
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON says of it: `path` and `error`, or `path`, `top` (classes and scores) and, where there are several,
-        `clips` with `start`, `end` and `top` each."""
+        """Dictionary for JSON: `path` and `error`, or `path`, `top` (classes and scores) and, if there are several,
+        `clips`, each with `start`, `end` and `top`."""
         if self.error:
             return {"path": self.path, "error": self.error}
         entry: dict[str, Any] = {"path": self.path, "top": _entries(self.classes)}
@@ -76,7 +76,7 @@ class Prediction:
 
 
 class Predictor:
-    """A trained network that takes video files.
+    """A trained network for video files.
 
     >>> predictor = vidjax.Predictor("runs/motion")
     >>> prediction = predictor("a.mp4")
@@ -89,17 +89,17 @@ class Predictor:
     >>> predictor.features(["a.mp4", "b.mp4"]).shape
     (2, 64)
 
-    A model from Python comes with its spec:
+    A model built in Python is passed with its spec:
 
     >>> model = vidjax.load_pretrained("r2plus1d_18", "r2plus1d_18.pth")
     >>> predictor = vidjax.Predictor(model, vidjax.get_spec("r2plus1d_18"), class_names="kinetics400")
 
-    Files are decoded ahead in threads, sampled, resized and cropped as evaluation does it. Views go through the network
+    Files are decoded ahead in threads, and sampled, resized and cropped as in evaluation. Views go through the network
     one at a time, so that all files share one compiled program.
 
     Attributes:
-      spec: what the network expects of its input.
-      class_names: K names, in the order of the scores; empty for a network without a classifier.
+      spec: format of the network's input.
+      class_names: K class names, in the order of the scores; empty for a network without a classifier.
     """
 
     def __init__(
@@ -118,22 +118,22 @@ class Predictor:
 
         Args:
           model: work directory of a run, folder written by `convert`, or a model from `create_model`,
-            `load_pretrained` or `load_model`, whose weights are taken as they are now.
-          spec: of a model: what `get_spec` says, with the changes that it was built or trained with, such as
-            `spec.with_video(enters="differences")`. A folder has its own.
+            `load_pretrained` or `load_model`, with its current weights.
+          spec: spec of a model: that of `get_spec`, with the changes with which it was built or trained, such as
+            `spec.with_video(enters="differences")`. None for a folder, which has its own.
           class_names: K names in the order of the outputs, or the name of a data set, such as "kinetics400"; None:
-            those of the checkpoint, and class_0, class_1, … for a model.
-          top: classes listed in `classes`, best first.
-          num_clips: clips per video; None: as in the checkpoint's config, and 1 for a model.
-          num_crops: crops per clip: 1, 3, 5 or 10; None: the same.
-          step: of a folder: checkpoint of this update; None: the best.
+            those of the checkpoint, or class_0, class_1, … for a model.
+          top: number of classes listed in `classes`, best first.
+          num_clips: clips per video; None: as in the checkpoint's config, or 1 for a model.
+          num_crops: crops per clip, 1, 3, 5 or 10; None: as in the checkpoint's config, or 1 for a model.
+          step: number of the update whose checkpoint is loaded, for a folder; None: the best.
           several: whether a video may have several classes, so that probabilities are independent of each other; None:
-            as the checkpoint was trained, and False for a model.
+            as the checkpoint was trained, or False for a model.
 
         Raises:
           CheckpointFolderError: if a folder holds no checkpoint.
-          ConfigError: for numbers that the config's sampling rule does not have.
-          UserError: for a model without its spec, a spec that does not fit it, or as many class names as do not fit it.
+          ConfigError: if the config's sampling rule does not support the numbers of clips or crops.
+          UserError: if a model has no spec, or its spec or the number of class names does not fit it.
         """
         if top < 1:
             raise UserError(f"top = {top}: give the number of classes to list, 1 or more")
@@ -162,7 +162,7 @@ class Predictor:
         task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
         self._present = task.present
         graphdef, params, stats = split(model)
-        model = merge(graphdef, params, stats)  # the caller's own may be in training mode, and stays so
+        model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
 
         def answer(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
@@ -177,7 +177,7 @@ class Predictor:
         self._features = compile_forward(model, describe, self._mesh)
 
     def __call__(self, path: File) -> Prediction:
-        """The classes of one file.
+        """Predict the classes of one file.
 
         Raises:
           VideoError: if the file cannot be decoded.
@@ -187,7 +187,7 @@ class Predictor:
         return self._prediction(str(path), *self._reader.evaluate(Record(str(path)), *self._views))
 
     def predict(self, paths: Iterable[File] | File) -> list[Prediction]:
-        """The classes of several files, in their order; one that cannot be decoded has an `error` instead.
+        """Predict the classes of several files, in their order; one that cannot be decoded has an `error` instead.
 
         Raises:
           UserError: if the network has no classifier.
@@ -195,12 +195,12 @@ class Predictor:
         return list(self.stream(paths))
 
     def stream(self, paths: Iterable[File] | File) -> Iterator[Prediction]:
-        """As `predict`, each file's as soon as it is there."""
+        """Predict as `predict` does, but yield each file's result as soon as it is ready."""
         self._need_classes()
         return self._stream(paths)
 
     def features(self, paths: Iterable[File] | File) -> np.ndarray:
-        """The network's features of several files, float32 `(N, D)`, the mean over a file's views.
+        """Compute the network's features of several files, float32 `(N, D)`, averaged over each file's views.
 
         The row of a file that cannot be decoded is NaN, and a warning is logged.
         """
@@ -227,14 +227,14 @@ class Predictor:
     def _need_classes(self) -> None:
         if self._present is None:
             raise CheckpointFolderError(
-                f"{self._title}: {self.spec.name} was pre-trained to {self.spec.task} and knows no "
+                f"{self._title}: {self.spec.name} was pre-trained to {self.spec.task} and has no "
                 "classes; fine-tune a classifier from it with --config.model.init_from"
             )
         if not self.class_names:
-            raise UserError(f"{self._title} has no classifier: it gives features(paths) alone")
+            raise UserError(f"{self._title} has no classifier: it gives only features(paths)")
 
     def _read(self, paths: Iterable[File] | File) -> Iterator[tuple[str, Example | VideoError]]:
-        """Each file's views, or what is wrong with it, decoded a few files ahead."""
+        """Yield each file's views, or its error, decoded a few files ahead."""
 
         def read(path: str) -> Example | VideoError:
             try:
@@ -256,7 +256,7 @@ class Predictor:
                 yield path, future.result()
 
     def _run(self, forward: Forward, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What the network makes of the views, `(V, …)` of each input; float32 (V, …)."""
+        """Outputs of the network for the views, `(V, …)` of each input; float32 `(V, …)`."""
         sharding, count = parallel.batch_sharding(self._mesh), len(next(iter(inputs.values())))
         views = ({name: array[view, None] for name, array in inputs.items()} for view in range(count))
         number = np.zeros(1, np.int32)
@@ -280,7 +280,7 @@ class Predictor:
         return tuple(ClassScore(self.class_names[i], float(scores[i])) for i in best)
 
     def _width(self) -> int:
-        """D, without a file."""
+        """Number of features D, found without a file."""
         shapes = self._reader.layout().shapes(1, 1)["inputs"]
         inputs = {name: jax.ShapeDtypeStruct((1, *shape[2:]), dtype) for name, (shape, dtype) in shapes.items()}
         number = jax.ShapeDtypeStruct((1,), np.int32)
@@ -288,7 +288,7 @@ class Predictor:
 
 
 def numbered_classes(count: int) -> tuple[str, ...]:
-    """class_0, class_1, …, with leading zeros: for networks whose classes have no known names."""
+    """Placeholder names class_0, class_1, …, with leading zeros, for classes without known names."""
     width = len(str(count - 1))
     return tuple(f"class_{i:0{width}d}" for i in range(count))
 
@@ -302,7 +302,7 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
             "normalised"
         )
     if step is not None:
-        raise UserError(f"step = {step}: is for the folder of a run")
+        raise UserError(f"step = {step}: only the folder of a run has steps; leave it out for a model")
     videos = [value for value in spec.inputs.values() if isinstance(value, VideoInput)]
     for video in videos:
         if video.channels != getattr(model, "channels", video.channels):

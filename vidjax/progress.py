@@ -1,11 +1,11 @@
-"""The progress bar that everything over a second shows. Knows nothing of JAX."""
+"""The progress bar for everything that takes more than a second, without JAX."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def progress_bar(console: Console) -> Progress:
-    """A bar with count, remaining time and a text field `info`; nothing where the console is no terminal."""
+    """A progress bar with count, remaining time and a text field `info`; hidden if the console is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

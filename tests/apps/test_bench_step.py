@@ -41,7 +41,7 @@ def test_figures_are_those_of_the_update(capsys):
     assert figures["data"] == {"reason": "--data was not given"}
     assert {"source": "compiler"} | figures["compiled_memory"] == memory and "temporaries" in memory
     assert 0 < seconds["host"] <= seconds["slowest"]
-    assert list(figures["plan"]) == ["reason"] and figures["plan"]["reason"].startswith("plan knows no cpu, ")
+    assert list(figures["plan"]) == ["reason"] and figures["plan"]["reason"].startswith("plan does not know cpu, ")
 
 
 @pytest.mark.slow
@@ -51,12 +51,12 @@ def test_table_and_wait_for_data(tmp_path, capsys):
     mesh = {"mesh.data": 2, "data.train": tmp_path, "data.reading.isolate": False, "data.eval_share": 0.25}
     assert main(flags("--data", **mesh)) == 0
     text = capsys.readouterr().out
-    for words in ("frame_pool_tiny on", "measured", "clips/s", "median of 3", "GiB at most, says the compiler"):
+    for words in ("frame_pool_tiny on", "measured", "clips/s", "median of 3", "GiB at most, by the compiler"):
         assert words in text
     assert "ms per update, " in text and "clips/s with the input" in text
     for words in ("of the program: temporaries", "of the program: code", "Python, to start a step"):
         assert words in text
-    assert "no prediction to compare with: plan knows no" in text
+    assert "no prediction to compare with: plan does not know" in text
 
 
 @pytest.mark.slow

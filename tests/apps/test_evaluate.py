@@ -79,7 +79,7 @@ def test_what_differs_goes_into_a_folder_of_its_own(workdir, capsys):
 
 def test_a_runs_own_result_is_never_written_over(workdir, tmp_path):
     before = (workdir / "eval.json").read_bytes()
-    with pytest.raises(UserError, match=r"has a run and its own result, which this evaluation is not"):
+    with pytest.raises(UserError, match=r"has a run and its own result, which this evaluation would replace"):
         evaluate(workdir, out=workdir, eval__num_clips=4)
     other = shutil.copytree(workdir, tmp_path / "other")
     with pytest.raises(UserError, match=r"--out=.*other: that folder has a run"):

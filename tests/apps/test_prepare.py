@@ -67,7 +67,7 @@ def test_csv_pair_with_unreadable_video(folder, tmp_path, capsys):
 def test_what_is_prepared_already_is_refused(folder, tmp_path, capsys):
     assert run(folder, tmp_path / "toy") == 0
     assert run(tmp_path / "toy", tmp_path / "again") == 1
-    assert "is prepared already" in capsys.readouterr().err
+    assert "is already a prepared data set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [("--quality", "0"), ("--quality", "101"), ("--shard-mb", "0"), ("--workers", "-1")])

@@ -12,7 +12,7 @@ from tests.benchmarks.accelerators import HEADER, RECIPES, cells, line, main, me
 FORM = Path(accelerators.__file__).with_suffix(".md").read_text()
 FOUND = {
     "batch_size": 16, "chips": 8, "clips_per_s": 400.0, "mfu": 0.5, "memory": {"total": 2**31},
-    "seconds": {"step": 0.04, "host": 0.002, "compile": 61.0}, "plan": {"reason": "plan knows no cpu"},
+    "seconds": {"step": 0.04, "host": 0.002, "compile": 61.0}, "plan": {"reason": "plan does not know cpu"},
 }  # fmt: skip
 
 

@@ -183,8 +183,8 @@ def test_short_runs_are_told_in_minutes_and_memory_with_its_reason(capsys):
     out = capsys.readouterr().out
     assert "host cores: JPEG ArrayRecord" in out and "estimates from figures measured on one machine" in out
     assert "2500 steps, 12 min" in out and "below what the estimate resolves" in out
-    assert "GiB: fits (75 % of 80, what JAX takes of a GPU by default)" in out
-    assert gpu.usable == 60 * 2**30 and CHIPS["v5e"].usable_why == "the TPU compiler keeps 0.25 of 16 back"
+    assert "GiB: fits (75 % of 80, JAX's default share of a GPU)" in out
+    assert gpu.usable == 60 * 2**30 and CHIPS["v5e"].usable_why == "the TPU compiler reserves 0.25 of 16"
     show_plan(made_up(2**12) | {"target": "v5e:1x1"}, Console(width=200))
     assert "below what" not in capsys.readouterr().out
 
@@ -217,12 +217,12 @@ def test_kernels_are_priced_and_those_of_which_nothing_is_known_leave_no_mfu(cap
     assert "by their own counts" in out and out.count("MFU") == 2 + 1  # and what it means
     show_plan(unknown, Console(width=200))
     out = capsys.readouterr().out
-    assert "not known of 2 kernels" in out and out.count("MFU") == 1 and "at most" in out
+    assert "not known for 2 kernels" in out and out.count("MFU") == 1 and "at most" in out
 
 
 def test_out_of_memory_in_words():
     message = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, total (16.00G) exceeds available HBM (15.75G)."
-    assert "wants 16.0 GiB per device" in estimates._exhausted(message) and "15.75" in estimates._exhausted(message)
+    assert "needs 16.0 GiB per device" in estimates._exhausted(message) and "15.75" in estimates._exhausted(message)
     assert estimates._exhausted("RESOURCE_EXHAUSTED: no more\nmore words") == "RESOURCE_EXHAUSTED: no more"
 
 
@@ -249,7 +249,7 @@ def test_without_the_compiler(monkeypatch, capsys):
 @pytest.mark.parametrize("flags", ["--most=3", "--search --out=x.png"])
 def test_options_of_other_questions_are_refused(flags, capsys):
     assert main(["plan", "--gpu=h200:8", "--num-videos=9", *flags.split()]) == 1
-    assert "--out for --scaling" in capsys.readouterr().err
+    assert "--out needs --scaling" in capsys.readouterr().err
 
 
 @needs_libtpu

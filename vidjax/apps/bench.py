@@ -1,4 +1,4 @@
-"""How fast the input pipeline of an experiment is, where its time goes, and how many cores an accelerator needs."""
+"""Benchmark of an experiment's input pipeline: its speed, where the time goes, and the cores an accelerator needs."""
 
 import dataclasses
 import itertools
@@ -40,15 +40,15 @@ from vidjax.training.device_prefetch import DEVICE_BATCHES
 from vidjax.video import VideoError
 from vidjax.wording import things
 
-_FEWEST = 3  # batches of the whole pipeline that count, however long they take
+_FEWEST = 3  # least number of batches of the whole pipeline that are timed, however long they take
 _TRANSFERS = 5  # batches placed to time that; the median counts
-# Of the forward pass: once more for the gradient of each product's two inputs, and up to once more for what is
-# recomputed: of the 12·D² multiply-adds per token of a Transformer's block 5 with "attention".
+# Passes relative to the forward pass: once more for the gradient of each of a product's two inputs, and up to once more
+# for recomputation: with "attention", 5 of the 12·D² multiply-adds per token of a Transformer's block.
 _PASSES = {"": 3, "dots": 3, "attention": 3 + 5 / 12, "full": 4}
-# FLOP of a training clip, a forward pass of 1 GMAC: how many clips of smaller networks an accelerator takes is decided
-# by starting kernels and by memory, and a share of the peak would be a guess.
+# FLOP of a training clip with a forward pass of 1 GMAC: for smaller networks, starting kernels and memory decide the
+# speed of an accelerator, and a share of the peak would be a guess.
 _SMALL = 6e9
-_WARM_UP = 1 / 3  # share of the time of the whole pipeline that does not count: buffers fill, workers start
+_WARM_UP = 1 / 3  # share of the whole pipeline's time that does not count, while buffers fill and workers start
 
 
 def bench_data(
@@ -60,29 +60,28 @@ def bench_data(
     mfu: float = 0.5,
     as_json: bool = False,
 ) -> int:
-    """Measure the training pipeline of a config on this machine, and print what one accelerator needs of it.
+    """Measure the training pipeline of a config on this machine, and print how many cores one accelerator needs.
 
     Decoding, transforms and collating are measured one video after the other, in processor seconds of this process,
-    FFmpeg's threads included (decoders are not isolated then). Transfer is the time from a batch in memory until it is
-    on the devices. The whole pipeline then runs with the workers and threads of the config and no model behind it: what
-    it gives in a second, and what it takes in processor seconds of all its processes, which is what "clips per second
-    and core" means. The difference between that and the three parts is what threads, processes and queues take.
+    including FFmpeg's threads (decoders are not isolated here). Transfer is the time to move a batch from memory to the
+    devices. The whole pipeline then runs with the workers and threads of the config, but without a model: this gives
+    its clips per second, and the processor seconds of all its processes, from which "clips per second and core" is
+    computed. The rest, after subtracting the three parts, is the cost of threads, processes and queues.
 
     Args:
-      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
-      seconds: about how long to measure; half for the parts, half for the whole.
-      accelerator: name in `PEAK_FLOPS`, whose clips per second are estimated, unless the network is so small that its
-        arithmetic does not decide them.
-      accelerator_clips_per_s: those of an accelerator that was measured; None: estimate.
-      mfu: for the estimate, share of the peak that training reaches.
+      argv: `--config=FILE` and `--config.field=value`, as for train.py.
+      seconds: approximate time to measure, half for the parts, half for the whole; seconds.
+      accelerator: name in `PEAK_FLOPS` of the accelerator to feed. Its clips per second are estimated, unless the
+        network is so small that its arithmetic does not decide them.
+      accelerator_clips_per_s: measured clips per second of an accelerator; None: estimate them.
+      mfu: share of the peak that training reaches, for the estimate.
       as_json: print JSON instead of a table.
 
     Returns:
       0, the exit status.
 
     Raises:
-      ConfigError, DataError: as in training, for settings or annotations that cannot be used, or if no video can be
-        read.
+      ConfigError, DataError: as in training, if settings or annotations cannot be used, or no video can be read.
     """
     if accelerator not in PEAK_FLOPS:
         raise cfg.ConfigError(
@@ -110,7 +109,7 @@ def bench_data(
         flops = _train_flops(config, spec, len(videos.labels.names))
 
     worked = parts["decode"] + parts["transform"] + parts["collate"]
-    # No less than the parts: not every system tells what other processes take.
+    # At least the sum of the parts, since not every system reports the time of other processes.
     per_clip = max(whole["cpu_seconds"] / whole["clips"], worked)
     own = per_clip - worked
     milliseconds = {**{name: parts[name] for name in ("decode", "transform", "collate", "transfer")}, "pipeline": own}
@@ -143,8 +142,8 @@ def bench_data(
 
 
 def _target(name: str, given: float | None, mfu: float, flops: float) -> dict[str, Any]:
-    """What is to be fed: "clips_per_s" as `given`, or else estimated from the FLOP of a training clip; None where the
-    network is too small for that."""
+    """The accelerator to feed: "clips_per_s" as `given`, or else estimated from the FLOP of a training clip; None if
+    the network is too small for that."""
     estimate = mfu * PEAK_FLOPS[name] / flops if flops >= _SMALL else None
     return {
         "name": "given" if given else name,
@@ -160,11 +159,11 @@ def _parts(
 ) -> dict[str, Any]:
     """Processor seconds per clip of decoding, transforms and collating, and wall-clock seconds of transfer."""
     rng = np.random.default_rng(config.seed)
-    # In this process, whose time can be told exactly; what isolating decoders costs is in the whole.
+    # In this process, whose time can be measured exactly; the cost of isolating decoders is part of the whole.
     reading = dataclasses.replace(config.data.reading, isolate=False)
     clips = ExampleReader(reader.spec, dataclasses.replace(config.data, reading=reading)).reader
     if not isinstance(clips, ClipReader):
-        raise cfg.ConfigError(f"{config.model.name} takes no video: decoding and transforms are measured of videos")
+        raise cfg.ConfigError(f"{config.model.name} takes no video: decoding and transforms are measured on videos")
     views, batch_size = config.data.sampling.views, config.train.batch_size
     decode = transform = 0.0
     made, read, unreadable = [], 0, 0
@@ -224,7 +223,7 @@ def _whole(
     size = config.train.batch_size
     batches = train_batches(videos, reader, task.targets, batch_size=size, seed=config.seed, balance=task.balance)
     begin = time.perf_counter()
-    # What waits ready when the clock starts has been worked on before: as much as that is let through first.
+    # Batches that are ready when the clock starts were made before: as many as that are skipped first.
     for passed in range(footprint(reader.layout(), config.data, size).batches):
         if passed and time.perf_counter() - begin > _WARM_UP * seconds:
             break
@@ -241,7 +240,7 @@ def _whole(
 
 
 def _processor_seconds() -> float:
-    """Of this process, the processes that it has started and theirs, as far as the system tells (Linux does)."""
+    """Processor time of this process and its descendants, seconds, as far as the system reports it (Linux does)."""
     times, parents = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -298,12 +297,12 @@ def _show(result: dict[str, Any], console: Console) -> None:
 
 
 def _demand(target: dict[str, Any], cores: float | None) -> list[str]:
-    """What an accelerator takes and needs, in words."""
+    """Lines on the clips that an accelerator takes, and the cores that it needs."""
     work = f"{target['flops_per_clip'] / 1e9:.3g} GFLOP per clip"
     if cores is None:
         return [
-            f"how many clips/s one accelerator takes cannot be estimated: the network is too small, {work}, for a "
-            "share of the peak to tell. `python -m vidjax bench step` measures it there; give --accelerator-clips-per-s"
+            f"the clips/s of one accelerator cannot be estimated from its peak: the network is too small, {work}. "
+            "Measure them there with `python -m vidjax bench step`, and give --accelerator-clips-per-s"
         ]
     origin = "as given"
     if target["estimated"]:

@@ -1,4 +1,4 @@
-"""How fast the training step of an experiment is on the devices at hand, without data, and how near to their peak."""
+"""Benchmark of an experiment's training step on the devices at hand, without data, and its share of their peak."""
 
 import json
 import statistics
@@ -29,7 +29,7 @@ from vidjax.training.compiled_step import Program
 from vidjax.training.step import TrainState, init_state
 
 _WARM_UP = 3  # updates that do not count
-# Side of the square products whose speed is the peak, and how many of them follow each other.
+# Side of the square matrices whose products measure the peak, and number of consecutive products.
 _SIDE = {"cpu": (1024, 4), "gpu": (8192, 16), "tpu": (8192, 16)}
 _REPEATS = 5  # of which the fastest counts
 
@@ -44,26 +44,26 @@ class _Compiled:
 def bench_step(
     argv: Sequence[str], *, updates: int = 20, num_classes: int = 0, data: bool = False, as_json: bool = False
 ) -> int:
-    """Measure the update of a config on this machine's devices, and print what it reaches.
+    """Measure the update of a config on this machine's devices, and print its speed and share of the peak.
 
-    The update is the one that training runs, on random clips that lie on the devices; each is started before the one
-    before has ended, as in training. The peak is that of bfloat16 products where the update computes in bfloat16, or
-    else of float32 ones, of 8192 × 8192 (CPU: 1024 × 1024) on all devices of the mesh at once. The model's FLOP count
-    what it needs, not what is recomputed, so that "mfu" means here what it means in a plan. What `vidjax plan` predicts
-    for these devices stands beside the measurement where it knows them; the program is not compiled again for that.
+    The update is that of training, on random clips on the devices; as in training, each is started before the
+    previous one has ended. The peak is the speed of bfloat16 products if the update computes in bfloat16, or else of
+    float32 ones, of 8192 × 8192 matrices (CPU: 1024 × 1024) on all devices of the mesh at once. The model's FLOP do not
+    include recomputation, so that "mfu" means the same as in a plan. The prediction of `vidjax plan` is shown beside
+    the measurement if it knows the devices; the program is not compiled again for that.
 
     Args:
-      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
-      updates: that are timed.
-      num_classes: K; 0: the data set's, or else the model's.
-      data: also run the config's input pipeline before the step, and tell how long that waits for it.
+      argv: `--config=FILE` and `--config.field=value`, as for train.py.
+      updates: number of updates to time.
+      num_classes: K, number of classes; 0: the data set's, or else the model's.
+      data: also run the config's input pipeline before the step, and measure how long the step waits for it.
       as_json: print JSON instead of a table.
 
     Returns:
       0, the exit status.
 
     Raises:
-      ConfigError: for settings that cannot be used on these devices.
+      ConfigError: if settings cannot be used on these devices.
     """
     config = validate(read_config(argv))
     console = Console(stderr=True)
@@ -100,7 +100,7 @@ def bench_step(
 
 
 def _open(config: cfg.Config) -> Any:
-    """The training videos of the config, or why they cannot be had."""
+    """The training videos of the config, or the reason why they cannot be opened."""
     try:
         from vidjax.tasks.videos import load_videos
     except ImportError as error:
@@ -112,21 +112,21 @@ def _open(config: cfg.Config) -> Any:
 
 
 def _facts(config: cfg.Config, num_classes: int, source: Any) -> DataFacts:
-    """How many videos there are decides how many updates the schedule has, and nothing of what one costs."""
+    """Facts of the data. The number of videos only sets the length of the schedule, not the cost of an update."""
     if not isinstance(source, str):
         if num_classes not in (0, len(source.labels.names)):
             raise cfg.ConfigError(
-                f"--num-classes={num_classes}: with --data it is {len(source.labels.names)}, the data's"
+                f"--num-classes={num_classes}: with --data it is that of the data, {len(source.labels.names)}"
             )
         return DataFacts(len(source.labels.names), len(source), source.labels.several)
     try:
         return data_facts(config, num_classes, config.train.batch_size)
-    except ImportError:  # no video library, which machines with accelerators need not have
+    except ImportError:  # no video library; machines with accelerators need not have one
         return DataFacts(num_classes or get_spec(config.model.name).num_classes, config.train.batch_size, False)
 
 
 def _compile(program: Program) -> _Compiled:
-    with without_cache():  # whose time is the point
+    with without_cache():  # since the compile time is measured
         began = time.perf_counter()
         lowered = program.lower()
         traced = time.perf_counter()
@@ -148,7 +148,7 @@ def _initial_state(config: cfg.Config, program: Program, num_classes: int) -> Tr
 
 
 def _random_batch(program: Program) -> dict[str, Any]:
-    """Random inputs and targets of the program's layout, made where they are needed."""
+    """Random inputs and targets in the program's layout, generated on the devices."""
     fields = {"inputs": program.layout.inputs, "targets": program.layout.targets}
 
     def fill(key: jax.Array, shape: jax.ShapeDtypeStruct, below: int) -> jax.Array:
@@ -177,8 +177,8 @@ def _kind(program: Program) -> str:
 def _timed(
     step: Any, state: TrainState, batch: dict[str, Any], updates: int
 ) -> Iterator[tuple[float, float, TrainState]]:
-    """Seconds from the end of one update to the end of the next, those of them until the call that starts an update
-    returned, and the state after it."""
+    """Yield for each update the seconds from the end of the previous one to its end, the seconds until the call that
+    started it returned, and the state after it."""
     running: Any = None
     began = time.perf_counter()
     for _ in range(updates):
@@ -196,7 +196,7 @@ def _timed(
 
 
 def _memory(step: Any) -> dict[str, Any]:
-    """Bytes of the device that has taken most, as its allocator tells, or else as the compiler does."""
+    """Peak memory of the fullest device, bytes, as reported by its allocator or else by the compiler."""
     known = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices()]
     if most := max(known):
         return {"total": most, "source": "allocator"}
@@ -204,7 +204,7 @@ def _memory(step: Any) -> dict[str, Any]:
 
 
 def _with_data(program: Program, step: Any, state: TrainState, videos: Any, updates: int) -> dict[str, Any]:
-    """Clips per second with the input pipeline before the step, and the seconds per update that this waits for it."""
+    """Clips per second with the input pipeline before the step, and seconds per update that the step waits for it."""
     from vidjax.data.pipeline import train_batches
     from vidjax.data.reading.examples import ExampleReader
     from vidjax.training.device_prefetch import Feed
@@ -233,7 +233,7 @@ def _with_data(program: Program, step: Any, state: TrainState, videos: Any, upda
 
 
 def matmul_peak(mesh: Mesh, config: cfg.Config) -> float:
-    """FLOP/s of all devices of `mesh` together in products of square matrices, of the type that `config` computes in.
+    """Measure the FLOP/s of all devices of `mesh` together in products of square matrices, in the config's dtype.
 
     The fastest of several runs counts.
     """
@@ -243,7 +243,7 @@ def matmul_peak(mesh: Mesh, config: cfg.Config) -> float:
     placement = NamedSharding(mesh, P(parallel.AXES))
 
     def draw(key: jax.Array) -> jax.Array:
-        # The products' entries neither grow nor vanish.
+        # Scaled so that the products' entries neither grow nor vanish.
         return jax.random.normal(key, (devices, side, side), dtype) / np.sqrt(side).astype(dtype)
 
     def chain(x: jax.Array) -> jax.Array:
@@ -315,7 +315,7 @@ def _show(result: dict[str, Any], console: Console) -> None:
     for row in (
         ("mesh", parallel.mesh_words(result["mesh"])),
         ("batch", f"{result['batch_size']} videos, {result['clips_per_update']} clips"),
-        ("memory per device", f"{memory['total'] / 2**30:.2f} GiB at most, says the {memory['source']}"),
+        ("memory per device", f"{memory['total'] / 2**30:.2f} GiB at most, by the {memory['source']}"),
         *((f"of the program: {name}", f"{size / 2**30:.2f} GiB") for name, size in parts.items()),
         ("model's FLOP per device and step", f"{result['model_flops']:.4g} (counted; what MFU means)"),
         ("trace, compile", f"{seconds['trace']:.1f} s, {seconds['compile']:.1f} s"),

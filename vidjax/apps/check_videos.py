@@ -1,4 +1,4 @@
-"""Look at every video of a data set before training does: which are missing, unreadable or too short."""
+"""Check of every video of a data set before training: missing, unreadable and too short ones."""
 
 import csv
 import os
@@ -26,15 +26,15 @@ from vidjax.wording import things
 
 STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "reason", "listed_at")
-_SHOWN = 20  # problems printed; the report has them all
-_SECTIONS = {"num_frames": "clip.", "stride": "clip.", "fps": "clip.", "timeout": "reading."}  # of arguments
+_SHOWN = 20  # most problems printed; the report has all
+_SECTIONS = {"num_frames": "clip.", "stride": "clip.", "fps": "clip.", "timeout": "reading."}  # by argument
 _CHUNK = 64  # frames decoded at a time
-_SLACK = 0.02  # share of the duration in its header that a whole file may lack; some headers count a frame too many
+_SLACK = 0.02  # share by which an intact file may be shorter than its header says; some headers count a frame too many
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found at one place of the annotations."""
+    """Result of the check of one row of the annotations."""
 
     row: Row
     status: str  # one of `STATUSES`
@@ -47,14 +47,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """How closely to look.
+    """Criteria of the check.
 
     Attributes:
-      num_frames: T, frames of a clip; videos with fewer than a clip spans are too short. 1: none is.
-      stride: τ, source frames between two of a clip.
-      fps: the clip's frames per second instead of a stride; 0: `stride`.
-      decode: decode every frame, instead of finding out how many there are and decoding the first.
-      timeout: seconds after which a stalled decoder is killed.
+      num_frames: T, frames per clip; videos with fewer frames than a clip spans are too short. 1: none is.
+      stride: τ, distance in source frames between two frames of a clip.
+      fps: frames per second of the clip, in place of a stride; 0: use `stride`.
+      decode: whether to decode every frame, instead of counting frames and decoding the first.
+      timeout: time after which a stalled decoder is killed, seconds.
     """
 
     num_frames: int = 1
@@ -64,7 +64,7 @@ class Check:
     timeout: float = 60.0
 
     def look(self, path: str, rows: Sequence[Row], rate: float = 25.0) -> list[Finding]:
-        """The findings on one file, opened once for all its `rows`; `rate`: frames/s of a folder of images."""
+        """Check one file, opened once for all its `rows`; `rate` is the frames/s of a folder of images."""
         try:
             with open_video(path, timeout=self.timeout, folder_fps=rate) as reader:
                 if self.decode:
@@ -93,30 +93,30 @@ class Check:
 def read_check(
     data: str | None, argv: Sequence[str], *, decode: bool = False, **given: int | float | str | None
 ) -> tuple[DataConfig, Check, frozenset[str]]:
-    """What a training with the settings `argv` needs of its videos.
+    """Read the requirements of a training with the settings `argv` on its videos.
 
     Args:
-      data: takes the place of `data.train`; None: that of the config.
-      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
-      decode: as in `Check`.
-      given: settings of `data` or `data.clip`, or the `timeout`, that take the place of the config's, unless None.
+      data: replacement for `data.train`; None: that of the config.
+      argv: `--config=FILE` and `--config.field=value`, as for train.py.
+      decode: whether to decode every frame, as in `Check`.
+      given: settings of `data` or `data.clip`, or the `timeout`, that replace the config's, unless None.
 
     Returns:
-      Where the videos are, how to look at them, and which kinds of annotations they must have. Where no sampling rule
-      has a stride, a video must have as many frames as a clip, and no more.
+      The data settings, the criteria of the check, and the kinds of annotations required. If no sampling rule has a
+      stride, a video needs only as many frames as a clip has.
 
     Raises:
-      ConfigError: for settings that cannot be used.
+      ConfigError: if settings cannot be used.
     """
     from vidjax.config.files import read_config
     from vidjax.config.spec import resolve_spec
     from vidjax.config.validate import validate
-    from vidjax.models.registry import get_spec  # which loads JAX; without settings nothing here does
+    from vidjax.models.registry import get_spec  # it loads JAX, which is not needed without settings
     from vidjax.tasks import kinds_of
 
     config = read_config(argv, data)
     given = {_SECTIONS.get(name, "") + name: value for name, value in given.items() if value is not None}
-    if "clip.stride" in given:  # which a rate would overrule
+    if "clip.stride" in given:  # a rate would override it
         given = {"clip.fps": 0.0} | given
     config.data = with_settings(config.data, given)
     config = validate(config)
@@ -140,18 +140,18 @@ def check(
     """Open every video that `config` lists, and write the CSV report `out`, a line per video in the order of the list.
 
     Args:
-      config: `train`, `eval`, `root`, `dataset` and `split` are used.
-      how: what counts as too short, and whether all frames are decoded.
-      kinds: of annotations that are needed; empty: a CSV needs no labels, and a folder no sub-folders.
-      out: the report; rows appear in it as they are found, so that an interrupted check leaves what it has.
-      workers: videos looked at side by side; 0: as many as there are processor cores.
-      console: where progress and findings go; None: standard output, the bar on standard error.
+      config: data settings; `train`, `eval`, `root`, `dataset` and `split` are used.
+      how: criteria of the check.
+      kinds: kinds of annotations required; empty: a CSV needs no labels, and a folder no subfolders.
+      out: path of the report; rows are written as they are found, so that an interrupted check keeps its results.
+      workers: number of videos checked in parallel; 0: the number of processor cores.
+      console: console for progress and findings; None: standard output, with the bar on standard error.
 
     Returns:
       0 if all videos are in order, 1 if any is missing, unreadable or too short.
 
     Raises:
-      DataError: for annotations that cannot be used.
+      DataError: if the annotations cannot be used.
     """
     if not (config.train or config.eval):
         raise DataError("give the videos to check: a CSV file or folder, or a config that names one")
@@ -183,12 +183,12 @@ def check(
 
 
 def _findings(rows: Sequence[Row], how: Check, rate: float, workers: int) -> Iterator[Finding]:
-    """The findings in the order of the rows, a few files ahead of the reader; parts of one file come together."""
+    """Yield findings in the order of the rows, checking a few files ahead; parts of one file are checked together."""
     files: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         files[row.path].append(row)
     pending: deque[Future[list[Finding]]] = deque()
-    # Threads suffice: each has a process that decodes for it, and that is killed if it stalls.
+    # Threads suffice: each has a decoding process of its own, which is killed if it stalls.
     with ThreadPoolExecutor(workers) as threads:
         try:
             for path, parts in files.items():
@@ -211,7 +211,7 @@ def _look(how: Check, path: str, parts: list[Row], rate: float) -> list[Finding]
 def _exists(path: str) -> bool:
     try:
         return exists(path)
-    except VideoError:  # nobody knows
+    except VideoError:  # it cannot be looked up
         return True
 
 

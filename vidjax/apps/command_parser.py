@@ -1,4 +1,4 @@
-"""The parser of commands: options are shown as `--two-words`, and `--two_words` is the same."""
+"""The argument parser of the commands, which accepts `--two_words` for `--two-words`."""
 
 import argparse
 import sys
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose long options may be written with underscores, as settings are."""
+    """An `ArgumentParser` that also accepts long options with underscores, as in settings."""
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As of `ArgumentParser`; what is not known is returned with dashes."""
+        """Parse as `ArgumentParser` does; unknown arguments are returned with dashes."""
         return super().parse_known_args([_dashed(arg) for arg in (sys.argv[1:] if args is None else args)], namespace)
 
 

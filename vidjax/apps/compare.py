@@ -1,4 +1,4 @@
-"""`python -m vidjax compare RUN RUN …`: accuracies of runs side by side, seeds together, as a table and a plot."""
+"""Comparison of evaluated runs (`vidjax compare RUN RUN …`): accuracies as a table and a plot, seeds averaged."""
 
 import json
 import statistics
@@ -17,19 +17,19 @@ from vidjax.errors import UserError
 from vidjax.evaluation import identity
 
 _LEVELS = ("clip", "video")
-# Where a run's data lies and how it is read tells nothing of what was tried.
+# Settings of the data's location and reading, which are not part of the experiment.
 _UNTOLD = (
     "seed", "data.train", "data.eval", "data.synthetic", "data.reading.num_workers", "data.reading.num_threads",
     "data.reading.prefetch", "data.reading.isolate", "train.log_every", "train.checkpoint_epochs", "train.keep_last",
     "train.compilation_cache", "train.best_metric", "eval.num_clips", "eval.num_crops", "eval.batch_size",
     "data.sampling.eval",
 )  # fmt: skip
-_LABEL_WIDTH = 48  # characters in a line of the plot
+_LABEL_WIDTH = 48  # characters in a line of the plot's labels
 
 
 @dataclass
 class Group:
-    """Runs with the same settings but for the seed."""
+    """Runs that differ only in the seed."""
 
     settings: dict[str, Any]
     label: str = ""
@@ -37,7 +37,7 @@ class Group:
     values: dict[str, list[float]] = field(default_factory=lambda: {level: [] for level in _LEVELS})
 
     def mean(self, level: str) -> float:
-        """Of the seeds, in 0…1."""
+        """Mean over the seeds, in 0…1."""
         return statistics.fmean(self.values[level])
 
     def deviation(self, level: str) -> float | None:
@@ -57,15 +57,14 @@ def compare(
 
     Args:
       runs: work directories, or folders of `eval.py` with other views or data; those without `eval.json` are counted,
-        listed and left out. Runs that differ in the seed alone share a line, which has their mean and standard
-        deviation.
-      plot: where the picture goes; empty: none is drawn; None: `compare.png`, and none with `as_json`.
-      show: the settings to name beside each model, such as `train.epochs`; None: all that differ.
+        listed and left out. Runs that differ only in the seed share a line with their mean and standard deviation.
+      plot: path of the plot; empty: none; None: `compare.png`, or none with `as_json`.
+      show: settings to name beside each model, such as `train.epochs`; None: all that differ.
       as_json, markdown: print JSON, or a table in Markdown, instead of one for the terminal.
 
     Raises:
       UserError: if no run has been evaluated, one is a pre-training, they were evaluated by different measures, or
-        `show` names what is no setting of any.
+        `show` has a name that is not a setting of any run.
     """
     results = {run: found for run in runs if (found := identity.read(Path(run)))}
     groups, name, chance = _read(results, show, runs)
@@ -119,12 +118,12 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _evaluated(result: Mapping[str, Any], settings: Mapping[str, Any], known: dict[str, str]) -> dict[str, Any]:
-    """What was evaluated, as settings like those of the config.
+    """Describe an evaluation by settings like those of the config.
 
     Args:
-      result: an `eval.json`; those of older versions do not say.
-      settings: by dotted name, with which that was made.
-      known: fingerprint → name of videos met so far; these are added.
+      result: content of an `eval.json`; those of older versions lack some entries.
+      settings: settings of the evaluation by dotted name.
+      known: names of video sets by fingerprint, to which this one is added.
     """
     views = result.get("views") or {"num_clips": settings["eval.num_clips"], "num_crops": settings["eval.num_crops"],
                                     "sampling": settings["data.sampling.eval"]}  # fmt: skip
@@ -138,10 +137,10 @@ def _evaluated(result: Mapping[str, Any], settings: Mapping[str, Any], known: di
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:
-    """An older run's config with the settings that have come since, at their defaults, which change nothing."""
+    """Complete an older run's config with the settings added since, at their defaults, which change nothing."""
     try:
         return cfg.to_dict(cfg.from_dict(config))
-    except cfg.ConfigError:  # with a setting that is no more
+    except cfg.ConfigError:  # with a setting that no longer exists
         return config
 
 
@@ -177,13 +176,13 @@ def _figure(group: Group, level: str) -> str:
 
 
 def _draw(groups: Sequence[Group], name: str, chance: float | None, path: Path) -> None:
-    """A bar for each group, a dot for each of its runs, and what guessing gives."""
+    """Draw a bar for each group, a dot for each of its runs, and the level of chance."""
     from matplotlib.figure import Figure
 
     measure = name.replace("top", "top-")
     labels = ["\n".join(textwrap.wrap(group.label, _LABEL_WIDTH, break_long_words=False)) for group in groups]
     most = max(1 + label.count("\n") for label in labels)
-    # Inches: a line of a label takes 0.16, and labels are apart.
+    # In inches: a line of a label takes 0.16, plus the distance between labels.
     figure = Figure(figsize=(9, 1.5 + len(labels) * (0.16 * most + 0.16)), layout="constrained")
     axes = figure.subplots()
     places = range(len(groups))

@@ -1,4 +1,4 @@
-"""What a run is called beside others: its model, and what tells it from them, as short as that can be said."""
+"""Short labels of runs in a comparison: the model, and the settings that distinguish the run from the others."""
 
 import json
 import re
@@ -14,31 +14,31 @@ _SECTIONS = re.compile(
     r"^(model(\.kwargs)?|data(\.clip|\.augment|\.reading|\.sampling(?!\.(train|eval)$))?|train|optimizer|"
     r"task(\.classify)?)\."
 )
-_EVALUATED = "evaluation."  # what is no setting of the training
+_EVALUATED = "evaluation."  # prefix of names that are not settings of the training
 _CLIP = ("data.clip.num_frames", "data.clip.size")
-# Said in words of their own, or following from those that are.
+# Settings with a wording of their own, or implied by such settings.
 _IN_WORDS = frozenset(("model.name", "model.input", "model.init_from", "model.probe", "data.clip.resize", *_CLIP,
                        "evaluation.num_frames", "evaluation.size"))  # fmt: skip
 
 
 class Labelled(Protocol):
-    """Runs that are alike: their settings by dotted name, and what they are called."""
+    """A group of runs with the same settings: these by dotted name, and its label."""
 
     settings: dict[str, Any]
     label: str
 
 
 def label(groups: Sequence[Labelled], show: Sequence[str] | None) -> None:
-    """Name each group by its model and what tells it from the others, or what is to be shown.
+    """Label each group by its model and the settings in which it differs from the others, or those to show.
 
-    Settings that are empty or left to the model are not said.
+    Settings that are empty or left to the model are omitted.
 
     Args:
-      groups: whose labels are set.
+      groups: groups of runs; their labels are set.
       show: settings to name; None: all that differ.
 
     Raises:
-      UserError: if `show` names what is no setting of any.
+      UserError: if `show` has a name that is not a setting of any run.
     """
     names = dict.fromkeys(name for group in groups for name in group.settings)
     told = [n for n in names if len({json.dumps(group.settings.get(n)) for group in groups}) > 1]
@@ -47,7 +47,7 @@ def label(groups: Sequence[Labelled], show: Sequence[str] | None) -> None:
         told = [*show, *(name for name in told if name.startswith(_EVALUATED))]
         for name in show:
             if name not in names:
-                raise UserError(f"--show {name}: no setting of these runs; such as train.epochs or model.input")
+                raise UserError(f"--show {name}: not a setting of these runs; such as train.epochs or model.input")
     shared = Counter(_SECTIONS.sub("", name) for name in told)
     standard = dict(flat(cfg.to_dict(cfg.Config())))
     for group in groups:
@@ -58,7 +58,7 @@ def label(groups: Sequence[Labelled], show: Sequence[str] | None) -> None:
 
 
 def _model(name: str, said: Mapping[str, Any]) -> str:
-    """The network, what enters it and what it started from: `linear probe of videomae_base on diff from k400`."""
+    """The network, its input and its initial weights: `linear probe of videomae_base on diff from k400`."""
     probe, entering, start = (said.get(f"model.{field}") for field in ("probe", "input", "init_from"))
     words = f"{probe} probe of {name}" if probe else name
     words += f" on {entering}" if entering and entering != "rgb" else ""
@@ -66,12 +66,12 @@ def _model(name: str, said: Mapping[str, Any]) -> str:
 
 
 def _source(start: str) -> str:
-    """The file or folder, without what is the same for all of its kind."""
+    """Name of a file or folder, without the parts that all of its kind share."""
     return re.sub(r"\.(pth|pt|th|safetensors|ckpt)$", "", start.rstrip("/").rpartition("/")[2])
 
 
 def _clip(settings: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
-    """Frames and size, `4×56²`, where they are not the model's own."""
+    """Frames and size of the clip, `4×56²`, if they differ from the model's own."""
     if not any(name in said for name in _CLIP):
         return []
     frames, size = (settings.get(f"evaluation.{n}") or settings[f"data.clip.{n}"] for n in ("num_frames", "size"))
@@ -79,7 +79,7 @@ def _clip(settings: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
 
 
 def _empty(value: Any, standard: Any) -> bool:
-    """Whether a setting says nothing: "", (), or the 0 or -1 that stands for off or for the model's own."""
+    """Whether a setting is without content: "", (), or a 0 or -1 that means off or the model's own."""
     return value in ("", [], {}, None) or (value == standard and value in (0, -1, False))
 
 
@@ -101,7 +101,7 @@ def _evaluated(what: str, value: str) -> str:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings with their dotted names, of dictionaries in one another."""
+    """Flatten nested dictionaries of settings into pairs of dotted name and value."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""A contact sheet: rows of small frames with their numbers and times, as one PNG."""
+"""Contact sheets: rows of small frames with their numbers and times, as one PNG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 
 from vidjax.lettering import lettering
 
-CELL = 112  # pixels that the longer side of a frame may take
+CELL = 112  # longer side of a frame, pixels
 COLUMNS = 16  # frames of a longer clip are shown in part
 _LABEL, _CAPTION, _GAP, _TITLE = 190, 15, 4, 34  # pixels
 _DPI = 100
@@ -17,7 +17,7 @@ _DPI = 100
 
 @dataclass(frozen=True)
 class Row:
-    """One view: what stands to its left, and its frames."""
+    """One view on a contact sheet: its label and its frames."""
 
     label: str  # up to four lines; the first names the video
     video: np.ndarray  # uint8 (T, H, W, 3)
@@ -26,13 +26,15 @@ class Row:
 
 
 def draw_sheet(path: str | Path, title: str, rows: Sequence[Row]) -> None:
-    """Write a PNG. Of more than 16 frames, 16 are shown, both ends among them; where a clip does not go on in the
-    video, but repeats or goes back, the frame number is orange.
+    """Draw a contact sheet and write it as a PNG.
+
+    Of more than 16 frames, 16 are shown, including the first and the last. The frame number is orange if the frame
+    repeats the previous one or goes back in the video.
 
     Args:
-      path: of the PNG.
-      title: one line above the rows.
-      rows: at least one; their frames may differ in size and number.
+      path: path of the PNG.
+      title: one line of text above the rows.
+      rows: one or more views; their frames may differ in size and number.
     """
     with lettering([title, *(row.label for row in rows)]) as shown:
         rows = [replace(row, label=shown(row.label)) for row in rows]

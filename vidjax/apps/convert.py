@@ -1,4 +1,4 @@
-"""Turn another framework's checkpoint into a vidjax one, on disk, and the other way round."""
+"""Conversion of checkpoint files between other frameworks and vidjax."""
 
 import inspect
 import logging
@@ -36,30 +36,30 @@ def convert(
 ) -> int:
     """Load `checkpoint` into the model `name` and write it to the new folder `out`.
 
-    A transformers folder also says what its classes are called and how pixels are prepared for it: both are kept, and
-    the latter is printed where it differs from what the model's spec says.
+    The class names and the preparation of pixels in a transformers folder are kept; the latter is printed if it
+    differs from the model's spec.
 
     Args:
-      name: one of `list_models()`.
-      checkpoint: see `load_pretrained`.
-      out: the result works with `predict`, `eval.py --checkpoint` and `config.model.init_from`.
-      source: what wrote the checkpoint; None: recognised by its keys.
-      num_classes: size of a new head; None: the checkpoint's.
-      class_names: file with one class name a line; None: as a transformers folder calls them, or else class_000,
+      name: name of the model, one of `list_models()`.
+      checkpoint: file or folder, as for `load_pretrained`.
+      out: new folder, which then works with `predict`, `eval.py --checkpoint` and `config.model.init_from`.
+      source: naming scheme of the checkpoint; None: recognised by its keys.
+      num_classes: number of classes of a new head; None: the checkpoint's.
+      class_names: file with one class name per line; None: the names in a transformers folder, or else class_000,
         class_001, …
 
     Returns:
       0, the exit status.
 
     Raises:
-      CheckpointError: if the checkpoint does not fit the model, naming every key, or if what a folder says of its
-        classes and pixels cannot be used.
+      CheckpointError: if the checkpoint does not fit the model, or a folder's classes or preparation of pixels cannot
+        be used; it names every key.
       DataError: if there are more or fewer class names than classes.
     """
     own = get_spec(name)
     said = describe(checkpoint)
     changed = other_input(said.clip, own.video, ("num_frames", "size", "resize", "mean", "std"))
-    if "size" in changed:  # what it is resized to before is not what follows from the model's own
+    if "size" in changed:  # the model's own resizing does not suit another size
         changed["resize"] = said.clip.get("resize", own.video.resize)
     data = DataConfig(clip=ClipConfig(**changed))
     build = get_variant(name).build
@@ -72,7 +72,7 @@ def convert(
     save_model(out, model, Meta(config, resolve_spec(own, data), LabelSpace(names)))
     if changed:
         logger.warning(
-            "%s prepares its clips otherwise than %s does by itself, and that is kept: %s",
+            "%s prepares its clips differently from %s, and that is kept: %s",
             checkpoint,
             name,
             "; ".join(f"{k} {_text(v)}, not {_text(getattr(own.video, k))}" for k, v in changed.items()),
@@ -88,28 +88,28 @@ def convert(
 
 
 def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int:
-    """Write a trained model for users of another framework.
+    """Write a trained model as another framework's checkpoint.
 
     Args:
       run: a work directory, or a folder written by `convert`.
       out: new `.pth`, `.pt`, `.pyth` or `.safetensors` file; for transformers a new folder.
-      to: whose names the weights get, one of those that `list_sources` prints.
-      step: which checkpoint; None: the best.
+      to: naming scheme of the weights, one of those printed by `list_sources`.
+      step: number of the update whose checkpoint is written; None: the best.
 
     Returns:
       0, the exit status.
 
     Raises:
-      CheckpointError: if that framework has no such network, or something is at `out` already.
-      CheckpointFolderError: if there is no checkpoint, or a probe's.
+      CheckpointError: if that framework has no such network, or `out` exists already.
+      CheckpointFolderError: if there is no checkpoint, or it is a probe's.
       ImportError: if PyTorch is needed and missing.
     """
     model, meta, step = load_model(run, step=step)
     name, kwargs = meta.config.model.name, meta.config.model.kwargs
     if meta.config.model.probe:
         raise CheckpointFolderError(
-            f"{run} holds a {meta.config.model.probe} probe of {name}, of which other frameworks know the network "
-            "alone: convert the checkpoint that it started from"
+            f"{run} holds a {meta.config.model.probe} probe of {name}, but other frameworks know only the network: "
+            "convert the checkpoint that it started from"
         )
     state = to_state_dict(model, name, to, **kwargs)
     if to == "transformers":
@@ -119,7 +119,7 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int
     video = meta.spec.video
     Console().print(
         f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.labels.names)} classes; written to {out}\n"
-        f"its input: RGB in 0…1, less {video.mean}, divided by {video.std}; clips of {video.num_frames} frames at "
+        f"its input: RGB in 0…1, minus {video.mean}, divided by {video.std}; clips of {video.num_frames} frames at "
         f"{video.size}²",
         highlight=False,
         soft_wrap=True,
@@ -136,7 +136,9 @@ def list_sources() -> int:
     for name in list_models():
         for source in writable(name):
             back.setdefault(source, []).append(name)
-    table = Table("source (--from, --to)", "read into", "written from", title="Checkpoints of others", show_lines=True)
+    table = Table(
+        "source (--from, --to)", "read into", "written from", title="Other frameworks' checkpoints", show_lines=True
+    )
     for name, patterns in models.items():
         table.add_row(name, ", ".join(patterns), ", ".join(back.get(name, [])) or "—")
     Console().print(table)
@@ -146,14 +148,14 @@ def list_sources() -> int:
 def _names_of_classes(
     count: int, said: Description, checkpoint: str, file: str | None, *, anew: bool
 ) -> tuple[str, ...]:
-    """What the classes are called: as `file` says, or the checkpoint, or else by their numbers.
+    """Class names from `file`, or else from the checkpoint, or else made from numbers.
 
     Args:
-      count: of the classes; 0: there is no classifier.
-      said: of the checkpoint.
-      checkpoint: for messages.
-      file: one name a line; None: none is given.
-      anew: whether the number of classes was asked for, and the classifier may be a new one.
+      count: number of classes; 0: there is no classifier.
+      said: description in the checkpoint.
+      checkpoint: path of the checkpoint, for messages.
+      file: path of a file with one name per line, if given.
+      anew: whether the number of classes was given, so that the classifier may be new.
     """
     own = said.class_names if count else ()
     if len(own) not in (0, count):
@@ -169,7 +171,7 @@ def _names_of_classes(
     if own and names != own:
         first = next(i for i, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
         logger.warning(
-            "%s has %s than id2label in %s/config.json, and is what counts: class %d is %r, there %r",
+            "%s has %s than id2label in %s/config.json, and takes precedence: class %d is %r, there %r",
             file, "the same names in another order" if set(names) == set(own) else "other names", checkpoint,
             first, names[first], own[first],
         )  # fmt: skip
@@ -181,12 +183,12 @@ def _class_names(file: str, count: int) -> tuple[str, ...]:
     if len(names) != count:
         raise DataError(f"{file}: {len(names)} class names for a head of {count} classes")
     if len(set(names)) < count:
-        raise DataError(f"{file}: the class name {next(n for n in names if names.count(n) > 1)!r} stands there twice")
+        raise DataError(f"{file}: the class name {next(n for n in names if names.count(n) > 1)!r} is listed twice")
     return names
 
 
 def _text(value: Any) -> str:
-    """A setting in few digits."""
+    """A setting as text, with few digits."""
     if isinstance(value, tuple):
         return " ".join(f"{part:.4g}" for part in value)
     return f"{value}"

@@ -1,4 +1,4 @@
-"""Evaluate a trained model: what `eval.py` does."""
+"""Evaluation of a trained model, as by `eval.py`."""
 
 import json
 from pathlib import Path
@@ -35,18 +35,19 @@ def evaluate_checkpoint(
 
     Args:
       folder: a work directory of `train.py`, a folder of `vidjax convert`, or one step's folder.
-      config: `data`, `eval` and `mesh` are used; usually the checkpoint's own with some fields changed.
-      step: which checkpoint; None: the best by the run's metric or, without metrics, the newest.
-      out: folder for `eval.json` and the rest; None: that of the run for what its training evaluates too, the best
-        checkpoint with the run's own views and videos, and for anything else a new one in it, named by what differs.
-      console: where progress goes; None: standard output.
+      config: settings, of which `data`, `eval` and `mesh` are used; usually the checkpoint's own with a few changes.
+      step: number of the update whose checkpoint is evaluated; None: the best by the run's metric or, without metrics,
+        the newest.
+      out: folder for `eval.json` and the other files; None: the run's folder for the evaluation that training does, too
+        (the best checkpoint with the run's own views and videos), or else a new folder in it, named by the differences.
+      console: console for progress; None: standard output.
 
     Returns:
-      What is written to `eval.json`.
+      The content of `eval.json`.
 
     Raises:
       CheckpointFolderError: if there is no such checkpoint.
-      ConfigError, DataError: for settings or videos that cannot be used.
+      ConfigError, DataError: if settings or videos cannot be used.
       UserError: if `out` has the result of a run, and this would be another.
     """
     console = (console or Console()) if parallel.is_writer() else Console(quiet=True)
@@ -83,27 +84,27 @@ def evaluate_checkpoint(
 
 
 def _standing(folder: str | Path, step: int) -> str:
-    """What the checkpoint of `step` is among those of its run."""
+    """Standing of the checkpoint of `step` among those of its run."""
     everything = find(Path(folder))[0]
     best, there = best_step(everything), steps(everything)
     return BEST if step == best or len(there) == 1 else LAST if step == there[-1] else EARLIER
 
 
 def _place(run: Path, name: str, config: cfg.Config, out: str | Path | None) -> Path:
-    """The folder to write to; see `out` of `evaluate_checkpoint`, and `name` of `folder_name`."""
+    """The folder for the results; see `out` of `evaluate_checkpoint`, and `name` of `folder_name`."""
     if out is None:
         return beside(run, name, source(config.data))
     out = Path(out)
     if is_checkpoint(out) and (name or out.resolve() != run.resolve()):
         raise UserError(
-            f"--out={out}: that folder has a run and its own result, which this evaluation is not; choose another, or "
-            f"leave --out away for one in {run}"
+            f"--out={out}: that folder has a run and its own result, which this evaluation would replace; choose "
+            f"another, or omit --out for one in {run}"
         )
     return out
 
 
 def _write_config(out: Path, run: Path, config: cfg.Config) -> None:
-    """`config.json` beside an evaluation, so that `vidjax compare` can read it; a run's own stays as it is."""
+    """Write `config.json` beside an evaluation, for `vidjax compare`; a run's own is not replaced."""
     path = out / "config.json"
     if out.resolve() != run.resolve() or not path.exists():
         path.write_text(json.dumps(cfg.to_dict(config), indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The command that evaluates: eval.py, and `python -m vidjax evaluate`.
+"""The evaluation command: eval.py, and `python -m vidjax evaluate`.
 
 The config is the one stored with the checkpoint; `--config.field=value` changes single settings of it.
 """
@@ -14,26 +14,26 @@ from vidjax.config.help_text import settings_help
 
 
 def parser(program: str) -> argparse.ArgumentParser:
-    """The parser of all arguments but settings; `program`: what the command is called."""
+    """Make the parser of all arguments but settings; `program` is the command's name."""
     parser = CommandParser(
         program,
         usage="%(prog)s --workdir=FOLDER [options] [--config.SECTION.NAME=VALUE …]",
-        description="Evaluate a model with the config that is stored with it. What differs from the run's own result "
-        "is written beside that.",
+        description="Evaluate a model with the config stored with it. An evaluation that differs from the run's own is "
+        "written beside its result.",
     )
     parser.add_argument("--workdir", help="folder of a training run; its best checkpoint is evaluated")
-    parser.add_argument("--checkpoint", help="instead of --workdir: a folder of `vidjax convert`, or one step's")
+    parser.add_argument("--checkpoint", help="folder of `vidjax convert`, or of one step; instead of --workdir")
     parser.add_argument("--step", type=int, help="evaluate the checkpoint of this update instead of the best one")
     parser.add_argument(
-        "--out", help="folder for eval.json and the rest (default: the run's, or, with other views, step or data, one "
-        "in it)",
+        "--out", help="folder for eval.json and the other files (default: the run's, or, with other views, step or "
+        "data, a new one in it)",
     )  # fmt: skip
     launch.add_flags(parser)
     return parser
 
 
 def main(argv: list[str]) -> None:
-    """Evaluate as the arguments say, the first being the program's name, and exit."""
+    """Run the evaluation command and exit; the first argument is the program's name."""
     program = parser(argv[0] if argv[0].startswith("vidjax ") else Path(argv[0]).name)
     try:
         settings, rest = split_arguments(argv[1:])

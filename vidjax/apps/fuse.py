@@ -1,4 +1,4 @@
-"""`python -m vidjax fuse RUN RUN …`: what several evaluated networks give together."""
+"""Late fusion of several evaluated networks (`vidjax fuse RUN RUN …`)."""
 
 import json
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from vidjax.evaluation.fusion import VideoScores, align, fuse, read_scores
 def fuse_runs(
     runs: Sequence[str], *, weights: Sequence[float] | None = None, out: str = "", as_json: bool = False
 ) -> int:
-    """Print the accuracy of each network and of all together, on the videos that all have scored.
+    """Print the accuracy of each network and of all together, on the videos scored by every network.
 
     Args:
       runs: folders of evaluations, or their `scores.npz`.
-      weights: one per run; None: equal ones.
+      weights: weight of each run; None: equal weights.
       out: folder for the fused `scores.npz`, which can be fused again; empty: none is written.
       as_json: print JSON instead of a table.
 
@@ -50,7 +50,7 @@ def fuse_runs(
         table.add_row(name, *(f"{100 * value:.2f} %" for value in accuracy.values()))
     console = Console()
     console.print(table)
-    console.print(f"{len(fused)} of {most} videos: those that all have scored")
+    console.print(f"{len(fused)} of {most} videos: those scored by every network")
     return 0
 
 

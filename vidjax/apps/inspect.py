@@ -1,4 +1,4 @@
-"""Look at what a pipeline makes of a data set before training on it: contact sheets, checks of sampling and splits."""
+"""Inspection of a data set as the pipeline reads it: contact sheets, checks of sampling and splits."""
 
 import dataclasses
 import json
@@ -29,8 +29,8 @@ from vidjax.tasks.videos import load_videos
 from vidjax.video import VideoError
 from vidjax.wording import things
 
-_DRAWS = 4  # random training clips that the checks look at, besides the earliest and the latest
-_VIEWS_SHOWN = 4  # of each video on the sheet of the evaluation
+_DRAWS = 4  # random training clips per video in the checks, besides the earliest and the latest
+_VIEWS_SHOWN = 4  # views per video on the evaluation's contact sheet
 _LISTED = 200  # paths per check in the JSON
 
 
@@ -44,22 +44,22 @@ def inspect(
     num_draws: int = 2,
     num_opened: int = 500,
 ) -> int:
-    """Check a data set together with the settings that a training would read it with, and draw what the model sees.
+    """Check a data set with the settings of a training, and draw the clips that the model would see.
 
     Args:
-      data: CSV file or folder; takes the place of `data.train`. None: that of the config.
-      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
+      data: CSV file or folder that replaces `data.train`; None: that of the config.
+      argv: `--config=FILE` and `--config.field=value`, as for train.py.
       out: folder for `inspect.json`, `train.png` and `eval.png`; None: `inspect/` and the name of the data.
       as_json: print JSON instead of a table.
-      num_videos: on each contact sheet.
-      num_draws: training clips per video on the sheet.
-      num_opened: videos per split that the checks open, drawn at random; 0: all of them.
+      num_videos: number of videos on each contact sheet.
+      num_draws: training clips per video on the contact sheet.
+      num_opened: number of videos per split that the checks open, drawn at random; 0: all.
 
     Returns:
       0, the exit status; warnings do not change it.
 
     Raises:
-      ConfigError, DataError: as in training, for settings or annotations that cannot be used.
+      ConfigError, DataError: as in training, if settings or annotations cannot be used.
     """
     console = Console(stderr=as_json)
     config = validate(read_config(argv, data))
@@ -139,7 +139,7 @@ def _probe_all(
 
 
 def _probe(record: Record, reader: ClipReader, config: cfg.Config, split: str) -> clip_checks.Sampled | VideoError:
-    """The frames that clips of a video have, without decoding any."""
+    """Sample the frame numbers of a video's clips, without decoding."""
     try:
         with open_video(record.path, timeout=config.data.reading.timeout, folder_fps=folder_fps(config.data)) as video:
             timestamps, fps, height, width = video.timestamps, video.fps, video.height, video.width
@@ -194,7 +194,7 @@ def _check(
 
 
 def _pick(videos: VideoSet, count: int, seed: int, unreadable: Iterable[str]) -> list[Record]:
-    """Readable videos in random order, one of each class in turn."""
+    """Choose readable videos in random order, one of each class in turn."""
     turns: dict[tuple[int, ...], int] = {}
     queue = []
     for i in np.random.default_rng(seed).permutation(len(videos)):
@@ -213,8 +213,8 @@ def _rows(
     draws: Sequence[np.random.Generator] | None,
     mirror: bool,
 ) -> list[Row]:
-    """The views of one video, with its classes and their own names: a training clip of each generator, or those of
-    evaluation if there are none."""
+    """Rows of one video's views, with its classes and the names of the views: a training clip for each generator, or
+    the views of the evaluation if there are none."""
     crops = config.num_crops
     if draws:
         clips = [reader.train(record, rng, mirror=mirror) for rng in draws]
@@ -232,7 +232,7 @@ def _rows(
 
 
 def _names(paths: Iterable[str]) -> dict[str, str]:
-    """What each file is called on a sheet: its name, and where two files share it, the folders that tell them apart."""
+    """Name of each file on a sheet: its file name, with the folders that distinguish it if two files share it."""
     parts = {path: Path(path).parts for path in paths}
 
     def end(path: str, depth: int) -> tuple[str, ...]:

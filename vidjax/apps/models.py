@@ -1,4 +1,4 @@
-"""Which models there are, and what each costs."""
+"""List of the models and their costs."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from vidjax.models.cost import Cost, Layer, model_cost
 from vidjax.models.cost_table import cost_of
 from vidjax.models.registry import family_of, get_spec, list_models
 
-_WIDE = 120  # columns of a terminal that has room for what others have published
+_WIDE = 120  # columns of a terminal with room for published accuracies and checkpoints
 
 
 def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False, depth: int = 2) -> int:
@@ -20,20 +20,20 @@ def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False,
 
     Args:
       pattern: a name, or a shell-style pattern.
-      as_json: JSON instead of a table.
-      markdown: the table as the README has it.
-      depth: how many modules deep the layers of a single model are listed; 0: all.
+      as_json: print JSON instead of a table.
+      markdown: print the README's table.
+      depth: depth, in modules, of the layers listed for a single model; 0: all.
 
     Returns:
       0, the exit status.
 
     Raises:
-      UnknownModelError: if there is no such model, naming the close ones.
+      UnknownModelError: if there is no such model; it suggests similar names.
     """
     names = list_models(pattern)
     if not names:
-        get_spec(pattern)  # says what is close
-    # The layers of one model are counted; all models are not, which would take a minute.
+        get_spec(pattern)  # raises an error with similar names
+    # The layers of one model are counted now, but not those of all models, which would take a minute.
     costs = {name: model_cost(name) if name == pattern else cost_of(name) for name in names}
     console = Console()
     if as_json:
@@ -48,7 +48,7 @@ def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False,
 
 
 def markdown_table(costs: dict[str, Cost]) -> list[str]:
-    """Lines of a Markdown table: a model each, by family."""
+    """Lines of a Markdown table with one model per line, by family."""
     lines = ["| model | clip | parameters | GMACs | published accuracy | checkpoints |", "|---|---|---|---|---|---|"]
     for name, cost in sorted(costs.items(), key=lambda item: family_of(item[0])):
         spec = get_spec(name)
@@ -60,7 +60,7 @@ def markdown_table(costs: dict[str, Cost]) -> list[str]:
 
 
 def _print_models(console: Console, costs: dict[str, Cost]) -> None:
-    """One line a model on a terminal of 80 columns; what others have published is left to wider ones."""
+    """Print one line per model for 80 columns; published accuracies and checkpoints need a wider terminal."""
     wide = console.width >= _WIDE
     elsewhere = "" if wide else f"; published accuracy and checkpoints: with {_WIDE} columns, --json or --markdown"
     table = Table(
@@ -103,7 +103,7 @@ def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
     console.print(table)
     for title, text in (
         ("clip", _clip(spec)),
-        ("in all", f"{cost.params:,} parameters, {_gmacs(cost)} GMACs, {_short(cost.activations)} activations"),
+        ("total", f"{cost.params:,} parameters, {_gmacs(cost)} GMACs, {_short(cost.activations)} activations"),
         ("pixels", "; ".join(filter(None, (value.preparation for value in spec.inputs.values())))),
         ("published", spec.published),
         ("paper", spec.paper),
@@ -114,7 +114,7 @@ def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
 
 
 def shown(layers: tuple[Layer, ...], depth: int) -> list[tuple[Layer, int]]:
-    """Those layers that ran or hold parameters and lie at most `depth` modules deep, with their depth; 0: at any."""
+    """Layers that ran or have parameters, at most `depth` modules deep (0: any depth), with their depths."""
     level: dict[str | None, int] = {None: -1}
     for layer in layers:
         level[layer.path] = level[layer.parent] + 1
@@ -134,7 +134,7 @@ def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
 
 
 def _clip(spec: Spec) -> str:
-    """Such as 16×4, 224²: 16 frames, every 4th, 224 pixels high and wide."""
+    """A clip as text, such as 16×4, 224²: 16 frames, every 4th, 224 pixels high and wide."""
     return "; ".join(value.brief for value in spec.inputs.values())
 
 
@@ -143,13 +143,13 @@ def _gmacs(cost: Cost) -> str:
 
 
 def _narrow(figure: float) -> str:
-    """At most five characters up to 99999: 56911, 235.8, 4.09 or 0.072."""
+    """A figure in at most five characters up to 99999: 56911, 235.8, 4.09 or 0.072."""
     decimals = next(places for least, places in ((1000, 0), (10, 1), (1, 2), (0, 3)) if figure >= least)
     return f"{figure:.{decimals}f}"
 
 
 def _short(count: int) -> str:
-    """Three digits and a unit, such as 37.9 K, 306 K, 65.3 M or 333 G."""
+    """A count with three digits and a unit, such as 37.9 K, 306 K, 65.3 M or 333 G."""
     unit, size = next((pair for pair in (("G", 1e9), ("M", 1e6)) if count >= pair[1]), ("K", 1e3))
     value = count / size
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"

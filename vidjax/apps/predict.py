@@ -1,4 +1,4 @@
-"""Classify video files with a trained model."""
+"""Classification of video files with a trained model."""
 
 import json
 from collections.abc import Sequence
@@ -22,8 +22,7 @@ def predict(
     num_crops: int | None = None,
     step: int | None = None,
 ) -> int:
-    """Print the `top` classes of each video, as a table or as JSON; files that cannot be read are named and passed
-    over.
+    """Print the `top` classes of each video, as a table or as JSON; files that cannot be read are listed and skipped.
 
     Returns:
       0, or 1 if any file could not be read.

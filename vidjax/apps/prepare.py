@@ -1,4 +1,4 @@
-"""Turn videos and their annotations into a prepared data set, which trains by its folder."""
+"""Preparation of videos and their annotations as a data set of shards, which training reads by its folder."""
 
 import dataclasses
 import os
@@ -28,19 +28,19 @@ def prepare(
     shard_mb: int | None = None,
     console: Console | None = None,
 ) -> int:
-    """Write the training and evaluation videos that `config.data` names to the prepared data set `out`.
+    """Write the training and evaluation videos of `config.data` as the prepared data set `out`.
 
-    Started again after it was killed, it goes on with the first shard that is missing.
+    When run again after an interruption, it continues with the first missing shard.
 
     Args:
-      config: `data.train`, `eval`, `root`, `dataset`, `split`, `eval_share`, `folder_fps`, `timeout` and `seed` are
-        used.
-      out: folder; its last part is the name of the data set.
-      encoding: what is stored of each video.
-      num_workers: processes that encode; None: one per core.
+      config: settings, of which `data.train`, `eval`, `root`, `dataset`, `split`, `eval_share`, `folder_fps`, `timeout`
+        and `seed` are used.
+      out: new folder; its last part is the name of the data set.
+      encoding: format in which videos are stored.
+      num_workers: number of encoding processes; None: one per core.
       beam: options of a Beam pipeline, such as `runner=DirectRunner`; None: this machine, without Beam.
       shard_mb: megabytes per shard; None: 256.
-      console: where progress goes; None: standard output.
+      console: console for progress; None: standard output.
 
     Returns:
       0, the exit status.
@@ -52,7 +52,7 @@ def prepare(
     config = validate(config)
     train, held_out = load_videos(config)
     if any(is_address(record.path) for record in (*train.records, *held_out.records)):
-        raise DataError(f"{config.data.train}: is prepared already; give the videos it was prepared from")
+        raise DataError(f"{config.data.train}: is already a prepared data set; give the videos from which it was made")
     try:
         from vidjax.data.prepared.write import SHARD_BYTES
         from vidjax.data.prepared.write import prepare as write

@@ -1,4 +1,4 @@
-"""The command that trains: train.py, and `python -m vidjax train`."""
+"""The training command: train.py, and `python -m vidjax train`."""
 
 import argparse
 import sys
@@ -12,28 +12,29 @@ from vidjax.config.help_text import settings_help
 
 
 def parser(program: str) -> argparse.ArgumentParser:
-    """The parser of all arguments but settings; `program`: what the command is called."""
+    """Make the parser of all arguments but settings; `program` is the command's name."""
     parser = CommandParser(
         program,
         usage="%(prog)s --config=RECIPE --workdir=FOLDER [options] [--config.SECTION.NAME=VALUE …]",
-        description="Train a model, or go on with the training in a work directory.",
+        description="Train a model, or continue the training in a work directory.",
     )
-    parser.add_argument("--config", metavar="RECIPE", help="a recipe's name, or a file with get_config()")
+    parser.add_argument("--config", metavar="RECIPE", help="name of a recipe, or file with get_config()")
     parser.add_argument("--workdir", help="folder for checkpoints, logs and results; an earlier run there is continued")
     parser.add_argument(
         "--dry-run", nargs="?", const=True, default=False, type=_switch, metavar="BOOL",
-        help="check settings, annotations, devices and shares, say what would be done, and do nothing",
+        help="check settings, annotations, devices and each process's share, report the plan, and write nothing",
     )  # fmt: skip
     parser.add_argument(
         "--stopped-status", type=int, default=0, metavar="STATUS",
-        help="exit status after SIGTERM, the state being saved; where launchers repeat only what fails: not 0",
+        help="exit status after SIGTERM, once the state is saved; use a value other than 0 if the launcher restarts "
+        "only failed processes",
     )  # fmt: skip
     launch.add_flags(parser)
     return parser
 
 
 def main(argv: list[str]) -> None:
-    """Train as the arguments say, the first being the program's name, and exit."""
+    """Run the training command and exit; the first argument is the program's name."""
     program = parser(argv[0] if argv[0].startswith("vidjax ") else Path(argv[0]).name)
     try:
         settings, rest = split_arguments(argv[1:])

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, shown as a message instead of a traceback, and warnings, each once."""
+"""Display of errors that a user can fix, as messages instead of tracebacks, and of warnings, each once."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from vidjax.launch import skip_tpu_search
 
 
 def explain(run: Callable[[], int | None]) -> int:
-    """Call `run` and return its exit status; 1 with the message on standard error for an error that names its mend.
+    """Call `run` and return its exit status; for an error that a user can fix, print its message and return 1.
 
     Errors of other kinds are defects and keep their traceback.
     """
@@ -29,7 +29,7 @@ def explain(run: Callable[[], int | None]) -> int:
 
 
 class _Warnings(RichHandler):
-    """What a command shows of the log: all of vidjax's own, and the warnings of others."""
+    """Log handler of the commands: shows all of vidjax's own records, and the warnings of others."""
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         own = record.name.split(".")[0] == "vidjax"
@@ -37,19 +37,19 @@ class _Warnings(RichHandler):
 
 
 def _show_warnings() -> None:
-    """Have standard error show every warning once, whoever gives it."""
-    # At the root, since a log without any handler there is given one by absl as soon as Orbax writes a line: a second
-    # one, that shows everything again.
+    """Show every warning once on standard error, whatever its origin."""
+    # Attached to the root logger: if that has no handler, absl adds its own as soon as Orbax logs a line, which would
+    # show everything a second time.
     for handler in logging.root.handlers[:]:
         if _is_second(handler):
             logging.root.removeHandler(handler)
     logging.root.addHandler(_Warnings(console=Console(stderr=True), show_time=False, show_path=False))
-    for chatty in ("absl", "jax"):  # Orbax reports every step of a save, JAX every backend it does not find
+    for chatty in ("absl", "jax"):  # Orbax logs every step of a save, JAX every backend that it does not find
         logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def _is_second(handler: logging.Handler) -> bool:
-    """Whether it is absl's own, the one that absl gives to a root without any, or of an earlier call."""
+    """Whether a handler is absl's own, the one that absl adds to a root logger without any, or from an earlier call."""
     absl = sys.modules.get("absl.logging")
     plain = type(handler) is logging.StreamHandler and handler.stream is sys.stderr
     return plain or isinstance(handler, _Warnings) or (absl is not None and handler is absl.get_absl_handler())

@@ -1,1 +1,1 @@
-"""Planning and measuring: what an update costs on devices that are not at hand."""
+"""Planning: the cost of an update on devices that are not at hand."""

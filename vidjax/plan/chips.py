@@ -1,4 +1,4 @@
-"""Accelerators that a run can be planned for, by their makers' published figures, and the TPU slices they come in."""
+"""Accelerators for which a run can be planned, with their published figures, and TPU slices."""
 
 import contextlib
 import math
@@ -14,19 +14,19 @@ from vidjax.errors import install
 
 @dataclass(frozen=True)
 class Chip:
-    """One TPU chip, or one GPU.
+    """One TPU chip or one GPU, with its published figures.
 
     Attributes:
-      peak: dense bfloat16 products with float32 sums, FLOP/s.
-      memory: HBM, bytes.
-      bandwidth: of HBM, bytes/s.
-      links: to other chips (GPUs: of the same machine), one way, all of them together, bytes/s.
-      flops_per_cycle: of all matrix units, that `peak` is the product of with the clock; 0: not known.
-      dims: of the torus that the chips form; 0: a switch joins them all.
-      largest: chips of the largest slice.
-      network: GPUs: to other machines, one way, bytes/s.
-      share: of the memory that JAX takes unless told otherwise.
-      launch: that any kernel takes, however little it does, s. Of GPUs assumed.
+      peak: speed of dense bfloat16 products with float32 sums, FLOP/s.
+      memory: size of the HBM, bytes.
+      bandwidth: bandwidth of the HBM, bytes/s.
+      links: bandwidth of all links to other chips (GPUs: of the same machine), one way, bytes/s.
+      flops_per_cycle: FLOP per cycle of all matrix units, so that `peak` is this times the clock; 0: not known.
+      dims: dimensions of the torus that the chips form; 0: a switch joins them all.
+      largest: number of chips in the largest slice.
+      network: bandwidth of a GPU to other machines, one way, bytes/s.
+      share: share of the memory that JAX takes by default.
+      launch: shortest time of any kernel, seconds; assumed for GPUs.
     """
 
     peak: float
@@ -42,39 +42,39 @@ class Chip:
 
     @property
     def clock(self) -> float:
-        """Cycles/s at which the matrix units reach the peak."""
+        """Clock rate at which the matrix units reach the peak, cycles/s."""
         return self.peak / self.flops_per_cycle
 
     @property
     def usable_why(self) -> str:
-        """What keeps a program from the rest of the memory, for people."""
+        """Explanation, as text, of why a program cannot use the rest of the memory."""
         if self.dims:
-            return f"the TPU compiler keeps {RESERVED / 2**30:g} of {self.memory / 2**30:g} back"
-        return f"{100 * self.share:g} % of {self.memory / 2**30:.4g}, what JAX takes of a GPU by default"
+            return f"the TPU compiler reserves {RESERVED / 2**30:g} of {self.memory / 2**30:g}"
+        return f"{100 * self.share:g} % of {self.memory / 2**30:.4g}, JAX's default share of a GPU"
 
     @property
     def usable(self) -> float:
-        """Bytes of the memory that a program may fill."""
+        """Memory that a program may fill, bytes."""
         return self.memory * self.share - (RESERVED if self.dims else 0)
 
     def latency(self, devices: int, *, both_ways: bool) -> float:
-        """Seconds that a collective of `devices` takes however small it is: an assumption, `HOP` times the way to the
-        farthest chip of a torus, and back for a sum; `NCCL` for GPUs."""
+        """Shortest time of a collective over `devices`, seconds; assumed to be `HOP` times the distance to the farthest
+        chip of a torus, and back for a sum, or `NCCL` for GPUs."""
         if not self.dims:
             return NCCL
         return HOP * self.dims * devices ** (1 / self.dims) / 2 * (2 if both_ways else 1)
 
 
-# Assumed, there is no published figure: s from one chip to the next, and s that a kernel of NCCL takes.
+# Assumed, for lack of published figures: seconds from one chip to the next, and seconds of an NCCL kernel.
 HOP, NCCL = 1e-6, 1e-5
-RESERVED = 2**28  # bytes that the TPU compiler keeps back: on v5e it speaks of 15.75 of 16 GiB
+RESERVED = 2**28  # bytes that the TPU compiler reserves: on v5e it reports 15.75 of 16 GiB
 
 # Google's pages on system architecture (cloud.google.com/tpu/docs/v4, v5e, v5p, v6e): peak, HBM and its bandwidth, and
 # interchip interconnect in Gbit/s per chip: v4 2400, v5e 1600, v5p 4800, v6e 3200 (earlier editions: 3584). A chip of
 # v4 and v5p has eight matrix units of 128 × 128, one of v5e four. The pages do not agree on those of v6e (two or four
 # of 256 × 256); with four, the compiler's cycles for passes over memory are as far above the bandwidth's as on v5e.
-# What a kernel takes at least is what the compiler gives most small fusions: 610 cycles on v4, 1825 on v5e, 2122 on
-# v5p, 2120 on v6e. Copies and slices that it gives less are held to that too.
+# The shortest time of a kernel is the compiler's estimate for most small fusions: 610 cycles on v4, 1825 on v5e, 2122
+# on v5p, 2120 on v6e. It also counts for copies and slices with lower estimates.
 CHIPS = {
     "v4": Chip(275e12, 32 * 2**30, 1228e9, 300e9, 8 * 2 * 128**2, dims=3, largest=4096, launch=5.8e-7),
     "v5e": Chip(197e12, 16 * 2**30, 819e9, 200e9, 4 * 2 * 128**2, dims=2, largest=256, launch=1.2e-6),
@@ -98,8 +98,8 @@ GPUS = {
 }
 PER_MACHINE = 8  # GPUs that NVLink joins
 
-# What JAX calls them (`device_kind`). Boards of the same GPU with other figures, such as "NVIDIA H100 PCIe", and parts
-# of a GPU (MIG) have other names, which are not here.
+# Chips by JAX's names (`device_kind`). Boards of the same GPU with other figures, such as "NVIDIA H100 PCIe", and parts
+# of a GPU (MIG) have other names, which are not listed.
 KINDS = {
     "TPU v4": "v4",
     "TPU v5 lite": "v5e",
@@ -119,26 +119,27 @@ KINDS = {
     "NVIDIA L40S": "l40s",
 }
 
-# FLOP/s of one device, by the name that `bench data --accelerator` takes.
+# FLOP/s of one device, by its name for `bench data --accelerator`.
 PEAK_FLOPS = {name: gpu.peak for name, gpu in GPUS.items()} | {f"tpu_{name}": chip.peak for name, chip in CHIPS.items()}
 
 
 def read_gpus(name: str) -> tuple[Chip, int]:
-    """The GPU of a name such as `h200:8`, and how many there are.
+    """Parse a name such as `h200:8` into the GPU and its number.
 
     Raises:
-      ConfigError: if it is none.
+      ConfigError: if the name is not of this form, or the GPU is unknown.
     """
     found = re.fullmatch(r"(\w+):([1-9]\d*)", name.lower())
     if not found or found[1] not in GPUS:
-        raise ConfigError(f"--gpu={name}: give one of {', '.join(GPUS)} and how many, such as h200:8")
+        raise ConfigError(f"--gpu={name}: give one of {', '.join(GPUS)} and their number, such as h200:8")
     return GPUS[found[1]], int(found[2])
 
 
 def slices(name: str) -> list[str]:
-    """Slices of 8, 16, … 512 chips of the generation of the topology `name`, as near to a square or cube as they come.
+    """Slices of 8, 16, … 512 chips of the same generation as the topology `name`, as close to a square or cube as
+    possible.
 
-    Those of v5e and v6e that are larger than their pod of 256 are plannable, though nobody rents them as one slice.
+    Slices of v5e and v6e larger than their pod of 256 can be planned, though nobody rents them as one slice.
     """
     chip, _ = read_topology(name)
     shapes = []
@@ -151,10 +152,10 @@ def slices(name: str) -> list[str]:
 
 
 def read_topology(name: str) -> tuple[Chip, int]:
-    """The chip of a slice such as `v5e:16x16`, and how many there are.
+    """Parse the name of a slice such as `v5e:16x16` into the chip and the number of chips.
 
     Raises:
-      ConfigError: if it is none.
+      ConfigError: if the name is not of this form, or the chip is unknown.
     """
     found = re.fullmatch(r"(\w+):(\d+(?:x\d+){1,2})", name)
     if not found or found[1] not in CHIPS:
@@ -165,10 +166,10 @@ def read_topology(name: str) -> tuple[Chip, int]:
 
 
 def tpu_devices(name: str) -> list[Any]:
-    """The devices of a slice that need not exist, to compile for; one per chip.
+    """Devices of a slice to compile for, one per chip; the slice need not exist.
 
     Raises:
-      ConfigError: without the TPU compiler, or for a shape that it does not know.
+      ConfigError: if the TPU compiler is missing, or does not know the shape.
     """
     _, count = read_topology(name)
     from jax.experimental import topologies
@@ -181,19 +182,19 @@ def tpu_devices(name: str) -> list[Any]:
     try:
         with _quiet():
             return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
-    except Exception as error:  # what the compiler raises is not of one kind
+    except Exception as error:  # the compiler raises errors of several kinds
         import importlib.util
 
         if importlib.util.find_spec("libtpu") is None:
             raise ConfigError(
-                f"compiling for TPUs needs their compiler (the package libtpu), no TPU: {install('tpu')}"
+                f"compiling for TPUs needs their compiler (the package libtpu), but no TPU: {install('tpu')}"
             ) from None
         raise ConfigError(f"--topology={name}: {error}") from None
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what libtpu says of the TPU that it does not find; it writes past Python."""
+    """Context without libtpu's messages about a missing TPU, which it writes directly to the file descriptor."""
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     # Only one process may use a TPU, but any number may compile.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")

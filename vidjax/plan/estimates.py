@@ -1,4 +1,4 @@
-"""What a training step takes on devices that are not there: compiled for them ahead of time, and read."""
+"""Estimates of a training step's cost on devices that are not at hand, from its ahead-of-time compilation."""
 
 import contextlib
 import math
@@ -29,15 +29,15 @@ UNRESOLVED = (
     "so speed and time are rough; `python -m vidjax bench step` measures them, and fewer devices would do"
 )
 
-# Clips of 16 frames that a core decodes from mp4 files in a second; `bench data` measures another machine and data set.
+# Clips of 16 frames per second that a core decodes from mp4 files; `bench data` measures other machines and data sets.
 CLIPS_PER_CORE = 25.0
 
 
 class DoesNotFitError(cfg.ConfigError):
-    """The step does not fit into the memory of the devices; the message has the sizes.
+    """A training step that does not fit into the memory of the devices; the message gives the sizes.
 
     Attributes:
-      compiled: whether it took the compiler to find out.
+      compiled: whether the compiler was run to find out.
     """
 
     def __init__(self, message: str, compiled: bool = True):
@@ -47,7 +47,8 @@ class DoesNotFitError(cfg.ConfigError):
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a plan needs to know of a data set: K, its training videos, whether a video has several labels."""
+    """Facts of a data set for a plan: number of classes K, number of training videos, and whether a video may have
+    several labels."""
 
     num_classes: int
     num_videos: int
@@ -55,26 +56,26 @@ class DataFacts:
 
     @property
     def labels(self) -> LabelSpace:
-        """Classes without names."""
+        """Label space with unnamed classes."""
         return LabelSpace(tuple(map(str, range(self.num_classes))), self.several)
 
 
 def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFacts:
-    """Those of the config's data set, with what is given in their place.
+    """Facts of the config's data set; arguments other than 0 replace them.
 
     The size of a published data set is known; CSVs, folders and prepared data sets of `config.data.train` are counted,
-    unless `num_videos` is given. Videos that a CSV lists need not be there.
+    unless `num_videos` is given. Videos listed in a CSV need not exist.
 
     Args:
-      config: of the run.
-      num_classes: K; 0: the data set's, or else the model's.
-      num_videos: of the training set; 0: the data set's.
+      config: config of the run.
+      num_classes: K, number of classes; 0: the data set's, or else the model's.
+      num_videos: number of training videos; 0: the data set's.
 
     Raises:
-      ConfigError: if nothing tells how many training videos there are.
-      DataError: for a published data set without the annotations that the model needs.
+      ConfigError: if the number of training videos cannot be found.
+      DataError: if a published data set lacks the annotations that the model needs.
     """
-    from vidjax.data.listing.datasets import DATASETS  # which needs a video library
+    from vidjax.data.listing.datasets import DATASETS  # it needs a video library
     from vidjax.data.listing.published import open_published
     from vidjax.data.listing.sources import refuse_kinds
     from vidjax.data.text import DataError
@@ -91,7 +92,7 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
         return DataFacts(num_classes or published.num_classes, num_videos, False)
     if not config.data.train:
         raise cfg.ConfigError(
-            "how many training videos there are is not known: give --num-videos, or config.data.train to count them"
+            "the number of training videos is not known: give --num-videos, or config.data.train to count them"
         )
 
     try:
@@ -102,20 +103,20 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
 
 
 def make_program(config: cfg.Config, facts: DataFacts, devices: Sequence[Any] | None) -> Program:
-    """The update of `config` as shapes, for `devices`, or with None for those of this process.
+    """Build the update of `config` as shapes, for `devices`; None: the devices of this process.
 
     Raises:
-      ConfigError: for settings that do not fit each other or the devices.
+      ConfigError: if settings do not fit each other or the devices.
     """
     spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
     return Program.of(config, spec, facts.labels, num_videos=facts.num_videos, devices=devices)
 
 
 def compile_program(program: Program) -> Any:
-    """The update, compiled for devices that need not be there.
+    """Compile the update for its devices, which need not exist.
 
     Raises:
-      DoesNotFitError: if the compiler cannot do with their memory.
+      DoesNotFitError: if it needs more memory than the devices have.
     """
     with without_cache():
         try:
@@ -127,22 +128,22 @@ def compile_program(program: Program) -> Any:
 
 
 def _exhausted(message: str) -> str:
-    """The compiler's words in ours: `20.1 GiB wanted, 15.8 GiB there`."""
+    """Rewrite the compiler's out-of-memory message: needed and available GiB per device."""
     sizes = re.findall(r"([\d.]+)([KMGT])\b", message)
     factor = {"K": 2**-20, "M": 2**-10, "G": 1.0, "T": 2**10}
     gib = [float(number) * factor[unit] for number, unit in sizes[:2]]
     if len(gib) < 2:
         return message.splitlines()[0]
-    return f"the compiler wants {gib[0]:.1f} GiB per device for temporaries or in all, {gib[1]:.2f} GiB are there"
+    return f"the compiler needs {gib[0]:.1f} GiB per device for temporaries or in all, of {gib[1]:.2f} GiB available"
 
 
 class Target(Protocol):
-    """Devices that a run can be planned for.
+    """Devices for which a run can be planned.
 
     Attributes:
-      name: as on the command line.
-      chip: one of them.
-      count: how many.
+      name: name on the command line.
+      chip: kind of the devices.
+      count: number of devices.
     """
 
     name: str
@@ -150,22 +151,22 @@ class Target(Protocol):
     count: int
 
     def figures(self, config: cfg.Config, facts: DataFacts, clips_per_core: float) -> dict[str, Any]:
-        """What an update of `config` takes there, from `figures_of`.
+        """Estimate an update of `config` on these devices, as `figures_of`.
 
         Raises:
-          ConfigError: for settings that do not fit each other or the devices.
-          DoesNotFitError: if the devices' memory does not do.
+          ConfigError: if settings do not fit each other or the devices.
+          DoesNotFitError: if the update does not fit into the devices' memory.
         """
 
     def sizes(self) -> "list[Target]":
-        """Of the same kind, 8 to 512 of them."""
+        """Targets of 8 to 512 devices of the same kind."""
 
 
 class Slice:
-    """A slice of TPU chips, whose compiler plans for it; a `Target`.
+    """A `Target` of TPU chips, planned with the TPU compiler.
 
     Raises:
-      ConfigError: for a topology that there is not, or without the compiler.
+      ConfigError: if the topology does not exist, or the compiler is missing.
     """
 
     def __init__(self, name: str):
@@ -179,7 +180,7 @@ class Slice:
             program = make_program(config, facts, self._devices)
             if (held := argument_bytes(program)) > self.chip.usable:
                 there = self.chip.usable / 2**30
-                message = f"state and batch alone take {held / 2**30:.1f} GiB per device, {there:.2f} GiB are there"
+                message = f"state and batch alone take {held / 2**30:.1f} GiB per device, of {there:.2f} GiB available"
                 raise DoesNotFitError(message, compiled=False)
             compiled = compile_program(program)
             return {"target": self.name} | estimate(program, compiled, self.chip, facts, clips_per_core)
@@ -191,14 +192,14 @@ class Slice:
 def estimate(
     program: Program, compiled: Any, chip: Chip, facts: DataFacts, clips_per_core: float = CLIPS_PER_CORE
 ) -> dict[str, Any]:
-    """What the compiled update takes per device, and what follows for the run, ready for JSON.
+    """Cost of a compiled update per device, and the resulting figures of the run, ready for JSON.
 
     Args:
       program: the update.
-      compiled: the same, by the compiler of `chip`.
-      chip: it runs on.
-      facts: of the data set.
-      clips_per_core: clips/s that one core of the hosts makes.
+      compiled: the update, compiled for `chip`.
+      chip: kind of the devices.
+      facts: facts of the data set.
+      clips_per_core: clips/s that one core of the hosts decodes.
     """
     devices = program.mesh.devices.size
     reading = read_hlo(compiled.as_text() or "")  # not every runtime gives the text
@@ -225,25 +226,25 @@ def estimate(
 
 @dataclass(frozen=True)
 class Work:
-    """What one device does in one update.
+    """Work of one device in one update.
 
     Attributes:
-      model_flops: that the model needs, whatever is recomputed: three products for each of the forward pass, itself and
-        the gradients of its two inputs.
+      model_flops: FLOP of the model, without recomputation: for each product of the forward pass, itself and the
+        gradients of its two inputs.
       memory: bytes by use, and "total".
-      exchange: seconds, of the collectives at the bandwidth of the links.
-      latency: seconds, of the collectives however small they are.
+      exchange: time of the collectives at the bandwidth of the links, seconds.
+      latency: fixed cost of the collectives, whatever their size, seconds.
       collectives: "count" and "bytes" by kind.
-      xla: its analysis of costs.
-      kernels: that run.
-      kernels_unknown: those among them of which nobody says what they take.
-      compiler: seconds, by the cycles that the compiler counts, without hand-written kernels, for which it counts none;
-        None: it was not asked.
-      corrected: the same, passes over memory no slower than the memory is.
-      handwritten: seconds, of hand-written kernels by their authors' counts.
-      roofline: seconds, of every kernel at the peak or the bandwidth of the memory; None: not counted.
-      loops_unknown: loops that count once because their length is not known.
-      hosts: machines that hold the devices, all of them together.
+      xla: XLA's cost analysis.
+      kernels: number of kernels.
+      kernels_unknown: number of kernels of unknown cost.
+      compiler: time by the compiler's cycles, seconds, without hand-written kernels, which it does not estimate; None:
+        the compiler was not used.
+      corrected: the same, with passes over memory no slower than its bandwidth allows.
+      handwritten: time of hand-written kernels by their authors' counts, seconds.
+      roofline: time of all kernels at the peak or the bandwidth of the memory, seconds; None: not counted.
+      loops_unknown: number of loops of unknown length, which count once.
+      hosts: number of machines that hold all the devices.
     """
 
     model_flops: float
@@ -271,20 +272,20 @@ def figures_of(
     clips_per_core: float,
     work: Work,
 ) -> dict[str, Any]:
-    """The figures of a plan, the same for every kind of device, ready for JSON.
+    """Figures of a plan, the same for every kind of device, ready for JSON.
 
-    Where half of the update or more is what kernels and collectives take however little they do, "resolved" is False:
-    the compiler's choice of kernels, which differs from one batch size to the next, then says more of the estimate than
-    the work does. "corrected" has the figures of speed once more, by the estimate that is so called.
+    If the fixed cost of kernels and collectives is half of the update or more, "resolved" is False: then the estimate
+    depends more on the compiler's choice of kernels, which differs from one batch size to the next, than on the work.
+    "corrected" repeats the figures of speed for the corrected estimate.
 
     Args:
-      config: of the run.
-      state: the training state as shapes, whole.
-      mesh: devices by axis.
-      chip: one of them.
-      facts: of the data set.
-      clips_per_core: clips/s that one core of the hosts makes.
-      work: of one device.
+      config: config of the run.
+      state: whole training state, as shapes.
+      mesh: number of devices by axis.
+      chip: kind of the devices.
+      facts: facts of the data set.
+      clips_per_core: clips/s that one core of the hosts decodes.
+      work: work of one device.
     """
     parts = {
         "compute": work.model_flops / chip.peak,
@@ -348,7 +349,7 @@ def figures_of(
 
 
 def at_pace(figures: dict[str, Any], step: float) -> dict[str, Any]:
-    """`figures` with the speed that follows if an update takes `step` seconds."""
+    """`figures` with the speed of updates that take `step` seconds."""
     speed, views = figures["clips_per_update"] / step, figures["clips_per_update"] / figures["batch_size"]
     return figures | {
         "seconds": figures["seconds"] | {"step": step},
@@ -361,7 +362,7 @@ def at_pace(figures: dict[str, Any], step: float) -> dict[str, Any]:
 
 
 def memory_of(compiled: Any) -> dict[str, int]:
-    """Bytes of one device that a compiled program takes, by XLA's analysis; donated outputs count once."""
+    """Memory of a compiled program on one device, bytes, by XLA's analysis; donated outputs count once."""
     stats = compiled.memory_analysis()
     memory = {
         "arguments": stats.argument_size_in_bytes,
@@ -373,7 +374,7 @@ def memory_of(compiled: Any) -> dict[str, int]:
 
 
 def argument_bytes(program: Program) -> int:
-    """Bytes of one device that hold the state and its part of the batch: what there is before anything runs."""
+    """Memory of the state and a device's part of the batch, before anything runs, bytes."""
     return sum(
         np.dtype(x.dtype).itemsize * math.prod(x.sharding.shard_shape(x.shape))
         for x in jax.tree.leaves((program.state, program.batch))
@@ -382,7 +383,7 @@ def argument_bytes(program: Program) -> int:
 
 
 def model_macs(program: Program) -> int:
-    """Multiply-adds of one clip in the update, counted."""
+    """Count the multiply-adds of one clip in the forward pass of the update."""
     program.model.eval()
     cost = module_cost(program.model, next(iter(program.spec.inputs.values())).shape)
     return training_macs(program.model, cost)
@@ -390,8 +391,8 @@ def model_macs(program: Program) -> int:
 
 @contextlib.contextmanager
 def without_cache() -> Iterator[None]:
-    """Nothing compiled here is read from JAX's cache of compiled programs or written to it: those for devices that are
-    not there could be written, but not read back."""
+    """Context without JAX's compilation cache: programs for absent devices could be written to it, but not read
+    back."""
     before = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()

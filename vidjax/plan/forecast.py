@@ -1,4 +1,4 @@
-"""Whether a training fits a TPU slice or GPUs, and how long it will take, with none of them at hand."""
+"""Forecast of a training on a TPU slice or GPUs that are not at hand: memory, speed and duration."""
 
 import json
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from vidjax.plan.storage import NOTE, storage_rows
 from vidjax.wording import duration, things
 
 LEFT_OUT = (
-    "corrected: passes over memory take no longer than 85 % of its bandwidth allows; the compiler takes them to be two "
-    "to five times slower. Left out: waiting for data, evaluation, checkpoints. Exchange is counted as if none "
-    "overlapped with computation, with 1 µs from chip to chip, which is assumed"
+    "corrected: passes over memory run at 85 % of its bandwidth or faster; the compiler assumes two to five times "
+    "slower ones. Not included: waiting for data, evaluation, checkpoints. Exchange is counted as if none "
+    "overlapped with computation, with an assumed 1 µs from chip to chip"
 )
 _GPU_LEFT_OUT = (
     "an estimate without a GPU's compiler, and a bound: every kernel at the peak or the bandwidth of the data sheet, "
-    "and as few of them as can be; real ones are slower and take more memory. Left out: waiting for data, evaluation, "
-    "checkpoints. Exchange is counted as if none overlapped with computation, with 10 µs for each collective, which "
-    "are assumed"
+    "and as few kernels as possible; real ones are slower and take more memory. Not included: waiting for data, "
+    "evaluation, checkpoints. Exchange is counted as if none overlapped with computation, with an assumed 10 µs for "
+    "each collective"
 )
 
 
@@ -42,26 +42,26 @@ def plan(
     out: str = "scaling.png",
     as_json: bool = False,
 ) -> int:
-    """Compile the training step of a config for a TPU slice, or estimate it for GPUs, and print what it takes there.
+    """Compile the training step of a config for a TPU slice, or estimate it for GPUs, and print its cost.
 
     Args:
-      argv: `--config=FILE` and `--config.field=value`, as train.py takes them.
-      topology: the slice, such as `v5e:16x16`; or else
-      gpu: the GPUs, such as `h200:8`.
-      num_classes: K; 0: the data set's, or else the model's.
-      num_videos: of the training set; 0: the data set's, or those that `config.data.train` lists.
-      clips_per_core: clips/s that one core of the hosts makes from mp4 files, as `bench data` measures.
+      argv: `--config=FILE` and `--config.field=value`, as for train.py.
+      topology: TPU slice, such as `v5e:16x16`; empty: GPUs.
+      gpu: GPUs and their number, such as `h200:8`; empty: a TPU slice.
+      num_classes: K, number of classes; 0: the data set's, or else the model's.
+      num_videos: number of training videos; 0: the data set's, or those that `config.data.train` lists.
+      clips_per_core: clips/s that one core of the hosts decodes from mp4 files, as `bench data` measures.
       search: try meshes, remat and batch sizes instead, and print those that fit.
-      scaling: 8 to 512 devices instead, with the share of the batch that each has here.
-      most: of `search` and `scaling`, settings that are compiled.
-      out: of `scaling`, the plot.
+      scaling: plan for 8 to 512 devices instead, each with the same share of the batch as here.
+      most: most settings to compile, for `search` and `scaling`.
+      out: path of the plot, for `scaling`.
       as_json: print JSON instead of a table.
 
     Returns:
-      0 if the step fits into the devices' memory (any that was tried), else 1.
+      0 if the step fits into the devices' memory (for `search` and `scaling`, any of those tried), else 1.
 
     Raises:
-      ConfigError: for settings that cannot be used, a data set whose size is not known, or without libtpu.
+      ConfigError: if settings cannot be used, the size of the data set is not known, or libtpu is missing.
     """
     config = validate(read_config(argv))
     target = _target(topology, gpu, compiled=not (search or scaling))
@@ -92,7 +92,7 @@ def plan(
 
 
 def _words(result: dict[str, Any], gpu: str) -> str:
-    """What the figures are, and what they leave out."""
+    """Notes on the figures, and on the costs that they do not include."""
     if "compiled" in result:
         from vidjax.plan.gpu_compiled import compiled_words
 
@@ -101,7 +101,7 @@ def _words(result: dict[str, Any], gpu: str) -> str:
 
 
 def _target(topology: str, gpu: str, *, compiled: bool) -> Target:
-    """`compiled`: for GPUs, what their compiler says, if it is there; many settings would take it hours."""
+    """The target of the options. `compiled`: for GPUs, use their compiler if installed (hours for many settings)."""
     if bool(topology) == bool(gpu):
         raise cfg.ConfigError("give either --topology, such as v5e:16x16, or --gpu, such as h200:8")
     if topology:
@@ -167,11 +167,11 @@ def _show(figures: dict[str, Any], console: Console) -> None:
 def _handwritten(figures: dict[str, Any]) -> str:
     text = f"{1e3 * figures['seconds']['handwritten']:.1f} ms, by their own counts"
     if figures["kernels_unknown"]:
-        text += f"; not known of {things(figures['kernels_unknown'], 'kernel')}"
+        text += f"; not known for {things(figures['kernels_unknown'], 'kernel')}"
     return text
 
 
 def _speed(speed: dict[str, Any], figures: dict[str, Any]) -> str:
-    """Clips/s and, unless part of the work is not known, the share of the peak."""
+    """Clips/s and, unless part of the work is unknown, the share of the peak."""
     text = f"{speed['clips_per_s']:.0f}"
     return f"at most {text}" if figures["kernels_unknown"] else f"{text}, MFU {100 * speed['mfu']:.1f} %"

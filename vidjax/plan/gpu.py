@@ -1,4 +1,4 @@
-"""What a training takes on GPUs that are not there: an estimate from counts and data sheets, without their compiler."""
+"""Estimate of a training on GPUs that are not at hand, from counts and data sheets, without their compiler."""
 
 import copy
 import math
@@ -20,19 +20,19 @@ from vidjax.training.compiled_step import Program
 
 # cuDNN's fused attention is used from Hopper on, see `vidjax.nn.attention`.
 _FUSED_ATTENTION = ("b200", "h100", "h200")
-_BUCKET = 30 * 2**20  # bytes of gradients that XLA:GPU sums over the devices at once, its default
+_BUCKET = 30 * 2**20  # bytes of gradients that XLA:GPU sums over the devices at once by default
 
 
 class Gpus:
-    """GPUs of one kind, a `Target`; more than `PER_MACHINE` of them stand in machines joined by a network.
+    """A `Target` of GPUs of one kind; more than `PER_MACHINE` of them are in several machines joined by a network.
 
-    One device's share of the update is traced, and each kernel takes as long as arithmetic or memory traffic at the
-    data sheet's peak. Gradients are summed with rings, and with `fsdp` parameters gathered before each of the two
-    passes, none of it beside other work; each device then keeps a part of the state, and gathered parameters take the
-    place of gradients that have been passed on.
+    One device's share of the update is traced, and each kernel takes as long as its arithmetic or memory traffic at the
+    data sheet's peak. Gradients are summed with rings, and with `fsdp` parameters are gathered before each of the two
+    passes, without overlap; each device then keeps a part of the state, and gathered parameters use the memory of
+    gradients already sent.
 
     Raises:
-      ConfigError: for a name that is not one of `chips.GPUS` with a number.
+      ConfigError: if the name is not one of `chips.GPUS` with a number.
     """
 
     def __init__(self, name: str):
@@ -43,10 +43,10 @@ class Gpus:
         sizes = mesh_sizes(self.count, config.mesh.data, config.mesh.fsdp, config.mesh.model)
         if sizes["model"] > 1:
             raise cfg.ConfigError(
-                f"config.mesh.model = {sizes['model']}: the estimate for GPUs knows data and fsdp alone; use 1"
+                f"config.mesh.model = {sizes['model']}: the estimate for GPUs supports only data and fsdp; use 1"
             )
         if config.optimizer.offload:
-            raise cfg.ConfigError("config.optimizer.offload: the estimate for GPUs does not know it; use False")
+            raise cfg.ConfigError("config.optimizer.offload: the estimate for GPUs does not support it; use False")
         mesh = AbstractMesh(tuple(sizes.values()), AXES)
         shards = sizes["data"] * sizes["fsdp"]
         check_batch_size(config.train.batch_size // config.train.accumulate, mesh, "train.batch_size")
@@ -55,7 +55,7 @@ class Gpus:
             held = _held(program, mesh)
             if held > self.chip.usable:
                 there = self.chip.usable / 2**30
-                message = f"state and batch alone take {held / 2**30:.1f} GiB per device, {there:.2f} GiB may be used"
+                message = f"state and batch alone take {held / 2**30:.1f} GiB per device, of {there:.2f} GiB available"
                 raise DoesNotFitError(message, compiled=False)
             traced = program.step.trace(program.state, program.batch)
             lowered = traced.lower()
@@ -75,8 +75,8 @@ class Gpus:
         frozen = frozen_paths(program.model)
         gradients = sum(4 * x.size for path, x in program.state.params.items() if path not in frozen)
         collectives = _collectives(program, sizes, gradients)
-        # A ring passes on nearly the whole array, and a sum twice. Of rings through several machines there are as many
-        # as a machine has adapters, each with its part of the array.
+        # Each device of a ring sends nearly the whole array, and twice for a sum. Across machines there are as many
+        # rings as a machine has adapters, each with its part of the array.
         rate = self.chip.links if devices <= PER_MACHINE else min(self.chip.links, PER_MACHINE * self.chip.network)
         around = (devices - 1) / devices
         sent = sum(c["bytes"] * around * (2 if kind == "all-reduce" else 1) for kind, c in collectives.items())
@@ -100,13 +100,13 @@ def _share(config: cfg.Config, shards: int) -> cfg.Config:
     """`config` for one of the devices that share its batch."""
     config = copy.deepcopy(config)
     config.mesh = cfg.MeshConfig(data=1)
-    # A rate that is meant for another batch size is of no importance here.
+    # The learning rate, meant for another batch size, does not matter here.
     config.train = replace(config.train, batch_size=config.train.batch_size // shards)
     return config
 
 
 def _held(program: Program, mesh: AbstractMesh) -> int:
-    """Bytes of one device that hold its part of the state, and of the batch, of which the next is there as well."""
+    """Memory of a device's part of the state, and of the current and the next batch, bytes."""
     state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), program.state)
     parts = zip(jax.tree.leaves(state), jax.tree.leaves(state_sharding(state, mesh)), strict=True)
     own = sum(np.dtype(x.dtype).itemsize * math.prod(s.shard_shape(x.shape)) for x, s in parts)
@@ -114,7 +114,7 @@ def _held(program: Program, mesh: AbstractMesh) -> int:
 
 
 def _collectives(program: Program, sizes: dict[str, int], gradients: int) -> dict[str, dict[str, float]]:
-    """What devices exchange in an update: gradients, parameters that are split, and batch statistics."""
+    """Collectives of an update: gradients, split parameters, and batch statistics."""
     if sizes["data"] * sizes["fsdp"] == 1:
         return {}
     train, shared = program.config.train, jax.tree.leaves(program.state.stats)

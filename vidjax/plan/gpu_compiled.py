@@ -1,4 +1,4 @@
-"""What a training takes on GPUs that are not there, compiled for them where their compiler is installed."""
+"""Estimate of a training on GPUs that are not at hand, with their compiler."""
 
 import re
 from typing import Any
@@ -15,12 +15,12 @@ _TRANSPOSE = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = .*? transpose\(", re.MULTILI
 
 
 class CompiledGpus(Gpus):
-    """`Gpus` whose memory and collectives are those of the compiled update; their times stay a bound.
+    """`Gpus` with the memory and collectives of the compiled update; the times remain a bound.
 
-    cuDNN's algorithms are chosen on a device, so their workspaces are left out.
+    cuDNN's algorithms are chosen on a device, so their workspaces are not included.
 
     Raises:
-      ConfigError: for a name that is not one of `chips.GPUS` with a number.
+      ConfigError: if the name is not one of `chips.GPUS` with a number.
     """
 
     def figures(self, config: cfg.Config, facts: DataFacts, clips_per_core: float) -> dict[str, Any]:
@@ -46,11 +46,11 @@ class CompiledGpus(Gpus):
 
 
 def compiled_words(figures: dict[str, Any]) -> str:
-    """What is compiled of a plan's figures, and what is a bound, for people."""
+    """Text that tells compiled figures of a plan from bounds."""
     seen = figures["compiled"]
     return (
         f"compiled: memory and collectives are those of XLA's program for {figures['target']}, with "
         f"{seen['transposes']} transposes and {seen['channels_first']} convolutions laid out channels-first; what "
         "cuDNN needs to work in is left out. Times are a bound, not compiled: every kernel at the peak or the "
-        "bandwidth of the data sheet. Left out: waiting for data, evaluation, checkpoints"
+        "bandwidth of the data sheet. Not included: waiting for data, evaluation, checkpoints"
     )

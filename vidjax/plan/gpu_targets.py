@@ -1,4 +1,4 @@
-"""NVIDIA's GPUs that need not be there, to compile for: their compiler alone is needed."""
+"""NVIDIA GPUs to compile for: only their compiler is needed, not the GPUs."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ from vidjax.errors import install
 from vidjax.nn.target_backend import targeting
 from vidjax.plan.chips import read_gpus
 
-# What programs are compiled for, beside the board: the least that JAX's plugin for CUDA 13 asks for.
+# Versions that programs are compiled for: the oldest that JAX's plugin for CUDA 13 supports.
 _CUDA, _CUDNN = 13, (9, 12)
 
 
 @dataclass(frozen=True)
 class Board:
-    """What XLA's compiler asks of a GPU.
+    """Description of a GPU for XLA's compiler.
 
     Attributes:
-      name: the device's own.
+      name: name of the device.
       capability: NVIDIA's compute capability, major and minor number.
-      cores: streaming multiprocessors.
-      lanes: float32 units of one of them.
-      clock: GHz, the highest.
-      memory: bytes of HBM.
-      bandwidth: of HBM, bytes/s.
-      cache: of the second level, bytes.
-      shared: memory of one multiprocessor that its threads share, bytes.
+      cores: number of streaming multiprocessors.
+      lanes: number of float32 units of a multiprocessor.
+      clock: highest clock rate, GHz.
+      memory: size of the HBM, bytes.
+      bandwidth: bandwidth of the HBM, bytes/s.
+      cache: size of the second-level cache, bytes.
+      shared: shared memory of a multiprocessor, bytes.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Board:
 
     @property
     def description(self) -> str:
-        """A `GpuTargetConfigProto` of XLA's, as text."""
+        """XLA's `GpuTargetConfigProto` of the GPU, as text."""
         # CUDA keeps 1 KiB of the shared memory for itself in each block of threads.
         return f"""
             gpu_device_info {{
@@ -61,8 +61,8 @@ class Board:
         """
 
 
-# NVIDIA's data sheets and architecture white papers (SXM boards), and the limits that the CUDA programming guide gives
-# for each compute capability.
+# From NVIDIA's data sheets and architecture white papers (SXM boards), and the CUDA programming guide's limits for each
+# compute capability.
 BOARDS = {
     "a100": Board("NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 80 * 2**30, 2039 * 10**9, 40 * 2**20, 164 * 2**10),
     "b200": Board("NVIDIA B200", (10, 0), 148, 128, 1.965, 180 * 10**9, 7700 * 10**9, 126 * 2**20, 228 * 2**10),
@@ -71,7 +71,7 @@ BOARDS = {
 }
 
 
-# The compiler for NVIDIA's GPUs, and the library that it makes machine code with.
+# The compiler for NVIDIA's GPUs, and the library with which it generates machine code.
 _PACKAGES = ("jax_cuda13_plugin", "jax_plugins.xla_cuda13", "nvidia.cu13.nvvm")
 
 
@@ -81,23 +81,23 @@ def can_compile(name: str) -> bool:
 
 
 def gpu_devices(name: str) -> list[Any]:
-    """GPUs that need not exist; programs are compiled for them within `compiling_for`.
+    """GPU devices to compile for, within `compiling_for`; the GPUs need not exist.
 
     Args:
-      name: such as `h100:8`; the GPU is one of `BOARDS`.
+      name: name of a GPU in `BOARDS` and its number, such as `h100:8`.
 
     Raises:
-      ConfigError: without the compiler, or for a GPU whose description is not known.
+      ConfigError: if the compiler is missing, or the GPU is not in `BOARDS`.
     """
     _, count = read_gpus(name)
     kind = name.lower().split(":")[0]
     if kind not in BOARDS:
         raise ConfigError(
-            f"--gpu={name}: programs can be compiled for {', '.join(BOARDS)}, of {kind} too little is known"
+            f"--gpu={name}: programs can be compiled for {', '.join(BOARDS)}; too little is known of {kind}"
         )
     if not can_compile(name):
         raise ConfigError(
-            f"compiling for GPUs needs their compiler (the package jax-cuda13-plugin and others), no GPU: "
+            f"compiling for GPUs needs their compiler (the package jax-cuda13-plugin and others), but no GPU: "
             f"{install('gpu-plan')}"
         )
     from jax.experimental import topologies
@@ -107,17 +107,17 @@ def gpu_devices(name: str) -> list[Any]:
             platform="cuda", target_config=BOARDS[kind].description, topology=f"1x1x{count}"
         )
     except NotImplementedError:
-        # JAX has tried to run programs with what only compiles them, and given it up.
+        # JAX has tried to run programs with the compile-only plugin, and failed.
         raise ConfigError(f"--gpu={name}: JAX found no cuDNN to run programs with; set JAX_PLATFORMS=cpu") from None
     return list(topology.devices)
 
 
 @contextlib.contextmanager
 def compiling_for(device: Any) -> Iterator[None]:
-    """Within this context, what is traced is meant for a GPU of `gpu_devices`, and cuDNN's attention can be lowered.
+    """Context in which traced code targets a GPU of `gpu_devices`, so that cuDNN's attention can be lowered.
 
-    For the latter JAX asks cuDNN for its version and a GPU for its compute capability, of which there may be neither,
-    or others. They are told as that GPU has them.
+    For that, JAX asks cuDNN for its version and a GPU for its compute capability, although neither may exist here, or
+    they may differ from the target. In this context it gets those of the target.
     """
     from jax._src.cudnn import fused_attention_stablehlo as fused
 

@@ -1,4 +1,4 @@
-"""What a compiled program's text tells beyond its statistics: exchanges between devices, cycles in loops, kernels."""
+"""Parser of a compiled program's text (HLO): exchanges between devices, cycles in loops, kernels."""
 
 import math
 import re
@@ -9,8 +9,8 @@ from functools import cache
 
 Instruction = tuple[str, str, str, str]  # name, type of the result, operation, the rest of the line
 
-REACHED = 0.85  # share of the memory's bandwidth that passes reach
-# Share of the peak that attention kernels reach, by the static schedule of the v5p compiler at d = 64, where half of
+REACHED = 0.85  # share of the memory bandwidth reached by passes over memory
+# Share of the peak reached by attention kernels, by the static schedule of the v5p compiler at d = 64, where half of
 # each matrix unit idles.
 KERNEL_SHARE = 0.40
 
@@ -26,23 +26,23 @@ _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _KERNEL = re.compile(r'"cost_estimate":\{"flops":"(\d+)","transcendentals":"(\d+)","bytes_accessed":"(\d+)"')
 _OPERAND = re.compile(r"%([\w.-]+)")
 _CHANNEL = re.compile(r"\bchannel_id=(\d+)")
-# The devices that exchange with each other, as lists, as "[groups,size]<=[devices]", or by axes of a mesh.
+# Groups of devices that exchange with each other: as lists, as "[groups,size]<=[devices]", or by axes of a mesh.
 _LISTED = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _TILED = re.compile(r"replica_groups=\[\d+,(\d+)\]<=")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
-# XLA:TPU's name of a fusion that sums over devices and keeps one part: half of what a sum for all passes on.
+# XLA:TPU's name of a fusion that sums over devices and keeps one part: it sends half as much as a sum for all.
 _SCATTERING = "all-reduce-scatter"
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One collective.
+    """One collective operation.
 
     Attributes:
-      kind: one of `COLLECTIVES`.
-      bytes: what it puts out.
-      devices: that take part together; 0: all of the program's.
-      times: how often it runs.
+      kind: kind of the collective, one of `COLLECTIVES`.
+      bytes: size of its output, bytes.
+      devices: number of devices in each group; 0: all of the program's.
+      times: number of runs.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Exchange:
     times: int
 
     def sent(self, all_devices: int) -> float:
-        """Bytes that a device passes on, all runs together, with rings: nearly twice the array for a sum."""
+        """Bytes that a device sends in all runs, with rings: nearly twice the array for a sum."""
         n = self.devices or all_devices
         share = {"all-reduce": 2 * (n - 1) / n, "reduce-scatter": n - 1, "collective-permute": 1}
         return self.times * self.bytes * share.get(self.kind, (n - 1) / n)
@@ -59,13 +59,13 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Step:
-    """An instruction, mostly a fusion of many, for which the compiler estimates the time.
+    """An instruction with the compiler's estimate of its time, mostly a fusion of many.
 
     Attributes:
-      cycles: its estimate of one run.
-      bytes: of all that goes in and comes out, an upper bound of what it moves: of an input it may read a part.
-      multiplies: whether there is a product or a convolution in it.
-      times: how often it runs.
+      cycles: compiler's estimate for one run.
+      bytes: size of all inputs and outputs, bytes; an upper bound of the traffic, since it may read part of an input.
+      multiplies: whether it contains a product or a convolution.
+      times: number of runs.
     """
 
     cycles: int
@@ -74,7 +74,7 @@ class Step:
     times: int
 
     def seconds(self, clock: float, launch: float, bandwidth: float) -> float:
-        """All its runs, as `Reading.seconds` counts them."""
+        """Time of all its runs, seconds, counted as in `Reading.seconds`."""
         own = self.cycles / clock
         if not self.multiplies and math.isfinite(bandwidth):
             own = min(own, self.bytes / (REACHED * bandwidth))
@@ -83,13 +83,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A hand-written kernel (`tpu_custom_call`), of which the compiler knows what its author says.
+    """A hand-written kernel (`tpu_custom_call`); the compiler only knows its author's cost estimate.
 
     Attributes:
-      flops: of one run, 0 if the author does not say.
-      exponentials: of one run.
-      bytes: that one run moves.
-      times: how often it runs.
+      flops: FLOP of one run; 0 if the author gives no estimate.
+      exponentials: number of exponentials in one run.
+      bytes: memory traffic of one run, bytes.
+      times: number of runs.
     """
 
     flops: int
@@ -98,19 +98,19 @@ class Kernel:
     times: int
 
     def seconds(self, peak: float, bandwidth: float, launch: float) -> float:
-        """All its runs, as `Reading.kernel_seconds` counts them."""
+        """Time of all its runs, seconds, counted as in `Reading.kernel_seconds`."""
         return self.times * max(self.flops / (KERNEL_SHARE * peak), self.bytes / (REACHED * bandwidth), launch)
 
 
 @dataclass
 class Reading:
-    """Of one device and one run of the program; what is in a loop counts as often as that runs.
+    """Content of a compiled program, for one device and one run; the body of a loop counts once per iteration.
 
     Attributes:
-      exchanges: the collectives.
-      steps: instructions that the compiler estimates.
-      kernels: those that it does not.
-      loops_unknown: loops whose number of runs is not known, taken once.
+      exchanges: collectives.
+      steps: instructions with the compiler's estimate.
+      kernels: hand-written kernels, without one.
+      loops_unknown: number of loops of unknown length, which count once.
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
@@ -120,44 +120,44 @@ class Reading:
 
     @property
     def cycles(self) -> int:
-        """The compiler's estimates; 0 where it makes none."""
+        """Sum of the compiler's estimates, cycles; 0 if it gives none."""
         return sum(step.times * step.cycles for step in self.steps)
 
     @property
     def launches(self) -> int:
-        """How many instructions and kernels run."""
+        """Number of instructions and kernels that run."""
         return sum(step.times for step in (*self.steps, *self.kernels))
 
     @property
     def kernels_unknown(self) -> int:
-        """How many kernels run of which nobody says what they cost."""
+        """Number of kernels that run without any cost estimate."""
         return sum(kernel.times for kernel in self.kernels if not (kernel.flops or kernel.bytes))
 
     def seconds(self, clock: float, launch: float, bandwidth: float = math.inf) -> float:
-        """What the instructions that the compiler estimates take, kernels apart.
+        """Time of the instructions with the compiler's estimate, without hand-written kernels, seconds.
 
         Args:
-          clock: cycles/s.
-          launch: seconds that each takes at least.
-          bandwidth: of the memory, bytes/s: what only passes over it takes no longer than moving all that goes in and
-            out at `REACHED` of it. On TPUs the compiler takes such passes to be two to five times slower than data
-            sheets do. Infinite: no correction.
+          clock: clock rate, cycles/s.
+          launch: shortest time of an instruction, seconds.
+          bandwidth: bandwidth of the memory, bytes/s: passes over memory take no longer than moving their inputs and
+            outputs at `REACHED` of it. For TPUs, the compiler assumes such passes to be two to five times slower than
+            the data sheets do. Infinite: no correction.
         """
         return sum(step.seconds(clock, launch, bandwidth) for step in self.steps)
 
     def kernel_seconds(self, peak: float, bandwidth: float, launch: float) -> float:
-        """What kernels take by their authors' counts, at `KERNEL_SHARE` of the peak, FLOP/s, or `REACHED` of the
-        bandwidth, bytes/s, whichever is longer."""
+        """Time of kernels by their authors' counts, seconds: at `KERNEL_SHARE` of the peak, FLOP/s, or at `REACHED` of
+        the bandwidth, bytes/s, whichever is longer."""
         return sum(kernel.seconds(peak, bandwidth, launch) for kernel in self.kernels)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Collectives by kind."""
+        """Number of collectives by kind."""
         return self._sums(lambda exchange: 1)
 
     @property
     def bytes(self) -> dict[str, int]:
-        """What they put out, by kind."""
+        """Output of the collectives by kind, bytes."""
         return self._sums(lambda exchange: exchange.bytes)
 
     def _sums(self, of: Callable[[Exchange], int]) -> dict[str, int]:
@@ -169,16 +169,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Line:
-    """An instruction, as often as it runs.
+    """An instruction of a compiled program, and its number of runs.
 
     Attributes:
-      name: its own, unique in its computation.
-      result: its type.
-      op: what it does, such as "fusion".
-      rest: of the line, from behind the bracket that opens the operands.
-      computation: that it stands in.
-      times: how often it runs.
-      cycles: the compiler's estimate of one run; None: none, or it is part of what calls this computation.
+      name: name of the instruction, unique in its computation.
+      result: type of the result.
+      op: operation, such as "fusion".
+      rest: rest of the line, after the opening bracket of the operands.
+      computation: name of the computation that contains it.
+      times: number of runs.
+      cycles: compiler's estimate for one run; None: none, or part of the estimate of the computation's caller.
       fused: whether it is part of a fusion.
     """
 
@@ -193,10 +193,10 @@ class Line:
 
 
 class Lines:
-    """The instructions of a compiled program that run, in order; iterate over it.
+    """Iterable over the instructions of a compiled program that run, in order.
 
     Args:
-      text: `compiled.as_text()`.
+      text: text of the program, `compiled.as_text()`.
     """
 
     def __init__(self, text: str):
@@ -208,24 +208,24 @@ class Lines:
         return self._walk(self._entry, 1, counted=False, fused=False)
 
     def operands(self, line: Line) -> list[str]:
-        """Types of what goes into it."""
+        """Types of an instruction's inputs."""
         types = self._types[line.computation]
         return [types[name] for name in _operands(line.rest) if name in types]
 
     def moved(self, line: Line) -> int:
-        """Bytes of all that goes in and comes out."""
+        """Size of an instruction's inputs and outputs, bytes."""
         return sum(sum(_sizes(kind)) for kind in (line.result, *self.operands(line)))
 
     def multiplies(self, line: Line) -> bool:
-        """Whether there is a product or a convolution in it."""
+        """Whether an instruction contains a product or a convolution."""
         return self._product(line.op, line.rest)
 
     def trips(self, line: Line) -> int | None:
-        """How often a loop runs; None: not known."""
+        """Number of iterations of a loop; None: not known."""
         return _trips(line.rest, self._bodies)
 
     def inside(self, line: Line) -> Iterator[tuple[Line, list[str]]]:
-        """What a fusion is made of, with the types of what goes into each."""
+        """Instructions of a fusion, with the types of their inputs."""
         for called in self._called(line.rest):
             for inner in self._walk(called, line.times, counted=True, fused=True):
                 yield inner, self.operands(inner)
@@ -251,10 +251,10 @@ class Lines:
 
 
 def read_hlo(text: str) -> Reading:
-    """What the text of a compiled program (`compiled.as_text()`) says."""
+    """Parse the text of a compiled program (`compiled.as_text()`)."""
     reading, lines = Reading(), Lines(text)
-    # XLA:TPU writes a collective that runs beside other work into the fusions at its start, its steps and its end;
-    # the number of its channel is the same in all of them.
+    # XLA:TPU writes an asynchronous collective into the fusions at its start, its steps and its end, all with the same
+    # channel number.
     channels: dict[str, Exchange] = {}
     for line in lines:
         if (kind := line.op.removesuffix("-start")) in COLLECTIVES:
@@ -273,7 +273,7 @@ def read_hlo(text: str) -> Reading:
 
 
 def kernel_of(line: Line) -> Kernel | None:
-    """The hand-written kernel that an instruction is; None: it is none."""
+    """Parse a hand-written kernel; None if the instruction is not one."""
     if line.op != "custom-call" or 'custom_call_target="tpu_custom_call"' not in line.rest:
         return None
     said = _KERNEL.search(line.rest)
@@ -282,7 +282,7 @@ def kernel_of(line: Line) -> Kernel | None:
 
 def _exchange(kind: str, line: Line) -> Exchange:
     sizes = list(_sizes(line.result))
-    # An asynchronous one names its operands too; it is complete in the larger half.
+    # The type of an asynchronous collective has its operands too; the larger half is the whole array.
     size = max(sizes) if line.op.endswith("-start") and sizes else sum(sizes)
     devices = _group(line.rest)
     if kind == "all-reduce" and line.computation.startswith(_SCATTERING) and devices:
@@ -291,7 +291,7 @@ def _exchange(kind: str, line: Line) -> Exchange:
 
 
 def _group(rest: str) -> int:
-    """How many devices take part in a collective together; 0: all."""
+    """Number of devices in each group of a collective; 0: all."""
     if listed := _LISTED.search(rest):
         return len(listed[1].split(","))
     if tiled := _TILED.search(rest):
@@ -303,7 +303,7 @@ def _group(rest: str) -> int:
 
 
 def _operands(rest: str) -> list[str]:
-    """Names of what goes into an instruction, from what follows its opening bracket."""
+    """Names of an instruction's operands, from the text after the opening bracket."""
     depth = 1
     for at, letter in enumerate(rest):
         depth += (letter == "(") - (letter == ")")
@@ -313,8 +313,8 @@ def _operands(rest: str) -> list[str]:
 
 
 def _trips(rest: str, bodies: dict[str, list[Instruction]]) -> int | None:
-    """How often a loop runs: as the compiler notes it, or, where it does not (TPU), as `jax.lax.scan` writes loops:
-    from 0 while less than a constant."""
+    """Number of iterations of a loop: the compiler's note or, without one (TPU), the bound of a loop as `jax.lax.scan`
+    writes it, from 0 to a constant."""
     if known := _TRIPS.search(rest):
         return int(known[1])
     condition = re.search(r"condition=%?([\w.-]+)", rest)
@@ -329,7 +329,7 @@ def _trips(rest: str, bodies: dict[str, list[Instruction]]) -> int | None:
 
 
 def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
-    """Instructions of every computation, and the name of the entry."""
+    """Instructions of each computation by its name, and the name of the entry computation."""
     bodies: dict[str, list[Instruction]] = {}
     name = entry = ""
     for line in text.splitlines():
@@ -343,7 +343,7 @@ def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
 
 
 def _sizes(result: str) -> Iterator[int]:
-    """Bytes of each array in the type of a result."""
+    """Size of each array in the type of a result, bytes."""
     for kind, shape in _ARRAY.findall(result):
         bits = _BITS.get(kind) or int(re.sub(r"\D", " ", kind).split()[0])
         count = 1

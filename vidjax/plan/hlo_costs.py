@@ -1,4 +1,4 @@
-"""The largest costs of a compiled program: what its instructions take, added up by the layer that they come from."""
+"""The largest costs of a compiled program: the time of its instructions, summed by the layer they come from."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vidjax.plan.chips import Chip
 from vidjax.plan.hlo import COLLECTIVES, REACHED, Line, Lines, Step, kernel_of
 
-# Instructions of XLA:GPU that are no work of their own.
+# Instructions of XLA:GPU that do no work themselves.
 _NOTHING = frozenset(
     ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional", "partition-id",
      "replica-id", "after-all", "iota", "copy-done", "async-done")
@@ -21,23 +21,24 @@ _TABLE = re.compile(r"^(FileNames|FunctionNames|FileLocations|StackFrames)$", re
 _DIMENSIONS = re.compile(r"\[([\d,]*)\]")
 _BATCH = re.compile(r'lhs_batch_dims=\{([\d,]*)\}|"lhs_batch_dimensions":\[([\d",]*)\]')
 _GRADIENT = re.compile(r"__cudnn\$convBackward(Filter|Input)")
-# Where cuDNN's convolution and its two gradients have the kernel and the output, among operands and, last, the result.
+# Positions of the kernel and the output of cuDNN's convolution and its two gradients, among the operands and, last, the
+# result.
 _PLACES = {"": (1, -1), "Filter": (-1, 1), "Input": (1, 0)}
 _LABELS = re.compile(r"dim_labels=\w+_(\w+)->\w+")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Instructions of one kind that come from one function of vidjax, in one of the two passes.
+    """Cost of the instructions of one kind from one function of vidjax, in one of the two passes.
 
     Attributes:
       where: the innermost function of vidjax that was being traced, such as `nn/norm.py BatchNorm.__call__`.
       kind: "product", "kernel" (a fused attention), "sum" (over an axis), "layout" (the same numbers in another order)
         or "pass" (over memory, element by element).
-      backward: whether they belong to gradients, or to what is computed a second time for these.
-      seconds: all together.
-      bytes: that go in and come out, an upper bound of what they move.
-      times: how many run.
+      backward: whether they belong to gradients, or to a recomputation for these.
+      seconds: time of all of them, seconds.
+      bytes: size of their inputs and outputs, an upper bound of their memory traffic.
+      times: number of instructions that run.
     """
 
     where: str
@@ -49,16 +50,16 @@ class Cost:
 
 
 def costs(text: str, chip: Chip) -> list[Cost]:
-    """What a program takes, without collectives, the largest part first.
+    """Costs of a program without its collectives, largest first.
 
-    On TPUs an instruction takes the cycles that the compiler estimates, passes over memory no longer than at `REACHED`
-    of its bandwidth, and kernels what their authors count, as in a plan's corrected time. XLA:GPU estimates nothing:
-    there an instruction takes its products at the peak or its bytes at `REACHED` of the bandwidth, whichever is longer,
-    a bound that no algorithm of cuDNN's comes below.
+    On TPUs an instruction takes the compiler's cycles, passes over memory no longer than at `REACHED` of its bandwidth,
+    and kernels the time by their authors' counts, as in a plan's corrected time. XLA:GPU gives no estimates: there an
+    instruction takes its products at the peak or its bytes at `REACHED` of the bandwidth, whichever is longer; no
+    algorithm of cuDNN is faster than that.
 
     Args:
-      text: `compiled.as_text()`.
-      chip: that it is compiled for.
+      text: text of the program, `compiled.as_text()`.
+      chip: chip for which it was compiled.
     """
     lines, origins = Lines(text), _origins(text)
     sums: dict[tuple[str, str, bool], list[float]] = defaultdict(lambda: [0.0, 0, 0])
@@ -74,7 +75,7 @@ def costs(text: str, chip: Chip) -> list[Cost]:
 
 
 def _seconds(lines: Lines, line: Line, chip: Chip) -> float | None:
-    """What all runs of an instruction take; None: it is none that counts."""
+    """Time of all runs of an instruction; None if it does not count."""
     if kernel := kernel_of(line):
         return kernel.seconds(chip.peak, chip.bandwidth, chip.launch)
     if chip.flops_per_cycle:
@@ -90,7 +91,7 @@ def _seconds(lines: Lines, line: Line, chip: Chip) -> float | None:
 
 
 def _flops(lines: Lines, line: Line) -> float:
-    """Of the products of an instruction of XLA:GPU, or of those in a fusion."""
+    """FLOP of the products of an XLA:GPU instruction, including those in a fusion."""
     if line.op == "fusion":
         return sum(_of_products(inner, operands) for inner, operands in lines.inside(line))
     return _of_products(line, lines.operands(line))
@@ -114,14 +115,14 @@ def _of_products(line: Line, operands: list[str]) -> float:
 
 
 def _shape(kind: str) -> list[int]:
-    """Of the first array of a type."""
+    """Shape of the first array of a type."""
     found = _DIMENSIONS.search(kind)
     return [int(side) for side in found[1].split(",") if side] if found else []
 
 
 def _named(lines: Lines, line: Line) -> tuple[str, str]:
-    """The name that JAX gave to an instruction, and the number of its place in the source; a fusion without them has
-    those of the first instruction in it that has."""
+    """JAX's name of an instruction, and the number of its place in the source; a fusion without them has those of its
+    first instruction that has them."""
     inside = (inner.rest for inner, _ in lines.inside(line)) if line.op == "fusion" else ()
     name = frame = ""
     for rest in (line.rest, *inside):
@@ -146,7 +147,7 @@ def _kind(lines: Lines, line: Line, name: str) -> str:
 
 
 def _origins(text: str) -> dict[str, str]:
-    """By the number of a place in the source: the file below `vidjax/` and the function of the innermost call there."""
+    """Innermost function of vidjax, with its file below `vidjax/`, by the number of a place in the source."""
     parts = _TABLE.split(text)
     tables = {name: body.split("\n\n")[0] for name, body in zip(parts[1::2], parts[2::2], strict=True)}
     if len(tables) < 4:
@@ -162,9 +163,9 @@ def _origins(text: str) -> dict[str, str]:
     }
     frames = re.findall(r"^(\d+) \{file_location_id=(\d+) parent_frame_id=(\d+)", tables["StackFrames"], re.MULTILINE)
     origins: dict[str, str] = {}
-    for frame, place, parent in frames:  # a caller stands before what it calls
+    for frame, place, parent in frames:  # callers come before the functions that they call
         file, function = files.get(place, ("", ""))
-        # Numbers of callers are larger by one, so that the outermost, which has none, names itself.
+        # Numbers of callers are larger by one, so that the outermost, which has none, refers to itself.
         origins[frame] = origins.get(str(int(parent) - 1), "")
         if "/vidjax/" in file:
             origins[frame] = f"{file.rsplit('/vidjax/', 1)[1]} {function}"

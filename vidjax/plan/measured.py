@@ -1,4 +1,4 @@
-"""A measured training step beside what `vidjax plan` predicts for the same devices."""
+"""Comparison of a measured training step with the prediction of `vidjax plan` for the same devices."""
 
 from typing import Any
 
@@ -15,40 +15,40 @@ from vidjax.training.compiled_step import Program
 _UNRESOLVED = (
     "below what plan resolves: half of the predicted step or more is starting kernels and exchanging anything at all"
 )
-_BOUND = "predicted from data sheets alone, as the most that can be: a ratio of clips/s below 1 is the rule"
+_BOUND = "predicted from data sheets only, as an upper bound: the ratio of clips/s is usually below 1"
 
 
 def beside_plan(
     kind: str, program: Program, compiled: Any, facts: DataFacts, measured: dict[str, Any]
 ) -> dict[str, Any]:
-    """Plan's figures for the devices of a measurement, and measured ÷ predicted, ready for JSON.
+    """Compare a measurement with the plan for its devices, ready for JSON.
 
-    Nothing is compiled: for TPUs the compiled update itself is read, for GPUs it is traced.
+    Nothing is compiled: for TPUs the text of the compiled update is read, for GPUs the update is traced.
 
     Args:
-      kind: the devices' own name, such as "TPU v5 lite".
+      kind: JAX's name of the devices, such as "TPU v5 lite".
       program: the update that was measured.
-      compiled: the same, by the devices' compiler.
-      facts: of the data set.
-      measured: the result of `bench step`: "clips_per_s", "model_flops", "seconds", "memory", "matmul_flops".
+      compiled: the update, compiled for the devices.
+      facts: facts of the data set.
+      measured: result of `bench step`: "clips_per_s", "model_flops", "seconds", "memory", "matmul_flops".
 
     Returns:
-      "target" as plan calls it, such as `v5e:8`; "compared": by name "measured", "predicted" and "ratio" of
-      "clips_per_s", "mfu" (of the data sheet's peak), on TPUs both once more as "…_corrected", "memory" and, in
-      bfloat16, "matmul_flops"; "figures": all of plan's. Or "reason" alone: why plan predicts nothing.
+      "target": name of the devices in plans, such as `v5e:8`; "compared": for each of "clips_per_s", "mfu" (of the data
+      sheet's peak), on TPUs both once more as "…_corrected", "memory" and, in bfloat16, "matmul_flops", a dictionary of
+      "measured", "predicted" and "ratio"; "figures": all figures of the plan. Or only "reason": why there is no plan.
     """
     if kind not in KINDS:
-        return {"reason": f"plan knows no {kind}, only whole {', '.join((*CHIPS, *GPUS))} (SXM boards)"}
+        return {"reason": f"plan does not know {kind}, only whole {', '.join((*CHIPS, *GPUS))} (SXM boards)"}
     name, devices = KINDS[kind], program.mesh.devices.size
     target = f"{name}:{devices}"
     try:
         figures = _figures(target, program, compiled, facts)
     except UserError as error:
         return {"reason": str(error)}
-    except Exception as error:  # a prediction is not worth a measurement, which may have cost a rented machine
+    except Exception as error:  # it must not cost the measurement, perhaps on a rented machine
         return {"reason": f"plan failed with {type(error).__name__}: {error}"}
     if figures["seconds"]["compiler"] == 0:
-        return {"reason": f"the text of the program that was compiled for {kind} tells no cycles"}
+        return {"reason": f"the text of the program compiled for {kind} gives no cycles"}
     chip = CHIPS.get(name) or GPUS[name]
     return {"target": target, "compared": _compared(figures, chip, program, measured), "figures": figures}
 
@@ -67,7 +67,7 @@ def _compared(
     pairs = {"clips_per_s": (speed, figures["clips_per_s"]), "mfu": (mfu, figures["mfu"])}
     if corrected := figures.get("corrected"):
         pairs |= {"clips_per_s_corrected": (speed, corrected["clips_per_s"]), "mfu_corrected": (mfu, corrected["mfu"])}
-    # Of a TPU's program both would be what its compiler says.
+    # For a TPU, both would be the compiler's own figure.
     if measured["memory"]["source"] == "allocator" or not corrected:
         pairs["memory"] = measured["memory"]["total"], figures["memory"]["total"]
     if parallel.compute_dtype(program.config.model.compute_dtype) is not None:  # bfloat16, as the peak of a data sheet
@@ -78,7 +78,7 @@ def _compared(
 
 
 def show_beside_plan(plan: dict[str, Any], console: Console) -> None:
-    """Print what `beside_plan` has found: a table, or a line that says why there is none."""
+    """Print the result of `beside_plan`: a table, or a line with the reason why there is none."""
     if "reason" in plan:
         console.print(f"no prediction to compare with: {plan['reason']}", highlight=False, soft_wrap=True)
         return
@@ -102,6 +102,6 @@ def show_beside_plan(plan: dict[str, Any], console: Console) -> None:
     if "corrected" not in figures:
         console.print(_BOUND, highlight=False)
     if figures["kernels_unknown"]:
-        console.print("predicted without hand-written kernels of which nothing is known, so at most", highlight=False)
+        console.print("predicted without hand-written kernels of unknown cost, so an upper bound", highlight=False)
     if not figures["resolved"]:
         console.print(_UNRESOLVED, highlight=False)

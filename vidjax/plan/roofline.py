@@ -1,8 +1,8 @@
-"""What a traced computation costs on a device whose compiler is not there: kernel by kernel, from counts alone.
+"""Roofline cost of a traced computation, kernel by kernel, from counts only, without the device's compiler.
 
-XLA fuses whatever works element by element into what needs its result. So here only products, convolutions,
+XLA fuses element-wise operations into the kernels that need their results. So here only products, convolutions,
 reductions and a few more read and write memory; each takes as long as its arithmetic at the peak, or its traffic at
-the bandwidth, whichever is longer, and at least what starting it takes. Arrays live from where they are written to
+the bandwidth, whichever is longer, and at least the time to start it. Arrays live from the kernel that writes them to
 their last reader, in the order of the trace. No compiler gets below that, and a good one comes near.
 """
 
@@ -19,32 +19,32 @@ from vidjax.nn.attention import FUSABLE
 from vidjax.plan.chips import Chip
 
 _CALLS = ("pjit", "jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2")
-# Another shape of the same memory.
+# Operations that only change the shape of an array.
 _VIEWS = ("reshape", "squeeze", "expand_dims", "transpose", "copy", "copy_p", "optimization_barrier",
           "sharding_constraint", "name")  # fmt: skip
 _PARTS = ("slice", "dynamic_slice")
 _LOOPS = ("scan", "while", "cond")
 _PRODUCTS = ("dot_general", "conv_general_dilated")
-# These take computed values as they come; all other kernels read them from memory.
+# Kernels that fuse the computation of their inputs; all others read their inputs from memory.
 _REDUCTIONS = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax", "argmin")
 _KERNELS = frozenset(
     _LOOPS + _PRODUCTS + _REDUCTIONS
     + ("gather", "scatter", "scatter-add", "sort", "top_k", "cumsum", "cumprod", "cummax", "reduce_window",
        "reduce_window_max", "reduce_window_sum", "select_and_scatter_add", "select_and_gather_add", "random_bits")
 )  # fmt: skip
-_MANY = 8  # a value that is computed from more arrays and used more than once is written rather than computed again
+_MANY = 8  # a value computed from more arrays than this and used more than once is written rather than recomputed
 
 
 @dataclass
 class Roofline:
-    """Of one device and one run.
+    """Cost of one run on one device.
 
     Attributes:
-      flops: of products and convolutions, what is recomputed included.
-      bytes: read from and written to memory.
-      seconds: each kernel at the peak or at the bandwidth.
+      flops: FLOP of products and convolutions, including recomputation.
+      bytes: bytes read from and written to memory.
+      seconds: time of all kernels, each at the peak or at the bandwidth, seconds.
       peak: most bytes alive at once, without arguments and results.
-      kernels: how many run.
+      kernels: number of kernels.
     """
 
     flops: float = 0.0
@@ -56,24 +56,24 @@ class Roofline:
 
 @dataclass(eq=False)
 class _Value:
-    """An array of `size` bytes; `reads`: the arrays in memory that it is computed from, and the bytes read of them."""
+    """An array of `size` bytes; `reads`: the arrays in memory from which it is computed, and the bytes read of each."""
 
     size: float
     uses: int = 1
     reads: dict["_Value", float] = field(default_factory=dict)
     stored: bool = False
-    held: bool = False  # for the whole run: an argument or a result
-    first: int = 0  # kernels that write it and that read it last
+    held: bool = False  # alive for the whole run: an argument or a result
+    first: int = 0  # the kernels that write it and read it last
     last: int = 0
 
 
 def roofline(jaxpr: Any, chip: Chip, *, fused_attention: bool) -> Roofline:
-    """What the computation costs on one `chip`.
+    """Roofline cost of a computation on one chip.
 
     Args:
-      jaxpr: traced, such as `jax.jit(f).trace(…).jaxpr`, of one device's share.
-      chip: gives the peak, halved for products of float32 (TF32), and the bandwidth.
-      fused_attention: the scores of an attention that a fused kernel can do stay on the chip.
+      jaxpr: traced computation of one device's share, such as `jax.jit(f).trace(…).jaxpr`.
+      chip: chip with the peak, halved for products of float32 (TF32), and the bandwidth.
+      fused_attention: whether the scores of an attention suited to a fused kernel stay on the chip.
     """
     return _Walk(chip, fused_attention).run(getattr(jaxpr, "jaxpr", jaxpr))
 
@@ -84,13 +84,13 @@ class _Walk:
         self._total = Roofline()
         self._kernels = 0
         self._written: list[_Value] = []
-        self._inner: dict[int, float] = {}  # kernel → bytes that it needs inside
+        self._inner: dict[int, float] = {}  # kernel → bytes of its temporaries
 
     def run(self, jaxpr: Any) -> Roofline:
         arguments = [_stored(_bytes(var), held=True) for var in jaxpr.invars]
         made = self._interpret(jaxpr, arguments, [1] * len(jaxpr.outvars))
         results = [value for value in made if value is not None]
-        # The optimiser's update of everything is one pass over all of it.
+        # The optimiser's update of all parameters is one pass over memory.
         computed = list(dict.fromkeys(value for value in results if not value.stored))
         if computed:
             self._kernel(computed, computed)
@@ -100,7 +100,8 @@ class _Walk:
         return self._total
 
     def _interpret(self, jaxpr: Any, arguments: Sequence[_Value | None], used: Sequence[int]) -> list[_Value | None]:
-        """Walk through `jaxpr`, whose results are used so often; values of these, None for constants."""
+        """Walk through `jaxpr` and return the values of its results, None for constants; `used`: their numbers of
+        uses."""
         values: dict[Any, _Value | None] = dict(zip(jaxpr.invars, arguments, strict=True))
         values |= {var: _stored(_bytes(var), held=True) for var in jaxpr.constvars}
         uses = _uses(jaxpr, used)
@@ -153,13 +154,13 @@ class _Walk:
         if eqn.primitive.name not in _PRODUCTS:
             return 0.0, self._chip.peak
         wide = all(np.dtype(var.aval.dtype).itemsize >= 4 for var in eqn.invars[:2])
-        # Where an input is spread out with zeros in between (the gradient of a stride), these are not multiplied.
+        # Zeros inserted into an input (the gradient of a stride) are not multiplied.
         spread = math.prod(eqn.params.get("lhs_dilation") or ())
         flops = 2.0 * math.prod(eqn.outvars[0].aval.shape) * product_depth(eqn) / spread
         return flops, self._chip.peak / (2 if wide else 1)
 
     def _loop(self, eqn: Any, read: list[_Value], made: list[_Value]) -> None:
-        """A loop takes what its body takes, as often as it runs (once where nobody knows); a branch, the longest."""
+        """Add a loop, its body once per iteration (once if the number is unknown), or the longest branch."""
         bodies = [_Walk(self._chip, self._fused).run(body) for body in inner_jaxprs(eqn)]
         longest = max(bodies, key=lambda body: body.seconds)
         times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
@@ -171,7 +172,7 @@ class _Walk:
         self._inner[self._kernels] = longest.peak
 
     def _kernel(self, read: Iterable[_Value], made: Sequence[_Value], flops: float = 0.0, peak: float = 1.0) -> None:
-        """A kernel that reads and writes memory; what it makes lies there afterwards."""
+        """Add a kernel that reads its inputs from memory and writes its results to it."""
         sources = _union(read)
         self._spend(sum(sources.values()) + sum(value.size for value in made), flops, peak)
         self._mark(sources, made)
@@ -205,12 +206,12 @@ class _Walk:
 
 
 def _called(eqn: Any) -> Any:
-    """The jaxpr that stands for `eqn` word by word; None if it is no call."""
+    """The jaxpr that `eqn` calls; None if it is not a call."""
     return next(iter(inner_jaxprs(eqn)), None) if eqn.primitive.name in _CALLS else None
 
 
 def _uses(jaxpr: Any, used: Sequence[int]) -> Counter[int]:
-    """How often each variable is used, by its id: as often inside of a call as if the call's body stood there."""
+    """Number of uses of each variable, by its id; calls count as if their bodies were inlined."""
     uses: Counter[int] = Counter()
     for var, count in zip(jaxpr.outvars, used, strict=True):
         uses[id(var)] += count

@@ -1,4 +1,4 @@
-"""How a training would scale: predicted speed on 8 to 512 devices, each with the same part of the batch."""
+"""Weak scaling of a training: predicted speed on 8 to 512 devices, each with the same share of the batch."""
 
 import copy
 from dataclasses import replace
@@ -31,17 +31,17 @@ def scaling(
     """Plan `config` on 8 to 512 devices of the kind of `target`, and plot the result.
 
     Args:
-      target: its devices share the config's batch; the others' batch grows or shrinks with them.
-      config: what is to be trained.
-      facts: of its data set.
-      clips_per_core: clips/s that one core of the hosts makes.
-      most: sizes that are compiled, spread from the smallest to the largest.
-      out: file for the plot, or empty.
-      console: for the progress bar.
+      target: devices that share the config's batch; the batch of other sizes is proportional to their devices.
+      config: config of the training.
+      facts: facts of its data set.
+      clips_per_core: clips/s that one core of the hosts decodes.
+      most: most sizes to compile, spread from the smallest to the largest.
+      out: path of the plot; empty: none.
+      console: console for the progress bar.
 
     Returns:
-      "sizes": figures, with "efficiency": clips/s per device against the smallest one's; "rejected": those that do not
-      fit; "plot": the file.
+      "sizes": figures, with "efficiency": clips/s per device relative to the smallest size; "rejected": sizes that do
+      not fit; "plot": path of the plot.
 
     Raises:
       ConfigError: if the config's batch cannot be split over the devices of `target`.
@@ -51,7 +51,7 @@ def scaling(
     if (size := config.train.batch_size) % unit:
         raise cfg.ConfigError(
             f"config.train.batch_size = {size} cannot be split evenly over the {target.count} devices of "
-            f"{target.name}, whose share each device is to have; {max(1, size // unit) * unit} would do"
+            f"{target.name}, which set the share of each device; {max(1, size // unit) * unit} would do"
         )
     share = size // shards
     sizes, rejected = [], []
@@ -80,7 +80,7 @@ def _per_device(figures: dict[str, Any]) -> float:
 
 
 def _spread(targets: list[Target], most: int) -> list[Target]:
-    """`most` of them, the first and the last among them."""
+    """Choose at most `most` targets, including the first and the last."""
     if most >= len(targets):
         return targets
     if most == 1:
@@ -89,7 +89,7 @@ def _spread(targets: list[Target], most: int) -> list[Target]:
 
 
 def _mesh(config: cfg.MeshConfig) -> cfg.MeshConfig:
-    """`config` with an axis that takes the devices that the others leave."""
+    """`config` with one axis set to the remaining devices."""
     return config if -1 in (config.data, config.fsdp, config.model) else replace(config, data=-1)
 
 
@@ -107,13 +107,13 @@ def _at(config: cfg.Config, count: int, share: int) -> cfg.Config:
 
 
 def plot(sizes: list[dict[str, Any]], path: Path) -> None:
-    """Write the picture of `picture` to `path`."""
+    """Draw `picture` and save it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture(sizes).savefig(path, dpi=120)
 
 
 def picture(sizes: list[dict[str, Any]]) -> "Figure":
-    """Speed, with how long the training takes, and efficiency over the number of devices."""
+    """Figure of speed, duration of the training, and efficiency over the number of devices."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -126,7 +126,7 @@ def picture(sizes: list[dict[str, Any]]) -> "Figure":
         left.annotate(_duration(one["hours"]), (count, speed), xytext=(6, -6), textcoords="offset points", va="top",
                       fontsize=8)  # fmt: skip
     left.set(xscale="log", yscale="log", xlabel="devices", ylabel="clips/s", xlim=(0.75 * counts[0], 1.9 * counts[-1]))
-    left.set(ylim=(0.5 * min(speeds), 1.6 * max(speeds)), title="Speed, and how long the config's epochs take")
+    left.set(ylim=(0.5 * min(speeds), 1.6 * max(speeds)), title="Speed, and duration of the config's epochs")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     right.plot(counts, [100 * figures["efficiency"] for figures in sizes], "o-", color="#1f5fa8")
@@ -149,7 +149,7 @@ def _duration(hours: float) -> str:
 
 
 def show(result: dict[str, Any], console: Console) -> None:
-    """Print the table and where the plot is."""
+    """Print the table and the path of the plot."""
     table = Table("devices", "batch", "GiB", "step ms", "exchange ms", "clips/s", "efficiency", "MFU", "run",
                   title=f"{result['model']}: scaling, estimated")  # fmt: skip
     for figures in result["sizes"]:
@@ -171,7 +171,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     if not all(figures["resolved"] for figures in result["sizes"]):
         console.print(f"~ {UNRESOLVED}", highlight=False)
     console.print(
-        "the batch grows with the devices, so that each size is another recipe; the run has the config's epochs",
+        "the batch grows with the devices, so each size is another recipe; the run has the config's epochs",
         highlight=False,
     )
     for one in result["rejected"]:

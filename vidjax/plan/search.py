@@ -1,4 +1,4 @@
-"""Which mesh, remat and batch size a training should have on given devices: tried, and the best first."""
+"""Search for the fastest mesh, remat and batch size of a training on given devices."""
 
 import copy
 import math
@@ -16,12 +16,12 @@ from vidjax.plan.estimates import UNRESOLVED, DataFacts, DoesNotFitError, Target
 from vidjax.progress import progress_bar
 from vidjax.wording import duration, things
 
-FACTORS = (2, 4, 8)  # of the batch size, larger and smaller
+FACTORS = (2, 4, 8)  # factors of the batch size, upwards and downwards
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings to try: devices of the axes data, fsdp and model, what is kept (see `REMAT`), videos per update."""
+    """Settings to try: devices of the axes data, fsdp and model, remat (see `REMAT`), and videos per update."""
 
     mesh: tuple[int, int, int]
     remat: str
@@ -36,7 +36,7 @@ class Candidate:
         return config
 
     def flags(self, config: cfg.Config) -> str:
-        """What changes `config`, or its mesh, into this on the command line."""
+        """Command-line flags that change `config` to these settings."""
         flags = [f"--config.mesh.{a}={n}" for a, n in zip(("data", "fsdp", "model"), self.mesh, strict=True)]
         if self.remat != config.model.remat:
             flags.append(f"--config.model.remat={self.remat or repr('')}")
@@ -46,7 +46,7 @@ class Candidate:
 
 
 def meshes(config: cfg.MeshConfig, count: int) -> list[tuple[int, int, int]]:
-    """Ways to lay out `count` devices as (data, fsdp, model): that of `config`, if it takes all, and the usual ones."""
+    """Layouts of `count` devices as (data, fsdp, model): that of `config`, if it uses all, and the usual ones."""
     own = tuple(mesh_sizes(count, config.data, config.fsdp, config.model).values())
     wanted = [own, (count, 1, 1), (1, count, 1), (count // 8, 8, 1), (count // 2, 1, 2), (1, count // 2, 2)]
     return list(dict.fromkeys(mesh for mesh in wanted if math.prod(mesh) == count))
@@ -54,13 +54,13 @@ def meshes(config: cfg.MeshConfig, count: int) -> list[tuple[int, int, int]]:
 
 @dataclass
 class _Book:
-    """What has been tried, and what came of it."""
+    """Record of the settings tried, and their results."""
 
     target: Target
     config: cfg.Config
     facts: DataFacts
     clips_per_core: float
-    watch: Callable[[Candidate, int], None]  # told before every attempt, with the number of those compiled
+    watch: Callable[[Candidate, int], None]  # called before every attempt, with the number compiled so far
     left: int = 0  # attempts that may still be compiled
     compiled: int = 0
     plans: list[dict[str, Any]] = field(default_factory=list)
@@ -68,7 +68,7 @@ class _Book:
     full: list[tuple[Candidate, str | None]] = field(default_factory=list)  # too large with this remat; None: with any
 
     def fits(self, mesh: tuple[int, int, int], batch_size: int) -> bool:
-        """Whether the batch fits, however much is recomputed; where it does, more of that would only take time."""
+        """Whether the batch fits with any remat; the one with the least recomputation is kept."""
         # Nothing is kept for the backward pass of a probe's frozen network.
         for remat in ("",) if self.config.model.probe else REMAT:
             candidate = Candidate(mesh, remat, batch_size)
@@ -83,7 +83,7 @@ class _Book:
         return False
 
     def _hopeless(self, candidate: Candidate) -> bool:
-        """Whether it has been seen not to fit with the same mesh, as little kept, and as few videos, or never will."""
+        """Whether a candidate at least as small (same mesh, remat and batch) already failed to fit, or none can."""
         return any(
             one.mesh == candidate.mesh and remat in (None, candidate.remat) and one.batch_size <= candidate.batch_size
             for one, remat in self.full
@@ -133,21 +133,21 @@ def search(
 ) -> dict[str, Any]:
     """Try settings, and sort those that fit by clips per second.
 
-    First the config's batch on every mesh, with half of the attempts at most, each without remat and, where that does
-    not fit, with ever more of it. On the best mesh then twice the batch, and on until it does not fit, and half of it;
-    without one that fits, ever smaller batches on the mesh that splits the state most.
+    First the config's batch is tried on every mesh, with at most half of the attempts: without remat and, if that does
+    not fit, with more and more of it. Then the best mesh gets twice the batch, and so on until it does not fit, and
+    half of the batch; if no mesh fits, ever smaller batches are tried on the mesh that splits the state most.
 
     Args:
-      target: the devices.
-      config: what is to be trained.
-      facts: of its data set.
-      clips_per_core: clips/s that one core of the hosts makes.
-      most: settings that are compiled.
-      console: for the progress bar.
+      target: devices to plan for.
+      config: config of the training.
+      facts: facts of its data set.
+      clips_per_core: clips/s that one core of the hosts decodes.
+      most: most settings to compile.
+      console: console for the progress bar.
 
     Returns:
-      "target"; "plans": figures and "flags" of those that fit, best first, "same_batch" telling whether they keep the
-      recipe; "rejected": the others with a "reason".
+      "target"; "plans": figures and "flags" of settings that fit, best first, with "same_batch", whether they keep the
+      recipe; "rejected": the other settings, each with a "reason".
     """
     with progress_bar(console) as bar:
         task = bar.add_task(f"plans for {target.name}", total=most, info="")
@@ -158,7 +158,7 @@ def search(
 
         book = _Book(target, config, facts, clips_per_core, watch, left=(most + 1) // 2)
         layouts = meshes(config.mesh, target.count)
-        # The config's batch, or the next larger one that all devices can share.
+        # The config's batch, or the next larger one that can be split over all devices.
         unit = target.count * config.train.accumulate
         size = -(-config.train.batch_size // unit) * unit
         for mesh in layouts:
@@ -178,9 +178,9 @@ def search(
 
 
 def _rising(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`plans`, where those below what the estimate resolves take no less time than the same with fewer videos.
+    """`plans`, with unresolved ones made no faster than the same settings with fewer videos.
 
-    For a few videos per device the compiler makes other, and often more, kernels than for many.
+    For few videos per device, the compiler generates other, and often more, kernels than for many.
     """
     longest: dict[tuple[Any, ...], float] = {}
     risen = []
@@ -195,7 +195,7 @@ def _rising(plans: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def show(result: dict[str, Any], console: Console) -> None:
-    """Print the table, what did not fit, and the flags of the best."""
+    """Print the table, the settings that did not fit, and the flags of the best."""
     table = Table(
         "data × fsdp × model", "remat", "batch", "GiB", "step ms", "clips/s", "MFU", "run", title=_title(result)
     )

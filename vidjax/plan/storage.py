@@ -1,4 +1,4 @@
-"""What reading the clips of a training takes of its hosts, by how the videos are stored: an estimate."""
+"""Estimate of the host cores and bandwidth needed to read a training's clips, by storage format."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Storage:
-    """A way of storing videos, as measured on one machine with Kinetics clips of 340 × 256 pixels.
+    """A storage format of videos, measured on one machine with Kinetics clips of 340 × 256 pixels.
 
     Attributes:
-      title: for people.
-      clips: of the whole input pipeline per core, relative to mp4 files.
-      frame_bytes: of a video on the disk, per frame.
+      title: name for display.
+      clips: clips/s of the whole input pipeline per core, relative to mp4 files.
+      frame_bytes: bytes on disk per frame.
     """
 
     title: str
@@ -19,12 +19,12 @@ class Storage:
     frame_bytes: float
 
 
-# See "Storage" in tests/benchmarks/README.md. Prepared as they are, mp4 files take what they take by themselves.
+# See "Storage" in tests/benchmarks/README.md. Prepared mp4 files cost the same as plain ones.
 STORAGES = {
     "mp4": Storage("mp4 files", 1.0, 2.4e3),
     "jpeg": Storage("JPEG ArrayRecord", 3.3, 13.6e3),
 }
-VIDEO_FRAMES = 300  # of a video, which is read whole for its clips: 10 s as in Kinetics
+VIDEO_FRAMES = 300  # frames of a video, which is read whole for its clips: 10 s as in Kinetics
 NOTE = (
     "host cores and MB/s: estimates from figures measured on one machine. A core makes "
     f"{STORAGES['jpeg'].clips:g} times as many clips of JPEG frames in ArrayRecord (`vidjax prepare --jpeg`) as of mp4 "
@@ -35,17 +35,17 @@ NOTE = (
 
 
 def storage(clips_per_s: float, clips_per_core: float, views: float, hosts: int) -> dict[str, dict[str, Any]]:
-    """What the hosts must do to feed a training, by the names of `STORAGES`, ready for JSON.
+    """Load on the hosts that feed a training, by the names of `STORAGES`, ready for JSON.
 
     Args:
-      clips_per_s: that the training takes, on all hosts together.
-      clips_per_core: clips/s that a core makes from mp4 files.
-      views: clips that are cut from a video once it is read.
-      hosts: that share the work evenly.
+      clips_per_s: clips/s of the training, on all hosts together.
+      clips_per_core: clips/s that a core decodes from mp4 files.
+      views: clips taken from a video each time it is read.
+      hosts: number of hosts, which share the work evenly.
 
     Returns:
-      By name "clips_per_core" (clips/s), "host_cores" (of all hosts together), "bytes_per_s_per_host" (read from disk
-      or network).
+      For each name: "clips_per_core" (clips/s), "host_cores" (of all hosts together), "bytes_per_s_per_host" (read from
+      disk or network).
     """
     videos = clips_per_s / views / hosts
     return {
@@ -59,7 +59,7 @@ def storage(clips_per_s: float, clips_per_core: float, views: float, hosts: int)
 
 
 def storage_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
-    """Rows for people of a plan's figures: cores, and at which rate each host reads."""
+    """Table rows of a plan's figures: host cores, and the rate at which each host reads."""
     corrected = figures.get("corrected", {}).get("storage", {})
     rows = []
     for name, way in STORAGES.items():
