@@ -57,7 +57,7 @@ class Objective(Protocol):
 
         Args:
           network: network in training mode.
-          examples: part of the batch returned by `prepare`.
+          examples: part of the batch returned by `prepare`; where only batch statistics are taken, clips as they are.
           key: random key for dropout and the other draws of this part.
           teacher: network of the moving average in evaluation mode, if the objective's `teacher` is set.
         """
