@@ -268,7 +268,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     prepare.add_argument("--eval-share", type=float, default=0.2, help="share held out if no split is given")
     prepare.add_argument("--folder-fps", type=float, default=0.0, help="frames per second of folders of images")
     prepare.add_argument("--jpeg", action="store_true", help="store JPEG frames (default: store the files unchanged)")
-    prepare.add_argument("--short-side", type=int, default=256, help="JPEG frames' short side, px; 0: full (default: 256)")
+    prepare.add_argument("--short-side", type=int, default=256, help="frames' short side, px; 0: full (default: 256)")
     prepare.add_argument("--quality", type=_quality, default=75, help="quality of JPEG frames, 1-100 (default: 75)")
     prepare.add_argument("--workers", type=_positive, help="encoding processes (default: number of cores)")
     prepare.add_argument("--shard-mb", type=_positive, help="megabytes per shard (default: 256)")

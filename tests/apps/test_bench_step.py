@@ -98,7 +98,7 @@ def test_classes_are_the_datas_where_there_is_some(tmp_path):
     config = Config(data=DataConfig(train=str(tmp_path), eval_share=0.5))
     videos = _open(config)
     assert _facts(config, 0, videos) == DataFacts(2, 2, False)
-    with pytest.raises(ConfigError, match="--num-classes=7: with --data it is 2"):
+    with pytest.raises(ConfigError, match="--num-classes=7: with --data it is that of the data, 2"):
         _facts(config, 7, videos)
 
 

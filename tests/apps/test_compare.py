@@ -75,7 +75,7 @@ def test_settings_to_show(runs, capsys):
     out = capsys.readouterr().out
     assert "| `frame_pool_tiny, batch_size=16` |" in out and "| `tsm_tiny, batch_size=16` |" in out
     assert main(["compare", *runs, "--plot", "", "--show", "train.size"]) == 1
-    assert "--show train.size: no setting" in capsys.readouterr().err
+    assert "--show train.size: not a setting" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared(runs, tmp_path, capsys):

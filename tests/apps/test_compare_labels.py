@@ -67,5 +67,5 @@ def test_frames_alone_and_lists():
 
 def test_rgb_is_said_of_no_run_even_if_asked_for():
     assert labels(Config(), show=["model.input"]) == ["r2plus1d_18"]
-    with pytest.raises(UserError, match=r"--show model.inputs: no setting"):
+    with pytest.raises(UserError, match=r"--show model.inputs: not a setting"):
         labels(Config(), show=["model.inputs"])

@@ -101,7 +101,7 @@ def _words(result: dict[str, Any], gpu: str) -> str:
 
 
 def _target(topology: str, gpu: str, *, compiled: bool) -> Target:
-    """The target of the options. `compiled`: for GPUs, use their compiler if installed (hours for many settings)."""
+    """Make the target of the options; `compiled`: for GPUs, use their compiler if installed."""
     if bool(topology) == bool(gpu):
         raise cfg.ConfigError("give either --topology, such as v5e:16x16, or --gpu, such as h200:8")
     if topology:

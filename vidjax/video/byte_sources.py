@@ -240,7 +240,7 @@ def is_folder(path: str) -> bool:
     """Whether a path or an address is a folder; addresses that end in a file extension are not looked up.
 
     Raises:
-      VideoError: as `exists`.
+      VideoError: if an address cannot be looked up.
     """
     if not is_remote(path):
         return os.path.isdir(path)

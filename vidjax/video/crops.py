@@ -22,7 +22,7 @@ def spatial_views(height: int, width: int, size: int, views: str) -> np.ndarray:
       the top and on the left, as in SlowFast and pytorchvideo.
 
     Raises:
-      ValueError: for a crop larger than the frame, or unknown views.
+      ValueError: if a crop is larger than the frame, or `views` is unknown.
     """
     flips = spatial_flips(views)
     if not 1 <= size <= min(height, width):
@@ -42,10 +42,10 @@ def spatial_views(height: int, width: int, size: int, views: str) -> np.ndarray:
 
 
 def spatial_flips(views: str) -> np.ndarray:
-    """Which crops of `spatial_views` are to be mirrored left to right, bool `(V,)`.
+    """Mask of the crops of `spatial_views` to be mirrored left to right, bool `(V,)`.
 
     Raises:
-      ValueError: for unknown views.
+      ValueError: if `views` is unknown.
     """
     if views not in SPATIAL_VIEWS:
         raise ValueError(f"views = {views!r}: must be one of {', '.join(SPATIAL_VIEWS)}")

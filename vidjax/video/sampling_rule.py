@@ -46,8 +46,8 @@ class Rule(Protocol):
           int64 `(K, T)`, each in 0…N-1.
 
         Raises:
-          ValueError: for a value out of range or a missing generator.
-          UserError: for a short-video rule or number of clips that this rule does not support.
+          ValueError: if a value is out of range, or a random rule gets no generator.
+          UserError: if this rule does not support the short-video rule or the number of clips.
         """
 
 

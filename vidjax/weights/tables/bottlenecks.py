@@ -74,7 +74,7 @@ def slowfast_pathway(pathway: int, path: str) -> tuple[Rule, ...]:
 
 
 def caffe2_pathway(prefix: str, path: str) -> tuple[Rule, ...]:
-    """Rules for caffe2's stem and stages of a pathway: `prefix` is "" or, for the Fast one, "t_"; `path` as above."""
+    """Rules for caffe2's stem and stages of a pathway: `prefix` is "t_" for the Fast one, otherwise ""."""
     block, target = f"{prefix}res{{s}}_{{b}}", f"{path}stages.{{s-2}}.{{b}}"
     nonlocal_block, behind = f"{prefix}nonlocal_conv{{s}}_{{b}}", f"{path}nonlocals.{{s-2}}.{{b}}"
     return (
@@ -103,7 +103,7 @@ def caffe2_pathway(prefix: str, path: str) -> tuple[Rule, ...]:
 
 
 def mmaction2_pathway(key: str, path: str) -> tuple[Rule, ...]:
-    """Rules for mmaction2's `ResNet3d` under `key` (with a final dot, or ""); `path` as above."""
+    """Rules for mmaction2's `ResNet3d`; `key` and `path` are modules with a final dot, or ""."""
     block, target = f"{key}layer{{s}}.{{b}}", f"{path}stages.{{s-1}}.{{b}}"
     nonlocal_block, behind = f"{block}.non_local_block", f"{path}nonlocals.{{s-1}}.{{b}}"
     return (
