@@ -38,7 +38,7 @@ def test_converted_file_predicts_as_the_reference_does(tmp_path, capsys):
     assert meta.labels.names[:2] == ("thing 0", "thing 1") and meta.spec.name == "frame_pool_r18"
     assert relative_error(np.asarray(model(reference.video)), reference.logits) < 1e-4
     assert main(["convert", "frame_pool_r18", str(file), str(out)]) == 1
-    assert "holds checkpoints already" in capsys.readouterr().err
+    assert "already holds checkpoints" in capsys.readouterr().err
 
 
 @pytest.mark.slow

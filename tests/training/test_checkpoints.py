@@ -82,7 +82,7 @@ def test_model_folder_is_loaded_but_never_resumed(model, tmp_path):
     video = jnp.ones((1, 2, 16, 16, 3))
     np.testing.assert_array_equal(loaded(video), model(video))
     assert found.labels.names == CLASSES and ckpt.is_checkpoint(folder)
-    with pytest.raises(ckpt.CheckpointFolderError, match="holds checkpoints already"):
+    with pytest.raises(ckpt.CheckpointFolderError, match="already holds checkpoints"):
         ckpt.save_model(folder, model, meta())
     run = RunCheckpoints(folder, 1, "video/top1")
     with pytest.raises(ckpt.CheckpointFolderError, match=r"a model but no training state.*init_from"):

@@ -55,7 +55,7 @@ def test_what_cannot_be_inflated_is_listed(frames):
 
 def test_inflation_where_there_is_nothing_to_inflate(frames):
     flat = create_model("c2d_r50_nopool", num_classes=2, **SMALL)
-    with pytest.raises(ConfigError, match=r"config\.model\.inflation = 'central'.*holds nothing that c2d_r50_nopool"):
+    with pytest.raises(ConfigError, match=r"config\.model\.inflation = 'central'.*has no kernels that c2d_r50_nopool"):
         start_from(flat, frames[0], "c2d_r50_nopool", "central")
 
 

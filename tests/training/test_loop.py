@@ -223,9 +223,9 @@ def test_bad_updates_are_left_out_up_to_so_many_in_a_row(halves, tmp_path, monke
     assert [(line["step"], line["skipped"], line["loss"] is None) for line in lines] == [
         (2, 0, False), (4, 2, True), (6, 2, False)
     ]  # fmt: skip
-    assert "update 4 is left out" in caplog.text
+    assert "update 4 was skipped" in caplog.text
     bad |= {1}
-    with pytest.raises(DivergedError, match=r"in update 4 \(number 3 in a row; 2 are left out\)"):
+    with pytest.raises(DivergedError, match=r"in update 4 \(number 3 in a row; 2 are skipped\)"):
         train(config, tmp_path / "other", QUIET)
 
 
@@ -245,7 +245,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(finished, halves, 
     assert "8 videos of 2 classes, 4 for evaluation" in said and "6 updates of 8 clips" in said
     assert "rows 0…7 of every batch of 8; 8 of 8 videos in the first epoch (" in said
     assert f"{tmp_path / 'new'} has no checkpoints: it would start from new weights" in said
-    assert "6: it would go on from the last" in said
+    assert "6: it would continue from the last" in said
     assert before == files()
     assert before and not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match=r"init_from = 'nowhere\.pth': no such file"):

@@ -166,7 +166,7 @@ def test_a_full_disk_is_a_clear_error_and_the_last_checkpoint_stays_whole(whole,
     assert done.returncode == 1, done.stdout + done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: the checkpoint of update ") and "No space left on device" in line, done.stderr
-    assert line.endswith(f"That of update {kept} is whole; make room, and the same command continues"), line
+    assert line.endswith(f"That of update {kept} is intact; make room, and the same command continues"), line
     assert visible_damage(workdir / "checkpoints" / str(kept)) is None and load_model(workdir, step=kept)[2] == kept
     disk.make_room()
     done = run_to_the_end(halves, workdir)
@@ -191,7 +191,7 @@ def test_sigterm_saves_and_exits_in_order(whole, halves, tmp_path):
 def test_ctrl_c_reaches_every_process_of_a_terminal_and_the_state_is_saved(whole, halves, tmp_path):
     workdir, workers = tmp_path / "stopped", "--config.data.reading.num_workers=2"
     code, output = signal_after(halves, workdir, 10, signal.SIGINT, workers, send=os.killpg)
-    assert code == 130 and "once more, and it is not" in output and "Traceback" not in output, output
+    assert code == 130 and "interrupt again to stop without saving" in output and "Traceback" not in output, output
     stopped_at = int(output.split("stopped by signal after update ")[1].split(";")[0])
     assert (workdir / "checkpoints" / str(stopped_at)).is_dir() and not (workdir / "bad_records.jsonl").exists()
     done = run_to_the_end(halves, workdir)

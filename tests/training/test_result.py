@@ -124,7 +124,7 @@ def test_a_best_checkpoint_that_cannot_be_read_gives_way_to_the_next(again, capl
     arrays.write_bytes(arrays.read_bytes()[:100])
     say(config, workdir)
     assert json.loads((workdir / "eval.json").read_text())["step"] == 6
-    assert "checkpoints/2 is damaged and left out" in caplog.text
+    assert "checkpoints/2 is damaged and skipped" in caplog.text
 
 
 def interrupting(monkeypatch, method, when=lambda *_: True):
@@ -150,7 +150,7 @@ def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(whole, tmp_path, mo
     best_early(monkeypatch, before=1)
     _, said = say(config, tmp_path / "run")
     assert "continuing from update 3 of 6" in said
-    assert "evaluating the best checkpoint again, that of update 2" in said
+    assert "evaluating the best checkpoint, of update 2, again" in said
     np.testing.assert_allclose(scores(tmp_path / "run"), scores(whole[1]), atol=1e-6)
 
 

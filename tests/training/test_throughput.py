@@ -28,7 +28,7 @@ def test_without_updates_there_is_no_mean(caplog):
     left_out = dict.fromkeys(SUMS, 0.0) | {"skipped": 5, "skipped_in_row": 2}
     values = averages(left_out, SHOWN, skips=True, done=7)
     assert all(math.isnan(values[name]) for name in ("loss", "grad_norm", "accuracy")) and values["skipped"] == 5
-    assert "update 7 is left out" in caplog.text and "(5 in all)" in caplog.text
+    assert "update 7 was skipped" in caplog.text and "(5 in all)" in caplog.text
 
 
 def test_a_line_for_people():

@@ -66,7 +66,7 @@ def test_training_ends_and_lists_exactly_the_truncated_files(torn, tmp_path, wor
     assert {line["path"] for line in report["unreadable"]} == cut["val"] and len(report["unreadable"]) == 1
     assert report["num_videos"] == 9 and report["coverage"] == summary["coverage"] == 0.9
     text = output.getvalue()
-    assert "2 training videos could not be read, and others took their place" in text
+    assert "2 unreadable training videos were replaced by others" in text
     batches = {0: 5, 2: 2 * (4 + 4) + 1}[workers]
     assert f"at most {batches} batches of 0.0 MB in memory" in text and "at most 2 on the devices" in text
 

@@ -96,11 +96,13 @@ def use(request):
 def test_what_keeps_a_work_directory_from_being_made_is_named(tmp_path, use):
     (tmp_path / "file").write_text("mine")
     before = everything(tmp_path)
-    with pytest.raises(workdir.WorkdirError, match=rf"{tmp_path}/file cannot be made: {tmp_path}/file is no folder; "):
+    with pytest.raises(
+        workdir.WorkdirError, match=rf"{tmp_path}/file cannot be made: {tmp_path}/file is not a folder; "
+    ):
         use(tmp_path / "file")
-    with pytest.raises(workdir.WorkdirError, match=rf"file/a/b cannot be made: {tmp_path}/file is no folder; "):
+    with pytest.raises(workdir.WorkdirError, match=rf"file/a/b cannot be made: {tmp_path}/file is not a folder; "):
         use(tmp_path / "file" / "a" / "b")
-    with pytest.raises(workdir.WorkdirError, match=r"/proc/foo cannot be made: /proc takes no new folders; "):
+    with pytest.raises(workdir.WorkdirError, match=r"/proc/foo cannot be made: /proc does not accept new folders; "):
         use(Path("/proc/foo"))
     assert everything(tmp_path) == before
 
@@ -130,5 +132,5 @@ def test_a_dry_run_refuses_a_work_directory_that_a_training_could_not_make(tmp_p
     (tmp_path / "file").touch()
     config = motion.get_config()
     config.data.train = str(tmp_path / "not_generated_yet" / "train.csv")
-    with pytest.raises(workdir.WorkdirError, match="is no folder"):
+    with pytest.raises(workdir.WorkdirError, match="is not a folder"):
         dry_run(config, tmp_path / "file")

@@ -1,9 +1,9 @@
-"""Checkpoints with Orbax, each complete in itself: what lies in one, models written and read. `saving` has a run's.
+"""Self-contained Orbax checkpoints: their format, and reading and writing models. `saving` keeps those of a run.
 
-Under `folder/checkpoints/STEP/` lie three items: `model` (parameters and batch statistics as they are evaluated: the
-moving average if there is one), `meta` (config, spec, class names) and, for a run that can go on, `train` (optimiser
-state, step, raw weights if they differ from the evaluated ones). A folder without `train` is a model, never a run to
-resume.
+`folder/checkpoints/STEP/` holds three items: `model` (parameters and batch statistics as they are evaluated: the
+moving average if there is one), `meta` (config, spec, class names) and, for a run that can be resumed, `train`
+(optimiser state, step, raw weights if they differ from the evaluated ones). A folder without `train` is a model, never
+a run to resume.
 """
 
 import dataclasses
@@ -33,16 +33,16 @@ FOLDER = "checkpoints"
 
 
 class CheckpointFolderError(UserError):
-    """A folder holds no checkpoint of the kind asked for; the message names it and says what was expected."""
+    """Raised for a folder without the expected kind of checkpoint; names the folder and what was expected."""
 
 
-# Of what `Meta` writes; those of versions before it had a number are read too.
+# Version of the format that `Meta` writes; unnumbered formats of earlier versions are read too.
 FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What a checkpoint says about its model, so that it can be used without anything else."""
+    """Metadata of a checkpoint: all that is needed to use its model."""
 
     config: cfg.Config
     spec: cfg.Spec  # as trained: with the config's clip length, rate and size
@@ -58,22 +58,22 @@ class Meta:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Meta":
-        """From what `to_dict` made, also of older versions.
+        """Restore metadata from the values of `to_dict`, including those of older versions.
 
         Raises:
-          CheckpointFolderError: for a checkpoint of a newer version.
+          CheckpointFolderError: if a newer version wrote the checkpoint.
         """
         if (number := values.get("format", 1)) > FORMAT:
             raise CheckpointFolderError(
-                f"the checkpoint has format {number}, and this version of vidjax reads up to {FORMAT}: install a newer "
-                "one"
+                f"the checkpoint has format {number}, but this version of vidjax reads formats up to {FORMAT}: install "
+                "a newer version"
             )
         labels = LabelSpace.from_dict(values.get("labels", values))
         return cls(cfg.from_dict(values["config"]), cfg.Spec.from_dict(values["spec"]), labels)
 
 
 def handlers() -> dict[str, ocp.CheckpointHandler]:
-    """Who reads and writes each item: named, so that a manager that has saved nothing knows them too."""
+    """Orbax handlers by item; given by name, so that a manager that has saved nothing knows them too."""
     return {
         "model": ocp.StandardCheckpointHandler(),
         "train": ocp.StandardCheckpointHandler(),
@@ -85,14 +85,14 @@ def save_model(folder: str | Path, model: nnx.Module, meta: Meta) -> Path:
     """Write a model that is ready for `load_model`, evaluation, prediction and `init_from`.
 
     Returns:
-      The folder.
+      Absolute path of the folder.
 
     Raises:
-      CheckpointFolderError: if the folder holds checkpoints already.
+      CheckpointFolderError: if the folder already holds checkpoints.
     """
     folder = Path(folder).absolute()
     if (folder / FOLDER).exists():
-        raise CheckpointFolderError(f"{folder} holds checkpoints already; choose another folder or remove it")
+        raise CheckpointFolderError(f"{folder} already holds checkpoints; choose another folder or remove it")
     _, params, stats = split(model)
     with ocp.CheckpointManager(folder / FOLDER, item_handlers=handlers()) as manager:
         args = ocp.args.Composite(
@@ -103,25 +103,25 @@ def save_model(folder: str | Path, model: nnx.Module, meta: Meta) -> Path:
 
 
 def is_checkpoint(folder: str | Path) -> bool:
-    """Whether `load_model` would find checkpoints there."""
+    """Whether `load_model` would find checkpoints in a folder."""
     return bool(find(Path(folder))[1])
 
 
 def steps(folder: str | Path) -> list[int]:
-    """The steps of the checkpoints that `load_model` would find there, rising."""
+    """Steps, in ascending order, of the checkpoints that `load_model` would find in a folder."""
     return find(Path(folder))[1]
 
 
 def load_model(
     folder: str | Path, *, step: int | None = None, sharding: NamedSharding | None = None, dtype: Any = None
 ) -> tuple[nnx.Module, Meta, int]:
-    """A trained model in evaluation mode, from a run or model folder.
+    """Load a trained model in evaluation mode from a run or model folder.
 
     Args:
-      folder: a work directory, its `checkpoints` folder, or one step's folder.
-      step: which checkpoint; None: the best by the run's metric or, without metrics, the newest.
+      folder: work directory, its `checkpoints` folder, or the folder of one step.
+      step: step of the checkpoint; None: the best by the run's metric or, without metrics, the newest.
       sharding: placement of the arrays; None: replicated over all devices.
-      dtype: what activations are computed in; None: the config's `compute_dtype`.
+      dtype: type of activations; None: the config's `compute_dtype`.
 
     Returns:
       `(model, meta, step)`.
@@ -159,19 +159,19 @@ def load_model(
             others = ", ".join(str(s) for s in steps if s != step)
             raise CheckpointFolderError(
                 f"{checkpoints / str(step)} is damaged: {damaged_checkpoints.first_line(error)}. "
-                + (f"There are checkpoints of steps {others} too" if others else "There is no other checkpoint there")
+                + (f"There are also checkpoints of steps {others}" if others else "There is no other checkpoint there")
             ) from error
     return merge(graphdef, **items.model), meta, step
 
 
 def best_step(folder: str | Path) -> int | None:
-    """The step of the checkpoint that is best by the run's metric, which `load_model` takes; None: none was evaluated.
+    """Step of the best checkpoint by the run's metric, the default of `load_model`; None: none was evaluated.
 
     Args:
-      folder: a work directory or its `checkpoints` folder.
+      folder: work directory or its `checkpoints` folder.
 
     Raises:
-      CheckpointFolderError: if it holds no checkpoint.
+      CheckpointFolderError: if the folder holds no checkpoint.
     """
     checkpoints, steps = find(Path(folder))
     _need_steps(folder, steps)
@@ -180,15 +180,15 @@ def best_step(folder: str | Path) -> int | None:
 
 
 def metric_value(metrics: Mapping[str, float], name: str) -> float:
-    """What checkpoints are ranked by: the metric, or minus infinity where it is not finite (of no videos, say)."""
+    """Value that ranks checkpoints: the metric, or minus infinity if it is not finite (without videos, for example)."""
     return metrics[name] if math.isfinite(metrics[name]) else -math.inf
 
 
 def load_meta(folder: str | Path) -> Meta:
-    """Config, spec and classes of the newest checkpoint in a run or model folder.
+    """Load config, spec and classes of the newest checkpoint in a run or model folder.
 
     Raises:
-      CheckpointFolderError: if there is none.
+      CheckpointFolderError: if the folder holds no checkpoint.
     """
     checkpoints, steps = find(Path(folder))
     _need_steps(folder, steps)
@@ -196,7 +196,7 @@ def load_meta(folder: str | Path) -> Meta:
 
 
 def find(folder: Path) -> tuple[Path, list[int]]:
-    """The folder that holds the step folders, and the complete steps in it (one, if `folder` is a step's own)."""
+    """Find the folder of the step folders, and its complete steps (only one if `folder` is a step's own folder)."""
     folder = folder.expanduser().absolute()
     if folder.name.isdigit() and (folder / "meta").exists():
         return folder.parent, [int(folder.name)]
@@ -209,7 +209,7 @@ def find(folder: Path) -> tuple[Path, list[int]]:
 
 
 def run_folder(folder: str | Path) -> Path:
-    """The work directory or converted model that `folder`, which may be its `checkpoints` or one step's, belongs to."""
+    """Work directory or converted model that contains `folder`, which may be its `checkpoints` or a step's folder."""
     folder = Path(folder).expanduser()
     checkpoints, _ = find(folder)
     if checkpoints.name != FOLDER:
@@ -218,7 +218,7 @@ def run_folder(folder: str | Path) -> Path:
 
 
 def mismatches(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """A line for every path that a checkpoint (`there`) and a model (`here`) do not both have with one shape."""
+    """Lines for the arrays that a checkpoint (`there`) and a model (`here`) do not have in common with equal shape."""
     stored = {path: tuple(array.shape) for path, array in there.items()}
     own = {path: tuple(array.shape) for path, array in here.items()}
     return [
@@ -229,7 +229,11 @@ def mismatches(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def check_fit(manager: ocp.CheckpointManager, step: int, like: Mapping[str, Arrays]) -> None:
-    """Compare names and shapes before anything is read."""
+    """Check names and shapes of a checkpoint's model against `like` before reading any array.
+
+    Raises:
+      CheckpointFolderError: if they differ; names every array that does.
+    """
     stored = manager.item_metadata(step)["model"].tree
     problems = [line for kind in ("params", "stats") for line in mismatches(stored.get(kind) or {}, like[kind])]
     if problems:
@@ -247,12 +251,17 @@ def _need_steps(folder: str | Path, steps: list[int]) -> None:
 
 
 def read_meta(checkpoints: Path, step: int) -> Meta:
+<<<<<<< HEAD
     """What the checkpoint of `step` in the folder `checkpoints` says about its model."""
     return Meta.from_dict(ocp.JsonCheckpointHandler().restore(epath.Path(checkpoints / str(step) / "meta")))
+=======
+    """Read the metadata of the checkpoint of `step` in the folder `checkpoints`."""
+    return Meta.from_dict(ocp.JsonCheckpointHandler().restore(checkpoints / str(step) / "meta"))
+>>>>>>> prose2
 
 
 def _reading(checkpoints: Path, best_metric: str) -> ocp.CheckpointManager:
-    """Orbax's manager, for reading alone; it need not warn that this is what it does."""
+    """Read-only Orbax manager, without its warning that it is read-only."""
     options = ocp.CheckpointManagerOptions(
         read_only=True, save_interval_steps=0, create=False, best_fn=lambda metrics: metric_value(metrics, best_metric)
     )
@@ -273,7 +282,7 @@ def _has_metrics(manager: ocp.CheckpointManager) -> bool:
 
 
 def differences(old: cfg.Config, new: cfg.Config) -> list[str]:
-    """Settings that differ between two configs, as `model.name: 'a' → 'b'`."""
+    """Settings that differ between two configs, each as `model.name: 'a' → 'b'`."""
     a, b = dataclasses.asdict(old), dataclasses.asdict(new)
 
     def walk(a: Any, b: Any, name: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""The compiled program of one update: what the loop runs, and the same from shapes alone, for any devices.
+"""The compiled program of one update, for the training loop or, built only from shapes, for any devices.
 
-`Program.of` needs no data, no weights and none of the devices: it is what plans and benchmarks look at.
+`Program.of` needs no data, no weights and none of the devices; plans and benchmarks use it.
 """
 
 import contextlib
@@ -38,14 +38,19 @@ def jit_step(
     state: TrainState,
     objective: Objective,
     mesh: Mesh,
+<<<<<<< HEAD
 ) -> jax.stages.Wrapped:
     """The jitted function `(state, {"inputs", "targets"}) → (state, done)` of one update, which donates its state.
+=======
+) -> Callable[[TrainState, dict[str, Any]], tuple[TrainState, jax.Array]]:
+    """Jit the function `(state, {"inputs", "targets"}) → (state, done)` of one update, which donates its state.
+>>>>>>> prose2
 
-    `state`, whose shapes alone matter, says how the mesh's placement applies to it. It is donated to the next update;
-    `done` is an array of its own that tells when this one has ended.
+    Only the shapes of `state` matter here; they decide its placement on the mesh. The returned state is donated to the
+    next update; `done` is a separate array that is ready once this update has ended.
 
     Raises:
-      ConfigError: for a kind of batch normalisation where there is none, or settings that the objective cannot have.
+      ConfigError: if the model has no batch normalisation to configure, or the objective cannot use the settings.
     """
     if config.train.batch_norm != "sync" and not state.stats:
         raise ConfigError(
@@ -76,7 +81,7 @@ def jit_step(
 
 
 def batch_shapes(config: Config, layout: BatchLayout, *, mesh: Mesh) -> Shapes:
-    """Inputs and targets of a batch of the whole run as shapes with their placement."""
+    """Shapes and placement of the inputs and targets of a batch over all processes."""
     shapes = layout.shapes(config.train.batch_size, config.data.sampling.views)
     batch = {
         group: {name: jax.ShapeDtypeStruct(*shape) for name, shape in arrays.items()}
@@ -86,14 +91,14 @@ def batch_shapes(config: Config, layout: BatchLayout, *, mesh: Mesh) -> Shapes:
 
 
 def count_steps(config: Config, num_videos: int) -> tuple[int, float]:
-    """`(updates, updates per epoch)` of a run on so many training videos."""
+    """Number of updates of a run on `num_videos` training videos, and updates per epoch."""
     per_epoch = num_videos / config.train.batch_size
     return config.train.steps or max(1, round(config.train.epochs * per_epoch)), per_epoch
 
 
 @dataclass(frozen=True)
 class Program:
-    """One update as shapes with their placement."""
+    """One update, described by shapes and their placement."""
 
     config: Config
     spec: Spec
@@ -116,17 +121,17 @@ class Program:
         num_videos: int,
         devices: Sequence[Any] | None = None,
     ) -> "Program":
-        """The update that `config` describes.
+        """Build the update that `config` describes.
 
         Args:
-          config: validated.
-          spec: what the clips are, from `resolve_spec`.
-          labels: of the data set.
-          num_videos: of the training set; the schedule's length follows from it.
-          devices: to compile for; None: those of all processes.
+          config: validated config.
+          spec: spec of the clips, from `resolve_spec`.
+          labels: classes of the data set.
+          num_videos: number of training videos, which decides the length of the schedule.
+          devices: devices to compile for; None: those of all processes.
 
         Raises:
-          ConfigError: for settings that do not fit each other or the devices.
+          ConfigError: if settings do not fit each other or the devices.
         """
         mesh = parallel.mesh_of(config.mesh, devices)
         size = config.train.batch_size
@@ -170,23 +175,28 @@ class Program:
         return self.config.train.batch_size * self.config.data.sampling.views
 
     def lower(self) -> jax.stages.Lowered:
-        """The update traced and lowered, ready to be compiled."""
+        """Trace and lower the update, ready for compilation."""
         return self.step.lower(self.state, self.batch)
 
 
 def _placed(tree: Any, sharding: Any) -> Any:
-    """`sharding`: one for all, or a tree of them."""
+    """Shapes with their placement; `sharding` is one for all, or a tree of them."""
     if isinstance(sharding, jax.sharding.Sharding):
         sharding = jax.tree.map(lambda _: sharding, tree)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, sharding)
 
 
 @contextlib.contextmanager
+<<<<<<< HEAD
 def compilation_cache(folder: str) -> Generator[None, None, None]:
     """While this lasts, keep compiled programs in `folder`, for this run and later ones; "": as JAX itself is set.
+=======
+def compilation_cache(folder: str) -> Iterator[None]:
+    """Context that keeps compiled programs in `folder` for this run and later ones; "": JAX's own setting applies.
+>>>>>>> prose2
 
     Raises:
-      ConfigError: if there can be no such folder.
+      ConfigError: if the folder cannot be made.
     """
     if not folder:
         yield
@@ -206,4 +216,4 @@ def compilation_cache(folder: str) -> Generator[None, None, None]:
 
 def _use_cache(folder: str | None) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
-    cache.reset_cache()  # JAX looks at the setting once, and not again
+    cache.reset_cache()  # JAX reads the setting only once

@@ -1,4 +1,4 @@
-"""The learning curve of a run as a picture: training loss, and what the held-out videos say."""
+"""Picture of a run's learning curve: training loss, and accuracy on the held-out videos."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
 
 _MEASURES = {"top1": "top-1", "top5": "top-5", "mAP": "mAP", "explained": "variance explained"}
 _AXES = {"mAP": "mean average precision, %", "explained": "variance explained, %"}
-_MARKED = 20  # points of a line up to which each has a mark, so that one alone can be seen
+_MARKED = 20  # lines of up to this many points mark each, so that a single point is visible
 _TRAIN, _HELD_OUT, _BEST = "#8c8c8c", "#1f5fa8", "#c8442b"
 
 
 def plot_learning_curve(
     metrics: Sequence[Mapping[str, Any]], path: Path, best_metric: str, run: str, best_step: int | None = None
 ) -> None:
-    """Write the picture of `learning_curve` to `path`."""
+    """Draw the learning curve and write it to `path`; see `learning_curve`."""
     learning_curve(metrics, best_metric, run, best_step).savefig(path, dpi=120)
 
 
 def learning_curve(
     metrics: Sequence[Mapping[str, Any]], best_metric: str, run: str, best_step: int | None = None
 ) -> "Figure":
-    """Training loss, and the evaluation metric beside the accuracy in training where both are alike, over the updates.
+    """Draw training loss and evaluation metric over the updates, with training accuracy if it is comparable.
 
     Args:
-      metrics: the lines of `metrics.jsonl`.
-      best_metric: as in the config; fractions, which are drawn as percentages.
-      run: what the title begins with.
-      best_step: the update whose checkpoint is the run's result; None: not marked.
+      metrics: lines of `metrics.jsonl`.
+      best_metric: name of the metric, as in the config; a fraction, drawn as a percentage.
+      run: beginning of the title.
+      best_step: update of the checkpoint that is the run's result; None: not marked.
     """
     from matplotlib.figure import Figure
 
@@ -76,5 +76,5 @@ def _line(axes: "Axes", points: list[tuple[int, float]], label: str, colour: str
 
 
 def _above(points: list[tuple[int, float]]) -> float:
-    """The upper end of an axis from 0 that no point touches."""
+    """Upper end of an axis from 0, a little above all points."""
     return 1.08 * max((value for _, value in points if math.isfinite(value)), default=1) or 1.0

@@ -1,7 +1,7 @@
-"""Checkpoints that cannot be read: found, named and put aside, so that a run goes on from the last whole one.
+"""Detection of damaged checkpoints, which are set aside so that a run continues from the last intact one.
 
-A kill while a checkpoint is written leaves none of these: Orbax writes under a temporary name and renames at the end.
-They come of full or broken disks and of copies cut short.
+Killing a run while it writes a checkpoint causes no damage: Orbax writes under a temporary name and renames at the end.
+Damage comes from full or failing disks and from incomplete copies.
 """
 
 import errno
@@ -13,13 +13,13 @@ from pathlib import Path
 
 logger = logging.getLogger("vidjax")
 
-_ASIDE = "damaged-"  # the name that a checkpoint gets, before its step; Orbax takes it for none of its own
-# What every array item of a checkpoint has: names and shapes, and the index of the arrays.
+_ASIDE = "damaged-"  # prefix of a damaged checkpoint's step, by which Orbax no longer takes it for a checkpoint
+# Files of every array item of a checkpoint: names and shapes, and the index of the arrays.
 _ARRAYS = ("_METADATA", "manifest.ocdbt")
 
 
 def visible_damage(folder: Path) -> str | None:
-    """What of one checkpoint is absent or unreadable at a glance, or None; arrays themselves show it when restored."""
+    """Cheap integrity check: a missing or unreadable part of a checkpoint, or None. Array data is not read."""
     described = _json_problem(folder / "_CHECKPOINT_METADATA")
     if described:
         return described
@@ -40,19 +40,19 @@ def visible_damage(folder: Path) -> str | None:
 
 
 def put_aside(checkpoints: Path, step: int, reason: str) -> None:
-    """Rename the checkpoint of `step`, and say so."""
+    """Rename the checkpoint of `step`, with a warning."""
     broken, aside = checkpoints / str(step), checkpoints / f"{_ASIDE}{step}"
     if aside.exists():
         shutil.rmtree(aside)
     broken.rename(aside)
-    logger.warning("the checkpoint %s is damaged and left out (%s); it is kept as %s", broken, reason, aside.name)
+    logger.warning("the checkpoint %s is damaged and skipped (%s); it is kept as %s", broken, reason, aside.name)
 
 
 def check(checkpoints: Path) -> list[str]:
-    """Put aside what is visibly damaged.
+    """Set visibly damaged checkpoints aside.
 
     Returns:
-      The names of all that have been put aside, now or before, if no whole checkpoint is left.
+      If no intact checkpoint is left, the names of all that have been set aside, now or earlier; otherwise [].
     """
     steps = sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()) if checkpoints.is_dir() else []
     whole = []
@@ -69,7 +69,7 @@ def _json_problem(path: Path) -> str | None:
         json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return f"{path} is missing"
-    except (ValueError, NotADirectoryError):  # of the encoding or of JSON
+    except (ValueError, NotADirectoryError):  # ValueError: invalid encoding or JSON
         return f"{path} cannot be read"
     return None
 
@@ -81,12 +81,12 @@ def _empty(path: Path) -> str | None:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong in a line of bearable length."""
+    """Type and first line of an error's message, at most 200 characters of it."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def write_reason(error: Exception) -> str:
-    """Why a write failed: the system's word for it if it is found among an error's causes, or the first line."""
+    """Reason of a failed write: the system's message if one is among the error's causes, or else the first line."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)

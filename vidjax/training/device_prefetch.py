@@ -1,4 +1,4 @@
-"""Batches on their way to the devices: while an update runs, the next batch is placed, and never more than that one."""
+"""Prefetching to the devices: while an update runs, exactly one further batch is placed."""
 
 import time
 from collections.abc import Iterator
@@ -13,32 +13,32 @@ from vidjax import parallel
 from vidjax.batch import Batch
 from vidjax.data.pipeline import BadRecord
 
-DEVICE_BATCHES = 2  # on the devices at once: that of the running update and the next
+DEVICE_BATCHES = 2  # batches on the devices at once: the running update's and the next
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One batch on the devices."""
+    """Batch on the devices."""
 
     arrays: dict[str, dict[str, jax.Array]]  # "inputs" and "targets" by name
-    bad: list[BadRecord]  # the videos that were replaced in it
+    bad: list[BadRecord]  # unreadable videos that were replaced in it
 
 
 class Feed:
-    """Takes batches from an iterator and places them, one ahead of the update that runs.
+    """Iterator that places batches on the devices, one ahead of the running update.
 
     For each update: `take` its batch, start it, and call `advance` with one of its outputs. Starting an update returns
-    before it is done, so `advance` is where the loop spends its time: it waits for the update before, whose batch is
-    then gone from the devices, and places the next one while the update just started runs.
+    before it is done, so `advance` is where the loop spends its time: it waits for the previous update, whose batch is
+    then freed on the devices, and places the next batch while the update just started runs.
 
     Args:
-      batches: from `train_batches`, this process's rows.
-      sharding: from `parallel.batch_sharding`.
-      count: how many batches there will be; none beyond is asked for.
+      batches: this process's rows of each batch, from `train_batches`.
+      sharding: placement of a batch, from `parallel.batch_sharding`.
+      count: number of batches to read.
 
     Attributes:
-      waited: seconds that the devices may have been idle for want of data; a wait for the next batch counts if the
-        running update was done before it ended. The reader may set it back to 0.
+      waited: seconds for which the devices may have been idle for lack of data; a wait for the next batch counts if
+        the running update was done before it ended. Callers may reset it to 0.
     """
 
     def __init__(self, batches: Iterator[Batch], sharding: NamedSharding, count: int):
@@ -49,19 +49,19 @@ class Feed:
         self.waited = 0.0
 
     def start(self) -> None:
-        """Have the first batch read in a thread of its own, where the pipeline starts; `take` waits for it."""
+        """Start the pipeline and read the first batch in a separate thread; `take` waits for it."""
         reader = ThreadPoolExecutor(1, thread_name_prefix="first-batch")
         self._first = reader.submit(next, self._batches)
         reader.shutdown(wait=False)
 
     def take(self) -> Placed:
-        """The batch of the next update; the feed lets go of it."""
+        """Return the batch of the next update, without keeping a reference to it."""
         placed, self._next = self._next or self._place(), None
         return placed
 
     def advance(self, output: Any) -> None:
-        """Note that an update has been started which gives `output`, an array that nothing donates; place the next
-        batch once the update before has ended."""
+        """Place the next batch once the previous update has ended; `output` is an array, never donated, of the update
+        just started."""
         if self._running is not None:
             jax.block_until_ready(self._running)
         self._running = output

@@ -1,7 +1,7 @@
-"""What a training would do, without doing it: `train.py --dry_run`.
+"""Dry run: report what a training would do, and leave nothing written (`train.py --dry_run`).
 
-Settings, annotations, the videos' existence, the mesh and each process's share are found as the training itself finds
-them. Nothing is decoded or compiled, and nothing written that stays.
+Settings, annotations, the videos' existence, the mesh and each process's share are determined as in training itself.
+Nothing is decoded or compiled, and no file is left behind.
 """
 
 import os
@@ -23,21 +23,21 @@ from vidjax.models.state import frozen_paths, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
 
-_SHOWN = 2  # of the records that a process reads first
+_SHOWN = 2  # first records of each process that are named
 
 
 def say_share(
     config: cfg.Config, videos: VideoSet, balance: str, mesh: Mesh, most: Footprint, console: Console
 ) -> None:
-    """A line for every process: where it runs, its devices, its rows of each batch and its records of the first epoch.
+    """Print a line per process: its host, devices, rows of each batch and records of the first epoch.
 
     Args:
-      config: of the run.
-      videos: to train on.
-      balance: how classes are balanced, see `vidjax.data.order`.
-      mesh: over the devices of all processes.
-      most: what the batches of one process take.
-      console: where the writer prints.
+      config: config of the run.
+      videos: training videos.
+      balance: rule that balances classes, see `vidjax.data.order`.
+      mesh: mesh over the devices of all processes.
+      most: memory that one process's batches need at most.
+      console: console of the writing process.
     """
     batch_size = config.train.batch_size
     process, processes = parallel.process_rank()
@@ -65,10 +65,10 @@ def say_share(
 
 
 def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Console) -> None:
-    """What the training would start from, after building the model as shapes alone.
+    """Print which weights the training would start from, after building the model as shapes only.
 
     Raises:
-      ConfigError: for arguments that the model does not take, or weights to start from that are not there.
+      ConfigError: if the model does not take an argument, or the weights to start from do not exist.
       WorkdirError: if `workdir` belongs to another run.
     """
     workdir_of.check(workdir, config)
@@ -81,7 +81,7 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
     if frozen:
         parameters += f", of which {trained / 1e6:.2f} M, the {config.model.probe} probe, would be trained"
     if steps := ckpt.steps(workdir):
-        start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would go on from the last"
+        start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would continue from the last"
     elif source := config.model.init_from:
         if not Path(source).expanduser().exists():
             raise cfg.ConfigError(f"config.model.init_from = {source!r}: no such file or folder")

@@ -1,4 +1,4 @@
-"""Where a run's weights come from: a vidjax checkpoint or a file of another framework."""
+"""Initial weights of a run, from a vidjax checkpoint or a file of another framework."""
 
 import logging
 
@@ -19,36 +19,38 @@ from vidjax.weights.inflate import inflate
 from vidjax.weights.load import grouped, position_fit, warn_of_pixels
 from vidjax.weights.read import CheckpointError
 
-# What a classifier has anew when it starts from a network that was pre-trained without labels.
+# Newly initialised parts of a classifier that starts from a network pre-trained without labels.
 _NEW = ("head.", "fc_norm.")
 
 logger = logging.getLogger("vidjax")
 
 
 def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "", spec: Spec | None = None) -> None:
-    """Set `model`'s arrays from a vidjax checkpoint folder or a file of another framework; a head of another size
-    stays new.
+    """Set `model`'s arrays from a vidjax checkpoint folder or a file of another framework, except for a head of
+    another size, which stays new.
 
-    Of a network that was pre-trained without labels a classifier takes the encoder; its head, and a norm before it,
-    stay new, and the log names what is left out.
+    From a network pre-trained without labels, a classifier takes the encoder; its head, and a norm before the head,
+    stay new, and the log names the arrays left out.
 
-    A vidjax network for images or frames is inflated where this one sees time: see `vidjax.weights.inflate`.
+    Kernels of a vidjax network for images or frames are inflated if this one has a temporal extent there: see
+    `vidjax.weights.inflate`.
 
-    A probe takes its backbone from a network's checkpoint, or all it has from a probe's. A network takes from a probe's
-    checkpoint what that stands on, and a linear probe as its classifier.
+    A probe takes its backbone from a network's checkpoint, or everything from a probe's. A network takes the backbone
+    of a probe's checkpoint, and a linear probe as its classifier.
 
     Args:
-      model: as `create_model(name, …)` built it.
-      checkpoint: the file or folder.
-      name: of the model.
-      inflation: see the config; empty: as the model or the source's table says, and "average" for a vidjax network.
-      spec: of the clips that it is to be trained on; a warning tells if the checkpoint's network is used to pixels that
-        are normalised otherwise, where that is known. None: nothing is said.
+      model: model built by `create_model(name, …)`.
+      checkpoint: checkpoint file or folder.
+      name: name of the model.
+      inflation: rule of inflation, see the config; empty: the rule of the model or the source's table, and "average"
+        for a vidjax network.
+      spec: spec of the training clips; a warning is logged if the checkpoint's network is known to expect pixels
+        normalised differently. None: no check.
 
     Raises:
-      CheckpointError, CheckpointFolderError: if anything but the head does not fit, naming all of it.
-      ConfigError: for an inflation where the checkpoint holds nothing to inflate, or if the tokens of the two networks
-        are told apart by other positions.
+      CheckpointError, CheckpointFolderError: if anything but the head does not fit; names all of it.
+      ConfigError: if an inflation is given but the checkpoint has nothing to inflate, or if the two networks use
+        different kinds of positions.
     """
     if not ckpt.is_checkpoint(checkpoint):
         try:
@@ -90,8 +92,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         kept = made.arrays
     elif inflation:
         raise ConfigError(
-            f"config.model.inflation = {inflation!r}: {checkpoint} ({meta.config.model.name}) holds nothing that "
-            f"{name} has to inflate; leave it empty"
+            f"config.model.inflation = {inflation!r}: {checkpoint} ({meta.config.model.name}) has no kernels that "
+            f"{name} needs inflated; leave it empty"
         )
     elif wrong := ckpt.mismatches(kept, {p: own[p] for p in wanted}):
         raise ckpt.CheckpointFolderError(
@@ -108,11 +110,11 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
 
 
 def _check_positions(model: nnx.Module, source: nnx.Module, checkpoint: str) -> None:
-    """Fixed positions are in no checkpoint; an encoder that learned with others would be lost without a word."""
+    """Refuse other fixed positions: no checkpoint stores them, so a mismatch would go unnoticed."""
     own, there = (getattr(getattr(m, "backbone", m), "position_kind", None) for m in (model, source))
     if own and there and own != there:
         raise ConfigError(
-            f"config.model.kwargs: {checkpoint} learned with positions = {there!r}, this network has {own!r}; give "
+            f"config.model.kwargs: {checkpoint} was trained with positions = {there!r}, this network has {own!r}; give "
             f"--config.model.kwargs.positions={there}"
         )
 
@@ -137,10 +139,9 @@ def _fitted(arrays: Arrays, own: Arrays, model: nnx.Module, name: str, source: n
 
 
 def _encoder(arrays: Arrays, own: Arrays, title: str) -> Arrays:
-    """`arrays` of a pre-trained network as those of a classifier, whose `own` ones stand where it has none.
+    """`arrays` of a pre-trained network as those of a classifier, completed by the classifier's `own` ones.
 
-    What the classifier must find there is all but its head and the norm before it; that of the encoder follows other
-    features.
+    Only the head and the norm before it are the classifier's own; the encoder's last norm is fitted to other features.
     """
     new = {path for path in own if path.startswith(_NEW)}
     dropped = {path for path in arrays if path not in own or path in new}
@@ -150,8 +151,8 @@ def _encoder(arrays: Arrays, own: Arrays, title: str) -> Arrays:
 
 
 def _unwrapped(arrays: Arrays, own: Arrays, title: str) -> Arrays:
-    """A probe's `arrays` as those of the network it stands on; its classifier, where it cannot be that network's, is
-    left out for the one in `own`."""
+    """A probe's `arrays` as those of its backbone network; a classifier that does not fit that network is replaced by
+    the one in `own`."""
     network = {path.removeprefix("backbone."): a for path, a in arrays.items() if path.startswith("backbone.")}
     if any(path.startswith("pooler.") for path in arrays):
         logger.warning("%s: the attentive probe is left out; the head is newly initialised", title)

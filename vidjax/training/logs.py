@@ -1,4 +1,4 @@
-"""What a run leaves to read: `metrics.jsonl`, TensorBoard, the list of bad videos."""
+"""Log files of a run: `metrics.jsonl`, TensorBoard and the list of bad videos."""
 
 import json
 import logging
@@ -13,10 +13,10 @@ logger = logging.getLogger("vidjax")
 
 
 class MetricsLog:
-    """Appends one JSON object a line to `metrics.jsonl` and the same figures to TensorBoard.
+    """Log of figures: one JSON object per line in `metrics.jsonl`, and the same figures in TensorBoard.
 
-    On resuming, lines beyond the restored step are dropped, so that a run killed and continued leaves the file of one
-    that was never interrupted.
+    On resuming, lines beyond the restored step are dropped, so that a run killed and continued leaves the same file as
+    an uninterrupted one.
     """
 
     def __init__(self, workdir: Path, resume_step: int):
@@ -42,7 +42,7 @@ class MetricsLog:
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        """Write what is left. A full disk is a warning here: the error that says so may be what ends the run."""
+        """Flush and close the log. A full disk is only a warning here, as its error may already be ending the run."""
         for part in (self._file, self._writer):
             try:
                 part.close()
@@ -51,7 +51,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`; a last line cut off by a kill is left out. Empty if there is no file."""
+    """Read the lines of a `metrics.jsonl`, without a last line cut off by a kill. Empty if there is no file."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -62,9 +62,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class BadRecordLog:
-    """Counts the unreadable videos and lists each once in `bad_records.jsonl`: `{"path", "reason", "replaced"}`, the
-    last being how often another video has stood in for it. Lines appear at once, counts are brought up to date by
-    `save`."""
+    """Log of unreadable videos, each listed once in `bad_records.jsonl` as `{"path", "reason", "replaced"}`, where
+    `replaced` counts its substitutions by other videos. Lines are written at once; `save` updates the counts."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -75,7 +74,7 @@ class BadRecordLog:
         return len(self._lines)
 
     def add(self, records: list[BadRecord]) -> None:
-        """Note the records of one batch."""
+        """Add the bad records of one batch."""
         self.substitutions += len(records)
         for record in records:
             if (line := self._lines.get(record.path)) is not None:
@@ -86,7 +85,7 @@ class BadRecordLog:
                 file.write(json.dumps(self._lines[record.path]) + "\n")
 
     def save(self) -> None:
-        """Write the list anew with the present counts."""
+        """Rewrite the list with the current counts."""
         if not self._lines:
             return
         temporary = self._path.with_suffix(".tmp")
@@ -95,6 +94,6 @@ class BadRecordLog:
 
 
 def failed_before(workdir: Path) -> dict[str, str]:
-    """Path → reason of the videos that the run in `workdir` has replaced so often that it need not try them again."""
+    """Path → reason of the videos that the run in `workdir` has replaced too often to try them again."""
     lines = [line for path in sorted(workdir.glob(BAD_RECORDS)) for line in read_metrics(path)]
     return {line["path"]: line["reason"] for line in lines if line.get("replaced", 1) >= MAX_FAILURES}

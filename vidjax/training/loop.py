@@ -1,8 +1,8 @@
-"""The training run: data, step, evaluation, checkpoints, from a config to a work directory full of results.
+"""The training run: data, updates, evaluation and checkpoints, from a config to a work directory of results.
 
-A run that is killed and started again with the same command goes on from its last checkpoint and ends as if it had
+A run that is killed and started again with the same command continues from its last checkpoint and ends as if it had
 never stopped: the state restores parameters, optimiser, moving average and metric sums; dropout and the data of a step
-follow from the seed and the step's number.
+depend only on the seed and the step's number.
 """
 
 import contextlib
@@ -54,34 +54,34 @@ from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
-# Without a terminal there is no bar; a line this often shows that the run is alive.
+# Without a terminal there is no progress bar; a line at this interval shows that the run is alive.
 _SECONDS_BETWEEN_LINES = 15.0
 
 
 def train(config: cfg.Config, workdir: str | Path, console: Console | None = None) -> dict[str, Any]:
-    """Train and evaluate what `config` describes; everything is written under `workdir`.
+    """Train and evaluate the model that `config` describes, writing everything under `workdir`.
 
     Args:
-      config: see `vidjax.config`; checked before anything starts.
-      workdir: new, or that of a run with the same config, which is then continued.
-      console: where progress goes; None: standard output.
+      config: experiment, see `vidjax.config`; checked before anything starts.
+      workdir: new folder, or the folder of a run with the same config, which is then continued.
+      console: console for progress; None: standard output.
 
     Returns:
-      The evaluation of the best checkpoint, as in `eval.json`.
+      Evaluation of the best checkpoint, as in `eval.json`.
 
     Raises:
-      ConfigError, DataError: before training, for settings or annotations that cannot be used.
+      ConfigError, DataError: before training, if settings or annotations cannot be used.
       CheckpointFolderError: if `workdir` cannot be made, belongs to another run, or holds a model.
       DivergedError: if the loss becomes NaN or infinite.
       CheckpointWriteError: if a checkpoint cannot be written.
       Interrupted: after SIGTERM or Ctrl-C, once the state is saved.
-      KeyboardInterrupt: after Ctrl-C, where there is nothing to save yet, and after a second one.
+      KeyboardInterrupt: after Ctrl-C, if there is nothing to save yet, and after a second Ctrl-C.
     """
     return _Run(validate(config), Path(workdir), console or Console()).train()
 
 
 def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = None) -> None:
-    """Say what `train` would do with the same arguments, and do nothing: see `vidjax.training.dry_run`.
+    """Print what `train` would do with the same arguments, without doing it; see `vidjax.training.dry_run`.
 
     Raises:
       ConfigError, DataError, CheckpointFolderError: as `train`.
@@ -108,16 +108,16 @@ def dry_run(config: cfg.Config, workdir: str | Path, console: Console | None = N
 
 
 class _Run:
-    """One training, from its config to its result."""
+    """A training run, from its config to its result."""
 
-    # From `train` on.
+    # Set by `train`.
     checkpoints: RunCheckpoints
     forwards: dict[str, Forward]
     kept: Kept
     precise: Callable[..., Arrays] | None
     log: MetricsLog | None
     bad_records: BadRecordLog
-    # While there are updates to make.
+    # Set while updates are made.
     feed: Feed
     bar: Progress
     bar_task: TaskID
@@ -160,7 +160,7 @@ class _Run:
             return self._build_and_train(stack)
 
     def _claim_workdir(self, stack: contextlib.ExitStack) -> None:
-        """Lock the work directory and record the config, or find that it is another run's."""
+        """Lock the work directory and record the config, or refuse a directory of another run."""
 
         def claim() -> None:
             stack.enter_context(workdir_of.lock(self.workdir))
@@ -169,7 +169,7 @@ class _Run:
         parallel.on_writer(claim)
 
     def _finished(self) -> dict[str, Any] | None:
-        """The result of a run that has come to its end, whose files are all there; None: something is left to do."""
+        """Result of a finished run whose files are complete; None: something is left to do."""
         if self.checkpoints.latest_step != self.steps or not self.checkpoints.is_evaluated(self.steps):
             return None
         self._refuse_another_run()
@@ -186,7 +186,7 @@ class _Run:
         return found
 
     def _result_of(self, step: int | None) -> dict[str, Any]:
-        """What the run's result is of: its best checkpoint."""
+        """Identity of the run's result, which is its best checkpoint's."""
         return identity(self.config, self.spec, self.eval_videos, step=step or 0, checkpoint=BEST)
 
     def _refuse_another_run(self) -> None:
@@ -230,7 +230,7 @@ class _Run:
         return self._finish(self._steps(state, step, terminated))
 
     def announce(self) -> None:
-        """Say what is trained, on what."""
+        """Print the model, the data and the length of the training."""
         announce(
             self.config, self.spec, self.task, self.layout, (self.videos, self.eval_videos), steps=self.steps,
             mesh=self.mesh, console=self.console,
@@ -279,7 +279,7 @@ class _Run:
                     self._check_finite(state)
                     if saving:
                         state = self._settle(state, done)
-                    # Also when stopping: a checkpoint that is due an evaluation is never left without it.
+                    # Also when stopping: a checkpoint that is due an evaluation always gets it.
                     metrics = self._evaluate(state, done) if evaluating else None
                     self.checkpoints.save(state, self.meta, metrics and flat_metrics(metrics))
                     self.bad_records.save()
@@ -294,7 +294,7 @@ class _Run:
         return state
 
     def _feed(self, step: int, count: int) -> Feed:
-        """`count` training batches, from that of update `step` on."""
+        """Feed of `count` training batches, from update `step` on."""
         batches = train_batches(
             self.videos,
             self.reader,
@@ -309,7 +309,7 @@ class _Run:
         return Feed(batches, parallel.batch_sharding(self.mesh), count)
 
     def _settle(self, state: TrainState, done: int) -> TrainState:
-        """Precise batch statistics, if they are asked for, in what is evaluated."""
+        """Put precise batch statistics, if configured, into the evaluated weights."""
         if self.precise is None:
             return state
         started = time.perf_counter()
@@ -322,18 +322,18 @@ class _Run:
         return dataclasses.replace(state, stats=stats)
 
     def _compile(self, step: Any, state: TrainState) -> Any:
-        """The update as a program for the devices; meanwhile the first batch is read."""
+        """Compile the update while the first batch is read."""
         self.feed.start()
         started = time.perf_counter()
         shapes = batch_shapes(self.config, self.layout, mesh=self.mesh)
         compiled = step.lower(state, shapes).compile()
-        parallel.meet("compiled")  # the slower machines may take minutes longer
+        parallel.meet("compiled")  # slower machines may take minutes longer
         self.console.print(f"update compiled in {time.perf_counter() - started:.1f} s", highlight=False)
         self.bar.update(self.bar_task, info="")
         return compiled
 
     def _update(self, compiled: Any, state: TrainState) -> TrainState:
-        """One update. Nothing here waits for its outcome: it is still running when this returns."""
+        """Start one update. Nothing here waits for it: it is still running when this returns."""
         batch = self.feed.take()
         self.bad_records.add(batch.bad)
         state, signal_done = compiled(state, batch.arrays)
@@ -387,14 +387,14 @@ class _Run:
         return summary
 
     def _score(self, arrays: dict[str, Arrays], number: int = 0) -> Outcome:
-        """The evaluators that are due at the evaluation of this number, all of them at number 0."""
+        """Run the evaluators that are due at evaluation `number`; all are due at 0."""
         due = [name for name, every in self.every.items() if number % every == 0]
         evaluators = {name: self.task.evaluators[name](self.eval_videos) for name in due}
         weights = arrays["params"], arrays["stats"]
         return evaluate(self.forwards, evaluators, weights, self.eval_videos, self.reader, self.config.eval, self.mesh)
 
     def _training_figures(self, state: TrainState) -> str:
-        """How the updates since the last evaluation did."""
+        """Training figures of the updates since the last evaluation, in words."""
         sums = self.meter.since_evaluation(_sums(state))
         if not sums["updates"]:
             return ""
@@ -416,14 +416,13 @@ class _Run:
         if parallel.is_writer():
             write_result(self.workdir, summary, outcome.evaluators.values())
         if bad := len(self.bad_records):
-            unread = "could not be read, and"
-            replaced = things(bad, f"training video {unread} another", f"training videos {unread} others")
+            replaced = things(bad, "unreadable training video was", "unreadable training videos were")
             self.console.print(
-                f"[yellow]{replaced} took their place: {self.workdir / 'bad_records.jsonl'}[/]",
+                f"[yellow]{replaced} replaced by others: {self.workdir / 'bad_records.jsonl'}[/]",
                 highlight=False,
                 soft_wrap=True,
             )
-        parallel.barrier("finished")  # the writer's files may take longer than the others would wait at the exit
+        parallel.barrier("finished")  # writing files may take longer than the other processes wait at exit
         if last and step != done:
             self.console.print(
                 f"after the last update, {done}: {report.headline(last)}", highlight=False, soft_wrap=True
@@ -433,8 +432,8 @@ class _Run:
         return summary
 
     def _best(self, state: TrainState) -> tuple[int, Outcome]:
-        """The best checkpoint's step and evaluation; it is made again only if that was before a restart, or if not all
-        evaluators were due."""
+        """Step and evaluation of the best checkpoint, evaluated again only if its evaluation was before a restart or
+        did not run all evaluators."""
 
         def kept(step: int) -> bool:
             whole = self.kept.outcome.summary.get("evaluators") == list(self.every)
@@ -444,7 +443,7 @@ class _Run:
         if step is None or not kept(step):
             step, arrays = self.checkpoints.best_model(state)
             if not kept(step):
-                self.console.print(f"evaluating the best checkpoint again, that of update {step}", highlight=False)
+                self.console.print(f"evaluating the best checkpoint, of update {step}, again", highlight=False)
                 self.kept.replace(step, self._score(arrays))
         return step, self.kept.outcome
 

@@ -1,4 +1,4 @@
-"""The optimiser and learning-rate schedule that a config describes."""
+"""Optimiser and learning-rate schedule of a config."""
 
 import re
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ from vidjax.models.state import Arrays
 
 
 def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float, batch_size: int) -> optax.Schedule:
-    """Step → learning rate: linear warm-up from `warmup_factor` × peak, then a half cosine to `final_factor` × peak,
-    constant, or falling by `step_factor` after each of `step_epochs`.
+    """Build the schedule, step → learning rate: linear warm-up from `warmup_factor` × peak, then a half cosine to
+    `final_factor` × peak, a constant, or falls by `step_factor` after each of `step_epochs`.
 
     Args:
-      config: peak, warm-up and shape. With `base_batch` > 0 the peak is `learning_rate · batch_size / base_batch`
-        (Goyal et al. 2017, arXiv:1706.02677).
+      config: peak, warm-up and shape of the schedule. With `base_batch` > 0 the peak is
+        `learning_rate · batch_size / base_batch` (Goyal et al. 2017, arXiv:1706.02677).
       steps: updates of the whole run.
       steps_per_epoch: updates per pass over the data, for the warm-up.
       batch_size: clips per update over all devices.
@@ -27,7 +27,7 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
     if config.schedule == "constant":
         main = optax.constant_schedule(peak)
     elif config.schedule == "steps":
-        # Counted from the end of the warm-up on; a fall before it has happened by then.
+        # Counted from the end of the warm-up; earlier falls have happened by then.
         falls = [round(epoch * steps_per_epoch) - warmup for epoch in config.step_epochs]
         peak_after = peak * config.step_factor ** sum(fall <= 0 for fall in falls)
         main = optax.piecewise_constant_schedule(peak_after, {fall: config.step_factor for fall in falls if fall > 0})
@@ -39,16 +39,16 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
 
 
 def warmup_steps(config: OptimizerConfig, *, steps: int, steps_per_epoch: float) -> int:
-    """Updates of the warm-up: `warmup_epochs`, or half of a run that these would fill or outlast."""
+    """Number of warm-up updates: `warmup_epochs`, or half of a run that is no longer than these."""
     warmup = round(config.warmup_epochs * steps_per_epoch)
     return warmup if warmup < steps else steps // 2
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """SGD with momentum or AdamW, with clipping, with weight decay on kernels only and a learning rate by layer.
+    """Build SGD with momentum or AdamW, with clipping, weight decay on kernels only, and learning rates by layer.
 
     SGD adds the L2 term to the gradient before the momentum (as PyTorch does); AdamW decouples it. The state has the
-    dtype of the parameters that it is made for, float32, but for what `config.state_dtype` says of the momentum.
+    dtype of its parameters, float32, except for the momentum, which has `config.state_dtype`.
     """
     momentum = jnp.dtype(config.state_dtype)
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
@@ -80,18 +80,18 @@ def _scaled_by_layer(updates: optax.Updates, decay: float) -> Arrays:
     return {path: update * decay ** (last - layers[path]) for path, update in arrays.items()}
 
 
-# A block, in the order in which its network runs them: a factorised encoder's blocks over time come after the others.
+# Paths of blocks, numbered in execution order: the temporal blocks of a factorised encoder come after the others.
 _BLOCK = re.compile(r"(?:(stages)\.(\d+)\.)?(?:(temporal_)?blocks\.(\d+)\.|(?<=\.)merge\.)")
 _EMBEDDING = re.compile(r"(patch|pos|time|class|cls|mask|spatial|temporal)_(?!norm|blocks)|patch_norm")
 
 
 def layer_numbers(params: Iterable[str]) -> dict[str, int]:
-    """How deep each parameter of a Transformer lies: 0, what makes tokens of a video; 1, 2, …, its blocks; one more,
-    what follows them: last norm and head.
+    """Layer number of each parameter of a Transformer: 0 for the embedding; 1, 2, … for the blocks; one more for the
+    last norm and the head.
 
-    Paths tell: patch embedding, tokens and positions are the first; a block is `blocks.i`, `stages.s.blocks.b` (the
-    merging of patches at its start counts with its first block) or `temporal_blocks.i`, which come after `blocks`. That
-    numbering is BEiT's and MAE's (`util/lr_decay.py` in facebookresearch/mae), extended to networks of several stages.
+    Paths decide: patch embedding, tokens and positions have number 0; a block is `blocks.i`, `stages.s.blocks.b`
+    (patch merging at the start of a stage counts with its first block) or `temporal_blocks.i`, which follow `blocks`.
+    The numbering is that of BEiT and MAE (`util/lr_decay.py` in facebookresearch/mae), extended to several stages.
 
     Args:
       params: dotted paths of a model's parameters.
@@ -116,5 +116,5 @@ def _block(found: re.Match) -> tuple[bool, int, int]:
 
 
 def decayed(params: Arrays) -> dict[str, bool]:
-    """Which parameters weight decay applies to: kernels; not norms, biases, tokens or positions."""
+    """Whether weight decay applies, by parameter: to kernels; not to norms, biases, tokens and positions."""
     return {path: path.rsplit(".", 1)[-1] == "kernel" for path in params}

@@ -1,4 +1,4 @@
-"""Batch statistics of the weights as they are, instead of an average over those that they have been.
+"""Precise batch statistics: those of the current weights instead of a running average over earlier ones.
 
 Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm" (arXiv:2105.07576), section 3.
 """
@@ -18,22 +18,22 @@ from vidjax.tasks.task import Objective
 from vidjax.training.device_prefetch import Feed
 from vidjax.training.step import clips_of
 
-_MEAN, _VAR = "mean", "var"  # what the paths of a layer's statistics end in
+_MEAN, _VAR = "mean", "var"  # last parts of the paths of a layer's statistics
 
 
 def make_precise(
     model: nnx.Module, objective: Objective, *, seed: int, mesh: Mesh
 ) -> Callable[[Arrays, Arrays, Feed, int], Arrays]:
-    """The function `(params, stats, feed, count) → stats` that runs the network over `count` batches of `feed`.
+    """Build the function `(params, stats, feed, count) → stats` that runs the network over `count` batches of `feed`.
 
-    The statistics returned are those of all the clips together, each layer's inputs being what the layers before it
-    make of a batch in training. `stats` gives names and shapes; `params` do not change.
+    The returned statistics are those of all clips together, with each layer's inputs computed as in training. `stats`
+    gives names and shapes; `params` do not change.
 
     Args:
-      model: gives the structure; its arrays are not used.
-      objective: runs the network; what it makes of the outputs does not matter.
-      seed: of dropout and masks.
-      mesh: whose devices share a batch.
+      model: model whose structure is used; its arrays are not.
+      objective: objective that runs the network; its loss is discarded.
+      seed: seed of dropout and masks.
+      mesh: mesh of the devices that share a batch.
     """
     with normalising(model, forget=True):
         model.train()
@@ -65,9 +65,9 @@ def make_precise(
 
 
 def joined(so_far: Arrays, new: Arrays, number: jax.Array) -> Arrays:
-    """Means and variances of `number` batches and of one more of the same size, put together.
+    """Merge means and variances of `number` batches with those of one more batch of the same size.
 
-    By differences of means (Chan, Golub and LeVeque 1979), since those of squares lose small variances.
+    Uses differences of means (Chan, Golub and LeVeque 1979), since differences of squares lose small variances.
     """
     share, result = 1 / (number + 1), dict(new)
     for path in (path for path in new if path.endswith(_MEAN)):

@@ -1,4 +1,4 @@
-"""The result of a run: what its best checkpoint answers, kept during training, written at the end, found again."""
+"""The result of a run, its best checkpoint's evaluation: kept during training, written at the end, and read again."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ _CURVE = "learning_curve.png"
 
 @dataclass
 class Kept:
-    """The best evaluation since the start of this process, so that it need not be made again.
+    """The best evaluation since the start of this process, kept so that it need not be repeated.
 
     Attributes:
-      metric: by which it is the best.
-      step: of the checkpoint; None: there has been none.
-      outcome: the evaluation; what it was made from is kept in the process that writes.
+      metric: name of the metric that ranks evaluations.
+      step: step of the checkpoint; None: nothing was evaluated yet.
+      outcome: evaluation of that checkpoint; its evaluators are kept only in the writing process.
     """
 
     metric: str
@@ -32,12 +32,12 @@ class Kept:
     outcome: Outcome = dataclasses.field(default_factory=lambda: Outcome({}, {}))
 
     def offer(self, step: int, outcome: Outcome) -> None:
-        """Keep an evaluation unless an earlier one is better; of two that are alike, the later."""
+        """Keep an evaluation unless an earlier one is better; of two equal ones, the later is kept."""
         if self.step is None or self._value(outcome) >= self._value(self.outcome):
             self.replace(step, outcome)
 
     def replace(self, step: int, outcome: Outcome) -> None:
-        """Keep this one."""
+        """Keep this evaluation in place of the earlier one."""
         self.step, self.outcome = step, outcome if parallel.is_writer() else Outcome(outcome.summary, {})
 
     def _value(self, outcome: Outcome) -> float:
@@ -45,7 +45,7 @@ class Kept:
 
 
 def read_result(workdir: Path, expected: dict[str, Any]) -> dict[str, Any] | None:
-    """The `eval.json` of a run if it is of what is `expected` and no file of the result is missing."""
+    """Read the `eval.json` of a run; None if it is not the `expected` result or a file of it is missing."""
     return report.read_whole(workdir, expected) if (workdir / _CURVE).exists() else None
 
 

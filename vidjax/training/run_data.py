@@ -1,4 +1,4 @@
-"""The videos of a run: generated if asked for, loaded, the same for all processes, and what they can be judged by."""
+"""The videos of a run: generated if requested, loaded, and checked to be the same in all processes."""
 
 from rich.console import Console
 
@@ -12,15 +12,15 @@ from vidjax.training import workdir as workdir_of
 
 
 def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, VideoSet]:
-    """Those to train on and those for evaluation.
+    """Load the training and evaluation videos of a run, generating them first if requested.
 
     Args:
-      config: of the run.
-      console: where generating shows its progress.
+      config: config of the run.
+      console: console for the progress of generating.
 
     Raises:
       ConfigError: if the processes have different videos or settings.
-      DataError: for annotations that cannot be used.
+      DataError: if annotations cannot be used.
     """
     parallel.on_writer(lambda: write_asked(config.data, console))
     videos, eval_videos = load_videos(config)
@@ -29,10 +29,10 @@ def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, Video
 
 
 def choose_metric(config: cfg.Config, task: Task) -> None:
-    """Fill in `config.train.best_metric`, if it is empty, with the first that the task has.
+    """Set an empty `config.train.best_metric` to the task's first metric.
 
     Raises:
-      ConfigError: for a metric that the task, with these videos, does not have.
+      ConfigError: if the task has no such metric for these videos.
     """
     config.train.best_metric = config.train.best_metric or task.metrics[0]
     if config.train.best_metric not in task.metrics:

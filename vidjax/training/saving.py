@@ -1,4 +1,4 @@
-"""The checkpoints of a run: saved in the background, restored, the damaged ones put aside."""
+"""The checkpoints of a run: saved in the background, restored, and set aside if damaged."""
 
 import contextlib
 import logging
@@ -17,16 +17,16 @@ from vidjax.training.step import TrainState
 
 
 class CheckpointWriteError(UserError):
-    """A checkpoint could not be written; the message says why, and which one is the last that was."""
+    """Raised if a checkpoint cannot be written; gives the reason and the last intact checkpoint."""
 
 
 class RunCheckpoints:
-    """The checkpoints of one run: the last `keep_last` and the one that is best by `best_metric`.
+    """The checkpoints of one run: the last `keep_last` and the best by `best_metric`.
 
-    Those that are visibly damaged are put aside with a warning.
+    Visibly damaged ones are set aside with a warning.
 
     Raises:
-      CheckpointFolderError: if there were some, and all are damaged.
+      CheckpointFolderError: if there are checkpoints, but all are damaged.
     """
 
     def __init__(self, workdir: str | Path, keep_last: int, best_metric: str):
@@ -51,24 +51,24 @@ class RunCheckpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """The step of the newest complete checkpoint."""
+        """Step of the newest complete checkpoint; None: there is none."""
         return self._manager.latest_step()
 
     def is_evaluated(self, step: int) -> bool:
-        """Whether there is a checkpoint of `step` with metrics."""
+        """Whether a checkpoint of `step` with metrics exists."""
         return step in self._manager.all_steps() and self._manager.metrics(step) is not None
 
     @property
     def best_step(self) -> int | None:
-        """The step of the best checkpoint, the later of two that are alike; None: none was saved with metrics."""
+        """Step of the best checkpoint, the later of two equal ones; None: none was saved with metrics."""
         step = self._manager.best_step()
         return step if step is not None and self.is_evaluated(step) else None
 
     def best_model(self, like: TrainState) -> tuple[int, dict[str, Any]]:
-        """Step, and `{"params", "stats"}` as they are evaluated, of the best checkpoint, placed as in `like`.
+        """Load the best checkpoint: its step, and `{"params", "stats"}` as they are evaluated, placed as in `like`.
 
-        Those that cannot be read are put aside. The state `like` itself is read from nowhere, and is what there is
-        where no checkpoint was evaluated.
+        Unreadable checkpoints are set aside. If the best is `like` itself, or no checkpoint was evaluated, the arrays
+        of `like` are returned without reading anything.
         """
         own, _ = _items(like)
         while (step := self.best_step) is not None and step != int(like.step):
@@ -79,10 +79,10 @@ class RunCheckpoints:
         return int(like.step), own
 
     def save(self, state: TrainState, meta: ckpt.Meta, metrics: Mapping[str, float] | None = None) -> None:
-        """Write the state in the background; an earlier save still under way is waited for.
+        """Write the state in the background, after waiting for an earlier save to end.
 
         Raises:
-          CheckpointWriteError: if that earlier one, or this, could not be written.
+          CheckpointWriteError: if the earlier checkpoint, or this one, could not be written.
         """
         step = int(state.step)
         if step in self._manager.all_steps():
@@ -99,11 +99,11 @@ class RunCheckpoints:
             self._manager.save(step, args=args, metrics=dict(metrics) if metrics else None, force=True)
 
     def restore(self, like: TrainState) -> TrainState:
-        """The newest checkpoint that can be read, with the shapes and placement of `like`; newer ones are put aside.
+        """Restore the newest readable checkpoint with the shapes and placement of `like`; set unreadable ones aside.
 
         Raises:
-          CheckpointFolderError: if the newest checkpoint is a model that was put there, not a state of this run; if it
-            is of another model; or if none can be read.
+          CheckpointFolderError: if the newest checkpoint is a model rather than a training state of this run, belongs
+            to another model, or none can be read.
         """
         folder, lost = Path(self._manager.directory), []
         while (step := self.latest_step) is not None:
@@ -126,29 +126,29 @@ class RunCheckpoints:
         raise ckpt.CheckpointFolderError(_all_damaged(folder, lost))
 
     def _sums_of(self, step: int, own: Mapping[str, Any]) -> dict[str, str]:
-        """Name of each sum in a checkpoint → its name today; empty: it is no more, as older versions kept some that
-        the task does not have."""
+        """Name of each sum in a checkpoint → its current name; empty: the sum no longer exists, as older versions kept
+        some that the task does not have."""
         try:
             stored = self._manager.item_metadata(step)["train"].tree["metrics"]
-        except Exception:  # a damaged one: said when it is restored
+        except Exception:  # a damaged checkpoint, reported when it is restored
             return {name: name for name in own}
         today = {name: _RENAMED_SUMS.get(name, name) for name in stored}
         return {old: new if new in own else "" for old, new in today.items()}
 
     def _restore(self, step: int, **like: dict[str, Any]) -> tuple[Any, str]:
-        """Items of one checkpoint by name, or None and why they cannot be read."""
+        """Items of one checkpoint by name, or None and the reason why they cannot be read."""
         args = ocp.args.Composite(**{name: ocp.args.StandardRestore(shapes) for name, shapes in like.items()})
         try:
             ckpt.check_fit(self._manager, step, like["model"])
             return self._manager.restore(step, args=args), ""
         except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
             raise
-        except Exception as error:  # whatever the readers of its many files make of what they find
+        except Exception as error:  # the readers of its many files raise errors of many kinds
             return None, damaged_checkpoints.first_line(error)
 
     def _without_damaged(self, step: int, reason: str) -> bool:
-        """Put a checkpoint aside if this process, or another, could not read it for some `reason`; whether it was."""
-        reasons = [r for r in parallel.gather_lists([reason]) if r]  # what one cannot read, all do without
+        """Set a checkpoint aside if any process could not read it, for its `reason`; returns whether it was."""
+        reasons = [r for r in parallel.gather_lists([reason]) if r]  # if one process cannot read it, none uses it
         if reasons:
             folder = Path(self._manager.directory)
             parallel.on_writer(lambda: damaged_checkpoints.put_aside(folder, step, reasons[0]))
@@ -156,22 +156,27 @@ class RunCheckpoints:
         return bool(reasons)
 
     def latest_meta(self) -> ckpt.Meta:
+<<<<<<< HEAD
         """What the newest checkpoint says about its model."""
         step = self.latest_step
         assert step is not None  # a run has saved one
         return ckpt.read_meta(Path(self._manager.directory), step)
+=======
+        """Read the metadata of the newest checkpoint."""
+        return ckpt.read_meta(Path(self._manager.directory), self.latest_step)
+>>>>>>> prose2
 
     def wait(self) -> None:
-        """Return when everything is on disk.
+        """Wait until everything is on disk.
 
         Raises:
-          CheckpointWriteError: if it could not be written.
+          CheckpointWriteError: if a checkpoint could not be written.
         """
         with self._writes():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """`wait`, and let go of what writes. After a failed write nothing more is raised."""
+        """Wait and release the manager. After a failed write, no further error is raised."""
         try:
             with contextlib.suppress(Exception) if self._failed else self._writes():
                 self._manager.close()
@@ -184,26 +189,26 @@ class RunCheckpoints:
             yield
         except (UserError, jax.errors.JaxRuntimeError):
             raise
-        except Exception as error:  # OSError, or what TensorStore makes of it
+        except Exception as error:  # OSError, or TensorStore's version of it
             self._failed = True
             reason = damaged_checkpoints.write_reason(error)
             if reason == damaged_checkpoints.first_line(error) and jax.process_count() > 1:
-                raise  # not of the disk: another process may be gone
+                raise  # not a disk error: another process may be gone
             folder = Path(self._manager.directory)
             whole = [s for s in ckpt.find(folder)[1] if s != self._writing]
-            good = f"That of update {whole[-1]} is whole" if whole else "There is none from before"
+            good = f"That of update {whole[-1]} is intact" if whole else "There is no earlier one"
             raise CheckpointWriteError(
                 f"the checkpoint of update {self._writing} could not be written to {folder}: "
                 f"{reason}. {good}; make room, and the same command continues"
             ) from error
 
 
-# Sums of training states that older versions wrote, and what they are called today.
+# Sums in training states of older versions → their current names.
 _RENAMED_SUMS = {"clips": "weight"}
 
 
 def _said_later(record: logging.LogRecord) -> bool:
-    """Whether to log a record of Orbax's: not the tracebacks of its threads, whose errors `wait` and `save` raise."""
+    """Whether to log an Orbax record: not the tracebacks of its threads, whose errors `wait` and `save` raise."""
     return not (record.exc_info and "orbax" in record.pathname)
 
 

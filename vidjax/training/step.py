@@ -1,8 +1,8 @@
-"""The training step: a pure function of state and batch, to be compiled once.
+"""The training step: a pure function of state and batch, compiled once.
 
-State and metrics stay on the devices; the loop reads the metrics when it logs. The step also notes the update whose
-loss or gradient was not finite, so that a diverged run can be stopped with the exact step and without a host sync per
-update, or leaves such an update out.
+State and metrics stay on the devices; the loop reads the metrics when it logs. The step also records the update whose
+loss or gradient was not finite, so that a diverged run is stopped with the exact step but without a host sync per
+update, or it skips such an update.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,30 +23,30 @@ from vidjax.nn.target_backend import backend
 from vidjax.tasks.task import Examples, Objective
 from vidjax.training.stochastic_rounding import round_stochastically
 
-# Mark what is drawn for an update as a whole among its draws; those of its parts have the numbers from 0 on.
+# Folded into an update's key for draws of the whole update; its parts are numbered from 0.
 _PREPARING = 2**32 - 1
-_ROUNDING = 2**32 - 3  # 2**32 - 2 marks those of masks, in `tasks.reconstruct`
-# int32 metrics: updates left out in the whole run, and in a row up to now.
+_ROUNDING = 2**32 - 3  # 2**32 - 2 is for masks, in `tasks.reconstruct`
+# int32 metrics: updates skipped in the whole run, and in a row up to now.
 _COUNTS = ("skipped", "skipped_in_row")
 
 
 @chex.dataclass(frozen=True)
 class TrainState:
-    """Everything that training changes. A pytree of arrays, so it is checkpointed and placed as one."""
+    """Everything that training changes, as one pytree of arrays for checkpointing and placement."""
 
     step: jax.Array  # int32, updates done
     params: Arrays
     stats: Arrays  # batch statistics
     opt_state: Any
     ema: dict[str, Arrays]  # {"params", "stats"}: their moving average; empty without EMA
-    metrics: dict[str, jax.Array]  # sums since the last log line, and counts of updates left out
+    metrics: dict[str, jax.Array]  # sums since the last log line, and counts of skipped updates
 
 
 def init_metrics(sums: Iterable[str] = ()) -> dict[str, jax.Array]:
-    """Sums over updates, all zero, and no bad step.
+    """Initial metrics: sums over updates, all zero, and no bad step.
 
     Args:
-      sums: names of those of the objective, beside the loss.
+      sums: names of the objective's sums beside the loss.
     """
     # Each has a buffer of its own, since the step's input is donated.
     names = ("loss", *sums, "weight", "grad_norm", "updates")
@@ -56,7 +56,7 @@ def init_metrics(sums: Iterable[str] = ()) -> dict[str, jax.Array]:
 
 
 def next_metrics(metrics: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Those for after a log line: all anew but what counts over the whole run."""
+    """Metrics after a log line: all reset except those that count over the whole run."""
     return {
         name: value if name in _COUNTS else jnp.full_like(value, -1) if name == "bad_step" else jnp.zeros_like(value)
         for name, value in metrics.items()
@@ -70,14 +70,14 @@ def init_state(
     param_dtype: Any = jnp.float32,
     sums: Iterable[str] = (),
 ) -> TrainState:
-    """The state before the first update of `model`'s parameters.
+    """Build the training state before the first update.
 
     Args:
-      model: whose parameters are float32.
-      optimizer: from `make_optimizer`; its state is made for those alone that are trained, as float32.
-      ema: whether there is a moving average, which is float32.
-      param_dtype: what the parameters themselves are kept in.
-      sums: names of what the objective adds up beside the loss.
+      model: model with float32 parameters.
+      optimizer: optimiser from `make_optimizer`; its state is float32 and covers only trained parameters.
+      ema: whether to keep a moving average, which is float32.
+      param_dtype: type in which the parameters are kept.
+      sums: names of the objective's sums beside the loss.
     """
     _, params, stats = split(model)
     # The moving average must not share buffers with the weights: the step's input is donated.
@@ -110,16 +110,16 @@ def _kept(params: Arrays, old: Arrays, key: jax.Array) -> Arrays:
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How an update is made.
+    """Options of an update.
 
     Attributes:
-      seed: of everything that is drawn; the draws depend on it and the step alone.
-      ema_decay: of the moving average; 0: there is none.
-      accumulate: the batch is worked through in so many parts, whose gradients are added. Batch statistics are those of
+      seed: seed of all random draws, which depend only on it and the step.
+      ema_decay: decay of the moving average; 0: no average.
+      accumulate: number of parts in which a batch is processed, adding their gradients. Batch statistics are those of
         the parts, one after the other.
-      skip_bad_steps: > 0: an update whose loss or gradient is not finite changes nothing but the step and its counts;
-        more than so many in a row set `bad_step`, as does the first with 0.
-      norm_groups: batch normalisation takes its statistics from so many parts of the batch apart, see `nn.norm`.
+      skip_bad_steps: number of updates in a row that may be skipped because their loss or gradient is not finite; a
+        skipped update changes only the step and the counts, and one more sets `bad_step`. 0: the first sets it.
+      norm_groups: number of parts of a batch that batch normalisation treats separately, see `nn.norm`.
     """
 
     seed: int
@@ -130,7 +130,7 @@ class StepOptions:
 
 
 def clips_of(batch: dict[str, Any]) -> Examples:
-    """A batch whose views are clips of their own: `(B, V, …)` → `(B · V, …)`."""
+    """Flatten a batch so that its views are clips of their own: `(B, V, …)` → `(B · V, …)`."""
     groups = {group: batch[group] for group in ("inputs", "targets")}
     for array in jax.tree.leaves(groups):
         chex.assert_axis_dimension(array, 1, jax.tree.leaves(groups)[0].shape[1])
@@ -140,21 +140,21 @@ def clips_of(batch: dict[str, Any]) -> Examples:
 def make_train_step(
     model: nnx.Module, optimizer: optax.GradientTransformation, objective: Objective, options: StepOptions
 ) -> Callable[[TrainState, dict[str, Any]], TrainState]:
-    """The function `(state, {"inputs", "targets"}) → state` that makes one update.
+    """Build the function `(state, {"inputs", "targets"}) → state` of one update.
 
     Args:
-      model: gives the structure; its arrays are not used. What `frozen_paths` names of it gets no gradient and stays.
-      optimizer: what `init_state` was called with.
-      objective: the loss.
-      options: how the update is made.
+      model: model whose structure is used; its arrays are not. Parameters in `frozen_paths` get no gradient and stay.
+      optimizer: optimiser that `init_state` was called with.
+      objective: loss to minimise.
+      options: options of the update.
 
     Returns:
       A pure function; compile it with `jax.jit(…, donate_argnums=0)`. Arrays of the batch are `(B, V, …)`; the V views
       of a training video count as clips of their own.
 
     Raises:
-      ConfigError: for an objective that cannot be worked through in parts, or wants a moving average, where the options
-        say otherwise.
+      ConfigError: if the options accumulate parts for an objective that needs the whole batch, or have no moving
+        average for one that needs it.
     """
     if objective.whole_batch and options.accumulate > 1:
         raise ConfigError(
@@ -219,9 +219,14 @@ def make_train_step(
         trained = cast(Arrays, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
+<<<<<<< HEAD
             now = {"params": whole | trained, "stats": stats}
             average = cast(dict[str, Arrays], optax.incremental_update(now, ema, 1 - ema_decay))
             # The average of what stays the same would differ from it in the last bit.
+=======
+            average = optax.incremental_update({"params": whole | trained, "stats": stats}, ema, 1 - ema_decay)
+            # The average of constant values would differ from them in the last bit.
+>>>>>>> prose2
             ema = {kind: average[kind] | _only(ema[kind], frozen) for kind in ema}
         params = state.params | _kept(trained, state.params, jax.random.fold_in(key, _ROUNDING))
         seen, grad_norm = state.metrics, optax.tree.norm(grads)

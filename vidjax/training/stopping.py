@@ -1,4 +1,4 @@
-"""Why a training ends before its last update: a signal, or a loss that is not finite."""
+"""Early ends of a training: by a signal, or by a loss that is not finite."""
 
 import contextlib
 import logging
@@ -17,15 +17,15 @@ from vidjax.training.step import TrainState
 
 logger = logging.getLogger("vidjax")
 
-_INTERRUPTED = 130  # as shells call a command that Ctrl-C has ended
+_INTERRUPTED = 130  # the shells' exit status of a command ended by Ctrl-C
 
 
 class DivergedError(UserError):
-    """The loss was not finite; the message names the step and the last good checkpoint."""
+    """Raised if the loss or gradient is not finite; names the update and the last good checkpoint."""
 
 
 class Interrupted(SystemExit):
-    """SIGTERM or Ctrl-C: the state is saved, and the process ends with status 0, or 130 after Ctrl-C."""
+    """Raised after SIGTERM or Ctrl-C, once the state is saved; the exit status is 0, or 130 after Ctrl-C."""
 
     def __init__(self, message: str, status: int = 0):
         super().__init__(status)
@@ -33,13 +33,13 @@ class Interrupted(SystemExit):
 
 
 class TermFlag:
-    """Whether to stop: SIGTERM has come, or SIGINT (Ctrl-C). Elsewhere than in the main thread neither is ever seen.
+    """Context that catches SIGTERM and SIGINT (Ctrl-C) as a request to stop. Works in the main thread only.
 
-    A second SIGINT, or one before there is an update to save, interrupts at once. Among several processes JAX catches
-    SIGTERM, and all of them agree on the update after which they stop; SIGINT is passed on to it as one.
+    A second SIGINT, or one before there is an update to save, interrupts at once. With several processes JAX catches
+    SIGTERM, and all of them agree on the update after which they stop; SIGINT is passed on as SIGTERM.
 
     Attributes:
-      status: for the process to end with.
+      status: exit status of the process.
     """
 
     def __enter__(self) -> "TermFlag":
@@ -49,7 +49,7 @@ class TermFlag:
         try:
             if alone:
                 self._previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
-            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in the background of a script
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in the background of a script
                 interrupted = self._interrupted if alone else self._interrupted_together
                 self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, interrupted)
         except ValueError:
@@ -61,12 +61,12 @@ class TermFlag:
             signal.signal(number, handler)
 
     def after(self, step: int) -> bool:
-        """Whether to stop after update `step`; to be asked after each."""
+        """Whether to stop after update `step`; call it after every update."""
         self._training = True
         return parallel.stop_agreed(step) or self._set
 
     def end(self) -> None:
-        """Note that no more updates come: from now on SIGINT interrupts at once."""
+        """Mark the end of the updates: from now on SIGINT interrupts at once."""
         self._training = False
 
     def _note(self, *_: object) -> None:
@@ -84,13 +84,18 @@ class TermFlag:
         if not self._training or self._again:
             raise KeyboardInterrupt
         self._again = True
-        # Not by a console, which may be in the middle of a line that it has locked.
-        os.write(2, b"\nstopping: the state is saved after this update; once more, and it is not\n")
+        # Not through the console, which may hold its lock in the middle of a line.
+        os.write(2, b"\nstopping: the state is saved after this update; interrupt again to stop without saving\n")
 
 
 @contextlib.contextmanager
+<<<<<<< HEAD
 def interrupts_say_where(checkpoints: RunCheckpoints) -> Generator[None, None, None]:
     """A `KeyboardInterrupt` from within says from which update the same command goes on."""
+=======
+def interrupts_say_where(checkpoints: RunCheckpoints) -> Iterator[None]:
+    """Context that adds to a `KeyboardInterrupt` from which update the same command continues."""
+>>>>>>> prose2
     try:
         yield
     except KeyboardInterrupt as error:
@@ -101,10 +106,10 @@ def interrupts_say_where(checkpoints: RunCheckpoints) -> Generator[None, None, N
 
 
 def check_finite(state: TrainState, checkpoints: RunCheckpoints, workdir: Path, skip_bad_steps: int) -> None:
-    """Stop a run that has diverged; waits for the update that gave `state`.
+    """Stop a run that has diverged; waits for the update that produced `state`.
 
     Raises:
-      DivergedError: if its loss or gradient was NaN or infinite in more updates than may be left out.
+      DivergedError: if loss or gradient was NaN or infinite in more updates in a row than may be skipped.
     """
     bad_step = int(state.metrics["bad_step"])
     if bad_step < 0:
@@ -112,8 +117,8 @@ def check_finite(state: TrainState, checkpoints: RunCheckpoints, workdir: Path, 
     checkpoints.wait()
     kept = checkpoints.latest_step
     good = f"the last good checkpoint is that of update {kept}" if kept is not None else "there is no checkpoint yet"
-    times = f" (number {skip_bad_steps + 1} in a row; {skip_bad_steps} are left out)" if skip_bad_steps else ""
-    also = "" if skip_bad_steps else ", or leave such updates out with config.train.skip_bad_steps"
+    times = f" (number {skip_bad_steps + 1} in a row; {skip_bad_steps} are skipped)" if skip_bad_steps else ""
+    also = "" if skip_bad_steps else ", or skip such updates with config.train.skip_bad_steps"
     raise DivergedError(
         f"the loss or the gradient was NaN or infinite in update {bad_step + 1}{times}; {good} in "
         f"{workdir}. Lower config.optimizer.learning_rate, lengthen warmup_epochs, or set clip_norm{also}"

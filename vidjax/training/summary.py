@@ -1,4 +1,4 @@
-"""What a training says of itself before it starts: model, data, length, devices, memory for batches."""
+"""Summary of a training, printed before it starts: model, data, length, devices, memory for batches."""
 
 import logging
 
@@ -30,17 +30,17 @@ def announce(
     mesh: Mesh,
     console: Console,
 ) -> None:
-    """Two lines on `console`, and a warning if the warm-up is shortened to the length of the run.
+    """Print a training's summary in two lines, and warn if the warm-up is shortened to fit the run.
 
     Args:
-      config: of the run.
-      spec: of its clips, as trained.
-      task: what is learned.
-      layout: of a batch.
-      sets: to train on and to evaluate with.
+      config: config of the run.
+      spec: spec of the clips, as trained.
+      task: task that is learned.
+      layout: layout of a batch.
+      sets: training and evaluation videos.
       steps: updates of the whole run.
-      mesh: whose devices train.
-      console: where the writer prints.
+      mesh: mesh of the devices that train.
+      console: console of the writing process.
     """
     videos, eval_videos = sets
     clips = config.train.batch_size * config.data.sampling.views
@@ -71,5 +71,5 @@ def announce(
 
 
 def _words(spec: cfg.Spec) -> str:
-    """What a clip is, in words."""
+    """Description of a clip, in words."""
     return " and ".join(value.phrase for value in spec.inputs.values())

@@ -1,4 +1,4 @@
-"""What a log line says of the updates since the one before: how well they did, and how fast."""
+"""Figures of a log line about the updates since the previous one: losses, metrics and speed."""
 
 import logging
 import math
@@ -11,10 +11,10 @@ logger = logging.getLogger("vidjax")
 
 
 class Meter:
-    """Counts updates, and the time that they take.
+    """Counter of updates and of the time they take.
 
     Args:
-      clips_per_update: over all devices.
+      clips_per_update: clips per update over all devices.
     """
 
     def __init__(self, clips_per_update: int):
@@ -23,41 +23,41 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """Count anew, from now on."""
+        """Reset the count and the clock."""
         self._updates, self._since = 0, time.perf_counter()
 
     def count(self) -> None:
-        """Note one update."""
+        """Count one update."""
         self._updates += 1
 
     def leave_out(self, seconds: float) -> None:
-        """Do not count so much of the time passed, in which there was no training."""
+        """Exclude `seconds` of the time passed, in which there was no training."""
         self._since += seconds
 
     def keep(self, sums: Mapping[str, float]) -> None:
-        """Note the state's sums as they are at a log line, after which they begin anew."""
+        """Add the state's sums at a log line, after which they are reset."""
         self._seen = {name: self._seen.get(name, 0.0) + value for name, value in sums.items()}
 
     def since_evaluation(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Sums over all updates since this was last asked for, of which `sums` are those since the last log line."""
+        """Sums over all updates since the last call; `sums` are those since the last log line."""
         total = {name: self._seen.get(name, 0.0) + value for name, value in sums.items()}
         self._seen = {name: -value for name, value in sums.items()}
         return total
 
     def read(self, waited: float) -> dict[str, float]:
-        """`clips_per_second`, and `data_wait`, the share of the time that the `waited` seconds are."""
+        """Speed since the last reset: `clips_per_second`, and `data_wait`, the `waited` seconds as a share of it."""
         seconds = max(time.perf_counter() - self._since, 1e-9)
         return {"clips_per_second": self._updates * self._clips / seconds, "data_wait": waited / seconds}
 
 
 def averages(sums: Mapping[str, float], shown: Mapping[str, Sum], *, skips: bool, done: int) -> dict[str, float]:
-    """Means over the updates since the last log line, NaN if all of them were left out.
+    """Means over the updates since the last log line, NaN if all of them were skipped.
 
     Args:
-      sums: the state's metrics, from the devices.
-      shown: which of them are the objective's, and how these are called.
-      skips: whether updates may be left out; a warning says so if the last one was.
-      done: its number.
+      sums: metrics of the state, from the devices.
+      shown: names under which the objective's sums are shown, by sum.
+      skips: whether updates may be skipped; a warning is logged if the last one was.
+      done: number of the last update.
     """
 
     def mean(name: str, over: str) -> float:
@@ -69,13 +69,13 @@ def averages(sums: Mapping[str, float], shown: Mapping[str, Sum], *, skips: bool
         values["skipped"] = sums["skipped"]
         if sums["skipped_in_row"]:
             logger.warning(
-                "update %d is left out: its loss or gradient was not finite (%d in all)", done, sums["skipped"]
+                "update %d was skipped: its loss or gradient was not finite (%d in all)", done, sums["skipped"]
             )
     return values
 
 
 def in_words(values: Mapping[str, float], shown: Mapping[str, Sum]) -> str:
-    """A log line for people."""
+    """Format a log line for the console."""
     return (
         f"{in_short(values, shown)}  {values['clips_per_second']:.1f} clips/s  "
         f"waiting for data {100 * values['data_wait']:.0f} %"
@@ -83,6 +83,6 @@ def in_words(values: Mapping[str, float], shown: Mapping[str, Sum]) -> str:
 
 
 def in_short(values: Mapping[str, float], shown: Mapping[str, Sum]) -> str:
-    """Loss, and what else the objective has."""
+    """Format the loss and the objective's further figures."""
     further = "".join(f"  {how.short} {100 * values[how.log]:.1f} %" for how in shown.values())
     return f"loss {values['loss']:.3f}{further}"

@@ -1,4 +1,4 @@
-"""Whose a work directory is: one run's, with one config, of one training at a time, whose processes are alike."""
+"""Ownership of a work directory: one run, one config, one training at a time, the same settings in every process."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ from vidjax.training import checkpoints as ckpt
 
 logger = logging.getLogger("vidjax")
 
-# Settings that may change when a run goes on: none of them changes what is computed, but for rounding.
+# Settings that may change when a run is continued: except for rounding, none of them changes the result.
 _MAY_CHANGE = (
     "data.reading.", "train.keep_last", "train.log_every", "train.eval_epochs", "train.checkpoint_epochs",
     "train.compilation_cache", "eval.batch_size", "eval.every", "optimizer.offload", "mesh.", "model.remat",
@@ -32,14 +32,14 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class WorkdirError(ckpt.CheckpointFolderError):
-    """A work directory cannot be made or written, is in use, or belongs to a run with other settings."""
+    """Raised if a work directory cannot be made or written, is in use, or belongs to a run with other settings."""
 
 
 def refuse_changes(workdir: Path, old: cfg.Config, new: cfg.Config) -> None:
-    """Compare the config of a run with the one it is to go on with.
+    """Refuse to continue a run with a config that changes its result.
 
     Raises:
-      WorkdirError: naming every setting that has changed and must not, and what to do instead.
+      WorkdirError: if settings changed that must not; names each, and what to do instead.
     """
     changed = [d for d in ckpt.differences(old, new) if not d.startswith(_MAY_CHANGE)]
     if not changed:
@@ -48,7 +48,7 @@ def refuse_changes(workdir: Path, old: cfg.Config, new: cfg.Config) -> None:
     message += [f"  {d}" for d in changed]
     views = [d for d in changed if d.startswith("eval.")]
     if len(views) < len(changed):
-        why = "to train for longer" if any(d.startswith(_LENGTH) for d in changed) else "to go on from its weights"
+        why = "to train for longer" if any(d.startswith(_LENGTH) for d in changed) else "to start from its weights"
         message.append(f"{why}: a new --workdir and --config.model.init_from={workdir}")
     if views:
         flags = " ".join(f"--config.eval.{name}={getattr(new.eval, name)}" for name in _changed_views(old, new))
@@ -63,10 +63,10 @@ def _changed_views(old: cfg.Config, new: cfg.Config) -> list[str]:
 
 
 def refuse_classes(workdir: Path, old: Sequence[str], new: Sequence[str]) -> None:
-    """Compare the classes that a run was trained on with those that the data has now.
+    """Refuse to continue a run whose classes differ from the data's present ones.
 
     Raises:
-      WorkdirError: if they are not the same, in the same order.
+      WorkdirError: if the classes or their order differ.
     """
     if tuple(old) != tuple(new):
         raise WorkdirError(
@@ -76,21 +76,25 @@ def refuse_classes(workdir: Path, old: Sequence[str], new: Sequence[str]) -> Non
 
 
 def check(workdir: Path, config: cfg.Config) -> None:
-    """Refuse a work directory that holds checkpoints of another config; its `config.json` tells.
+    """Refuse a work directory that holds checkpoints of another config, according to its `config.json`.
 
     Raises:
-      WorkdirError: see `refuse_changes`.
+      WorkdirError: if settings changed, see `refuse_changes`.
     """
     try:
         old = cfg.from_dict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
-    except (FileNotFoundError, json.JSONDecodeError):  # none, or cut off: the checkpoints have it too
+    except (FileNotFoundError, json.JSONDecodeError):  # absent or cut off: the checkpoints hold the config too
         return
     if ckpt.is_checkpoint(workdir):
         refuse_changes(workdir, old, config)
 
 
 def claim(workdir: Path, config: cfg.Config) -> None:
-    """`check`, and write `config.json`, whole or not at all."""
+    """Check a work directory and write its `config.json` atomically.
+
+    Raises:
+      WorkdirError: if settings changed, see `refuse_changes`.
+    """
     check(workdir, config)
     temporary = workdir / "config.tmp"
     temporary.write_text(json.dumps(cfg.to_dict(config), indent=2) + "\n", encoding="utf-8")
@@ -98,10 +102,10 @@ def claim(workdir: Path, config: cfg.Config) -> None:
 
 
 def try_place(workdir: Path) -> None:
-    """Find out whether a training could write to `workdir`, leaving nothing behind: what a dry run does.
+    """Check that a training could write to `workdir`, leaving nothing behind; for dry runs.
 
     Raises:
-      WorkdirError: as `lock`.
+      WorkdirError: if it could not; as in `lock`.
     """
     with _usable(workdir):
         if workdir.is_dir():
@@ -111,21 +115,26 @@ def try_place(workdir: Path) -> None:
 
 
 def _there_of(path: Path) -> Path:
-    """The path itself, or else the nearest above it that exists."""
+    """The path itself, or else its nearest existing parent."""
     return next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
 
 
 @contextlib.contextmanager
+<<<<<<< HEAD
 def _usable(workdir: Path) -> Generator[None, None, None]:
     """A `WorkdirError` for what the system refuses inside, saying what stands in the way."""
+=======
+def _usable(workdir: Path) -> Iterator[None]:
+    """Context that turns an `OSError` into a `WorkdirError` naming the obstacle."""
+>>>>>>> prose2
     try:
         yield
     except OSError as error:
         place, reason = _there_of(workdir), error.strerror or str(error)
         if not place.is_dir():
-            reason = f"{place} is no folder"
+            reason = f"{place} is not a folder"
         elif isinstance(error, FileNotFoundError):
-            reason = f"{place} takes no new folders"
+            reason = f"{place} does not accept new folders"
         elif place != workdir:
             reason += f", in {place}"
         what = f"{workdir} cannot be {'written' if workdir.is_dir() else 'made'}"
@@ -133,18 +142,23 @@ def _usable(workdir: Path) -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
+<<<<<<< HEAD
 def lock(workdir: Path) -> Generator[None, None, None]:
     """Keep others from training in `workdir` while this lasts; the system lets go when the process ends, however.
+=======
+def lock(workdir: Path) -> Iterator[None]:
+    """Context that keeps other trainings out of `workdir`; the system releases the lock whenever the process ends.
+>>>>>>> prose2
 
-    The lock is one of the file system's, which shared ones (NFS) keep too; where there are none, nothing is locked.
+    It is a file-system lock, which shared file systems (NFS) support too; without that support nothing is locked.
 
     Raises:
-      WorkdirError: naming the process that trains there, or what keeps the folder from being made or written.
+      WorkdirError: if another process trains there, which is named, or the folder cannot be made or written.
     """
     with _usable(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         locked = open(workdir / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
-    # Not by flock: processes forked for decoding would hold on to it after this one has been killed.
+    # Not flock: processes forked for decoding would keep the lock after this one is killed.
     with locked as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,7 +169,7 @@ def lock(workdir: Path) -> Generator[None, None, None]:
                 file.seek(0)
                 raise WorkdirError(
                     f"another training is running in {workdir} ({file.read().strip() or 'unknown process'}); "
-                    "wait for its end, stop it, or choose another --workdir"
+                    "wait for it to end, stop it, or choose another --workdir"
                 ) from None
         else:
             file.truncate(0)
@@ -165,10 +179,10 @@ def lock(workdir: Path) -> Generator[None, None, None]:
 
 
 def check_alike(config: cfg.Config, *sets: VideoSet) -> None:
-    """Refuse processes that were given different settings or see different videos: each would train on its own idea.
+    """Refuse to train if the processes have different settings or different videos.
 
     Raises:
-      ConfigError: on every process, naming what differs.
+      ConfigError: on every process, if they differ; names the differences.
     """
     lines = [f"{name} = {value}" for name, value in sorted(_flat(cfg.to_dict(config)).items())]
     seen = [f"{len(videos)} {name} videos" for videos, name in zip(sets, ("training", "evaluation"), strict=True)]

@@ -155,7 +155,7 @@ def test_an_evaluator_with_a_cadence_runs_at_every_so_many_and_at_the_last(
     both, one = ["pixels", "pictures"], ["pixels"]
     assert seen == [one, both, one, both] + again * [both]
     # The result has all of them, whatever was due when its checkpoint was evaluated.
-    assert ("evaluating the best checkpoint again, that of update 3" in output.getvalue()) == again
+    assert ("evaluating the best checkpoint, of update 3, again" in output.getvalue()) == again
     assert summary["step"] == best and summary["evaluators"] == both and not figures
     assert (tmp_path / "run" / "reconstructions.png").exists()
 

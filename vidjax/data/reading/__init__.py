@@ -1,1 +1,1 @@
-"""A file becomes clips: opened, decoded, resized, cropped, changed."""
+"""Reading of examples: files are opened, decoded, resized, cropped and augmented."""

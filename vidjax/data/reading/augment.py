@@ -1,7 +1,7 @@
-"""Colours and shapes of one clip's frames changed at random: colour jitter, greyscale, RandAugment, AugMix.
+"""Random changes of a clip's colours and geometry: colour jitter, greyscale, RandAugment, AugMix.
 
-Frames are uint8 RGB `(T, H, W, 3)`. One draw serves all frames of a clip, and what depends on the picture (its
-histogram, its mean) is taken from the whole clip: frames that were alike stay alike, and nothing flickers.
+Frames are uint8 RGB `(T, H, W, 3)`. One draw serves all frames of a clip, and image statistics (histogram, mean) are
+those of the whole clip: equal frames stay equal, and nothing flickers.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,26 +11,26 @@ import numpy as np
 
 cv2.setNumThreads(1)  # see transforms.py
 
-# Levels of the policies run from 0 to this.
+# Largest level of the policies' operations; the smallest is 0.
 MAX_LEVEL = 10.0
-# With a deviation above this, levels are drawn uniformly, as the published code has it.
+# Above this standard deviation levels are drawn uniformly, as in the published code.
 _UNIFORM_STD = 100.0
-_CHANCE = 0.5  # that an operation of RandAugment is carried out
+_CHANCE = 0.5  # probability that an operation of RandAugment is applied
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 
 
 def colour_jitter(frames: np.ndarray, strength: float, rng: np.random.Generator, hue: float = 0.0) -> np.ndarray:
-    """Brightness, contrast and saturation, each scaled by one factor in `1 ± strength` for the whole clip; then hue.
+    """Scale brightness, contrast and saturation by one factor each in `1 ± strength` for the whole clip; then turn hue.
 
     Args:
-      frames: uint8 `(T, H, W, 3)`, RGB.
-      strength: 0…1.
-      rng: draws the three factors, and the turn if `hue` is not 0.
-      hue: the colour circle is turned by up to this share of it, either way; 0…0.5.
+      frames: RGB frames, uint8 `(T, H, W, 3)`.
+      strength: largest change of a factor, 0…1.
+      rng: generator of the three factors, and of the turn if `hue` is not 0.
+      hue: largest turn of the colour circle either way, as a share of it, 0…0.5.
 
     Returns:
-      uint8, the same shape. Contrast pulls towards the clip's mean grey, saturation towards each pixel's grey (ITU-R
-      601).
+      Frames, uint8 `(T, H, W, 3)`. Contrast pulls towards the clip's mean grey, saturation towards each pixel's grey
+      (ITU-R 601).
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, size=3).astype(np.float32)
     values = frames.astype(np.float32) * brightness
@@ -46,17 +46,17 @@ def colour_jitter(frames: np.ndarray, strength: float, rng: np.random.Generator,
 
 
 def greyscale(frames: np.ndarray) -> np.ndarray:
-    """All three channels the grey of the pixel (ITU-R 601)."""
+    """Set all three channels to the grey of the pixel (ITU-R 601)."""
     flat = np.ascontiguousarray(frames).reshape(-1, frames.shape[2], 3)
     grey = cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY)
     return np.repeat(grey.reshape(frames.shape[:-1])[..., None], 3, axis=-1)
 
 
-# Operations of the policies. Those that need no argument:
+# Operations of the policies, first those without an argument.
 
 
 def auto_contrast(frames: np.ndarray) -> np.ndarray:
-    """Each channel stretched to 0…255."""
+    """Stretch each channel to 0…255."""
     low, high = frames.min(axis=(0, 1, 2)).astype(int), frames.max(axis=(0, 1, 2)).astype(int)
     scale = 255 / np.maximum(high - low, 1)
     table = np.clip(np.arange(256)[:, None] * scale - low * scale, 0, 255).astype(np.uint8)
@@ -64,7 +64,7 @@ def auto_contrast(frames: np.ndarray) -> np.ndarray:
 
 
 def equalise(frames: np.ndarray) -> np.ndarray:
-    """Each channel's histogram made flat."""
+    """Equalise the histogram of each channel."""
     table = np.tile(np.arange(256)[:, None], (1, 3))
     for channel in range(3):
         counts = np.bincount(frames[..., channel].ravel(), minlength=256)
@@ -77,48 +77,48 @@ def equalise(frames: np.ndarray) -> np.ndarray:
 
 
 def invert(frames: np.ndarray) -> np.ndarray:
-    """The negative."""
+    """Invert all values."""
     return 255 - frames
 
 
-# Those that take a number:
+# Operations with a numeric argument.
 
 
 def posterise(frames: np.ndarray, bits: int) -> np.ndarray:
-    """Only the highest `bits` of each value, 0…8."""
+    """Keep only the highest `bits` of each value, 0…8."""
     return frames & np.uint8(256 - (1 << (8 - bits)))
 
 
 def solarise(frames: np.ndarray, threshold: int) -> np.ndarray:
-    """Values from `threshold` on, 0…256, turned into their negative."""
+    """Invert values of `threshold` (0…256) and above."""
     values = np.arange(256)
     return _look_up(frames, np.where(values < threshold, values, 255 - values)[:, None])
 
 
 def solarise_add(frames: np.ndarray, amount: int) -> np.ndarray:
-    """Values below 128 raised by `amount`."""
+    """Raise values below 128 by `amount`."""
     values = np.arange(256)
     return _look_up(frames, np.where(values < 128, np.minimum(values + amount, 255), values)[:, None])
 
 
 def saturation(frames: np.ndarray, factor: float) -> np.ndarray:
-    """0: grey, 1: as it is, above: more colour."""
+    """Change saturation; factor 0: grey, 1: unchanged, above 1: more colour."""
     return _blend(greyscale(frames), frames, factor)
 
 
 def contrast(frames: np.ndarray, factor: float) -> np.ndarray:
-    """0: the clip's mean grey, 1: as it is, above: more contrast."""
+    """Change contrast; factor 0: the clip's mean grey, 1: unchanged, above 1: more contrast."""
     mean = int(greyscale(frames)[..., 0].mean() + 0.5)
     return _look_up(frames, _blend(np.full((256, 1), mean, np.uint8), _identity(), factor))
 
 
 def brightness(frames: np.ndarray, factor: float) -> np.ndarray:
-    """0: black, 1: as it is, above: brighter."""
+    """Change brightness; factor 0: black, 1: unchanged, above 1: brighter."""
     return _look_up(frames, _blend(np.zeros((256, 1), np.uint8), _identity(), factor))
 
 
 def sharpness(frames: np.ndarray, factor: float) -> np.ndarray:
-    """0: smoothed, 1: as it is, above: sharper. The outermost pixels stay."""
+    """Change sharpness; factor 0: smoothed, 1: unchanged, above 1: sharper. Border pixels do not change."""
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
     smooth = frames.copy()
     for frame, out in zip(frames, smooth, strict=True):
@@ -127,47 +127,53 @@ def sharpness(frames: np.ndarray, factor: float) -> np.ndarray:
 
 
 def affine(frames: np.ndarray, matrix: Sequence[Sequence[float]], fill: Sequence[int]) -> np.ndarray:
-    """Frames whose pixel (x, y) is the source's at `matrix @ (x, y, 1)`, bilinear; `fill` from outside.
+    """Warp frames so that pixel (x, y) comes from `matrix @ (x, y, 1)`, bilinear; `fill` outside the source.
 
-    Places are measured from the upper left corner, so that the first pixel lies at (0.5, 0.5).
+    Coordinates are measured from the upper left corner, so that the centre of the first pixel is (0.5, 0.5).
     """
+<<<<<<< HEAD
     turned = np.array(matrix, np.float64)
     turned[:, 2] += turned[:, 0] / 2 + turned[:, 1] / 2 - 0.5  # OpenCV counts from the middle of the first pixel
     size, flags = (frames.shape[2], frames.shape[1]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+=======
+    matrix = np.array(matrix, np.float64)
+    matrix[:, 2] += matrix[:, 0] / 2 + matrix[:, 1] / 2 - 0.5  # OpenCV's origin is the centre of the first pixel
+    size, flags = frames.shape[2:0:-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+>>>>>>> prose2
     colour = [int(c) for c in fill]
     return np.stack([cv2.warpAffine(np.ascontiguousarray(f), turned, size, flags=flags, borderValue=colour)
                      for f in frames])  # fmt: skip
 
 
 def rotate(frames: np.ndarray, degrees: float, fill: Sequence[int]) -> np.ndarray:
-    """Turned about the middle, anticlockwise."""
+    """Rotate frames anticlockwise about the centre."""
     y, x = frames.shape[1] / 2, frames.shape[2] / 2
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return affine(frames, [[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]], fill)
 
 
 def shear_x(frames: np.ndarray, factor: float, fill: Sequence[int]) -> np.ndarray:
-    """Rows shifted in proportion to their height."""
+    """Shear frames horizontally: shift each row in proportion to its y."""
     return affine(frames, [[1, factor, 0], [0, 1, 0]], fill)
 
 
 def shear_y(frames: np.ndarray, factor: float, fill: Sequence[int]) -> np.ndarray:
-    """Columns shifted in proportion to their place."""
+    """Shear frames vertically: shift each column in proportion to its x."""
     return affine(frames, [[1, 0, 0], [factor, 1, 0]], fill)
 
 
 def translate_x(frames: np.ndarray, share: float, fill: Sequence[int]) -> np.ndarray:
-    """Shifted to the left by a share of the width."""
+    """Shift frames to the left by a share of the width."""
     return affine(frames, [[1, 0, share * frames.shape[2]], [0, 1, 0]], fill)
 
 
 def translate_y(frames: np.ndarray, share: float, fill: Sequence[int]) -> np.ndarray:
-    """Shifted up by a share of the height."""
+    """Shift frames up by a share of the height."""
     return affine(frames, [[1, 0, 0], [0, 1, share * frames.shape[1]]], fill)
 
 
-# The policies: operation → what it makes of frames, level in 0…1, a sign drawn for it, the colour outside the picture,
-# and whether a higher level always means a stronger change ("inc").
+# Operation of the policies: (frames, level in 0…1, random sign, colour outside the picture, whether a higher level is
+# always a stronger change ("inc")) → frames.
 _Op = Callable[[np.ndarray, float, int, Sequence[int], bool], np.ndarray]
 
 
@@ -205,22 +211,23 @@ def rand_augment(
     increasing: bool,
     fill: Sequence[int],
 ) -> np.ndarray:
-    """RandAugment (Cubuk et al. 2019, arXiv 1909.13719) in the form published with timm's recipes, whose
-    `rand-m9-n4-mstd0.5-inc1` is magnitude 9, num_ops 4, std 0.5, increasing. An operation is carried out with
+    """Apply RandAugment (Cubuk et al. 2019, arXiv 1909.13719) in the form published with timm's recipes, whose
+    `rand-m9-n4-mstd0.5-inc1` is magnitude 9, num_ops 4, std 0.5, increasing. Each operation is applied with
     probability 0.5.
 
     Args:
-      frames: uint8 `(T, H, W, 3)`.
-      rng: draws operations, levels and signs, once for all frames.
-      magnitude: m, 0…10.
-      num_ops: n.
-      std: of the normal distribution of levels around m, cut to 0…10; above 100: uniform between 0 and m.
-      increasing: a higher level is a stronger change with every operation; otherwise posterise and solarise weaken, and
-        the four factors run from 0.1 to 1.9.
-      fill: colour of what comes in from outside the picture, 0…255.
+      frames: RGB frames, uint8 `(T, H, W, 3)`.
+      rng: generator of operations, levels and signs, drawn once for all frames.
+      magnitude: m, mean level, 0…10.
+      num_ops: n, number of operations.
+      std: standard deviation of the normal distribution of levels around m, clipped to 0…10; above 100: levels are
+        uniform between 0 and m.
+      increasing: whether a higher level is a stronger change in every operation; otherwise posterise and solarise
+        weaken, and the four factors run from 0.1 to 1.9.
+      fill: colour outside the picture, 0…255 per channel.
 
     Returns:
-      uint8, the same shape.
+      Frames, uint8 `(T, H, W, 3)`.
     """
     names = list(OPERATIONS)
     for pick in rng.integers(len(names), size=num_ops):
@@ -240,20 +247,20 @@ def aug_mix(
     alpha: float,
     fill: Sequence[int],
 ) -> np.ndarray:
-    """AugMix (Hendrycks et al. 2019, arXiv 1912.02781): the clip blended with a blend of differently changed copies.
+    """Apply AugMix (Hendrycks et al. 2019, arXiv 1912.02781): blend a clip with a mixture of augmented copies.
 
     Args:
-      frames: uint8 `(T, H, W, 3)`.
-      rng: draws everything, once for all frames.
-      magnitude: levels are uniform between 0 and this, 0…10.
-      width: how many chains of operations.
-      depth: operations per chain; 0: 1, 2 or 3, drawn for each.
-      alpha: of the Dirichlet distribution of the chains' shares and of the Beta distribution of the blend with the
-        original.
-      fill: colour of what comes in from outside the picture, 0…255.
+      frames: RGB frames, uint8 `(T, H, W, 3)`.
+      rng: generator of all draws, made once for all frames.
+      magnitude: largest level, 0…10; levels are uniform between 0 and it.
+      width: number of chains of operations.
+      depth: operations per chain; 0: 1, 2 or 3, drawn for each chain.
+      alpha: parameter of the Dirichlet distribution of the chains' shares and of the Beta distribution of the blend
+        with the original.
+      fill: colour outside the picture, 0…255 per channel.
 
     Returns:
-      uint8, the same shape.
+      Frames, uint8 `(T, H, W, 3)`.
     """
     shares = rng.dirichlet([alpha] * width)
     blend = rng.beta(alpha, alpha)
@@ -275,7 +282,7 @@ def _apply(
 
 
 def _look_up(frames: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Values replaced by those of `table`, `(256, 3)` per channel or `(256, 1)` for all."""
+    """Replace values by those of `table`, `(256, 3)` per channel or `(256, 1)` for all."""
     flat = np.ascontiguousarray(frames).reshape(-1, frames.shape[2], 3)
     table = np.broadcast_to(table, (256, 3)).astype(np.uint8)
     return cv2.LUT(flat, np.ascontiguousarray(table)[None]).reshape(frames.shape)
@@ -286,6 +293,6 @@ def _identity() -> np.ndarray:
 
 
 def _blend(zero: np.ndarray, one: np.ndarray, factor: float) -> np.ndarray:
-    """`zero` for factor 0, `one` for 1, extrapolated beyond; cut to 0…255, fractions dropped."""
+    """Interpolate between `zero` (factor 0) and `one` (1), or extrapolate; clipped to 0…255, fractions dropped."""
     zero = zero.astype(np.float32)
     return np.clip(zero + np.float32(factor) * (one - zero), 0, 255).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""One video file → the clips a model sees: frame indices, one decoding pass, crops.
+"""Reading the clips of a model from a video file: frame indices, one decoding pass, crops.
 
-`ClipReader` holds what training, evaluation and prediction have in common, so that all three see the same pixels.
+Training, evaluation and prediction share `ClipReader`, so that all three see the same pixels.
 """
 
 import itertools
@@ -19,18 +19,18 @@ from vidjax.video import VideoReader
 from vidjax.video.crops import CROPS, spatial_flips
 from vidjax.video.sampling import RULES
 
-# Start and end in seconds from the first frame; None: that of the video.
+# Start and end in seconds from the first frame; None: the video's own.
 Segment = tuple[float | None, float | None]
 
 
 def segment_frames(timestamps: np.ndarray, segment: Segment) -> tuple[int, int]:
-    """Number of the first frame of a part of a video, and how many frames it has: those shown from start to before end.
+    """First frame number and number of frames of a part of a video: frames shown from its start until before its end.
 
-    A part that lies between two frames, or behind the last one, has the one frame nearest before it.
+    A part between two frames, or after the last one, has only the nearest earlier frame.
 
     Args:
-      timestamps: `(N,)`, seconds from the first frame, rising.
-      segment: start and end, seconds; None: the beginning or the end of the video.
+      timestamps: times of the frames, `(N,)`, seconds from the first frame, ascending.
+      segment: start and end, seconds; None: beginning or end of the video.
     """
     start, end = segment
     first = 0 if start is None else int(np.searchsorted(timestamps, start))
@@ -51,18 +51,18 @@ def clip_indices(
     num_clips: int = 1,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """Frame numbers of the clips that a rule of `config` takes of a video, int64 `(K, T)`.
+    """Frame numbers of the clips that a sampling rule takes from a video, int64 `(K, T)`.
 
-    `all`, which gives every frame at the stride, is cut into clips of T; the last is filled up by the short-video rule.
+    The rule `all`, every frame at the stride, is cut into clips of T; the short-video rule completes the last one.
 
     Args:
-      rule: its name in `RULES`.
-      num_frames: frames of the video, or of the part of it that is meant.
-      fps: frames per second.
-      spec: clip length, stride or rate.
-      config: the short-video rule and the hop.
-      num_clips: K, where the length of the video does not decide.
-      rng: for training.
+      rule: name of the rule in `RULES`.
+      num_frames: frames of the video, or of its selected part.
+      fps: frame rate of the video, frames per second.
+      spec: spec with the clip length and the stride or rate.
+      config: settings of the short-video rule and the hop.
+      num_clips: K, number of clips, unless the length of the video decides it.
+      rng: generator for random rules, in training.
     """
     short, T = short_video_rule(config, rule), spec.video.num_frames
     indices = RULES[rule](
@@ -86,26 +86,26 @@ def clip_indices(
 
 @dataclass(frozen=True)
 class Decoded:
-    """The frames of a training video's V clips, before they are augmented."""
+    """Decoded frames of a training video's V clips, before augmentation."""
 
-    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once; the crop alone where it is `cut` out
-    where: np.ndarray  # int64 (V, T), of which of them each clip consists
+    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once; only the crop if `cut` is set
+    where: np.ndarray  # int64 (V, T), indices into `frames` of each clip
     indices: np.ndarray  # int64 (V, T), numbers in the file
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
-    sizes: list[int | tuple[int, int] | None]  # (V,) that a clip is still to be resized to; None: decoded to it
-    cut: np.ndarray | None = None  # (2, 3), where the picture's points lie in what is cut out already; None: nothing is
+    sizes: list[int | tuple[int, int] | None]  # (V,) sizes still to be applied; None: already decoded at its size
+    cut: np.ndarray | None = None  # (2, 3), affine map from the picture to the crop already made; None: not cropped yet
 
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Reads clips of one model's spec from video files.
+    """Reader of one model's clips from video files.
 
     Attributes:
-      spec: clip length, stride or rate, sizes.
-      config: sampling, short-video rule, augmentation, timeout.
+      spec: spec with clip length, stride or rate, and sizes.
+      config: settings of sampling, augmentation and reading.
 
     Raises:
-      UserError: if the spec is of a network that sees something else than colour, by its number of channels.
+      UserError: if the network does not take colour, by its number of channels.
     """
 
     spec: Spec
@@ -119,15 +119,15 @@ class ClipReader:
         return open_video(path, timeout=how.timeout, folder_fps=folder_fps(self.config), isolate=how.isolate)
 
     def train(self, record: Record, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
-        """Augmented clips of a video, or of the part of it that is meant, from one decoding pass.
+        """Read augmented clips of a video, or of the record's part of it, in one decoding pass.
 
         Args:
-          record: which video, and which part.
-          rng: draws frames and augmentation, for each clip anew and for all its frames alike.
+          record: video, with the selected part.
+          rng: generator of frame numbers and augmentation, drawn anew for each clip and shared by its frames.
           mirror: whether half of the clips are mirrored.
 
         Returns:
-          uint8 `(V, T, size, size, 3)`, V being `config.sampling.views`, and what they show.
+          Clips, uint8 `(V, T, size, size, 3)` with V = `config.sampling.views`, and their views.
 
         Raises:
           VideoError: if the file cannot be decoded.
@@ -135,7 +135,11 @@ class ClipReader:
         return self.augment(self.decode(record.path, rng, (record.start, record.end)), rng, mirror=mirror)
 
     def decode(self, path: str, rng: np.random.Generator, segment: Segment = (None, None)) -> Decoded:
-        """The first half of `train`: draw frames and sizes, and decode."""
+        """First half of `train`: draw frame numbers and sizes, and decode.
+
+        Raises:
+          VideoError: if the file cannot be decoded.
+        """
         config = self.config
         with self._open(path) as reader:
             indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.sampling.views)])
@@ -143,7 +147,7 @@ class ClipReader:
             # Views of different sizes come from one pass at full size.
             early = config.clip.resize_rule == "opencv" and len(set(sizes)) == 1
             wanted, where = np.unique(indices, return_inverse=True)
-            # What a single clip does not show is neither resized nor kept.
+            # Pixels outside a single clip's crop are neither resized nor kept.
             box = self._source_box(reader, sizes[0], rng) if early and len(sizes) == 1 else None
             if box:
                 frames = reader.read(wanted, crop=box, resize=(self.spec.video.size, self.spec.video.size))
@@ -155,13 +159,13 @@ class ClipReader:
         return Decoded(frames, where.reshape(indices.shape), indices, times, sizes, cut)
 
     def augment(self, decoded: Decoded, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
-        """The second half of `train`: resize what is not resized yet, mirror, crop, augment."""
+        """Second half of `train`: resize clips not resized yet, mirror, crop and augment them."""
         indices = decoded.indices
         mirrored = (rng.random(len(indices)) < 0.5) & mirror
         views, affine = [], []
         for clip, size, flipped in zip(decoded.where, decoded.sizes, mirrored, strict=True):
             whole = len(clip) == len(decoded.frames) and np.array_equal(clip, np.arange(len(clip)))
-            view = decoded.frames if whole else decoded.frames[clip]  # what need not be gathered is not
+            view = decoded.frames if whole else decoded.frames[clip]  # no copy unless needed
             if size is not None:
                 view = transforms.resize(view, size, self.config.clip.resize_rule)
             if decoded.cut is None:
@@ -176,17 +180,17 @@ class ClipReader:
         return video, Views.of(indices, decoded.times, mirrored, affine)
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[np.ndarray, Views]:
-        """All views of a video, or of the part of it that is meant, from one decoding pass, clip by clip.
+        """Read all evaluation views of a video, or of the record's part of it, in one decoding pass, clip by clip.
 
-        With `sliding_window` and `all` the length of the video decides how many clips there are.
+        With the rules `sliding_window` and `all` the length of the video decides the number of clips.
 
         Args:
-          record: which video, and which part.
-          num_clips: windows of time.
-          num_crops: crops of each.
+          record: video, with the selected part.
+          num_clips: K, clips spread over time.
+          num_crops: crops per clip.
 
         Returns:
-          uint8 `(K · num_crops, T, size, size, 3)`, and what they show.
+          Clips, uint8 `(K · num_crops, T, size, size, 3)`, and their views.
 
         Raises:
           VideoError: if the file cannot be decoded.
@@ -208,7 +212,7 @@ class ClipReader:
         for view, (clip, (box, flip)) in zip(
             video, itertools.product(clips, list(zip(boxes, flips, strict=True))), strict=True
         ):
-            # Frame by frame: to gather the frames of a clip first would copy more than its crops hold.
+            # Frame by frame: gathering the frames of a clip first would copy more than its crops hold.
             for target, number in zip(view, clip, strict=True):
                 (part,) = transforms.crop(frames[number, None], box, size)
                 target[:] = part[:, ::-1] if flip else part
@@ -223,8 +227,8 @@ class ClipReader:
     def _source_box(
         self, reader: VideoReader | FrameReader, size: int | tuple[int, int], rng: np.random.Generator
     ) -> transforms.Box | None:
-        """The crop that a clip resized to `size` would have, in pixels of the video; None for one that is enlarged so
-        much that whole pixels are too coarse for it."""
+        """Crop, in pixels of the video, of a clip that would be resized to `size` first; None if the clip is enlarged
+        so much that whole pixels are too coarse."""
         height, width = transforms.resized(reader.height, reader.width, size)
         down, across = reader.height / height, reader.width / width
         if min(down, across) < 0.5:
@@ -234,10 +238,10 @@ class ClipReader:
         return min(round(top * down), reader.height - tall), min(round(left * across), reader.width - wide), tall, wide
 
     def _augment(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Colours and erasing of one clip `(T, size, size, 3)`, whose frames may be written into."""
+        """Change the colours of one clip `(T, size, size, 3)` and erase a box, possibly in place."""
         config, video = self.config.augment, self.spec.video
         fill = [round(255 * m) for m in video.mean]
-        # All of the clips need no draw, so that runs of before this choice stay what they were.
+        # A share of 1 needs no draw, so that runs from before this setting stay the same.
         if (config.colour_jitter or config.hue) and (config.jittered == 1 or rng.random() < config.jittered):
             frames = augment.colour_jitter(frames, config.colour_jitter, rng, config.hue)
         if config.greyscale and rng.random() < config.greyscale:
@@ -277,7 +281,7 @@ class ClipReader:
     def _train_indices(
         self, reader: VideoReader | FrameReader, segment: Segment, rng: np.random.Generator
     ) -> np.ndarray:
-        """Frame numbers of one training clip, `(1, T)`, in the order of showing."""
+        """Frame numbers of one training clip, `(1, T)`, in display order."""
         config, spec = self.config.sampling, self.spec
         first, count = segment_frames(reader.timestamps, segment)
         if config.speed != (1, 1):

@@ -1,7 +1,7 @@
-"""One record → what enters a network: every input read through the same views.
+"""Reading the inputs of an example from a record, with the same views for every input.
 
-`ExampleReader` holds what training, evaluation and prediction have in common, so that all three see the same. A kind of
-input is a line in `READERS`.
+Training, evaluation and prediction share `ExampleReader`, so that all three see the same data. A new kind of input is a
+line in `READERS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,14 +20,14 @@ from vidjax.inputs import FeatureInput, Field, Input, VideoInput
 
 
 class Reader(Protocol):
-    """Reads one kind of input of a record, and draws the views that it is seen through."""
+    """Reader of one kind of input, which also draws the views of an example."""
 
     def train(self, record: Record, rng: np.random.Generator, *, mirror: bool) -> tuple[np.ndarray, Views]:
-        """The views of a training example, `(V, …)`, and what they show.
+        """Read a training example, `(V, …)`, and its views.
 
         Args:
-          record: what is read.
-          rng: draws views and changes.
+          record: record to read.
+          rng: generator of views and augmentation.
           mirror: whether views may be mirrored.
 
         Raises:
@@ -36,12 +36,12 @@ class Reader(Protocol):
         ...
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[np.ndarray, Views]:
-        """All views of an example for evaluation, clip by clip.
+        """Read all views of an evaluation example, clip by clip.
 
         Args:
-          record: what is read.
-          num_clips: windows of time.
-          num_crops: crops of each.
+          record: record to read.
+          num_clips: clips spread over time.
+          num_crops: crops per clip.
 
         Raises:
           VideoError: if the file cannot be read.
@@ -49,8 +49,13 @@ class Reader(Protocol):
         ...
 
 
+<<<<<<< HEAD
 # The kind of an input → what makes a reader of the input, the spec that has it, and the config.
 READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
+=======
+# Kind of input → constructor of its reader from the input, its spec and the config.
+READERS: dict[type[Input], Callable[[Input, Spec, DataConfig], Reader]] = {
+>>>>>>> prose2
     VideoInput: lambda input, spec, config: ClipReader(spec, config),
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
 }
@@ -58,15 +63,15 @@ READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
 
 @dataclass(frozen=True)
 class ExampleReader:
-    """Reads the examples of a network from files.
+    """Reader of a network's examples from files.
 
     Attributes:
-      spec: of the network: its inputs.
-      config: sampling, augmentation, timeout.
+      spec: spec of the network, with its inputs.
+      config: settings of sampling, augmentation and reading.
 
     Raises:
-      ConfigError: for a network that takes several inputs, or one of a kind that cannot be read from files.
-      UserError: for a network that sees something else than colour.
+      ConfigError: if the network takes several inputs, or an input of a kind that cannot be read from files.
+      UserError: if the network takes video other than colour.
     """
 
     spec: Spec
@@ -77,7 +82,7 @@ class ExampleReader:
         if len(kinds) != 1 or kinds[0] not in READERS:
             given = ", ".join(f"{name} ({value.kind})" for name, value in self.spec.inputs.items())
             known = ", ".join(kind.kind for kind in READERS)
-            raise ConfigError(f"{self.spec.name} takes {given}; files are read for networks of one input: {known}")
+            raise ConfigError(f"{self.spec.name} takes {given}; files can be read only for one input of kind {known}")
         object.__setattr__(self, "_reader", READERS[kinds[0]](self._input, self.spec, self.config))
 
     @property
@@ -86,21 +91,21 @@ class ExampleReader:
 
     @property
     def reader(self) -> Reader:
-        """What reads the input."""
+        """Reader of the network's input."""
         return self._reader  # type: ignore[attr-defined]
 
     def layout(self, targets: Mapping[str, Field] | None = None) -> BatchLayout:
-        """The layout of batches of these examples, with `targets` in training."""
+        """Layout of batches of these examples, with `targets` in training."""
         return layout_of(self.spec.inputs, targets)
 
     def train(
         self, record: Record, rng: np.random.Generator, *, mirror: bool = True
     ) -> tuple[dict[str, np.ndarray], Views]:
-        """The inputs of a training example by name, `(V, …)` each, and the views; see `Reader.train`."""
+        """Read the inputs of a training example by name, `(V, …)` each, and its views; see `Reader.train`."""
         array, views = self.reader.train(record, rng, mirror=mirror)
         return {next(iter(self.spec.inputs)): array}, views
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[dict[str, np.ndarray], Views]:
-        """The inputs of an example for evaluation by name, `(V, …)` each, and the views; see `Reader.evaluate`."""
+        """Read the inputs of an evaluation example by name, `(V, …)` each, and its views; see `Reader.evaluate`."""
         array, views = self.reader.evaluate(record, num_clips, num_crops)
         return {next(iter(self.spec.inputs)): array}, views

@@ -1,4 +1,4 @@
-"""Vectors that another network made of a video beforehand: a `.npy` file for each."""
+"""Reading of precomputed features, one `.npy` file per video."""
 
 from dataclasses import dataclass
 
@@ -15,24 +15,24 @@ _MEND = "make it again, or leave it out"
 
 @dataclass(frozen=True)
 class FeatureReader:
-    """Reads the vectors of a network's input.
+    """Reader of precomputed feature vectors.
 
-    In training each of the steps takes one vector of its share of the file, drawn at random; in evaluation the one in
-    the middle, and several clips share out the file.
+    The file is divided evenly among the steps. In training each step takes a random vector of its part, in evaluation
+    the middle one; several evaluation clips divide the file among them.
 
     Attributes:
-      input: how many vectors of which width.
-      config: `sampling.views` is used.
+      input: number and width of the vectors.
+      config: settings, of which `sampling.views` is used.
     """
 
     input: FeatureInput
     config: DataConfig
 
     def train(self, record: Record, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
-        """float32 `(V, steps, D)`; nothing is mirrored.
+        """Read the vectors of a training example, float32 `(V, steps, D)`; nothing is mirrored.
 
         Raises:
-          VideoError: for a file that holds no such vectors.
+          VideoError: if the file holds no such vectors.
         """
         del mirror
         vectors, count = self._open(record.path), self.config.sampling.views
@@ -41,10 +41,10 @@ class FeatureReader:
         return self._take(vectors, numbers), self._views(numbers)
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[np.ndarray, Views]:
-        """float32 `(num_clips · num_crops, steps, D)`; there is nothing to crop, so crops are alike.
+        """Read the vectors of an evaluation example, float32 `(num_clips · num_crops, steps, D)`; crops are equal.
 
         Raises:
-          VideoError: for a file that holds no such vectors.
+          VideoError: if the file holds no such vectors.
         """
         vectors = self._open(record.path)
         edges = np.linspace(0, len(vectors), num_clips * self.input.steps + 1)
@@ -54,10 +54,15 @@ class FeatureReader:
     def _open(self, path: str) -> np.ndarray:
         try:
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+<<<<<<< HEAD
         except (OSError, ValueError, EOFError) as error:
             raise VideoError(path, f"is no readable .npy file: {error}", _MEND) from None
         if not isinstance(vectors, np.ndarray) or vectors.dtype.kind not in "fiu":
             raise VideoError(path, "is no .npy file of numbers", _MEND)
+=======
+        except (OSError, ValueError) as error:
+            raise VideoError(path, f"is not a readable .npy file: {error}") from None
+>>>>>>> prose2
         if vectors.ndim != 2 or vectors.shape[1] != self.input.width or not len(vectors):
             raise VideoError(path, f"has an array {vectors.shape}, not (N, {self.input.width})", _MEND)
         return vectors

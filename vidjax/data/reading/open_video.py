@@ -1,8 +1,7 @@
-"""Opening a video, be it a file or a part of a prepared data set, where it is stored as its own file, byte by byte, or
-as JPEG frames.
+"""Opening of videos: files, folders of images, and videos stored in prepared data sets.
 
-Records name a stored video by an address, `FOLDER::SPLIT:INDEX::SOURCE`, which stands wherever the path of a file
-would: `open_video` takes both.
+A prepared data set stores each video as the bytes of its file or as JPEG frames. Records name a stored video by an
+address, `FOLDER::SPLIT:INDEX::SOURCE`, in place of a file's path: `open_video` takes both.
 """
 
 import functools
@@ -24,14 +23,14 @@ from vidjax.video.byte_sources import is_folder
 from vidjax.video.image_folder import ImageFiles
 from vidjax.video.pixels import Box, check_crop, fit, target_size
 
-# Data sets of others often do not tell the rate of their frames; this one is taken then.
+# Frame rate assumed for data sets that do not state one, as is common for those prepared by others.
 ASSUMED_FPS = 25.0
 _ADDRESS = re.compile(r"(?P<folder>.+)::(?P<split>[^:]+):(?P<index>\d+|-)::(?P<source>.*)", re.DOTALL)
 _opening = threading.Lock()
 
 
 def address(folder: str | os.PathLike, split: str, index: int | None, source: str) -> str:
-    """The name of a stored video; `index` None: one that could not be read when the data set was prepared."""
+    """Address of a stored video; `index` None: it could not be read when the data set was prepared."""
     return f"{os.fspath(folder)}::{split}:{'-' if index is None else index}::{source}"
 
 
@@ -51,17 +50,17 @@ def parse_address(path: str) -> tuple[str, str, int | None, str]:
 def open_video(
     path: str, *, timeout: float = 60.0, folder_fps: float = ASSUMED_FPS, isolate: bool = True
 ) -> "VideoReader | FrameReader":
-    """A reader of the video at `path`: a file, a folder of images, either of them on this machine or elsewhere
-    (gs://bucket/clip.mp4), or the address of a stored one.
+    """Open the video at `path`: a file or a folder of images, local or remote (gs://bucket/clip.mp4), or the address of
+    a stored video.
 
     Args:
-      path: of the video.
-      timeout: seconds that opening, and each reading, may take.
-      folder_fps: frames per second of folders of images.
-      isolate: decode in another process, see `VideoReader`.
+      path: path, URL or address of the video.
+      timeout: time limit of opening and of each read, seconds.
+      folder_fps: frame rate of folders of images, frames per second.
+      isolate: whether to decode in another process, see `VideoReader`.
 
     Raises:
-      VideoError: if it cannot be read.
+      VideoError: if the video cannot be read.
     """
     match = _ADDRESS.fullmatch(path)
     if match is None and is_folder(path):
@@ -75,18 +74,18 @@ def open_video(
     if kind == "file":
         return VideoReader(path, timeout=timeout, content=stored[0], isolate=isolate)
     rates = features["fps"].float_list.value if "fps" in features else ()
-    # Rates are stored in single precision; those in use, 30000/1001 among them, are small fractions.
+    # Rates are stored in single precision; real rates, such as 30000/1001, are small fractions.
     fps = float(Fraction(rates[0]).limit_denominator(1001)) if rates else ASSUMED_FPS
     return FrameReader(path, stored, fps)
 
 
 class FrameReader:
-    """A video stored as one image per frame, read as `VideoReader` reads files: only the frames asked for are decoded.
+    """Reader of a video stored as one image per frame, used like `VideoReader`: only requested frames are decoded.
 
     Args:
-      path: for messages.
+      path: path of the video, for messages.
       images: N encoded images (JPEG or PNG), all of one size.
-      fps: frames per second.
+      fps: frame rate, frames per second.
     """
 
     def __init__(self, path: str, images: Sequence[bytes], fps: float):
@@ -99,17 +98,17 @@ class FrameReader:
 
     @property
     def timestamps(self) -> np.ndarray:
-        """When each frame is shown, float64 `(N,)`, in seconds from the first frame."""
+        """Times of the frames, float64 `(N,)`, in seconds from the first frame."""
         return np.arange(len(self)) / self.fps
 
     @property
     def duration(self) -> float:
-        """Seconds from the first frame until the last one has been shown."""
+        """Duration from the start of the first frame to the end of the last, seconds."""
         return len(self) / self.fps
 
     @property
     def stated_duration(self) -> None:
-        """Images state nothing: see `VideoReader`."""
+        """None, as images state no duration; see `VideoReader`."""
         return None
 
     @functools.cached_property
@@ -119,12 +118,12 @@ class FrameReader:
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom."""
+        """Height of the frames, pixels."""
         return self._shape[0]
 
     @property
     def width(self) -> int:
-        """Pixels from left to right."""
+        """Width of the frames, pixels."""
         return self._shape[1]
 
     def read(
@@ -134,7 +133,7 @@ class FrameReader:
         crop: Box | None = None,
         resize: int | tuple[int, int] | None = None,
     ) -> np.ndarray:
-        """Frames by number, uint8 `(T, H, W, 3)`, RGB: see `VideoReader.read`."""
+        """Read frames by number, uint8 RGB `(T, H, W, 3)`; see `VideoReader.read`."""
         wanted = np.asarray(indices, np.int64)
         if len(outside := wanted[(wanted < 0) | (wanted >= len(self))]):
             raise IndexError(f"{self.path}: there is no frame {outside[0]}; the range is 0…{len(self) - 1}")
@@ -157,7 +156,7 @@ class FrameReader:
         return out
 
     def close(self) -> None:
-        """Nothing is open; for the sake of `VideoReader`'s users."""
+        """Do nothing, as no file is open; for the same interface as `VideoReader`."""
 
     def __enter__(self) -> "FrameReader":
         return self
@@ -174,39 +173,39 @@ class FrameReader:
 
 
 def _read(path: str, folder: str, split: str, index: int) -> tuple[Any, str]:
-    """The features of one example, undecoded, and whether its video is a "file" or "frames"."""
+    """Undecoded features of one example, and whether its video is a "file" or "frames"."""
     try:
         with _opening:
             description = describe(folder)
             records = open_split(folder, split)
         return parse(records[index]), description.video
-    except Exception as error:  # ArrayRecord raises whatever its C++ says
+    except Exception as error:  # ArrayRecord passes on any error of its C++ code
         reason = f"cannot be read from the prepared data set ({type(error).__name__}: {error})"
         raise VideoError(path, reason, "prepare it again") from error
 
 
 def parse(record: bytes) -> Any:
-    """The features of a serialised example by name: each has an `int64_list`, `float_list` or `bytes_list`."""
+    """Parse a serialised example: features by name, each with an `int64_list`, `float_list` or `bytes_list`."""
     return _example().FromString(record).features.feature
 
 
 @functools.cache
 def _example() -> Any:
-    from tensorflow_datasets.proto import tf_example_pb2  # which imports all of TFDS
+    from tensorflow_datasets.proto import tf_example_pb2  # imports all of TFDS
 
     return tf_example_pb2.Example  # pyrefly: ignore[missing-attribute]: protobuf makes it when it is imported
 
 
 @dataclass(frozen=True)
 class Description:
-    """What TFDS has written down about a data set, without the features that only TensorFlow can make.
+    """Description of a data set as TFDS stores it, without features that only TensorFlow can make.
 
     Attributes:
-      name: of the data set.
-      splits: of each, its files and how many examples they hold.
-      features: of `features.json`, by name.
+      name: name of the data set.
+      splits: files of each split, with their numbers of examples.
+      features: features in `features.json`, by name.
       random_access: whether the files are ArrayRecords.
-      video: how `video` is stored: "file", "frames" (one image each) or "" (it has none that can be read).
+      video: storage of `video`: "file", "frames" (one image each) or "" (no readable video).
     """
 
     name: str
@@ -218,10 +217,10 @@ class Description:
 
 @functools.lru_cache(maxsize=64)
 def describe(folder: str) -> Description:
-    """The data set in `folder`, that of a version, where `dataset_info.json` lies."""
-    # Here, where a data set is first asked for, and not when its first example is: that happens in threads. While TFDS
-    # is imported, what any other thread imports becomes one of its lazy modules, such as parts of JAX that is
-    # compiling; and two threads that import it at once can wait for each other for ever.
+    """Read the description of the data set in `folder`, the folder of a version with its `dataset_info.json`."""
+    # TFDS is imported here, before any thread reads an example. During its import, modules that other threads import
+    # become lazy modules of TFDS (parts of JAX while it compiles, for example), and two threads that import it at once
+    # can deadlock.
     _example()
     info = json.loads((Path(folder) / "dataset_info.json").read_text(encoding="utf-8"))
     features = json.loads((Path(folder) / "features.json").read_text(encoding="utf-8"))
@@ -256,13 +255,13 @@ def _storage(feature: dict[str, Any]) -> str:
 
 
 def feature_class(feature: dict[str, Any]) -> str:
-    """The name of TFDS's class for a feature of `features.json`."""
+    """Name of the TFDS class of a feature in `features.json`."""
     return feature.get("pythonClassName", "").rpartition(".")[2]
 
 
 @dataclass(frozen=True)
 class _WholeFile:
-    """One file of a split, as ArrayRecord wants to be told of it: without, it opens all to count their records."""
+    """One file of a split as ArrayRecord expects it; without these numbers it opens every file to count records."""
 
     filename: str
     examples_in_shard: int
@@ -272,7 +271,7 @@ class _WholeFile:
 
 @functools.lru_cache(maxsize=64)
 def open_split(folder: str, split: str) -> Sequence[bytes]:
-    """The serialised examples of one split, by number."""
+    """Open the serialised examples of one split, by number."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     files = describe(folder).splits[split]

@@ -1,4 +1,4 @@
-"""Frames as a decoder gives them → what enters a network: for those who decode themselves."""
+"""Preprocessing of decoded frames into network inputs, for callers that decode video themselves."""
 
 from functools import partial
 from typing import Any
@@ -16,8 +16,7 @@ from vidjax.nn.enter import network_input, normalise
 
 
 def preprocess(frames: np.ndarray, spec: Spec, *, resize_rule: str = "opencv", dtype: Any = None) -> jax.Array:
-    """Frames as evaluation feeds them to a network: resized, the centre cut out, normalised, and their differences
-    where the spec asks for them.
+    """Preprocess frames as for evaluation: resize, crop the centre, normalise, and take differences if the spec does.
 
     >>> with vidjax.VideoReader("a.mp4") as reader:
     ...     frames = reader.read(range(0, 16, 2))
@@ -28,16 +27,16 @@ def preprocess(frames: np.ndarray, spec: Spec, *, resize_rule: str = "opencv", d
     (1, 6)
 
     Args:
-      frames: uint8 RGB `(T, H, W, 3)`, the frames of a clip, or `(B, T, H, W, 3)`; H and W are any.
-      spec: its video input gives sizes, mean and deviation, and what enters: that of a named model, or of a checkpoint.
-      resize_rule: "opencv" or "torchvision", as `config.data.clip.resize_rule`.
-      dtype: of the result; None: float32.
+      frames: RGB frames of a clip, uint8 `(T, H, W, 3)`, or of B clips, `(B, T, H, W, 3)`; H and W are arbitrary.
+      spec: spec of a model or checkpoint, whose video input gives sizes, mean, deviation and kind of input.
+      resize_rule: "opencv" or "torchvision", as in `config.data.clip.resize_rule`.
+      dtype: type of the result; None: float32.
 
     Returns:
-      `(T, size, size, C)` or `(B, T, size, size, C)`; C is 3, or 6 where frames and differences enter.
+      Input of the network, `(T, size, size, C)` or `(B, T, size, size, C)`; C is 3, or 6 for frames with differences.
 
     Raises:
-      UserError: for frames that are not uint8 or not of that shape, and for networks of optical flow.
+      UserError: if frames are not uint8 or not of that shape, or the network takes optical flow.
     """
     need_colour(spec)
     frames = np.ascontiguousarray(frames)

@@ -1,8 +1,8 @@
-"""What happens to the frames of one clip on the CPU: where it is cut out, flip, erasing; one draw for all its frames.
+"""Transforms of a clip's frames on the CPU: resizing, cropping, mirroring, erasing, with one draw for all frames.
 
-Frames are uint8 RGB `(T, H, W, 3)` and stay so; normalisation belongs to the device, colours are changed in
-`augment.py`. Every random transform takes a NumPy generator, so that the same generator state gives the same clip. A
-box is `(top, left, height, width)` in pixels.
+Frames are uint8 RGB `(T, H, W, 3)` throughout; normalisation happens on the device, colour changes in `augment.py`.
+Every random transform takes a NumPy generator, so that equal generator states give equal clips. A box is `(top, left,
+height, width)` in pixels.
 """
 
 import math
@@ -18,22 +18,22 @@ from vidjax.video.pixels import Box
 # The pipeline runs several decoders side by side; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(1)
 
-# Published pipelines give up on shapes that do not fit after so many draws.
+# Number of draws after which published pipelines give up on finding a box that fits.
 _ATTEMPTS = 10
 
 
 def resize(frames: np.ndarray, target: int | tuple[int, int], rule: str = "opencv") -> np.ndarray:
-    """Frames of another size, bilinear, without antialiasing.
+    """Resize frames bilinearly, without antialiasing.
 
     Args:
-      frames: uint8 `(T, H, W, 3)`.
-      target: the short side, keeping the aspect ratio, or (height, width); pixels.
-      rule: "opencv": 8-bit arithmetic, the long side rounded; "torchvision": in float32 and rounded once, the long side
-        rounded down, as `torchvision.transforms.functional.resize` (antialias=False) and pytorchvideo do. Values of the
-        two differ by 1 of 255 at most.
+      frames: RGB frames, uint8 `(T, H, W, 3)`.
+      target: short side, keeping the aspect ratio, or (height, width); pixels.
+      rule: rule of arithmetic. "opencv": 8 bits, the long side rounded; "torchvision": float32, rounded once, the long
+        side rounded down, as in `torchvision.transforms.functional.resize` (antialias=False) and pytorchvideo. The two
+        differ by at most 1 of 255.
 
     Returns:
-      uint8 `(T, height, width, 3)`.
+      Frames, uint8 `(T, height, width, 3)`.
     """
     height, width = resized(frames.shape[1], frames.shape[2], target, rule)
     if (height, width) == frames.shape[1:3]:
@@ -60,8 +60,8 @@ def resized(height: int, width: int, target: int | tuple[int, int], rule: str = 
 
 
 def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `new` pixels of a row the two of the `old` between which it lies, and the share of the second."""
-    # In single precision from the start, as PyTorch: the result is to be the same to the bit.
+    """For each of `new` pixels of a row, its two neighbours among the `old` pixels and the share of the second."""
+    # In single precision from the start, as in PyTorch, for a result equal to the bit.
     place = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * (np.float32(old) / np.float32(new)) - np.float32(0.5)
     place = np.clip(place, 0, old - 1)
     first = place.astype(np.int64)
@@ -69,7 +69,7 @@ def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """The box of the frames, resized (bilinear) to `(T, size, size, 3)` where it differs."""
+    """Crop a box from the frames and resize it (bilinear) to `(T, size, size, 3)` if its size differs."""
     top, left, height, width = box
     part = frames[:, top : top + height, left : left + width]
     if (height, width) == (size, size):
@@ -78,13 +78,13 @@ def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
 
 
 def eval_boxes(height: int, width: int, size: int, num_crops: int, rule: str = "opencv") -> list[Box]:
-    """The crops of a resized frame that evaluation sees.
+    """Boxes of the evaluation crops of a resized frame.
 
     Args:
-      height, width: of the frame, pixels.
-      size: side of the crops, pixels; the frame's shorter side if that is less.
-      num_crops: 1, 3, 5 or 10, see `vidjax.video.crops.spatial_views`.
-      rule: as for `resize`. "torchvision": an odd margin of a single crop is halved as there.
+      height, width: size of the frame, pixels.
+      size: side of the crops, pixels; at most the frame's shorter side is used.
+      num_crops: number of crops, 1, 3, 5 or 10, see `vidjax.video.crops.spatial_views`.
+      rule: rule of `resize`; with "torchvision" the odd margin of a single crop is rounded as in torchvision.
     """
     side = min(size, height, width)
     if num_crops == 1 and rule == "torchvision":
@@ -93,21 +93,21 @@ def eval_boxes(height: int, width: int, size: int, num_crops: int, rule: str = "
 
 
 def mirror(frames: np.ndarray) -> np.ndarray:
-    """The frames `(T, H, W, 3)` with left and right swapped, in memory of their own."""
+    """Mirror frames `(T, H, W, 3)` left to right, into a new array."""
     out = np.empty(frames.shape, np.uint8)
     for frame, mirrored in zip(frames, out, strict=True):
-        cv2.flip(frame, 1, dst=mirrored)  # ten times as fast as NumPy's reversed copy
+        cv2.flip(frame, 1, dst=mirrored)  # ten times faster than NumPy's reversed copy
     return out
 
 
 def square_box(height: int, width: int, rng: np.random.Generator, scale: tuple[float, float]) -> Box:
-    """A square anywhere, whose side is drawn uniformly between these shares of the shorter of height and width."""
+    """Draw a square box anywhere, with a side uniform between two shares `scale` of the shorter side."""
     side = max(1, round(rng.uniform(*scale) * min(height, width)))
     return _anywhere(height, width, side, side, rng)
 
 
 def fixed_box(height: int, width: int, rng: np.random.Generator, size: int) -> Box:
-    """A square of `size` pixels anywhere; of the shorter side if that is less."""
+    """Draw a square box of `size` pixels anywhere, or of the shorter side if that is less."""
     side = min(size, height, width)
     return _anywhere(height, width, side, side, rng)
 
@@ -115,14 +115,15 @@ def fixed_box(height: int, width: int, rng: np.random.Generator, size: int) -> B
 def random_resized_box(
     height: int, width: int, rng: np.random.Generator, area: tuple[float, float], aspect: tuple[float, float]
 ) -> Box:
-    """The random-resized crop of Szegedy et al. 2014 (arXiv 1409.4842), distributed as torchvision's RandomResizedCrop.
+    """Draw the random-resized crop of Szegedy et al. 2014 (arXiv 1409.4842), as torchvision's RandomResizedCrop does.
+
+    If ten draws do not fit into the frame, the box is the largest of an allowed ratio, at the centre.
 
     Args:
-      height, width: of the frames, pixels.
-      rng: draws share, ratio and position.
-      area: the box is drawn uniformly between these shares of the frame's area,
-      aspect: and log-uniformly between these ratios of width to height. If ten draws do not fit into the frame, the
-        largest box of an allowed ratio is taken from its middle.
+      height, width: size of the frames, pixels.
+      rng: generator of area, ratio and position.
+      area: bounds of the box's area as shares of the frame's, drawn uniformly.
+      aspect: bounds of the ratio of width to height, drawn log-uniformly.
     """
     for _ in range(_ATTEMPTS):
         pixels = rng.uniform(*area) * height * width
@@ -138,15 +139,16 @@ def random_resized_box(
 def multi_scale_box(
     height: int, width: int, rng: np.random.Generator, scales: Sequence[float], gap: int, positions: int
 ) -> Box:
-    """The corner cropping with scale jitter of temporal segment networks (Wang et al. 2016, arXiv 1608.00859), as
-    mmaction2's MultiScaleCrop.
+    """Draw a corner crop with scale jitter, as temporal segment networks (Wang et al. 2016, arXiv 1608.00859) and
+    mmaction2's MultiScaleCrop do.
 
     Args:
-      height, width: of the frames, pixels.
-      rng: draws one of the allowed pairs of sides and one of the positions.
-      scales: sides, as shares of the shorter of height and width, in falling order.
-      gap: how far apart in that list height and width of a box may lie; 0: squares.
-      positions: 5 (corners, centre), 13 (these, the middles of the sides and of the quarters), or 0: anywhere.
+      height, width: size of the frames, pixels.
+      rng: generator of the pair of sides and of the position.
+      scales: possible sides as shares of the shorter of height and width, in descending order.
+      gap: largest distance in `scales` between a box's height and width; 0: squares.
+      positions: number of positions: 5 (corners, centre), 13 (also midpoints of the sides and of the quarters), or 0:
+        anywhere.
     """
     sides = [max(1, int(min(height, width) * scale)) for scale in scales]
     pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= gap]
@@ -161,7 +163,7 @@ def multi_scale_box(
     return row * down, column * across, h, w
 
 
-# How a training clip is cut out: the values of `config.data.augment.crop`. All give a box inside the frame.
+# Rules of `config.data.augment.crop` for the crop of a training clip. All give a box inside the frame.
 TRAIN_CROPS: dict[str, Callable[[int, int, np.random.Generator, AugmentConfig, int], Box]] = {
     "square": lambda height, width, rng, config, size: square_box(height, width, rng, config.scale),
     "short_side": lambda height, width, rng, config, size: fixed_box(height, width, rng, size),
@@ -175,8 +177,8 @@ TRAIN_CROPS: dict[str, Callable[[int, int, np.random.Generator, AugmentConfig, i
 
 
 def draw_short_side(sides: tuple[int, int], rng: np.random.Generator) -> int:
-    """The short side that frames are resized to: uniform between these, both included (Simonyan & Zisserman 2014, arXiv
-    1409.1556)."""
+    """Draw the short side for resizing, uniform between the two `sides`, both included (Simonyan & Zisserman 2014,
+    arXiv 1409.1556)."""
     return int(rng.integers(sides[0], sides[1] + 1))
 
 
@@ -190,19 +192,21 @@ def erase(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> np.ndarray:
-    """Random erasing (Zhong et al. 2017, arXiv 1708.04896): the same box of every frame loses its picture.
+    """Erase a random box (Zhong et al. 2017, arXiv 1708.04896), the same one in every frame.
+
+    If ten draws do not fit into the frame, nothing is erased.
 
     Args:
-      frames: uint8 `(T, H, W, 3)`.
-      rng: draws the box and the noise.
-      mode: "pixel": normal noise of the data's mean and deviation, the same in all frames; "const": the mean colour,
-        which is zero once normalised.
-      area: share of the frame, drawn uniformly between these.
-      aspect: height to width, drawn log-uniformly between these. If ten boxes do not fit, nothing is erased.
-      mean, std: per channel, of values in 0…1.
+      frames: RGB frames, uint8 `(T, H, W, 3)`.
+      rng: generator of the box and the noise.
+      mode: content of the box. "pixel": normal noise with the data's mean and deviation, the same in all frames;
+        "const": the mean colour, which is zero once normalised.
+      area: bounds of the box's area as shares of the frame's, drawn uniformly.
+      aspect: bounds of the ratio of height to width, drawn log-uniformly.
+      mean, std: mean and standard deviation per channel, of values in 0…1.
 
     Returns:
-      uint8, the same shape; the argument is left as it is.
+      Frames, uint8 `(T, H, W, 3)`; the argument does not change.
     """
     height, width = frames.shape[1:3]
     for _ in range(_ATTEMPTS):
@@ -221,19 +225,19 @@ def erase(
 
 
 def jitter_times(indices: np.ndarray, step: float, last: int, rng: np.random.Generator) -> np.ndarray:
-    """Every frame of a clip replaced by one of those up to the next frame of the clip, drawn uniformly.
+    """Replace every frame of a clip by one drawn uniformly from those up to the clip's next frame.
 
     Args:
-      indices: int64 `(…, T)`, frame numbers.
-      step: source frames between two frames of the clip.
-      last: the highest frame number there is.
-      rng: one draw per frame.
+      indices: frame numbers, int64 `(…, T)`.
+      step: source frames from one frame of the clip to the next.
+      last: highest frame number of the video.
+      rng: generator, with one draw per frame.
     """
     return np.minimum(indices + rng.integers(max(1, math.ceil(step)), size=indices.shape), last)
 
 
 def draw_speed(speed: tuple[float, float], rng: np.random.Generator) -> float:
-    """How many times faster a clip is to run: log-uniform, so that half and double speed are equally likely."""
+    """Draw the speed factor of a clip, log-uniform, so that half and double speed are equally likely."""
     return math.exp(rng.uniform(math.log(speed[0]), math.log(speed[1])))
 
 
