@@ -251,13 +251,8 @@ def _need_steps(folder: str | Path, steps: list[int]) -> None:
 
 
 def read_meta(checkpoints: Path, step: int) -> Meta:
-<<<<<<< HEAD
-    """What the checkpoint of `step` in the folder `checkpoints` says about its model."""
-    return Meta.from_dict(ocp.JsonCheckpointHandler().restore(epath.Path(checkpoints / str(step) / "meta")))
-=======
     """Read the metadata of the checkpoint of `step` in the folder `checkpoints`."""
-    return Meta.from_dict(ocp.JsonCheckpointHandler().restore(checkpoints / str(step) / "meta"))
->>>>>>> prose2
+    return Meta.from_dict(ocp.JsonCheckpointHandler().restore(epath.Path(checkpoints / str(step) / "meta")))
 
 
 def _reading(checkpoints: Path, best_metric: str) -> ocp.CheckpointManager:

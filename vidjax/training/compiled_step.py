@@ -38,13 +38,8 @@ def jit_step(
     state: TrainState,
     objective: Objective,
     mesh: Mesh,
-<<<<<<< HEAD
 ) -> jax.stages.Wrapped:
-    """The jitted function `(state, {"inputs", "targets"}) → (state, done)` of one update, which donates its state.
-=======
-) -> Callable[[TrainState, dict[str, Any]], tuple[TrainState, jax.Array]]:
     """Jit the function `(state, {"inputs", "targets"}) → (state, done)` of one update, which donates its state.
->>>>>>> prose2
 
     Only the shapes of `state` matter here; they decide its placement on the mesh. The returned state is donated to the
     next update; `done` is a separate array that is ready once this update has ended.
@@ -187,13 +182,8 @@ def _placed(tree: Any, sharding: Any) -> Any:
 
 
 @contextlib.contextmanager
-<<<<<<< HEAD
 def compilation_cache(folder: str) -> Generator[None, None, None]:
-    """While this lasts, keep compiled programs in `folder`, for this run and later ones; "": as JAX itself is set.
-=======
-def compilation_cache(folder: str) -> Iterator[None]:
     """Context that keeps compiled programs in `folder` for this run and later ones; "": JAX's own setting applies.
->>>>>>> prose2
 
     Raises:
       ConfigError: if the folder cannot be made.

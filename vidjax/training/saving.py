@@ -156,15 +156,10 @@ class RunCheckpoints:
         return bool(reasons)
 
     def latest_meta(self) -> ckpt.Meta:
-<<<<<<< HEAD
-        """What the newest checkpoint says about its model."""
+        """Read the metadata of the newest checkpoint."""
         step = self.latest_step
         assert step is not None  # a run has saved one
         return ckpt.read_meta(Path(self._manager.directory), step)
-=======
-        """Read the metadata of the newest checkpoint."""
-        return ckpt.read_meta(Path(self._manager.directory), self.latest_step)
->>>>>>> prose2
 
     def wait(self) -> None:
         """Wait until everything is on disk.

@@ -219,14 +219,9 @@ def make_train_step(
         trained = cast(Arrays, optax.apply_updates(trained, updates))
         ema = state.ema
         if ema_decay:
-<<<<<<< HEAD
             now = {"params": whole | trained, "stats": stats}
             average = cast(dict[str, Arrays], optax.incremental_update(now, ema, 1 - ema_decay))
-            # The average of what stays the same would differ from it in the last bit.
-=======
-            average = optax.incremental_update({"params": whole | trained, "stats": stats}, ema, 1 - ema_decay)
             # The average of constant values would differ from them in the last bit.
->>>>>>> prose2
             ema = {kind: average[kind] | _only(ema[kind], frozen) for kind in ema}
         params = state.params | _kept(trained, state.params, jax.random.fold_in(key, _ROUNDING))
         seen, grad_norm = state.metrics, optax.tree.norm(grads)

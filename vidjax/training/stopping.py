@@ -89,13 +89,8 @@ class TermFlag:
 
 
 @contextlib.contextmanager
-<<<<<<< HEAD
 def interrupts_say_where(checkpoints: RunCheckpoints) -> Generator[None, None, None]:
-    """A `KeyboardInterrupt` from within says from which update the same command goes on."""
-=======
-def interrupts_say_where(checkpoints: RunCheckpoints) -> Iterator[None]:
     """Context that adds to a `KeyboardInterrupt` from which update the same command continues."""
->>>>>>> prose2
     try:
         yield
     except KeyboardInterrupt as error:

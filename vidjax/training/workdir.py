@@ -120,13 +120,8 @@ def _there_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-<<<<<<< HEAD
 def _usable(workdir: Path) -> Generator[None, None, None]:
-    """A `WorkdirError` for what the system refuses inside, saying what stands in the way."""
-=======
-def _usable(workdir: Path) -> Iterator[None]:
     """Context that turns an `OSError` into a `WorkdirError` naming the obstacle."""
->>>>>>> prose2
     try:
         yield
     except OSError as error:
@@ -142,13 +137,8 @@ def _usable(workdir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-<<<<<<< HEAD
 def lock(workdir: Path) -> Generator[None, None, None]:
-    """Keep others from training in `workdir` while this lasts; the system lets go when the process ends, however.
-=======
-def lock(workdir: Path) -> Iterator[None]:
     """Context that keeps other trainings out of `workdir`; the system releases the lock whenever the process ends.
->>>>>>> prose2
 
     It is a file-system lock, which shared file systems (NFS) support too; without that support nothing is locked.
 

@@ -80,7 +80,7 @@ def test_files_without_such_vectors_are_named(record, tmp_path):
     for found, reason in (
         (record(12, width=5, name="wide.npy"), r"has an array \(12, 5\), not \(N, 3\)"),
         (record(0, name="none.npy"), r"has an array \(0, 3\), not \(N, 3\)"),
-        (Record(str(tmp_path / "gone.npy")), "is no readable .npy file: .*No such file"),
+        (Record(str(tmp_path / "gone.npy")), "is not a readable .npy file: .*No such file"),
     ):
         with pytest.raises(VideoError, match=rf"{reason}.*; make it again, or leave it out") as error:
             reader().evaluate(found, 1, 1)
@@ -92,7 +92,7 @@ def test_files_without_such_vectors_are_named(record, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no array at all", b"\x93NUMPY\x01\x00"])
 def test_damaged_files_are_named(tmp_path, content):
     (tmp_path / "v.npy").write_bytes(content)
-    with pytest.raises(VideoError, match=r"v.npy.* is no readable .npy file"):
+    with pytest.raises(VideoError, match=r"v.npy.* is not a readable .npy file"):
         reader().evaluate(Record(str(tmp_path / "v.npy")), 1, 1)
 
 
@@ -104,7 +104,7 @@ def test_pickles_and_arrays_of_other_shapes_are_refused(tmp_path):
     for name in ("text.npy", "several.npz"):
         with pytest.raises(VideoError, match=f"{name}: is no .npy file of numbers"):
             reader().evaluate(Record(str(tmp_path / name)), 1, 1)
-    with pytest.raises(VideoError, match=r"pickled.npy.* is no readable .npy file"):
+    with pytest.raises(VideoError, match=r"pickled.npy.* is not a readable .npy file"):
         reader().evaluate(Record(str(tmp_path / "pickled.npy")), 1, 1)
     with pytest.raises(VideoError, match=r"flat.npy.* has an array \(3,\), not \(N, 3\)"):
         reader().evaluate(Record(str(tmp_path / "flat.npy")), 1, 1)

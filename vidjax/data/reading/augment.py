@@ -131,15 +131,9 @@ def affine(frames: np.ndarray, matrix: Sequence[Sequence[float]], fill: Sequence
 
     Coordinates are measured from the upper left corner, so that the centre of the first pixel is (0.5, 0.5).
     """
-<<<<<<< HEAD
     turned = np.array(matrix, np.float64)
-    turned[:, 2] += turned[:, 0] / 2 + turned[:, 1] / 2 - 0.5  # OpenCV counts from the middle of the first pixel
+    turned[:, 2] += turned[:, 0] / 2 + turned[:, 1] / 2 - 0.5  # OpenCV's origin is the centre of the first pixel
     size, flags = (frames.shape[2], frames.shape[1]), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-=======
-    matrix = np.array(matrix, np.float64)
-    matrix[:, 2] += matrix[:, 0] / 2 + matrix[:, 1] / 2 - 0.5  # OpenCV's origin is the centre of the first pixel
-    size, flags = frames.shape[2:0:-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
->>>>>>> prose2
     colour = [int(c) for c in fill]
     return np.stack([cv2.warpAffine(np.ascontiguousarray(f), turned, size, flags=flags, borderValue=colour)
                      for f in frames])  # fmt: skip

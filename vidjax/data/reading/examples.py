@@ -49,13 +49,8 @@ class Reader(Protocol):
         ...
 
 
-<<<<<<< HEAD
-# The kind of an input → what makes a reader of the input, the spec that has it, and the config.
-READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
-=======
 # Kind of input → constructor of its reader from the input, its spec and the config.
-READERS: dict[type[Input], Callable[[Input, Spec, DataConfig], Reader]] = {
->>>>>>> prose2
+READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
     VideoInput: lambda input, spec, config: ClipReader(spec, config),
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
 }

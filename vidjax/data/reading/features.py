@@ -54,15 +54,10 @@ class FeatureReader:
     def _open(self, path: str) -> np.ndarray:
         try:
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-<<<<<<< HEAD
         except (OSError, ValueError, EOFError) as error:
-            raise VideoError(path, f"is no readable .npy file: {error}", _MEND) from None
+            raise VideoError(path, f"is not a readable .npy file: {error}", _MEND) from None
         if not isinstance(vectors, np.ndarray) or vectors.dtype.kind not in "fiu":
             raise VideoError(path, "is no .npy file of numbers", _MEND)
-=======
-        except (OSError, ValueError) as error:
-            raise VideoError(path, f"is not a readable .npy file: {error}") from None
->>>>>>> prose2
         if vectors.ndim != 2 or vectors.shape[1] != self.input.width or not len(vectors):
             raise VideoError(path, f"has an array {vectors.shape}, not (N, {self.input.width})", _MEND)
         return vectors
