@@ -175,7 +175,7 @@ class TextInput:
     Attributes:
       length: tokens per text, padding included.
       tokenizer: name or path of the tokenizer.
-      words: size of the tokenizer's vocabulary.
+      vocabulary: number of different tokens.
     """
 
     length: int
