@@ -32,12 +32,17 @@ def shapes_of(name: str, **kwargs) -> dict[str, tuple[int, ...]]:
 
 
 def drawn(build: Callable[..., nnx.Module], seed: int = 0) -> nnx.Module:
-    """What `build(rngs=…)` gives, in evaluation mode, with other weights: NumPy's, which need no compiling.
+    """What `build(rngs=…)` gives, in evaluation mode, with other weights, see `filled`."""
+    return filled(_shapes(build), seed)
+
+
+def filled(model: nnx.Module, seed: int = 0) -> nnx.Module:
+    """A model whose arrays are shapes alone, with weights: NumPy's, which need no compiling.
 
     They are so large that nothing in the network goes unnoticed: kernels keep the variance of what they are given,
     scales and running variances are about 1, all else is normal with standard deviation 0.3.
     """
-    graphdef, params, stats = split(_shapes(build))
+    graphdef, params, stats = split(model)
     rng = np.random.default_rng(seed)
 
     def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from flax import nnx
 from hypothesis import strategies as st
 
-from vidjax.models.heads import Attentive, Dense
+from vidjax.models.heads import Dense
 from vidjax.nn import pooling
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_patterns import pattern
@@ -107,7 +107,7 @@ MAPS = between((1, 3), (1, 4), (1, 4), features=4)
 CLIP, FRAME = (3, 4, 5, 4), (5, 4)
 
 
-def convolution(kernel: Sizes, strides: Sizes = (1, 2, 2), formulation: str | None = None, **kwargs: Any) -> Layer:
+def convolution(kernel: Sizes, strides: Sizes = (1, 2, 2), formulation: str = "native", **kwargs: Any) -> Layer:
     """To 3 features, or 4 where it is depthwise, padded by half the kernel: ⌈n / stride⌉ along every axis."""
     outputs = kwargs.pop("outputs", 3)
 
@@ -281,7 +281,6 @@ LAYERS = {
     "attentive pooler": Layer(
         partial(AttentivePooler, 4, 2, 1), FRAMES, FRAME, lambda s: (4,), computes="dtype, then float32"
     ),
-    "attentive head": Layer(partial(Attentive, 4, 3), FRAMES, FRAME, lambda s: (3,), computes="dtype, then float32"),
     "dense head": Layer(partial(Dense, 4, 3), st.one_of(FRAMES, CLIPS), CLIP, lambda s: (3,), computes="float32"),
     **{f"{name} cell": cell(kind, FRAMES, FRAME, 1 + (name == "lstm")) for name, kind in CELLS.items()},
     **{

@@ -52,7 +52,9 @@ def answer(name, arrays, x, graphdef=None, key=None, training=False):
     layer = merge(split(made(name))[0] if graphdef is None else graphdef, *arrays)
     if training:
         layer.train()
-    return LAYERS[name].call(layer, x, None if key is None else nnx.Rngs(dropout=key))
+    # XLA's own convolutions compile soonest; the others have rows of their own in the table.
+    with conv_formulation("native"):
+        return LAYERS[name].call(layer, x, None if key is None else nnx.Rngs(dropout=key))
 
 
 @functools.cache

@@ -1,0 +1,138 @@
+"""What all small networks do with numbers: in batches, in half precision, in training, recomputed, and that they learn.
+
+What they give by what names, and what they refuse: tests/models/test_base.py.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models.small import overfit
+from tests.models.tiny import FAMILIES, TINY, clips, graph, takes, tiny
+from vidjax.models.registry import FAMILIES as ALL
+from vidjax.models.state import merge, split
+
+pytestmark = pytest.mark.usefixtures("plain_convolutions")
+
+# As many as the family takes, half of it dropped.
+DRAWS = {"dropout": 0.5, "drop_path": 0.5}
+
+
+def with_draws(name, **kwargs):
+    return graph(name, **kwargs, **{argument: rate for argument, rate in DRAWS.items() if takes(name, argument)})
+
+
+@functools.cache
+def program(name):
+    """Of clips and a random key: logits, those of bfloat16 activations, and those in training mode, all compiled."""
+    graphdefs = [graph(name), graph(name, dtype=jnp.bfloat16), with_draws(name)]
+    arrays = split(tiny(name))[1:]
+
+    @jax.jit
+    def run(arrays, video, key):
+        exact, rounded, training = (merge(graphdef, *arrays) for graphdef in graphdefs)
+        training.train()
+        return [model(video, rngs=nnx.Rngs(dropout=key)) for model in (exact, rounded, training)]
+
+    return lambda video, seed: [np.asarray(logits) for logits in run(arrays, video, jax.random.key(seed))]
+
+
+@functools.cache
+def computed(name):
+    return program(name)(clips(name), 0)
+
+
+every = pytest.mark.parametrize("name", TINY)
+family = pytest.mark.parametrize("name", FAMILIES.values(), ids=FAMILIES)
+
+
+def test_every_family_that_classifies_is_here():
+    # V-JEPA 2 has no small network.
+    assert set(ALL) - set(FAMILIES) == {"videomae_pretrain", "vjepa2"}
+
+
+@every
+def test_logits_are_float32_and_those_of_bfloat16_activations_are_close(name):
+    exact, rounded, _ = computed(name)
+    chex.assert_shape((exact, rounded), (2, 3))
+    assert exact.dtype == rounded.dtype == np.float32
+    error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
+    assert error < 0.05
+    assert (error > 0) == (name != "feature_linear_tiny")  # one layer, always float32
+
+
+@every
+def test_clips_of_a_batch_do_not_know_of_each_other(name):
+    video, (before, *_) = clips(name), computed(name)
+    video[1] = clips(name, seed=1)[1]
+    after, *_ = program(name)(video, 0)
+    np.testing.assert_array_equal(after[0], before[0])
+    assert np.abs(after[1] - before[1]).max() > 1e-3
+
+
+@every
+def test_training_draws_and_evaluation_does_not(name):
+    (exact, _, drawn), (again, other) = computed(name), (program(name)(clips(name), seed) for seed in (0, 1))
+    np.testing.assert_array_equal(again[2], drawn)
+    assert np.abs(other[2] - drawn).max() > 1e-3
+    np.testing.assert_array_equal(other[0], exact)
+
+
+def ways(name):
+    """The arguments that change how a network of the family is computed, and not what."""
+    return [
+        {argument: value} for argument, value in (("remat", "full"), ("scan_blocks", True)) if takes(name, argument)
+    ]
+
+
+def loss_of(name, **kwargs):
+    """Of the arrays: of one training step, with everything that draws."""
+    graphdef, video = with_draws(name, **kwargs), clips(name, 3)
+
+    def loss(params, stats):
+        model = merge(graphdef, params, stats)
+        model.train()
+        logits = model(video, rngs=nnx.Rngs(dropout=1))
+        return jnp.square(logits - 1).mean()
+
+    return loss
+
+
+@family
+def test_activations_are_recomputed_if_asked_for(name):
+    programs = [str(jax.make_jaxpr(loss_of(name, **way))(*split(tiny(name))[1:])) for way in ({}, *ways(name)[:1])]
+    assert ["remat" in program for program in programs] == [False, True][: len(programs)]
+    # Two networks of one convolution and one layer have nothing to recompute.
+    assert len(programs) == 2 or name in ("conv3d_tiny", "feature_linear_tiny")
+
+
+@pytest.mark.slow
+@family
+def test_gradients_are_the_same_whatever_recomputes_or_loops(name):
+    arrays, losses = split(tiny(name))[1:], [loss_of(name, **way) for way in ({}, *ways(name))]
+    (value, expected), *others = jax.jit(lambda *arrays: [jax.value_and_grad(loss)(*arrays) for loss in losses])(
+        *arrays
+    )
+    chex.assert_tree_all_finite(expected)
+    for other, gradients in others:
+        np.testing.assert_allclose(other, value, rtol=1e-5)
+        for path, gradient in gradients.items():
+            scale = max(1e-2, np.abs(expected[path]).max())
+            np.testing.assert_allclose(gradient, expected[path], rtol=0, atol=1e-4 * scale, err_msg=path)
+
+
+# Where nothing but a class token is classified, the last block's queries of the grid are of no consequence.
+IDLE = {"mvit_tiny": [f"blocks.1.attn.{path}" for path in ("pool_q.kernel", "relative_t", "relative_h", "relative_w")]}
+
+
+@pytest.mark.slow
+@family
+def test_it_overfits_three_clips(name):
+    """And every parameter learns, and every statistic moves."""
+    losses = overfit(tiny(name), clips(name, 3), steps=20, rate=0.1, idle=IDLE.get(name, ()))
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,59 @@
+"""Every `*_tiny` network on clips of 4 frames of 16², the widest of them narrower still, with drawn weights."""
+
+import functools
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+import vidjax
+from tests.models.abstract import filled
+from vidjax.models.arguments import arguments_of
+from vidjax.models.registry import abstract_model, family_of, get_spec, get_variant
+from vidjax.models.state import split
+
+TINY = [name for name in vidjax.list_models("*_tiny") if get_spec(name).task == "classify"]
+FAMILIES = {family_of(name)[1]: name for name in reversed(TINY)}  # of each family the first
+
+_CLIP = {"num_frames": 4, "size": 16}
+_NARROW = {"dim": 16, "depth": 2, "heads": 2}
+_CHANGES = {
+    "early_fusion_tiny": {"num_frames": 4},
+    "late_fusion_tiny": {"num_frames": 4, "hidden": 8},
+    "mvit_tiny": {**_CLIP, "dim": 8, "depth": 2, "heads": 1, "stages": (1,)},
+    "swin3d_tiny": {"dim": 8, "depths": (2, 1), "heads": (2, 2), "window": (2, 3, 3)},
+    "timesformer_tiny": {**_CLIP, **_NARROW},
+    "videomae_tiny": {**_CLIP, **_NARROW},
+    "vivit_tiny": {**_CLIP, **_NARROW},
+    "vivit_fdp_tiny": {**_CLIP, **_NARROW},
+    "vivit_fsa_tiny": {**_CLIP, **_NARROW},
+    "vivit_fe_tiny": {**_CLIP, **_NARROW, "temporal_depth": 1},
+    "x3d_tiny": {"widths": (8, 16), "depths": (1, 1), "out_features": 16},
+    "slowfast_tiny": {"width": 16},
+}
+
+
+@functools.cache
+def tiny(name: str, **kwargs: Any) -> nnx.Module:
+    """The network, of 3 classes, in evaluation mode."""
+    return filled(_shapes(name, kwargs))
+
+
+def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
+    """The structure of the network with other arguments, for the same arrays."""
+    return split(_shapes(name, kwargs))[0]
+
+
+def clips(name: str, batch: int = 2, seed: int = 0) -> np.ndarray:
+    """What the network takes, `(B, 4, 16, 16, 3)` or three vectors of each clip."""
+    shape = (3, 16) if name == "feature_linear_tiny" else (4, 16, 16, 3)
+    return np.random.default_rng(seed).standard_normal((batch, *shape)).astype(np.float32)
+
+
+def takes(name: str, argument: str) -> bool:
+    """Whether the network's constructor has that argument."""
+    return argument in arguments_of(get_variant(name).build)
+
+
+def _shapes(name: str, kwargs: dict[str, Any]) -> nnx.Module:
+    return abstract_model(name, num_classes=3, **{**_CHANGES.get(name, {}), **kwargs})
