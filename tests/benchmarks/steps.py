@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vidjax.checks import validate
-
 from vidjax.config.files import read_config
+from vidjax.config.validate import validate
 from vidjax.nn.target_backend import targeting
 from vidjax.plan.chips import GPUS, read_gpus, read_topology, tpu_devices
 from vidjax.plan.estimates import compile_program, data_facts, make_program, memory_of, model_macs
