@@ -50,6 +50,9 @@ def computed(name):
 every = pytest.mark.parametrize("name", TINY)
 family = pytest.mark.parametrize("name", FAMILIES.values(), ids=FAMILIES)
 
+# Run operation by operation only where that takes no time.
+QUICK = ("conv3d_tiny", "feature_linear_tiny", "frame_pool_tiny", "tsm_tiny", "videomae_tiny", "vivit_tiny")
+
 
 def test_every_family_that_classifies_is_here():
     # V-JEPA 2 has no small network.
@@ -64,6 +67,24 @@ def test_logits_are_float32_and_those_of_bfloat16_activations_are_close(name):
     error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
     assert error < 0.05
     assert (error > 0) == (name != "feature_linear_tiny")  # one layer, always float32
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in TINY])
+def test_parts_agree_with_each_other_compiled_or_not(name):
+    model, video = tiny(name), clips(name)
+
+    def run(model, video):
+        parts = model.encode(video)
+        return parts, model.features(video), model.tokens(video), model(video), model.apply_head(parts)
+
+    compiled = nnx.jit(run)(model, video)
+    parts, features, tokens, logits, classified = compiled
+    chex.assert_trees_all_close((parts.pooled, parts.tokens, logits), (features, tokens, classified), atol=1e-5)
+    chex.assert_trees_all_close(logits, computed(name)[0], atol=1e-5)
+    if parts.windows is not None:
+        mean = parts.windows.reshape(2, -1, parts.windows.shape[-1]).mean(axis=1)
+        chex.assert_trees_all_close(parts.pooled, mean, atol=1e-5)
+    chex.assert_trees_all_close(compiled, run(model, video), atol=1e-4, rtol=1e-4)
 
 
 @every
@@ -111,10 +132,17 @@ def test_activations_are_recomputed_if_asked_for(name):
     assert len(programs) == 2 or name in ("conv3d_tiny", "feature_linear_tiny")
 
 
+# Loops need blocks that are alike, or are so in pairs.
+DEEPER = {"mvit_tiny": {"depth": 4}, "swin3d_tiny": {"depths": (4, 1)}}
+
+
 @pytest.mark.slow
-@family
+@pytest.mark.parametrize("name", [*FAMILIES.values(), "vivit_fe_tiny"], ids=[*FAMILIES, "vivit, factorised encoder"])
 def test_gradients_are_the_same_whatever_recomputes_or_loops(name):
-    arrays, losses = split(tiny(name))[1:], [loss_of(name, **way) for way in ({}, *ways(name))]
+    deeper = DEEPER.get(name, {})
+    arrays, losses = split(tiny(name, **deeper))[1:], [loss_of(name, **deeper, **way) for way in ({}, *ways(name))]
+    if takes(name, "scan_blocks"):
+        assert ["scan[" in str(jax.make_jaxpr(loss)(*arrays)) for loss in losses] == [False, False, True]
     (value, expected), *others = jax.jit(lambda *arrays: [jax.value_and_grad(loss)(*arrays) for loss in losses])(
         *arrays
     )

@@ -38,10 +38,11 @@ def made(name):
 @functools.cache
 def half(name):
     """The structure of the same layer that computes in bfloat16, where its constructor takes that."""
-    layer = LAYERS[name]
-    return split(drawn(partial(layer.build, dtype=jnp.bfloat16)) if layer.computes.startswith("dtype") else made(name))[
-        0
-    ]
+    if not LAYERS[name].computes.startswith("dtype"):
+        return split(made(name))[0]
+    graphdef, *arrays = split(drawn(partial(LAYERS[name].build, dtype=jnp.bfloat16)))
+    chex.assert_trees_all_equal_shapes_and_dtypes(arrays, list(split(made(name))[1:]))
+    return graphdef
 
 
 def batch(name, seed=0):

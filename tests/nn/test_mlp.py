@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from tests.peers import needs
@@ -20,14 +19,3 @@ def test_the_same_as_pytorchs_layers():
             layer.bias.zero_()
         wanted = layers(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(mlp(jnp.asarray(x)), wanted, atol=1e-5)
-
-
-def test_dropout_only_in_training():
-    mlp = Mlp(6, 10, dropout=0.5, rngs=nnx.Rngs(0))
-    x = jnp.ones((2, 6))
-    mlp.eval()
-    assert (mlp(x) == mlp(x)).all()
-    mlp.train()
-    assert not (mlp(x, nnx.Rngs(dropout=1)) == mlp(x, nnx.Rngs(dropout=2))).all()
-    with pytest.raises(ValueError):
-        mlp(x)

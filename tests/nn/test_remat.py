@@ -76,20 +76,12 @@ def test_convolutional_networks_keep_less_from_policy_to_policy(name):
     assert sizes == sorted(set(sizes), reverse=True)
 
 
-@pytest.mark.parametrize(("name", "policies", "kwargs"), [
-    pytest.param(
-        "videomae_tiny", REMAT, {"dim": 16, "depth": 2, "drop_path": 0.2, "dropout": 0.1, "head_init_scale": 1.0},
-        marks=pytest.mark.slow,
-    ),
-    ("frame_pool_tiny", CONVOLUTIONAL, {}),
-])  # fmt: skip
-def test_gradients_do_not_depend_on_the_policy(name, policies, kwargs):
-    spec, gradients = get_spec(name), {}
-    video = draw((2, spec.video.num_frames, 32, 32, 3))
-    for remat in policies:
-        loss, params = loss_of(name, video, remat=remat, **kwargs)
+def test_gradients_of_a_convolutional_network_do_not_depend_on_the_policy():
+    video, gradients = draw((2, 4, 32, 32, 3)), {}
+    for remat in CONVOLUTIONAL:
+        loss, params = loss_of("frame_pool_tiny", video, remat=remat)
         gradients[remat] = jax.jit(jax.grad(loss))(params)
-    for remat in policies[1:]:
+    for remat in CONVOLUTIONAL[1:]:
         chex.assert_trees_all_close(gradients[remat], gradients[""], rtol=1e-5, atol=1e-6)
 
 

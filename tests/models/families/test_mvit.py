@@ -131,47 +131,13 @@ def test_drop_path_rises_linearly_with_depth():
     np.testing.assert_allclose([block.drop_path.rate for block in model.blocks], [0, 0.05, 0.1, 0.15, 0.2])
 
 
-def test_training_mode_draws_and_evaluation_does_not():
-    model = tiny(dropout=0.5, drop_path=0.5)
-    video = draw((4, *SHAPE, 3))
-    model.train()
-    graphdef, params, stats = split(model)
-    run = jax.jit(lambda key: merge(graphdef, params, stats)(video, rngs=nnx.Rngs(dropout=key)))
-    first = run(jax.random.key(0))
-    np.testing.assert_array_equal(first, run(jax.random.key(0)))
-    assert np.abs(first - run(jax.random.key(1))).max() > 1e-3
-    with pytest.raises(ValueError, match="random stream"):
-        jax.eval_shape(model, video)
-    model.eval()
-    with_stream = jax.make_jaxpr(lambda: model(video, rngs=nnx.Rngs(dropout=0)))()
-    assert "random_bits" not in str(with_stream)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [1, 2])
-def test_it_trains(version):
-    model = tiny(version=version, remat="full" if version == 1 else "", drop_path=0.1 * (version == 1))
+def test_the_first_version_trains():
+    model = tiny(version=1, remat="full", drop_path=0.1)
     # The last block's queries on the grid are of no consequence: the class token is classified.
-    idle = ["pool_q.kernel"] + [f"relative_{axis}" for axis in "thw"] * (version == 2)
-    idle = [f"blocks.1.attn.{path}" for path in idle]
+    idle = ["blocks.1.attn.pool_q.kernel"]
     losses = overfit(model, draw((3, *SHAPE, 3)), steps=25, rate=0.05, idle=idle)
     assert losses[-1] < 0.5 * losses[0]
-
-
-def test_remat_recomputes_each_block():
-    def jaxpr(remat):
-        graphdef, *arrays = split(tiny(depth=1, stages=(), remat=remat))
-        return str(jax.make_jaxpr(lambda *arrays: merge(graphdef, *arrays)(draw((1, *SHAPE, 3))))(*arrays))
-
-    assert "remat" in jaxpr("full")
-    assert "remat" not in jaxpr("")
-
-
-def test_bfloat16_is_close_and_gives_float32_logits():
-    video = draw((1, *SHAPE, 3))
-    exact, rounded = (apply(tiny(dtype=dtype).__call__, video) for dtype in (None, jnp.bfloat16))
-    assert rounded.dtype == jnp.float32
-    assert 0 < float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.05
 
 
 def test_wrong_arguments_are_refused():

@@ -18,10 +18,8 @@ from vidjax.models.families.slow import VARIANTS, TemporalFirstConv, VideoResNet
 from vidjax.nn.conv import conv_formulation
 
 TINY = {"depths": (1,), "temporal_kernels": ((3,), (1,)), "width": 8, "nonlocal_blocks": ((), ())}
-# The families shrunken: every option that one of them has is in one of these.
+# The families shrunken that have no small network: every option that one of them has is in one of these.
 SHRUNKEN = {
-    "slow": {"depths": (1, 1), "temporal_kernels": ((1,), (3,))},
-    "nonlocal": {"stem_kernel": (5, 7, 7), "frame_pool": 2, "nonlocal_blocks": ((0,),), "remat": "full"},
     "mmaction2": {
         "nonlocal_blocks": ((0,),),
         "nonlocal_mode": "dot_product",
@@ -98,21 +96,6 @@ def test_residual_branches_start_as_nothing():
     assert float(tiny().stages[0][0].norm3.scale[...].min()) == 1
 
 
-@pytest.mark.slow
-def test_recomputing_activations_changes_no_gradient():
-    video = draw((2, 4, 16, 16, 3))
-    answers = {}
-    for remat in ("", "full"):
-        graphdef, state = nnx.split(evaluated(remat=remat, nonlocal_blocks=((0,),)))
-
-        def loss(state, graphdef=graphdef):
-            return (nnx.merge(graphdef, state)(video) ** 2).sum()
-
-        assert ("remat" in str(jax.make_jaxpr(loss)(state))) == bool(remat)
-        answers[remat] = jax.jit(jax.grad(loss))(state)
-    chex.assert_trees_all_close(*(jax.tree.leaves(a) for a in answers.values()), rtol=1e-3, atol=1e-3)
-
-
 @pytest.mark.parametrize(("window", "positions"), [(9, (8, 4)), (7, (10, 6)), (0, (1, 1)), (20, (1, 1))])
 def test_the_classifier_sees_every_window(window, positions):
     """Of a map of 16×12 pixels; with one window it is a plain classifier."""
@@ -129,20 +112,14 @@ def test_the_classifier_sees_every_window(window, positions):
         chex.assert_trees_all_close(model.head(model.features(x)), model(x), atol=1e-5)
 
 
-def test_only_c2d_is_blind_to_the_order_of_frames_and_half_precision_stays_close():
+def test_only_c2d_is_blind_to_the_order_of_frames():
     video = draw((1, 4, 32, 32, 3))
     both = jnp.concatenate([video, video[:, jnp.array([2, 0, 3, 1])]])
     features = nnx.jit(lambda model, video: model.features(video))
-    exact = None
     for kernel, blind in ((1, True), (3, False)):
         exact = features(evaluated(temporal_kernels=((kernel,),)), both)
         chex.assert_shape(exact, (2, 32))
         assert (np.abs(exact[0] - exact[1]).max() < 1e-4) == blind
-    half = evaluated(temporal_kernels=((3,),), dtype=jnp.bfloat16)
-    rounded = features(half, both)
-    assert rounded.dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(half))} == {jnp.dtype("float32")}
-    assert 0 < jnp.linalg.norm(exact - rounded) < 0.1 * jnp.linalg.norm(exact)
 
 
 def test_time_comes_before_space_in_r2plus1d_r50():

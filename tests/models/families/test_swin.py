@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from tests.models.abstract import abstract, drawn
-from tests.models.small import draw, overfit
+from tests.models.small import draw
 from vidjax.models.families.swin import VARIANTS, PatchMerging, VideoSwin
 from vidjax.models.state import merge, split
 from vidjax.nn.mlp import gelu
@@ -107,44 +107,6 @@ def test_drop_path_rises_linearly_over_all_blocks():
     model = tiny(depths=(2, 3), drop_path=0.2)
     rates = [block.drop_path.rate for stage in model.stages for block in stage.blocks]
     np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.15, 0.2])
-
-
-def test_training_mode_draws_and_evaluation_does_not():
-    model = tiny(dropout=0.5, drop_path=0.5)
-    video = draw((4, *SHAPE, 3))
-    model.train()
-    graphdef, params, stats = split(model)
-    run = jax.jit(lambda key: merge(graphdef, params, stats)(video, rngs=nnx.Rngs(dropout=key)))
-    first = run(jax.random.key(0))
-    np.testing.assert_array_equal(first, run(jax.random.key(0)))
-    assert np.abs(first - run(jax.random.key(1))).max() > 1e-3
-    with pytest.raises(ValueError, match="random stream"):
-        jax.eval_shape(model, video)
-    model.eval()
-    with_stream = jax.make_jaxpr(lambda: model(video, rngs=nnx.Rngs(dropout=0)))()
-    assert "random_bits" not in str(with_stream)
-
-
-@pytest.mark.slow
-def test_it_trains():
-    losses = overfit(tiny(remat="full", drop_path=0.1), draw((3, *SHAPE, 3)), steps=25, rate=0.05)
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_remat_recomputes_each_block():
-    def jaxpr(remat):
-        graphdef, *arrays = split(tiny(depths=(1,), heads=(2,), remat=remat))
-        return str(jax.make_jaxpr(lambda *arrays: merge(graphdef, *arrays)(draw((1, *SHAPE, 3))))(*arrays))
-
-    assert "remat" in jaxpr("full")
-    assert "remat" not in jaxpr("")
-
-
-def test_bfloat16_is_close_and_gives_float32_logits():
-    video = draw((1, *SHAPE, 3))
-    exact, rounded = (apply(tiny(dtype=dtype).__call__, video) for dtype in (None, jnp.bfloat16))
-    assert rounded.dtype == jnp.float32
-    assert 0 < float(jnp.linalg.norm(rounded - exact) / jnp.linalg.norm(exact)) < 0.05
 
 
 def test_wrong_arguments_are_refused():
