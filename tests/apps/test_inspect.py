@@ -119,7 +119,7 @@ def test_some_videos_of_a_large_set(folder, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--config.data.strid=2", "config.data.strid is no setting"),
+        ("--config.data.strid=2", "config.data.strid is not a setting"),
         ("--config.eval.num_crops=4", "must be 1, 3, 5 or 10"),
     ],
 )

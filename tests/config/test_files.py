@@ -32,7 +32,7 @@ def test_defaults_without_a_file():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--config.data.strid=3", "config.data.strid is no setting.*config.data.clip.stride"),
+        ("--config.data.strid=3", "config.data.strid is not a setting.*config.data.clip.stride"),
         ("--config.data.clip.stride=three", "config.data.clip.stride=three"),
         ("--config=missing.py", "missing.py"),
         ("--stride=3", "stride"),

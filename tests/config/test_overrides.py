@@ -79,7 +79,7 @@ def test_an_old_name_works_with_one_warning_that_says_the_new_one(caplog, monkey
         assert given("--config.data.size=64").data.clip.size == 64
     assert (config.data.clip.size, config.task.classify.mixup, config.data.sampling.train) == (32, 0.8, "segments")
     said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 3 and said[0].startswith("config.data.size is called config.data.clip.size now")
+    assert len(said) == 3 and said[0].startswith("config.data.size is now called config.data.clip.size")
 
 
 def test_a_models_own_arguments_are_literals_or_strings():

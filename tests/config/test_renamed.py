@@ -48,25 +48,25 @@ def test_config_files_may_set_a_field_by_its_old_name(caplog, monkeypatch):
         config.data.size += 4
     assert config.data.clip.size == 36 and "size" not in vars(config.data)
     assert [record.getMessage() for record in caplog.records] == [
-        "config.data.size is called config.data.clip.size now; the old name will go"
+        "config.data.size is now called config.data.clip.size; the old name will be removed"
     ]
 
 
 def test_what_has_gone_to_another_section_is_refused_with_its_new_name():
-    with pytest.raises(ConfigError, match=r"config.train.mixup is called config.task.classify.mixup now"):
+    with pytest.raises(ConfigError, match=r"config.train.mixup is now called config.task.classify.mixup"):
         Config().train.mixup = 0.8
-    with pytest.raises(ConfigError, match=r"config.data.size is called config.data.clip.size now"):
+    with pytest.raises(ConfigError, match=r"config.data.size is now called config.data.clip.size"):
         DataConfig(size=32)
 
 
 def test_what_is_no_field_can_be_neither_set_nor_given_nor_read():
-    with pytest.raises(ConfigError, match=r"optimizer.lr is no setting. Did you mean config.optimizer.learning_rate\?"):
+    with pytest.raises(ConfigError, match=r"optimizer.lr is not a setting. Did you mean config.optimizer.learning_rate\?"):
         Config().optimizer.lr = 0.1
     with pytest.raises(
-        ConfigError, match=r"config.data.clip.strid is no setting. Did you mean config.data.clip.stride"
+        ConfigError, match=r"config.data.clip.strid is not a setting. Did you mean config.data.clip.stride"
     ):
         cfg.ClipConfig(strid=3)
-    with pytest.raises(ConfigError, match=r"config.modle is no setting"):
+    with pytest.raises(ConfigError, match=r"config.modle is not a setting"):
         Config(modle=None)
     with pytest.raises(AttributeError, match="OptimizerConfig has no field 'lr'"):
         _ = Config().optimizer.lr

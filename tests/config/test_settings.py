@@ -66,7 +66,7 @@ def test_unknown_override_names_the_close_ones(flag, hint):
 def test_a_setting_by_its_name_elsewhere_names_the_one_that_is_meant(name, meant):
     with pytest.raises(ConfigError) as raised:
         overridden(Config(), [f"--config.{name}=1"])
-    assert f"config.{name} is no setting. Did you mean config.{meant}?" in str(raised.value)
+    assert f"config.{name} is not a setting. Did you mean config.{meant}?" in str(raised.value)
 
 
 def test_names_elsewhere_are_of_settings_here_and_of_none_themselves():
@@ -77,7 +77,7 @@ def test_names_elsewhere_are_of_settings_here_and_of_none_themselves():
 
 
 def test_from_dict_refuses_unknown_and_mistyped_fields():
-    with pytest.raises(ConfigError, match=r"config.data.strid is no setting.*config.data.clip.stride"):
+    with pytest.raises(ConfigError, match=r"config.data.strid is not a setting.*config.data.clip.stride"):
         cfg.from_dict({"data": {"strid": 2}})
     with pytest.raises(ConfigError, match=r"config.seed = 'a'"):
         cfg.from_dict({"seed": "a"})

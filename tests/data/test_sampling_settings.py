@@ -80,7 +80,7 @@ def test_every_rule_evaluates_or_is_refused(videos, rule):
 
 def test_short_video_rules_that_a_sampling_rule_lacks_are_refused():
     with pytest.raises(
-        ConfigError, match=r"config.data.sampling.short_video = 'loop': the rule slowfast knows hold only"
+        ConfigError, match=r"config.data.sampling.short_video = 'loop': the rule slowfast supports only hold"
     ):
         validate(config(sampling_train="slowfast", short_video="loop"))
     assert cfg.short_video_rule(SamplingConfig(), "slowfast") == "hold"

@@ -212,7 +212,7 @@ def test_last_lines_say_the_figures_and_where_the_results_are(whole, halves):
     [
         (
             "--config.train.batchsize=4",
-            "error: config.train.batchsize is no setting. Did you mean config.train.batch_size",
+            "error: config.train.batchsize is not a setting. Did you mean config.train.batch_size",
         ),
         ("--config.train.best_metric=top1", "error: config.train.best_metric = 'top1'"),
         ("--config.model.name=r2plus1d_81", "error: there is no model 'r2plus1d_81'. Did you mean r2plus1d_18"),

@@ -1,4 +1,4 @@
-"""Every setting there is, as typed dataclasses: one experiment is one `Config`.
+"""All settings as typed dataclasses: one experiment is one `Config`.
 
 Imports nothing heavy, so that data workers and `--help` stay light.
 """

@@ -1,25 +1,25 @@
-"""What settings may be called: data sets, sampling rules and presets by name, with what can be said of them beforehand.
+"""Values that settings may take: names of data sets, sampling rules and presets, with facts known in advance.
 
-The rooms that define them are further up the house; settings and `--help` must not load those.
+The packages that define them are in higher layers, which settings and `--help` must not load.
 """
 
 from typing import Any
 
-# What of a clip enters the network: its frames, the differences between them, or both side by side.
+# Inputs of a network made from a clip: its frames, the differences between them, or both.
 INPUTS = ("rgb", "diff", "rgb+diff")
 
-# What blocks keep for the backward pass, from most memory to least; vidjax/nn/remat.py says what each costs.
+# Values that blocks keep for the backward pass, from most memory to least; costs are in vidjax/nn/remat.py.
 REMAT = ("", "dots", "attention", "full")
-# Classifiers on the features of a frozen network, of vidjax/models/probe.py.
+# Classifiers on the features of a frozen network, defined in vidjax/models/probe.py.
 PROBES = ("linear", "attentive")
 
-# Defined in vidjax/data/listing/datasets.py; here are the names alone.
+# Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (
     "activitynet", "ava", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700",
     "moments", "something_v1", "something_v2", "ucf101",
 )  # fmt: skip
 
-# The rules of vidjax/video/sampling.py → the short-video rules that each knows; "auto" takes the first.
+# Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.
 SAMPLING_RULES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "uniform", "linspace", "segments"),
@@ -33,17 +33,17 @@ SAMPLING_RULES: dict[str, tuple[str, ...]] = {
     "slowfast_offset": ("hold",),
     "pytorchvideo": ("spread",),
 }
-RANDOM_RULES = ("random", "dense")  # no two draws are alike: for training only
-WHOLE_VIDEO_RULES = ("sliding_window", "all")  # as many clips as the video has room for: for evaluation only
+RANDOM_RULES = ("random", "dense")  # draws differ each time: for training only
+WHOLE_VIDEO_RULES = ("sliding_window", "all")  # as many clips as the video needs: for evaluation only
 ONE_CLIP_RULES = ("centre", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
-# Rules that take every τ-th frame, unless a rate is asked for.
+# Rules that take every τ-th frame, unless a rate is given.
 STRIDED_RULES = ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "mmaction2_sample")
-# Rules that always go by time.
+# Rules that always sample by time.
 TIMED_RULES = ("slowfast", "slowfast_offset", "pytorchvideo")
-# All others take frames from all over the video, or from a window of fixed length, whatever the stride or rate.
+# All other rules take frames from the whole video, or a window of fixed length, whatever the stride or rate.
 UNSTRIDED_RULES = tuple(rule for rule in SAMPLING_RULES if rule not in (*STRIDED_RULES, *TIMED_RULES))
 
-# What other projects call a setting → its fields here; for the hint at a setting that there is not.
+# Names of settings in other projects → fields here; for hints at unknown settings.
 ALIASES: dict[str, tuple[str, ...]] = {
     alias: tuple(fields.split())
     for fields, aliases in {
@@ -93,13 +93,13 @@ def _transform(clip: dict[str, Any], augment: dict[str, Any], **normalisation: A
 _KINETICS = {"mean": (0.43216, 0.394666, 0.37645), "std": (0.22803, 0.22145, 0.216989)}
 _HALF = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-# Crops of 224 from 256 and of 112 from 128: the share that torchvision cuts out at random in training.
+# Crops of 224 from 256 and of 112 from 128: the share of torchvision's random crop in training.
 _SQUARE = {"scale": (0.875, 0.875)}
 _LARGE = {"resize": (256,), "size": 224}
 _SHORT_SIDE = {"crop": "short_side", "short_side": (256, 320)}
 _RANDAUGMENT = {"randaugment_m": 9.0, "randaugment_n": 2, "randaugment_mstd": 0.5, "randaugment_inc": False}
 _AUGMIX = {"augmix_m": 3.0, "augmix_width": 3, "augmix_alpha": 1.0}
-# What other projects publish as one transform: settings of `data.clip` and `data.augment`, those of evaluation exactly.
+# Transforms of other projects as settings of `data.clip` and `data.augment`; those of evaluation are exact.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # torchvision.models.video, `Weights.transforms()`; training as in its references/video_classification/presets.py
     "torchvision_resnet": _transform({"resize": (128, 171), "size": 112}, _SQUARE, **_KINETICS),

@@ -1,4 +1,4 @@
-"""The settings under `data`: which videos there are, and how they become clips."""
+"""The settings under `data`: sources of videos, and sampling, reading and augmentation of clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,46 +28,46 @@ class ClipConfig(Section, path="data.clip"):
 
     num_frames: int = at_least(0, 0, "Frames per clip (T); 0: the model's.", meaning="the model's own")
     stride: int = at_least(
-        0, 0, "Distance of two neighbours of a clip (τ); 0: the model's.", unit="source frames",
+        0, 0, "Distance between neighbouring frames of a clip (τ); 0: the model's.", unit="source frames",
         meaning="the model's own",
     )  # fmt: skip
     fps: float = at_least(
-        0, 0.0, "Rate at which frames are taken, instead of a stride; 0: the model's.", unit="frames per second",
+        0, 0.0, "Sampling rate of frames, instead of a stride; 0: the model's.", unit="frames per second",
         meaning="the model's own",
     )  # fmt: skip
     size: int = at_least(
         0, 0, "Height and width of the crop; 0: the model's.", unit="pixels", meaning="the model's own"
     )
     resize: tuple[int, ...] = anything(
-        (), "What frames are resized to before the crop: (short side,) or (height, width); (): the model's.",
+        (), "Size of frames before the crop: (short side,) or (height, width); (): the model's.",
         unit="pixels", check=sides,
     )  # fmt: skip
     resize_rule: str = choice(
         "opencv",
         "torchvision",
-        help="How frames are resized; torchvision: to the bit what that makes of pixels, several times slower.",
+        help="Rule of resizing; torchvision: bit-identical to that library, but several times slower.",
     )
     mean: tuple[float, ...] = per_channel("Mean of each channel, subtracted from values in 0…1; (): the model's.")
     std: tuple[float, ...] = per_channel(
-        "Standard deviation of each channel, by which values are divided; (): the model's.", positive=True
+        "Standard deviation of each channel, the divisor of values; (): the model's.", positive=True
     )
     preset: str = choice(
         "",
         *PRESETS,
-        help="Another project's transform: sets those fields of data.clip and data.augment that are at their defaults.",
+        help="Transform of another project: sets the fields of data.clip and data.augment that are at their defaults.",
     )
 
 
 @dataclass
 class SamplingConfig(Section, path="data.sampling"):
-    """Which frames clips take."""
+    """Choice of the frames of clips."""
 
     train: str = choice("random", *SAMPLING_RULES, help="Rule for the frames of a training clip.")
     eval: str = choice(
         "multi_clip",
         *SAMPLING_RULES,
-        help="Rule for the frames of evaluation clips. multi_clip: windows spread to both ends; sliding_window and "
-        "all: the whole video, in as many clips as that takes.",
+        help="Rule for the frames of evaluation clips. multi_clip: windows spread from end to end; sliding_window and "
+        "all: the whole video, in as many clips as needed.",
     )
     hop: int = anything(
         0,
@@ -80,41 +80,41 @@ class SamplingConfig(Section, path="data.sampling"):
         "loop",
         "hold",
         "spread",
-        help="A video shorter than a clip is shown again from the start (loop), its last frame held (hold), or its "
-        "frames spread over the clip (spread); auto: as the published rule does, or else loop.",
+        help="Rule for a video shorter than a clip: repeat it from the start (loop), hold its last frame (hold), or "
+        "spread its frames over the clip (spread); auto: as in the published rule, or else loop.",
     )
     views: int = at_least(
-        1, 1, "Training clips per video in a batch, each with draws of its own; the video is read once for all."
+        1, 1, "Training clips per video in a batch, each with its own random draws; the video is read only once."
     )
     speed: tuple[float, float] = between(
-        (1.0, 1.0), "Bounds of how many times faster a training clip runs, drawn log-uniformly.", most=100
+        (1.0, 1.0), "Bounds of the speed factor of a training clip, drawn log-uniformly.", most=100
     )
     temporal_jitter: bool = anything(
-        False, "Whether each frame of a training clip is a random one of those up to the clip's next frame."
+        False, "Whether to replace each frame of a training clip by a random one of those up to the clip's next frame."
     )
-    reverse: float = share(0.0, "Share of the training clips that are played backwards.")
+    reverse: float = share(0.0, "Share of training clips that are played backwards.")
 
 
 @dataclass
 class AugmentConfig(Section, path="data.augment"):
-    """Changes of training clips; every draw holds for all frames of a clip."""
+    """Augmentation of training clips; every draw applies to all frames of a clip."""
 
     crop: str = choice(
         "square",
         "short_side",
         "random_resized",
         "multi_scale",
-        help="How training clips are cut out; they are resized to data.clip.size afterwards.",
+        help="Rule for the crop of training clips, which is resized to data.clip.size afterwards.",
     )
     scale: tuple[float, float] = between(
         (0.8, 1.0),
-        "For crop=square: bounds of the side, as shares of the resized short side; (1, 1): all of it.",
+        "For crop=square: bounds of the side, as shares of the resized short side; (1, 1): the whole.",
         most=1,
     )
     short_side: tuple[int, int] = between(
         (256, 320),
-        "For crop=short_side: frames are resized to a short side between these, instead of data.clip.resize, and "
-        "data.clip.size pixels are cut out anywhere.",
+        "For crop=short_side: bounds of the short side that frames are resized to, instead of data.clip.resize, before "
+        "a square of data.clip.size pixels is cropped anywhere.",
         most=10**5,
         unit="pixels",
     )
@@ -122,59 +122,56 @@ class AugmentConfig(Section, path="data.augment"):
         (0.08, 1.0), "For crop=random_resized: bounds of the area, as shares of the resized frame.", most=1
     )
     crop_aspect: tuple[float, float] = between(
-        (0.75, 4 / 3), "For crop=random_resized: bounds of width to height.", most=100
+        (0.75, 4 / 3), "For crop=random_resized: bounds of the ratio of width to height.", most=100
     )
     crop_scales: tuple[float, ...] = anything(
         (1.0, 0.875, 0.75, 0.66),
-        "For crop=multi_scale: the possible sides, as shares of the short side.",
+        "For crop=multi_scale: possible sides, as shares of the short side.",
         check=falling_shares,
     )
     crop_gap: int = at_least(
-        0, 1, "For crop=multi_scale: how far apart in crop_scales width and height may be; 0: squares."
+        0, 1, "For crop=multi_scale: largest distance in crop_scales between width and height; 0: squares."
     )
     crop_positions: int = one_of(
         13,
         (0, 5, 13),
-        "For crop=multi_scale: 5 (corners, centre), 13 (and those between), or 0: anywhere.",
+        "For crop=multi_scale: number of positions: 5 (corners, centre), 13 (also those between), or 0 (anywhere).",
         what="must be 5, 13, or 0 (anywhere)",
     )
     flip: bool | None = anything(
         None,
-        "Whether half of the clips are mirrored; None: unless the classes tell left from right and "
-        "task.classify.flip_pairs is empty. Where they do, the labels that mirroring swaps are swapped, as far as they "
-        "are known.",
+        "Whether half of the clips are mirrored; None: yes, unless the classes tell left from right and "
+        "task.classify.flip_pairs is empty. If they do, labels known to be swapped by mirroring are swapped.",
     )
     colour_jitter: float = share(0.0, "Strength of random brightness, contrast and saturation.")
-    hue: float = share(0.0, "Share of the colour circle by which colours are turned at most.", most=0.5)
-    jittered: float = share(1.0, "Share of the clips that colour_jitter and hue change.")
-    greyscale: float = share(0.0, "Share of the clips that lose their colours.")
+    hue: float = share(0.0, "Largest random turn of hues, as a share of the colour circle.", most=0.5)
+    jittered: float = share(1.0, "Probability that colour_jitter and hue are applied to a clip.")
+    greyscale: float = share(0.0, "Probability that a clip is turned to greyscale.")
     randaugment_m: float = share(0.0, "Magnitude of RandAugment; 0: none.", most=10)
-    randaugment_n: int = at_least(
-        1, 2, "Operations of RandAugment per clip, each carried out with a probability of 0.5."
-    )
+    randaugment_n: int = at_least(1, 2, "Operations of RandAugment per clip, each applied with probability 0.5.")
     randaugment_mstd: float = at_least(
         0, 0.5, "Standard deviation of RandAugment's magnitude; above 100: uniform between 0 and the magnitude."
     )
     randaugment_inc: bool = anything(
-        True, "Whether a higher magnitude of RandAugment is a stronger change with every operation."
+        True, "Whether a higher magnitude of RandAugment means a stronger change in every operation."
     )
     augmix_m: float = share(0.0, "Largest magnitude of AugMix; 0: none.", most=10)
     augmix_width: int = at_least(1, 3, "Chains of operations of AugMix.")
     augmix_depth: int = at_least(0, 0, "Operations in each chain of AugMix; 0: 1, 2 or 3.")
     augmix_alpha: float = positive(1.0, "Parameter of AugMix's Dirichlet and Beta distributions.")
-    erase: float = share(0.0, "Share of the clips of which a box is erased.")
-    erase_mode: str = choice("pixel", "const", help="What an erased box shows: noise (pixel), the mean colour (const).")
+    erase: float = share(0.0, "Probability that a box of a clip is erased.")
+    erase_mode: str = choice("pixel", "const", help="Content of an erased box: noise (pixel) or mean colour (const).")
     erase_area: tuple[float, float] = between(
         (0.02, 1 / 3), "Bounds of the erased area, as shares of the picture.", most=1
     )
     erase_aspect: tuple[float, float] = between(
-        (0.3, 1 / 0.3), "Bounds of height to width of the erased box.", most=100
+        (0.3, 1 / 0.3), "Bounds of the erased box's ratio of height to width.", most=100
     )
 
 
 @dataclass
 class ReadingConfig(Section, path="data.reading"):
-    """Processes and threads that read videos; none of this changes what is read."""
+    """Processes and threads that read videos; none of these settings changes the data."""
 
     num_workers: int = at_least(0, 0, "Decoding processes per training process; 0: threads of the training process.")
     num_threads: int = at_least(1, 4, "Decoding threads per process.")
@@ -182,63 +179,60 @@ class ReadingConfig(Section, path="data.reading"):
     timeout: float = positive(60.0, "Time after which a stalled decoder is killed.", unit="seconds")
     isolate: bool = anything(
         True,
-        "Whether videos are decoded in processes of their own, one per decoding thread, that can be killed and may "
-        "crash.",
+        "Whether videos are decoded in separate processes, one per decoding thread, which can be killed and may crash.",
     )
 
 
 @dataclass
 class DataConfig(Section, path="data"):
-    """Which videos there are."""
+    """Sources of videos."""
 
     train: str = anything(
         "",
         "Training videos: a CSV file (path,label[,split,group]), a folder with one sub-folder per class, the folder of "
-        "a prepared data set, or tfds:NAME[/CONFIG][:VERSION]. Where there are splits, rows marked val or test do not "
-        "train; @SPLIT behind all but a folder takes the rows of one split instead, @all every row. Several are joined "
-        "by commas; a class is known by its name, so sources that have a name in common share the class.",
+        "a prepared data set, or tfds:NAME[/CONFIG][:VERSION]. If there are splits, rows marked val or test are not "
+        "used for training; except for folders, a suffix @SPLIT selects the rows of one split instead, @all every row. "
+        "Several sources are joined by commas; classes of the same name are the same class.",
     )
     eval: str = anything(
         "",
-        "Evaluation videos, given as in data.train (it may be the same file); rows marked train do not evaluate. "
+        "Evaluation videos, given as in data.train (it may be the same file); rows marked train are not used. "
         "Empty: the rows of data.train that are marked val or test, or a held-out share of it.",
     )
     mixture: tuple[float, ...] = anything(
         (),
-        "Weight of each source of data.train: the share of the clips that it gives; (): every video of every source "
-        "once per epoch. An epoch is as many clips as there are training videos in any case.",
+        "Weight of each source of data.train: its share of the clips; (): every video of every source once per epoch. "
+        "In any case an epoch has as many clips as there are training videos.",
         check=weights,
     )
     quarantine: str = anything(
         "",
-        "Videos to leave alone: the CSV of `vidjax check`, any CSV with the column path, a bad_records.jsonl, or the "
-        "work directory that has it; several are joined by commas. They are not trained on, and count as unreadable "
-        "in evaluation.",
+        "Videos to exclude: the CSV of `vidjax check`, any CSV with a column path, a bad_records.jsonl, or the work "
+        "directory that contains it; several are joined by commas. These videos are not used for training, and count "
+        "as unreadable in evaluation.",
     )
     root: str = anything(
-        "", "Folder that relative paths in CSV files start from; empty: the file's own folder. For tfds: its data_dir."
+        "", "Base folder of relative paths in CSV files; empty: the file's own folder. For tfds: its data_dir."
     )
     dataset: str = choice(
         "",
         *DATASETS,
         help="Published data set: data.train and data.eval are its annotation files or their folder, labels are its "
-        "classes in its order, and videos not found below data.root are left out.",
+        "classes in its order, and videos not found below data.root are skipped.",
     )
-    split: int = at_least(1, 1, "Number of the official split, where the data set has several (UCF-101, HMDB-51: 1…3).")
+    split: int = at_least(1, 1, "Number of the official split, if the data set has several (UCF-101, HMDB-51: 1…3).")
     folder_fps: float = at_least(
-        0, 0.0, "Rate of videos that are given as folders of images; 0: the data set's, or else 25.",
+        0, 0.0, "Frame rate of videos stored as folders of images; 0: the data set's, or else 25.",
         unit="frames per second", meaning="the data set's, or else 25",
     )  # fmt: skip
-    synthetic: str = choice(
-        "", "motion", help="Data set to generate in the folder of data.train, if it is not there yet."
-    )
+    synthetic: str = choice("", "motion", help="Data set to generate in the folder of data.train, unless it exists.")
     eval_share: float = strictly_between(
-        0.2, "Share held out (whole groups) where there is neither data.eval nor a split column."
+        0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."
     )
     train_share: float = above_zero(
         1.0,
-        "Share of the training videos that is used, of each class; the seed alone decides which, so that runs can be "
-        "compared. A smaller share is part of a larger one.",
+        "Share of each class's training videos to use; only the seed decides which, so that runs can be compared. A "
+        "smaller share is part of a larger one.",
         whole="all of them",
     )
 
@@ -252,20 +246,20 @@ def mirrors(augment: AugmentConfig, flip_pairs: Sequence[str], directional: bool
     """Whether half of the training clips are mirrored.
 
     Args:
-      augment: its `flip` is used.
-      flip_pairs: of `ClassifyConfig`.
-      directional: the classes tell left from right.
+      augment: settings of augmentation, of which `flip` is used.
+      flip_pairs: pairs of classes that mirroring swaps, as in `ClassifyConfig`.
+      directional: whether the classes tell left from right.
     """
     return augment.flip if augment.flip is not None else not directional or bool(flip_pairs)
 
 
 def short_video_rule(sampling: SamplingConfig, rule: str) -> str:
-    """What `sampling.short_video` means for a sampling rule: loop, hold or spread."""
+    """Short-video rule that `sampling.short_video` selects for a sampling rule: loop, hold or spread."""
     return SAMPLING_RULES[rule][0] if sampling.short_video == "auto" else sampling.short_video
 
 
 def apply_preset(config: DataConfig) -> DataConfig:
-    """`config` with the settings of its preset in those fields that are at their defaults."""
+    """Copy of `config` in which fields at their defaults have the values of its preset."""
     standard, preset, changed = DataConfig(), PRESETS.get(config.clip.preset, {}), {}
     for name, values in preset.items():
         own, default = getattr(config, name), getattr(standard, name)

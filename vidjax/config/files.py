@@ -1,4 +1,4 @@
-"""A `Config` from command-line arguments, for the commands of `python -m vidjax`: as train.py takes them."""
+"""Configs from files, recipes and command-line arguments, for the commands of `python -m vidjax`."""
 
 import dataclasses
 import importlib.util
@@ -9,16 +9,16 @@ from vidjax.config import Config, ConfigError, overridden, split_arguments
 
 
 def read_config(argv: Sequence[str], data: str | None = None) -> Config:
-    """The config of `--config=FILE`, or the defaults, with the `--config.field=value` among `argv` applied.
+    """Read the config of `--config=FILE`, or the defaults, and apply the `--config.field=value` arguments.
 
     Args:
-      argv: these arguments.
-      data: takes the place of `data.train`, and then evaluation has what `argv` gives or a part of that, for what the
-        file has for evaluation belongs to its own training videos. None: that of the config.
+      argv: arguments `--config=FILE` and `--config.field=value`.
+      data: training videos that replace `data.train`. Evaluation then takes its videos from `argv` or from a part of
+        `data`, since the file's evaluation videos belong to its own training videos. None: keep the config's.
 
     Raises:
-      ConfigError: for a file that is not there or gives no config, an argument that is none of these, or a value of
-        the wrong type.
+      ConfigError: if the file does not exist or returns no config, an argument is neither of these, or a value has the
+        wrong type.
     """
     arguments, rest = split_arguments(argv)
     if rest:
@@ -34,10 +34,10 @@ def read_config(argv: Sequence[str], data: str | None = None) -> Config:
 
 
 def recipe(file: str) -> str:
-    """`file`, or, where it names a recipe and is not at hand, the file of that recipe.
+    """Path of a config file; if `file` does not exist but names a recipe, the path of that recipe.
 
     Raises:
-      ConfigError: for a name, without a folder and .py, of which there is no recipe.
+      ConfigError: if a bare name, without folder and .py, is not a recipe.
     """
     name = os.path.basename(file).removesuffix(".py")
     is_name, is_path = file == name, file == f"configs/{name}.py"
@@ -45,7 +45,7 @@ def recipe(file: str) -> str:
         return file
     recipes = importlib.util.find_spec("configs")
     places = recipes.submodule_search_locations or () if recipes else ()
-    folders = [place for place in places if os.path.isdir(place)]  # an editable installation adds what is none
+    folders = [place for place in places if os.path.isdir(place)]  # editable installations add other entries
     for folder in folders:
         if os.path.exists(path := os.path.join(folder, f"{name}.py")):
             return path
@@ -56,13 +56,13 @@ def recipe(file: str) -> str:
 
 
 def load_config(file: str) -> Config:
-    """The config of a file, or, where no such file is at hand, of the recipe NAME that is installed with the package.
+    """Load the config of a file or, if there is no such file, of the recipe NAME installed with the package.
 
     Args:
-      file: of Python, with a get_config(); a recipe is `NAME` or `configs/NAME.py`.
+      file: Python file with a get_config(), or a recipe as `NAME` or `configs/NAME.py`.
 
     Raises:
-      ConfigError: for a file that is not there or gives no config, or a name of which there is no recipe.
+      ConfigError: if the file does not exist or returns no config, or there is no recipe of that name.
     """
     file = recipe(file)
     if not os.path.isfile(file):

@@ -1,4 +1,4 @@
-"""The settings as a text for `--help`: each with its value, what it means, its unit and its choices."""
+"""Text of `--help` on settings: each with its value, meaning, unit and choices."""
 
 import dataclasses
 import shutil
@@ -14,7 +14,7 @@ _FEWEST, _MOST = 80, 140  # columns of the whole
 
 
 def settings_help(config: Config) -> str:
-    """A table of all settings, section by section, with their values in `config`."""
+    """Table of all settings, section by section, with their values in `config`."""
     width = min(max(shutil.get_terminal_size((120, 24)).columns, _FEWEST), _MOST)
     head = "settings, given as --config.SECTION.NAME=VALUE, each with its value here:"
     return "\n".join([head, *_section(config, width)])

@@ -1,4 +1,4 @@
-"""Settings on the command line: `--config.data.clip.size=112`, typed as the fields are."""
+"""Settings on the command line, such as `--config.data.clip.size=112`, converted to the type of their field."""
 
 import ast
 import typing
@@ -15,17 +15,17 @@ _SWITCH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": 
 
 
 def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments that are of the config, and all others.
+    """Split arguments into those of the config and all others.
 
     Args:
-      argv: `--config=FILE`, `--config FILE`, `--config.field=value`, `--config.field value`, `--config.switch` for one
-        that is on, and anything else.
+      argv: command line: `--config=FILE`, `--config FILE`, `--config.field=value`, `--config.field value`,
+        `--config.switch` to turn a switch on, and anything else.
 
     Returns:
-      The former as `--config=FILE` and `--config.field=value`; the latter as they are.
+      The config's arguments as `--config=FILE` and `--config.field=value`, and the others unchanged.
 
     Raises:
-      ConfigError: for a setting without a value, or one that there is not.
+      ConfigError: if a setting has no value or does not exist.
     """
     own, others, rest = [], [], list(argv)
     while rest:
@@ -53,13 +53,13 @@ def _next_value(name: str, rest: list[str]) -> str:
 
 
 def overridden(config: Config, arguments: Sequence[str]) -> Config:
-    """A copy of `config` with the settings of `--config.field=value`.
+    """Copy of `config` with the settings of `--config.field=value` arguments.
 
-    The arguments of a model's constructor are its own, so the config need not hold them already: the value of
-    `--config.model.kwargs.NAME=VALUE` is a Python literal, such as `(2, 4, 4)`; `true`, `false`; or else a string.
+    Arguments of a model's constructor need not be in the config yet: the value of `--config.model.kwargs.NAME=VALUE` is
+    a Python literal, such as `(2, 4, 4)`, or `true`, `false`, or else a string.
 
     Raises:
-      ConfigError: for a name that is no setting, with those that may be meant, or a value of the wrong type.
+      ConfigError: if a name is not a setting, with suggestions, or a value has the wrong type.
     """
     changes, kwargs = {}, {}
     for argument in arguments:
@@ -85,7 +85,7 @@ def _argument(name: str, text: str) -> Mapping[str, Any]:
 
 
 def _type_of(name: str) -> Any:
-    """The type of the setting with this dotted name."""
+    """Type of the setting with a dotted name."""
     if name not in (known := field_names(Config)):
         raise ConfigError(unknown(name, known))
     section, _, leaf = name.rpartition(".")
@@ -93,7 +93,7 @@ def _type_of(name: str) -> Any:
 
 
 def _value(text: str, hint: Any, name: str) -> Any:
-    """What `text` says for a setting of the type `hint`."""
+    """Value of `text` for a setting of type `hint`."""
     kind = inner_type(hint)
     if kind is not hint and text.lower() == "none":
         return None

@@ -1,7 +1,7 @@
-"""Names that settings had in earlier versions, and what each is called now.
+"""Names of settings in earlier versions, and their current names.
 
-Stored configs of older runs are read under the new names without a word; on the command line and in config files an old
-name still works, with one warning that says the new one.
+Stored configs of older runs are read silently under the new names; on the command line and in config files an old name
+still works, with one warning that gives the new one.
 """
 
 import logging
@@ -12,12 +12,12 @@ logger = logging.getLogger("vidjax")
 
 
 def _moved(old: str, new: str, names: str) -> dict[str, str]:
-    """Fields of the section `old` that are in the section `new` now, by the same name or, as in `a:b`, another."""
+    """Fields of the section `old` that are now in the section `new`, under the same name or, as in `a:b`, another."""
     pairs = (name.partition(":") for name in names.split())
     return {f"{old}.{name}": f"{new}.{renamed or name}" for name, _, renamed in pairs}
 
 
-# Old dotted name → the one of today.
+# Old dotted name → current one.
 RENAMED: dict[str, str] = {
     **_moved("data", "data.clip", "num_frames stride fps size resize resize_rule mean std preset"),
     **_moved("data", "data.sampling", "train_sampling:train eval_sampling:eval train_views:views"),
@@ -36,18 +36,18 @@ _said: set[str] = set()
 
 
 def todays_name(name: str) -> str:
-    """What the setting `name` is called now; of an old name a warning is logged, once for each."""
+    """Current name of the setting `name`; an old name logs a warning, once each."""
     new = RENAMED.get(name)
     if new is None:
         return name
     if name not in _said:
         _said.add(name)
-        logger.warning("config.%s is called config.%s now; the old name will go", name, new)
+        logger.warning("config.%s is now called config.%s; the old name will be removed", name, new)
     return new
 
 
 def with_todays_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config, as nested dictionaries, with every setting and value as it is called now."""
+    """Convert a stored config, as nested dictionaries, to current names and values of settings."""
     values = _copy(values)
     for old, new in RENAMED.items():
         section, _, leaf = old.rpartition(".")
@@ -63,7 +63,7 @@ def with_todays_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def todays_value(value: Any, name: str) -> Any:
-    """The value of the setting `name` as it is written now."""
+    """Convert a stored value of the setting `name` to its current form."""
     if name == "model.remat" and isinstance(value, bool):
         return "full" if value else ""
     return value

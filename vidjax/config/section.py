@@ -1,4 +1,4 @@
-"""The base of every dataclass of settings, which knows its place in the config and refuses names that it lacks."""
+"""Base class of the dataclasses of settings, which know their place in the config and refuse unknown names."""
 
 import dataclasses
 import difflib
@@ -11,17 +11,17 @@ from vidjax.errors import UserError
 
 
 class ConfigError(UserError):
-    """A setting is unknown, of the wrong type, or out of its range; the message names the field and the mend."""
+    """Raised for a setting that is unknown, of the wrong type or out of range; names the field and the remedy."""
 
 
 class Section:
-    """A part of the config; a subclass is a dataclass and says where it is: `class X(Section, path="data.clip")`.
+    """Section of the config; a subclass is a dataclass with its place: `class X(Section, path="data.clip")`.
 
-    A field that there is not cannot be given or set: `config.optimizer.lr = 1` would change nothing. Old names of
-    fields that have moved to a section below still work, with a warning.
+    Unknown fields cannot be given or set, as `config.optimizer.lr = 1` would change nothing. Old names of fields that
+    have moved to a section below still work, with a warning.
 
     Raises:
-      ConfigError: for such a name, with the ones that may be meant.
+      ConfigError: if a name is unknown, with suggestions.
     """
 
     path: ClassVar[str]
@@ -47,14 +47,14 @@ class Section:
             raise ConfigError(self.no_field(name))
         return setattr(owner, leaf, value)
 
-    def __getattr__(self, name: str) -> Any:  # called only for what there is not
+    def __getattr__(self, name: str) -> Any:  # called only for unknown names
         owner, leaf = self._moved(name)
         if owner is None:
             raise AttributeError(f"{type(self).__name__} has no field {name!r}")
         return getattr(owner, leaf)
 
     def _moved(self, name: str) -> tuple[Any, str]:
-        """The section below this one that has the field called `name` in earlier versions, and its name there."""
+        """Section below this one with the field called `name` in earlier versions, and its name there."""
         old, start = self._full(name), self._full("")
         if old not in RENAMED or not RENAMED[old].startswith(start):
             return None, name
@@ -70,18 +70,18 @@ class Section:
 
     @classmethod
     def no_field(cls, name: str) -> str:
-        """The message on a field `name` of this section, which has none of that name."""
+        """Message about a field `name` that this section does not have."""
         known = [section._full(field) for section in Section._all.values() for field in section.__dataclass_fields__]
         return unknown(cls._full(name), [name for name in known if name not in Section._all])
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """The message on a dotted name that is no setting: where it has gone, or which of the `known` ones may be meant."""
+    """Message about a dotted name that is not a setting: its new name, or suggestions among the `known` ones."""
     if name in RENAMED:
-        return f"config.{name} is called config.{RENAMED[name]} now"
+        return f"config.{name} is now called config.{RENAMED[name]}"
     known = list(known)
     section, _, leaf = name.rpartition(".")
-    # By meaning, or in another section; what is in the section that was named comes first.
+    # Matches by alias, or by name in another section; those in the named section come first.
     close = [k for k in known if k in ALIASES.get(leaf.lower().replace("-", "_"), ()) or k.rpartition(".")[2] == leaf]
     close.sort(key=lambda k: not f"{k.rpartition('.')[0]}.".startswith(f"{section}."))
     if not close:
@@ -89,4 +89,4 @@ def unknown(name: str, known: Iterable[str]) -> str:
         close = sorted((k for k in known if alike[k] > 0.8), key=lambda k: -alike[k])
         close += [k for k in difflib.get_close_matches(name, known, n=3, cutoff=0.6) if k not in close]
     hint = f" Did you mean {' or '.join(f'config.{c}' for c in close[:3])}?" if close else ""
-    return f"config.{name} is no setting.{hint} `vidjax train --help` lists them all."
+    return f"config.{name} is not a setting.{hint} `vidjax train --help` lists them all."

@@ -1,4 +1,4 @@
-"""Every setting there is, as typed dataclasses: one experiment is one `Config`.
+"""All settings as typed dataclasses: one experiment is one `Config`.
 
 A config file (`configs/x.py`) has a `get_config()` that returns a `Config`; the command line overrides single fields
 with `--config.optimizer.learning_rate=0.1`. The config in use is written beside every run and inside every checkpoint.
@@ -27,24 +27,24 @@ from vidjax.config.section import Section
 
 @dataclass
 class ModelConfig(Section, path="model"):
-    """The network, what it starts from and how it is computed."""
+    """The network, its initial weights and its computation."""
 
     name: str = anything("r2plus1d_18", "Name of the network, one of `vidjax models`.")
     init_from: str = anything(
-        "", "Checkpoint to start from: a file of another framework, or a folder of a vidjax run or checkpoint."
+        "", "Checkpoint to start from: a file of another framework, or the folder of a vidjax run or checkpoint."
     )
     inflation: str = choice(
         "",
         "average",
         "central",
-        help="How the kernels of an image network get a temporal extent: in every frame, divided by their number "
-        "(average), or in the middle frame alone (central); empty: as the model's paper does.",
+        help="Inflation of an image network's kernels over time: repeated in every frame and divided by the number of "
+        "frames (average), or only in the middle frame (central); empty: as in the model's paper.",
     )
     input: str = choice(
         *INPUTS,
-        help="What enters the network: frames (rgb), each frame less the one before, after normalisation, the first 0 "
-        "(diff), or both side by side in 6 channels (rgb+diff). Weights for rgb start rgb+diff with zeros for the "
-        "differences.",
+        help="Input of the network: frames (rgb), each frame minus the previous one, after normalisation, with a first "
+        "of 0 (diff), or both concatenated in 6 channels (rgb+diff). Weights for rgb initialise rgb+diff with zeros "
+        "for the differences.",
     )
     dropout: float = below_one(-1.0, "Probability of dropout before the classifier; -1: the model's own.", off=-1)
     drop_path: float = below_one(
@@ -56,35 +56,33 @@ class ModelConfig(Section, path="model"):
     param_dtype: str = choice(
         "float32",
         "bfloat16",
-        help="What a run keeps its parameters in. Gradients and updates are float32 in any case, and their sum with a "
+        help="Type in which parameters are kept. Gradients and updates are float32 in any case, and the sum with a "
         "bfloat16 parameter is rounded up or down at random, so that small updates are not lost; the moving average "
         "stays float32.",
     )
     probe: str = choice(
         "",
         *PROBES,
-        help="Train a new classifier alone, on the features of a network that stays as model.init_from has it: one "
-        "layer (linear), or one layer on what a learned query gathers from all tokens, of a convolutional network the "
-        "places of the last map (attentive). model.dropout is then the classifier's.",
+        help="Train only a new classifier, on the frozen features of the network in model.init_from: one layer "
+        "(linear), or one layer after attention pooling with a learned query over all tokens, or over all positions of "
+        "a convolutional network's last map (attentive). model.dropout is then the classifier's.",
     )
     probe_norm: bool = anything(
-        False, "For probe=linear: whether features are standardised first, as in MAE's evaluations."
+        False, "For probe=linear: whether to standardise features first, as in MAE's evaluations."
     )
     probe_blocks: int = at_least(
-        1, 1, "For probe=attentive: Transformer blocks, the query's own included; V-JEPA 2 has 4."
+        1, 1, "For probe=attentive: Transformer blocks, including the query's; V-JEPA 2 has 4."
     )
     probe_heads: int = at_least(
-        0, 0, "For probe=attentive: attention heads; 0: 16, or as many of them as divide the features.",
+        0, 0, "For probe=attentive: attention heads; 0: 16, or as many of these as divide the features.",
         meaning="16, or as many as divide the features",
     )  # fmt: skip
     remat: str = choice(
         *REMAT,
-        help="What a block keeps for the backward pass, the rest being computed again: everything (empty), results of "
-        "layers (dots), those of attention (attention), or its input alone (full). See vidjax/nn/remat.py.",
+        help="Values that a block keeps for the backward pass, recomputing the rest: everything (empty), outputs of "
+        "layers (dots), those of attention (attention), or only its input (full). See vidjax/nn/remat.py.",
     )
-    scan_blocks: bool = anything(
-        False, "For Transformers: whether blocks that are alike are compiled once, as a loop over them."
-    )
+    scan_blocks: bool = anything(False, "For Transformers: whether equal blocks are compiled once, as a loop.")
     kwargs: dict[str, Any] = field(
         default_factory=dict,
         metadata={"help": "Further arguments of the model's constructor, as --config.model.kwargs.NAME=VALUE."},
@@ -97,44 +95,45 @@ class ClassifyConfig(Section, path="task.classify"):
 
     label_smoothing: float = below_one(0.0, "Share of the target that is spread over all classes.")
     mixup: float = at_least(
-        0, 0.0, "Clips of a batch are blended in pairs, with shares from Beta(mixup, mixup); 0: off.", meaning="off"
-    )
+        0, 0.0, "Parameter of mixup: clips of a batch are blended in pairs, with shares from Beta(mixup, mixup); 0: "
+        "off.", meaning="off",
+    )  # fmt: skip
     cutmix: float = at_least(
-        0, 0.0, "A box of one clip replaces that of another, with shares from Beta(cutmix, cutmix); 0: off.",
-        meaning="off",
+        0, 0.0, "Parameter of CutMix: a box of one clip replaces that of another, with shares from Beta(cutmix, "
+        "cutmix); 0: off.", meaning="off",
     )  # fmt: skip
     mix_probability: float = share(1.0, "Probability that a batch is mixed.")
-    cutmix_share: float = share(0.5, "Share of the mixed batches that get CutMix, where mixup is on too.")
-    mix_per_clip: bool = anything(False, "Whether mixing is drawn for every clip of a batch anew.")
+    cutmix_share: float = share(0.5, "Share of mixed batches that get CutMix, if mixup is on too.")
+    mix_per_clip: bool = anything(False, "Whether mixing is drawn anew for every clip of a batch.")
     balance: str = choice(
         "",
         "class",
         "sqrt",
-        help="Which videos come how often: every class of a source gives as many clips as any other (class), or in "
-        "proportion to the square root of its videos (sqrt). Within a class, every video before any comes again.",
+        help="Balance of classes: every class of a source gives equally many clips (class), or in proportion to the "
+        "square root of its number of videos (sqrt). Within a class, no video is repeated before all have been used.",
     )
     flip_pairs: tuple[str, ...] = anything(
         (),
-        "Classes that mirroring turns into each other: 'turn left<>turn right','look left<>look right'.",
+        "Pairs of classes that mirroring swaps, such as 'turn left<>turn right','look left<>look right'.",
         check=pairs,
     )
 
 
 @dataclass
 class ReconstructConfig(Section, path="task.reconstruct"):
-    """Training without labels. What is hidden, and what is to be told of it, are arguments of the models."""
+    """Training without labels. Masks and the pixels to predict are set by arguments of the models."""
 
 
 @dataclass
 class TaskConfig(Section, path="task"):
-    """What is learned."""
+    """The task to learn."""
 
     name: str = choice(
         "auto",
         "classify",
         "reconstruct",
-        help="What the network learns: labels (classify) or, without any, the pixels that are hidden from it "
-        "(reconstruct); auto: what the model is for. Another one is an error.",
+        help="Task of the network: labels (classify) or, without labels, hidden pixels (reconstruct); auto: the task "
+        "the model is made for. Any other task is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
@@ -142,102 +141,103 @@ class TaskConfig(Section, path="task"):
 
 @dataclass
 class OptimizerConfig(Section, path="optimizer"):
-    """Learning rates and updates."""
+    """Optimiser, learning rates and updates."""
 
-    name: str = choice("sgd", "adamw", help="The optimiser.")
-    learning_rate: float = positive(0.01, "Learning rate at its peak.")
+    name: str = choice("sgd", "adamw", help="Optimiser.")
+    learning_rate: float = positive(0.01, "Peak learning rate.")
     base_batch: int = at_least(
-        0, 0, "Batch size that learning_rate is meant for, which scales linearly with the real one; 0: the real one.",
+        0, 0, "Batch size for which learning_rate is given; it scales linearly to the actual one; 0: no scaling.",
         unit="videos",
     )  # fmt: skip
-    schedule: str = choice("cosine", "constant", "steps", help="How the learning rate goes on after the warm-up.")
+    schedule: str = choice("cosine", "constant", "steps", help="Course of the learning rate after the warm-up.")
     step_epochs: tuple[float, ...] = anything(
-        (), "For schedule=steps: the times at which the learning rate falls.", unit="epochs"
+        (), "For schedule=steps: times at which the learning rate drops.", unit="epochs"
     )
-    step_factor: float = above_zero(0.1, "For schedule=steps: what each fall leaves of the learning rate, as a share.")
+    step_factor: float = above_zero(0.1, "For schedule=steps: factor of the learning rate at each drop.")
     warmup_epochs: float = at_least(
-        0, 0.0, "Length of the linear rise from optimizer.warmup_factor; no longer than half of the run.", unit="epochs"
+        0, 0.0, "Length of the linear warm-up; if it would fill the run, half of the run is used.", unit="epochs"
     )
-    warmup_factor: float = share(0.0, "Learning rate at the start of the rise, as a share of the peak.")
+    warmup_factor: float = share(0.0, "Learning rate at the start of the warm-up, as a share of the peak.")
     final_factor: float = anything(0.0, "Learning rate at the end of the cosine, as a share of the peak.")
     momentum: float = anything(0.9, "For SGD: momentum.")
-    nesterov: bool = anything(False, "For SGD: whether the momentum is Nesterov's.")
+    nesterov: bool = anything(False, "For SGD: whether to use Nesterov momentum.")
     b1: float = anything(0.9, "For AdamW: decay of the first moment.")
     b2: float = anything(0.999, "For AdamW: decay of the second moment.")
     weight_decay: float = at_least(
         0,
         1e-4,
-        "Weight decay, not of norms, biases, tokens and positions. SGD: an L2 term in the gradient; AdamW: apart.",
+        "Weight decay, not applied to norms, biases, tokens and positions. SGD: L2 penalty in the gradient; AdamW: "
+        "decoupled.",
     )
     state_dtype: str = choice(
         "float32",
         "bfloat16",
-        help="What the momentum is kept in: SGD's, and AdamW's first moment. AdamW's second moment stays float32: with "
-        "b2 = 0.999 it changes by less than bfloat16 can tell, and would freeze.",
+        help="Type of SGD's momentum and AdamW's first moment. AdamW's second moment stays float32: with b2 = 0.999 "
+        "its changes are too small for bfloat16, and it would freeze.",
     )
     offload: bool = anything(
-        False, "Whether the optimiser's state is kept in the host's memory, and on the devices during the update alone."
+        False, "Whether to keep the optimiser's state in the host's memory, and on the devices only during updates."
     )
     clip_norm: float = at_least(0, 0.0, "Largest norm of the whole gradient; 0: no clipping.")
     backbone_factor: float = above_zero(
-        1.0, "Share of the learning rate at which all but the classifier learns.", whole="off"
+        1.0, "Factor of the learning rate for everything but the classifier.", whole="off"
     )
     layer_decay: float = above_zero(
         1.0,
-        "For Transformers: a block's learning rate is this share of the next one's, so that what was pre-trained "
-        "changes the less the nearer it is to the pixels; the head has the whole. 1: the same for all.",
+        "For Transformers: ratio of a block's learning rate to the next one's, so that pre-trained layers change less "
+        "the nearer they are to the pixels; the head has the full rate. 1: the same rate for all.",
         whole="off",
     )
 
 
 @dataclass
 class TrainConfig(Section, path="train"):
-    """Length, batches and records of a training."""
+    """Length, batches, logs and checkpoints of a training."""
 
     batch_size: int = at_least(
         1, 16, "Videos per update, over all devices; each gives data.sampling.views clips.", unit="videos"
     )
     epochs: float = anything(10.0, "Passes over the training videos.", unit="epochs")
-    steps: int = anything(0, "Updates, instead of train.epochs; 0: those.", unit="updates")
+    steps: int = anything(0, "Number of updates, instead of train.epochs; 0: train.epochs applies.", unit="updates")
     accumulate: int = at_least(
-        1, 1, "Parts in which a batch is worked through, one after the other: less memory, the same update."
+        1, 1, "Parts in which a batch is processed one after the other: less memory, the same update."
     )
     batch_norm: str = choice(
         "sync",
         "device",
         "precise",
-        help="Statistics of batch normalisation. sync: of the batch of all devices (of each part of it, with "
-        "train.accumulate); device: each device normalises its share of the batch with statistics of its own, so that "
-        "what is learned depends on their number, and running statistics follow the devices' mean; precise: sync, and "
-        "before every evaluation and checkpoint the statistics of the weights as they are then replace the running "
+        help="Statistics of batch normalisation. sync: of the batch over all devices (of each part of it, with "
+        "train.accumulate); device: each device normalises its share of the batch with its own statistics, so that "
+        "results depend on the number of devices, and running statistics follow the devices' mean; precise: sync, but "
+        "before every evaluation and checkpoint, statistics computed anew with the current weights replace the running "
         "ones (not in a checkpoint at SIGTERM, when time is short).",
     )
     precise_batches: int = at_least(
-        1, 200, "For batch_norm=precise: training batches that statistics are taken from, at most an epoch's."
+        1, 200, "For batch_norm=precise: number of training batches for the statistics, at most an epoch."
     )
     ema_decay: float = below_one(
-        0.0, "Decay of an exponential moving average of the weights, which is evaluated and kept; 0: none."
+        0.0, "Decay of an exponential moving average of the weights, which is evaluated and saved; 0: none."
     )
     skip_bad_steps: int = at_least(
         0,
         0,
-        "Updates in a row that may be left out because their loss or gradient is NaN or infinite; one more stops the "
-        "run. 0: the first stops it.",
+        "Updates in a row that may be skipped because their loss or gradient is NaN or infinite; one more stops the "
+        "run. 0: the first one stops it.",
         meaning="stop at the first",
     )
     compilation_cache: str = anything(
         "",
-        "Folder that keeps compiled programs, so that the next start need not compile; empty: none, unless the "
-        "environment variable JAX_COMPILATION_CACHE_DIR names one.",
+        "Folder for compiled programs, so that the next start need not compile; empty: none, unless the environment "
+        "variable JAX_COMPILATION_CACHE_DIR names one.",
     )
-    log_every: int = at_least(1, 10, "Distance of two log lines.", unit="updates")
-    eval_epochs: float = anything(1.0, "Distance of two evaluations; 0: only at the end.", unit="epochs")
-    checkpoint_epochs: float = anything(1.0, "Distance of two checkpoints; 0: only at the end.", unit="epochs")
+    log_every: int = at_least(1, 10, "Interval between log lines.", unit="updates")
+    eval_epochs: float = anything(1.0, "Interval between evaluations; 0: only at the end.", unit="epochs")
+    checkpoint_epochs: float = anything(1.0, "Interval between checkpoints; 0: only at the end.", unit="epochs")
     keep_last: int = at_least(1, 2, "Checkpoints kept besides the best one.")
     best_metric: str = anything(
         "",
-        "Figure of eval.json by which the best checkpoint is chosen, higher being better; empty: video/top1, with "
-        "several labels per video video/mAP, without labels reconstruction/explained.",
+        "Figure of eval.json that selects the best checkpoint, higher is better; empty: video/top1, or video/mAP with "
+        "several labels per video, or reconstruction/explained without labels.",
         check=lambda name: (
             ""
             if not name or "/" in name
@@ -248,31 +248,31 @@ class TrainConfig(Section, path="train"):
 
 @dataclass
 class EvalConfig(Section, path="eval"):
-    """Views of evaluation."""
+    """Views and batches of evaluation."""
 
-    num_clips: int = at_least(1, 1, "Clips per video, spread evenly to both ends.")
+    num_clips: int = at_least(1, 1, "Clips per video, spread evenly from end to end.")
     num_crops: int = one_of(
         1,
         (1, 3, 5, 10),
-        "Crops per clip: 1: the centre; 3 along the longer side; 5: corners and centre; 10: these mirrored too.",
+        "Crops per clip. 1: centre; 3: along the longer side; 5: corners and centre; 10: those 5 also mirrored.",
         what="must be 1, 3, 5 or 10",
     )
     batch_size: int = at_least(1, 16, "Videos per step, over all devices.", unit="videos")
     every: tuple[str, ...] = anything(
         (),
-        "Evaluators that run at every N-th evaluation of a training only, and at the last, such as pictures=5. The one "
-        "whose figures checkpoints are ranked by always runs.",
+        "Evaluators that run only at every N-th evaluation of a training and at the last, such as pictures=5. The one "
+        "that ranks checkpoints always runs.",
     )
 
 
 @dataclass
 class MeshConfig(Section, path="mesh"):
-    """Devices along each axis; one of data, fsdp and model may be -1: all that the other two leave. A batch is split
-    over data × fsdp."""
+    """Devices along each axis; one of data, fsdp and model may be -1: all devices that the other two leave. A batch is
+    split over data × fsdp."""
 
     data: int = devices(-1, "Devices that hold whole parameters.")
     fsdp: int = devices(
-        1, "Devices that hold a part of each large parameter, of its optimiser state and its moving average."
+        1, "Devices that each hold a part of every large parameter, its optimiser state and its moving average."
     )
     model: int = devices(
         1, "Devices that share the work on each clip: features of dense layers, channels of convolutions."

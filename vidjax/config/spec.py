@@ -1,4 +1,4 @@
-"""What a named network expects of its inputs, and where it comes from."""
+"""Specs of named networks: their inputs, task and origin."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,24 +13,24 @@ from vidjax.inputs import Input, VideoInput
 
 # `config.model.input` → `VideoInput.enters`.
 ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both"}
-# Fields of specs that were written before inputs had names.
+# Video fields of specs from versions in which inputs had no names.
 _FLAT = ("num_frames", "stride", "fps", "size", "resize", "mean", "std")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a named network expects of its inputs, and where it comes from. Stored in every checkpoint.
+    """Inputs, task and origin of a named network. Stored in every checkpoint.
 
     The preprocessing of a video is: resize, crop, scale to 0…1, subtract the mean, divide by the deviation.
 
     Attributes:
-      name: of the network.
-      inputs: by name, what enters it.
-      task: what it is trained for, a name in `vidjax.tasks.TASKS`.
-      num_classes: K of the published checkpoints.
-      paper: where the network is described.
+      name: name of the network.
+      inputs: inputs of the network, by name.
+      task: task that it is trained for, a name in `vidjax.tasks.TASKS`.
+      num_classes: K, number of classes of the published checkpoints.
+      paper: publication that describes the network.
       sources: checkpoint formats that `load_pretrained` reads for it.
-      published: accuracy reported elsewhere, with its views and its source; never measured here.
+      published: accuracy reported elsewhere, with its views and source; never measured here.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Spec:
 
     @classmethod
     def of_video(cls, name: str, num_frames: int, stride: int = 1, **settings: Any) -> "Spec":
-        """The spec of a network whose one input is called "video".
+        """Make the spec of a network with one input, called "video".
 
         Args:
-          name: of the network.
-          num_frames: T.
-          stride: τ, source frames between two of a clip.
+          name: name of the network.
+          num_frames: T, frames of the clip.
+          stride: τ, source frames from one frame of the clip to the next.
           **settings: further fields of `VideoInput` and of `Spec`.
         """
         own = {f.name for f in dataclasses.fields(cls)}
@@ -58,10 +58,10 @@ class Spec:
 
     @property
     def video(self) -> VideoInput:
-        """The one video among the inputs.
+        """The only video among the inputs.
 
         Raises:
-          UserError: if there is none, or more than one.
+          UserError: if there is no video, or more than one.
         """
         found = [value for value in self.inputs.values() if isinstance(value, VideoInput)]
         if len(found) != 1:
@@ -70,22 +70,22 @@ class Spec:
         return found[0]
 
     def with_video(self, **changes: Any) -> "Spec":
-        """The same with other fields of `VideoInput`."""
+        """Copy of the spec with changed fields of its `VideoInput`."""
         name = next(name for name, value in self.inputs.items() if value is self.video)
         video = dataclasses.replace(self.video, **changes)
         return dataclasses.replace(self, inputs={**self.inputs, name: video})
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Convert to plain values for JSON."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return values | {"inputs": streams.to_dict(self.inputs), "sources": list(self.sources)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Spec":
-        """From what `to_dict` made, also of versions before inputs had names.
+        """Restore a spec from the values of `to_dict`, including versions in which inputs had no names.
 
         Raises:
-          ConfigError: for a field that is not known.
+          ConfigError: if a field is unknown.
         """
         values = dict(values)
         if "inputs" not in values:
@@ -98,12 +98,12 @@ class Spec:
 
 
 def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Spec:
-    """`spec` with the clip settings that `config` overrides, as it is stored in checkpoints.
+    """Apply a config's clip settings to a spec; the result is stored in checkpoints.
 
     Args:
-      spec: of the network.
-      config: its clip settings.
-      input: `config.model.input`, what enters the network; None: as the spec has it.
+      spec: spec of the network.
+      config: data settings, of which `clip` is used.
+      input: input of the network as in `config.model.input`; None: the spec's.
     """
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         return spec
@@ -114,7 +114,7 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     elif config.clip.stride:
         changes |= {"stride": config.clip.stride, "fps": None}
     if config.clip.size and not config.clip.resize:
-        # The published margin between resizing and cropping is kept when only the crop changes.
+        # If only the crop changes, the published margin between resizing and cropping is kept.
         changes["resize"] = tuple(round(r * config.clip.size / spec.video.size) for r in spec.video.resize)
     if input is not None:
         changes["enters"] = ENTERS[input]
@@ -122,15 +122,15 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
 
 
 def need_colour(spec: Spec) -> None:
-    """Refuse the spec of a network that sees something else than colour.
+    """Refuse a network that does not take colour frames.
 
     Raises:
-      UserError: naming the number of channels that it sees.
+      UserError: if it takes another number of channels, which is named.
     """
     video = spec.video
     if video.read_channels != 3:
         raise UserError(
-            f"{spec.name} sees {video.read_channels} channels (data.clip.mean: {video.mean}), but videos have 3. One "
-            "of optical flow is called from Python, with flow scaled to -1…1; data.clip.mean and data.clip.std have 3 "
-            "numbers."
+            f"{spec.name} takes {video.read_channels} channels (data.clip.mean: {video.mean}), but videos have 3. Call "
+            "a network for optical flow from Python, with flow scaled to -1…1; for colour, give data.clip.mean and "
+            "data.clip.std 3 numbers each."
         )

@@ -1,4 +1,4 @@
-"""Configs as nested dictionaries, which is how they are stored, and single settings by their dotted names."""
+"""Conversion of configs to nested dictionaries for storage, and access to settings by dotted names."""
 
 import copy
 import dataclasses
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def field_names(config: type | Any, prefix: str = "") -> list[str]:
-    """Dotted names of all settings: `["seed", "model.name", …]`."""
+    """Dotted names of all settings, such as `["seed", "model.name", …]`."""
     names = []
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     for f in dataclasses.fields(config):
@@ -28,15 +28,15 @@ def field_names(config: type | Any, prefix: str = "") -> list[str]:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Nested plain dictionaries and lists, ready for JSON."""
+    """Convert to nested dictionaries and lists for JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def from_dict(values: Mapping[str, Any], cls: type = Config, prefix: str = "") -> Any:
-    """The dataclass `cls` with the fields in `values`; fields not given keep their defaults.
+    """Make the dataclass `cls` with the fields in `values`; fields not given keep their defaults.
 
     Raises:
-      ConfigError: for a field that `cls` lacks or a value of the wrong type, naming it.
+      ConfigError: if `cls` lacks a field or a value has the wrong type; names it.
     """
     hints = typing.get_type_hints(cls)
     if cls is Config:
@@ -54,24 +54,24 @@ def from_dict(values: Mapping[str, Any], cls: type = Config, prefix: str = "") -
 
 
 def inner_type(hint: Any) -> Any:
-    """The type of a setting without the None that it may be instead."""
+    """Type of a setting, without the alternative None."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return next(a for a in typing.get_args(hint) if a is not type(None))
     return hint
 
 
 def setting(config: Any, name: str) -> Any:
-    """The value of the setting with a dotted name, such as `data.clip.size`."""
+    """Value of the setting with a dotted name, such as `data.clip.size`."""
     for part in name.split("."):
         config = getattr(config, part)
     return config
 
 
 def with_settings(config: T, values: Mapping[str, Any]) -> T:
-    """A copy of `config`, or of a section, with other values of some settings, by their dotted names within it.
+    """Copy of `config`, or of a section, with new values of some settings, by their dotted names within it.
 
     Raises:
-      ConfigError: for a name that is no setting, or a value of the wrong type.
+      ConfigError: if a name is not a setting, or a value has the wrong type.
     """
     config = copy.deepcopy(config)
     start = f"{config.path}." if config.path else ""
@@ -87,7 +87,7 @@ def with_settings(config: T, values: Mapping[str, Any]) -> T:
 
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint`, accepting what JSON and overrides make of it (lists for tuples, ints for floats)."""
+    """Convert `value` to the type `hint`, accepting JSON's forms of it (lists for tuples, ints for floats)."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if (kind := inner_type(hint)) is not hint:
         return None if value is None else _coerce(value, kind, name)

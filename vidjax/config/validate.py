@@ -1,5 +1,4 @@
-"""Which settings can be used, whatever the data: single fields have their ranges beside them, and rules between fields
-are here."""
+"""Validation of settings, whatever the data: ranges are defined with each field, rules between fields here."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,10 +9,10 @@ from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, 
 
 
 def validate(config: Config) -> Config:
-    """A copy of `config` with its preset applied, after checking every field.
+    """Check every field and return a copy of `config` with its preset applied.
 
     Raises:
-      ConfigError: naming every field that is off, its value and what is allowed.
+      ConfigError: if fields are invalid; names each, its value and the allowed ones.
     """
     config = from_dict(dataclasses.asdict(config))
     config.data = apply_preset(config.data)
@@ -26,20 +25,20 @@ def validate(config: Config) -> Config:
 
 
 class _Checks:
-    """What is wrong with a config, a line for each field."""
+    """Problems of a config, one line per field."""
 
     def __init__(self, config: Config):
         self.config = config
         self.problems = list(_wrong_values(config))
 
     def need(self, ok: bool, name: str, what: str) -> None:
-        """Note that `config.NAME` must be `what` unless `ok`."""
+        """Add the problem `what` of `config.NAME` unless `ok`."""
         if not ok:
             self.problems.append(f"config.{name} = {setting(self.config, name)!r}: {what}")
 
 
 def _wrong_values(section: Any, prefix: str = "config.") -> Iterable[str]:
-    """What is wrong with single fields, whatever the others are."""
+    """Problems of single fields, independent of the others."""
     for f in dataclasses.fields(section):
         value, check = getattr(section, f.name), f.metadata.get("check")
         if dataclasses.is_dataclass(value):
@@ -49,23 +48,24 @@ def _wrong_values(section: Any, prefix: str = "config.") -> Iterable[str]:
 
 
 def _probe(config: Config, checks: _Checks) -> None:
-    """What goes with a frozen network, and which settings are of which probe."""
+    """Settings allowed with a frozen network, and settings of each probe."""
     model, need = config.model, checks.need
     for name, kind in (("probe_norm", "linear"), ("probe_blocks", "attentive"), ("probe_heads", "attentive")):
         standard = getattr(ModelConfig(), name)
         need(getattr(model, name) == standard or model.probe == kind, f"model.{name}", f"is for probe = {kind!r}")
-    need(not model.probe or model.drop_path <= 0, "model.drop_path", "nothing of a probe's frozen network is dropped")
-    need(not model.probe or not model.remat, "model.remat", "no backward pass goes through a probe's frozen network")
+    need(not model.probe or model.drop_path <= 0, "model.drop_path", "has no effect on a probe's frozen network")
+    need(not model.probe or not model.remat, "model.remat", "a probe's frozen network has no backward pass")
     for name in ("layer_decay", "backbone_factor"):
         need(
             not model.probe or getattr(config.optimizer, name) == 1,
             f"optimizer.{name}",
-            f"is for networks that learn; with config.model.probe = {model.probe!r} the classifier alone does",
+            f"needs a trainable backbone, but config.model.probe = {model.probe!r} freezes it; set it to 1 or drop the "
+            "probe",
         )
 
 
 def _sampling(config: Config, checks: _Checks) -> None:
-    """Rules and what goes with them."""
+    """Sampling rules and the settings allowed with them."""
     sampling, need = config.data.sampling, checks.need
     for name, on in (("speed", sampling.speed != (1, 1)), ("temporal_jitter", sampling.temporal_jitter)):
         need(
@@ -81,31 +81,31 @@ def _sampling(config: Config, checks: _Checks) -> None:
     need(
         sampling.train not in WHOLE_VIDEO_RULES,
         "data.sampling.train",
-        "gives the whole video, which evaluation can use; training takes one clip: random, segments, …",
+        "gives the whole video, for evaluation only; training takes one clip: random, segments, …",
     )
     need(
         sampling.eval not in RANDOM_RULES,
         "data.sampling.eval",
-        "draws other frames each time; evaluation takes multi_clip, uniform, …",
+        "draws different frames each time; evaluation takes multi_clip, uniform, …",
     )
     for rule in {sampling.train: None, sampling.eval: None}:
         known = SAMPLING_RULES.get(rule, (sampling.short_video,))
-        allowed = f"the rule {rule} knows {', '.join(known)} only; auto chooses"
+        allowed = f"the rule {rule} supports only {', '.join(known)}; auto chooses"
         need(sampling.short_video in ("auto", *known), "data.sampling.short_video", allowed)
 
 
 def _training_clips(config: Config, checks: _Checks) -> None:
-    """How training clips are changed."""
+    """Augmentation of training clips."""
     augment, size, need = config.data.augment, config.data.clip.size, checks.need
     need(
         augment.jittered == 1 or augment.colour_jitter or augment.hue,
         "data.augment.jittered",
-        "is the share of clips that data.augment.colour_jitter and data.augment.hue change; both are 0",
+        "is the probability of data.augment.colour_jitter and data.augment.hue, but both are 0",
     )
     need(
         augment.crop != "short_side" or min(augment.short_side, default=0) >= size,
         "data.augment.short_side",
-        f"must be config.data.clip.size = {size} pixels or more",
+        f"must be at least config.data.clip.size = {size} pixels",
     )
 
 
@@ -133,7 +133,7 @@ def _optimizer(config: Config, checks: _Checks) -> None:
     checks.need(
         rising and bool(opt.step_epochs) == (opt.schedule == "steps"),
         "optimizer.step_epochs",
-        "give rising numbers of epochs with optimizer.schedule = 'steps', and none with another schedule",
+        "give ascending numbers of epochs with optimizer.schedule = 'steps', and none with another schedule",
     )
 
 
@@ -148,7 +148,7 @@ def _train(config: Config, checks: _Checks) -> None:
     need(
         train.batch_norm == "sync" or not config.model.probe or config.model.probe_norm,
         "train.batch_norm",
-        "must be 'sync' with config.model.probe but no probe_norm: the network under it keeps its statistics",
+        "must be 'sync' with config.model.probe but no probe_norm: the frozen network keeps its statistics",
     )
 
 
@@ -157,7 +157,7 @@ def _mesh(config: Config, checks: _Checks) -> None:
     checks.need(
         (mesh.data, mesh.fsdp, mesh.model).count(-1) <= 1,
         "mesh.model" if mesh.model == -1 else "mesh.fsdp",
-        "only one of data, fsdp and model may be -1 (all devices left); mesh.data is so unless you set it",
+        "only one of data, fsdp and model may be -1 (all devices left); mesh.data is -1 unless you set it",
     )
     checks.need(
         not mesh.tokens or mesh.model != 1,

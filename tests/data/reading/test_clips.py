@@ -44,7 +44,7 @@ def clips(path, seed=0, directional=False, spec=SPEC, **settings):
 
 
 def test_a_network_of_optical_flow_is_not_fed_with_colour():
-    with pytest.raises(UserError, match=r"i3d_inception_flow sees 2 channels \(data.clip.mean: \(0.5, 0.5\)\)"):
+    with pytest.raises(UserError, match=r"i3d_inception_flow takes 2 channels \(data.clip.mean: \(0.5, 0.5\)\)"):
         ClipReader(get_spec("i3d_inception_flow"), DataConfig())
 
 
