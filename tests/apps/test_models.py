@@ -51,7 +51,7 @@ def test_json(capsys):
     (record,) = json.loads(capsys.readouterr().out)
     cost = model_cost("r2plus1d_tiny")
     assert record["name"] == "r2plus1d_tiny" and record["params"] == cost.params and record["macs"] == cost.macs
-    assert record["num_frames"] == 8 and "layers" not in record
+    assert record["inputs"]["video"]["num_frames"] == 8 and "layers" not in record
 
 
 def test_an_exact_name_prints_its_layers(capsys, monkeypatch):

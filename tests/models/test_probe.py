@@ -16,7 +16,7 @@ from vidjax.models.state import frozen_paths, split
 
 # The smallest of each family, and what of it is not only smaller: other poolings and pathways.
 SMALL = [
-    name for name in list_models("*_tiny") if get_spec(name).task == "classify"
+    name for name in list_models("*_tiny") if get_spec(name).task == "classify" and "video" in get_spec(name).inputs
 ]  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_evaluating_a_damaged_checkpoint_is_an_error_that_names_the_others(three
     folder, _ = three
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     DAMAGES["cut arrays"](tmp_path / "checkpoints" / "3")
-    with pytest.raises(ckpt.CheckpointFolderError, match=r"checkpoints/3 is damaged.*steps 1, 2 too"):
+    with pytest.raises(ckpt.CheckpointFolderError, match=r"checkpoints/3 is damaged.*also checkpoints of steps 1, 2"):
         ckpt.load_model(tmp_path, step=3)
 
 

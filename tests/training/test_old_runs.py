@@ -1,6 +1,6 @@
 """Work directories and converted checkpoints of earlier versions: they load, evaluate, predict and go on.
 
-`tests/data/runs/COMMIT.zip` was written at that commit: `classified`, a run of 4 updates with checkpoints of the 2nd
+`tests/data/earlier/COMMIT.zip` was written at that commit: `classified`, a run of 4 updates with checkpoints of the 2nd
 and the 4th, `converted`, a model in a folder of its own, and `logits.json`, what they answered there.
 """
 
@@ -21,7 +21,7 @@ from vidjax.data.synthetic import write_motion
 from vidjax.training.checkpoints import load_meta
 from vidjax.training.loop import train
 
-ARCHIVES = sorted((Path(__file__).parents[1] / "data" / "runs").glob("*.zip"))
+ARCHIVES = sorted((Path(__file__).parents[1] / "data" / "earlier").glob("*.zip"))
 CLIP = np.linspace(-1, 1, 4 * 16 * 16 * 3, dtype=np.float32).reshape(1, 4, 16, 16, 3)
 
 

@@ -332,6 +332,7 @@ def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
     """Instructions of each computation by its name, and the name of the entry computation."""
     bodies: dict[str, list[Instruction]] = {}
     name = entry = ""
+    bodies[entry] = []  # of a text without an entry, which some runtimes give
     for line in text.splitlines():
         if found := _COMPUTATION.match(line):
             name = found[2]

@@ -72,8 +72,7 @@ def test_the_tiny_networks_differ_in_time_only():
     for theirs, ours in zip(frame_pool.stages, r2plus1d.stages, strict=True):
         assert theirs[0].norm2.num_features == ours[0].norm2.num_features
     specs = get_spec("frame_pool_tiny"), get_spec("r2plus1d_tiny")
-    for field in ("num_frames", "stride", "size", "resize", "mean", "std", "num_classes"):
-        assert getattr(specs[0], field) == getattr(specs[1], field)
+    assert specs[0].inputs == specs[1].inputs and specs[0].num_classes == specs[1].num_classes
 
 
 @pytest.mark.parametrize("pooling", ["attention", "netvlad", "pyramid"])

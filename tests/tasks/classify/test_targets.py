@@ -89,4 +89,7 @@ def test_what_is_not_mirrored_is_said_once_it_is_nobodys_wish(caplog):
         make_targets(LabelSpace(NAMES), AugmentConfig(), ())
     assert caplog.text == ""
     make_targets(LabelSpace(NAMES, directional=True), AugmentConfig(flip=True), ())
-    assert "config.task.classify.flip_pairs tells it" in caplog.text and "config.data.augment.flip=false" in caplog.text
+    assert (
+        "name them in config.task.classify.flip_pairs" in caplog.text
+        and "config.data.augment.flip=false" in caplog.text
+    )

@@ -75,9 +75,11 @@ class ExampleReader:
     def __post_init__(self):
         kinds = [type(value) for value in self.spec.inputs.values()]
         if len(kinds) != 1 or kinds[0] not in READERS:
-            given = ", ".join(f"{name} ({value.kind})" for name, value in self.spec.inputs.items())
-            known = ", ".join(kind.kind for kind in READERS)
-            raise ConfigError(f"{self.spec.name} takes {given}; files can be read only for one input of kind {known}")
+            given = ", ".join(f"{name} ({value.kind})" for name, value in self.spec.inputs.items()) or "nothing"
+            known = " or ".join(kind.kind for kind in READERS)
+            raise ConfigError(
+                f"{self.spec.name} takes {given or 'nothing'}; files can be read only for one input of kind {known}"
+            )
         object.__setattr__(self, "_reader", READERS[kinds[0]](self._input, self.spec, self.config))
 
     @property
