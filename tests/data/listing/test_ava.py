@@ -93,7 +93,7 @@ def test_boxes_of_key_frames_are_records(ava, caplog):
         ("stand",),
     ]
     assert evaluation.records[0].annotation.at == evaluation.records[0].at == 950
-    assert "1 of 3 train videos do not lie below" in caplog.text
+    assert "1 of 3 train videos are not below" in caplog.text
 
 
 def test_classifying_is_refused_before_anything_is_opened():
