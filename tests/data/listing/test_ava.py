@@ -56,7 +56,7 @@ def test_classes_go_by_the_publishers_numbers():
     [
         ("x,1,0,0,1,1", "not of the form video,second"),
         ("x,1,0,0,1.5,1,80,1", "the box must be"),
-        ("x,1,0,0,1,1,81,1", "action 81 is none"),
+        ("x,1,0,0,1,1,81,1", "action 81 is not in"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path, line, message):

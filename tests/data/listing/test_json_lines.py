@@ -123,7 +123,7 @@ def test_annotations_that_are_not_needed_are_not_looked_at(write):
             {"label": "a", "start": 2, "end": 2.0},
             "the part of 'v1.mp4' ends at 2 s, which is not after",
         ),
-        ("labels", {"label": "a", "end": 2, "at": 2.5}, "'at', 2.5 s, is not within the given part of 'v1.mp4'"),
+        ("labels", {"label": "a", "end": 2, "at": 2.5}, "the time 'at', 2.5 s, is not within the given part of"),
         ("labels", {"label": "a", "at": -1}, "at must be a number of seconds"),
         ("labels", {"label": "a", "group": 3}, "the group must be text, not 3"),
         ("boxes", {"boxes": [BOX]}, "boxes need 'at', the time of their frame"),

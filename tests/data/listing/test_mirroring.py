@@ -83,5 +83,5 @@ def test_pairs_turn_mirroring_on_unless_it_is_off():
 
 def test_unknown_swaps_are_warned_of(caplog):
     mirrored_targets(video_set((0,), directional=True), AugmentConfig(flip=True))
-    assert "config.task.classify.flip_pairs tells it" in caplog.text
+    assert "name them in config.task.classify.flip_pairs" in caplog.text
     assert "config.data.augment.flip=false" in caplog.text
