@@ -130,7 +130,7 @@ def _by_split(rows: list[Row], text: str) -> tuple[list[Row], list[Row]]:
 
 
 def _hold_out(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Whole groups, drawn class by class until each class has its share in evaluation."""
+    """Hold out whole groups, drawn class by class until each class has its share in evaluation."""
     groups: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     first_labels: dict[str, tuple[str, ...]] = {}
     for row in rows:
