@@ -60,8 +60,9 @@ def test_what_has_gone_to_another_section_is_refused_with_its_new_name():
 
 
 def test_what_is_no_field_can_be_neither_set_nor_given_nor_read():
-    message = r"optimizer.lr is not a setting. Did you mean config.optimizer.learning_rate\?"
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(
+        ConfigError, match=r"optimizer.lr is not a setting. Did you mean config.optimizer.learning_rate\?"
+    ):
         Config().optimizer.lr = 0.1
     with pytest.raises(
         ConfigError, match=r"config.data.clip.strid is not a setting. Did you mean config.data.clip.stride"

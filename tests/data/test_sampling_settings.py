@@ -51,7 +51,7 @@ def evaluate(videos, forward, batch_size):
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_trains_or_is_refused(videos, rule):
     if rule in WHOLE_VIDEO_RULES:
-        with pytest.raises(ConfigError, match=r"config.data.sampling.train = '.*evaluation can use"):
+        with pytest.raises(ConfigError, match=r"config.data.sampling.train = '.*for evaluation only"):
             validate(config(sampling_train=rule))
         return
     data = validate(config(sampling_train=rule)).data

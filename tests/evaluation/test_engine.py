@@ -233,7 +233,7 @@ def test_how_often_each_evaluator_runs():
 
 @pytest.mark.parametrize("entry", ["classes=2", "picture=2", "pictures", "pictures=0", "pictures=-1", "pictures=x", ""])
 def test_what_is_no_cadence_names_the_evaluators(entry):
-    told = r"config\.eval\.every: '.*' must be NAME=N, NAME being one of: pictures, maps$"
+    told = r"config\.eval\.every: '.*' must be NAME=N with NAME one of: pictures, maps$"
     with pytest.raises(ConfigError, match=told):
         engine.cadences((entry,), ["classes", "pictures", "maps"])
     with pytest.raises(ConfigError, match="none beside the first, which always runs"):

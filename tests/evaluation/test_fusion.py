@@ -67,12 +67,12 @@ def test_several_labels():
 @pytest.mark.parametrize(
     ("others", "weights", "message"),
     [
-        ([], None, "two networks or more"),
+        ([], None, "two or more networks"),
         ([stream(seed=1)], [1, 2, 3], "one for each of the 2 networks"),
         ([stream(seed=1)], [1, -1], "none negative"),
         ([stream(seed=1)], [0, 0], "not all 0"),
-        ([stream("xyz")], None, "no video in common"),
-        ([stream(num_classes=5)], None, "network 2 are not those of the first: class 4 are not in both"),
+        ([stream("xyz")], None, "no video was scored by all"),
+        ([stream(num_classes=5)], None, "network 2 differ from those of the first: class 4 are not in both"),
         ([replace(stream(), class_names=("class 1", "class 0", "class 2", "class 3"))], None, "their order differs"),
         ([stream(), replace(stream(), targets=np.array([0, 1, 3]))], None, "network 3 .* another label of c"),
     ],

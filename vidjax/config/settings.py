@@ -42,9 +42,9 @@ class ModelConfig(Section, path="model"):
     )
     input: str = choice(
         *INPUTS,
-        help="Input of the network: frames (rgb), each frame minus the previous one, after normalisation, with a first "
-        "of 0 (diff), or both concatenated in 6 channels (rgb+diff). Weights for rgb initialise rgb+diff with zeros "
-        "for the differences.",
+        help="Input of the network: frames (rgb), differences of consecutive normalised frames, the first being 0 "
+        "(diff), or both concatenated in 6 channels (rgb+diff). Weights for rgb initialise rgb+diff with zeros for the "
+        "differences.",
     )
     dropout: float = below_one(-1.0, "Probability of dropout before the classifier; -1: the model's own.", off=-1)
     drop_path: float = below_one(

@@ -1,1 +1,1 @@
-"""From records to batches: data sets, transforms and the Grain pipeline."""
+"""Data sets, transforms and the Grain pipeline, from records to batches."""

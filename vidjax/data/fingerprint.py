@@ -1,4 +1,4 @@
-"""A short text that two lists of videos share only if they are the same, wherever the files lie."""
+"""Fingerprint of a list of videos, independent of the folders of the files."""
 
 import hashlib
 import json
@@ -10,8 +10,7 @@ from vidjax.data.records import Labels, Record, VideoSet, map_classes
 
 
 def fingerprint(*sets: VideoSet) -> str:
-    """16 hexadecimal digits from file names without their folders, annotations, and the parts of videos that are
-    meant."""
+    """Hash file names without folders, annotations, and parts of videos to 16 hexadecimal digits."""
     videos = [_known(r, videos.labels.names) for videos in sets for r in videos.records]
     return hashlib.sha256(json.dumps(videos).encode()).hexdigest()[:16]
 

@@ -1,8 +1,9 @@
-"""Which video each place of an endless training takes, where sources are mixed or classes balanced.
+"""Order of videos in an endless training with mixed sources or balanced classes.
 
-Videos are dealt into strata: the sources of a mixture, or the classes of each source. Every stratum gives a fixed share
-of the clips and goes through its videos in rounds: each of them once, in an order drawn anew, before any comes again.
-The place alone decides, so that workers and processes may share the places in any way, and a run can start at any.
+Videos are divided into strata: the sources of a mixture, or the classes of each source. Every stratum gives a fixed
+share of the clips and goes through its videos in rounds: each video once, in a new random order, before any is
+repeated. A video depends only on its position in the training, so that workers and processes may share positions in any
+way, and a run can start at any position.
 """
 
 import threading
@@ -16,23 +17,23 @@ from vidjax.data.records import VideoSet
 
 @dataclass(frozen=True)
 class Stratum:
-    """Videos that are drawn in turn, and the share of all clips that they give."""
+    """Videos that are drawn in turn, and their share of all clips."""
 
-    videos: np.ndarray  # int64 (n,), indices of records, rising
-    share: float  # of 1
+    videos: np.ndarray  # int64 (n,), indices of records, ascending
+    share: float  # 0…1
 
 
 def make_strata(videos: VideoSet, weights: Sequence[float] = (), balance: str = "") -> tuple[Stratum, ...]:
-    """The strata of a training set, in the order of sources and classes.
+    """Divide a training set into strata, in the order of sources and classes.
 
     Args:
-      videos: what to train on.
-      weights: one per source of `videos`, in proportion to which the sources give clips; empty: the sources are one
+      videos: training videos.
+      weights: weights of the sources of `videos`, proportional to their shares of clips; empty: all sources are one
         pool.
-      balance: "": a source is one stratum. "class": each class of a source is one, all with the same share. "sqrt":
-        their shares are in proportion to the square root of their videos. A video with several labels is in the
-        stratum of each, and drawn as often as all of these together draw it; those without any label are a further
-        class.
+      balance: rule of division. "": each source is one stratum. "class": each class of a source is one, with equal
+        shares. "sqrt": their shares are proportional to the square root of their number of videos. A video with
+        several labels is in the stratum of each, and drawn as often as all of these together draw it; videos without
+        labels form a further class.
 
     Returns:
       Strata with at least one video, whose shares add up to 1.
@@ -61,21 +62,21 @@ def _by_class(videos: VideoSet, pool: np.ndarray) -> list[np.ndarray]:
 
 
 class Order:
-    """`order[place]` is the record that this place of the training takes, for any place from 0 on.
+    """Endless order of records: `order[place]` is the record at a position of the training, from 0 on.
 
-    An epoch is `length` places. Within each, a stratum's places are its share of `length` to within one or two, as are
-    all its places since the beginning; where in the epoch they lie is random.
+    An epoch has `length` positions. In each epoch, and since the beginning, a stratum has its share of the positions to
+    within one or two, at random positions of the epoch.
 
     Args:
-      strata: from `make_strata`.
-      length: places of an epoch: the number of training videos.
-      seed: not negative.
+      strata: strata from `make_strata`.
+      length: positions of an epoch, the number of training videos.
+      seed: seed of the order, not negative.
     """
 
     def __init__(self, strata: Sequence[Stratum], length: int, seed: int):
         self._strata, self._length, self._seed = tuple(strata), length, seed
         self._shares = np.array([s.share for s in strata])
-        self._taken = [np.zeros(len(strata), np.int64)]  # by each stratum before each epoch, as far as known
+        self._taken = [np.zeros(len(strata), np.int64)]  # draws of each stratum before each epoch computed so far
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
         self._home: dict[int, int] = {}  # record → its first stratum
@@ -92,24 +93,24 @@ class Order:
         epoch, offset = divmod(int(place), self._length)
         with self._lock:
             if epoch not in self._kept:
-                while len(self._kept) > 1:  # places are asked for nearly in order
+                while len(self._kept) > 1:  # positions are requested nearly in order
                     self._kept.pop(next(iter(self._kept)))
                 self._kept[epoch] = self.epoch(epoch)
             return int(self._kept[epoch][offset])
 
     def epoch(self, number: int) -> np.ndarray:
-        """The records of one epoch, int64 `(length,)`."""
+        """Records of one epoch, int64 `(length,)`."""
         while len(self._taken) <= number + 1:
             self._taken.append(self._taken[-1] + self._allot(len(self._taken) - 1))
         places = [self._rounds(i, *self._taken[number : number + 2]) for i in range(len(self._strata))]
         return np.random.default_rng([self._seed, 0, number]).permutation(np.concatenate(places))
 
     def peers(self, record: int) -> np.ndarray:
-        """The records of the stratum that `record` is in (the first, where it is in several), int64 `(n,)`."""
+        """Records in the stratum of `record` (the first, if it is in several), int64 `(n,)`."""
         return self._strata[self._home[record]].videos
 
     def _allot(self, epoch: int) -> np.ndarray:
-        """How many places each stratum has in an epoch: what it lacks, in whole places, the largest rests first."""
+        """Number of each stratum's positions in an epoch: its deficit, rounded by largest remainders."""
         lacking = self._shares * (self._length * (epoch + 1)) - self._taken[epoch]
         counts = np.floor(np.maximum(lacking, 0)).astype(np.int64)
         left = self._length - int(counts.sum())
@@ -122,7 +123,7 @@ class Order:
         return counts
 
     def _rounds(self, stratum: int, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Draws number `before` to `after` of a stratum."""
+        """Draws `before` to `after` of a stratum."""
         videos, first, last = self._strata[stratum].videos, int(before[stratum]), int(after[stratum])
         rounds = [
             np.random.default_rng([self._seed, 1 + stratum, r]).permutation(videos)

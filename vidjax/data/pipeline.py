@@ -1,18 +1,17 @@
-"""Records → batches, with Grain.
+"""The input pipeline from records to batches, with Grain.
 
-A batch is a dictionary of NumPy arrays: `inputs` and `targets` by name, each `(B, V, …)` and as `BatchLayout` says,
-`index` int64 `(B,)` into the records (−1: padding), `mask` bool `(B,)`, and `bad`, a list of `BadRecord`. B is this
-process's share. In training V is `config.sampling.views`. Evaluation has no targets and adds `views` int64 `(B,)`: how
-many of the V are the video's; the rest is padding, where the sampling rule gives long videos more clips than short
-ones.
+A batch is a dictionary of NumPy arrays: `inputs` and `targets` by name, each `(B, V, …)` as in `BatchLayout`, `index`
+int64 `(B,)` into the records (−1: padding), `mask` bool `(B,)`, and `bad`, a list of `BadRecord`. B is this process's
+share. In training V is `config.sampling.views`. Evaluation has no targets and adds `views` int64 `(B,)`, the number of
+the V views that are the video's; the rest is padding, for sampling rules that give long videos more clips.
 
-Which examples make up step s, in which order and with which augmentation, depends on the seed and s alone: not on the
-number of workers or threads, and, as a whole, not on the number of processes. Resuming is therefore starting at a step.
+The examples of step s, their order and augmentation depend only on the seed and s: not on the number of workers or
+threads nor, over all processes, on the number of processes. Resuming is therefore starting at a step.
 
-A training video that fails is replaced by another of its stratum (see `order`), which the seed, the step and the place
-in the batch decide, not what has been read before. So a video that is known to be bad can be passed over without being
-tried, and the batches are the same. Each decoding process does so after two failures in a row, of which it learns by
-itself; a file that does not change gives the same batches with any number of them.
+A training video that fails is replaced by another of its stratum (see `order`), chosen by the seed, the step and the
+position in the batch, independent of earlier reads. A video known to be bad can thus be skipped without trying it, and
+the batches are the same. Each decoding process does so after two failures in a row that it has seen itself; a file that
+does not change gives the same batches with any number of processes.
 """
 
 import copy
@@ -34,19 +33,19 @@ from vidjax.data.targets import Targets
 from vidjax.data.text import DataError
 from vidjax.video import VideoError
 
-# A data set in which this many draws in a row fail is broken, not blemished.
+# A data set in which this many draws in a row fail is considered broken.
 MAX_SUBSTITUTES = 20
-# So many of these come from the stratum of the video that failed, which may be bad as a whole; the rest from anywhere.
+# Number of these from the stratum of the failed video, which may be bad as a whole; the rest come from all videos.
 _OF_THE_STRATUM = 10
-# A video that failed so many times in a row in one process is not tried again there.
+# A video that failed this many times in a row in one process is not tried again there.
 MAX_FAILURES = 2
-# Finished batches between a worker and the process that trains; what is kept ready waits on the worker's side.
+# Finished batches between a worker and the training process; further prefetched ones wait in the worker.
 _QUEUE = 1
 
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A video that could not be read: its index among the records, its path and the reason."""
+    """Unreadable video: its index among the records, its path and the reason."""
 
     index: int
     path: str
@@ -69,16 +68,16 @@ def train_batches(
     position.
 
     Args:
-      videos: what to train on; a fresh order every epoch.
-      reader: how an example is read; its config gives mixture, workers, threads and prefetch.
-      targets: what is made of its annotation.
-      batch_size: clips per step over all processes.
-      seed: of order and augmentation.
-      balance: how classes are balanced, see `vidjax.data.order`.
-      start_step: the step whose batch comes first.
+      videos: training videos, in a new order every epoch.
+      reader: reader of examples, whose config gives mixture, workers, threads and prefetch.
+      targets: maker of targets from annotations.
+      batch_size: videos per step over all processes.
+      seed: seed of order and augmentation.
+      balance: rule that balances classes, see `vidjax.data.order`.
+      start_step: step of the first batch.
       process: (index, count) of this process among those that share each batch.
-      known_bad: path → reason, of files that failed before: they are replaced without being tried. Files of which
-        records are parts are tried all the same, since another part may be sound.
+      known_bad: reasons for files that failed before, by path: they are replaced without being tried. Files whose parts
+        are separate records are tried nevertheless, since another part may be intact.
 
     Raises:
       DataError: if the processes cannot share a batch evenly; while batches are taken, if 20 drawn videos in a row
@@ -95,14 +94,14 @@ def train_batches(
 def train_order(
     videos: VideoSet, config: DataConfig, seed: int, balance: str = "", order: Order | None = None
 ) -> grain.MapDataset:
-    """The record that each place of an endless training takes: a fresh order every epoch.
+    """Record at each position of an endless training, in a new order every epoch.
 
     Args:
-      videos: what to train on.
-      config: `mixture` is used.
-      seed: of the order.
-      balance: how classes are balanced, see `vidjax.data.order`.
-      order: that of mixture and balance, where it is known already.
+      videos: training videos.
+      config: data settings, of which `mixture` is used.
+      seed: seed of the order.
+      balance: rule that balances classes, see `vidjax.data.order`.
+      order: order of mixture and balance, if it is already known.
     """
     order = order or _order(videos, config, seed, balance)
     if order is not None:
@@ -111,7 +110,7 @@ def train_order(
 
 
 def process_rows(dataset: grain.MapDataset, batch_size: int, process: tuple[int, int]) -> grain.MapDataset:
-    """Those elements of `dataset` that one process, (index, count), has in batches of `batch_size` over all.
+    """Elements of `dataset` that belong to one process, (index, count), in batches of `batch_size` over all processes.
 
     Raises:
       DataError: if the processes cannot share a batch evenly.
@@ -134,11 +133,11 @@ def eval_batches(
     num_crops: int,
     process: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Every video once, in order, the last batch padded; a bad video is masked out and reported, never replaced.
+    """Batches of every video once, in order, the last padded; a bad video is masked and reported, never replaced.
 
     Args:
-      videos: what to evaluate.
-      reader: how views are read.
+      videos: videos to evaluate.
+      reader: reader of views.
       batch_size: videos per step over all processes.
       num_clips: clips per video.
       num_crops: crops per clip, 1, 3, 5 or 10.
@@ -161,7 +160,7 @@ class _TrainLoader(grain.transforms.RandomMap):
         known_bad: Mapping[str, str],
     ):
         self._videos, self._reader, self._targets, self._order = videos, reader, targets, order
-        # Record → failures in a row and the last reason; each process that decodes goes on from here with its own.
+        # Record → failures in a row and the last reason; each decoding process continues with its own copy.
         self._failed: dict[int, tuple[int, str]] = {}
         for i, record in enumerate(videos.records if known_bad else ()):
             if record.path in known_bad and record.start is None and record.end is None:
@@ -169,8 +168,8 @@ class _TrainLoader(grain.transforms.RandomMap):
 
     # Grain's own method is empty and not annotated, from which None is inferred.
     def random_map(self, element: int, rng: np.random.Generator) -> Batch:  # pyrefly: ignore[bad-override]
-        # The generator that each substitute is drawn and read with follows from the first one as it is now: how much
-        # was drawn of it until a video failed does not matter.
+        # The generators of substitutes are derived from the initial state of the first one, so that the number of draws
+        # made before a video failed does not matter.
         start = cast(np.random.Philox, copy.deepcopy(rng.bit_generator))  # Grain's kind
         first, element, bad = int(element), int(element), []
         for attempt in range(MAX_SUBSTITUTES):
@@ -202,7 +201,7 @@ class _TrainLoader(grain.transforms.RandomMap):
 
 
 class _Places(grain.MapDataset):
-    """The records that an `Order` gives, without end."""
+    """Endless records of an `Order`."""
 
     def __init__(self, order: Order):
         super().__init__()
@@ -268,12 +267,12 @@ class _ProcessRows(grain.MapDataset):
 
 @dataclass(frozen=True)
 class Footprint:
-    """The most that the batches of one training process take of its machine's memory at any time.
+    """Largest host memory that the batches of one training process need at any time.
 
     Attributes:
-      batches: that exist at once, the ones being decoded and the one that is handed out among them: with threads alone
-        `max(num_threads, prefetch) + 1`; with workers, each has so many, and 3 on their way, and one is handed out.
-      batch_bytes: of the inputs of one, this process's share of the batch.
+      batches: largest number of batches at once, including those being decoded and the one handed out: with threads
+        only, `max(num_threads, prefetch) + 1`; with workers, as many for each and 3 in transit, and one handed out.
+      batch_bytes: bytes of the inputs of this process's share of a batch.
     """
 
     batches: int
@@ -281,20 +280,20 @@ class Footprint:
 
     @property
     def bytes(self) -> int:
-        """Of all batches; besides, each thread holds the decoded frames of one video."""
+        """Bytes of all batches; in addition, each thread holds the decoded frames of one video."""
         return self.batches * self.batch_bytes
 
 
 def footprint(layout: BatchLayout, config: DataConfig, batch_size: int, processes: int = 1) -> Footprint:
-    """What `train_batches` may hold in memory; see `Footprint`."""
+    """Largest memory of `train_batches`; see `Footprint`."""
     each, workers = _read_ahead(config) + 1, config.reading.num_workers
-    # On this side of the queue between two processes, Grain has a thread with one batch in hand and a queue again.
+    # In the receiving process, Grain has another thread with one batch and another queue.
     batches = workers * (each + 2 * _QUEUE + 1) + 1 if workers else each
     return Footprint(batches, layout.bytes(batch_size // processes, config.sampling.views))
 
 
 def _read_ahead(config: DataConfig) -> int:
-    """Batches that one decoding process works on or has ready; threads each work on one."""
+    """Number of batches that one decoding process decodes or has ready; each thread decodes one."""
     return max(config.reading.num_threads, config.reading.prefetch)
 
 
@@ -312,5 +311,5 @@ def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
 
 
 def _leave_interrupts_to_the_parent(*_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the one that trains saves its state with batches from the others."""
+    """Ignore Ctrl-C, which reaches all processes of a terminal: the training process still needs batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,8 +1,7 @@
-"""Words that all of `vidjax.data` shares: a video and what is known of it, the classes of a data set, the videos of a
-split.
+"""Basic types of `vidjax.data`: videos with annotations, the classes of a data set, and sets of videos.
 
-Annotations are plain numbers and text. Those of a `Record` name classes by number; in a `Row` of a listing (see
-`vidjax.data.listing.rows`), where the numbers are not settled yet, they name them by text.
+Annotations are plain numbers and text. Those of a `Record` give classes as numbers; those of a `Row` of a listing (see
+`vidjax.data.listing.rows`), before numbers are assigned, give them as names.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ Corners = tuple[float, float, float, float]  # left, top, right, bottom; shares 
 
 @dataclass(frozen=True)
 class Labels(Generic[Class]):
-    """What a whole video, or the part of it that is meant, shows: one class, several, or none of those that count."""
+    """Classes of a whole video, or of a record's part of it: one, several, or none of the data set's."""
 
     kind: ClassVar[str] = "labels"
     classes: tuple[Class, ...]
@@ -25,13 +24,13 @@ class Labels(Generic[Class]):
 
 @dataclass(frozen=True)
 class Boxes(Generic[Class]):
-    """Boxes in one frame, and what is seen in each.
+    """Boxes in one frame, with the classes of each.
 
     Attributes:
       at: time of the frame, seconds from the first one.
-      corners: R boxes; there may be none.
-      classes: R tuples of classes, those of each box.
-      tracks: R numbers, the same for one person or thing over time; empty: not known.
+      corners: corners of the R boxes; may be empty.
+      classes: R tuples with the classes of each box.
+      tracks: R numbers, equal for the same person or object over time; empty: unknown.
     """
 
     kind: ClassVar[str] = "boxes"
@@ -43,10 +42,10 @@ class Boxes(Generic[Class]):
 
 @dataclass(frozen=True)
 class Segments(Generic[Class]):
-    """Parts of a long video that show something, and what; there may be none, and they may overlap.
+    """Labelled segments of a long video; there may be none, and they may overlap.
 
     Attributes:
-      spans: start and end in seconds from the first frame, and the class.
+      spans: tuples of start and end, in seconds from the first frame, and class.
     """
 
     kind: ClassVar[str] = "segments"
@@ -55,12 +54,12 @@ class Segments(Generic[Class]):
 
 @dataclass(frozen=True)
 class Masks:
-    """Which pixels belong to which object.
+    """Masks of objects: the object that each pixel belongs to.
 
     Attributes:
-      path: of a folder with an indexed PNG for each annotated frame, called like the frame, or of a video of masks; a
+      path: path of a folder with an indexed PNG per annotated frame, named like the frame, or of a video of masks; a
         pixel's value is the number of its object.
-      ids: numbers of the objects that count; empty: all but 0, which is the background.
+      ids: numbers of the objects to use; empty: all but 0, which is the background.
     """
 
     kind: ClassVar[str] = "masks"
@@ -70,7 +69,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class Caption:
-    """One description of a video or several, each by itself."""
+    """Descriptions of a video: one, or several independent ones."""
 
     kind: ClassVar[str] = "caption"
     texts: tuple[str, ...]
@@ -78,17 +77,17 @@ class Caption:
 
 Annotation = Labels[Class] | Boxes[Class] | Segments[Class] | Masks | Caption
 KINDS = tuple(kind.kind for kind in (Labels, Boxes, Segments, Masks, Caption))
-LABELS = frozenset({Labels.kind})  # the kinds of annotations that classifying needs
+LABELS = frozenset({Labels.kind})  # kinds of annotations needed for classification
 
 
 def is_box(corners: Sequence[float]) -> bool:
-    """Whether four numbers are the `Corners` of a box that lies within the picture."""
+    """Whether four numbers are the `Corners` of a box within the picture."""
     left, top, right, bottom = corners
     return 0 <= left <= right <= 1 and 0 <= top <= bottom <= 1
 
 
 def classes_of(annotation: Annotation | None) -> tuple:
-    """The classes that an annotation names, in its order, as often as it does; () for one that names none."""
+    """Classes in an annotation, in its order and with repetitions; () if it has none."""
     match annotation:
         case Labels(classes):
             return classes
@@ -104,7 +103,7 @@ def map_classes(annotation: None, to: Callable[[Any], Any]) -> None: ...
 @overload
 def map_classes(annotation: Annotation, to: Callable[[Any], Any]) -> Annotation: ...
 def map_classes(annotation: Annotation | None, to: Callable[[Any], Any]) -> Annotation | None:
-    """The same annotation with every class replaced by `to(class)`; those of a video or a box in rising order."""
+    """Replace every class of an annotation by `to(class)`; classes of a video or a box are sorted."""
     match annotation:
         case Labels(classes):
             return Labels(tuple(sorted(map(to, classes))))
@@ -117,14 +116,14 @@ def map_classes(annotation: Annotation | None, to: Callable[[Any], Any]) -> Anno
 
 @dataclass(frozen=True)
 class Record:
-    """One video of a data set, or one part of it.
+    """One video of a data set, or one part of a video.
 
     Attributes:
-      path: of the file or of a folder of images, or the address of a stored video.
-      annotation: what is known of it; None: nothing.
-      group: videos of one origin share it; empty: not known.
-      start, end: the part that is meant, seconds from the first frame; None: from the first one, up to the last one.
-      at: the moment that is meant, seconds from the first frame, such as that of a key frame; None: no single one.
+      path: path of the file or folder of images, or the address of a stored video.
+      annotation: annotation of the video or part; None: there is none.
+      group: name shared by videos of one origin; empty: unknown.
+      start, end: start and end of the part, seconds from the first frame; None: beginning or end of the video.
+      at: key time, such as that of a key frame, seconds from the first frame; None: there is none.
     """
 
     path: str
@@ -136,7 +135,7 @@ class Record:
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The classes of the video as a whole; () where its annotation is of another kind."""
+        """Classes of the whole video; () if its annotation is of another kind."""
         return self.annotation.classes if isinstance(self.annotation, Labels) else ()
 
 
@@ -145,10 +144,10 @@ class LabelSpace:
     """The classes of a data set.
 
     Attributes:
-      names: K, in the order of their numbers.
-      several: what is annotated may show several of them, or none.
-      directional: they tell left from right, so that mirroring a clip can make its label wrong.
-      mirrored: class → class of the same clip mirrored, for those that change.
+      names: names of the K classes, in the order of their numbers.
+      several: whether a video, or a box, may show several classes, or none.
+      directional: whether classes tell left from right, so that mirroring a clip can make its label wrong.
+      mirrored: class → class of the mirrored clip, for classes that change.
     """
 
     names: tuple[str, ...]
@@ -157,12 +156,12 @@ class LabelSpace:
     mirrored: dict[int, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it, ready for JSON."""
+        """Convert to the plain values that a checkpoint keeps, for JSON."""
         return {"names": list(self.names), "several": self.several}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LabelSpace":
-        """From what `to_dict` made, or from a checkpoint of an older version."""
+        """Restore from the values of `to_dict`, or from a checkpoint of an older version."""
         if "names" not in values:
             return cls(tuple(values["class_names"]), values["multi_label"])
         return cls(tuple(values["names"]), values["several"])
@@ -170,13 +169,13 @@ class LabelSpace:
 
 @dataclass(frozen=True)
 class VideoSet:
-    """The videos of one split, in a fixed order, and the classes that their annotations number.
+    """The videos of one split, in a fixed order, and the classes of their annotations.
 
     Attributes:
-      records: the videos.
-      labels: their classes.
-      sources: of each record, which of the sources of `config.train` lists it; (): there is one.
-      quarantined: record → why it is not to be opened, see `vidjax.data.listing.quarantine`.
+      records: records of the videos.
+      labels: classes of the annotations.
+      sources: number of each record's source in `config.train`; (): there is only one source.
+      quarantined: reasons why records must not be opened, by index, see `vidjax.data.listing.quarantine`.
     """
 
     records: tuple[Record, ...]
@@ -188,7 +187,7 @@ class VideoSet:
         return len(self.records)
 
     def targets(self) -> np.ndarray:
-        """int32 `(N,)` class indices or, if a video may show several, float32 `(N, K)` zeros and ones."""
+        """Class indices, int32 `(N,)` or, if a video may show several classes, float32 `(N, K)` zeros and ones."""
         if not self.labels.several:
             return np.array([r.labels[0] for r in self.records], np.int32)
         targets = np.zeros((len(self.records), len(self.labels.names)), np.float32)

@@ -1,9 +1,9 @@
-"""Moving shapes: a data set whose classes are directions of motion and whose single frames tell nothing.
+"""Moving shapes: a generated data set whose classes are directions of motion, invisible in single frames.
 
-Three to five shapes of random form, colour, size and orientation move alike, at a random speed, over a random still
-background: left, right, up, down, or each about its own centre, clockwise or anticlockwise. Place and orientation are
-uniform on a picture whose borders are joined, so every single frame has the same distribution in all six classes; and
-since each class is another one played backwards, no unordered set of frames tells the two apart either.
+Three to five shapes of random form, colour, size and orientation all move in the same way, at a random speed, over a
+random still background: left, right, up, down, or each about its own centre, clockwise or anticlockwise. Positions and
+orientations are uniform on a picture whose borders wrap around, so single frames have the same distribution in all six
+classes; and since each class is another one played backwards, no unordered set of frames distinguishes the two either.
 """
 
 import json
@@ -32,7 +32,7 @@ _STEPS = {
     "clockwise": (0, 0, 1),
     "anticlockwise": (0, 0, -1),
 }
-# Outlines around (0, 0), about 1 across. None has so much symmetry that a step of the rotation could be taken for its
+# Outlines around (0, 0), about 1 across. None is so symmetric that a step of the rotation could be mistaken for its
 # reverse.
 _SHAPES = {
     "triangle": [(-0.5, 0.4), (0.5, 0.4), (0.0, -0.55)],
@@ -44,23 +44,23 @@ _SHAPES = {
     (-0.5, -0.12)],
 }  # fmt: skip
 _FRACTION_BITS = 6  # of OpenCV's fixed-point coordinates
-_VERSION = 1  # of what the generator draws
+_VERSION = 1  # version of the generated videos
 
 
 def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, size: int = 64) -> np.ndarray:
-    """Frames of shapes that move in one way.
+    """Draw the frames of a video of shapes that move in one way.
 
     Args:
-      label: one of `MOTION_CLASSES`.
-      rng: draws number, forms, colours, sizes, orientations, starts, speed and background.
-      num_frames: T.
+      label: class, one of `MOTION_CLASSES`.
+      rng: generator of number, forms, colours, sizes, orientations, starts, speed and background.
+      num_frames: T, number of frames.
       size: height and width, pixels.
 
     Returns:
-      uint8 `(T, size, size, 3)`, RGB.
+      RGB frames, uint8 `(T, size, size, 3)`.
 
     Raises:
-      UserError: for an unknown label.
+      UserError: if the label is unknown.
     """
     if label not in _STEPS:
         raise UserError(f"label = {label!r}: must be one of {', '.join(MOTION_CLASSES)}")
@@ -79,7 +79,7 @@ def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, s
             a = angle + t * turn * angular_speed
             rotated = outline @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
             centre = (start + t * speed * np.array([right, down])) % size
-            # What leaves the picture on one side enters on the other.
+            # Shapes that leave the picture on one side enter on the other.
             for dx in (-size, 0, size):
                 for dy in (-size, 0, size):
                     points = np.rint((rotated + centre + (dx, dy)) * 2**_FRACTION_BITS).astype(np.int32)
@@ -88,12 +88,11 @@ def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, s
 
 
 def write_asked(config: DataConfig, console: Console | None = None) -> None:
-    """Write the generated data set that `config.synthetic` asks for, unless it is there, to the folder of
-    `config.train`.
+    """Write the generated data set of `config.synthetic` to the folder of `config.train`, unless it exists.
 
     Args:
-      config: which data set, and where.
-      console: where a progress bar goes; None: no bar.
+      config: data settings, of which `synthetic` and `train` are used.
+      console: console for a progress bar; None: no bar.
     """
     if config.synthetic == "motion":
         write_motion(Path(config.train).parent, console=console)
@@ -109,24 +108,24 @@ def write_motion(
     seed: int = 0,
     console: Console | None = None,
 ) -> Path:
-    """Write moving shapes as H.264 files with `train.csv` and `val.csv`; nothing is done if they are there already.
+    """Write moving shapes as H.264 files with `train.csv` and `val.csv`, unless they already exist.
 
-    An earlier call that was cut short is completed: files appear under their names only when they are whole, the
-    parameters (`motion.json`) first and the CSV files last.
+    An interrupted earlier call is completed: files get their names only when they are complete, the parameters
+    (`motion.json`) first and the CSV files last.
 
     Args:
-      folder: created if need be.
-      num_train, num_eval: videos, spread evenly over the six classes; the two sets share no draw.
-      num_frames: per video, at 10 frames/s.
+      folder: folder to write to, created if necessary.
+      num_train, num_eval: numbers of videos, spread evenly over the six classes; the two sets share no draw.
+      num_frames: frames per video, at 10 frames/s.
       size: height and width, pixels; even.
-      seed: the same seed gives the same frames.
-      console: where the progress bar goes; None: none.
+      seed: seed of all draws; equal seeds give equal frames.
+      console: console for a progress bar; None: no bar.
 
     Returns:
-      The folder.
+      Path of the folder.
 
     Raises:
-      UserError: for a parameter out of range, or if the folder holds such a data set, whole or not, with other
+      UserError: if a parameter is out of range, or the folder holds such a data set, complete or not, with other
         parameters.
     """
     for name, value, least in (("num_train", num_train, 1), ("num_eval", num_eval, 1), ("num_frames", num_frames, 1),
@@ -173,7 +172,7 @@ def write_motion(
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Plain, a gradient, or smooth noise; uint8 `(size, size, 3)`."""
+    """Background: plain, a gradient, or smooth noise; uint8 `(size, size, 3)`."""
     base = rng.uniform(30, 225, 3)
     kind = rng.integers(3)
     if kind == 0:

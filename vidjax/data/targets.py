@@ -1,4 +1,4 @@
-"""What data asks of a task: the targets of an example, seen through its views."""
+"""Interface of a task to data: the targets of an example for each of its views."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -11,10 +11,10 @@ from vidjax.inputs import Field
 
 
 class Targets(Protocol):
-    """Makes the targets of a task. Data workers get a copy, so it is picklable and needs no JAX.
+    """Maker of a task's targets. Data workers get a copy, so it is picklable and needs no JAX.
 
     Attributes:
-      kinds: kinds of annotation that it needs, such as {"labels"}; empty: none.
+      kinds: kinds of annotation needed, such as {"labels"}; empty: none.
     """
 
     kinds: ClassVar[frozenset[str]]
@@ -25,9 +25,9 @@ class Targets(Protocol):
         ...
 
     def fields(self) -> Mapping[str, Field]:
-        """What `of` gives, for one view."""
+        """Shapes and types of the targets of one view, by name."""
         ...
 
     def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
-        """The targets of one example, each array leading with its V views."""
+        """Make the targets of one example; the first axis of each array is its V views."""
         ...

@@ -1,4 +1,4 @@
-"""Annotation files as text: decoded, their wrong lines gathered in one error, and lists of another kind recognised."""
+"""Text of annotation files: decoding, one error for all invalid lines, and detection of foreign list formats."""
 
 import codecs
 import csv
@@ -10,17 +10,17 @@ from vidjax.errors import UserError
 
 _SHOWN = 20  # problems listed in one error
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
-# A path, and then one number or several: classes, or the number of frames before them.
+# A path followed by one or more numbers: classes, possibly after a number of frames.
 _SPACED = re.compile(r"\S[^,;\t]*?( +\d+)+")
 _NAMED = re.compile(r"\.\w{2,5}$")  # the end of a file name
 
 
 class DataError(UserError):
-    """Annotations or folders that cannot be used; the message names files and lines and says what to do."""
+    """Raised for unusable annotations or folders; names files and lines and says what to do."""
 
 
 def raise_problems(problems: list[str]) -> None:
-    """A `DataError` with the first 20 problems, each once, if there are any."""
+    """Raise a `DataError` with the first 20 problems, each once, if there are any."""
     if problems:
         kinds = Counter(problems)
         more = f"\n… and {len(kinds) - _SHOWN} more" if len(kinds) > _SHOWN else ""
@@ -28,11 +28,11 @@ def raise_problems(problems: list[str]) -> None:
 
 
 def decode(name: str, content: bytes) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
+    """Decode a file in UTF-8, with or without a byte order mark.
 
     Args:
-      name: of the file, for messages.
-      content: its bytes.
+      name: name of the file, for messages.
+      content: bytes of the file.
 
     Raises:
       DataError: for another encoding, naming the line and, where it can be told, the encoding.
@@ -45,7 +45,7 @@ def decode(name: str, content: bytes) -> str:
         start = content.rfind(b"\n", 0, error.start) + 1
         line = content[start:].split(b"\n", 1)[0].rstrip(b"\r")
         mend = ""
-        if not re.search(rb"[\x00-\x08\x0e-\x1f]", content):  # no text has these
+        if not re.search(rb"[\x00-\x08\x0e-\x1f]", content):  # text has none of these
             mend = f"; looks like Latin-1 ({line.decode('cp1252', 'replace')[:80]!r}): save it as UTF-8"
         number = content.count(b"\n", 0, start) + 1
         byte = content[error.start]
@@ -53,11 +53,11 @@ def decode(name: str, content: bytes) -> str:
 
 
 def list_mend(line: str, columns: Sequence[str]) -> str:
-    """What a file looks like whose header lacks columns, and the mend, after a semicolon; empty if it is not known.
+    """Likely format of a file whose header lacks columns, and the remedy, after a semicolon; empty if unknown.
 
     Args:
-      line: its first.
-      columns: that its header must have.
+      line: first line of the file.
+      columns: columns that the header must have.
     """
     header, line = ",".join(columns), line.strip()
     if _SPACED.fullmatch(line):

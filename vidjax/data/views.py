@@ -1,4 +1,4 @@
-"""The views of one example, drawn once: which frames, when, and where in the picture. NumPy only."""
+"""Views of one example: frame numbers, times and crops, drawn once. NumPy only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Box = tuple[int, int, int, int]  # top, left, height, width; pixels
 
 @dataclass(frozen=True)
 class Views:
-    """V views of one example, shared by all of its inputs and by its targets."""
+    """The V views of one example, shared by its inputs and targets."""
 
     frames: np.ndarray  # int64 (V, T), numbers in the file
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
@@ -24,25 +24,25 @@ class Views:
     def of(
         cls, frames: np.ndarray, times: np.ndarray, mirrored: Sequence[bool] | np.ndarray, affine: Sequence[np.ndarray]
     ):
-        """Views of these frames and times."""
+        """Make views from per-view sequences of frames, times, mirroring and affine maps."""
         return cls(frames, times, np.asarray(mirrored, bool), np.stack(affine).astype(np.float64))
 
 
 def whole(count: int, num_frames: int = 1) -> Views:
-    """`count` views of the whole picture, of frames whose number and time are not known."""
+    """Make `count` views of the whole picture, for frames of unknown number and time."""
     affine = np.tile(np.eye(2, 3), (count, 1, 1))
     numbers = np.zeros((count, num_frames), np.int64)
     return Views(numbers, numbers.astype(np.float64), np.zeros(count, bool), affine)
 
 
 def crop_affine(box: Box, height: int, width: int, mirrored: bool = False) -> np.ndarray:
-    """Where the picture's points come to lie in a crop of it, float64 `(2, 3)`.
+    """Affine map from the picture to a crop of it, float64 `(2, 3)`.
 
-    Resizing keeps shares of the picture, so the box may be that of the frame at any size.
+    Coordinates are shares of the picture, so the frame may have been resized to any size.
 
     Args:
-      box: top, left, height, width, in pixels of a frame,
-      height, width: which is so large.
+      box: top, left, height and width of the crop, pixels of the frame.
+      height, width: size of the frame, pixels.
       mirrored: whether the crop is mirrored left to right afterwards.
     """
     top, left, tall, wide = box
@@ -52,15 +52,15 @@ def crop_affine(box: Box, height: int, width: int, mirrored: bool = False) -> np
 
 
 def mirror_affine(affine: np.ndarray) -> np.ndarray:
-    """That of a view, `(2, 3)`, as that of the view mirrored left to right."""
+    """Affine map `(2, 3)` of a view after mirroring the view left to right."""
     return np.stack([np.array([0.0, 0.0, 1.0]) - affine[0], affine[1]])
 
 
 def through(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Points of the file's picture in a view: float `(…, 2)`, x and y as shares of width and height of each.
+    """Map points of the file's picture into a view, float `(…, 2)`: x and y as shares of width and height.
 
     Args:
-      points: `(…, 2)`.
-      affine: `(2, 3)`, of one view.
+      points: points in the picture, `(…, 2)`.
+      affine: affine map of the view, `(2, 3)`.
     """
     return points @ affine[:, :2].T + affine[:, 2]

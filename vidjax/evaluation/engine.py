@@ -1,6 +1,6 @@
-"""The one loop over the views of a video set: decoded, placed, answered by the network, handed to evaluators.
+"""The evaluation loop: decode the views of a video set, run the network, and pass its outputs to evaluators.
 
-A clip is one view: one window of time and one crop. What is made of the network's outputs is the evaluators' affair.
+A clip is one view: one window of time and one crop. Only the evaluators interpret the network's outputs.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ Forward = Callable[[Arrays, Arrays, Mapping[str, jax.Array], jax.Array], Any]
 def compile_forward(
     model: nnx.Module, forward: Callable[[nnx.Module, Mapping[str, jax.Array], jax.Array], Any], mesh: Mesh
 ) -> Forward:
-    """A compiled function of parameters, statistics, inputs and numbers of clips, in evaluation mode.
+    """Compile a function of parameters, statistics, inputs and clip numbers, in evaluation mode.
 
     Args:
-      model: gives the structure, and is put into evaluation mode.
-      forward: as `Evaluator.forward`.
-      mesh: whose devices share a batch.
+      model: model whose structure is used; it is put into evaluation mode.
+      forward: function to compile, such as `Evaluator.forward`.
+      mesh: mesh of the devices that share a batch.
     """
     model.eval()
     graphdef, _, _ = split(model)
@@ -50,11 +50,11 @@ def compile_forward(
 
 @dataclass
 class Outcome:
-    """An evaluation.
+    """Outcome of an evaluation.
 
     Attributes:
-      summary: the figures of `eval.json`.
-      evaluators: that made them, by name.
+      summary: figures of `eval.json`.
+      evaluators: evaluators that computed the figures, by name.
     """
 
     summary: dict[str, Any]
@@ -71,25 +71,25 @@ def run(
     mesh: Mesh,
     console: Console | None = None,
 ) -> Outcome:
-    """Decode every view of a video set once and hand what the network answers to the evaluators.
+    """Decode every view of a video set once and pass the network's outputs to the evaluators.
 
     Args:
-      forwards: from `compile_forward`, for each evaluator.
-      evaluators: new ones.
+      forwards: compiled functions from `compile_forward`, by evaluator.
+      evaluators: new evaluators, by name.
       weights: parameters and statistics, placed on the mesh.
-      videos: what to evaluate.
-      reader: how views are read.
+      videos: videos to evaluate.
+      reader: reader of views.
       config: views per video and videos per step; the latter is rounded up to a multiple of the devices.
-      mesh: whose devices share a batch.
-      console: where a progress bar goes; None: no bar.
+      mesh: mesh of the devices that share a batch.
+      console: console for a progress bar; None: no bar.
 
     Returns:
       The evaluators, and a summary: their figures by level, with the names of the `levels`; their names and details;
-      `coverage`, the share of videos that could be read; `num_videos`, those; `num_views` per video, the most where
-      that differs; `unreadable`: list of `{"path", "reason"}`.
+      `coverage`, the share of videos that could be read; `num_videos`, the number of these; `num_views` per video, or
+      the maximum if it varies; `unreadable`: list of `{"path", "reason"}`.
 
     Raises:
-      ConfigError: for mirrored crops of videos whose classes tell left from right.
+      ConfigError: if crops are mirrored but the classes tell left from right.
     """
     if config.num_crops == 10 and videos.labels.directional:
         raise ConfigError(
@@ -117,10 +117,10 @@ def collect(
     batches: Iterable[Batch],
     mesh: Mesh,
 ) -> tuple[int, int, tuple[BadRecord, ...]]:
-    """Run the network over evaluation batches, of which each process gives its rows.
+    """Run the network over evaluation batches, of which each process has its rows.
 
     Returns:
-      How many videos could be read, the most views of one, and the videos that could not be read.
+      Number of videos that could be read, largest number of views of one, and unreadable videos.
     """
     sharding = parallel.batch_sharding(mesh)
     readable, most, bad = 0, 0, []
@@ -128,7 +128,7 @@ def collect(
         columns = parallel.gather(parallel.place({k: batch[k] for k in ("index", "mask", "views")}, sharding))
         keep = columns["mask"]
         readable += int(keep.sum())
-        # One view at a time: the views of 30-view testing need not fit on the devices together.
+        # One view at a time: the 30 views of a video need not fit on the devices together.
         for view, inputs in enumerate(views_of(batch)):
             most = max(most, view + 1)
             real = keep & (view < columns["views"])
@@ -151,10 +151,10 @@ def batches_of(
     """This process's rows of every batch, with a progress bar on `console`; None: no bar.
 
     Args:
-      videos: what to evaluate.
-      reader: how views are read.
+      videos: videos to evaluate.
+      reader: reader of views.
       config: views per video and videos per batch; the latter is rounded up to a multiple of the devices.
-      mesh: whose devices share a batch.
+      mesh: mesh of the devices that share a batch.
     """
     shards = parallel.batch_shards(mesh)
     batch_size = -(-config.batch_size // shards) * shards
@@ -170,7 +170,7 @@ def batches_of(
 
 
 def views_of(batch: Batch) -> list[dict[str, np.ndarray]]:
-    """The inputs of single views, `(B, …)` by name, as many as the process with the longest videos has."""
+    """Inputs of single views, `(B, …)` by name, as many as the process with the longest videos has."""
     inputs = batch["inputs"]
     count = next(iter(inputs.values())).shape[1]
     most = max(parallel.gather_lists([count]))
@@ -178,33 +178,33 @@ def views_of(batch: Batch) -> list[dict[str, np.ndarray]]:
 
 
 def gather_bad(bad: Iterable[BadRecord]) -> tuple[BadRecord, ...]:
-    """What no process could read, in the order of the records."""
+    """Videos unreadable on any process, in the order of the records."""
     rows = parallel.gather_lists([dataclasses.astuple(b) for b in bad])
     return tuple(BadRecord(*fields) for fields in sorted(rows))
 
 
 def cadences(asked: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """How often each evaluator runs: at every so many evaluations.
+    """Interval, in evaluations, at which each evaluator runs.
 
     Args:
-      asked: `config.eval.every`, `NAME=N` each.
-      names: of the evaluators; the first has the figures that checkpoints are ranked by, and always runs.
+      asked: entries of `config.eval.every`, `NAME=N` each.
+      names: names of the evaluators; the first one ranks checkpoints and always runs.
 
     Raises:
-      ConfigError: for what is no such entry, naming the evaluators.
+      ConfigError: if an entry is malformed; names the evaluators.
     """
     every = dict.fromkeys(names, 1)
     for entry in asked:
         name, _, number = entry.partition("=")
         if name not in names[1:] or not number.isdigit() or not int(number):
             others = ", ".join(names[1:]) or "none beside the first, which always runs"
-            raise ConfigError(f"config.eval.every: {entry!r} must be NAME=N, NAME being one of: {others}")
+            raise ConfigError(f"config.eval.every: {entry!r} must be NAME=N with NAME one of: {others}")
         every[name] = int(number)
     return every
 
 
 def levels(summary: Mapping[str, Any]) -> list[str]:
-    """The levels that an `eval.json` has figures at; those of older versions do not say."""
+    """Levels at which an `eval.json` has figures, also for older versions, which do not list them."""
     if "levels" in summary:
         return list(summary["levels"])
     others = ("views", "spec", "data", "per_class")
@@ -216,5 +216,5 @@ def levels(summary: Mapping[str, Any]) -> list[str]:
 
 
 def flat_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    """`{"clip/top1": …, "video/top1": …}` of a summary, for logs and to choose the best checkpoint."""
+    """Flatten a summary to `{"clip/top1": …, "video/top1": …}`, for logs and for choosing the best checkpoint."""
     return {f"{level}/{name}": value for level in levels(summary) for name, value in summary[level].items()}

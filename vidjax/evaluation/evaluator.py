@@ -1,4 +1,4 @@
-"""What evaluation asks of a task: something that makes figures of a network's answers."""
+"""Interface of a task to evaluation: evaluators compute figures from a network's outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from flax import nnx
 
 @dataclass(frozen=True)
 class Rows:
-    """Which views of which videos the rows of an output are; only those that count.
+    """Videos and view of an output's rows, without padding.
 
     Attributes:
-      index: int64 `(N,)`, which record of the video set.
-      view: which view of each.
-      views: int64 `(N,)`, how many views each has.
+      index: indices of the records in the video set, int64 `(N,)`.
+      view: number of the view, the same for all rows.
+      views: number of views of each video, int64 `(N,)`.
     """
 
     index: np.ndarray
@@ -26,42 +26,42 @@ class Rows:
 
 
 class Evaluator(Protocol):
-    """Makes figures of what a network answers, view by view; processes and batch sizes do not matter to it.
+    """Evaluator of a network's outputs, view by view, independent of processes and batch sizes.
 
-    A new one is made for each evaluation of a set of videos. `add` is called in any order, by the process that writes
-    as by the others, with the rows of all of them.
+    A new one is made for each evaluation of a set of videos. `add` is called in any order, on every process, with the
+    rows of all processes.
     """
 
     def forward(self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> Any:
-        """Outputs of one view of B videos, a tree of arrays that lead with B; compiled, and of nothing else.
+        """Compute the outputs of one view of B videos, a tree of arrays with first axis B; pure, as it is compiled.
 
         Args:
-          network: in evaluation mode.
-          inputs: by name, `(B, …)`, as they are read.
-          number: int32 `(B,)`, that of each clip among all: what is drawn for it depends on this.
+          network: network in evaluation mode.
+          inputs: inputs by name, `(B, …)`, as they are read.
+          number: number of each clip among all clips, int32 `(B,)`, from which its random draws follow.
         """
         ...
 
     def wants(self, index: np.ndarray, view: int) -> bool:
-        """Whether to run `forward` for a view of the videos of `index`, -1 being none."""
+        """Whether to run `forward` for a view of the videos in `index`, where -1 is padding."""
         ...
 
     def add(self, rows: Rows, outputs: Any) -> None:
-        """Take the outputs of these rows."""
+        """Add the outputs of these rows."""
         ...
 
     def merge(self, other: Self) -> None:
-        """Take what another evaluator of the same set has been given, of other rows."""
+        """Add the outputs that another evaluator of the same set has received for other rows."""
         ...
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Figures by level and name, such as `{"clip": {"top1": 0.5}, "video": {"top1": 0.6}}`."""
+        """Summarise as figures by level and name, such as `{"clip": {"top1": 0.5}, "video": {"top1": 0.6}}`."""
         ...
 
     def details(self) -> dict[str, Any]:
-        """Whatever else belongs into `eval.json`."""
+        """Further entries of `eval.json`."""
         ...
 
     def write(self, folder: Path, title: str) -> list[str]:
-        """Write files to `folder`, whose pictures are headed by `title`; returns their names."""
+        """Write files to `folder`, with `title` above pictures; returns their names."""
         ...

@@ -1,4 +1,4 @@
-"""Late fusion: several networks' scores of the same videos become one, as in two-stream networks.
+"""Late fusion: averaging several networks' scores of the same videos, as in two-stream networks.
 
 Paper: Simonyan & Zisserman, Two-Stream Convolutional Networks (1406.2199), where appearance and motion are averaged.
 """
@@ -16,7 +16,7 @@ from vidjax.evaluation import metrics
 
 @dataclass(frozen=True)
 class VideoScores:
-    """One network's answers to N videos, as an evaluation leaves them in `scores.npz`."""
+    """Scores of one network for N videos, as an evaluation writes them to `scores.npz`."""
 
     paths: np.ndarray  # str (N,)
     class_names: tuple[str, ...]
@@ -27,8 +27,8 @@ class VideoScores:
         return len(self.paths)
 
     def accuracy(self) -> dict[str, float]:
-        """`{"top1", "top5"}`, up to 5 classes `{"top1"}`, for multi-label targets `{"mAP"}`; fractions, NaN where there
-        is nothing."""
+        """Accuracies as fractions: `{"top1", "top5"}`, with up to 5 classes `{"top1"}`, or `{"mAP"}` for multi-label
+        targets; NaN without videos."""
         if self.targets.ndim == 2:
             precisions = metrics.average_precision(self.scores, self.targets)
             known = precisions[np.isfinite(precisions)]
@@ -37,10 +37,10 @@ class VideoScores:
 
 
 def read_scores(where: str | Path) -> VideoScores:
-    """The scores of an evaluation: its folder, or the file `scores.npz` in it.
+    """Load the scores of an evaluation from its folder or its file `scores.npz`.
 
     Raises:
-      UserError: if there are none, naming the path.
+      UserError: if there are no scores; names the path.
     """
     path = Path(where)
     path = path / "scores.npz" if path.is_dir() else path
@@ -58,23 +58,23 @@ def read_scores(where: str | Path) -> VideoScores:
 
 
 def align(streams: Sequence[VideoScores]) -> list[VideoScores]:
-    """The same networks on the videos that all of them have scored, row by row the same video.
+    """Align the scores of several networks: keep videos scored by all, the same video in each row.
 
-    The order is the first one's. A path that stands several times, for parts of a video, is matched in order.
+    The order is the first network's. A path listed several times, for parts of a video, is matched in order.
 
     Raises:
-      UserError: if the networks tell other classes apart, share no video or were given other labels for one.
+      UserError: if the networks have different classes, share no video, or were evaluated with different labels.
     """
     first = streams[0]
     for number, stream in enumerate(streams[1:], start=2):
         if stream.class_names != first.class_names:
             odd = sorted({*stream.class_names} ^ {*first.class_names})
             what = f"{', '.join(odd[:5])} are not in both" if odd else "their order differs"
-            raise UserError(f"the classes of network {number} are not those of the first: {what}")
+            raise UserError(f"the classes of network {number} differ from those of the first: {what}")
     rows = [_rows(stream.paths) for stream in streams]
     common = [key for key in rows[0] if all(key in other for other in rows[1:])]
     if not common:
-        raise UserError(f"the networks have scored no video in common; the first one's begin with {first.paths[:1]}")
+        raise UserError(f"no video was scored by all networks; the first network's begin with {first.paths[:1]}")
     aligned: list[VideoScores] = []
     for number, (stream, own) in enumerate(zip(streams, rows, strict=True), start=1):
         order = [own[key] for key in common]
@@ -87,18 +87,18 @@ def align(streams: Sequence[VideoScores]) -> list[VideoScores]:
 
 
 def fuse(streams: Sequence[VideoScores], weights: Sequence[float] | None = None) -> VideoScores:
-    """The weighted mean of several networks' scores, on the videos that all of them have scored.
+    """Weighted mean of several networks' scores, on the videos scored by all of them.
 
     Args:
-      streams: two or more.
-      weights: one per network, none negative and not all 0; None: equal ones.
+      streams: scores of two or more networks.
+      weights: one weight per network, none negative and not all 0; None: equal weights.
 
     Raises:
-      UserError: if there is one network alone, the weights do not fit, or for what `align` refuses.
+      UserError: if there is only one network, the weights do not fit, or `align` refuses the scores.
     """
     weights = [1.0] * len(streams) if weights is None else list(weights)
     if len(streams) < 2:
-        raise UserError("fusion takes the scores of two networks or more")
+        raise UserError("fusion needs the scores of two or more networks")
     if len(weights) != len(streams) or min(weights) < 0 or not sum(weights) > 0:
         raise UserError(
             f"weights = {weights}: give one for each of the {len(streams)} networks, none negative, not all 0"
@@ -110,7 +110,7 @@ def fuse(streams: Sequence[VideoScores], weights: Sequence[float] | None = None)
 
 
 def _rows(paths: np.ndarray) -> dict[tuple[str, int], int]:
-    """`{(path, how many times it has stood before): row}`."""
+    """Rows by path and number of its earlier occurrences."""
     seen: Counter[str] = Counter()
     rows = {}
     for row, path in enumerate(map(str, paths)):

@@ -1,7 +1,7 @@
-"""What an evaluation is of: which checkpoint, which views, which videos. Its figures mean nothing without these.
+"""Identity of an evaluation: its checkpoint, views and videos, without which its figures mean nothing.
 
-They stand in `eval.json` beside the figures, decide which folder an evaluation is written to, and tell when two are
-not to be compared.
+The identity is stored in `eval.json` beside the figures, decides the folder an evaluation is written to, and shows
+which evaluations must not be compared.
 """
 
 import json
@@ -18,8 +18,7 @@ from vidjax.data.records import VideoSet
 
 BEST, LAST, EARLIER = "best", "last", "earlier"
 
-# Settings of `data` and `eval` that change no figure of an evaluation: how fast videos are read, and what training
-# makes of them.
+# Settings of `data` and `eval` that change no figure of an evaluation: those of reading speed and of training.
 _UNFELT = (
     "data.reading.", "data.augment.", "data.synthetic", "data.mixture", "data.train_share", "data.sampling.train",
     "data.sampling.views", "data.sampling.speed", "data.sampling.temporal_jitter", "data.sampling.reverse",
@@ -27,23 +26,23 @@ _UNFELT = (
 )  # fmt: skip
 _VIEWS = ("eval.num_clips", "eval.num_crops")
 _SOURCES = ("data.eval", "data.train", "data.dataset", "data.root")
-_SHORT = {"data.sampling.eval": "eval_sampling"}  # in a folder's name, where the last part alone says too little
+_SHORT = {"data.sampling.eval": "eval_sampling"}  # names for folders, if the last part alone is unclear
 _LONGEST = 120  # characters of a folder's name
 
 
 def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpoint: str) -> dict[str, Any]:
-    """What `eval.json` says of an evaluation besides its figures, ready for JSON.
+    """Describe an evaluation as in `eval.json`, apart from its figures, ready for JSON.
 
     Args:
-      config: with which it was made.
-      spec: of the clips that were evaluated.
-      videos: that were evaluated.
+      config: config of the evaluation.
+      spec: spec of the evaluated clips.
+      videos: evaluated videos.
       step: update after which the checkpoint was written.
-      checkpoint: BEST by `config.train.best_metric`, the LAST one or an EARLIER one.
+      checkpoint: kind of checkpoint: BEST by `config.train.best_metric`, the LAST one or an EARLIER one.
 
     Returns:
-      `model`, its name; `step`; `checkpoint`; `best_metric`; `views`: `{"num_clips", "num_crops", "sampling"}`, the
-      number of clips being None where each video has as many as it takes; `spec`, of a clip: `{"num_frames", "size"}`;
+      `model`, its name; `step`; `checkpoint`; `best_metric`; `views`: `{"num_clips", "num_crops", "sampling"}`, where
+      the number of clips is None if each video has as many as it needs; `spec`, of a clip: `{"num_frames", "size"}`;
       `data`: `{"name", "source", "num_videos", "fingerprint"}`, of all videos, readable or not.
     """
     clips = None if config.data.sampling.eval in WHOLE_VIDEO_RULES else config.eval.num_clips
@@ -64,15 +63,15 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
 
 
 def source(data: DataConfig) -> str:
-    """Where the evaluation videos of `data` come from, as the settings name it."""
+    """Source of the evaluation videos of `data`, as named in the settings."""
     return _data_words(data, str)
 
 
 def caption(found: Mapping[str, Any]) -> str:
-    """One line for people: `update 24, the best by video/top1; 3 clips × 1 crop; val.csv`.
+    """Describe an evaluation in one line: `update 24, the best by video/top1; 3 clips × 1 crop; val.csv`.
 
     Args:
-      found: an `eval.json`; empty where it does not say (written by older versions).
+      found: contents of an `eval.json`; the line is empty if an older version wrote it without an identity.
     """
     if "views" not in found:
         return ""
@@ -82,24 +81,24 @@ def caption(found: Mapping[str, Any]) -> str:
 
 
 def views(numbers: Mapping[str, Any]) -> str:
-    """The views of a video in words: `10 clips × 3 crops`."""
+    """Describe the views of a video in words: `10 clips × 3 crops`."""
     clips, crops = numbers["num_clips"], numbers["num_crops"]
     taken = _count(clips, "clip") if clips is not None else f"as many clips as {numbers['sampling']} takes"
     return f"{taken} × {_count(crops, 'crop')}"
 
 
 def same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    """Whether what an `eval.json` says of itself is what `identity` gives."""
+    """Whether the identity in an `eval.json` equals one from `identity`."""
     return all(found.get(key) == value for key, value in json.loads(json.dumps(expected)).items())
 
 
 def folder_name(own: Config, other: Config, step: int | None) -> str:
-    """The name of the folder for an evaluation beside a run's own result: `eval_step24_10x3_val2`; empty: it is that.
+    """Folder name for an evaluation beside a run's own result: `eval_step24_10x3_val2`; empty: it is that result.
 
     Args:
-      own: the run's config.
-      other: the evaluation's.
-      step: of the checkpoint, if it is not the best.
+      own: config of the run.
+      other: config of the evaluation.
+      step: step of the checkpoint; None: the best.
     """
     a, b = _felt(own), _felt(other)
     changed = [name for name in b if name in a and a[name] != b[name]]
@@ -116,12 +115,12 @@ def folder_name(own: Config, other: Config, step: int | None) -> str:
 
 
 def beside(folder: Path, name: str, data: str) -> Path:
-    """The folder called `name` in `folder`, or with a number behind it where that has an evaluation of other data.
+    """Folder `name` in `folder`, with a number appended if it already has an evaluation of other data.
 
     Args:
-      folder: of the run.
-      name: from `folder_name`; empty: `folder` itself.
-      data: from `source`.
+      folder: folder of the run.
+      name: folder name from `folder_name`; empty: `folder` itself.
+      data: source of the videos, from `source`.
     """
     if not name:
         return folder
@@ -134,7 +133,7 @@ def beside(folder: Path, name: str, data: str) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The `eval.json` of a folder; None: there is none, or none that was written to its end."""
+    """Read the `eval.json` of a folder; None: it is absent or incomplete."""
     try:
         return json.loads((folder / "eval.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
@@ -142,10 +141,10 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def differences(evaluations: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each of checkpoint, views and data in which evaluations differ; those that do not say are left out.
+    """Describe how evaluations differ, one line each for checkpoint, views and data; unidentified ones are skipped.
 
     Args:
-      evaluations: name → `eval.json`.
+      evaluations: contents of each `eval.json`, by name.
     """
     told = {name: found for name, found in evaluations.items() if "views" in found}
     lines = []
@@ -180,11 +179,11 @@ def _count(number: int, what: str) -> str:
 
 
 def _felt(config: Config) -> dict[str, Any]:
-    """Settings by name that an evaluation depends on."""
+    """Settings, by name, on which an evaluation depends."""
     data = config.data
     names = [name for name in field_names(Config) if name.startswith(("data.", "eval."))]
     values = {name: setting(config, name) for name in ("seed", "model.compute_dtype", *names)}
-    # Videos for evaluation that are given are not held out of those for training.
+    # Explicit evaluation videos are not held out of the training videos.
     given = {"seed", "data.train", "data.eval_share"} if data.eval and not data.dataset else set()
     return {name: value for name, value in values.items() if name not in given and not name.startswith(_UNFELT)}
 
@@ -195,12 +194,12 @@ def _data_words(data: DataConfig, shorten: Callable[[str], str]) -> str:
 
 
 def _name(source: str) -> str:
-    """The last part of each of several paths."""
+    """Last part of each of several paths."""
     return ", ".join(part.strip().rstrip("/").rpartition("/")[2] for part in source.split(","))
 
 
 def _value(value: Any) -> str:
-    """A setting as part of a folder's name: of a path the file's, without its suffix."""
+    """Setting as part of a folder's name; a path becomes its file name without suffix."""
     if isinstance(value, list | tuple):
         return "x".join(map(_value, value))
     return re.sub(r"\.(csv|jsonl?|txt|parquet)\b", "", _name(value)) if isinstance(value, str) else f"{value}"

@@ -4,12 +4,12 @@ import numpy as np
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of rows whose label is among the k highest scores; ties are resolved against the label.
+    """Share of rows whose label is among the k highest scores; ties count against the label.
 
     Args:
-      scores: `(N, K)`.
-      labels: int `(N,)`.
-      k: more than K counts as K.
+      scores: scores of N rows, `(N, K)`.
+      labels: class indices, int `(N,)`.
+      k: number of highest scores, at most K.
 
     Returns:
       0…1, or NaN for no rows.
@@ -17,23 +17,23 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     if not len(labels):
         return float("nan")
     own = np.take_along_axis(scores, labels[:, None].astype(int), axis=1)
-    # A network that gives every class the same score must not come out right.
+    # A network that gives every class the same score must not count as correct.
     at_least = (scores >= own).sum(axis=1)
     return float((at_least <= min(k, scores.shape[1])).mean()) if k < scores.shape[1] else 1.0
 
 
 def accuracies(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """`{"top1", "top5"}`, or `{"top1"}` where there are so few classes that the other says nothing; see `ranks`."""
+    """Top-k accuracies `{"top1", "top5"}`, or `{"top1"}` if there are too few classes for top-5; see `ranks`."""
     return {f"top{k}": top_k_accuracy(scores, labels, k) for k in ranks(scores.shape[1])}
 
 
 def ranks(num_classes: int) -> tuple[int, ...]:
-    """The k of the top-k accuracies that can tell networks apart: 1, and 5 if there are more than 5 classes."""
+    """The k of meaningful top-k accuracies: 1, and 5 if there are more than 5 classes."""
     return (1, 5) if num_classes > 5 else (1,)
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 `(K, K)`: how often the class of the row was predicted as the class of the column."""
+    """Confusion matrix, int64 `(K, K)`: counts by true class (row) and predicted class (column)."""
     matrix = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
@@ -43,8 +43,8 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Area under each class's precision-recall steps, as scikit-learn's `average_precision_score` defines it.
 
     Args:
-      scores: `(N, K)`.
-      targets: `(N, K)`, zeros and ones.
+      scores: scores of N rows, `(N, K)`.
+      targets: zeros and ones, `(N, K)`.
 
     Returns:
       `(K,)`; NaN for classes without a positive.
@@ -57,7 +57,7 @@ def _average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
         return float("nan")
     order = np.argsort(-scores, kind="stable")
     scores, targets = scores[order], targets[order]
-    # Equal scores are one threshold: only the last of each run counts.
+    # Equal scores share one threshold: only the last of each run counts.
     last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
     true_positives = np.cumsum(targets)[last]
     precision = true_positives / (last + 1)
@@ -66,12 +66,12 @@ def _average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities over the last axis, in float64."""
+    """Softmax over the last axis, in float64."""
     logits = logits.astype(np.float64)
     exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Independent probabilities, in float64."""
+    """Sigmoid of each value, in float64."""
     return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))

@@ -1,4 +1,4 @@
-"""An evaluation as files people and programs read: `eval.json`, what the evaluators write, a table."""
+"""Report of an evaluation: `eval.json`, files of the evaluators, and a table on the console."""
 
 import json
 import math
@@ -16,14 +16,13 @@ from vidjax.wording import things
 
 
 def write(folder: str | Path, summary: dict[str, Any], evaluators: Iterable[Evaluator], run: str = "") -> None:
-    """Write an evaluation to `folder`: `eval.json` last, since its being there says that the others are.
+    """Write an evaluation to `folder`, with `eval.json` last, so that its presence means the others are complete.
 
     Args:
-      folder: made if it is not there.
-      summary: the figures, and what they are of: see `identity`. The names of the other `files` are added to what is
-        written.
-      evaluators: which write these.
-      run: what the titles of pictures name.
+      folder: folder to write to, created if necessary.
+      summary: figures and their identity, see `identity`. The names of the other `files` are added when written.
+      evaluators: evaluators that write the other files.
+      run: name of the run, for titles of pictures.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,17 +34,17 @@ def write(folder: str | Path, summary: dict[str, Any], evaluators: Iterable[Eval
 
 
 def read_whole(folder: str | Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The `eval.json` of `folder` if it is of what is `expected`, see `identity`, and its other files are there too."""
+    """Read the `eval.json` of `folder` if its identity is `expected` and its other files exist; otherwise None."""
     folder = Path(folder)
     found = read(folder)
     if found is None or not same(found, expected):
         return None
-    # Older versions do not say which files there are.
+    # Older versions do not list the files.
     return found if all((folder / name).exists() for name in found.get("files", ())) else None
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
-    """Print what was evaluated, the clip- and video-level figures, the coverage and what could not be read."""
+    """Print the evaluated videos, the clip- and video-level figures, the coverage and unreadable videos."""
     if told := caption(summary):
         console.print(told, highlight=False, soft_wrap=True)
     tables: dict[tuple[str, ...], list[str]] = {}
@@ -68,13 +67,13 @@ def show(summary: dict[str, Any], console: Console) -> None:
 
 
 def closing(summary: dict[str, Any], folder: Path) -> str:
-    """Two lines that end a command: the figures, and what they are of and where they lie."""
+    """Closing lines of a command: the figures, and their identity and folder."""
     told = caption(summary)
     return f"{headline(summary)}\n{told}{'; ' if told else ''}results in {folder}"
 
 
 def headline(summary: dict[str, Any]) -> str:
-    """One line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`."""
+    """Figures in one line: `clip top-1 97.3 %  top-5 100.0 %   video top-1 98.0 %  top-5 100.0 %`."""
     parts = []
     for level in levels(summary):
         figures = "  ".join(f"{_spelled(n)} {_figure(n, v)}" for n, v in summary[level].items())
@@ -87,17 +86,17 @@ def _spelled(name: str) -> str:
 
 
 def _figure(name: str, value: float | None) -> str:
-    """Losses as they are, everything else as a share."""
+    """Format a loss as a number and everything else as a percentage."""
     return f"{value:.4f}" if name == "loss" and value is not None and math.isfinite(value) else percent(value)
 
 
 def percent(value: float | None) -> str:
-    """In JSON what is not a number has become None."""
+    """Format a fraction as a percentage; None is NaN read from JSON."""
     return "n/a" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN: null in its place."""
+    """Replace NaN, which JSON lacks, by null."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list):

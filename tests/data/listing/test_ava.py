@@ -56,7 +56,7 @@ def test_classes_go_by_the_publishers_numbers():
     [
         ("x,1,0,0,1,1", "not of the form video,second"),
         ("x,1,0,0,1.5,1,80,1", "the box must be"),
-        ("x,1,0,0,1,1,81,1", "action 81 is none"),
+        ("x,1,0,0,1,1,81,1", "action 81 is not in"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path, line, message):
@@ -93,7 +93,7 @@ def test_boxes_of_key_frames_are_records(ava, caplog):
         ("stand",),
     ]
     assert evaluation.records[0].annotation.at == evaluation.records[0].at == 950
-    assert "1 of 3 train videos do not lie below" in caplog.text
+    assert "1 of 3 train videos are not below" in caplog.text
 
 
 def test_classifying_is_refused_before_anything_is_opened():

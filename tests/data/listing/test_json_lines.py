@@ -95,7 +95,7 @@ def test_parts_of_one_video_are_records_of_their_own(write):
     path = write(line(0, label="a", start=0, end=2), line(0, label="b", start=2), line(1, label="b"))
     assert [(r.start, r.end) for r in load(path, "labels").records] == [(0, 2), (2, None), (None, None)]
     again = write(line(0, label="a", start=0, end=2), line(0, label="b", end=2, start=0.0))
-    with pytest.raises(DataError, match=r"list.jsonl:2: 'v0.mp4' is listed already at \S*list.jsonl:1; remove one"):
+    with pytest.raises(DataError, match=r"list.jsonl:2: 'v0.mp4' is already listed at \S*list.jsonl:1; remove one"):
         load(again, "labels")
 
 
@@ -115,7 +115,7 @@ def test_annotations_that_are_not_needed_are_not_looked_at(write):
         ("labels", {"labels": ["a", "a"]}, "a label of 'v1.mp4' is repeated"),
         ("labels", {"label": "a", "labels": ["a"]}, "give the label or the labels of 'v1.mp4', not both"),
         ("labels", {"label": "a", "path": ""}, "the path is empty"),
-        ("labels", {"label": "a", "path": 3}, "the path is 3; give that of a video"),
+        ("labels", {"label": "a", "path": 3}, "the path is 3; give a video's path"),
         ("labels", {"label": "a", "path": "gone.mp4"}, "no such file: .*gone.mp4"),
         ("labels", {"label": "a", "start": "1"}, 'start must be a number of seconds, 0 or more, not "1"'),
         (
@@ -123,7 +123,7 @@ def test_annotations_that_are_not_needed_are_not_looked_at(write):
             {"label": "a", "start": 2, "end": 2.0},
             "the part of 'v1.mp4' ends at 2 s, which is not after",
         ),
-        ("labels", {"label": "a", "end": 2, "at": 2.5}, "the moment at 2.5 s is not within the part of 'v1.mp4'"),
+        ("labels", {"label": "a", "end": 2, "at": 2.5}, "the time 'at', 2.5 s, is not within the given part of"),
         ("labels", {"label": "a", "at": -1}, "at must be a number of seconds"),
         ("labels", {"label": "a", "group": 3}, "the group must be text, not 3"),
         ("boxes", {"boxes": [BOX]}, "boxes need 'at', the time of their frame"),
@@ -171,7 +171,7 @@ def test_empty_files_and_unknown_keys(write, caplog):
         load(write(""), "labels")
     with caplog.at_level(logging.WARNING, "vidjax"):
         load(write(line(0, label="a", lable="b"), line(1, label="b", fps=3)), "labels")
-    assert "list.jsonl: keys that are not used: fps, lable" in caplog.text
+    assert "list.jsonl: unused keys: fps, lable" in caplog.text
 
 
 def test_check_lists_what_is_missing(write):

@@ -125,7 +125,7 @@ def test_check_looks_at_each_video_that_a_training_would_use_once(lists):
 def test_splits_that_are_not_there_are_named(lists, videos):
     with pytest.raises(DataError, match=r"all.csv@fold1: there is no split 'fold1', only train, training, val, valid"):
         load_sets(DataConfig(train=f"{lists}/all.csv@fold1"))
-    with pytest.raises(DataError, match=r"bare.csv has no splits; leave @val out"):
+    with pytest.raises(DataError, match=r"bare.csv has no splits; omit @val"):
         load_sets(DataConfig(train=f"{lists}/bare.csv@val"))
     with pytest.raises(DataError, match=r"gone.csv: no such file or folder"):
         load_sets(DataConfig(train=f"{lists}/gone.csv@val"))
@@ -207,7 +207,7 @@ def test_empty_class_folder(tmp_path):
         (["path,label", "v0.mp4,a", ",b"], r"train.csv:3: the path is empty"),
         (["path,label", "v0.mp4,a", "v1.mp4,b|"], r"train.csv:3: the label of 'v1.mp4' is empty"),
         (["path,label", "v0.mp4,a", "v1.mp4,b|b"], r"train.csv:3: a label of 'v1.mp4' is repeated"),
-        (["path,label", "v0.mp4,a", "v1.mp4,b", "v0.mp4,b"], r"train.csv:4: 'v0.mp4' is listed already at .*csv:2"),
+        (["path,label", "v0.mp4,a", "v1.mp4,b", "v0.mp4,b"], r"train.csv:4: 'v0.mp4' is already listed at .*csv:2"),
         (["path,label", "v0.mp4,a", "v1.mp4,b,c"], r"train.csv:3: 3 cells where the header has 2"),
         (["path,label", "v0.mp4,a", "v1.mp4"], r"train.csv:3: 1 cell where the header has 2"),
         (["file,label", "v0.mp4,a"], r"train.csv:1: no column 'path' in the header"),
@@ -231,7 +231,7 @@ def test_every_wrong_line_is_in_the_one_error(videos):
 def test_unknown_label_in_evaluation(videos):
     train = write(videos, "train.csv", "path,label", "v0.mp4,walking", "v1.mp4,running")
     val = write(videos, "val.csv", "path,label", "v2.mp4,walking", "v3.mp4,runing")
-    with pytest.raises(DataError, match=r"val.csv:3: label 'runing' is none of the 2 .*mean 'running'"):
+    with pytest.raises(DataError, match=r"val.csv:3: label 'runing' is not one of the 2 .*mean 'running'"):
         load_sets(DataConfig(train=train, eval=val))
 
 
@@ -261,7 +261,7 @@ def test_evaluation_set_with_a_models_classes(videos):
     val = write(videos, "val.csv", "path,label", "v2.mp4,b")
     videos_ = load_eval_set(DataConfig(eval=val), LabelSpace(("a", "b", "c")))
     np.testing.assert_array_equal(videos_.targets(), [1])
-    with pytest.raises(DataError, match="label 'b' is none of the 2"):
+    with pytest.raises(DataError, match="label 'b' is not one of the 2"):
         load_eval_set(DataConfig(eval=val), LabelSpace(("a", "c")))
 
 

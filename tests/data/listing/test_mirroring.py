@@ -56,9 +56,9 @@ def test_what_the_data_set_knows_is_kept():
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (("left<>rihgt",), r"'rihgt' is no class of the data; did you mean 'right'"),
-        (("left<>right", "left<>spin"), r"'left<>spin': 'left' mirrored is 'right' already"),
-        (("left<>right", "up left<>right"), r"'right' mirrored is 'left' already"),
+        (("left<>rihgt",), r"'rihgt' is not a class of the data; did you mean 'right'"),
+        (("left<>right", "left<>spin"), r"'left<>spin': 'left' mirrored is already 'right'"),
+        (("left<>right", "up left<>right"), r"'right' mirrored is already 'left'"),
     ],
 )
 def test_wrong_pairs_are_named(pairs, message):

@@ -107,9 +107,9 @@ def test_what_is_not_there(memory):
     with pytest.raises(DataError, match="memory://gone: no sub-folders"):
         load_sets(DataConfig(train="memory://gone"))
     memory.pipe("/prepared/dataset_info.json", b"{}")
-    with pytest.raises(DataError, match="ArrayRecords are read from disks only; copy the folder"):
+    with pytest.raises(DataError, match="ArrayRecords are read only from local disks; copy the folder"):
         load_sets(DataConfig(train="memory://prepared"))
-    with pytest.raises(DataError, match="memory://ucf: files of published data sets are searched on disks only"):
+    with pytest.raises(DataError, match="memory://ucf: files of published data sets are searched only on local disks"):
         load_sets(DataConfig(dataset="ucf101", root="memory://ucf", train="."))
 
 

@@ -88,7 +88,7 @@ def test_videos_in_both_roles_are_warned_of(ucf, caplog):
     ("change", "message"),
     [
         ({"root": "nowhere"}, r"config.data.root = 'nowhere': no such folder"),
-        ({"root": "."}, r"none of the 5 train videos lies below"),
+        ({"root": "."}, r"none of the 5 train videos is below"),
         ({"train": "nowhere"}, r"nowhere: no such file or folder"),
         ({"train": ""}, r"config.data.train is empty: give UCF-101's"),
     ],

@@ -72,7 +72,7 @@ def test_a_file_with_commas_in_its_name_is_one_source(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train": "{one},,{two}"}, "there is no source between two of its commas"),
+        ({"train": "{one},,{two}"}, "a source is missing before, between or after its commas"),
         ({"train": "{one},{one}"}, "twice; config.data.mixture"),
         ({"train": "{one},{two}", "mixture": (1.0,)}, r"mixture has 1 weight, but config.data.train lists 2 sources"),
         ({"train": "{one}", "mixture": (1.0, 2.0)}, r"mixture has 2 weights, but config.data.train lists 1 source$"),

@@ -159,7 +159,7 @@ class _Deadly(Record):
 
 def test_a_process_that_dies_is_reported(sets):
     items = [module.Item(record, "", 1) for record in (*sets["train"].records[:2], _Deadly("deadly.mp4", Labels((0,))))]
-    with pytest.raises(DataError, match=r"a process that encodes was killed, .*deadly\.mp4"):
+    with pytest.raises(DataError, match=r"an encoding process was killed, .*deadly\.mp4"):
         list(module.encode_ahead(items, JPEG, 60.0, 2))
 
 
@@ -338,7 +338,7 @@ def test_folders_of_images(tmp_path):
     with open_video(train.records[1].path) as video:
         assert (len(video), video.fps, video.height) == (9, 12, 24)
         np.testing.assert_allclose(video.read(range(9)).mean(axis=(1, 2, 3)), 8 * np.arange(9), atol=1)
-    with pytest.raises(DataError, match="is no file that could be stored as it is"):
+    with pytest.raises(DataError, match="is not a file that can be stored unchanged"):
         prepare({"train": videos}, tmp_path / "files", Encoding())
 
 

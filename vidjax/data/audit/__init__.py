@@ -1,1 +1,1 @@
-"""Looking at a data set before it is trained on."""
+"""Checks of a data set before training."""

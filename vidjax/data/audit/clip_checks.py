@@ -1,7 +1,7 @@
-"""Checks of what a pipeline shows of its videos: pure functions from numbers to `Finding`s.
+"""Checks of the clips that a pipeline takes from its videos: pure functions from numbers to `Finding`s.
 
-The mistakes looked for are those that samplers and splits are known for; none of them stops a training, and each
-costs accuracy or flatters it. Thresholds are constants at the top; a finding is a warning beyond them, never an error.
+They look for typical mistakes of sampling and splits, which do not stop a training but lower its accuracy or inflate
+it. Thresholds are constants at the top; a finding beyond them is a warning, never an error.
 """
 
 from collections import Counter
@@ -16,27 +16,27 @@ from vidjax.video.crops import CROPS, spatial_views
 from vidjax.wording import things
 
 PADDED_VIDEOS = 0.05  # share of videos that may be shorter than a clip
-UNSEEN_FRAMES = 0.25  # share of the frames that evaluation, or any training draw, may leave out
+UNSEEN_FRAMES = 0.25  # share of the frames that evaluation, or all training draws, may omit
 DISTORTION = 1.1  # factor by which resizing may change the ratio of the sides
 USUAL_FPS = (10.0, 61.0)  # frames/s
 FPS_RATIO = 1.25  # fastest to slowest video, where the stride is fixed
-IRREGULAR_GAPS = 0.02  # share of a video's frames that may come half a frame early or late before its rate is variable
+IRREGULAR_GAPS = 0.02  # share of frames more than half a frame early or late beyond which a rate counts as variable
 
-# Rules that draw every frame within a segment of its own in training: they are uneven by intent.
+# Rules that draw every training frame within its own segment: they are uneven by design.
 JITTERED = frozenset({"segments", "mmaction2_uniform", "mmaction2_tsn"})
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A video, or the part of one that a record means, and the frames taken of it.
+    """Video, or a record's part of it, with the frames sampled from it.
 
     Attributes:
-      path: of the file.
-      timestamps: float64 `(N,)`, seconds, when each frame is shown.
-      fps: frames per second on average.
-      height, width: pixels as shown.
-      clips: int64 `(K, T)` in 0…N-1. In evaluation its clips; in training several draws, the earliest clip that can
-        be drawn first and the latest last.
+      path: path of the file.
+      timestamps: display times of the frames, float64 `(N,)`, seconds.
+      fps: average frame rate, frames per second.
+      height, width: displayed size, pixels.
+      clips: frame numbers of the clips, int64 `(K, T)` in 0…N-1. In training these are several draws, from the earliest
+        possible clip to the latest.
     """
 
     path: str
@@ -48,36 +48,36 @@ class Sampled:
 
     @property
     def num_frames(self) -> int:
-        """N."""
+        """N, number of frames."""
         return len(self.timestamps)
 
     @property
     def repeated(self) -> np.ndarray:
-        """float64 `(K,)`: the share of each clip that does not go on in the video but repeats or goes back."""
+        """Share of each clip's frames that repeat or go back instead of advancing, float64 `(K,)`."""
         reached = np.maximum.accumulate(self.clips, axis=1)
         return (self.clips[:, 1:] <= reached[:, :-1]).sum(axis=1) / self.clips.shape[1]
 
     @property
     def short(self) -> bool:
-        """Whether not even one of the clips does without."""
+        """Whether every clip repeats frames."""
         return bool(self.repeated.min() > 0)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check."""
+    """Outcome of one check."""
 
-    check: str  # its name
+    check: str  # name of the check
     ok: bool
-    text: str  # what was found, with numbers, and what to do if it is not ok
-    values: dict[str, Any] = field(default_factory=dict)  # the numbers, for programs
+    text: str  # result with numbers and, if it is not ok, the remedy
+    values: dict[str, Any] = field(default_factory=dict)  # numbers, for programs
     videos: tuple[str, ...] = ()  # paths of the videos concerned
 
 
 class ExtremeDraws:
-    """Stands in for a NumPy generator and draws the lowest, or the highest, of what can be drawn.
+    """Substitute for a NumPy generator that always draws the lowest, or the highest, possible value.
 
-    Values that turn up less than once in a million draws of a real interval count as out of reach.
+    Values drawn less than once in a million draws from a real interval count as impossible.
     """
 
     def __init__(self, highest: bool):
@@ -97,10 +97,10 @@ class ExtremeDraws:
 
 
 def check_ends(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> Finding:
-    """Whether the end of a video is as much in reach as its beginning; short videos are not judged.
+    """Check that clips reach the end of a video as well as its beginning; short videos are ignored.
 
-    A rule that can reach the first frame must reach the last; one that keeps a distance from the first frame keeps the
-    same from the last, within one frame.
+    A rule that can reach the first frame must reach the last; one that keeps a distance from the first frame must keep
+    the same distance from the last, within one frame.
     """
     values, parts, videos = {}, [], []
     for split, sampled in (("training", train), ("evaluation", evaluation)):
@@ -124,10 +124,10 @@ def check_ends(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> Findi
 
 
 def check_spacing(train: Sequence[Sampled], evaluation: Sequence[Sampled], *, train_rule: str) -> Finding:
-    """Whether the frames of every clip are equally far apart, within one frame.
+    """Check that the frames of every clip are evenly spaced, within one frame.
 
-    Training rules in `JITTERED` draw each frame in its segment, up to two segments apart. Of videos shorter than a
-    clip the share is given; they make a warning only where `check_padding` does.
+    Training rules in `JITTERED` draw each frame in its segment, up to two segments apart. For videos shorter than a
+    clip the share is reported; they cause a warning only if `check_padding` warns too.
     """
     values, parts, videos = {}, [], []
     for split, sampled in (("training", train), ("evaluation", evaluation)):
@@ -156,7 +156,7 @@ def check_spacing(train: Sequence[Sampled], evaluation: Sequence[Sampled], *, tr
 
 
 def check_padding(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> Finding:
-    """How many videos are too short for a clip, and how much of the clips is frames shown again."""
+    """Check how many videos are shorter than a clip, and the share of repeated frames in clips."""
     values, warn, text = {}, False, []
     for split, sampled in (("training", train), ("evaluation", evaluation)):
         short = [v for v in sampled if v.short]
@@ -172,13 +172,13 @@ def check_padding(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> Fi
 
 
 def check_aspect(sampled: Sequence[Sampled], *, resize: tuple[int, ...], size: int, num_crops: int) -> Finding:
-    """Whether resizing changes the ratio of the sides, and how much of the picture the evaluation crops see.
+    """Check whether resizing changes the aspect ratio, and how much of the picture the evaluation crops cover.
 
     Args:
-      sampled: the videos.
-      resize: `(short side,)` or `(height, width)`, pixels.
+      sampled: sampled videos.
+      resize: size before the crop, `(short side,)` or `(height, width)`, pixels.
       size: side of the crop, pixels.
-      num_crops: per clip, as in `EvalConfig`.
+      num_crops: crops per clip, as in `EvalConfig`.
     """
     if not sampled:
         return Finding("aspect", True, "no video to look at")
@@ -211,14 +211,14 @@ def check_aspect(sampled: Sequence[Sampled], *, resize: tuple[int, ...], size: i
 def check_fps(
     sampled: Sequence[Sampled], *, rules: Iterable[str], num_frames: int, stride: int, target_fps: float | None
 ) -> Finding:
-    """Rates that are variable, unusual, mixed where the stride counts frames, or lower than what is sampled.
+    """Check for frame rates that are variable, unusual, mixed under a fixed stride, or below the sampling rate.
 
     Args:
-      sampled: the videos.
-      rules: names of the sampling rules in use; only `STRIDED_RULES` make clips last longer at a lower rate.
-      num_frames: T.
-      stride: τ, source frames.
-      target_fps: the rate sampled at; None: the stride.
+      sampled: sampled videos.
+      rules: names of the sampling rules in use; only with `STRIDED_RULES` do clips last longer at a lower rate.
+      num_frames: T, frames of a clip.
+      stride: τ, source frames from one frame of a clip to the next.
+      target_fps: sampling rate, frames per second; None: the stride applies.
     """
     if not sampled:
         return Finding("fps", True, "no video to look at")
@@ -260,10 +260,10 @@ def check_fps(
 
 
 def check_coverage(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> Finding:
-    """The share of frames that no evaluation view, or no training draw at all, comes near.
+    """Check the share of frames not covered by any evaluation view, or any training draw.
 
-    A clip covers the frames between its first and its last, and half a step beyond either. Training covers what lies
-    between the earliest and the latest clip that can be drawn.
+    A clip covers the frames between its first and its last, and half a step beyond either. Training covers the frames
+    from the earliest possible clip to the latest.
     """
     values, unseen_videos = {}, []
     for split, sampled in (("training", train), ("evaluation", evaluation)):
@@ -299,7 +299,7 @@ def check_coverage(train: Sequence[Sampled], evaluation: Sequence[Sampled]) -> F
 
 
 def check_reading(unreadable: Mapping[str, str], num_videos: int) -> Finding:
-    """Which videos cannot be opened: path → reason, of `num_videos` looked at."""
+    """Report videos that cannot be opened, as path → reason, of `num_videos` videos tried."""
     if not unreadable:
         return Finding("reading", True, f"all {num_videos} videos open", {"num_videos": num_videos, "unreadable": {}})
     path, reason = next(iter(unreadable.items()))
@@ -308,12 +308,12 @@ def check_reading(unreadable: Mapping[str, str], num_videos: int) -> Finding:
 
 
 def of(part: int, whole: int) -> str:
-    """`3 of 40`."""
+    """Format a count, such as `3 of 40`."""
     return f"{int(part)} of {int(whole)}"
 
 
 def percent(share: float) -> str:
-    """`7.5 %`."""
+    """Format a percentage, such as `7.5 %`."""
     return f"{100 * share:.1f} %"
 
 

@@ -1,4 +1,4 @@
-"""Checks of the splits of a data set: how even the classes are, and what training and evaluation share."""
+"""Checks of the splits of a data set: balance of classes, and overlap of training and evaluation."""
 
 import hashlib
 import os
@@ -10,11 +10,11 @@ import numpy as np
 from vidjax.data.audit.clip_checks import Finding, of, percent
 from vidjax.data.records import VideoSet
 
-IMBALANCE = 5.0  # videos of the largest to those of the smallest class before it is a warning
+IMBALANCE = 5.0  # ratio of videos in the largest class to the smallest, beyond which there is a warning
 
 
 def check_classes(train: VideoSet, evaluation: VideoSet) -> Finding:
-    """How unequal the classes are in training, and which of them evaluation lacks."""
+    """Check how unequal the classes are in training, and which classes evaluation lacks."""
     counts = _class_counts(train)
     absent = [name for name, n in zip(train.labels.names, _class_counts(evaluation), strict=True) if not n]
     largest, smallest = int(counts.argmax()), int(counts.argmin())
@@ -40,11 +40,11 @@ def check_classes(train: VideoSet, evaluation: VideoSet) -> Finding:
 
 
 def check_overlap(train: VideoSet, evaluation: VideoSet, digests: Mapping[str, str]) -> Finding:
-    """Videos, groups and contents that are in training and in evaluation, and contents labelled in two ways.
+    """Check for videos, groups and contents in both training and evaluation, and for contents with several labels.
 
     Args:
-      train, evaluation: the two sets.
-      digests: path → digest of the content, at least of files that may be alike, from `content_digests`.
+      train, evaluation: training and evaluation videos.
+      digests: digest of the content by path, at least for files that may be equal, from `content_digests`.
     """
     problems, values, paths = [], {}, []
     for name, key, what in (
@@ -63,15 +63,15 @@ def check_overlap(train: VideoSet, evaluation: VideoSet, digests: Mapping[str, s
         labels[digests.get(r.path) or os.path.realpath(r.path), r.start, r.end].add(r.labels)
     values["labelled_twice"] = sum(len(found) > 1 for found in labels.values())
     if values["labelled_twice"]:
-        problems.append(f"{values['labelled_twice']} contents stand there under several labels")
+        problems.append(f"{values['labelled_twice']} videos with identical content have different labels")
     text = "; ".join(problems) + ": leave one side out" if problems else "no path, group or content is in both splits"
     return Finding("overlap", not problems, text, values, tuple(dict.fromkeys(paths)))
 
 
 def content_digests(paths: Iterable[str]) -> dict[str, str]:
-    """BLAKE2 digests of those files that share their size with another one: no others can be alike.
+    """BLAKE2 digests, by path, of files of the same size as another one, as no others can be equal.
 
-    Paths that are no files have none.
+    Paths that are not files have no digest.
     """
     sizes: dict[int, dict[str, str]] = defaultdict(dict)
     for path in paths:

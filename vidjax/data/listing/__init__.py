@@ -1,1 +1,1 @@
-"""Which videos there are: annotation files, folders, prepared and published data sets."""
+"""Listing of videos: annotation files, folders, prepared and published data sets."""

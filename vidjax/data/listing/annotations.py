@@ -1,7 +1,7 @@
-"""Publishers' annotation files, each in the format it is distributed in: file → `Row`s.
+"""Parsers of publishers' annotation files in their distributed formats: file → `Row`s.
 
-Every parser takes an `AnnotationFile` and names all lines it cannot use in one `DataError`. Where videos lie is not its
-concern: the path of a row is that in the list, or the file's name, with or without suffix.
+Every parser takes an `AnnotationFile` and reports all unusable lines in one `DataError`. Parsers do not locate videos:
+the path of a row is the one listed, or the file's name, with or without suffix.
 """
 
 import csv
@@ -21,7 +21,7 @@ from vidjax.wording import things
 
 
 class ClassIndex:
-    """Finds classes by name; case, `_`, `+`, spaces and quotes make no difference, for publishers vary them."""
+    """Index of classes by name that ignores case, `_`, `+`, spaces and quotes, as publishers vary them."""
 
     def __init__(self, names: Sequence[str]):
         self.names = tuple(names)
@@ -34,15 +34,15 @@ class ClassIndex:
         return self._index.get(_plain(name))
 
     def unknown(self, name: str) -> str:
-        """What to say of a label that is no class."""
+        """Message about a label that is not a class."""
         close = [repr(self.names[self._index[c]]) for c in difflib.get_close_matches(_plain(name), self._index, n=2)]
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        return f"label {name!r} is none of the {len(self)} classes{hint}"
+        return f"label {name!r} is not one of the {len(self)} classes{hint}"
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """What a parser is asked for: one annotation file, and the role that its videos are to play."""
+    """Input of a parser: an annotation file, and the role of the videos to take from it."""
 
     file: Path
     role: str  # "train" or "eval"
@@ -57,7 +57,7 @@ class AnnotationFile:
         start: float | None = None,
         end: float | None = None,
     ) -> Row:
-        """A video, or the part of it from `start` to `end`, that shows the classes of these numbers."""
+        """Make the row of a video, or of its part from `start` to `end`, with the classes of these numbers."""
         annotation = Labels(tuple(self.classes.names[i] for i in labels))
         return Row(path, where, annotation, group=group, start=start, end=end)
 
@@ -65,11 +65,11 @@ class AnnotationFile:
 Parser = Callable[[AnnotationFile], list[Row]]
 
 
-# Text: one video a line.
+# Text: one video per line.
 
 
 def parse_ucf101(source: AnnotationFile) -> list[Row]:
-    """`trainlist01.txt` (`Class/v_Class_g01_c01.avi 1`, classes counted from 1) and `testlist01.txt` (paths alone)."""
+    """Parse UCF-101: `trainlist01.txt` (`Class/v_Class_g01_c01.avi 1`, classes from 1) and `testlist01.txt` (paths)."""
     found, problems = [], []
     for where, line in _lines(source.file):
         path, _, number = line.partition(" ")
@@ -88,10 +88,10 @@ def parse_ucf101(source: AnnotationFile) -> list[Row]:
 
 
 def parse_hmdb51(source: AnnotationFile) -> list[Row]:
-    """`CLASS_test_splitN.txt`, one per class and split: `name.avi 1` (1 training, 2 test, 0 neither)."""
+    """Parse HMDB-51: `CLASS_test_splitN.txt`, one per class and split: `name.avi 1` (1 training, 2 test, 0 neither)."""
     match = re.fullmatch(r"(.+)_test_split\d\.txt", source.file.name)
     if not match:
-        raise DataError(f"{source.file}: the files of HMDB-51 are called CLASS_test_splitN.txt; give their folder")
+        raise DataError(f"{source.file}: the files of HMDB-51 are named CLASS_test_splitN.txt; give their folder")
     if (index := source.classes.get(match[1])) is None:
         raise DataError(f"{source.file}: {source.classes.unknown(match[1])}")
     found, problems = [], []
@@ -106,7 +106,7 @@ def parse_hmdb51(source: AnnotationFile) -> list[Row]:
 
 
 def parse_id_and_label(source: AnnotationFile) -> list[Row]:
-    """Something-Something V1 and Jester: lines `id;label`."""
+    """Parse Something-Something V1 and Jester: lines `id;label`."""
     found, problems = [], []
     for where, line in _lines(source.file):
         name, _, label = (part.strip().strip('"') for part in line.partition(";"))
@@ -124,7 +124,7 @@ def parse_id_and_label(source: AnnotationFile) -> list[Row]:
 
 
 def parse_moments(source: AnnotationFile) -> list[Row]:
-    """Moments in Time: `class/name.mp4,class,agreeing,disagreeing` without a header; the folder decides."""
+    """Parse Moments in Time: `class/name.mp4,class,agreeing,disagreeing` without a header; the folder is the class."""
     found, problems = [], []
     for where, cells in csv_rows(source.file):
         folder, _, name = cells[0].strip().rpartition("/")
@@ -139,8 +139,8 @@ def parse_moments(source: AnnotationFile) -> list[Row]:
 
 
 def parse_charades(source: AnnotationFile) -> list[Row]:
-    """Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels; those
-    of one subject are a group."""
+    """Parse Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels;
+    videos of one subject are a group."""
     found, problems = [], []
     for where, cells in _csv_with_header(source.file, ("id", "subject", "actions"), problems):
         labels = set()
@@ -161,10 +161,10 @@ def parse_charades(source: AnnotationFile) -> list[Row]:
 
 
 def parse_kinetics(source: AnnotationFile) -> list[Row]:
-    """Kinetics: CSV `label,youtube_id,time_start,time_end,split`, or the JSON of the same; files are called
+    """Parse Kinetics: CSV `label,youtube_id,time_start,time_end,split`, or the same as JSON; files are named
     `ID_000010_000020.mp4`.
 
-    Of a file with several splits, training takes `train`, and evaluation `validate` or else `test`.
+    From a file with several splits, training takes `train`, and evaluation `validate` or else `test`.
     """
     if source.file.suffix.lower() == ".json":
         return _kinetics_json(source)
@@ -202,7 +202,7 @@ def _kinetics_json(source: AnnotationFile) -> list[Row]:
 def _kinetics(
     source: AnnotationFile, where: str, label: str, name: str, segment: tuple[float | None, float | None]
 ) -> Row | str:
-    """The row, or what is wrong with it."""
+    """The row, or the problem with it."""
     start, end = segment
     if (index := source.classes.get(label)) is None:
         return source.classes.unknown(label)
@@ -224,7 +224,7 @@ def _of_role(found: list[tuple[str, Row]], role: str) -> list[Row]:
 
 
 def parse_something_v2(source: AnnotationFile) -> list[Row]:
-    """Something-Something V2: a list of `{"id": "78687", "label": …, "template": "Holding [something]", …}`."""
+    """Parse Something-Something V2: a list of `{"id": "78687", "label": …, "template": "Holding [something]", …}`."""
     document, found = _Json(source.file, list), []
     for name, entry in document.entries("id"):
         if not isinstance(template := entry.get("template"), str):
@@ -240,12 +240,12 @@ def parse_something_v2(source: AnnotationFile) -> list[Row]:
 
 
 def parse_diving48(source: AnnotationFile) -> list[Row]:
-    """Diving48: a list of `{"vid_name": "…_00000", "label": 26, "start_frame": 0, "end_frame": 81}`, labels from 0."""
+    """Parse Diving48: a list of `{"vid_name": "…_00000", "label": 26, "start_frame": 0, …}`, labels from 0."""
     document, found = _Json(source.file, list), []
     for name, entry in document.entries("vid_name"):
         label = entry.get("label")
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(source.classes):
-            document.note(name, f"label {label!r} is no number in 0…{len(source.classes) - 1}")
+            document.note(name, f"label {label!r} is not a number in 0…{len(source.classes) - 1}")
         else:
             found.append(source.row(name, (label,), f"{source.file}: {name}"))
     document.raise_problems()
@@ -253,9 +253,9 @@ def parse_diving48(source: AnnotationFile) -> list[Row]:
 
 
 def parse_activitynet(source: AnnotationFile) -> list[Row]:
-    """ActivityNet: `{"database": {id: {"subset": "training", "annotations": [{"segment": [0.0, 9.5], "label": …}]}}}`.
+    """Parse ActivityNet: `{"database": {id: {"subset": "training", "annotations": [{"segment": [0.0, 9.5], …}]}}}`.
 
-    Every labelled part of an untrimmed video is an annotation of its own; files are called `v_ID.mp4`.
+    Every labelled part of an untrimmed video is a separate annotation; files are named `v_ID.mp4`.
     """
     document, found = _Json(source.file, dict), []
     subset = {"train": "training", "eval": "validation"}[source.role]
@@ -281,7 +281,7 @@ def parse_activitynet(source: AnnotationFile) -> list[Row]:
     return found
 
 
-# What the formats are made of.
+# Parts of the formats.
 
 
 def _plain(name: str) -> str:
@@ -307,10 +307,10 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """Where each row stands, "file.csv:12", and its cells; empty lines are passed over.
+    """Rows of a CSV file: location, such as "file.csv:12", and cells; empty lines are skipped.
 
     Raises:
-      DataError: for a file that is not UTF-8, or a quote that does not end.
+      DataError: if the file is not UTF-8, or a quote is not closed.
     """
     reader = csv.reader(_text(file).splitlines(keepends=True), strict=True)
     try:
@@ -337,10 +337,10 @@ def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) ->
 
 
 class _Json:
-    """A JSON file and the problems of its entries; lines are looked up only when there are any.
+    """JSON file and the problems of its entries; line numbers are looked up only for problems.
 
     Raises:
-      DataError: if it is not JSON, or its outermost value is not of the kind `expected`.
+      DataError: if the file is not JSON, or its outermost value is not of the type `expected`.
     """
 
     def __init__(self, file: Path, expected: type):
@@ -354,7 +354,7 @@ class _Json:
             raise DataError(f"{file}:1: must hold {kinds[expected]}, as the publisher's file does")
 
     def entries(self, key: str) -> Iterator[tuple[str, dict]]:
-        """The entries of a list that are objects with a name under `key`; the others are problems."""
+        """Entries of a list that are objects with a name under `key`; the others are problems."""
         for number, entry in enumerate(self.value, 1):
             name = entry.get(key) if isinstance(entry, dict) else None
             if isinstance(name, int | str) and str(name):
@@ -366,7 +366,7 @@ class _Json:
         self._problems.append((name, problem))
 
     def raise_problems(self) -> None:
-        """A `DataError` with all problems noted, if there are any, each with the line where its entry is named."""
+        """Raise a `DataError` with all problems, if there are any, each with the line of its entry."""
         messages = []
         for name, problem in self._problems:
             at = self._text.find(json.dumps(name, ensure_ascii=False)) if name else -1

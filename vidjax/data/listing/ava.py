@@ -1,6 +1,6 @@
 """AVA: boxes around people in single frames of films, each with the actions of one person.
 
-Its lists number 80 actions; the 60 of them that its authors evaluate are its classes, and the others are passed over.
+Its lists number 80 actions; the 60 that its authors evaluate are its classes, and the others are skipped.
 """
 
 from dataclasses import dataclass, field
@@ -13,26 +13,26 @@ from vidjax.data.records import Boxes, Corners, is_box
 from vidjax.data.text import raise_problems
 
 _ACTIONS = 80  # of the publisher's list, numbered from 1
-_NOBODY = -1  # where persons are not numbered
+_NOBODY = -1  # number of persons in files that do not number them
 
 
 @dataclass
 class _Frame:
-    """A key frame, as its lines are read."""
+    """Key frame, completed as its lines are read."""
 
     where: str
     actions: dict[tuple[int, Corners], list[str]] = field(default_factory=dict)  # of each person and box
 
 
 def parse_ava(source: AnnotationFile) -> list[Row]:
-    """A row with `Boxes` for each key frame that shows a person doing one of the 60 actions.
+    """Parse AVA into a row with `Boxes` for each key frame with a person doing one of the 60 actions.
 
-    The file is a CSV without a header, `video,second,x1,y1,x2,y2,action,person`, a line for each action of a person.
+    The file is a CSV without a header, `video,second,x1,y1,x2,y2,action,person`, one line per action of a person.
     The second counts from the beginning of the untrimmed video, and corners are shares of width and height. Key frames
-    without boxes have the first two cells only, and give nothing.
+    without boxes have only the first two cells, and are skipped.
 
     Raises:
-      DataError: naming every wrong line.
+      DataError: if lines are invalid; names each.
     """
     names, problems = read_class_numbers("ava"), []
     frames: dict[tuple[str, float], _Frame] = {}
@@ -48,7 +48,7 @@ def parse_ava(source: AnnotationFile) -> list[Row]:
         if not (video and is_box(corners)):
             problems.append(f"{where}: the box must be left, top, right, bottom within 0…1: {corners}")
         elif not 1 <= action <= _ACTIONS:
-            problems.append(f"{where}: action {action} is none of 1…{_ACTIONS}")
+            problems.append(f"{where}: action {action} is not in 1…{_ACTIONS}")
         elif action in names:
             frame = frames.setdefault((video, second), _Frame(where))
             actions = frame.actions.setdefault((person, cast(Corners, tuple(corners))), [])

@@ -1,6 +1,6 @@
-"""The classes of published data sets, as `vidjax/data/labels/NAME.txt` lists them: a name a line.
+"""Classes of published data sets, listed in `vidjax/data/labels/NAME.txt`, one name per line.
 
-A line may begin with the publisher's number of the class, where not all numbers are in use: `80: watch (a person)`.
+A line may begin with the publisher's number of the class, if not all numbers are in use: `80: watch (a person)`.
 """
 
 import functools
@@ -17,11 +17,11 @@ def _lines(name: str) -> tuple[tuple[int | None, str], ...]:
 
 @functools.cache
 def read_class_names(name: str) -> tuple[str, ...]:
-    """The K names, in the order of the list."""
+    """Read the K class names of a data set, in the order of the list."""
     return tuple(label for _, label in _lines(name))
 
 
 @functools.cache
 def read_class_numbers(name: str) -> dict[int, str]:
-    """Publisher's number → name, of the classes whose line has one."""
+    """Read class names by the publisher's number, for lines that have one."""
     return {number: label for number, label in _lines(name) if number is not None}

@@ -1,7 +1,7 @@
 """CSV files of videos: a header with `path` and `label`, optionally `split` and `group`.
 
-Videos cut from one recording share a group. Several labels of one video are joined by `|`. The file may lie elsewhere,
-and so may the videos that it lists: `gs://bucket/train.csv`.
+Videos cut from one recording share a group. Several labels of one video are joined by `|`. The file and its videos may
+be remote: `gs://bucket/train.csv`.
 """
 
 import csv
@@ -23,14 +23,14 @@ logger = logging.getLogger("vidjax")
 
 @dataclass(frozen=True)
 class CsvFile:
-    """Videos and their labels, a line each; a `Source`.
+    """Source of videos and labels in a CSV file, one per line.
 
     Attributes:
-      name: as the setting gives it.
-      path: of the file, or its address.
-      root: folder or address that relative paths start from.
-      labelled: whether labels are needed; if not, there may be no column of them, and it is not looked at.
-      need_files: whether a video that is not there is an error.
+      name: name as given in the setting.
+      path: path or address of the file.
+      root: base folder or address of relative paths.
+      labelled: whether labels are needed; otherwise their column may be absent and is ignored.
+      need_files: whether a missing video is an error.
     """
 
     name: str
@@ -43,7 +43,7 @@ class CsvFile:
     splits = LISTED
 
     def rows(self) -> list[Row]:
-        """See `Source`."""
+        """Read the rows; see `Source`."""
         found = Gathered(self.need_files)
         with io.StringIO(decode(self.path, read_bytes(self.path)), newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -67,7 +67,7 @@ class CsvFile:
                 f"{','.join(columns)!r}; the first line must be path,label[,split,group]{list_mend(first, needed)}"
             )
         if unknown := [c for c in columns if c not in ("path", "label", "split", "group")]:
-            logger.warning("%s:1: columns that are not used: %s", self.path, ", ".join(unknown))
+            logger.warning("%s:1: unused columns: %s", self.path, ", ".join(unknown))
         return columns
 
     def _parse(self, cells: dict, num_columns: int, where: str, found: Gathered) -> None:

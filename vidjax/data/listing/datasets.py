@@ -1,6 +1,6 @@
 """Published data sets by name: parser, classes in their fixed order, official splits, annotation files, direction.
 
-All that differs from one data set to the next is in its entry here; `published.py` reads any of them.
+Everything that differs between data sets is in their entries here; `published.py` reads any of them.
 """
 
 import re
@@ -17,24 +17,24 @@ from vidjax.data.records import LABELS, Boxes
 
 @dataclass(frozen=True)
 class Dataset:
-    """What there is to know of a published data set before its files are opened.
+    """Definition of a published data set: everything known before its files are opened.
 
     Attributes:
-      name: as in `config.data.dataset`, and of its class list in `labels/`.
-      title: as its authors call it.
-      url: where it is published.
-      parse: reads one annotation file.
-      train_files, eval_files: names of the annotation files in their folder, the first that is there counts; `{split}`
-        stands for the number of the split, `*` for anything.
-      kinds: of the annotations that it gives.
-      splits: how many official splits there are.
-      several: a video, or a box, may show several classes, or none.
-      directional: its classes tell left from right, so that mirroring changes them.
-      folder_fps: > 0: distributed as one folder of JPEG files per video, taken at this rate, frames/s.
-      train_videos: how many its first training split lists; what is still to be had may be less. UCF-101's is counted
-        in its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, Jester and
-        Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are about
-        right: the lists have changed, or no publisher's figure was at hand; so is AVA's, which counts key frames.
+      name: name in `config.data.dataset`, and of the class list in `labels/`.
+      title: name that its authors use.
+      url: web page of the data set.
+      parse: parser of its annotation files.
+      train_files, eval_files: possible names of the annotation files, of which the first that exists is used; `{split}`
+        is replaced by the number of the split, `*` matches anything.
+      kinds: kinds of annotations in its files.
+      splits: number of official splits.
+      several: whether a video, or a box, may show several classes, or none.
+      directional: whether its classes tell left from right, so that mirroring changes them.
+      folder_fps: frame rate of a data set distributed as one folder of JPEG files per video, frames/s; 0: video files.
+      train_videos: number of videos in its first training split; fewer may still be available. UCF-101's is counted in
+        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, Jester and
+        Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are
+        approximate, as the lists have changed or no publisher's figure was found; so is AVA's, in key frames.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Dataset:
 
     @property
     def metric(self) -> str:
-        """The figure that results are compared by, as in `eval.json`."""
+        """Name in `eval.json` of the figure by which results are compared."""
         return "mAP" if self.several else "top1"
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """K names; their order is that of the publisher's class numbers, where there are any."""
+        """Names of the K classes, in the order of the publisher's class numbers if there are any."""
         return read_class_names(self.name)
 
     @property
@@ -198,7 +198,7 @@ DATASETS: dict[str, Dataset] = _define(
 
 
 def folder_fps(config: DataConfig) -> float:
-    """Frames per second of videos that are folders of images: they do not tell it themselves."""
+    """Frame rate of videos stored as folders of images, which do not state it, frames per second."""
     published = DATASETS[config.dataset].folder_fps if config.dataset else 0.0
     return config.folder_fps or published or ASSUMED_FPS
 

@@ -1,4 +1,4 @@
-"""Folders of videos: one sub-folder per class, or, where no labels are needed, videos anywhere below."""
+"""Folders of videos: one sub-folder per class or, if no labels are needed, videos anywhere below."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ _SHOWN = 20  # files listed in one warning
 
 @dataclass(frozen=True)
 class Folder:
-    """Videos in sub-folders named after their classes; a `Source`.
+    """Source of videos in sub-folders named after their classes.
 
     Attributes:
-      name: as the setting gives it.
-      path: of the folder, or its address.
-      labelled: whether labels are needed; if not, videos may lie in the folder itself too.
+      name: name as given in the setting.
+      path: path or address of the folder.
+      labelled: whether labels are needed; otherwise videos may also be in the folder itself.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Folder:
     splits = LISTED
 
     def rows(self) -> list[Row]:
-        """See `Source`.
+        """List the videos; see `Source`.
 
         Raises:
-          DataError: for a class without videos, or if there are none at all.
+          DataError: if a class has no videos, or there are none at all.
         """
         path, rows, problems, ignored = self.path, [], [], []
         classes = class_folders(path)
@@ -53,9 +53,7 @@ class Folder:
             rows += [Row(p, p, annotation, missing=False) for p in videos]
         if ignored:
             names = ", ".join(p[len(path) :].lstrip("/") for p in ignored[:_SHOWN])
-            what = things(
-                len(ignored), "file is no video by its suffix and is", "files are no videos by their suffix and are"
-            )
+            what = things(len(ignored), "file without a video suffix is", "files without a video suffix are")
             logger.warning("%s: %s ignored: %s", path, what, names)
         raise_problems(problems)
         if not rows:

@@ -1,4 +1,4 @@
-"""Files of JSON Lines: one record a line, with annotations that do not fit into a cell of a CSV file.
+"""JSON Lines files of videos: one record per line, for annotations that do not fit into a CSV cell.
 
     {"path": "a.mp4", "label": "run"}
     {"path": "b.mp4", "labels": ["run", "jump"], "split": "val", "group": "camera 2"}
@@ -8,8 +8,8 @@
     {"path": "f.mp4", "mask": {"path": "masks/f", "ids": [1, 2]}}
 
 Times are seconds from the first frame; corners are left, top, right and bottom, as shares of width and height. Only the
-kind of annotation that is needed is looked at. One video may be listed several times, with other times. The file may
-lie elsewhere, and so may the videos that it lists.
+needed kind of annotation is read. A video may be listed several times, with different times. The file and its videos
+may be remote.
 """
 
 import json
@@ -29,7 +29,7 @@ from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
-# What an annotation of each kind is called in a line.
+# Keys of each kind of annotation in a line.
 KEYS = {
     "labels": ("label", "labels"),
     "boxes": ("boxes",),
@@ -42,14 +42,14 @@ _FIELDS = frozenset({"path", "split", "group", "start", "end", "at", *(key for k
 
 @dataclass(frozen=True)
 class JsonLines:
-    """Videos with annotations of any kind, a line each; a `Source`.
+    """Source of videos with annotations of any kind in a JSON Lines file, one per line.
 
     Attributes:
-      name: as the setting gives it.
-      path: of the file, or its address.
-      root: folder or address that relative paths start from.
-      needed: kinds of annotations of which each line must have one; empty: none is looked at.
-      need_files: whether a video or a mask that is not there is an error.
+      name: name as given in the setting.
+      path: path or address of the file.
+      root: base folder or address of relative paths.
+      needed: kinds of annotations of which each line must have one; empty: annotations are ignored.
+      need_files: whether a missing video or mask is an error.
     """
 
     name: str
@@ -62,7 +62,7 @@ class JsonLines:
     splits = LISTED
 
     def rows(self) -> list[Row]:
-        """See `Source`."""
+        """Read the rows; see `Source`."""
         found, unknown = Gathered(self.need_files), set()
         masks = Presence() if self.need_files else None
         for number, line in enumerate(decode(self.path, read_bytes(self.path)).split("\n"), 1):
@@ -82,40 +82,40 @@ class JsonLines:
         if not (rows := found.rows()):
             raise DataError(f"{self.path}: lists no videos")
         if unknown:
-            logger.warning("%s: keys that are not used: %s", self.path, ", ".join(sorted(unknown)))
+            logger.warning("%s: unused keys: %s", self.path, ", ".join(sorted(unknown)))
         return rows
 
     def _row(self, values: Mapping[str, Any], where: str) -> Row:
         path = values.get("path")
         if not isinstance(path, str) or not path.strip():
-            raise _Wrong(f"the path is {'empty' if path in ('', None) else repr(path)}; give that of a video, as text")
+            raise _Wrong(f"the path is {'empty' if path in ('', None) else repr(path)}; give a video's path, as text")
         start, end, at = (_seconds(values[key], key) if key in values else None for key in ("start", "end", "at"))
         if start is not None and end is not None and end <= start:
             raise _Wrong(f"the part of {path!r} ends at {end:g} s, which is not after its start at {start:g} s")
         if at is not None and not (start or 0.0) <= at <= (math.inf if end is None else end):
-            raise _Wrong(f"the moment at {at:g} s is not within the part of {path!r} that is meant")
+            raise _Wrong(f"the time 'at', {at:g} s, is not within the given part of {path!r}")
         split, group = (_text(values.get(key, ""), key, empty=True) for key in ("split", "group"))
         annotation = read_annotation(values, self.needed, lambda given: locate(self.root, given))
         return Row(locate(self.root, path.strip()), where, annotation, split.lower(), group, start, end, at)
 
 
 class _Wrong(ValueError):
-    """A line that cannot be used, and why."""
+    """Raised for an unusable line, with the reason."""
 
 
 def read_annotation(
     values: Mapping[str, Any], needed: frozenset[str], place: Callable[[str], str] = str
 ) -> Annotation[str] | None:
-    """The annotation among the values of a line.
+    """Read the annotation from the values of a line.
 
     Args:
-      values: of the line, by key.
-      needed: kinds of annotations of which it must have one; the first of `KINDS` that is there counts. Empty: none is
-        looked at.
-      place: path of a mask as it is given → where it lies.
+      values: values of the line, by key.
+      needed: kinds of annotations of which the line must have one; the first of `KINDS` that is present is used. Empty:
+        annotations are ignored.
+      place: function from a mask's path as given to its location.
 
     Raises:
-      ValueError: if there is none, or it is not of the form that its kind has.
+      ValueError: if there is no needed annotation, or it is malformed.
     """
     wanted = [kind for kind in KINDS if kind in needed]
     for kind in wanted:
@@ -128,7 +128,7 @@ def read_annotation(
 
 
 def write_annotation(annotation: Annotation[str]) -> dict[str, Any]:
-    """The values that `read_annotation` reads as this annotation."""
+    """Convert an annotation to the values that `read_annotation` reads."""
     match annotation:
         case Labels(classes):
             return {"labels": list(classes)}

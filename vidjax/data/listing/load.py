@@ -1,7 +1,7 @@
-"""Which videos train and which evaluate, and their annotations: sources → rows → splits → classes → `VideoSet`s.
+"""Loading of the training and evaluation videos: sources → rows → splits → classes → `VideoSet`s.
 
-A source with a split column, or splits of its own, gives each of the two its own rows, whether it is named in
-`config.train`, in `config.eval` or in both; `SOURCE@SPLIT` gives what it says. What a source may be: `sources.py`.
+A source with a split column, or stored splits, gives training and evaluation their own rows, whether it is named in
+`config.train`, `config.eval` or both; `SOURCE@SPLIT` selects one split. The kinds of sources are in `sources.py`.
 """
 
 import difflib
@@ -31,34 +31,34 @@ def load_sets(
     need_files: bool = True,
     flip_pairs: Sequence[str] = (),
 ) -> tuple[VideoSet, VideoSet]:
-    """The training and evaluation videos that `config` names; class names are sorted, so that they never change.
+    """Load the training and evaluation videos that `config` names; class names are sorted, so that they never change.
 
-    Of a source with splits, training takes rows marked train or not at all, and evaluation those marked val or test;
-    what neither takes is said. Without `config.eval`, evaluation takes its rows of `config.train`, or else holds out
-    whole groups.
+    From a source with splits, training takes rows marked train or unmarked, and evaluation those marked val or test;
+    unused rows are logged. Without `config.eval`, evaluation takes its rows of `config.train`, or else holds out whole
+    groups.
 
     With `config.dataset`, both follow the publisher's annotations instead: see `vidjax.data.listing.published`.
-    Prepared data sets keep the classes, and their order, that they were prepared with: see
-    `vidjax.data.prepared.read`. Several sources have the classes of all together: see `vidjax.data.listing.union`.
+    Prepared data sets keep the classes, and their order, from their preparation: see `vidjax.data.prepared.read`. The
+    classes of several sources are united: see `vidjax.data.listing.union`.
 
-    Training leaves out the videos of `config.quarantine`; evaluation keeps them, marked. Of the others it takes
-    `config.train_share`.
+    Training skips the videos of `config.quarantine` and takes `config.train_share` of the others; evaluation keeps
+    quarantined videos, marked.
 
     Args:
-      config: `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine` and `train_share` are
-        used.
-      seed: decides which groups are held out, and which videos are taken.
-      kinds: of annotations that are needed, such as {"labels"}; a record has one of them. Empty: none is needed, and
-        they are ignored where they are. A CSV needs the column `path` alone, a folder may hold its videos in
-        sub-folders or itself, and every video has the one class `UNLABELLED`.
-      need_files: False: the videos that are listed need not be there, for counting them.
-      flip_pairs: pairs of classes that mirroring turns into each other, such as "turn left<>turn right", besides those
-        that the data set knows itself.
+      config: data settings, of which `dataset`, `split`, `train`, `eval`, `root`, `eval_share`, `mixture`, `quarantine`
+        and `train_share` are used.
+      seed: seed of the choice of held-out groups and of `train_share`.
+      kinds: kinds of annotations needed, such as {"labels"}; a record has one of them. Empty: annotations are ignored.
+        A CSV then needs only the column `path`, a folder may hold videos in sub-folders or directly, and every video
+        has the one class `UNLABELLED`.
+      need_files: whether the listed videos must exist; False is enough for counting them.
+      flip_pairs: pairs of classes that mirroring swaps, such as "turn left<>turn right", in addition to those that the
+        data set defines.
 
     Raises:
-      DataError: naming every wrong line (up to 20): a missing file, an empty label or class, a duplicate, a malformed
-        line, a label in evaluation that training does not have, an unknown split; or a source that has none of the
-        `kinds`, or whose splits leave nothing for what it is given for.
+      DataError: if lines are invalid, naming each (up to 20): a missing file, an empty label or class, a duplicate, a
+        malformed line, an evaluation label that training does not have, an unknown split; or if a source has none of
+        the `kinds`, or its splits leave no videos for its role.
     """
     union.check(config)
     if not (config.train or config.dataset):
@@ -86,15 +86,15 @@ def load_sets(
 
 
 def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] = LABELS) -> VideoSet:
-    """The evaluation videos of `config.eval` or `config.dataset` alone, with the classes of a trained model.
+    """Load only the evaluation videos of `config.eval` or `config.dataset`, with the classes of a trained model.
 
     Args:
-      config: `dataset`, `split`, `train`, `eval` and `root` are used.
-      labels: the model's classes.
-      kinds: of annotations that are needed; empty: none, see `load_sets`.
+      config: data settings, of which `dataset`, `split`, `train`, `eval` and `root` are used.
+      labels: classes of the model.
+      kinds: kinds of annotations needed; empty: none, see `load_sets`.
 
     Raises:
-      DataError: as `load_sets`, or for a published data set with other classes than the model's.
+      DataError: as in `load_sets`, or if a published data set has other classes than the model.
     """
     sources = _open(config, ("eval",), kinds)
     rows = {"eval": read_rows(sources["eval"], kinds)}
@@ -108,14 +108,15 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
 
 
 def list_videos(config: DataConfig, kinds: frozenset[str] = LABELS) -> list[Row]:
-    """All videos that training and evaluation would use, each with whether it is `missing`.
+    """List all videos that training and evaluation would use, each with its state `missing`.
 
     Args:
-      config: `dataset`, `split`, `train`, `eval` and `root` are used; one of `train` and `eval` may be empty.
-      kinds: as in `load_sets`.
+      config: data settings, of which `dataset`, `split`, `train`, `eval` and `root` are used; one of `train` and `eval`
+        may be empty.
+      kinds: kinds of annotations needed, as in `load_sets`.
 
     Raises:
-      DataError: naming every line that is wrong for another reason than a missing file.
+      DataError: if lines are invalid for another reason than a missing file; names each.
     """
     given = tuple(role for role in ("train", "eval") if config.dataset or getattr(config, role))
     sources = _open(config, given, kinds, need_files=False)
@@ -130,7 +131,7 @@ def list_videos(config: DataConfig, kinds: frozenset[str] = LABELS) -> list[Row]
 def _open(
     config: DataConfig, roles: Sequence[str], kinds: frozenset[str], need_files: bool = True
 ) -> dict[str, list[Source]]:
-    """The sources of each role, "train" or "eval"."""
+    """Sources of each role, "train" or "eval"."""
     if config.dataset:
         published = open_published(config, need_files)
         return {role: [refuse_kinds(source, kinds) for source in published[role]] for role in roles}
@@ -138,7 +139,7 @@ def _open(
 
 
 def _need_classes(rows: list[Row], sources: Sequence[Source], text: str, kinds: frozenset[str]) -> None:
-    """Refuse to tell one class from nothing; published data sets declare their classes."""
+    """Refuse to train on a single class; published data sets declare their classes."""
     if kinds != LABELS or any(source.splits == "official" for source in sources):
         return
     if len(found := {label for row in rows for label in row.labels}) < 2:
@@ -146,7 +147,7 @@ def _need_classes(rows: list[Row], sources: Sequence[Source], text: str, kinds: 
 
 
 def _label_space(sources: Sequence[Source], train: list[Row], held_out: list[Row], kinds: frozenset[str]) -> LabelSpace:
-    """The classes of all sources together: those that a source declares, or else those of its training rows."""
+    """Classes of all sources together: those that a source declares, or else those of its training rows."""
     if not kinds:
         return LabelSpace((UNLABELLED,))
     declared = [source for source in sources if source.labels]
@@ -164,7 +165,7 @@ def _label_space(sources: Sequence[Source], train: list[Row], held_out: list[Row
 
 
 def _shows_several(row: Row) -> bool:
-    """Whether a video, or a box, shows another number of classes than one."""
+    """Whether a video, or a box, shows several classes or none."""
     if isinstance(row.annotation, Boxes):
         return any(len(classes) != 1 for classes in row.annotation.classes)
     return isinstance(row.annotation, Labels) and len(row.labels) != 1
@@ -178,7 +179,7 @@ def _video_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
             close = difflib.get_close_matches(unknown[0], labels.names, n=2)
             hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
             problems.append(
-                f"{row.where}: label {unknown[0]!r} is none of the {len(labels.names)} training classes{hint}"
+                f"{row.where}: label {unknown[0]!r} is not one of the {len(labels.names)} training classes{hint}"
             )
         elif not labels.several and _shows_several(row):
             number = "no label" if isinstance(row.annotation, Labels) and not row.labels else "several labels"
@@ -192,12 +193,12 @@ def _video_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
 
 
 def _warn_of_overlap(train: list[Row], held_out: list[Row], official: bool) -> None:
-    """Warn of videos and groups on both sides. The publishers' splits share no video, and what else they share is
-    theirs: the warning is for a file given in the wrong place."""
+    """Warn of videos and groups in both sets. Publishers' splits share no videos, and their groups are their choice, so
+    for these only videos are compared, in case a file is given in the wrong place."""
     if official:
         if both := {row.part for row in train} & {row.part for row in held_out}:
             logger.warning(
-                "%s in training and in evaluation, which flatters the accuracy: look at config.data.train and "
+                "%s in training and in evaluation, which inflates the accuracy: check config.data.train and "
                 "config.data.eval",
                 things(len(both), "video is", "videos are"),
             )
@@ -206,7 +207,7 @@ def _warn_of_overlap(train: list[Row], held_out: list[Row], official: bool) -> N
         both = {key(r) for r in train if key(r)} & {key(r) for r in held_out if key(r)}
         if both:
             logger.warning(
-                "%s in training and in evaluation, which flatters the accuracy: %s",
+                "%s in training and in evaluation, which inflates the accuracy: %s",
                 things(len(both), f"{what} is", f"{what}s are"),
                 ", ".join(sorted(both)[:5]),
             )

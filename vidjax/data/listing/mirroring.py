@@ -1,4 +1,4 @@
-"""Classes that mirroring turns into each other, and the labels of mirrored clips."""
+"""Pairs of classes that mirroring swaps, for the labels of mirrored clips."""
 
 import difflib
 import logging
@@ -14,10 +14,10 @@ _FIELD = "config.task.classify.flip_pairs"
 
 
 def pair(videos: VideoSet, pairs: Sequence[str]) -> VideoSet:
-    """`videos` with the pairs of classes of `flip_pairs`, besides those that the data set knows itself.
+    """Add the pairs of classes of `flip_pairs` to a set's labels, besides those that the data set defines.
 
     Raises:
-      DataError: naming every pair with an unknown class, or a class that has another partner already.
+      DataError: if a pair has an unknown class, or a class that already has another partner; names each pair.
     """
     index = {name: i for i, name in enumerate(videos.labels.names)}
     mirrored, problems = dict(videos.labels.mirrored), []
@@ -26,13 +26,13 @@ def pair(videos: VideoSet, pairs: Sequence[str]) -> VideoSet:
         if unknown := [name for name in names if name not in index]:
             close = difflib.get_close_matches(unknown[0], videos.labels.names, n=2)
             hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-            problems.append(f"{_FIELD}: {text!r}: {unknown[0]!r} is no class of the data{hint}")
+            problems.append(f"{_FIELD}: {text!r}: {unknown[0]!r} is not a class of the data{hint}")
             continue
         one, other = (index[name] for name in names)
         for a, b in ((one, other), (other, one)):
             if mirrored.setdefault(a, b) != b:
                 known = videos.labels.names[mirrored[a]]
-                problems.append(f"{_FIELD}: {text!r}: {videos.labels.names[a]!r} mirrored is {known!r} already")
+                problems.append(f"{_FIELD}: {text!r}: {videos.labels.names[a]!r} mirrored is already {known!r}")
     raise_problems(problems)
     if not pairs:
         return videos

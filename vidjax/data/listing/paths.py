@@ -1,4 +1,4 @@
-"""Where the videos of a data set lie: paths on this machine, and addresses elsewhere (gs://bucket/videos), alike."""
+"""Locations of a data set's videos: local paths and remote addresses (gs://bucket/videos)."""
 
 import os
 from pathlib import Path
@@ -12,26 +12,26 @@ VIDEO_SUFFIXES = frozenset((
 
 
 def locate(root: str, path: str) -> str:
-    """A path or address as annotations give it, below `root` unless it says itself where it is."""
+    """Resolve a path or address of an annotation file, relative to `root` unless it is absolute."""
     if is_remote(path) or (is_remote(root) and path.startswith("/")):
         return path
     return f"{root.rstrip('/')}/{path}" if is_remote(root) else str(Path(root).expanduser() / path)
 
 
 class Presence:
-    """Which files there are. Elsewhere, a folder is listed once for all that are looked for in it.
+    """Check of whether files exist. A remote folder is listed only once for all files in it.
 
-    Servers that list nothing (http://) are not asked: what they lack is found out when it is read.
+    Servers without listings (http://) are not asked: missing files are discovered on reading.
     """
 
     def __init__(self):
         self._listed: dict[str, set[str]] = {}
 
     def __call__(self, path: str) -> bool:
-        """Whether there is a file or folder at a path or an address.
+        """Whether a file or folder exists at a path or an address.
 
         Raises:
-          VideoError: if what reads such addresses is not installed.
+          VideoError: if the package for such addresses is not installed.
         """
         if not is_remote(path):
             return os.path.exists(path)
@@ -49,7 +49,7 @@ class Presence:
 
 
 def class_folders(source: str) -> dict[str, list[str]]:
-    """The files below each sub-folder of a folder or address, in a fixed order; hidden ones are left out.
+    """Files below each sub-folder of a folder or address, in a fixed order, without hidden ones.
 
     Raises:
       VideoError: if an address cannot be listed.
@@ -70,7 +70,7 @@ def class_folders(source: str) -> dict[str, list[str]]:
 
 
 def own_files(source: str) -> list[str]:
-    """The files that lie in a folder or at an address itself, in a fixed order; hidden ones are left out.
+    """Files directly in a folder or at an address, in a fixed order, without hidden ones.
 
     Raises:
       VideoError: if an address cannot be listed.

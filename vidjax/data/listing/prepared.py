@@ -1,4 +1,4 @@
-"""Prepared data sets as sources of videos: what `python -m vidjax prepare` wrote, and other data sets of TFDS."""
+"""Prepared data sets as sources of videos: those of `python -m vidjax prepare`, and other data sets of TFDS."""
 
 from dataclasses import dataclass, replace
 
@@ -10,11 +10,11 @@ from vidjax.data.records import LabelSpace
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """The videos of a prepared data set, or of one of its splits; a `Source`.
+    """Source of the videos of a prepared data set, or of one of its splits.
 
     Attributes:
-      name: as the setting gives it.
-      data: what its index holds of them.
+      name: name as given in the setting.
+      data: videos and classes read from its index.
     """
 
     name: str
@@ -30,20 +30,20 @@ class PreparedSet:
         return self.data.labels
 
     def rows(self) -> list[Row]:
-        """See `Source`."""
+        """List the videos; see `Source`."""
         one_split = bool(part(self.name)[1])
         return [replace(row, split="") if one_split else row for row in self.data.rows]
 
 
 def open_prepared(name: str, root: str) -> PreparedSet | None:
-    """The prepared data set that a setting names; None if it is something else.
+    """Open the prepared data set that a setting names; None if it names something else.
 
     Args:
-      name: a folder or `tfds:NAME`, with `@SPLIT` or without.
-      root: TFDS's data_dir.
+      name: folder or `tfds:NAME`, with or without `@SPLIT`.
+      root: data_dir of TFDS.
 
     Raises:
-      DataError: see `vidjax.data.prepared.read.load`.
+      DataError: if the data set cannot be read, see `vidjax.data.prepared.read.load`.
     """
     data = load(name, root)
     return None if data is None else PreparedSet(name, data)

@@ -1,8 +1,8 @@
-"""Published data sets as sources of videos: the publisher's annotation files, and where their videos lie.
+"""Published data sets as sources of videos: the publisher's annotation files, and a folder of videos.
 
-`config.data.dataset=ucf101` makes `config.data.train` (and `eval`) the publisher's annotation files, or the folder that
-holds them, and `config.data.root` the folder with the videos, in whatever sub-folders. Videos that are not there are
-left out and counted; `python -m vidjax check` lists them.
+With `config.data.dataset=ucf101`, `config.data.train` (and `eval`) are the publisher's annotation files, or their
+folder, and `config.data.root` is the folder of the videos, in any sub-folders. Missing videos are skipped and counted;
+`python -m vidjax check` lists them.
 """
 
 import functools
@@ -27,14 +27,14 @@ logger = logging.getLogger("vidjax")
 
 @dataclass(frozen=True)
 class Published:
-    """The videos of a published data set for training or for evaluation; a `Source`.
+    """Source of the videos of a published data set for training or for evaluation.
 
     Attributes:
-      config: `dataset`, `split`, `train`, `eval` and `root` are used. Without `eval`, evaluation takes the publisher's
-        file beside that for training.
-      role: "train" or "eval".
-      videos: where they lie.
-      need_files: whether videos that are not there are left out, and it is an error if none is there.
+      config: data settings, of which `dataset`, `split`, `train`, `eval` and `root` are used. Without `eval`,
+        evaluation takes the publisher's file next to the one for training.
+      role: role of the videos, "train" or "eval".
+      videos: folder in which videos are found.
+      need_files: whether missing videos are skipped, and it is an error if all are missing.
     """
 
     config: DataConfig
@@ -45,7 +45,7 @@ class Published:
 
     @property
     def dataset(self) -> Dataset:
-        """Its definition."""
+        """Definition of the data set."""
         return DATASETS[self.config.dataset]
 
     @property
@@ -62,11 +62,11 @@ class Published:
         return LabelSpace(known.class_names, known.several, known.directional, known.mirrored)
 
     def rows(self) -> list[Row]:
-        """See `Source`.
+        """Read the rows; see `Source`.
 
         Raises:
-          DataError: for annotation files that are missing or have wrong lines, naming all, or if none of the videos is
-            there, but is needed.
+          DataError: if annotation files are missing or have invalid lines, naming all, or if every video is missing
+            but needed.
         """
         root = self.videos.root
         pairs = [(row, self.videos.find(row, self.role)) for row in read_annotations(self.config, self.role)]
@@ -79,32 +79,32 @@ class Published:
         ]
 
     def _report(self, missing: list[Row], total: int) -> None:
-        """Say which videos are not there."""
+        """Report missing videos."""
         title, root = self.dataset.title, self.videos.root
         if len(missing) == total:
             raise DataError(
-                f"{title}: none of the {total} {self.role} videos lies below {root}, the first being "
+                f"{title}: none of the {total} {self.role} videos is below {root}; the first one is "
                 f"{missing[0].path} ({missing[0].where}); give config.data.root"
             )
         if missing:
             logger.warning(
-                "%s: %d of %d %s videos do not lie below %s and are left out, such as %s; "
+                "%s: %d of %d %s videos are not below %s and are skipped, such as %s; "
                 "python -m vidjax check lists all",
                 title, len(missing), total, self.role, root, ", ".join(row.path for row in missing[:3]),
             )  # fmt: skip
 
 
 def open_published(config: DataConfig, need_files: bool = True) -> dict[str, list[Published]]:
-    """The published data set `config.dataset`, once for each role, "train" and "eval"."""
+    """Open the published data set `config.dataset`, once for each role, "train" and "eval"."""
     videos = VideoFolder(config)
     return {role: [Published(config, role, videos, need_files)] for role in ("train", "eval")}
 
 
 def read_annotations(config: DataConfig, role: str) -> list[Row]:
-    """What the annotation files list for `role`, "train" or "eval", each part of a video once.
+    """Read the rows of the annotation files for `role`, "train" or "eval", each part of a video once.
 
     Raises:
-      DataError: naming files that are missing and lines that are wrong.
+      DataError: if files are missing or lines invalid; names each.
     """
     dataset = DATASETS[config.dataset]
     if config.split > dataset.splits:
@@ -126,13 +126,13 @@ def read_annotations(config: DataConfig, role: str) -> list[Row]:
 
 
 class VideoFolder:
-    """Where below a folder the videos of a data set lie. Looked through once; sub-folders may be arranged in any way.
+    """Folder of a data set's videos, searched once; its sub-folders may be arranged in any way.
 
-    A video is found by its file name without suffix. If several files have it, the one counts that lies as listed, or
-    else in folders called like its class and like the split.
+    A video is found by its file name without suffix. Of several such files, the one at the listed path is taken, or
+    else one in folders named after its class and split.
 
     Args:
-      config: `dataset` and `root` are used, and where there is no `root`, the folder of `train` or `eval`.
+      config: data settings, of which `dataset` and `root` are used or, without `root`, the folder of `train` or `eval`.
     """
 
     def __init__(self, config: DataConfig):
@@ -140,10 +140,10 @@ class VideoFolder:
 
     @functools.cached_property
     def root(self) -> Path:
-        """The folder.
+        """Path of the folder.
 
         Raises:
-          DataError: if there is none.
+          DataError: if it does not exist.
         """
         root = _root(self._config)
         if not root.is_dir():
@@ -173,7 +173,7 @@ class VideoFolder:
         return found
 
     def find(self, row: Row, role: str) -> str | None:
-        """The file, or the folder of frames; None if there is none."""
+        """Find the file, or the folder of frames, of a row; None if there is none."""
         stem = _without_suffix(os.path.basename(row.path))
         if not (found := self._files.get(stem)):
             return None
@@ -224,7 +224,7 @@ def _root(config: DataConfig) -> Path:
 
 def _on_disk(given: str) -> Path:
     if is_remote(given):
-        raise DataError(f"{given}: files of published data sets are searched on disks only; copy or mount them")
+        raise DataError(f"{given}: files of published data sets are searched only on local disks; copy or mount them")
     return Path(given).expanduser()
 
 

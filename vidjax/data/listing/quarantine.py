@@ -1,9 +1,9 @@
-"""Videos that are to be left alone: lists of them, and what training and evaluation make of such a list.
+"""Quarantine: lists of videos that are not opened, and their effect on training and evaluation.
 
-A list is the CSV report of `python -m vidjax check` (those of its videos that are not ok), any CSV with a column `path`
-(all of it), the `bad_records.jsonl` of an earlier run, or a work directory or prepared data set that holds one.
-Training goes on as if its videos had never been listed for it. Evaluation does not open them either, but counts them as
-videos that could not be read, so that its coverage tells.
+A list is the CSV report of `python -m vidjax check` (its videos that are not ok), any CSV with a column `path` (all of
+its videos), the `bad_records.jsonl` of an earlier run, or a work directory or prepared data set that contains one.
+Training omits these videos entirely. Evaluation does not open them either, but counts them as unreadable, so that its
+coverage shows them.
 """
 
 import csv
@@ -22,17 +22,17 @@ from vidjax.data.text import DataError, decode, raise_problems
 
 logger = logging.getLogger("vidjax")
 
-BAD_RECORDS = "bad_records*.jsonl"  # of one run: each of its processes writes one
+BAD_RECORDS = "bad_records*.jsonl"  # each process of a run writes one
 
 
 @dataclass
 class Quarantine:
-    """Videos and parts of videos that are left alone, and why.
+    """Quarantined videos and parts of videos, with reasons.
 
     Attributes:
-      name: the setting, for messages.
-      files: absolute path → reason, of whole files.
-      parts: (absolute path, start, end) → reason.
+      name: value of the setting, for messages.
+      files: reasons for whole files, by absolute path.
+      parts: reasons for parts, by (absolute path, start, end).
     """
 
     name: str = ""
@@ -40,7 +40,7 @@ class Quarantine:
     parts: dict[tuple[str, float | None, float | None], str] = field(default_factory=dict)
 
     def reason(self, record: Record) -> str | None:
-        """Why a record is listed; None: it is not."""
+        """Reason why a record is quarantined; None: it is not."""
         path = _absolute(record.path)
         return self.files.get(path) or self.parts.get((path, record.start, record.end))
 
@@ -49,18 +49,18 @@ class Quarantine:
 
 
 def read(config: DataConfig) -> Quarantine:
-    """The list of `config.quarantine`; relative paths in it start from the current folder, from `config.root` or from
-    the list's own folder, whichever has the file.
+    """Read the lists of `config.quarantine`; relative paths start from the current folder, `config.root` or the list's
+    own folder, whichever has the file.
 
     Raises:
-      DataError: for a list that is not there or lists no paths, naming the line.
+      DataError: if a list does not exist or has no paths; names the line.
     """
     listed = Quarantine(config.quarantine)
     for source in sources.names(config.quarantine) if config.quarantine else ():
         path = Path(source).expanduser()
         files = sorted(path.glob(BAD_RECORDS)) if path.is_dir() else [path]
         if not files:
-            raise DataError(f"config.data.quarantine: {source} holds no bad_records.jsonl: no video was bad there?")
+            raise DataError(f"config.data.quarantine: {source} has no bad_records.jsonl: were no videos bad there?")
         for file in files:
             if not file.is_file():
                 raise DataError(f"config.data.quarantine: {file}: no such file")
@@ -75,10 +75,10 @@ def read(config: DataConfig) -> Quarantine:
 
 
 def leave_out(videos: VideoSet, listed: Quarantine) -> VideoSet:
-    """A training set without the videos that are listed.
+    """Remove quarantined videos from a training set.
 
     Raises:
-      DataError: if none is left.
+      DataError: if no video is left.
     """
     if not len(listed):
         return videos
@@ -98,7 +98,7 @@ def leave_out(videos: VideoSet, listed: Quarantine) -> VideoSet:
 
 
 def mark(videos: VideoSet, listed: Quarantine) -> VideoSet:
-    """An evaluation set whose listed videos are not to be opened, and count as unreadable."""
+    """Mark quarantined videos of an evaluation set, which are not opened and count as unreadable."""
     reasons = {i: reason for i, r in enumerate(videos.records) if (reason := listed.reason(r)) is not None}
     return replace(videos, quarantined={i: f"in quarantine ({reason})" for i, reason in reasons.items()})
 
@@ -125,7 +125,7 @@ def _read_csv(file: Path) -> list[_Entry]:
     with io.StringIO(decode(str(file), file.read_bytes()), newline="") as text:
         reader = csv.DictReader(text)
         if "path" not in (columns := [c.strip() for c in reader.fieldnames or ()]):
-            raise DataError(f"{file}:1: a list of videos to leave alone must have a column path")
+            raise DataError(f"{file}:1: a list of videos to quarantine must have a column path")
         reader.fieldnames = columns
         for cells in reader:
             status = (cells.get("status") or "").strip()

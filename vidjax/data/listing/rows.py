@@ -1,4 +1,4 @@
-"""What every source of videos gives: rows, each a video or a part of one, with the split and the words it is listed by.
+"""Rows of sources: videos, or parts of them, with the split and the class names under which they are listed.
 
 A source is a CSV file, a file of JSON Lines, a folder, a prepared data set or a published one; `load.py` makes
 `VideoSet`s of their rows.
@@ -27,17 +27,17 @@ Part = tuple[str, float | None, float | None, float | None]
 
 @dataclass(frozen=True)
 class Row:
-    """One video, or part of one, as a source lists it.
+    """Video, or part of one, as a source lists it.
 
     Attributes:
-      path: of the file or folder of images, or the address of a stored video.
-      where: the line it is listed at, such as "train.csv:12", for messages.
-      annotation: what is known of it, with the names of classes; None: nothing.
-      split: in lower case; empty where the source has none, or one was asked for.
-      group: videos of one origin share it; empty: not known.
-      start, end, at: seconds; see `Record`.
-      source: number of the source, where several are listed.
-      missing: whether there is no such file; None: nobody has looked.
+      path: path of the file or folder of images, or the address of a stored video.
+      where: location of its line, such as "train.csv:12", for messages.
+      annotation: annotation with class names; None: there is none.
+      split: name of the split in lower case; empty if the source has no splits, or one was selected.
+      group: name shared by videos of one origin; empty: unknown.
+      start, end, at: start and end of the part and its key time, seconds; see `Record`.
+      source: number of the source, if several are listed.
+      missing: whether the file is missing; None: not checked.
     """
 
     path: str
@@ -53,25 +53,25 @@ class Row:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes of the video as a whole; () where its annotation is of another kind."""
+        """Classes of the whole video; () if its annotation is of another kind."""
         return self.annotation.classes if isinstance(self.annotation, Labels) else ()
 
     @property
     def part(self) -> Part:
-        """Path, start, end and key time: what a source may list once."""
+        """Path, start, end and key time, which together a source may list only once."""
         return self.path, self.start, self.end, self.at
 
 
 class Source(Protocol):
-    """Something that lists videos.
+    """Source of videos, which lists them as rows.
 
     Attributes:
-      name: as a setting gives it, for messages.
-      kinds: kinds of annotations that it can give, known before anything is opened where that is possible.
-      labels: the classes that it declares; None: those of its rows.
-      splits: where its splits come from. "listed": each row may name one, for all to change. "stored": they are part of
-        how it is stored. "official": its publisher's, one annotation file or more for training and for evaluation; the
-        source plays one of these roles, and its rows name no split.
+      name: name as given in a setting, for messages.
+      kinds: kinds of annotations that it can give, known before anything is opened if possible.
+      labels: classes that it declares; None: the classes of its rows.
+      splits: origin of its splits. "listed": each row may name one, which users can edit. "stored": they are part of
+        its storage. "official": its publisher's, with one or more annotation files each for training and evaluation;
+        the source has one of these roles, and its rows name no split.
     """
 
     @property
@@ -87,20 +87,20 @@ class Source(Protocol):
     def splits(self) -> Splits: ...
 
     def rows(self) -> Iterable[Row]:
-        """What it lists, in a fixed order.
+        """List its videos, in a fixed order.
 
         Raises:
-          DataError: naming every wrong line (up to 20).
+          DataError: if lines are invalid; names each (up to 20).
         """
         ...
 
 
 @dataclass(frozen=True)
 class OneSplit:
-    """Those rows of a source that belong to one split, or all of them, as if the source had no splits.
+    """Source of the rows of one split of another source, or of all its rows, as if it had no splits.
 
     Attributes:
-      source: the whole.
+      source: source with all splits.
       split: name of the split; `ALL_SPLITS`: every row.
     """
 
@@ -124,15 +124,15 @@ class OneSplit:
         return self.source.splits
 
     def rows(self) -> list[Row]:
-        """See `Source`.
+        """List the rows of the split; see `Source`.
 
         Raises:
-          DataError: if there are no splits, or none of this name.
+          DataError: if the source has no splits, or none of this name.
         """
         rows, split, name = list(self.source.rows()), self.split, self.source.name
         found = {row.split for row in rows}
         if not any(found):
-            raise DataError(f"{self.name}: {name} has no splits; leave @{split} out to take all of it")
+            raise DataError(f"{self.name}: {name} has no splits; omit @{split} to take all of it")
         wanted = found if split.lower() == ALL_SPLITS and ALL_SPLITS not in found else {split.lower()}
         if not wanted & found:
             known = ", ".join(sorted(filter(None, found)))

@@ -1,7 +1,7 @@
-"""The source that a name in a setting stands for: a CSV file, JSON Lines, a folder, or a prepared data set.
+"""Opening of sources by the names in settings: CSV files, JSON Lines, folders, and prepared data sets.
 
-Files and folders may lie elsewhere (`gs://bucket/train.csv`). `@SPLIT` behind a file or a prepared data set takes the
-rows of one split, `@all` those of every split.
+Files and folders may be remote (`gs://bucket/train.csv`). The suffix `@SPLIT` on a file or a prepared data set selects
+the rows of one split, `@all` those of every split.
 """
 
 import os
@@ -22,40 +22,40 @@ from vidjax.video.byte_sources import is_remote
 
 
 def open_sources(text: str, root: str, kinds: frozenset[str] = LABELS, need_files: bool = True) -> list[Source]:
-    """The sources that `text` joins by commas.
+    """Open the comma-separated sources of a setting.
 
     Args:
-      text: a setting such as `config.train`.
-      root: folder that relative paths in files start from; empty: the file's own.
-      kinds: of annotations that are needed; none: they are not looked at.
-      need_files: whether a video that a file lists but that is not there is an error.
+      text: value of a setting such as `config.train`.
+      root: base folder of relative paths in files; empty: the file's own folder.
+      kinds: kinds of annotations needed; empty: annotations are ignored.
+      need_files: whether a listed but missing video is an error.
 
     Raises:
-      DataError: for a name that is no source, or a source that has none of the `kinds`.
+      DataError: if a name is not a source, or a source has none of the `kinds`.
     """
     return [refuse_kinds(_open(name, root, kinds, need_files), kinds) for name in names(text)]
 
 
 def refuse_kinds(source: Source, kinds: frozenset[str]) -> Source:
-    """`source`, if it can give one of the `kinds` of annotations, or none is needed.
+    """Return `source` unless it lacks all `kinds` of annotations needed; empty `kinds` accept any source.
 
     Raises:
-      DataError: naming the source, what it has and what is needed.
+      DataError: if it lacks them; names the source, its kinds and the needed ones.
     """
     if kinds and not kinds & source.kinds:
         has, needed = (" or ".join(k for k in KINDS if k in some) for some in (source.kinds, kinds))
         mend = "give data that has them"
         if source.splits == "listed":
-            mend += ", such as a file of JSON Lines (.jsonl), a record a line"
+            mend += ", such as a file of JSON Lines (.jsonl), one record per line"
         raise DataError(f"{source.name}: its annotations are {has}, but {needed} are needed; {mend}")
     return source
 
 
 def read_rows(sources: Sequence[Source], kinds: frozenset[str] = LABELS) -> list[Row]:
-    """The rows of all sources, one after the other; without `kinds`, each gets the one class `UNLABELLED`.
+    """Read the rows of all sources, one after the other; without `kinds`, each gets the one class `UNLABELLED`.
 
     Raises:
-      DataError: naming every wrong line of a source (up to 20), or a split that it does not have.
+      DataError: if a source has invalid lines, naming each (up to 20), or lacks a selected split.
     """
     rows = [replace(row, source=i) if i else row for i, source in enumerate(sources) for row in _read(source)]
     return rows if kinds else [replace(row, annotation=Labels((UNLABELLED,))) for row in rows]
@@ -64,7 +64,7 @@ def read_rows(sources: Sequence[Source], kinds: frozenset[str] = LABELS) -> list
 def _read(source: Source) -> list[Row]:
     try:
         return list(source.rows())
-    except VideoError as error:  # of a place elsewhere that cannot be listed
+    except VideoError as error:  # a remote folder that cannot be listed
         raise DataError(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""Which of the rows that sources list are for training and which for evaluation."""
+"""Division of the rows of sources into training and evaluation."""
 
 import logging
 from collections import defaultdict
@@ -14,18 +14,18 @@ from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
-_SHARE = 23  # marks the draws of `take_share` among those of the seed
+_SHARE = 23  # combined with the seed for the draws of `take_share`
 
 
 def by_role(sources: Mapping[str, Sequence[Source]], rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-    """Those rows that the settings of a role, "train" or "eval", give to it; what neither takes is said.
+    """Select the rows of each role, "train" or "eval", from its own sources; unused rows are logged.
 
     Args:
-      sources: of each role that is given.
-      rows: theirs.
+      sources: sources of each role.
+      rows: rows of each role's sources.
 
     Raises:
-      DataError: for a split that is neither of training nor of evaluation, or a source that has nothing for its role.
+      DataError: if a split is neither for training nor for evaluation, or a source has no rows for its role.
     """
     taken = {role: _of_role(rows[role], role, sources[role]) for role in sources}
     used = {row.part for own in taken.values() for row in own}
@@ -35,7 +35,7 @@ def by_role(sources: Mapping[str, Sequence[Source]], rows: Mapping[str, list[Row
 
 
 def _of_role(rows: list[Row], role: str, sources: Sequence[Source]) -> list[Row]:
-    """All rows of a source that has no splits, of others those of the role."""
+    """All rows of sources without splits, and the rows of other sources for the role."""
     _refuse_unknown(rows)
     taken = []
     for i, source in enumerate(sources):
@@ -59,7 +59,7 @@ def _of_role(rows: list[Row], role: str, sources: Sequence[Source]) -> list[Row]
 
 
 def _say_left_out(rows: list[Row], sources: Sequence[Source], used: set) -> None:
-    """A line for each source with rows that neither training nor evaluation uses."""
+    """Log each source with rows that neither training nor evaluation uses."""
     for i, source in enumerate(sources):
         own = [row for row in rows if row.source == i]
         if left := [row for row in own if row.part not in used]:
@@ -87,20 +87,20 @@ def _refuse_unknown(rows: list[Row]) -> None:
 def divide(
     rows: list[Row], sources: Sequence[Source], text: str, share: float, seed: int
 ) -> tuple[list[Row], list[Row]]:
-    """Rows for training and rows for evaluation, where one setting gives both.
+    """Divide rows into those for training and those for evaluation, if one setting gives both.
 
-    A source with splits is divided by them. Of the others, and of prepared data sets without videos for evaluation,
+    A source with splits is divided by them. From other sources, and from prepared data sets without evaluation videos,
     whole groups are held out.
 
     Args:
-      rows: of all sources.
-      sources: their sources.
-      text: the setting, for messages.
-      share: of the videos of each class that is held out.
-      seed: decides which groups are.
+      rows: rows of all sources.
+      sources: sources of the rows.
+      text: value of the setting, for messages.
+      share: share of each class's videos to hold out.
+      seed: seed of the choice of groups.
 
     Raises:
-      DataError: for a split that is neither of training nor of evaluation, or where one of the two would be empty.
+      DataError: if a split is neither for training nor for evaluation, or one of the two would be empty.
     """
     split = {row.source for row in rows if row.split}
     split -= {
@@ -116,7 +116,7 @@ def divide(
 
 
 def _by_split(rows: list[Row], text: str) -> tuple[list[Row], list[Row]]:
-    """The rows for training, those without a split among them, and the rows for evaluation."""
+    """Rows for training, including those without a split, and rows for evaluation."""
     _refuse_unknown(rows)
     train = [r for r in rows if r.split not in EVAL_SPLITS]
     held_out = [r for r in rows if r.split in EVAL_SPLITS]
@@ -130,12 +130,12 @@ def _by_split(rows: list[Row], text: str) -> tuple[list[Row], list[Row]]:
 
 
 def _hold_out(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Whole groups, drawn class by class until each class has its share in evaluation."""
+    """Hold out whole groups, drawn class by class until each class has its share in evaluation."""
     groups: dict[tuple[str, ...], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     first_labels: dict[str, tuple[str, ...]] = {}
     for row in rows:
         group = row.group or row.path
-        # A group with videos of several classes is filed under its first, so that it is drawn once and whole.
+        # A group with videos of several classes counts under its first class, so that it is drawn once and whole.
         groups[first_labels.setdefault(group, row.labels)][group].append(row)
     rng = np.random.default_rng(seed)
     held_out: set[str] = set()
@@ -156,8 +156,8 @@ def _hold_out(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list
 
 
 def take_share(videos: VideoSet, share: float, seed: int) -> VideoSet:
-    """So many of the videos of each class of each source, one at least; in their order. A smaller share is part of a
-    larger one."""
+    """Take a share of the videos of each class of each source, at least one, in their order. A smaller share is part of
+    a larger one."""
     if share == 1:
         return videos
     strata: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)

@@ -1,6 +1,6 @@
-"""Several data sets as one: their names in a setting, their classes together, and which of these mirroring swaps.
+"""Mixtures of data sets: parsing the list of names, uniting their classes, and their mirror pairs.
 
-A class is known by its name: what two sources call alike is one class, and everything else is not.
+A class is identified by its name: classes of two sources are the same only if their names are equal.
 """
 
 import logging
@@ -19,29 +19,29 @@ LIST_FILES = (".csv", ".jsonl")
 
 
 def names(text: str) -> list[str]:
-    """The sources that a setting joins by commas, each with the split that it may ask for; a file or folder with commas
-    in its name is one source.
+    """Split a setting into its comma-separated sources, each with its suffix @SPLIT, if any; a file or folder with
+    commas in its name is one source.
 
     Raises:
-      DataError: for an empty place between commas, or a source that is listed twice.
+      DataError: if a name is empty, or a source is listed twice.
     """
     if "," not in text or os.path.exists(os.path.expanduser(text)):
         return [text]
     found = [part.strip() for part in text.split(",")]
     if not all(found):
-        raise DataError(f"{text!r}: there is no source between two of its commas, or behind the last")
+        raise DataError(f"{text!r}: a source is missing before, between or after its commas")
     if twice := {name for name in found if found.count(name) > 1}:
         raise DataError(f"{text!r}: lists {', '.join(sorted(twice))} twice; config.data.mixture gives it more weight")
     return found
 
 
 def is_list_file(source: str, suffixes: tuple[str, ...] = LIST_FILES) -> bool:
-    """Whether a path or an address is, by its suffix, that of a file that lists videos."""
+    """Whether a path or an address has the suffix of a file that lists videos."""
     return source.lower().partition("?")[0].endswith(suffixes)
 
 
 def part(source: str) -> tuple[str, str]:
-    """A source such as `all.csv@val` as its name and the split that is asked for; the split is empty where none is."""
+    """Separate a source such as `all.csv@val` into its name and split; the split is empty if none is given."""
     name, at, split = source.rpartition("@")
     if not at or "/" in split or os.path.exists(os.path.expanduser(source)):
         return source, ""
@@ -51,10 +51,10 @@ def part(source: str) -> tuple[str, str]:
 
 
 def check(config: DataConfig) -> None:
-    """Refuse weights that do not fit the sources, and several sources of a published data set.
+    """Refuse weights that do not match the sources, and several sources with a published data set.
 
     Raises:
-      DataError: naming the setting.
+      DataError: if they do not match; names the setting.
     """
     count, weights = len(names(config.train)), len(config.mixture)
     if config.dataset and count > 1:
@@ -70,7 +70,7 @@ def check(config: DataConfig) -> None:
 
 
 def warn_of_twins(listed: Sequence[tuple[str, int]]) -> None:
-    """Warn of files that several sources list; `listed`: pairs of path and source."""
+    """Warn of files that several sources list; `listed` holds pairs of path and source."""
     first: dict[str, int] = {}
     twins = [path for path, source in listed if first.setdefault(os.path.realpath(path), source) != source]
     if twins:
@@ -79,9 +79,9 @@ def warn_of_twins(listed: Sequence[tuple[str, int]]) -> None:
 
 
 def union(classes: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """The classes of all sources together. Their order: that of the sources if all have the same, or else sorted.
+    """Unite the classes of all sources, in the sources' order if all have the same, or else sorted.
 
-    Warns of names that differ in nothing but capitals, spaces, hyphens and underscores: they are different classes.
+    Warns of names that differ only in case, spaces, hyphens and underscores, as these are different classes.
     """
     if all(list(one) == list(classes[0]) for one in classes):
         return tuple(classes[0])
@@ -91,7 +91,7 @@ def union(classes: Sequence[Sequence[str]]) -> tuple[str, ...]:
         alike.setdefault("".join(c for c in name.casefold() if c not in " _-"), []).append(name)
     if doubtful := [group for group in alike.values() if len(group) > 1]:
         logger.warning(
-            "%d classes have nearly the name of another and are taken for different ones: %s; a class that sources "
+            "%d classes have almost the same name as another but count as different classes: %s; a class that sources "
             "share must have the same name in all of them",
             sum(map(len, doubtful)),
             ", ".join(" and ".join(map(repr, group)) for group in doubtful[:5]),
@@ -100,14 +100,14 @@ def union(classes: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 def directions(declared: Sequence[Source], class_names: Sequence[str]) -> tuple[bool, dict[int, int]]:
-    """Whether the classes of any source tell left from right, and which of `class_names` mirroring swaps.
+    """Whether the classes of any source tell left from right, and the pairs of `class_names` that mirroring swaps.
 
     Args:
-      declared: those sources that declare classes.
-      class_names: the classes of all sources together.
+      declared: sources that declare classes.
+      class_names: classes of all sources together.
 
     Raises:
-      DataError: if two sources tell different classes for the same one mirrored.
+      DataError: if two sources mirror the same class to different ones.
     """
     index = {name: i for i, name in enumerate(class_names)}
     mirrored: dict[int, int] = {}

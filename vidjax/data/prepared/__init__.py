@@ -1,1 +1,1 @@
-"""Prepared data sets: clips or videos in shards, written once and read fast."""
+"""Prepared data sets: videos or clips in shards, written once and read fast."""

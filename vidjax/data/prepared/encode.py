@@ -1,4 +1,4 @@
-"""Turning a video into what a prepared data set stores of it: its own file, byte by byte, or JPEG frames."""
+"""Encoding of videos for prepared data sets: as the bytes of the file or as JPEG frames."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +16,14 @@ _CHUNK = 64  # frames in memory at a time
 
 @dataclass(frozen=True)
 class Encoding:
-    """How videos are stored.
+    """Encoding in which videos are stored.
 
     Attributes:
-      jpeg: as JPEG frames (fast to read), instead of the files as they are (small, and exact).
-      short_side: pixels of the JPEG frames' shorter side; smaller videos stay as they are; 0: all do.
-      quality: of the JPEG frames, 1…100: 75 is libjpeg's own; 90 takes 1.6 times the space and 1.5 times as long to
-        read.
-      folder_fps: frames per second of videos that are folders of images.
+      jpeg: whether to store JPEG frames (fast to read) instead of the original files (small and exact).
+      short_side: shorter side of the JPEG frames, pixels; smaller videos keep their size; 0: all do.
+      quality: quality of the JPEG frames, 1…100: 75 is libjpeg's default; 90 takes 1.6 times the space and 1.5 times as
+        long to read.
+      folder_fps: frame rate of videos stored as folders of images, frames per second.
     """
 
     jpeg: bool = False
@@ -33,20 +33,20 @@ class Encoding:
 
 
 def encode(path: str, encoding: Encoding, *, segment: Segment = (None, None), timeout: float = 60.0) -> dict[str, Any]:
-    """What is stored of a video file or a folder of images.
+    """Encode a video file or a folder of images.
 
-    JPEG frames are those of the part `segment` alone; a file is stored whole.
+    JPEG frames are only those of the part `segment`; a file is stored whole.
 
     Returns:
-      `video` (bytes, or a list of JPEGs), `fps` and `num_frames`.
+      Features `video` (bytes, or a list of JPEGs), `fps` and `num_frames`.
 
     Raises:
-      VideoError: if the file is no video or, for JPEG, if one of its frames does not decode.
+      VideoError: if the file is not a video or, for JPEG, if one of its frames cannot be decoded.
     """
     with open_video(path, timeout=timeout, folder_fps=encoding.folder_fps) as reader:
         if not encoding.jpeg:
             if not isinstance(reader, VideoReader) or is_address(path):
-                raise VideoError(path, "is no file that could be stored as it is", "store JPEG frames")
+                raise VideoError(path, "is not a file that can be stored unchanged", "store JPEG frames")
             return {"video": read_bytes(path), "fps": reader.fps, "num_frames": len(reader)}
         first, count = segment_frames(reader.timestamps, segment)
         short = min(encoding.short_side or reader.height, reader.height, reader.width)

@@ -1,8 +1,8 @@
-"""Prepared data sets: which videos one holds, and their annotations.
+"""Reading the index of prepared data sets: their videos and annotations.
 
-Those of `python -m vidjax prepare` are given by their folder, other TFDS data sets with a feature `video` as
-`tfds:NAME` (`config.data.root` is then TFDS's data_dir); `@SPLIT` behind either takes one split alone, `@all` every
-split. Nothing here opens a video: each is given an address, see `open_video.py`.
+Data sets of `python -m vidjax prepare` are given by their folder, other TFDS data sets with a feature `video` as
+`tfds:NAME` (`config.data.root` is then TFDS's data_dir); the suffix `@SPLIT` selects one split, `@all` every split. No
+video is opened here: each gets an address, see `open_video.py`.
 """
 
 import functools
@@ -26,21 +26,21 @@ from vidjax.video.byte_sources import exists, is_remote
 
 logger = logging.getLogger("vidjax")
 
-INDEX = "vidjax.json"  # beside TFDS's own files: what `Prepared` holds
-PARTS = ".parts"  # in the folder of a data set whose preparation is under way
+INDEX = "vidjax.json"  # file beside TFDS's own with the contents of `Prepared`
+PARTS = ".parts"  # sub-folder of a data set while it is being prepared
 _PREFIX = "tfds:"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set.
+    """Prepared data set.
 
     Attributes:
-      folder: that of its version, with dataset_info.json.
-      rows: its videos, each with its address as the path, and the split that it is stored in.
-      labels: its classes.
-      kind: of its annotations.
-      info: how it was made.
+      folder: folder of its version, with dataset_info.json.
+      rows: rows of its videos, with addresses as paths and the splits in which they are stored.
+      labels: classes of its annotations.
+      kind: kind of its annotations.
+      info: settings of its preparation.
     """
 
     folder: str
@@ -51,13 +51,13 @@ class Prepared:
 
 
 def load(source: str, root: str = "") -> Prepared | None:
-    """The prepared data set that `source` names; None if it is something else, such as a CSV file.
+    """Load the prepared data set that `source` names; None if it names something else, such as a CSV file.
 
-    Without `@SPLIT`: the training split and that for evaluation (validation or, where there is none, test).
+    Without `@SPLIT`, it has the training split and the one for evaluation (validation or, if there is none, test).
 
     Raises:
-      DataError: for a name that TFDS does not know, a data set that is not prepared, one whose preparation was not
-        finished, one without videos and labels, or a split that it lacks.
+      DataError: if TFDS does not know the name, the data set is not prepared or not completely, or it lacks videos,
+        labels or the split.
     """
     name, split = sources.part(source)
     folder = _tfds_folder(name.removeprefix(_PREFIX), root) if name.startswith(_PREFIX) else _folder(name)
@@ -80,10 +80,10 @@ def load(source: str, root: str = "") -> Prepared | None:
 
 
 def write_index(path: Any, data: Prepared) -> None:
-    """Write what `load` reads of a data set beside its shards.
+    """Write the index of a data set beside its shards, for `load`.
 
-    An entry has the numbers of its classes or, for annotations of another kind than labels, what a line of JSON Lines
-    would have of it, and a key time behind.
+    An entry has the numbers of its classes or, for annotations of another kind than labels, the values of a line of
+    JSON Lines, followed by a key time.
     """
     labels = data.labels
     index = {name: i for i, name in enumerate(labels.names)}
@@ -115,14 +115,14 @@ def write_index(path: Any, data: Prepared) -> None:
 
 
 def read_info(folder: str | os.PathLike) -> dict[str, Any]:
-    """How the data set in `folder` was made; empty for those that vidjax did not prepare."""
+    """Settings with which the data set in `folder` was prepared; empty if vidjax did not prepare it."""
     return dict(_read_index(os.fspath(folder)).info) if (Path(folder) / INDEX).is_file() else {}
 
 
 def _folder(name: str) -> str | None:
     if is_remote(name):
         if not name.startswith(("http://", "https://")) and exists(f"{name.rstrip('/')}/dataset_info.json"):
-            raise DataError(f"{name}: ArrayRecords are read from disks only; copy the folder to this machine")
+            raise DataError(f"{name}: ArrayRecords are read only from local disks; copy the folder to this machine")
         return None
     path = Path(name).expanduser()
     if (path / "dataset_info.json").is_file():
@@ -135,7 +135,7 @@ def _folder(name: str) -> str | None:
 
 
 def _tfds_folder(name: str, data_dir: str) -> str:
-    """Where TFDS keeps `NAME[/CONFIG][:VERSION]`: DATA_DIR/NAME[/CONFIG]/VERSION, the newest if none is named."""
+    """TFDS's folder of `NAME[/CONFIG][:VERSION]`: DATA_DIR/NAME[/CONFIG]/VERSION, the newest if none is given."""
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     base, _, version = name.partition(":")
     path = Path(data_dir).expanduser() / base
@@ -184,12 +184,12 @@ def _row(folder: str, split: str, index: int | None, source: str, *rest: Any) ->
 
 
 def _index_others(folder: str) -> Prepared:
-    """The index of a data set that vidjax did not prepare, from its records; kept beside them where possible."""
+    """Index a data set that vidjax did not prepare from its records; saved beside them if possible."""
     about = open_video.describe(folder)
     if not about.video:
         raise DataError(f"{folder}: has no feature `video` of frames, only {', '.join(about.features)}")
     if not about.random_access:
-        raise DataError(f"{folder}: is no ArrayRecord and has no random access; prepare it with tfds's array_record")
+        raise DataError(f"{folder}: is not in ArrayRecord format; prepare it with tfds's array_record")
     key, names, several = _classes(folder, about.features)
     rows = []
     with progress_bar(Console(stderr=True)) as bar:
@@ -209,7 +209,7 @@ def _index_others(folder: str) -> Prepared:
     try:
         write_index(Path(folder) / INDEX, data)
     except OSError as error:
-        logger.warning("%s: its labels are read anew each time, as they cannot be kept there (%s)", folder, error)
+        logger.warning("%s: its labels are read anew each time, as they cannot be saved there (%s)", folder, error)
     return data
 
 

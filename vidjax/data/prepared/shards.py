@@ -1,6 +1,6 @@
-"""The shards of a data set that is being prepared: which video goes into which, and what is encoded for it.
+"""Shards of a data set during its preparation: assignment of videos to shards, and their encoding.
 
-Nothing here needs TFDS, so that the processes that encode stay small.
+Nothing here needs TFDS, so that encoding processes stay small.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from vidjax.data.text import DataError
 from vidjax.video import VideoError
 from vidjax.video.byte_sources import file_system, is_remote
 
-_JPEG_GROWTH = 4  # JPEG frames take about so many times the space of the file
+_JPEG_GROWTH = 4  # approximate size of JPEG frames relative to the file
 
 Example = dict[str, Any]
 Outcome = Example | VideoError
@@ -33,21 +33,21 @@ Outcome = Example | VideoError
 
 @dataclass(frozen=True)
 class Item:
-    """One video to store."""
+    """Video to store."""
 
     record: Record
-    source: str  # its path from the common root
+    source: str  # path from the common root
     size: int  # bytes of the file
-    annotation: Annotation[str] | None = None  # the record's, with the names of classes and as of what is stored
+    annotation: Annotation[str] | None = None  # with class names, and relative to the stored part
 
 
-# Which video goes where.
+# Assignment of videos.
 
 
 def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[Item]]:
-    """The videos in their order, cut into shards of about `shard_bytes`."""
+    """Divide the videos, in order, into shards of about `shard_bytes`."""
     paths = [r.path if is_remote(r.path) else os.path.abspath(r.path) for r in videos.records]
-    # Letter by letter, cut at a slash: commonpath would take the two slashes of an address for one.
+    # Character by character, cut at a slash: commonpath would merge the two slashes of an address.
     root = os.path.commonprefix([f"{os.path.dirname(path)}/" for path in paths]).rpartition("/")[0]  # noqa: RUF071
     limit = shard_bytes // _JPEG_GROWTH if encoding.jpeg else shard_bytes
     shards: list[list[Item]] = [[]]
@@ -66,7 +66,7 @@ def plan(videos: VideoSet, encoding: Encoding, shard_bytes: int) -> list[list[It
 
 
 def _earlier(annotation: Annotation | None, seconds: float) -> Annotation | None:
-    """The annotation of what is left of a video without its first seconds."""
+    """Annotation of a video after removing its first seconds."""
     match annotation:
         case Boxes():
             return replace(annotation, at=max(annotation.at - seconds, 0.0))
@@ -77,7 +77,7 @@ def _earlier(annotation: Annotation | None, seconds: float) -> Annotation | None
 
 
 def _size(path: str) -> int:
-    """Bytes of a file, or of a folder of images; 0 where there is neither, as encoding it will tell what is wrong."""
+    """Size of a file or folder of images, bytes; 0 if it does not exist, which encoding will report."""
     try:
         if is_remote(path):
             files, inner = file_system(path)
@@ -88,7 +88,7 @@ def _size(path: str) -> int:
 
 
 def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]], encoding: Encoding) -> str:
-    """Tells whether shards belong together: the same videos, unchanged, with the same annotations and encoding."""
+    """Hash by which shards belong together: same unchanged videos, same annotations, same encoding."""
     sets = [
         (s, v.labels.names, v.labels.several, v.labels.directional, sorted(v.labels.mirrored.items()))
         for s, v in splits.items()
@@ -103,7 +103,7 @@ def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]]
 
 
 def _known(record: Record) -> dict[str, Any]:
-    """What a record says, as it has been written down since records had labels alone."""
+    """Contents of a record, in the form used since records had only labels."""
     known = {"path": record.path, "labels": record.labels, "group": record.group}
     known |= {"start": record.start, "end": record.end}
     if record.annotation is not None and not isinstance(record.annotation, Labels):
@@ -115,8 +115,8 @@ def _known(record: Record) -> dict[str, Any]:
 
 
 def attempt(item: Item, encoding: Encoding, timeout: float) -> Outcome:
-    """The example of a video, with its labels as `label` or an annotation of another kind as JSON, or why there is
-    none."""
+    """Example of a video, with its labels as `label` or an annotation of another kind as JSON, or the error that
+    prevents it."""
     record = item.record
     try:
         stored = encode(record.path, encoding, segment=(record.start, record.end), timeout=timeout)
@@ -134,15 +134,15 @@ def attempt(item: Item, encoding: Encoding, timeout: float) -> Outcome:
 def encode_ahead(
     items: Sequence[Item], encoding: Encoding, timeout: float, num_workers: int
 ) -> Generator[Outcome, None, None]:
-    """What comes of the items, in order; a few per process are held in memory.
+    """Encode items in order, with a few per process in memory.
 
     Raises:
-      DataError: if one of the processes dies, naming the videos that it may have died of.
+      DataError: if a process dies; names the videos that may have caused it.
     """
     if num_workers <= 1:
         yield from (attempt(item, encoding, timeout) for item in items)
         return
-    # Spawned, not forked: the caller's threads (JAX has some) do not survive a fork.
+    # Spawned, not forked: the caller's threads (such as JAX's) do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         waiting: deque = deque()
@@ -158,8 +158,8 @@ def encode_ahead(
         except BrokenProcessPool:
             suspects = ", ".join(item.record.path for item, _ in waiting)
             raise DataError(
-                f"a process that encodes was killed, for want of memory or by one of {suspects}; take fewer "
-                "--workers or leave that video out, and give the command again to go on"
+                f"an encoding process was killed, for lack of memory or by one of {suspects}; use fewer --workers or "
+                "leave that video out, and repeat the command to continue"
             ) from None
         except GeneratorExit:
             pool.shutdown(cancel_futures=True)
@@ -167,7 +167,7 @@ def encode_ahead(
 
 
 def _end_with_parent() -> None:
-    """An idle process of a pool would wait for ever if its parent were killed."""
+    """End the process with its parent, as an idle process of a pool would wait forever."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -183,20 +183,20 @@ def _end_with_parent() -> None:
 
 @dataclass(frozen=True)
 class Shard:
-    """The examples of one shard, for TFDS to write; called once, wherever the shard is written."""
+    """Examples of one shard for TFDS to write; called once, wherever the shard is written."""
 
     split: str
     items: Sequence[Item]
     encoding: Encoding
     timeout: float
-    report: str  # file for what became of the items
-    many: bool  # labels per video
+    report: str  # file for the outcomes of the items
+    many: bool  # whether videos have several labels
 
     def __call__(self) -> Iterator[tuple[int, Example]]:
         return self.examples(attempt(item, self.encoding, self.timeout) for item in self.items)
 
     def examples(self, outcomes: Iterator[Outcome]) -> Iterator[tuple[int, Example]]:
-        """Pairs of key and example for the items that can be read; the others' reasons go into the report."""
+        """Pairs of key and example for readable items; reasons for the others go into the report."""
         reasons: list[str | None] = []
         for key, outcome in zip(range(len(self.items)), outcomes, strict=False):
             if isinstance(outcome, VideoError):
@@ -209,5 +209,5 @@ class Shard:
         epath.Path(self.report).write_text(json.dumps(reasons))
 
     def reasons(self) -> list[str | None]:
-        """Of each item, why it is not stored; None: it is."""
+        """Reason for each item that is not stored; None: it is."""
         return json.loads(epath.Path(self.report).read_text())

@@ -1,8 +1,8 @@
 """Writing a data set as ArrayRecord shards, through a TFDS builder: on one machine or with Beam.
 
-TFDS names and describes the shards; which videos go into which shard follows from their order and size alone. On one
-machine, processes encode ahead while this one writes; a finished shard is kept in `.parts`, so that a run that was
-killed goes on with the first shard it lacks. With Beam, every shard is a task of TFDS's own pipeline.
+TFDS names and describes the shards; the assignment of videos to shards depends only on their order and size. On one
+machine, other processes encode ahead while this one writes; a finished shard is kept in `.parts`, so that a killed run
+continues with the first missing shard. With Beam, every shard is a task of TFDS's own pipeline.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ _VERSION = "1.0.0"
 
 @dataclass(frozen=True)
 class Result:
-    """What came of preparing a data set."""
+    """Outcome of preparing a data set."""
 
-    folder: str  # of the version: what TFDS calls data_dir
-    stored: int  # videos
-    bad: tuple[tuple[str, str], ...]  # path and reason of those that could not be read
-    fresh: bool = True  # False: it was there already
+    folder: str  # folder of the version, TFDS's data_dir
+    stored: int  # number of videos stored
+    bad: tuple[tuple[str, str], ...]  # path and reason of unreadable videos
+    fresh: bool = True  # False: it already existed
 
 
 def prepare(
@@ -55,24 +55,24 @@ def prepare(
     timeout: float = 60.0,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """Write `splits` as the TFDS data set `out`, version 1.0.0, unless it is there already.
+    """Write `splits` as the TFDS data set `out`, version 1.0.0, unless it already exists.
 
-    Videos that cannot be read are left out of training and listed in `bad_records.jsonl`; in other splits they keep
-    their place in the index, so that evaluation counts them as not covered.
+    Unreadable videos are omitted from training and listed in `bad_records.jsonl`; in other splits they stay in the
+    index, so that evaluation counts them as not covered.
 
     Args:
-      splits: by name, such as train and validation; all have the same classes.
+      splits: sets of videos by name, such as train and validation, all with the same classes.
       out: folder, whose last part is the name of the data set: lower-case letters, digits and "_".
-      encoding: what is stored of each video.
-      num_workers: processes that encode; 1: this one.
-      beam_options: flags of a Beam pipeline, `runner=…` among them, without dashes; None: this machine, without Beam.
-      shard_bytes: how much goes into a shard; JPEG frames are reckoned by the size of the files they come from.
-      timeout: seconds that opening a video, and reading 64 frames of it, may take.
-      advance: called with the number of videos done and their total.
+      encoding: encoding of the videos.
+      num_workers: number of encoding processes; 1: this one.
+      beam_options: flags of a Beam pipeline without dashes, including `runner=…`; None: this machine, without Beam.
+      shard_bytes: size of a shard, bytes; JPEG frames are estimated from the size of their source files.
+      timeout: time limit of opening a video, and of reading 64 frames of it, seconds.
+      advance: callback with the number of finished videos and their total.
 
     Raises:
-      DataError: if `out` holds another data set, is being written by another process, or no video of a split can be
-        read; or for annotations that cannot be stored.
+      DataError: if `out` holds another data set, another process is writing it, no video of a split can be read, or
+        annotations cannot be stored.
     """
     _kind(splits)
     out = epath.Path(os.fspath(out)).expanduser().absolute()
@@ -84,7 +84,7 @@ def prepare(
     with _lock(out) if beam_options is None else contextlib.nullcontext():
         if (done := _already_there(out, info)) is not None:
             return done
-        for stale in out.glob("incomplete.*"):  # left behind by a run that was killed
+        for stale in out.glob("incomplete.*"):  # left behind by a killed run
             stale.rmtree()
         builder = _Builder(out, splits, shards, info, encoding, timeout)
         if beam_options is None:
@@ -98,7 +98,7 @@ def prepare(
 
 
 def _kind(splits: dict[str, VideoSet]) -> str:
-    """The kind of all annotations."""
+    """Kind of all annotations."""
     kinds = {r.annotation.kind if r.annotation else "" for videos in splits.values() for r in videos.records}
     if len(kinds) > 1 or kinds & {"", Masks.kind}:
         found = ", ".join(sorted(kind or "no annotation" for kind in kinds))
@@ -108,7 +108,7 @@ def _kind(splits: dict[str, VideoSet]) -> str:
 
 @contextlib.contextmanager
 def _lock(out: epath.Path) -> Generator[None, None, None]:
-    """Two processes must not write one data set. The lock goes with its process, however that ends."""
+    """Lock a data set against a second writer. The lock is released whenever its process ends."""
     out.mkdir(parents=True, exist_ok=True)
     with open(out / ".lock", "w") as file:
         try:
@@ -137,7 +137,7 @@ def _result(folder: str | os.PathLike, fresh: bool = True) -> Result:
 
 
 class _Writer(tfds.core.ExampleWriter):
-    """Writes ArrayRecords as they are: videos and JPEGs do not get smaller, but unpacking them would take time."""
+    """Writer of uncompressed ArrayRecords: videos and JPEGs do not get smaller, but decompression would take time."""
 
     def __init__(self):
         super().__init__(tfds.core.FileFormat.ARRAY_RECORD)
@@ -150,7 +150,7 @@ class _Writer(tfds.core.ExampleWriter):
 
 
 class _ResumableWriter(_Writer):
-    """Writes each shard under another name first, where the next run finds it if this one is killed."""
+    """Writer that stores each shard under another name first, where the next run finds it if this one is killed."""
 
     def __init__(self, parts: epath.Path):
         super().__init__()
@@ -174,9 +174,9 @@ class _ResumableWriter(_Writer):
 
 
 class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """TFDS's builder of one data set of videos.
+    """TFDS builder of one data set of videos.
 
-    It is shard-based because the others sort their examples in a buffer that, past 1 GB, needs TensorFlow.
+    It is shard-based because other builders sort their examples in a buffer that needs TensorFlow beyond 1 GB.
     """
 
     VERSION = tfds.core.Version(_VERSION)
@@ -195,15 +195,15 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         self.out, self._sets, self._how = out, splits, info
         self._videos, self.kind = next(iter(splits.values())), _kind(splits)
         self.encoding, self.timeout, self.items = encoding, timeout, shards
-        self.writer: _ResumableWriter | None = None  # on one machine
-        self.outcomes: Iterator[Outcome] | None = None  # of the items of unfinished shards, if encoded elsewhere
+        self.writer: _ResumableWriter | None = None  # only on one machine
+        self.outcomes: Iterator[Outcome] | None = None  # items of unfinished shards, if other processes encode them
         self.advance: Callable[[int], None] = lambda count: None
         super().__init__(data_dir=os.fspath(out.parent), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         classes = tfds.features.ClassLabel(names=self._videos.labels.names)
         many = self._videos.labels.several
-        # TFDS's Video is the same on disk, but needs TensorFlow.
+        # TFDS's Video feature is the same on disk, but needs TensorFlow.
         frames = tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"))
         known = {"labels": tfds.features.Sequence(classes)} if many else {"label": classes}
         if self.kind != Labels.kind:
@@ -221,7 +221,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         )
 
     def shards(self) -> dict[str, list[Shard]]:
-        """The shards of each split; what becomes of their items is reported in files that outlive this run."""
+        """Shards of each split; the outcomes of their items are reported in files that outlive this run."""
         reports = self.out / PARTS if self.writer else self.data_path
         many, settings = self._videos.labels.several, (self.encoding, self.timeout)
         return {
@@ -230,7 +230,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
         }
 
     def unfinished(self) -> Iterator[Item]:
-        """The items of the shards that are still to be written, in order."""
+        """Items of the shards that are still to be written, in order."""
         for split, shards in self.shards().items():
             for number, shard in enumerate(shards):
                 if not self._done(split, number):
@@ -256,7 +256,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _local_examples(self, shard: Shard, done: bool) -> Callable[[], Iterator[tuple[int, Example | None]]]:
         def examples() -> Iterator[tuple[int, Example | None]]:
-            if done:  # TFDS counts the examples; the writer does not look at them
+            if done:  # TFDS counts the examples; the writer ignores them
                 self.advance(len(shard.items))
                 yield from ((i, None) for i, reason in enumerate(shard.reasons()) if reason is None)
             else:
@@ -279,11 +279,11 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
             if not sum(lengths):
                 raise DataError(f"none of the {len(found) or len(bad)} {split} videos can be read, the last one "
                                 f"{bad[-1][0]}: {bad[-1][1]}")  # fmt: skip
-            # Beam's shards come back sorted by the letters of their numbers, 10 before 2.
+            # Beam returns shards sorted by their numbers as text, 10 before 2.
             old = self.info.splits[split]
             infos.append(tfds.core.SplitInfo(split, lengths, old.num_bytes, old.filename_template))
         self.info.set_splits(tfds.core.SplitDict(infos))
-        if self.writer is None:  # otherwise they lie among the parts
+        if self.writer is None:  # otherwise they are among the parts
             reports = [epath.Path(s.report) for shards in self.shards().values() for s in shards]
             for file in (*reports, *self.data_path.glob("*.shard_infos.json")):
                 file.unlink()
@@ -306,7 +306,7 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     if split == "train":
                         continue
                 start, end, at = record.start, record.end, record.at
-                if self.encoding.jpeg:  # the part alone is stored
+                if self.encoding.jpeg:  # only the part is stored
                     start, end, at = None, None, at if at is None else max(at - (start or 0.0), 0.0)
                 path = address(self.data_path, split, next(numbers) if reason is None else None, item.source)
                 rows.append(Row(path, path, item.annotation, split, record.group, start, end, at))
@@ -323,12 +323,12 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 @contextlib.contextmanager
 def _local(builder: _Builder, num_workers: int, advance: Callable[[int, int], None]) -> Generator[None, None, None]:
-    """Let `builder` keep finished shards, and feed it what `num_workers` processes encode."""
+    """Let `builder` keep finished shards, and feed it the examples encoded by `num_workers` processes."""
     parts = builder.out / PARTS
     plan = parts / "plan.json"
     if not plan.exists() or plan.read_text() != builder._how["fingerprint"]:
         if parts.exists():
-            parts.rmtree()  # of other videos or settings
+            parts.rmtree()  # left from other videos or settings
         parts.mkdir()
         plan.write_text(builder._how["fingerprint"])
     builder.writer = _ResumableWriter(parts)
