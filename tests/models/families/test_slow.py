@@ -68,9 +68,9 @@ def test_frames_and_pixels_of_the_last_map(name, frames):
 
 def test_published_protocols():
     slow, mmaction2 = get_spec("slow_r50"), get_spec("i3d_r50_nl_mm")
-    assert (slow.num_frames, slow.stride, slow.size, slow.resize) == (8, 8, 224, (256,))
-    assert (slow.mean, slow.std) == ((0.45,) * 3, (0.225,) * 3)
-    assert (mmaction2.num_frames, mmaction2.stride, mmaction2.mean[0]) == (32, 2, 0.485)
+    assert (slow.video.num_frames, slow.video.stride, slow.video.size, slow.video.resize) == (8, 8, 224, (256,))
+    assert (slow.video.mean, slow.video.std) == ((0.45,) * 3, (0.225,) * 3)
+    assert (mmaction2.video.num_frames, mmaction2.video.stride, mmaction2.video.mean[0]) == (32, 2, 0.485)
     assert VARIANTS["i3d_r50_nl_dot_mm"].kwargs["nonlocal_mode"] == "dot_product"
     for name in VARIANTS:
         assert name.endswith("_tiny") or get_spec(name).published.startswith("K400 ")
