@@ -115,7 +115,7 @@ def test_colours_are_not_taken_for_flow_or_for_frames_beside_differences():
         call("__call__", (1, 8, 64, 64, 3))
 
 
-def test_floats_of_any_width_pass_under_every_transformation():
+def test_floats_of_any_width_pass_under_every_transformation(plain_convolutions):
     model = vidjax.create_model("conv3d_tiny", num_classes=3)
     video = np.random.default_rng(0).standard_normal((2, 4, 8, 8, 3)).astype(np.float32)
     expected = model(video)

@@ -80,7 +80,6 @@ def test_parts_agree_with_each_other_compiled_or_not(name):
     compiled = nnx.jit(run)(model, video)
     parts, features, tokens, logits, classified = compiled
     chex.assert_trees_all_close((parts.pooled, parts.tokens, logits), (features, tokens, classified), atol=1e-5)
-    chex.assert_trees_all_close(logits, computed(name)[0], atol=1e-5)
     if parts.windows is not None:
         mean = parts.windows.reshape(2, -1, parts.windows.shape[-1]).mean(axis=1)
         chex.assert_trees_all_close(parts.pooled, mean, atol=1e-5)

@@ -25,16 +25,17 @@ def clips(batch=4, frames=4, size=8):
 
 def test_parameters_statistics_and_gradients_stay_float32_in_half_precision():
     model = make(dtype=jnp.bfloat16)
+    model.eval()
     assert jax.eval_shape(model.stem, clips()).dtype == jnp.bfloat16
     model.train()
     graphdef, params, stats = split(model)
 
-    def loss(params):
+    def loss(params, stats):
         model = merge(graphdef, params, stats)
         logits = model(clips())
         return logits.sum(), (logits, split(model)[2])
 
-    gradients, (logits, new_stats) = jax.eval_shape(jax.grad(loss, has_aux=True), params)
+    gradients, (logits, new_stats) = jax.eval_shape(jax.grad(loss, has_aux=True), params, stats)
     assert {array.dtype for array in (logits, *new_stats.values(), *gradients.values())} == {np.dtype("float32")}
 
 
