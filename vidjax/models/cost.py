@@ -74,7 +74,7 @@ def model_cost(
       **kwargs: further arguments of the model's constructor.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     spec = get_spec(name)
     changes = {key: value for key, value in (("num_frames", num_frames), ("size", size)) if value}

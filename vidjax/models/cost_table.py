@@ -20,7 +20,7 @@ def cost_of(name: str) -> Cost:
     since, counted.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     stored = _stored().get(name)
     if stored is None:

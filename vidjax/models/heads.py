@@ -37,7 +37,7 @@ class Dense(Head, nnx.Linear):
     sees: ClassVar[str] = "windows"
 
     def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """`(B, …, D)` → `(B, K)` float32."""
+        """Map `(B, …, D)` to `(B, K)` float32."""
         logits = self.each(x, drop).reshape(x.shape[0], -1, self.out_features)
         if logits.shape[1] == 1:
             return logits[:, 0]
@@ -54,11 +54,11 @@ class Attentive(Head):
 
     Args:
       in_features: D', width of the tokens.
-      num_classes: K.
+      num_classes: K, number of classes.
       blocks: Transformer blocks, of which the last is the query's own; the others are self-attention.
       heads: attention heads; divides D'. 0: 16, or as many of them as divide D'.
-      dtype: what the pooler is computed in; the last layer is float32.
-      rngs: of the initial weights.
+      dtype: dtype of the pooler; the last layer is float32.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: if the heads do not divide D'.
@@ -81,7 +81,7 @@ class Attentive(Head):
         self.out_features = num_classes
 
     def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """`(B, N, D')` → `(B, K)` float32."""
+        """Map `(B, N, D')` to `(B, K)` float32."""
         x = self.pooler(x)
         return self.linear(x if drop is None else drop(x))
 

@@ -26,7 +26,7 @@ class Probe(VideoNetwork):
 
     Args:
       backbone: the network; its classifier is taken away.
-      num_classes: K.
+      num_classes: K, number of classes.
       kind: "linear": one layer on the features; "attentive": a learned query looks at all tokens or places, and one
         layer classifies what it sees.
       norm: linear: features are standardised first, by the batch in training and by running statistics afterwards, as
@@ -34,9 +34,9 @@ class Probe(VideoNetwork):
       blocks: attentive: Transformer blocks, of which the last is the query's own; the others, if any, are
         self-attention. V-JEPA 2 has 4 (arXiv 2506.09985), V-JEPA 1.
       heads: attentive: attention heads; divides D'. 0: 16, or as many of them as divide D'.
-      dropout: probability, before the last layer.
-      dtype: what the pooler is computed in; the rest is float32.
-      rngs: `params` draws the initial weights.
+      dropout: dropout probability before the last layer.
+      dtype: dtype of the pooler; the rest is float32.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: for an unknown kind, a setting of the other kind, a backbone without tokens, or heads that do not

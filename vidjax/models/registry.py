@@ -99,7 +99,7 @@ def get_variant(name: str) -> Variant:
     """The table entry of a named model.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     known = _variants()
     if name not in known:
@@ -118,7 +118,7 @@ def family_of(name: str) -> tuple[int, str]:
     """Place of a model's family in `FAMILIES`, and the family: what tables are sorted by.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     get_variant(name)
     modules = (importlib.import_module(f"vidjax.models.families.{family}") for family in FAMILIES)
@@ -136,7 +136,7 @@ def need_transformer(name: str, setting: str) -> None:
 
     Raises:
       ConfigError: if `name` is none of these, naming the families that are.
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
 
     def has_blocks(name: str) -> bool:
@@ -181,7 +181,7 @@ def create_model(
       take `rngs=nnx.Rngs(dropout=…)`.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
       ArgumentError: for an argument that the family does not take, naming those that it takes.
       ValueError: for an unknown `input`, or a probe that the model cannot have.
     """
