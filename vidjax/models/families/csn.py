@@ -49,7 +49,7 @@ class Block(nnx.Module):
       features: width of the block.
       strides: strides along T, H, W, taken by the depthwise convolution.
       preserved: mix the channels once more before the depthwise convolution ("ip").
-      zero_init: whether to start the residual branch as nothing.
+      zero_init: whether to start the residual branch at zero.
       epsilon: epsilon of the norms.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
@@ -100,7 +100,7 @@ class CSN(VideoNetwork):
       preserved: "ip" rather than "ir", see above.
       window: frames, rows and columns of the last map that the classifier sees the mean of; a larger map has several
         such windows, whose probabilities are averaged (`vidjax.models.heads.Dense`). None: the mean of the whole map.
-      zero_init: whether to start every residual branch as nothing.
+      zero_init: whether to start every residual branch at zero.
       epsilon: epsilon of the norms.
       dropout: probability of dropping a feature before the classifier, in training mode.
       remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.

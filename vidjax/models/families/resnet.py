@@ -61,7 +61,7 @@ class BasicBlock(nnx.Module):
       features: width of the block.
       strides: strides along T, H, W, taken by the first convolution.
       conv: kind of the 3×3 convolutions.
-      zero_init: whether to start the residual branch as nothing.
+      zero_init: whether to start the residual branch at zero.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
     """
@@ -245,7 +245,7 @@ class ResNet(VideoNetwork):
         a function `(features, rngs=rngs)` that gives a module like those it gives.
       dropout: probability of dropping a feature before the classifier, in training mode.
       grid: cells along height and width whose means make a frame's vector; 1: one mean over the whole map.
-      zero_init: whether to start every residual branch as nothing.
+      zero_init: whether to start every residual branch at zero.
       remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.

@@ -108,7 +108,7 @@ class Pathway(nnx.Module):
       nonlocals: given by the names of `NonLocalBlocks`.
       extra_features: channels that each stage gets besides those of the one before it.
       in_channels: C, channels of the video.
-      zero_init: whether to start every residual branch as nothing.
+      zero_init: whether to start every residual branch at zero.
       execution: groups `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
       rngs: random streams for the initial weights.
     """

@@ -167,7 +167,7 @@ class SlowFast(VideoNetwork):
         0: the whole maps.
       in_channels: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      zero_init: whether to start every residual branch as nothing.
+      zero_init: whether to start every residual branch at zero.
       execution: groups `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
       rngs: random streams for the initial weights.
 
