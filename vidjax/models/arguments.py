@@ -1,4 +1,4 @@
-"""What the constructors of networks take, and what to say of an argument that they do not."""
+"""Arguments of networks' constructors, and the errors for unknown ones."""
 
 import dataclasses
 import difflib
@@ -35,11 +35,11 @@ _WEIGHTS = ("pretrained", "weights", "checkpoint", "checkpoint_path", "ckpt")
 
 
 class ArgumentError(UserError, TypeError):
-    """A network does not take an argument; the message names those that it takes."""
+    """Error: a network does not take an argument; the message names those that it takes."""
 
 
 def settles(*names: str) -> Callable[[Callable], Callable]:
-    """A decorator for functions that build networks: these arguments of the network's class they set themselves."""
+    """Decorator for functions that build networks: names the arguments of the class that they set themselves."""
 
     def mark(build: Callable) -> Callable:
         vars(build)["settled"] = names
@@ -49,7 +49,7 @@ def settles(*names: str) -> Callable[[Callable], Callable]:
 
 
 def by_field(init: Callable[..., None]) -> Callable[..., None]:
-    """A decorator for constructors some of whose parameters are groups of options.
+    """Decorator for constructors with parameters that are groups of options.
 
     A group is a keyword parameter annotated with a dataclass. Callers give its fields, each by its own name; those
     that they leave out are the default group's, or the dataclass's own. So
@@ -99,7 +99,7 @@ def _fields(group: inspect.Parameter) -> list[inspect.Parameter]:
 
 
 def arguments_of(build: Callable[..., nnx.Module]) -> list[str]:
-    """Names of what a class of networks takes, or a function that builds one, but for those that every one is given.
+    """Names of the arguments of a network's class, or of a function that builds one, less those given to all.
 
     Where further arguments are handed on, those of the base class, or of the class that the function returns, count.
     """
@@ -139,9 +139,9 @@ def check_arguments(name: str, build: Callable[..., nnx.Module], given: Mapping[
     """Refuse arguments that a network does not take.
 
     Args:
-      name: of the model.
-      build: its class, or the function that builds it.
-      given: the arguments.
+      name: name of the model.
+      build: class of the model, or function that builds it.
+      given: arguments to check.
 
     Raises:
       ArgumentError: naming the first of them, what was probably meant, and all that the network takes.

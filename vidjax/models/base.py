@@ -1,4 +1,4 @@
-"""The base class of all networks: what a family writes, and what its users get for it."""
+"""Base class of all networks, and the features that it gives."""
 
 import difflib
 import fnmatch
@@ -25,7 +25,7 @@ PARTS = ("pooled", "tokens", "maps", "windows")  # of `Features`
 
 
 class NoSuchPartError(UserError, ValueError):
-    """A network gives no features of the kind that is asked for; the message names both."""
+    """Error: a network has no features of the requested kind; the message names both."""
 
 
 @functools.partial(
@@ -35,17 +35,17 @@ class NoSuchPartError(UserError, ValueError):
 )
 @dataclass(frozen=True)
 class Features:
-    """What a network makes of clips, before anything is classified.
+    """Features of clips: the outputs of a network before its classifier.
 
     Attributes:
-      pooled: `(B, D)` float32, one vector for each clip: what the classifier is given, before dropout.
-      tokens: `(B, N, D')`, vectors of the places of the clip in t, h, w order, before they are pooled, perhaps behind
-        some that stand for the whole clip (a class token). None: the network has none.
-      grid: tokens along T, H and W; their product is N, less those that stand for the whole clip. None: no tokens.
-      maps: `(B, t, h, w, C)` by spatial stride, the pixels of the clip for each place of the map: what the stages give,
-        of several with the same stride the last. None: the network has none.
-      windows: `(B, …, D)`, the vectors that the classifier sees one by one where it sees several of a clip;
-        `pooled` is their mean. None: it sees `pooled` alone.
+      pooled: `(B, D)` float32, one vector per clip: the classifier's input before dropout.
+      tokens: `(B, N, D')`, one vector per place of the clip in t, h, w order, before pooling; tokens for the whole clip
+        (a class token) come first. None: the network has none.
+      grid: number of tokens along T, H and W; their product is N, less the tokens for the whole clip. None: no tokens.
+      maps: feature maps `(B, t, h, w, C)` of the stages by spatial stride in pixels; of several with the same stride,
+        the last. None: the network has none.
+      windows: `(B, …, D)`, the vectors of a clip that the classifier sees one by one; `pooled` is their mean. None: it
+        sees only `pooled`.
     """
 
     pooled: jax.Array
@@ -63,13 +63,13 @@ class Features:
 
 @dataclass(frozen=True)
 class Widths:
-    """How many numbers stand at each place of a network's `Features`, known without running it.
+    """Widths of a network's `Features`, known without running it.
 
     Attributes:
-      pooled: D.
-      tokens: D'; None: no tokens.
-      maps: C by spatial stride; None: no maps.
-      windows: whether there are windows, D wide.
+      pooled: D, width of the pooled vector.
+      tokens: D', width of a token; None: no tokens.
+      maps: channels of the maps by spatial stride; None: no maps.
+      windows: whether there are windows, of width D.
     """
 
     pooled: int
@@ -82,13 +82,13 @@ class Widths:
 
     @classmethod
     def of_maps(cls, maps: Mapping[int, int], pooled: int | None = None, windows: bool = False) -> "Widths":
-        """Those of `Features.of_maps`; D is that of the last map if nothing else is said."""
+        """Widths of `Features.of_maps`; D is by default that of the last map."""
         last = maps[max(maps)]
         return cls(last if pooled is None else pooled, last, dict(maps), windows)
 
 
 class Head(nnx.Module):
-    """Base class of heads that look at another part of `Features` than `pooled`, or use dropout in their own place.
+    """Base class of heads that read a part of `Features` other than `pooled`, or apply dropout themselves.
 
     A head is replaced, not wrapped: `network.head = Attentive(…)`. Any other module that maps `(B, D)` to `(B, K)`,
     such as `nnx.Linear`, is a head too: it is given `pooled`, after dropout.
@@ -97,14 +97,14 @@ class Head(nnx.Module):
     wants it.
 
     Attributes:
-      sees: the part of `Features`, one of `PARTS`.
+      sees: name of the part of `Features` that the head reads, one of `PARTS`.
     """
 
     sees: ClassVar[str] = "pooled"
 
 
 def named(inputs: Any, name: str, network: str) -> Any:
-    """The input called `name`, of a mapping, or the one array that is given.
+    """Return the input `name` of a mapping, or the array itself if `inputs` is one.
 
     Raises:
       UserError: if the mapping has no such input, naming those that it has.
@@ -139,12 +139,12 @@ class VideoNetwork(nnx.Module):
 
     Attributes:
       head: the classifier, a `Head` or any module that maps `(B, D)` to `(B, K)`; None: a call gives the features.
-      dropout: between what the head looks at and its last layer.
-      widths: of the features.
+      dropout: dropout layer between the head's input and its last layer.
+      widths: widths of the features.
       channels: C, channels of the clips.
-      frozen: paths of parameters that training leaves as they are begin with one of these.
-      positions: learned tables of positions by patterns of their paths, see `vidjax.nn.positions`.
-      base_grid: the grid of tokens that tables of positions are made for; None: there are none.
+      frozen: path prefixes of the parameters that training does not change.
+      positions: learned position tables by patterns of their paths, see `vidjax.nn.positions`.
+      base_grid: grid of tokens that the position tables are made for; None: there are none.
       position_kind: name of the fixed positions that are added to the tokens; None: there are none.
     """
 
@@ -158,13 +158,13 @@ class VideoNetwork(nnx.Module):
     position_kind: str | None = None
 
     def taken(self, inputs: Any) -> Any:
-        """The one input that the network takes, of what a call is given.
+        """Select and check the network's input among the arguments of a call.
 
         Args:
           inputs: clips `(B, T, H, W, C)`, or a mapping that holds them as "video".
 
         Raises:
-          ClipError: for integer pixels, and for shapes other than that.
+          ClipError: for integer pixels, and for any other shape.
           UserError: for a mapping that has no such input.
         """
         video = named(inputs, "video", type(self).__name__)
@@ -179,23 +179,23 @@ class VideoNetwork(nnx.Module):
 
     @_checked
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """What the network makes of normalised float clips, in parts.
+        """Compute the `Features` of normalised float clips.
 
         Args:
           video: `(B, T, H, W, C)`, or a mapping that holds it as "video".
-          rngs: stream `dropout`, for what is random in training mode.
+          rngs: random streams; `dropout` is used in training mode.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define encode(video, rngs)")
 
     @_checked
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` normalised float clips → `(B, D)` float32: what the classifier sees before dropout, or the
-        mean of that where it sees several vectors."""
+        """Map normalised float clips `(B, T, H, W, C)` to `(B, D)` float32: the classifier's input before dropout, or
+        its mean where the classifier sees several vectors."""
         return self.encode(video, rngs=rngs).pooled
 
     @_checked
     def tokens(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` normalised float clips → `(B, N, D')`, see `Features`.
+        """Map normalised float clips `(B, T, H, W, C)` to tokens `(B, N, D')`, see `Features`.
 
         Raises:
           NoSuchPartError: if the network has no tokens.
@@ -205,12 +205,12 @@ class VideoNetwork(nnx.Module):
 
     @_checked
     def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` normalised float clips → logits `(B, K)` float32; without a head, the features."""
+        """Map normalised float clips `(B, T, H, W, C)` to logits `(B, K)` float32; without a head, to features."""
         features = self.encode(video, rngs=rngs)
         return features.pooled if self.head is None else self.apply_head(features, rngs=rngs)
 
     def apply_head(self, features: Features, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """What the head makes of the part of the features that it looks at: logits `(B, K)` float32.
+        """Apply the head to its part of the features: logits `(B, K)` float32.
 
         Raises:
           NoSuchPartError: if the network has no such part.
@@ -223,11 +223,11 @@ class VideoNetwork(nnx.Module):
         return self.head(getattr(features, self.head.sees), drop)
 
     def width_of(self, part: str, user: str = "") -> Any:
-        """D of `pooled` and `windows`, D' of `tokens`, `{stride: C}` of `maps`.
+        """Width of a part of the features: D of `pooled` and `windows`, D' of `tokens`, `{stride: C}` of `maps`.
 
         Args:
-          part: one of `PARTS`.
-          user: who looks at it, for the message.
+          part: name of a part of the features, one of `PARTS`.
+          user: reader of the part, named in the error message.
 
         Raises:
           NoSuchPartError: if the network has no such part, naming what it has.
@@ -244,7 +244,7 @@ class VideoNetwork(nnx.Module):
     def intermediates(
         self, video: jax.Array, names: str | Sequence[str], rngs: nnx.Rngs | None = None
     ) -> dict[str, Any]:
-        """What modules inside the network give while it encodes clips, by their paths.
+        """Return the outputs of inner modules, by path, while the network encodes clips.
 
         Under `jax.jit` what comes after the last of them costs nothing. Blocks run one by one here, so that each can be
         told: what `remat` keeps and `scan_blocks` loops over is only for calls of the network itself, and the values
@@ -252,13 +252,13 @@ class VideoNetwork(nnx.Module):
 
         Args:
           video: `(B, T, H, W, C)` normalised float clips.
-          names: paths such as "stages.1.0" and "blocks.3", or shell patterns such as "blocks.*", whose "*" stands for
-            one part of a path.
-          rngs: stream `dropout`, for what is random in training mode.
+          names: paths of modules such as "stages.1.0" and "blocks.3", or shell patterns such as "blocks.*", whose "*"
+            stands for one part of a path.
+          rngs: random streams; `dropout` is used in training mode.
 
         Returns:
-          `{path: what the module gave}`, mostly one array, in the order of the calls. Of a module that runs several
-          times it is the last.
+          `{path: output of the module}`, mostly one array, in the order of the calls. Of a module that runs several
+          times it is the last output.
 
         Raises:
           UserError: for a name that no module has, naming close ones, or whose modules do not run; for a module that

@@ -1,4 +1,4 @@
-"""The network that a config describes."""
+"""Construction of the network that a config describes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +16,14 @@ MakeHead = Callable[[VideoNetwork, nnx.Rngs], nnx.Module]
 def build_model(
     config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool = False, head: MakeHead | None = None
 ) -> VideoNetwork:
-    """The network that `config.model` describes, freshly initialised.
+    """Build the network that `config.model` describes, freshly initialised.
 
     Args:
-      config: of the run.
-      num_classes: K, outputs of its own head.
-      dtype: of activations; None: float32.
-      abstract: shapes in the place of arrays.
-      head: makes the head that takes the place of the network's own; None: its own stays.
+      config: config of the run.
+      num_classes: K, outputs of the network's own head.
+      dtype: dtype of activations; None: float32.
+      abstract: whether to give shapes in place of arrays.
+      head: function that makes a head to replace the network's own; None: keep its own.
 
     Raises:
       ConfigError: for settings that the network does not take.

@@ -1,4 +1,4 @@
-"""Calls of a network's modules, seen from outside: what runs under which name, and what it gives."""
+"""Interception of calls of a network's modules, and the modules' paths."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ _LOCK = threading.RLock()
 
 
 def module_paths(model: nnx.Module) -> dict[str, nnx.Module]:
-    """The modules of a network by path: attributes and list indices, joined by dots; "" is the network itself.
+    """Modules of a network by path: attributes and list indices, joined by dots; "" is the network itself.
 
     Lists and dictionaries of modules, which cannot be called, are left out.
     """
@@ -24,15 +24,15 @@ def module_paths(model: nnx.Module) -> dict[str, nnx.Module]:
 
 @contextlib.contextmanager
 def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], Any]) -> Generator[None, None, None]:
-    """Within this context, `around(path, call)` stands between each module of a network and its caller.
+    """Context in which `around(path, call)` replaces each call of a network's modules.
 
     Blocks run one by one, as with neither `remat` nor `scan_blocks` (`vidjax.nn.remat.straight`): so each is called as
     itself. Calls of other networks, and of this one by other threads, pass as ever.
 
     Args:
-      model: the network.
-      around: is given a module's path, see `module_paths`, and a function without arguments that runs the module; what
-        it returns is what the caller gets.
+      model: network to intercept.
+      around: function of a module's path, see `module_paths`, and a function without arguments that runs the module;
+        its result is returned to the module's caller.
     """
     paths = {id(module): path for path, module in module_paths(model).items()}
     owner, running = threading.get_ident(), []

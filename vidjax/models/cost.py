@@ -1,4 +1,4 @@
-"""What a model costs, before anything is run: parameters, multiply-adds, activations, in all and layer by layer.
+"""Cost of a model without running it: parameters, multiply-adds, activations, in all and layer by layer.
 
 Counted from the traced computation with abstract arrays, so that the largest model takes seconds and no memory.
 Multiply-adds are those of convolutions and matrix products (attention's among them), whatever formulation the backend
@@ -26,7 +26,7 @@ from vidjax.nn.target_backend import targeting
 
 @dataclass(frozen=True)
 class Layer:
-    """One module of a model, everything inside it included."""
+    """Cost of one module of a model, everything inside it included."""
 
     path: str  # attributes and list indices, joined by dots; "" for the model itself
     parent: str | None  # path of the module that it is a part of; None for the model itself
@@ -39,7 +39,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one view.
+    """Cost of a model for one view.
 
     `activations` are the elements that convolutions and matrix products put out, as Radosavovic et al. count them
     (2003.13678).
@@ -64,17 +64,17 @@ def model_cost(
     size: int | None = None,
     **kwargs: Any,
 ) -> Cost:
-    """The cost of a named model for one clip.
+    """Cost of a named model for one clip.
 
     Args:
-      name: one of `list_models()`.
-      num_classes: K; None: as many as the published checkpoint has.
-      num_frames: T; None: the spec's.
+      name: name of a model, one of `list_models()`.
+      num_classes: K, number of classes; None: as many as the published checkpoint has.
+      num_frames: T, frames of the clip; None: the spec's.
       size: height and width, pixels; None: the spec's.
       **kwargs: further arguments of the model's constructor.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     spec = get_spec(name)
     changes = {key: value for key, value in (("num_frames", num_frames), ("size", size)) if value}
@@ -83,11 +83,11 @@ def model_cost(
 
 
 def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
-    """The cost of a model for one clip.
+    """Cost of a model for one clip.
 
     Args:
-      model: real or abstract (`nnx.eval_shape`), in evaluation mode.
-      shape: of what enters of one clip, such as (T, H, W, C).
+      model: model, real or abstract (`nnx.eval_shape`), in evaluation mode.
+      shape: shape of the network's input for one clip, such as (T, H, W, C).
     """
     graphdef, state = nnx.split(model)
     calls: dict[str, tuple[int, ...]] = {}
@@ -146,9 +146,9 @@ def training_macs(model: nnx.Module, cost: Cost, passes: int = 3) -> int:
     """Multiply-adds of one clip in a training step.
 
     Args:
-      model: whose cost it is. What its attribute `frozen` names only runs forward.
-      cost: of the forward pass.
-      passes: how often the rest is worked through: once more for the gradient of each product's two inputs, and once
+      model: model to train. Parameters named by its attribute `frozen` only run forward.
+      cost: cost of the forward pass.
+      passes: number of passes through the trained part: one more for the gradient of each product's two inputs, and one
         more if it is recomputed.
     """
     frozen = {prefix.removesuffix(".") for prefix in model.frozen} if isinstance(model, VideoNetwork) else set()
@@ -185,7 +185,7 @@ def _innermost(stack: str, path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def product_depth(eqn: Any) -> int:
-    """Multiply-adds per element that a product puts out."""
+    """Multiply-adds per output element of a product."""
     left, right = (var.aval.shape for var in eqn.invars[:2])
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
@@ -195,7 +195,7 @@ def product_depth(eqn: Any) -> int:
 
 
 def inner_jaxprs(eqn: Any) -> Iterator[Any]:
-    """The computations inside an equation; of a condition's branches the first, they do the same kind of work."""
+    """Computations inside an equation; of a condition's branches only the first, as all do the same kind of work."""
     if eqn.primitive.name == "cond":
         yield eqn.params["branches"][0].jaxpr
         return

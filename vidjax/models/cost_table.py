@@ -16,11 +16,10 @@ FILE = "costs.json"
 
 
 def cost_of(name: str) -> Cost:
-    """The cost of a named model on the clip of its spec, without its layers: as stored, or, for a model that has come
-    since, counted.
+    """Cost of a named model on the clip of its spec, without its layers: stored, or counted for a newer model.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     stored = _stored().get(name)
     if stored is None:
@@ -29,7 +28,7 @@ def cost_of(name: str) -> Cost:
 
 
 def without_layers(cost: Cost) -> Cost:
-    """What is stored of a cost."""
+    """The part of a cost that is stored."""
     return Cost(cost.input, cost.params, cost.macs, cost.activations, ())
 
 

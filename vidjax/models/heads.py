@@ -1,4 +1,4 @@
-"""Heads: what stands between a network's features and its answer.
+"""Heads: the last layers, from a network's features to its outputs.
 
 A head is replaced, not wrapped: `network.head = Attentive(network.width_of("tokens"), num_classes, rngs=rngs)`, so that
 all other parameters keep their paths. On the pooled vector `nnx.Linear` is the head; those here look at other parts of
@@ -23,7 +23,7 @@ MOST_HEADS = 16  # attention heads of V-JEPA 2's probes, whatever the encoder
 
 
 class Dense(Head, nnx.Linear):
-    """The classifier that is applied to every window of a feature map, as SlowFast and pytorchvideo evaluate.
+    """Linear classifier applied to every window of a feature map, as SlowFast and pytorchvideo evaluate.
 
     In evaluation the reference averages *probabilities* over the windows, of which there is one at the size the network
     is made for (a 7×7 map pooled by 7×7), and more for larger pictures. Here the result is a logarithm of that mean,
@@ -37,28 +37,28 @@ class Dense(Head, nnx.Linear):
     sees: ClassVar[str] = "windows"
 
     def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """`(B, …, D)` → `(B, K)` float32."""
+        """Map `(B, …, D)` to `(B, K)` float32."""
         logits = self.each(x, drop).reshape(x.shape[0], -1, self.out_features)
         if logits.shape[1] == 1:
             return logits[:, 0]
         return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=1) - jnp.log(float(logits.shape[1]))
 
     def each(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """`(B, …, D)` → logits of each window, `(B, …, K)` float32."""
+        """Logits of each window: map `(B, …, D)` to `(B, …, K)` float32."""
         x = x if drop is None else drop(x)
         return super().__call__(x.astype(jnp.float32))
 
 
 class Attentive(Head):
-    """A learned query looks at all tokens, and one layer classifies what it sees.
+    """Attentive classifier: a learned query attends to all tokens, and one layer classifies the result.
 
     Args:
       in_features: D', width of the tokens.
-      num_classes: K.
-      blocks: Transformer blocks, of which the last is the query's own; the others are self-attention.
-      heads: attention heads; divides D'. 0: 16, or as many of them as divide D'.
-      dtype: what the pooler is computed in; the last layer is float32.
-      rngs: of the initial weights.
+      num_classes: K, number of classes.
+      blocks: number of Transformer blocks; the last is the query's own, the others are self-attention.
+      heads: number of attention heads; divides D'. 0: 16, or as many of them as divide D'.
+      dtype: dtype of the pooler; the last layer is float32.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: if the heads do not divide D'.
@@ -81,11 +81,11 @@ class Attentive(Head):
         self.out_features = num_classes
 
     def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """`(B, N, D')` → `(B, K)` float32."""
+        """Map `(B, N, D')` to `(B, K)` float32."""
         x = self.pooler(x)
         return self.linear(x if drop is None else drop(x))
 
 
 def attentive_pooler(features: int, blocks: int, heads: int, *, dtype: Any, rngs: nnx.Rngs) -> AttentivePooler:
-    """The pooler of `Attentive` and of attentive probes; arguments are those of `Attentive`."""
+    """Make the pooler of `Attentive` and of attentive probes; arguments are those of `Attentive`."""
     return AttentivePooler(features, heads or math.gcd(MOST_HEADS, features), blocks - 1, dtype=dtype, rngs=rngs)

@@ -1,4 +1,4 @@
-"""Networks that see frames and their differences side by side: twice the input channels of the one that is named.
+"""First layers of networks that see frames and their differences side by side: twice the input channels.
 
 What enters is made by `vidjax.nn.enter.network_input`. Only the first layers differ, whose kernel, stored as
 (kt, kh, kw, I, O), reads the picture's channels. Where weights for frames alone meet a kernel for both, the frames'
@@ -9,11 +9,11 @@ import numpy as np
 
 
 def fit_differences(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A first layer's kernel for frames alone as one for frames and differences, which start at zero.
+    """Extend a first layer's kernel from frames to frames and differences, which start at zero.
 
     Args:
       kernel: any parameter.
-      shape: of the model's parameter.
+      shape: shape of the model's parameter.
 
     Returns:
       (kt, kh, kw, 2·I, O) if `kernel` is (kt, kh, kw, I, O) with I = 3 (colours) or 2 (flow) and `shape` asks for twice

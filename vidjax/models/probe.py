@@ -1,4 +1,4 @@
-"""Probes: what a network's features are worth, told by a small classifier on top of them while they stay as they are.
+"""Probes: small classifiers on frozen features, which measure how good the features are.
 
 `create_model(name, probe="linear")` or `config.model.probe`.
 """
@@ -19,24 +19,24 @@ EPSILON = 1e-6  # of MAE's norm
 
 
 class Probe(VideoNetwork):
-    """A classifier on the features of a frozen network.
+    """Classifier on the features of a frozen network.
 
     The network, `backbone`, is always in evaluation mode, whatever the probe is in: norms use their running statistics,
     and nothing is dropped. No gradient passes into it; a training step leaves alone what `frozen` names.
 
     Args:
-      backbone: the network; its classifier is taken away.
-      num_classes: K.
-      kind: "linear": one layer on the features; "attentive": a learned query looks at all tokens or places, and one
-        layer classifies what it sees.
-      norm: linear: features are standardised first, by the batch in training and by running statistics afterwards, as
-        MAE does (arXiv 2111.06377, appendix A.1; `main_linprobe.py` in facebookresearch/mae).
-      blocks: attentive: Transformer blocks, of which the last is the query's own; the others, if any, are
+      backbone: network to probe; its classifier is removed.
+      num_classes: K, number of classes.
+      kind: kind of classifier. "linear": one layer on the features; "attentive": a learned query attends to all tokens
+        or places, and one layer classifies the result.
+      norm: whether a linear probe standardises features first, by the batch in training and by running statistics
+        afterwards, as MAE does (arXiv 2111.06377, appendix A.1; `main_linprobe.py` in facebookresearch/mae).
+      blocks: number of Transformer blocks of an attentive probe; the last is the query's own, the others, if any, are
         self-attention. V-JEPA 2 has 4 (arXiv 2506.09985), V-JEPA 1.
-      heads: attentive: attention heads; divides D'. 0: 16, or as many of them as divide D'.
-      dropout: probability, before the last layer.
-      dtype: what the pooler is computed in; the rest is float32.
-      rngs: `params` draws the initial weights.
+      heads: attention heads of an attentive probe; divides D'. 0: 16, or as many of them as divide D'.
+      dropout: dropout probability before the last layer.
+      dtype: dtype of the pooler; the rest is float32.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: for an unknown kind, a setting of the other kind, a backbone without tokens, or heads that do not
@@ -78,13 +78,13 @@ class Probe(VideoNetwork):
         self.eval()
 
     def train(self, **attributes: Any) -> None:
-        """Training mode, but not for the backbone."""
+        """Set training mode, but not for the backbone."""
         super().train(**attributes)
         self.backbone.eval()
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → the backbone's features, their vector replaced by what the last layer sees
-        before dropout."""
+        """Map normalised clips (B, T, H, W, C) to the backbone's features, with `pooled` replaced by the last layer's
+        input before dropout."""
         del rngs  # nothing is dropped in the backbone
         found = jax.lax.stop_gradient(self.backbone.encode(video))
         pooled = found.pooled if self.pooler is None else self.pooler(found.tokens)

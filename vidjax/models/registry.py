@@ -48,7 +48,7 @@ FAMILIES = (
 
 
 class UnknownModelError(UserError):
-    """No model has this name."""
+    """Error: no model has this name."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Variant:
 
 
 def tiny_spec(name: str, paper: str, **changes: Any) -> Spec:
-    """What the small networks for learning and tests, `*_tiny`, expect: 8 frames, every 2nd, of 64², six classes."""
+    """Input of the small networks for learning and tests, `*_tiny`: 8 frames, every 2nd, of 64², six classes."""
     settings: dict[str, Any] = {
         "num_frames": 8, "stride": 2, "size": 64, "resize": (72,), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
         "num_classes": 6,
@@ -96,10 +96,10 @@ def _variants() -> dict[str, Variant]:
 
 
 def get_variant(name: str) -> Variant:
-    """The table entry of a named model.
+    """Return the table entry of a named model.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     known = _variants()
     if name not in known:
@@ -110,15 +110,15 @@ def get_variant(name: str) -> Variant:
 
 
 def get_spec(name: str) -> Spec:
-    """Clip length, stride, size, normalisation, paper and checkpoint sources of a named model."""
+    """Specification of a named model: clip length, stride, size, normalisation, paper, checkpoint sources."""
     return get_variant(name).spec
 
 
 def family_of(name: str) -> tuple[int, str]:
-    """Place of a model's family in `FAMILIES`, and the family: what tables are sorted by.
+    """Index of a model's family in `FAMILIES`, and the family's name; sort key of tables.
 
     Raises:
-      UnknownModelError: naming the close ones.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
     get_variant(name)
     modules = (importlib.import_module(f"vidjax.models.families.{family}") for family in FAMILIES)
@@ -135,8 +135,8 @@ def need_transformer(name: str, setting: str) -> None:
     """Refuse `config.SETTING = True`, which only networks of Transformer blocks can follow (`nn/blocks.py`).
 
     Raises:
-      ConfigError: if `name` is none of these, naming the families that are.
-      UnknownModelError: naming the close ones.
+      ConfigError: if `name` is no such network; the message names the families that are.
+      UnknownModelError: if no model has that name; the message names similar ones.
     """
 
     def has_blocks(name: str) -> bool:
@@ -161,16 +161,16 @@ def create_model(
     probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> VideoNetwork:
-    """A freshly initialised model, in evaluation mode.
+    """Create a freshly initialised model, in evaluation mode.
 
     Args:
-      name: one of `list_models()`.
+      name: name of a model, one of `list_models()`.
       num_classes: K, outputs of the classifier; None: as many as the published checkpoint has; 0: no classifier, and
         `model(video)` gives what `model.features(video)` does.
-      seed: of the initial weights.
-      dtype: what activations are computed in (such as `jnp.bfloat16`); parameters stay float32. None: float32.
-      input: what the model is given: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels.
-      probe: "linear" or "attentive": instead of the model's own, this classifier on its frozen features, see
+      seed: seed of the initial weights.
+      dtype: dtype of activations (such as `jnp.bfloat16`); parameters stay float32. None: float32.
+      input: kind of input: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels.
+      probe: kind of classifier on the frozen features, in place of the model's own: "linear" or "attentive", see
         `vidjax.models.probe.Probe`.
       probe_options: further arguments of `Probe`, such as `{"blocks": 4}`.
       **kwargs: further arguments of the family's constructor, such as `dropout=0.5` or `remat="full"`.
@@ -181,8 +181,8 @@ def create_model(
       take `rngs=nnx.Rngs(dropout=…)`.
 
     Raises:
-      UnknownModelError: naming the close ones.
-      ArgumentError: for an argument that the family does not take, naming those that it takes.
+      UnknownModelError: if no model has that name; the message names similar ones.
+      ArgumentError: for an argument that the family does not take; the message names those that it takes.
       ValueError: for an unknown `input`, or a probe that the model cannot have.
     """
     return _build(name, num_classes, nnx.Rngs(seed), dtype, input, probe, probe_options, kwargs)
@@ -198,7 +198,7 @@ def abstract_model(
     probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> VideoNetwork:
-    """`create_model`, but every array is its shape and type alone: costs no memory and no compiling.
+    """`create_model` with abstract arrays (shape and dtype only): costs no memory and no compilation.
 
     Raises:
       UnknownModelError, ArgumentError, ValueError: as `create_model`.

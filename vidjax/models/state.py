@@ -1,4 +1,4 @@
-"""A model as flat dictionaries `{dotted path: array}`, which masks, checkpoints and weight mapping all speak.
+"""Model state as flat dictionaries `{dotted path: array}`, for masks, checkpoints and weight mapping.
 
 `split` takes a module apart into a graph definition (static, hashable), parameters and statistics; `merge` puts it
 together again, also inside `jax.jit`.
@@ -15,7 +15,7 @@ Arrays = dict[str, jax.Array]
 
 
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, Arrays, Arrays]:
-    """`(graphdef, params, stats)`: the structure, the trained arrays and the batch statistics.
+    """Split a model into `(graphdef, params, stats)`: structure, trained arrays and batch statistics.
 
     Raises:
       ValueError: if the model holds state of another kind, naming it: random streams belong in the call.
@@ -27,19 +27,19 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Arrays, Arrays]:
 
 
 def frozen_paths(model: nnx.Module) -> set[str]:
-    """Paths of what training leaves as it is: those that begin with a prefix in a network's attribute `frozen`."""
+    """Paths of frozen parameters: those that begin with a prefix in a network's attribute `frozen`."""
     _, params, stats = split(model)
     prefixes = model.frozen if isinstance(model, VideoNetwork) else ()
     return {path for path in (*params, *stats) if path.startswith(prefixes)}
 
 
 def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
-    """The module that `split` took apart, with these arrays."""
+    """Rebuild the module that `split` took apart, with these arrays."""
     return nnx.merge(graphdef, _nested(params, nnx.Param), _nested(stats, RunningStatistic))
 
 
 def in_float32(arrays: Arrays) -> Arrays:
-    """The same numbers in float32, which networks expect; what is so already stays as it is."""
+    """Convert arrays to float32, which networks expect; float32 arrays are returned unchanged."""
     return {path: array.astype(jnp.float32) for path, array in arrays.items()}
 
 

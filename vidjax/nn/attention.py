@@ -239,8 +239,8 @@ class SelfAttention(nnx.Module):
       heads: number of heads; divides `dim`.
       qkv_bias: `"qv"`, `"qkv"` (one bias `qkv.bias` `(3·D,)`) or `"none"`.
       kernel_init: initialiser of both kernels; biases start at 0.
-      dtype: what is computed in; None: float32. Parameters are float32.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of the computation; None: float32. Parameters are float32.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if `heads` does not divide `dim`, or for an unknown `qkv_bias`.
@@ -274,7 +274,7 @@ class SelfAttention(nnx.Module):
         mask: jax.Array | None = None,
         attend: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None = None,
     ) -> jax.Array:
-        """`(B, N, D)` → `(B, N, D)`.
+        """Map `(B, N, D)` to `(B, N, D)`.
 
         Args:
           x: the tokens.
@@ -316,7 +316,7 @@ def three_products(x: jax.Array, qkv: nnx.Linear, biases: Sequence[jax.Array | N
     gradients to join them.
 
     Args:
-      x: `(…, D)`.
+      x: input, `(…, D)`.
       qkv: the layer whose kernel is all queries' columns, then all keys', then all values'.
       biases: of the three; None: the layer's own, if it has one.
     """

@@ -23,7 +23,7 @@ class SelfAttentionBlock(nnx.Module):
         self.mlp = Mlp(dim, 4 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`(B, N, D)` → `(B, N, D)`."""
+        """Map `(B, N, D)` to `(B, N, D)`."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -54,8 +54,8 @@ class AttentivePooler(nnx.Module):
       dim: D.
       heads: attention heads; divides `dim`.
       depth: blocks of self-attention before the query's own block.
-      dtype: what is computed in; parameters, norm statistics and softmax are float32.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of the computation; parameters, norm statistics and softmax are float32.
+      rngs: random streams; `params` draws the initial weights.
 
     Source: the attentive probe of V-JEPA 2 (arXiv 2506.09985), `src/models/attentive_pooler.py` in
     facebookresearch/vjepa2.

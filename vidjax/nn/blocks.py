@@ -30,9 +30,9 @@ class Execution:
     """How a Transformer is computed; what it computes does not depend on it, but for rounding.
 
     Attributes:
-      dtype: what activations are computed in; None: float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each.
+      dtype: dtype of activations; None: float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each.
 
     Raises:
       ValueError: for an unknown `remat`.
@@ -78,7 +78,7 @@ def run_blocks(
       x: tokens, `(B, N, D)` or `(B, T, H, W, D)`.
       *args: that all blocks take and that hold no arrays, such as the grid of tokens.
       rngs: stream `dropout`, for drop path in training mode.
-      remat: what each block keeps for the backward pass, see `nn/remat.py`.
+      remat: rematerialisation policy of each block, see `nn/remat.py`.
       scan: loop over runs of blocks that differ in nothing but the values of their parameters and the rate of their
         `DropPath`, or are so in pairs. Blocks like no neighbour run by themselves.
     """

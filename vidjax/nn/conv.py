@@ -102,7 +102,7 @@ def choose(
 
     Args:
       kernel_shape: (kt, kh, kw, I / groups, O).
-      strides: of T, H, W.
+      strides: strides along T, H, W.
       width: of the output, pixels.
       groups: as for `conv3d`.
       dtype: of the input.
@@ -162,9 +162,9 @@ def conv3d(
     """Space-time convolution (cross-correlation, as in every framework), channels last.
 
     Args:
-      x: (B, T, H, W, I).
+      x: input, (B, T, H, W, I).
       kernel: (kt, kh, kw, I / groups, O).
-      strides: of T, H, W.
+      strides: strides along T, H, W.
       padding: with zeros: one int or three, on both sides; three pairs (low, high); or "SAME", TensorFlow's rule.
       groups: the input and output channels fall into this many parts, convolved separately.
 
@@ -258,13 +258,13 @@ class Conv3D(nnx.Module):
       in_features: I, channels of the input.
       out_features: O, channels of the output.
       kernel_size: (kt, kh, kw), or one int for all three.
-      strides: of T, H, W.
+      strides: strides along T, H, W.
       padding: as for `conv3d`; ints are on both sides, as in PyTorch.
       feature_group_count: groups; I for a depthwise convolution.
       use_bias: add a bias per output channel.
       padding_mode: "zeros"; "replicate": the border frame and pixel again; or "replicate_time": the border frame again,
         zeros around the picture.
-      dtype: what it is computed in; None: the input's dtype. The kernel stays float32.
+      dtype: dtype of the computation; None: the input's dtype. The kernel stays float32.
       kernel_init: initialiser, called with key, shape and dtype.
       rngs: gives the key of the initial kernel.
 
@@ -304,7 +304,7 @@ class Conv3D(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, I) → (B, T', H', W', O).
+        """Map (B, T, H, W, I) to (B, T', H', W', O).
 
         Raises:
           ClipError: for an input that is not floating-point.

@@ -40,11 +40,11 @@ class Conv2Plus1D(nnx.Module):
       in_features: channels of the input.
       out_features: channels of the output.
       kernel_size: (kt, kh, kw) of the convolution that it stands for, or one int for all.
-      strides: of T, H, W, or one int for all.
+      strides: strides along T, H, W, or one int for all.
       mid_features: channels between the two; None: those that keep the number of parameters (`mid_width`).
       epsilon: of the norm between the two.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -71,5 +71,5 @@ class Conv2Plus1D(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', out)."""
         return self.temporal(nnx.relu(self.norm(self.spatial(x))))

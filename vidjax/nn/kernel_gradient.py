@@ -30,10 +30,10 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, kernel_shape: Sequence[int], st
     """Gradient of `sum(conv3d(x, kernel) * dy)` with respect to the kernel, one group.
 
     Args:
-      x: (B, T, H, W, I).
+      x: input, (B, T, H, W, I).
       dy: (B, T', H', W', O), the gradient of the convolution's result.
       kernel_shape: (kt, kh, kw, I, O).
-      strides: of T, H, W.
+      strides: strides along T, H, W.
       pads: zeros, (low, high) of T, H, W.
 
     Returns:

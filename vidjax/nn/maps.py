@@ -37,7 +37,7 @@ def cuboid_means(x: jax.Array, window: Triple | None) -> jax.Array:
     """Means over each window of several frames, rows and columns, one place from the last.
 
     Args:
-      x: `(B, T, H, W, D)`.
+      x: input, `(B, T, H, W, D)`.
       window: (t, h, w), along each axis at most as long as the map; None: the whole map.
 
     Returns:

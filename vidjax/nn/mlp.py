@@ -26,8 +26,8 @@ class Mlp(nnx.Module):
       activation: between the layers.
       dropout: probability, after the activation and after the second layer, in training mode.
       kernel_init: of both kernels; biases start at 0.
-      dtype: what is computed in; None: float32. Parameters are float32.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of the computation; None: float32. Parameters are float32.
+      rngs: random streams; `params` draws the initial weights.
     """
 
     def __init__(

@@ -37,8 +37,8 @@ class NonLocal(nnx.Module):
       pool_first: pool the input of `phi` and `g` (the SlowFast repository) rather than their output (the paper, mmcv).
       out_bias: give `out` a bias, which the norm behind it makes redundant.
       kernel_init: of the four 1×1×1 convolutions.
-      dtype: what it is computed in; None: the input's. The softmax is float32, or float64.
-      rngs: of the initial weights.
+      dtype: dtype of the computation; None: the input's. The softmax is float32, or float64.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: for an unknown `mode`.

@@ -21,7 +21,8 @@ class BatchNorm(nnx.BatchNorm):
       features: channels, the last axis of the input.
       momentum: share of the old running statistics that each training step keeps (PyTorch: 1 - momentum).
       epsilon: added to the variance.
-      zero_init: start with scale 0, so that a residual branch that ends here starts as nothing (1706.02677, 5.1).
+      zero_init: whether to start with scale 0, so that a residual branch that ends here starts at zero (1706.02677,
+        5.1).
       affine: whether there are a scale and a bias.
 
     Attributes:

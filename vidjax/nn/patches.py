@@ -24,8 +24,8 @@ class TubeletEmbedding(nnx.Module):
       dim: D, features of a token.
       tubelet: frames, rows and columns of a tubelet.
       kernel_init: by default uniform in ±1/√(t·h·w·C), PyTorch's default for convolutions; the bias starts at 0.
-      dtype: what is computed in; None: float32. Parameters are float32.
-      rngs: `params` draws the initial kernel.
+      dtype: dtype of the computation; None: float32. Parameters are float32.
+      rngs: random streams; `params` draws the initial kernel.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TubeletEmbedding(nnx.Module):
         return patches @ rearrange(kernel, "pt ph pw c d -> (pt ph pw c) d") + bias[None, None]
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """`(B, T, H, W, C)` → `(B, N, D)`."""
+        """Map `(B, T, H, W, C)` to `(B, N, D)`."""
         self.grid(video)
         # Rounded before the pixels are moved about: half as much to move.
         return self.project(to_patches(video.astype(self.dtype or video.dtype), self.tubelet))

@@ -26,9 +26,9 @@ def max_pool3d(
     """Maximum over windows; the padding never wins, as in PyTorch.
 
     Args:
-      x: (B, T, H, W, C).
+      x: input, (B, T, H, W, C).
       window: (kt, kh, kw), or one int for all.
-      strides: of T, H, W; None: the window, so that windows do not overlap.
+      strides: strides along T, H, W; None: the window, so that windows do not overlap.
       padding: as for `vidjax.nn.conv.conv3d`.
 
     Returns:
@@ -95,9 +95,9 @@ def avg_pool3d(
     """Mean over windows.
 
     Args:
-      x: (B, T, H, W, C).
+      x: input, (B, T, H, W, C).
       window: (kt, kh, kw), or one int for all.
-      strides: of T, H, W; None: the window.
+      strides: strides along T, H, W; None: the window.
       padding: as for `vidjax.nn.conv.conv3d`.
       count_padding: whether the zeros of the padding count in the mean (PyTorch's default) or are left out of it.
 
@@ -114,7 +114,7 @@ def grid_mean(x: jax.Array, grid: int) -> jax.Array:
     Cell i of n covers the rows (columns) from ⌊i·H/n⌋ up to ⌈(i + 1)·H/n⌉.
 
     Args:
-      x: (B, T, H, W, C).
+      x: input, (B, T, H, W, C).
       grid: cells along height and along width; 1: the mean over the whole frame.
 
     Returns:
@@ -232,7 +232,7 @@ class TemporalPooling(StreamPooling, Protocol):
     name: str
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, /, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """(B, T, D), mask (B, T) or None → (B, out_features)."""
+        """Pool (B, T, D) to (B, out_features), counting frames where `mask` (B, T) is true, or all."""
         ...
 
 
@@ -244,7 +244,7 @@ class PlainPooling(nnx.Module):
         self.out_features = features * (sum(PYRAMID_LEVELS) if name == "pyramid" else 1)
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """(B, T, D) → (B, out_features)."""
+        """Map (B, T, D) to (B, out_features)."""
         del rngs  # nothing is random
         return TEMPORAL_POOLING[self.name](x, mask)
 
@@ -271,7 +271,7 @@ class AttentionPooling(nnx.Module):
     Args:
       features: D.
       hidden: rows of W.
-      rngs: of the initial weights. v starts at 0: the plain mean.
+      rngs: random streams for the initial weights. v starts at 0: the plain mean.
     """
 
     name = "attention"
@@ -286,7 +286,9 @@ class AttentionPooling(nnx.Module):
         return self.score(jnp.tanh(self.hidden(x)))[..., 0]
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """(B, T, D), mask (B, T) or None → (B, D). A clip without any frame gives 0."""
+        """Pool (B, T, D) to (B, D), counting frames where `mask` (B, T) is true, or all. A clip without any frame gives
+        0.
+        """
         del rngs  # nothing is random
         if mask is None:
             return jnp.einsum("bt,btd->bd", jax.nn.softmax(self.scores(x), axis=1), x)
@@ -322,7 +324,7 @@ class NetVLAD(nnx.Module):
     Args:
       features: D.
       clusters: K, number of centres.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
 
     Source: NetVLAD (1511.07247), sections 3.1 and 5.1.
     """
@@ -352,7 +354,9 @@ class NetVLAD(nnx.Module):
         return _unit(_unit(residuals).reshape(residuals.shape[0], -1))
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """(B, T, D), mask (B, T) or None → (B, K·D). A clip without any frame gives 0."""
+        """Pool (B, T, D) to (B, K·D), counting frames where `mask` (B, T) is true, or all. A clip without any frame
+        gives 0.
+        """
         del rngs  # nothing is random
         return self.normalised(self.residuals(x, mask))
 
@@ -369,7 +373,7 @@ def temporal_pooling(name: str, features: int, *, rngs: nnx.Rngs) -> TemporalPoo
     Args:
       name: "mean", "max", "last", "pyramid" (no parameters), "attention" or "netvlad".
       features: D.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: for another name.

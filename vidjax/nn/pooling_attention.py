@@ -38,9 +38,9 @@ class TokenPool(nnx.Module):
     Args:
       dim: d, features of a head.
       kernel_size: (kt, kh, kw); the grid is padded with zeros by half of it on each side.
-      strides: of T, H, W.
-      dtype: what is computed in; None: float32. Parameters are float32.
-      rngs: `params` draws the initial kernel, normal with standard deviation 0.02.
+      strides: strides along T, H, W.
+      dtype: dtype of the computation; None: float32. Parameters are float32.
+      rngs: random streams; `params` draws the initial kernel, normal with standard deviation 0.02.
     """
 
     def __init__(self, dim: int, kernel_size: Triple, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
@@ -108,8 +108,8 @@ class PoolingAttention(nnx.Module):
       relative: grid (T, H, W) of tokens whose relative positions the tables are made for, before pooling; for
         others they are interpolated. None: no relative positions.
       residual: whether to add the pooled queries.
-      dtype: what is computed in; None: float32. Parameters are float32.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of the computation; None: float32. Parameters are float32.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if `heads` does not divide `out`.

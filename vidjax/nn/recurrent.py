@@ -50,7 +50,7 @@ class LSTMCell(nnx.Module):
     Args:
       in_features: I.
       features: F.
-      rngs: of the initial weights: hidden kernels orthogonal.
+      rngs: random streams for the initial weights: hidden kernels orthogonal.
 
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000). PyTorch's two biases are one
     here, their sum.
@@ -64,7 +64,7 @@ class LSTMCell(nnx.Module):
         self.input.bias.set_value(_forget_bias(features))
 
     def project(self, x: jax.Array) -> jax.Array:
-        """(…, I) → (…, 4·F)."""
+        """Map (…, I) to (…, 4·F)."""
         return self.input(x)
 
     def start(self, projected: jax.Array) -> State:
@@ -84,7 +84,7 @@ class GRUCell(nnx.Module):
     Args:
       in_features: I.
       features: F.
-      rngs: of the initial weights: hidden kernels orthogonal.
+      rngs: random streams for the initial weights: hidden kernels orthogonal.
 
     Source: Cho et al. (1406.1078), in the form of `torch.nn.GRU`: r gates the hidden part of n after its product.
     """
@@ -95,7 +95,7 @@ class GRUCell(nnx.Module):
         self.hidden = nnx.Linear(features, 3 * features, kernel_init=_ORTHOGONAL, rngs=rngs)
 
     def project(self, x: jax.Array) -> jax.Array:
-        """(…, I) → (…, 3·F)."""
+        """Map (…, I) to (…, 3·F)."""
         return self.input(x)
 
     def start(self, projected: jax.Array) -> State:
@@ -103,7 +103,7 @@ class GRUCell(nnx.Module):
         return (jnp.zeros_like(projected[..., : self.features]),)
 
     def __call__(self, projected: jax.Array, state: State) -> State:
-        """(B, 3·F) of one frame and (h,) → (h,), (B, F)."""
+        """Map (B, 3·F) of one frame and (h,) to (h,), (B, F)."""
         (h,) = state
         xr, xz, xn = jnp.split(projected, 3, axis=-1)
         hr, hz, hn = jnp.split(self.hidden(h), 3, axis=-1)
@@ -119,8 +119,8 @@ class ConvLSTMCell(nnx.Module):
       in_features: I, channels of the input.
       features: F, channels of the state.
       kernel_size: k of the k×k convolutions, odd.
-      dtype: what the convolutions are computed in; None: float32. The state is float32.
-      rngs: of the initial weights.
+      dtype: dtype of the convolutions; None: float32. The state is float32.
+      rngs: random streams for the initial weights.
 
     Source: Shi et al., Convolutional LSTM Network (1506.04214). Its peepholes, one weight per pixel, would tie the cell
     to one picture size.
@@ -134,7 +134,7 @@ class ConvLSTMCell(nnx.Module):
         self.input.bias.set_value(_forget_bias(features))
 
     def project(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, I) → (B, T, H, W, 4·F) float32."""
+        """Map (B, T, H, W, I) to (B, T, H, W, 4·F) float32."""
         return self.input(x).astype(jnp.float32)
 
     def start(self, projected: jax.Array) -> State:
@@ -155,8 +155,8 @@ class ConvGRUCell(nnx.Module):
       in_features: I, channels of the input.
       features: F, channels of the state.
       kernel_size: k of the k×k convolutions, odd.
-      dtype: what the convolutions are computed in; None: float32. The state is float32.
-      rngs: of the initial weights.
+      dtype: dtype of the convolutions; None: float32. The state is float32.
+      rngs: random streams for the initial weights.
 
     Source: Ballas et al., Delving Deeper into Convolutional Networks for Learning Video Representations (1511.06432),
     equations 4 to 7: r gates the state before the convolution.
@@ -169,7 +169,7 @@ class ConvGRUCell(nnx.Module):
         self.candidate = _conv(features, features, kernel_size, dtype=dtype, rngs=rngs)
 
     def project(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, I) → (B, T, H, W, 3·F) float32."""
+        """Map (B, T, H, W, I) to (B, T, H, W, 3·F) float32."""
         return self.input(x).astype(jnp.float32)
 
     def start(self, projected: jax.Array) -> State:
@@ -177,7 +177,7 @@ class ConvGRUCell(nnx.Module):
         return (jnp.zeros_like(projected[..., : self.features]),)
 
     def __call__(self, projected: jax.Array, state: State) -> State:
-        """(B, H, W, 3·F) of one frame and (h,) → (h,), (B, H, W, F)."""
+        """Map (B, H, W, 3·F) of one frame and (h,) to (h,), (B, H, W, F)."""
         (h,) = state
         xr, xz, xn = jnp.split(projected, 3, axis=-1)
         hr, hz = jnp.split(_of_frame(self.gates, h), 2, axis=-1)
@@ -197,7 +197,7 @@ def unroll(
 
     Args:
       cell: one of this file.
-      x: (B, T, …, I).
+      x: input, (B, T, …, I).
       state: to begin with; None: zeros.
       mask: (B, T), true where a frame counts; the state passes over the others as it is. None: all count.
       reverse: from the last frame to the first.
@@ -233,7 +233,7 @@ class Recurrent(nnx.Module):
       layers: how many.
       bidirectional: each layer also runs from the last frame to the first; both outputs side by side.
       dropout: probability of dropping an output of a layer before the next layer, in training mode.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: for another `cell`, or fewer than one layer.

@@ -94,8 +94,8 @@ class ConvExecution:
     """How a convolutional network is computed; what it computes does not depend on it, but for rounding.
 
     Attributes:
-      dtype: what activations are computed in; None: float32.
-      remat: what a block keeps for the backward pass: one of `REMAT` but "attention".
+      dtype: dtype of activations; None: float32.
+      remat: rematerialisation policy of each block, one of `REMAT` but "attention".
 
     Raises:
       ValueError: for an unknown `remat`.

@@ -17,7 +17,7 @@ class SqueezeExcitation(nnx.Module):
     Args:
       features: C, channels.
       reduced: units between the two layers.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
 
     Source: Hu et al., Squeeze-and-Excitation Networks (1709.01507), the mean taken over time as well.
     """
@@ -27,7 +27,7 @@ class SqueezeExcitation(nnx.Module):
         self.fc2 = nnx.Linear(reduced, features, kernel_init=_kernel, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) → (B, T, H, W, C)."""
+        """Map (B, T, H, W, C) to (B, T, H, W, C)."""
         mean = x.mean(axis=(1, 2, 3), dtype=jnp.float32)
         weight = jax.nn.sigmoid(self.fc2(nnx.relu(self.fc1(mean))))
         return x * weight.astype(x.dtype)[:, None, None, None]

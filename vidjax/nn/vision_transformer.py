@@ -63,11 +63,11 @@ class VisionTransformer(nnx.Module):
     Args:
       dim: D, features of a token.
       tubelet: frames, rows and columns of a token.
-      execution: how it is computed.
-      clip: the clips that tables of positions are made for; None: there are none.
+      execution: dtype, rematerialisation and scanning of the blocks.
+      clip: size of the clips that tables of positions are made for; None: there are none.
       in_channels: C, channels of the clips.
       kernel_init: of the embedding, see `TubeletEmbedding`.
-      rngs: `params` draws the initial weights.
+      rngs: random streams; `params` draws the initial weights.
 
     Attributes:
       channels: C.
@@ -118,7 +118,7 @@ class VisionTransformer(nnx.Module):
         return x
 
     def encoded(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, Grid]:
-        """`(B, T, H, W, C)` normalised float clips → the last block's tokens `(B, N, D)`, and their grid.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the last block's tokens `(B, N, D)`, and their grid.
 
         Raises:
           ValueError: if the tubelet does not divide the clip, naming the sizes.

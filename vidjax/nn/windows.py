@@ -102,8 +102,8 @@ class WindowAttention(nnx.Module):
       window: tokens along T, H, W of a window; shrinks to fit smaller grids (`fit_window`).
       shift: by how many tokens the windows are moved along T, H, W; less than the window.
       kernel_init: initialiser of both kernels; biases start at 0.
-      dtype: what is computed in; None: float32. Parameters are float32.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of the computation; None: float32. Parameters are float32.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if `heads` does not divide `dim`, or the shift is not less than the window.
@@ -133,7 +133,7 @@ class WindowAttention(nnx.Module):
         self.relative_bias = nnx.Param(normal_002(rngs.params(), (rows, heads), jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`(B, T, H, W, C)` → `(B, T, H, W, C)`."""
+        """Map `(B, T, H, W, C)` to `(B, T, H, W, C)`."""
         sizes = triple_of(x.shape[1:4])
         window, shift = fit_window(sizes, self.window, self.shift)
         full = triple_of(-(-n // w) * w for n, w in zip(sizes, window, strict=True))
@@ -147,7 +147,7 @@ class WindowAttention(nnx.Module):
         return x[:, : sizes[0], : sizes[1], : sizes[2]]
 
     def _attend(self, x: jax.Array, sizes: Triple, window: Triple, shift: Triple) -> jax.Array:
-        """`(B·windows, N, C)` → `(B·windows, N, C)`."""
+        """Map `(B·windows, N, C)` to `(B·windows, N, C)`."""
         count, tokens, dim = x.shape
         if backend() == "tpu":
             q, k, v = (y.reshape(count, tokens, self.heads, -1) for y in three_products(x, self.qkv))

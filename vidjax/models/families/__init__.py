@@ -1,1 +1,1 @@
-"""One file per family of networks, each ending in its table `VARIANTS`."""
+"""Families of networks, one file each, ending in its table `VARIANTS`."""

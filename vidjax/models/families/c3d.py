@@ -32,16 +32,16 @@ class C3D(VideoNetwork):
     end in 4. The dense layers read the whole last map: a network is made for one clip length and size.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       in_channels: C, channels of the video.
       num_frames: T of the clips.
       size: height and width of the clips, pixels.
       stages: channels of the convolutions, one row per pool.
       hidden: D, features of the dense layers.
       dropout: probability of dropping a feature behind each of them, in training mode.
-      remat: what a stage keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      remat: rematerialisation policy of each stage, one of `REMAT` but "attention", see `nn/remat.py`.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: if the clips are too short or too small for the pools.
@@ -122,12 +122,12 @@ class Conv3DNet(VideoNetwork):
     The mean over the last map is classified, so that clips may have any length and size.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       in_channels: C, channels of the video.
       widths: channels of the convolutions.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Conv3DNet(VideoNetwork):
         self.widths = Widths.of_maps({2 ** (index + 1): width for index, width in enumerate(widths)})
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features; maps are those behind the pools."""
+        """Encode normalised clips (B, T, H, W, C) as features; maps are those behind the pools."""
         del rngs  # nothing random comes before the classifier
         x, maps = video, {}
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):

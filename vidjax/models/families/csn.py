@@ -37,7 +37,7 @@ class Stem(nnx.Module):
         self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) → (B, T, H', W', features)."""
+        """Map (B, T, H, W, C) to (B, T, H', W', features)."""
         return max_pool3d(nnx.relu(self.norm(self.conv(video))), (1, 3, 3), (1, 2, 2), (0, 1, 1))
 
 
@@ -47,12 +47,12 @@ class Block(nnx.Module):
     Args:
       in_features: channels of the input.
       features: width of the block.
-      strides: of T, H, W, taken by the depthwise convolution.
+      strides: strides along T, H, W, taken by the depthwise convolution.
       preserved: mix the channels once more before the depthwise convolution ("ip").
-      zero_init: start the residual branch as nothing.
-      epsilon: of the norms.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      zero_init: whether to start the residual branch at zero.
+      epsilon: epsilon of the norms.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Block(nnx.Module):
         self.shortcut = shortcut(in_features, out_features, strides, **layer)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', 4 · features)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', 4 · features)."""
         y = nnx.relu(self.norm1(self.conv1(x)))
         y = y if self.mix is None else self.mix(y)
         y = nnx.relu(self.norm2(self.conv2(y)))
@@ -93,19 +93,19 @@ class CSN(VideoNetwork):
     """The network.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       in_channels: C, channels of the video.
       depths: blocks of each stage; all but the first stage halve time, height and width.
       width: channels of the stem and of the first stage's blocks; doubled in each further stage.
       preserved: "ip" rather than "ir", see above.
       window: frames, rows and columns of the last map that the classifier sees the mean of; a larger map has several
         such windows, whose probabilities are averaged (`vidjax.models.heads.Dense`). None: the mean of the whole map.
-      zero_init: start every residual branch as nothing.
-      epsilon: of the norms.
+      zero_init: whether to start every residual branch at zero.
+      epsilon: epsilon of the norms.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -153,7 +153,9 @@ class CSN(VideoNetwork):
         self.remat = check_remat(remat, attention=False)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features; windows are (B, T', H', W', D), one for each position."""
+        """Encode normalised clips (B, T, H, W, C) as features; windows are (B, T', H', W', D), one for each
+        position.
+        """
         del rngs  # nothing random comes before the classifier
         x, run, maps = self.stem(video), keeping(self.remat), {}
         for stage, blocks in enumerate(self.stages):

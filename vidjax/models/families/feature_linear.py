@@ -22,11 +22,11 @@ class FeatureLinear(VideoNetwork):
     """One layer on the mean of a video's vectors. Its tokens are the vectors as they are; it has no maps.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       width: D, of a vector.
-      dropout: probability, before the layer.
+      dropout: dropout probability before the layer.
       dtype: is taken for the sake of the protocol; the layer computes in float32.
-      rngs: `params` draws the initial weights.
+      rngs: random streams; `params` draws the initial weights.
     """
 
     def __init__(self, num_classes: int, *, width: int, dropout: float = 0.0, dtype: Any = None, rngs: nnx.Rngs):

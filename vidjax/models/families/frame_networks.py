@@ -87,7 +87,7 @@ class Concatenation(nnx.Module):
       features: D.
       num_frames: T.
       hidden: outputs.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(self, features: int, num_frames: int, hidden: int, *, rngs: nnx.Rngs):
@@ -124,13 +124,13 @@ def late_fusion(
     """A 2D ResNet over frames whose features are concatenated. Further arguments are those of `ResNet`.
 
     Args:
-      num_classes: K.
-      layers: 18, 34, 50 or 101; 0: the small network.
+      num_classes: K, number of classes.
+      layers: depth of the ResNet: 18, 34, 50 or 101; 0: the small network.
       num_frames: T, frames of every clip.
       hidden: width of the dense layer before the classifier.
       in_channels: C, channels of the video.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
     """
     pooling = partial(Concatenation, num_frames=num_frames, hidden=hidden)
     network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
@@ -154,7 +154,7 @@ class StackConv(Conv3D):
         super().__init__(*args, kernel_size=(num_frames, kh, kw), kernel_init=kernel_init, **kwargs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, I) → (B, 1, H', W', O).
+        """Map (B, T, H, W, I) to (B, 1, H', W', O).
 
         Raises:
           ValueError: for another T than the kernel's.
@@ -182,12 +182,12 @@ def early_fusion(
     """A 2D ResNet on one picture of C·T channels. Further arguments are those of `ResNet`.
 
     Args:
-      num_classes: K.
-      layers: 18, 34, 50 or 101; 0: the small network.
+      num_classes: K, number of classes.
+      layers: depth of the ResNet: 18, 34, 50 or 101; 0: the small network.
       num_frames: T, frames of every clip.
       in_channels: C, channels of the video.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
     """
     network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
     network["stem"].conv = StackConv(

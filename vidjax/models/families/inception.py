@@ -35,11 +35,11 @@ class Unit(nnx.Module):
       in_features: channels of the input.
       out_features: channels of the output.
       kernel_size: (kt, kh, kw), or one int for all.
-      strides: of T, H, W, or one int for all.
+      strides: strides along T, H, W, or one int for all.
       padding: "SAME", TensorFlow's rule; None: half the kernel on both sides. Without strides they are the same.
       momentum: of the norm, see `BatchNorm`.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Unit(nnx.Module):
         self.norm = BatchNorm(out_features, momentum=momentum, epsilon=EPSILON, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', out)."""
         return nnx.relu(self.norm(self.conv(x)))
 
 
@@ -102,7 +102,7 @@ class SeparableUnit(nnx.Module):
         self.gate = SelfGate(out_features, rngs=rngs) if gating else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', out)."""
         x = self.temporal(self.spatial(x))
         return x if self.gate is None else self.gate(x)
 
@@ -129,7 +129,7 @@ class InceptionBlock(nnx.Module):
       in_features: channels of the input.
       widths: of the convolutions.
       unit: makes the 3×3×3 ones, as `Unit` or `SeparableUnit` do.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
       **kwargs: of every `Unit`.
     """
 
@@ -142,7 +142,7 @@ class InceptionBlock(nnx.Module):
         self.branch3 = Unit(in_features, widths.branch3, rngs=rngs, **kwargs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T, H, W, widths.total)."""
+        """Map (B, T, H, W, in) to (B, T, H, W, widths.total)."""
         branches = (
             self.branch0(x),
             self.branch1(self.branch1_reduce(x)),
@@ -192,7 +192,7 @@ class Inception(VideoNetwork):
     than the window is averaged as a whole (there the reference fails).
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       in_channels: C, channels of the video.
       separable: every 3×3×3 kernel, and the first 7×7×7 one, in space and then in time.
       gating: a `SelfGate` behind every convolution in time; needs `separable`.
@@ -202,9 +202,9 @@ class Inception(VideoNetwork):
       stages: channels inside the blocks.
       momentum: of the norms: the share of the old running statistics that a training step keeps.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: for gating without separable convolutions.
@@ -262,7 +262,7 @@ class Inception(VideoNetwork):
         return max_pool3d(x, window, strides, pads)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features; windows are (B, T', H', W', D).
+        """Encode normalised clips (B, T, H, W, C) as features; windows are (B, T', H', W', D).
 
         T' is ⌈T/8⌉ - 1 (at least 1), and H' and W' are 1 up to 224 pixels; S3D rounds down once where T is odd.
         """

@@ -97,7 +97,7 @@ class MViT(VideoNetwork):
     2's tables of relative positions along each axis (`relative_rows`).
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       version: 1 or 2.
       dim: features of the first stage; each further one has twice as many, and twice as many heads.
       depth: number of blocks of all stages.
@@ -106,15 +106,15 @@ class MViT(VideoNetwork):
       kernel: pooling kernel (kt, kh, kw) of queries, keys and values; None: stride + 1 where the stride is more than
         1, and no pooling where nothing is strided.
       kv_stride: stride along H and W with which the first stage pools keys and values; halved with each stage.
-      num_frames: T that the positions are made for.
-      size: height and width that the positions are made for, pixels.
-      dropout: probability, between the class token and the classifier.
+      num_frames: T, frames of the clips that the positions are made for.
+      size: height and width of the clips that the positions are made for, pixels.
+      dropout: dropout probability between the class token and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
-      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: for an unknown version, or if the heads do not divide the features.
@@ -180,7 +180,8 @@ class MViT(VideoNetwork):
         self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the normalised class token.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the normalised tokens, float32, and the normalised
+        class token.
 
         The tokens, `(B, 1 + N, D)`, begin with the class token. The maps are what each stage ends with; the last is of
         the normalised tokens.

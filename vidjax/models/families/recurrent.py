@@ -41,7 +41,7 @@ class RecurrentPooling(nnx.Module):
       bidirectional: run them in both directions.
       dropout: between layers, in training mode.
       pooling: a name that `vidjax.nn.pooling.temporal_pooling` knows. "last" takes each direction's own last output.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RecurrentPooling(nnx.Module):
         self.out_features = self.pool.out_features
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """(B, T, D), mask (B, T) or None → (B, out_features)."""
+        """Pool (B, T, D) to (B, out_features), counting frames where `mask` (B, T) is true, or all."""
         outputs, last = self.rnn(x, mask, rngs)
         return last if self.pool.name == "last" else self.pool(outputs, mask)
 
@@ -79,11 +79,11 @@ class RecurrentResNet(ResNet):
     """A 2D ResNet with recurrent layers over its frames' features."""
 
     def step(self, frame: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
-        """One frame of a stream, in evaluation mode.
+        """Process one frame of a stream, in evaluation mode.
 
         Args:
-          frame: (B, H, W, C), normalised.
-          state: what the last step gave; None: the stream begins.
+          frame: one normalised frame of each clip, (B, H, W, C).
+          state: state returned by the previous step; None: start of the stream.
 
         Returns:
           `(logits (B, K), state)`.
@@ -115,7 +115,7 @@ def cnn_rnn(
     """A 2D ResNet, recurrent layers over its frames, and a pooling. Further arguments are those of `ResNet`.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       layers: of the ResNet: 18, 34, 50 or 101; 0: the small network.
       cell: "lstm" or "gru".
       hidden: width of a recurrent layer.
@@ -125,8 +125,8 @@ def cnn_rnn(
       temporal_pooling: of the last layer's outputs: "mean", "max", "last", "attention", "netvlad" or "pyramid".
       dropout: probability of dropping a feature before the classifier, in training mode.
       in_channels: C, channels of the video.
-      dtype: what the ResNet's activations are computed in; None: float32. The recurrence is float32.
-      rngs: of the initial weights.
+      dtype: dtype of the ResNet's activations; None: float32. The recurrence is float32.
+      rngs: random streams for the initial weights.
     """
     pooling = partial(
         RecurrentPooling,
@@ -151,8 +151,8 @@ class MapRecurrence(nnx.Module):
       kernel_size: of the cells' convolutions.
       stacked: each cell but the first also sees the state of the one before, pooled to its map's size: motion can then
         be put together from motions of parts.
-      dtype: what these are computed in.
-      rngs: of the initial weights.
+      dtype: dtype of the convolutions.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -206,13 +206,13 @@ class RecurrentConvNet(ResNet):
     """A 2D ResNet with a convolutional cell over the maps of each of its last stages.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       hidden: channels of the states, of as many of the last stages.
       cell: "gru" or "lstm".
       kernel_size: of the cells' convolutions.
       stacked: see `MapRecurrence`.
-      dtype: what activations are computed in; None: float32. States are float32.
-      rngs: of the initial weights.
+      dtype: dtype of activations; None: float32. States are float32.
+      rngs: random streams for the initial weights.
       **kwargs: stem, stages and the rest, as for `ResNet` but `temporal_pooling` and `grid`.
 
     Raises:
@@ -246,17 +246,17 @@ class RecurrentConvNet(ResNet):
         self.levels = len(hidden)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features; their tokens are the places of the last stage's map."""
+        """Encode normalised clips (B, T, H, W, C) as features; their tokens are the places of the last stage's map."""
         del rngs  # nothing random comes before the classifier
         maps = self.maps(video)
         return Features.of_maps(self.by_stride(maps), self.pooling(maps[-self.levels :]))
 
     def step(self, frame: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
-        """One frame of a stream, in evaluation mode.
+        """Process one frame of a stream, in evaluation mode.
 
         Args:
-          frame: (B, H, W, C), normalised.
-          state: what the last step gave; None: the stream begins.
+          frame: one normalised frame of each clip, (B, H, W, C).
+          state: state returned by the previous step; None: start of the stream.
 
         Returns:
           `(logits (B, K), state)`.

@@ -59,11 +59,11 @@ class BasicBlock(nnx.Module):
     Args:
       in_features: channels of the input.
       features: width of the block.
-      strides: of T, H, W, taken by the first convolution.
+      strides: strides along T, H, W, taken by the first convolution.
       conv: kind of the 3×3 convolutions.
-      zero_init: start the residual branch as nothing.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      zero_init: whether to start the residual branch at zero.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     expansion = 1
@@ -137,11 +137,11 @@ class Shortcut(nnx.Module):
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
-      strides: of T, H, W.
+      strides: strides along T, H, W.
       normed: have the norm.
       epsilon: of the norm.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Shortcut(nnx.Module):
         self.norm = BatchNorm(out_features, epsilon=epsilon, rngs=rngs) if normed else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', out)."""
         x = self.conv(x)
         return x if self.norm is None else self.norm(x)
 
@@ -176,14 +176,14 @@ class Stem(nnx.Module):
     Args:
       features: channels of the output.
       kernel_size: (kt, kh, kw).
-      strides: of T, H, W.
+      strides: strides along T, H, W.
       mid_features: factorise it, with this many channels between space and time; 0: one convolution.
-      max_pool: halve height and width once more.
+      max_pool: whether to halve height and width once more.
       pool_strides: of the max-pool over T, H, W.
       in_channels: C, channels of the video.
       epsilon: of the norm behind the convolution.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Stem(nnx.Module):
         self.pool_strides = pool_strides
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) → (B, T', H', W', features)."""
+        """Map (B, T, H, W, C) to (B, T', H', W', features)."""
         x = nnx.relu(self.norm(self.conv(video)))
         return max_pool3d(x, (1, 3, 3), self.pool_strides, (0, 1, 1)) if self.max_pool else x
 
@@ -236,7 +236,7 @@ class ResNet(VideoNetwork):
       head_type: of the classifier; a `Head` sees the frames' vectors one by one, before any pooling.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       stem: what comes before the stages.
       stem_features: channels that it gives.
       stages: the stages.
@@ -245,10 +245,10 @@ class ResNet(VideoNetwork):
         a function `(features, rngs=rngs)` that gives a module like those it gives.
       dropout: probability of dropping a feature before the classifier, in training mode.
       grid: cells along height and width whose means make a frame's vector; 1: one mean over the whole map.
-      zero_init: start every residual branch as nothing.
-      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      zero_init: whether to start every residual branch at zero.
+      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: for an unknown `temporal_pooling`.
@@ -303,14 +303,14 @@ class ResNet(VideoNetwork):
         return issubclass(self.head_type, Head)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features; their tokens are the places of the last stage's map."""
+        """Encode normalised clips (B, T, H, W, C) as features; their tokens are the places of the last stage's map."""
         maps = self.maps(video)
         frames = self._frames(maps)
         pooled = self.pooling(frames, rngs=rngs)
         return Features.of_maps(self.by_stride(maps), pooled, frames if self.sees_frames else None)
 
     def maps(self, video: jax.Array) -> list[jax.Array]:
-        """Normalised clips (B, T, H, W, C) → what each stage makes of them, (B, T', H', W', C')."""
+        """Map normalised clips (B, T, H, W, C) to the output of each stage, (B, T', H', W', C')."""
         x, run = self.stem(video), keeping(self.remat)
         maps = []
         for blocks in self.stages:

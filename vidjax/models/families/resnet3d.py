@@ -68,11 +68,11 @@ def spacetime_resnet(
     """A network of this family. Further arguments are those of `ResNet`.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       layout: which one.
       in_channels: C, channels of the video.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
     """
     stem = Stem(layout.width, (3, 7, 7), in_channels=in_channels, **layout.stem, dtype=dtype, rngs=rngs)
     network = {"stem": stem, "stem_features": layout.width, "stages": layout.stages(), "block": layout.block}
@@ -96,7 +96,7 @@ class MMShortcut(nnx.Module):
         self.norm = BatchNorm(out_features, epsilon=_OUTER_EPSILON, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', out)."""
         return self.norm(self.conv(x))
 
 

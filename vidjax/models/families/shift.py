@@ -50,7 +50,7 @@ def causal_shift(x: jax.Array, share: int = 8, kept: jax.Array | None = None) ->
     """The first C // share channels of the frame before, the others of the frame itself.
 
     Args:
-      x: (B, T, H, W, C).
+      x: input, (B, T, H, W, C).
       share: one part in so many is shifted.
       kept: (B, 1, H, W, C // share), these channels of the frame before the first; None: zeros.
 
@@ -79,11 +79,11 @@ class TemporalShiftResNet(ResNet):
     """A 2D ResNet with temporal shifts. Every frame is classified, and the logits are averaged.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       share: one part in so many of a block's channels goes each way.
       causal: take them from the frame before only.
       dropout: probability of dropping a feature of a frame before the classifier, in training mode.
-      rngs: of the initial weights.
+      rngs: random streams for the initial weights.
       **kwargs: stem, stages and the rest, as for `ResNet`.
     """
 
@@ -108,7 +108,7 @@ class TemporalShiftResNet(ResNet):
         self.head.kernel.set_value(normal(rngs.params(), self.head.kernel.shape, 0.001))
 
     def maps(self, video: jax.Array) -> list[jax.Array]:
-        """Normalised clips (B, T, H, W, C) → what each stage makes of them, (B, T, H', W', C')."""
+        """Map normalised clips (B, T, H, W, C) to the output of each stage, (B, T, H', W', C')."""
         return self._run(video, {})[0]
 
     def _run(self, video: jax.Array, kept: dict[str, jax.Array]) -> tuple[list[jax.Array], dict[str, jax.Array]]:
@@ -128,11 +128,12 @@ class TemporalShiftResNet(ResNet):
         return maps, keep
 
     def step(self, frame: jax.Array, state: StreamState | None = None) -> tuple[jax.Array, StreamState]:
-        """One frame of a stream, in evaluation mode: after t frames the answer is that to the clip of these t frames.
+        """Process one frame of a stream, in evaluation mode: after t frames the answer is that to the clip of these t
+        frames.
 
         Args:
-          frame: (B, H, W, C), normalised.
-          state: what the last step gave; None: the stream begins.
+          frame: one normalised frame of each clip, (B, H, W, C).
+          state: state returned by the previous step; None: start of the stream.
 
         Returns:
           `(logits (B, K), state)`.

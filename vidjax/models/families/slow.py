@@ -48,7 +48,7 @@ class TemporalFirstConv(nnx.Module):
         self.spatial = Conv3D(out_features, out_features, (1, 3, 3), (1, sh, sw), (0, 1, 1), **layer)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', out)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', out)."""
         return self.spatial(nnx.relu(self.norm(self.temporal(x))))
 
 
@@ -108,9 +108,9 @@ class Pathway(nnx.Module):
       nonlocals: given by the names of `NonLocalBlocks`.
       extra_features: channels that each stage gets besides those of the one before it.
       in_channels: C, channels of the video.
-      zero_init: start every residual branch as nothing.
-      execution: `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
-      rngs: of the initial weights.
+      zero_init: whether to start every residual branch at zero.
+      execution: groups `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
+      rngs: random streams for the initial weights.
     """
 
     @by_field
@@ -175,7 +175,7 @@ class VideoResNet(Pathway, VideoNetwork):
     """The network of one pathway.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       window: height and width of the windows of the last map that are classified, see `vidjax.models.heads.Dense`;
         0: the whole map.
       nonlocal_mode: of the non-local blocks, where there are any: "softmax" or "dot_product".
@@ -201,7 +201,7 @@ class VideoResNet(Pathway, VideoNetwork):
         self.window = window
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features; windows are (B, 1, H', W', D)."""
+        """Encode normalised clips (B, T, H, W, C) as features; windows are (B, 1, H', W', D)."""
         del rngs  # nothing random comes before the classifier
         x, maps = self.stem(video), {}
         for index, (stride, _) in enumerate(self.map_widths):

@@ -75,8 +75,8 @@ class Lateral(nnx.Module):
       kernel: extent in time, odd.
       alpha: α.
       normed: have the norm and the ReLU; mmaction2 has neither.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Lateral(nnx.Module):
         self.norm = BatchNorm(out_features, rngs=rngs) if normed else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T / α, H, W, out)."""
+        """Map (B, T, H, W, in) to (B, T / α, H, W, out)."""
         x = self.conv(x)
         return x if self.norm is None else nnx.relu(self.norm(x))
 
@@ -160,16 +160,16 @@ class SlowFast(VideoNetwork):
     """The network. It takes one clip, the Fast pathway's; the Slow pathway's frames are chosen inside.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       pathways: given by the names of `PathwayPair`.
       lateral: given by the names of `LateralShape`.
       window: height and width of the windows of the last maps that are classified, see `vidjax.models.heads.Dense`;
         0: the whole maps.
       in_channels: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      zero_init: start every residual branch as nothing.
-      execution: `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
-      rngs: of the initial weights.
+      zero_init: whether to start every residual branch at zero.
+      execution: groups `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
+      rngs: random streams for the initial weights.
 
     Raises:
       ValueError: for an unknown `slow_frames`.

@@ -56,7 +56,7 @@ class PatchMerging(nnx.Module):
         self.reduction = nnx.Linear(4 * dim, 2 * dim, use_bias=False, kernel_init=normal_002, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`(B, T, H, W, C)` → `(B, T, ⌈H/2⌉, ⌈W/2⌉, 2·C)`."""
+        """Map `(B, T, H, W, C)` to `(B, T, ⌈H/2⌉, ⌈W/2⌉, 2·C)`."""
         height, width = x.shape[2:4]
         x = jnp.pad(x, ((0, 0), (0, 0), (0, height % 2), (0, width % 2), (0, 0)))
         # Rows first: (0, 0), (1, 0), (0, 1), (1, 1).
@@ -110,19 +110,19 @@ class VideoSwin(VideoNetwork):
     are larger than what they look at shrink to it, by the reference's rules. No parameter depends on the size.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       dim: features of the first stage; each further one has twice as many, D = dim·2^(stages - 1).
       depths: blocks of each stage.
       heads: attention heads of each stage.
       window: tokens along T, H, W of a window.
       tubelet: frames, rows and columns of a token.
-      dropout: probability, between the pooled features and the classifier.
+      dropout: dropout probability between the pooled features and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
-      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if a stage's heads do not divide its features, or `depths` and `heads` differ in length.
@@ -171,7 +171,7 @@ class VideoSwin(VideoNetwork):
         self.head = nnx.Linear(features, num_classes, kernel_init=normal_002, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and their mean.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the normalised tokens, float32, and their mean.
 
         The maps are what each stage ends with; the last is of the normalised tokens.
 

@@ -105,22 +105,22 @@ class TimeSformer(VisionTransformer, VideoNetwork):
     every frame, and in time attention for every place.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       attention: `"divided"` (time, then space), `"joint"`, `"space"` (frames never meet; the class tokens of all frames
         are averaged at the end), `"sparse"`, `"axial"` or `"alternating"`; see `nn/attention_patterns.py`.
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads; divides `dim`.
-      num_frames: T that the table of time is made for.
-      size: height and width that the table of places is made for, pixels.
+      num_frames: T, frames of the clips that the table of time is made for.
+      size: height and width of the clips that the table of places is made for, pixels.
       patch: rows and columns of a token.
-      dropout: probability, between the normalised class token and the classifier.
+      dropout: dropout probability between the normalised class token and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
-      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if `heads` does not divide `dim`, the patch not the size, or for an unknown `attention`.
@@ -165,7 +165,8 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         self.head = nnx.Linear(dim, num_classes, kernel_init=whole_normal_002, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the normalised class token.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the normalised tokens, float32, and the normalised
+        class token.
 
         The tokens are the class token, then the places of all frames. With space-only attention every frame has a class
         token; those of all frames come first, and their mean is normalised.

@@ -77,15 +77,15 @@ class Encoder(VisionTransformer):
 
     Args:
       transformer: width, depth and heads.
-      clip: the clips that the positions are made for.
+      clip: size of the clips that the positions are made for.
       tubelet: frames, rows and columns of a token.
       positions: "index" or "axes", see `fixed_positions`.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
-      execution: how it is computed.
+      execution: dtype, rematerialisation and scanning of the blocks.
       in_channels: C, channels of the clips.
       embedding_init: of the embedding's kernel.
       kernel_init: of the blocks' kernels.
-      rngs: `params` draws the initial weights.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if the heads do not divide the width, or the tubelet not the clip; for unknown positions.
@@ -149,24 +149,24 @@ class VideoMAE(Encoder, VideoNetwork):
     that is trained anew at another size is best built with it.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads per block; divides `dim`.
-      num_frames: T that the position table is made for.
-      size: height and width that the position table is made for, pixels.
+      num_frames: T, frames of the clips that the position table is made for.
+      size: height and width of the clips that the position table is made for, pixels.
       tubelet: frames, rows and columns of a token.
       positions: "index", the reference's sinusoid over the flat index of a token; "axes", one for time, row and column
         each, which small networks learn with sooner, see `axis_positions`.
-      dropout: probability, between the normalised mean and the classifier.
+      dropout: dropout probability between the normalised mean and the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       head_init_scale: the classifier's kernel starts with standard deviation 0.02 times this, so that a pre-trained
         encoder gets no large gradients from a head that knows nothing; the fine-tuning script's `init_scale`.
       in_channels: C, channels of the clips.
-      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if `heads` does not divide `dim`, or the tubelet not the size; for unknown positions.
@@ -197,7 +197,8 @@ class VideoMAE(Encoder, VideoNetwork):
         self.head = nnx.Linear(dim, num_classes, kernel_init=head_init, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips → the last block's tokens, and the normalised mean of them.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the last block's tokens, and the normalised mean of
+        them.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.

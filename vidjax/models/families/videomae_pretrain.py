@@ -116,8 +116,8 @@ class Decoder(nnx.Module):
     Args:
       size: width, depth and heads.
       pixels: numbers to be told of a token.
-      execution: how it is computed.
-      rngs: `params` draws the initial weights.
+      execution: dtype, rematerialisation and scanning of the blocks.
+      rngs: random streams; `params` draws the initial weights.
     """
 
     def __init__(self, size: TransformerSize, pixels: int, execution: Execution, *, rngs: nnx.Rngs):
@@ -151,10 +151,10 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
       encoder_norm: layer norm after the encoder.
       drop_path: of the encoder, rising linearly to this in the last block.
       in_channels: C, channels of the clips.
-      dtype: what activations are computed in; parameters, norm statistics and softmax stay float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of activations; parameters, norm statistics and softmax stay float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if heads do not divide their dim, the tubelet not the size, or nothing would be hidden or visible;

@@ -154,24 +154,24 @@ class ViViT(_Classifier):
     them: the positions are then interpolated linearly along T, H and W with aligned ends (scenic's rule for images).
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       attention: `"joint"` (model 1, with a class token), `"fsa"` (3) or `"fdp"` (4), which average all tokens.
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads; divides `dim`.
-      num_frames: T that the position table is made for.
-      size: height and width that the position table is made for, pixels.
+      num_frames: T, frames of the clips that the position table is made for.
+      size: height and width of the clips that the position table is made for, pixels.
       tubelet: frames, rows and columns of a token.
       embedding: `"central"`: tubelets, whose kernel starts on the middle frame; `"average"`: tubelets, whose kernel
         starts alike on all frames; both say how an image network's kernel is inflated. `"uniform"`: patches of one
         frame in each tubelet's worth of frames.
-      dropout: probability, before the classifier.
+      dropout: dropout probability before the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
-      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
       in_channels: C, channels of the clips.
-      rngs: `params` draws the initial weights.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if `heads` does not divide `dim`, the tubelet not the video, or for an unknown option.
@@ -210,7 +210,8 @@ class ViViT(_Classifier):
         return with_positions(x, self.cls_token, self.pos_embed[...], self.table_grid, grid)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips → the normalised tokens, float32, and the class token or their mean.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the normalised tokens, float32, and the class token
+        or their mean.
 
         Model 1's tokens begin with the class token.
 
@@ -267,7 +268,8 @@ class FactorisedEncoder(_Classifier):
         self.temporal_norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips → the normalised tokens over time, float32, and their class token.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the normalised tokens over time, float32, and their
+        class token.
 
         The tokens, `(B, 1 + T', D)`, are the class token over time and then one for each frame of tubelets. The map is
         of the tokens in space, normalised, before frames are related.

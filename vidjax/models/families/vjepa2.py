@@ -59,7 +59,7 @@ class VJEPA2(VisionTransformer, VideoNetwork):
     on them, and a longer or larger clip has further angles. A clip of a single frame, an image, is shown twice.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads per block; divides `dim`.
@@ -69,13 +69,13 @@ class VJEPA2(VisionTransformer, VideoNetwork):
       pooler_heads: its attention heads; 0: `heads`, as in transformers. Probes are trained with 16 in the original
         code, which is the same for all but the giants (there transformers divides the same weights into 22).
       tubelet: frames, rows and columns of a token.
-      dropout: probability, before the classifier.
+      dropout: dropout probability before the classifier.
       drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
-      dtype: what activations are computed in; parameters, norm statistics, softmax and classifier stay float32.
-      remat: what a block keeps for the backward pass: one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
-      rngs: `params` draws the initial weights.
+      dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
+      remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
+      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: if the heads do not divide `dim`.
@@ -113,7 +113,8 @@ class VJEPA2(VisionTransformer, VideoNetwork):
         self.head = nnx.Linear(dim, num_classes, kernel_init=normal_002, rngs=rngs)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips → the encoder's normalised tokens, pooled by attention or averaged.
+        """Encode normalised float clips `(B, T, H, W, C)`: return the encoder's normalised tokens, pooled by attention
+        or averaged.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.

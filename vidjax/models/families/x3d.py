@@ -48,7 +48,7 @@ class Stem(nnx.Module):
         self.norm = BatchNorm(features, rngs=rngs)
 
     def __call__(self, video: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) → (B, T, H', W', features)."""
+        """Map (B, T, H, W, C) to (B, T, H', W', features)."""
         return nnx.relu(self.norm(self.temporal(self.spatial(video))))
 
 
@@ -58,11 +58,11 @@ class Block(nnx.Module):
     Args:
       in_features: channels of the input.
       features: channels of the output.
-      strides: of T, H, W, taken by the depthwise convolution.
+      strides: strides along T, H, W, taken by the depthwise convolution.
       squeeze: weigh the channels by squeeze-and-excitation.
       norm_shortcut: normalise the shortcut, if it has a convolution and the width stays; if that changes, always.
-      dtype: what it is computed in; None: the input's.
-      rngs: of the initial weights.
+      dtype: dtype of the computation; None: the input's.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Block(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', features)."""
+        """Map (B, T, H, W, in) to (B, T', H', W', features)."""
         y = nnx.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         y = nnx.silu(y if self.squeeze is None else self.squeeze(y))
@@ -111,7 +111,7 @@ class X3D(VideoNetwork):
     """The network.
 
     Args:
-      num_classes: K.
+      num_classes: K, number of classes.
       in_channels: C, channels of the video.
       depth_factor: of the number of blocks, which is rounded up in each stage.
       num_frames: T that it is made for.
@@ -122,9 +122,9 @@ class X3D(VideoNetwork):
       out_features: D, what the classifier sees.
       norm_every_shortcut: normalise the first shortcut too, as SlowFast and mmaction2 do and pytorchvideo does not.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: what a block keeps for the backward pass: one of `REMAT` but "attention", see `nn/remat.py`.
-      dtype: what activations are computed in; None: float32.
-      rngs: of the initial weights.
+      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class X3D(VideoNetwork):
         self.remat = check_remat(remat, attention=False)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features.
+        """Encode normalised clips (B, T, H, W, C) as features.
 
         The last map, whose places are the tokens, is that of `conv5`; windows are (B, T', H', W', D), one for each
         position, pooled and projected.
