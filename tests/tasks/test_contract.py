@@ -119,7 +119,8 @@ def test_each_view_has_the_target_of_what_it_shows(one):
 
 def loss_and_sums(one, examples):
     """Of clips, in evaluation mode so that nothing depends on their place in the batch."""
-    return one.task.objective(fixed_masks(one.network), examples, jax.random.key(0))
+    network = fixed_masks(one.network)
+    return jax.jit(lambda examples: one.task.objective(network, examples, jax.random.key(0)))(examples)
 
 
 def test_losses_and_sums_are_added_over_parts(one):
@@ -152,7 +153,7 @@ def test_gradients_are_finite_also_without_any_target(one):
         network = fixed_masks(merge(graphdef, params, stats))
         return one.task.objective(network, empty, jax.random.key(0))[0] / one.task.objective.weight(empty)
 
-    chex.assert_tree_all_finite(jax.grad(loss)(params))
+    chex.assert_tree_all_finite(jax.jit(jax.grad(loss))(params))
 
 
 def outputs(one):
@@ -162,7 +163,9 @@ def outputs(one):
         views = []
         for view in range(3):
             inputs = {key: jnp.roll(array, view, axis=1) for key, array in one.examples["inputs"].items()}
-            given = make(one.videos).forward(fixed_masks(one.network), inputs, number * 1000 + view)
+            forward, network = make(one.videos).forward, fixed_masks(one.network)
+            run = jax.jit(lambda inputs, numbers, forward=forward, network=network: forward(network, inputs, numbers))
+            given = run(inputs, number * 1000 + view)
             views.append(jax.tree.map(np.asarray, given))
         yield name, make, views
 

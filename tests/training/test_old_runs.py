@@ -50,6 +50,7 @@ def test_checkpoints_answer_as_they_did(folder):
     assert len(prediction.scores) == 6 and prediction.scores.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_runs_are_evaluated(folder):
     config = load_meta("classified").config
     assert config.task.classify.mixup == 0.2 and config.data.clip.size == 16
@@ -58,6 +59,7 @@ def test_runs_are_evaluated(folder):
     assert summary["num_videos"] == 6 and set(summary["video"]) == {"top1", "top5"} == set(before["video"])
 
 
+@pytest.mark.slow
 def test_runs_go_on_as_if_nothing_had_happened(folder):
     shutil.rmtree("classified/checkpoints/4")
     Path("classified/eval.json").unlink()
