@@ -1,4 +1,4 @@
-"""Scaled dot-product attention: one function that chooses the fast formulation, and the modules around it.
+"""Scaled dot-product attention in the fastest formulation for the device, and self-attention modules.
 
 Tokens come as `(B, N, heads, d)`. The softmax is taken in float32, or float64 if the inputs are.
 """
@@ -43,26 +43,27 @@ def attention(
     scale: float | None = None,
     implementation: Implementation = "auto",
 ) -> jax.Array:
-    """`softmax(q·kᵀ·scale + bias)·v`, the softmax in float32 or more.
+    """Attention, `softmax(q·kᵀ·scale + bias)·v`, the softmax in float32 or more.
 
     Args:
       q: queries, `(B, N, heads, d)`.
       k: keys, `(B, M, heads, d)`.
       v: values, `(B, M, heads, e)`; mostly e = d.
-      bias: added to the scores; anything that broadcasts to `(B, heads, N, M)` from four axes.
-      mask: bool, four axes as for `bias`; False keeps a query from seeing a key. A query that sees no key at all gets
-        the mean of all values.
-      ids: int32 `(C, N)` and `(C, M)`, C a divisor of B: a mask by numbers, as windows and padded sequences have it. A
-        query of sequence b sees the keys whose number in row b mod C is its own. Not together with `mask`.
-      causal: a query sees no key behind its own place.
-      scale: of the scores; None: 1/√d.
-      implementation: `"pallas"`: the kernel for TPUs of `nn/attention_kernel.py`; `"cudnn"`: the fused kernel of
-        `jax.nn.dot_product_attention` for NVIDIA GPUs; both raise where they do not apply. `"blocks"`: matrix products
-        and a softmax, some queries at a time, recomputed in the backward pass, so that no array holds all scores;
-        `"xla"`: all at once. `"auto"`: on TPUs Pallas where it applies; on NVIDIA GPUs from compute capability 8.0 on
-        cuDNN, for 16-bit inputs without bias and masks, and a head dimension that is a multiple of 8 up to 128;
-        otherwise XLA, which works head by head (CPU) or by blocks where there are many scores. The choice is made at
-        trace time, see `vidjax.nn.target_backend`.
+      bias: array added to the scores; broadcasts to `(B, heads, N, M)` from four axes.
+      mask: boolean mask, four axes as for `bias`; False keeps a query from seeing a key. A query that sees no key at
+        all gets the mean of all values.
+      ids: group numbers of queries and keys, int32 `(C, N)` and `(C, M)`, C a divisor of B: a mask for windows and
+        padded sequences. A query of sequence b sees the keys whose number in row b mod C is its own. Not together with
+        `mask`.
+      causal: whether a query sees no key behind its own place.
+      scale: factor of the scores; None: 1/√d.
+      implementation: formulation of the attention. `"pallas"`: the kernel for TPUs of `nn/attention_kernel.py`;
+        `"cudnn"`: the fused kernel of `jax.nn.dot_product_attention` for NVIDIA GPUs; both raise where they do not
+        apply. `"blocks"`: matrix products and a softmax, some queries at a time, recomputed in the backward pass, so
+        that no array holds all scores; `"xla"`: all at once. `"auto"`: on TPUs Pallas where it applies; on NVIDIA GPUs
+        from compute capability 8.0 on cuDNN, for 16-bit inputs without bias and masks, and a head dimension that is a
+        multiple of 8 up to 128; otherwise XLA, which works head by head (CPU) or by blocks where there are many scores.
+        The choice is made at trace time, see `vidjax.nn.target_backend`.
 
     Returns:
       `(B, N, heads, e)` of the type of `q`.
@@ -237,7 +238,7 @@ class SelfAttention(nnx.Module):
     Args:
       dim: D, features of a token, in and out.
       heads: number of heads; divides `dim`.
-      qkv_bias: `"qv"`, `"qkv"` (one bias `qkv.bias` `(3·D,)`) or `"none"`.
+      qkv_bias: biases of the projection: `"qv"`, `"qkv"` (one bias `qkv.bias` `(3·D,)`) or `"none"`.
       kernel_init: initialiser of both kernels; biases start at 0.
       dtype: dtype of the computation; None: float32. Parameters are float32.
       rngs: random streams; `params` draws the initial weights.
@@ -277,11 +278,11 @@ class SelfAttention(nnx.Module):
         """Map `(B, N, D)` to `(B, N, D)`.
 
         Args:
-          x: the tokens.
-          bias: as in `attention`.
-          mask: as in `attention`.
-          attend: what maps queries, keys and values `(B, N, heads, d)` to `(B, N, heads, d)` in the place of
-            `attention`, such as a pattern of `nn/attention_patterns.py`; without bias and mask.
+          x: tokens, `(B, N, D)`.
+          bias: array added to the scores, as in `attention`.
+          mask: boolean mask, as in `attention`.
+          attend: function of queries, keys and values `(B, N, heads, d)` that replaces `attention`, such as a pattern
+            of `nn/attention_patterns.py`; without bias and mask.
 
         Raises:
           ValueError: if `attend` comes with a bias or a mask.
@@ -310,15 +311,15 @@ class SelfAttention(nnx.Module):
 
 
 def three_products(x: jax.Array, qkv: nnx.Linear, biases: Sequence[jax.Array | None] | None = None) -> list[jax.Array]:
-    """Queries, keys and values, `(…, D)` each, by a product with each third of one kernel: the way for TPUs.
+    """Project to queries, keys and values, `(…, D)` each, by a product with each third of one kernel, for TPUs.
 
     A kernel takes arrays that lie in memory: what one product gives would be copied to split it, and the three
     gradients to join them.
 
     Args:
       x: input, `(…, D)`.
-      qkv: the layer whose kernel is all queries' columns, then all keys', then all values'.
-      biases: of the three; None: the layer's own, if it has one.
+      qkv: dense layer with all queries' columns in its kernel, then all keys', then all values'.
+      biases: biases of queries, keys and values; None: the layer's own, if it has one.
     """
     dtype = qkv.dtype or jnp.promote_types(x.dtype, qkv.kernel.dtype)
     if biases is None:

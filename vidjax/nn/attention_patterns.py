@@ -1,4 +1,4 @@
-"""Who sees whom: space-time attention patterns, each a reshape around the one attention call.
+"""Space-time attention patterns (which token sees which), each a reshape around the one attention call.
 
 All take queries, keys and values `(B, P + N, heads, d)`: P prefix tokens, such as a class token, then N = T·H·W tokens
 of a video in t, h, w order. A pattern cuts the grid into groups; a token sees its group, itself included, and the

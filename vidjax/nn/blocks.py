@@ -1,4 +1,4 @@
-"""How tokens go through a Transformer's blocks: one after another, or as a loop over blocks that are alike.
+"""Execution of a Transformer's blocks: one after another, or as a loop over blocks that are alike.
 
 The loop (`jax.lax.scan`) is compiled once for all its blocks, so that neither the program nor the time to compile it
 grows with depth. Parameters keep their places and names in the model: they are stacked on the way into the loop, which
@@ -27,7 +27,7 @@ Key = tuple[nnx.GraphDef, Any]  # equal for blocks that are alike
 
 @dataclass(frozen=True)
 class Execution:
-    """How a Transformer is computed; what it computes does not depend on it, but for rounding.
+    """Execution options of a Transformer; results do not depend on them, but for rounding.
 
     Attributes:
       dtype: dtype of activations; None: float32.
@@ -46,12 +46,12 @@ class Execution:
         check_remat(self.remat, attention=True)
 
     def run(self, blocks: Sequence[nnx.Module], x: jax.Array, *args: Any, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`x` through the blocks one after another, see `run_blocks`."""
+        """Apply the blocks to `x` one after another, see `run_blocks`."""
         return run_blocks(blocks, x, *args, rngs=rngs, remat=self.remat, scan=self.scan_blocks)
 
 
 def stack(block: Callable[[int, float], nnx.Module], depth: int, drop_path: float) -> nnx.List:
-    """`depth` blocks, the i-th of them `block(i, rate)` with the i-th of `drop_rates(depth, drop_path)`."""
+    """Build `depth` blocks, the i-th of them `block(i, rate)` with the i-th of `drop_rates(depth, drop_path)`."""
     return nnx.List([block(i, rate) for i, rate in enumerate(drop_rates(depth, drop_path))])
 
 
@@ -68,19 +68,19 @@ def run_blocks(
     remat: str = "",
     scan: bool = False,
 ) -> jax.Array:
-    """`x` through `block(x, *args, rngs=rngs)`, one block after another.
+    """Apply `block(x, *args, rngs=rngs)` to `x`, one block after another.
 
     Results, gradients and random draws are the same with `scan` and without, but for rounding. Blocks that are scanned
-    draw for their `DropPath` alone.
+    draw only for their `DropPath`.
 
     Args:
-      blocks: what maps `x` to an array of its shape.
+      blocks: modules that map `x` to an array of its shape.
       x: tokens, `(B, N, D)` or `(B, T, H, W, D)`.
-      *args: that all blocks take and that hold no arrays, such as the grid of tokens.
-      rngs: stream `dropout`, for drop path in training mode.
+      *args: further arguments of all blocks, without arrays, such as the grid of tokens.
+      rngs: random streams; `dropout` is used by drop path in training mode.
       remat: rematerialisation policy of each block, see `nn/remat.py`.
-      scan: loop over runs of blocks that differ in nothing but the values of their parameters and the rate of their
-        `DropPath`, or are so in pairs. Blocks like no neighbour run by themselves.
+      scan: whether to loop over runs of blocks (or pairs of blocks) that differ only in the values of their parameters
+        and the rate of their `DropPath`. Blocks like no neighbour run by themselves.
     """
 
     def one(block: nnx.Module, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:

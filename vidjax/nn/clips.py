@@ -1,4 +1,4 @@
-"""What networks and first layers accept: floating-point clips, channels last.
+"""Checks of clips given to networks and first layers: floating point, channels last.
 
 This is looked at while a call is traced and costs nothing afterwards. Integer pixels are the mistake that nothing else
 would notice: a kernel that is brought to their type becomes 0.
@@ -12,7 +12,7 @@ from vidjax.errors import UserError
 
 
 class ClipError(UserError, TypeError):
-    """What was given is no batch of normalised clips; the message names its shape or type, and the mend."""
+    """Error: an input is no batch of normalised clips; the message names its shape or type, and a remedy."""
 
 
 def need_floats(x: Any) -> None:
@@ -33,7 +33,7 @@ def need_clips(video: Any, channels: int) -> None:
 
     Args:
       video: anything with a `shape` and a `dtype`, also an abstract array.
-      channels: C.
+      channels: C, number of channels.
 
     Raises:
       ClipError: naming the type or the shape and, for PyTorch's orders and a missing or further axis, what brings it
@@ -70,7 +70,7 @@ def other_order(shape: tuple[int, ...], channels: int) -> tuple[str, str] | None
 
     Args:
       shape: of the array.
-      channels: C.
+      channels: C, number of channels.
 
     Returns:
       Such as `("(C, T, H, W)", ".transpose(1, 2, 3, 0)")`; None: channels are last, or it cannot be told.

@@ -1,4 +1,4 @@
-"""Space-time convolution: one layer, one kernel layout, and per backend the formulation that runs fastest.
+"""Space-time convolution: one layer, one kernel layout, and the fastest formulation for each backend.
 
 XLA's own 3D convolution is the best choice on TPU and the worst on CPU. Every kernel a video network uses can also be
 written with 2D convolutions, matrix products or shifted multiply-adds, which agree with it to rounding; `choose` picks
@@ -73,7 +73,7 @@ _forced: ContextVar[str | None] = ContextVar("conv_formulation", default=None)
 
 @contextlib.contextmanager
 def conv_formulation(name: str | None) -> Generator[None, None, None]:
-    """Within this context, convolutions that `name` can express use it; the others keep the table's choice.
+    """Context in which convolutions that formulation `name` can express use it; others keep the table's choice.
 
     The choice is made when a function is traced: what `jax.jit` has compiled before does not change. `"native"` is the
     one for compiling ahead of time for a TPU on another machine; None restores the table.
@@ -98,16 +98,16 @@ def choose(
     dtype: Any = jnp.float32,
     backend: str | None = None,
 ) -> str:
-    """The formulation for a convolution.
+    """Choose the formulation for a convolution.
 
     Args:
-      kernel_shape: (kt, kh, kw, I / groups, O).
+      kernel_shape: shape of the kernel, (kt, kh, kw, I / groups, O).
       strides: strides along T, H, W.
-      width: of the output, pixels.
-      groups: as for `conv3d`.
-      dtype: of the input.
-      backend: "cpu", "gpu" or "tpu", or None: what this is traced for. Any other gets
-        TPU's column, XLA's own convolution.
+      width: width of the output, pixels.
+      groups: number of channel groups, as for `conv3d`.
+      dtype: dtype of the input.
+      backend: "cpu", "gpu" or "tpu", or None: the backend that is traced for. Any other gets TPU's column, XLA's own
+        convolution.
     """
     kt, kh, kw, _, out_features = kernel_shape
     # What rows of the table and formulations ask of the kernel.
@@ -163,10 +163,10 @@ def conv3d(
 
     Args:
       x: input, (B, T, H, W, I).
-      kernel: (kt, kh, kw, I / groups, O).
+      kernel: kernel of the convolution, (kt, kh, kw, I / groups, O).
       strides: strides along T, H, W.
-      padding: with zeros: one int or three, on both sides; three pairs (low, high); or "SAME", TensorFlow's rule.
-      groups: the input and output channels fall into this many parts, convolved separately.
+      padding: zero padding: one int or three, on both sides; three pairs (low, high); or "SAME", TensorFlow's rule.
+      groups: number of parts of the input and output channels, convolved separately.
 
     Returns:
       (B, T', H', W', O), of `x`'s dtype.
@@ -225,7 +225,7 @@ def _full(pads: Pads, kernel_shape: Sequence[int]) -> bool:
 
 
 def triple(value: int | Sequence[int], name: str) -> Triple:
-    """One integer for all of T, H, W, or three.
+    """Expand one integer for all of T, H, W, or three, to a tuple of three.
 
     Raises:
       ValueError: for anything else, naming the argument `name`.
@@ -237,7 +237,7 @@ def triple(value: int | Sequence[int], name: str) -> Triple:
 
 
 def pads_of(padding: Padding, sizes: Sequence[int], kernel: Sequence[int], strides: Triple) -> Pads:
-    """Any way of naming the padding as three pairs (low, high)."""
+    """Convert any form of padding to three pairs (low, high)."""
     if padding == "SAME":
         totals = [max(0, (-(-n // s) - 1) * s + k - n) for n, k, s in zip(sizes, kernel, strides, strict=True)]
         return triple_of((total // 2, total - total // 2) for total in totals)
@@ -257,16 +257,16 @@ class Conv3D(nnx.Module):
     Args:
       in_features: I, channels of the input.
       out_features: O, channels of the output.
-      kernel_size: (kt, kh, kw), or one int for all three.
+      kernel_size: size of the kernel, (kt, kh, kw), or one int for all three.
       strides: strides along T, H, W.
-      padding: as for `conv3d`; ints are on both sides, as in PyTorch.
-      feature_group_count: groups; I for a depthwise convolution.
-      use_bias: add a bias per output channel.
-      padding_mode: "zeros"; "replicate": the border frame and pixel again; or "replicate_time": the border frame again,
-        zeros around the picture.
+      padding: zero padding, as for `conv3d`; ints are on both sides, as in PyTorch.
+      feature_group_count: number of channel groups; I for a depthwise convolution.
+      use_bias: whether to add a bias per output channel.
+      padding_mode: values of the padding: "zeros"; "replicate": the border frame and pixel again; or "replicate_time":
+        the border frame again, zeros around the picture.
       dtype: dtype of the computation; None: the input's dtype. The kernel stays float32.
-      kernel_init: initialiser, called with key, shape and dtype.
-      rngs: gives the key of the initial kernel.
+      kernel_init: initialiser of the kernel, called with key, shape and dtype.
+      rngs: random streams for the initial kernel.
 
     Raises:
       ValueError: if groups do not divide the channels, or for an unknown `padding_mode`.

@@ -1,4 +1,4 @@
-"""What is read → what enters a network, on the device: pixels normalised, differences taken."""
+"""Network input from decoded pixels, on the device: normalisation and frame differences."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,12 +13,12 @@ Between = Callable[[str, jax.Array], jax.Array]
 
 
 def normalise(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax.Array:
-    """uint8 `(…, C)` scaled to 0…1, minus the mean, divided by the deviation, per channel.
+    """Normalise uint8 `(…, C)`: scaled to 0…1, minus the mean, divided by the deviation, per channel.
 
     Args:
       video: pixels, channels last.
-      input: gives `mean` and `std`.
-      dtype: of the result; None: float32. The arithmetic is float32 in any case.
+      input: description of the input, with `mean` and `std`.
+      dtype: dtype of the result; None: float32. The arithmetic is float32 in any case.
     """
     shape = (1,) * (video.ndim - 1) + (-1,)
     std = jnp.asarray(input.std, jnp.float32).reshape(shape)
@@ -27,13 +27,13 @@ def normalise(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax.Arr
 
 
 def network_input(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax.Array:
-    """Normalised clips → what enters the network.
+    """Make the network's input from normalised clips.
 
     Args:
-      video: float `(B, T, H, W, C)`, from `normalise`.
-      input: its `enters` says what: the frames as they are; each frame less the one before, the first being 0; or both,
-        channels side by side.
-      dtype: of the result; None: float32. Differences are taken before rounding to it.
+      video: normalised float clips, `(B, T, H, W, C)`, from `normalise`.
+      input: description of the input; its `enters` selects the frames as they are; each frame less the one before, the
+        first being 0; or both, channels side by side.
+      dtype: dtype of the result; None: float32. Differences are taken before rounding to it.
 
     Returns:
       `(B, T, H, W, C)`, or `(B, T, H, W, 2·C)` for both.
@@ -70,7 +70,7 @@ def enter(
     Args:
       arrays: what is read, `(B, …)` each.
       inputs: of the network.
-      dtype: of the results; None: float32.
+      dtype: dtype of the results; None: float32.
       between: changes each normalised input, before differences are taken.
     """
 

@@ -7,7 +7,7 @@ from flax import nnx
 
 
 class _ReplacedWhole(nnx.Variable):
-    """A variable that is replaced whole without a question to what it is replaced by.
+    """A variable whose assignment skips Flax's sharding query, which is slow while tracing.
 
     Flax asks for the sharding. What is being traced has none, and JAX looks for the reason all through the program:
     half a minute for a network of 150 layers.
@@ -21,7 +21,7 @@ class _ReplacedWhole(nnx.Variable):
 
 
 class RunningStatistic(_ReplacedWhole, nnx.BatchStat):
-    """A `BatchStat` that moves in every update."""
+    """`BatchStat` for running statistics, updated in every step without Flax's sharding query."""
 
 
 class _Count(_ReplacedWhole, nnx.RngCount):

@@ -18,10 +18,10 @@ _layout = jax.make_user_context(default_value=None)
 
 @contextlib.contextmanager
 def kernels_on(layout: NamedSharding) -> Generator[None, None, None]:
-    """Within this context, kernels that are traced run on the devices of a mesh, each on its part.
+    """Context in which traced kernels run on the devices of a mesh, each on its part.
 
     Args:
-      layout: whose spec names the axes that split the batch, then the one axis that splits heads.
+      layout: sharding with a spec that names the mesh axes of the batch, then the one axis of the heads.
     """
     with _layout(layout):
         yield
@@ -51,12 +51,13 @@ def own_part(
 
     Args:
       attend: maps such arrays, the whole or a part, to one as `q`.
-      q: queries.
+      q: queries, `(B, N, heads·d)`.
       k: keys.
       v: values.
-      heads: whose features lie one after another in the last axis.
+      heads: number of heads, with features one after another in the last axis.
       in_order: whether a query's place counts, so that queries are never split.
-      others: further arrays, or None, each with what its axes are: "batch", "heads", "queries", or "" for any other.
+      others: further arrays, or None, each with the kinds of its axes: "batch", "heads", "queries", or "" for any
+        other.
 
     Returns:
       `(B, N, heads·e)`.

@@ -13,21 +13,21 @@ LAYER_NORM_EPSILON = 1e-6  # of most Transformers
 
 
 class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation whose statistics and arithmetic are at least float32, whatever its input and output are.
+    """Batch normalisation with statistics and arithmetic in at least float32, for any input dtype.
 
     Told what to compute in, flax's own layer rounds the running statistics to it.
 
     Args:
-      features: channels, the last axis of the input.
+      features: number of channels, the last axis of the input.
       momentum: share of the old running statistics that each training step keeps (PyTorch: 1 - momentum).
-      epsilon: added to the variance.
+      epsilon: constant added to the variance.
       zero_init: whether to start with scale 0, so that a residual branch that ends here starts at zero (1706.02677,
         5.1).
       affine: whether there are a scale and a bias.
 
     Attributes:
-      groups: in training, so many equal parts of the batch, one behind the other, are each normalised with statistics
-        of their own, whose means the running statistics follow. `normalising` sets it.
+      groups: number of equal, consecutive parts of the batch that are each normalised with statistics of their own in
+        training; the running statistics follow their means. `normalising` sets it.
     """
 
     mean: nnx.BatchStat
@@ -52,7 +52,7 @@ class BatchNorm(nnx.BatchNorm):
         self.groups = 1
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, …, C) → (B, …, C), of the same dtype; in training mode the running statistics move."""
+        """Normalise (B, …, C), keeping shape and dtype; in training mode the running statistics move."""
         if self.groups == 1 or self.use_running_average:
             return super().__call__(x).astype(x.dtype)
         if x.shape[0] % self.groups:
@@ -75,12 +75,12 @@ class BatchNorm(nnx.BatchNorm):
 
 @contextlib.contextmanager
 def normalising(model: nnx.Module, *, groups: int = 1, forget: bool = False) -> Generator[None, None, None]:
-    """Within this context the batch normalisations of `model` are of another kind; what is split off it stays so.
+    """Context that changes how the batch norms of `model` work; states split off inside stay changed.
 
     Args:
-      model: any network, with batch normalisation or without.
-      groups: see `BatchNorm`.
-      forget: running statistics are those of the last batch alone.
+      model: network, with batch normalisation or without.
+      groups: number of parts of the batch, see `BatchNorm`.
+      forget: whether running statistics are only those of the last batch.
     """
     layers = [module for _, module in nnx.iter_modules(model) if isinstance(module, BatchNorm)]
     before = [(layer.groups, layer.momentum) for layer in layers]

@@ -1,4 +1,4 @@
-"""Video → tokens: non-overlapping space-time blocks (tubelets), each projected to one token."""
+"""Tubelet embedding: non-overlapping space-time blocks (tubelets), each projected to one token."""
 
 from typing import Any
 
@@ -81,6 +81,8 @@ def to_patches(video: jax.Array, tubelet: Triple) -> jax.Array:
 
 
 def from_patches(patches: jax.Array, tubelet: Triple, grid: Grid) -> jax.Array:
-    """What `to_patches` took apart: `(B, N, t·h·w·C)` → `(B, T, H, W, C)`, for `grid` tubelets along T, H and W."""
+    """Reassemble a video from the tubelets of `to_patches`: `(B, N, t·h·w·C)` → `(B, T, H, W, C)`, for `grid` tubelets
+    along T, H and W.
+    """
     (pt, ph, pw), (t, h, w) = tubelet, grid
     return rearrange(patches, "b (t h w) (pt ph pw c) -> b (t pt) (h ph) (w pw) c", t=t, h=h, w=w, pt=pt, ph=ph, pw=pw)

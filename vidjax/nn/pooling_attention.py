@@ -1,4 +1,4 @@
-"""Self-attention of which queries, keys and values are pooled on the space-time grid first.
+"""Self-attention with queries, keys and values pooled on the space-time grid.
 
 Pooled keys and values make attention over fine grids affordable; pooled queries make the grid coarser, as strides do in
 a convolutional network. Tokens are `(B, 1 + T·H·W, …)`: a class token, which no pooling touches, then the grid in t, h,
@@ -26,7 +26,7 @@ from vidjax.nn.target_backend import apart
 
 
 def pooled_grid(grid: Triple, kernel: Triple, strides: Triple) -> Triple:
-    """The grid that a kernel makes of another, padded by half its size."""
+    """Grid of tokens after pooling with padding of half the kernel."""
     return triple_of(out_size(n + 2 * (k // 2), k, s) for n, k, s in zip(grid, kernel, strides, strict=True))
 
 

@@ -108,7 +108,7 @@ def aligned(old: int, new: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Table:
-    """Where a learned table of positions lies: over which axes of the grid of tokens, and how it is fitted to another.
+    """Learned position table: its axes of the grid of tokens, and how it is fitted to another grid.
 
     A table is `(…, n, D)`: rows of what comes before the grid, such as a class token, then the grid's. `axes` are of
     (T, H, W); without any the table knows no grid, and its rows are fitted by their number. `mode` is one of `MODES`.

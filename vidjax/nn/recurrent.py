@@ -32,7 +32,7 @@ class Cell(Protocol):
     """A cell: the inputs' part for all frames at once, then one frame after another."""
 
     def project(self, x: jax.Array) -> jax.Array:
-        """What the inputs give to the gates."""
+        """Compute the inputs' part of the gates."""
         ...
 
     def start(self, projected: jax.Array) -> State:
@@ -193,12 +193,12 @@ CONV_CELLS = {"lstm": ConvLSTMCell, "gru": ConvGRUCell}
 def unroll(
     cell: Cell, x: jax.Array, state: State | None = None, mask: jax.Array | None = None, *, reverse: bool = False
 ) -> tuple[jax.Array, State]:
-    """A cell over all frames of a clip.
+    """Run a cell over all frames of a clip.
 
     Args:
-      cell: one of this file.
+      cell: recurrent cell, such as `LSTMCell`.
       x: input, (B, T, …, I).
-      state: to begin with; None: zeros.
+      state: initial state; None: zeros.
       mask: (B, T), true where a frame counts; the state passes over the others as it is. None: all count.
       reverse: from the last frame to the first.
 
@@ -230,7 +230,7 @@ class Recurrent(nnx.Module):
       cell: "lstm" or "gru".
       in_features: I.
       features: F, of every layer and direction.
-      layers: how many.
+      layers: number of layers.
       bidirectional: each layer also runs from the last frame to the first; both outputs side by side.
       dropout: probability of dropping an output of a layer before the next layer, in training mode.
       rngs: random streams for the initial weights.

@@ -1,4 +1,4 @@
-"""What a block keeps of its activations for the backward pass, and what is computed a second time there.
+"""Rematerialisation policies: activations kept for the backward pass, and those computed a second time.
 
 The memory of training is mostly activations that wait for their gradients. A policy names those worth waiting:
 
@@ -51,7 +51,7 @@ _straight = jax.make_user_context(default_value=False)
 
 @contextlib.contextmanager
 def straight() -> Generator[None, None, None]:
-    """Within this context networks are traced as with neither `remat` nor `scan_blocks`: values are the same, but every
+    """Context in which networks are traced as with neither `remat` nor `scan_blocks`: values are the same, but every
     module runs as itself, not as a copy inside a transformation."""
     with _straight(True):
         yield
@@ -63,20 +63,20 @@ def runs_straight() -> bool:
 
 
 def layer_result(x: jax.Array) -> jax.Array:
-    """`x`, marked as what a dense layer or a convolution gives."""
+    """Mark `x` as the result of a dense layer or a convolution."""
     return checkpoint_name(x, LAYER)
 
 
 def attention_part(x: jax.Array) -> jax.Array:
-    """`x`, marked as what attention takes or gives."""
+    """Mark `x` as an input or the result of attention."""
     return checkpoint_name(x, ATTENTION)
 
 
 def check_remat(policy: str, *, attention: bool) -> str:
-    """`policy` itself.
+    """Check a rematerialisation policy and return it.
 
     Args:
-      policy: to be checked.
+      policy: policy to check.
       attention: whether the network's blocks have attention.
 
     Raises:
@@ -91,7 +91,7 @@ def check_remat(policy: str, *, attention: bool) -> str:
 
 @dataclass(frozen=True)
 class ConvExecution:
-    """How a convolutional network is computed; what it computes does not depend on it, but for rounding.
+    """Execution options of a convolutional network; results do not depend on them, but for rounding.
 
     Attributes:
       dtype: dtype of activations; None: float32.
@@ -109,7 +109,7 @@ class ConvExecution:
 
 
 def keeping(policy: str, run: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """`run` as a function that keeps for its backward pass what `policy` says.
+    """Wrap `run` so that it keeps for its backward pass only the activations that `policy` names.
 
     Args:
       policy: one of `REMAT`.

@@ -10,12 +10,12 @@ from vidjax.nn.init import kaiming_fan_out
 
 
 class SqueezeExcitation(nnx.Module):
-    """Multiplies every channel by a number in 0…1 that two dense layers make of all channels' means.
+    """Scale every channel by a number in 0…1, computed by two dense layers from all channels' means.
 
     Both layers work in float32, on one vector per clip.
 
     Args:
-      features: C, channels.
+      features: C, number of channels.
       reduced: units between the two layers.
       rngs: random streams for the initial weights.
 

@@ -1,4 +1,4 @@
-"""Which device a computation is traced for: what JAX runs on, or another one that it is compiled for ahead of time."""
+"""Target device of a traced computation: JAX's own, or another one to compile for ahead of time."""
 
 import contextlib
 from collections.abc import Generator
@@ -10,7 +10,7 @@ import jax
 
 @dataclass(frozen=True)
 class Target:
-    """What formulations are chosen for.
+    """Device that formulations are chosen for.
 
     Attributes:
       backend: "cpu", "gpu" or "tpu".
@@ -29,7 +29,7 @@ _target = jax.make_user_context(default_value=None)
 
 @contextlib.contextmanager
 def targeting(name: str | None, device: Any = None) -> Generator[None, None, None]:
-    """Within this context, what is traced is meant for another backend than the one at hand.
+    """Context in which traced code targets a backend other than JAX's own.
 
     It decides which formulations the layers choose and what `config.model.compute_dtype = "auto"` means, not where
     anything is compiled or run.

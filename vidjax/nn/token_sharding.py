@@ -1,4 +1,4 @@
-"""Tokens of a clip shared out to devices, for clips too long for one.
+"""Sharding of a clip's tokens over devices, for clips too long for one.
 
 Between attention layers every token is by itself: norms, MLPs and residual sums need no other. So they may lie on
 different devices, and with them what waits there for the backward pass. Attention needs all tokens, but one head at a
@@ -21,17 +21,17 @@ _layout = jax.make_user_context(default_value=None)
 
 @contextlib.contextmanager
 def splitting_tokens(layout: NamedSharding) -> Generator[None, None, None]:
-    """Within this context, what is traced splits tokens `(B, N, …)` as `layout` says.
+    """Context in which traced code shards tokens `(B, N, …)` as `layout` says.
 
     Args:
-      layout: whose spec names the axes that split the batch, then the one axis that splits the tokens.
+      layout: sharding with a spec that names the mesh axes of the batch, then the one axis of the tokens.
     """
     with _layout(layout):
         yield
 
 
 def split_tokens(x: jax.Array) -> jax.Array:
-    """`(B, N, D)` or `(B, T, H, W, D)`, its second axis split; outside of `splitting_tokens` as it is."""
+    """Shard the second axis of `(B, N, D)` or `(B, T, H, W, D)`; outside of `splitting_tokens`, do nothing."""
     return x if _layout.value is None else jax.lax.with_sharding_constraint(x, _layout.value)
 
 

@@ -1,4 +1,4 @@
-"""The trunk of plain Vision Transformers: tubelets become tokens, take their positions, and go through the blocks.
+"""Trunk of plain Vision Transformers: tubelet embedding, positions and blocks.
 
 What families differ in stays with them: their blocks, their positions, what is normalised and pooled at the end.
 
@@ -19,7 +19,7 @@ from vidjax.nn.patches import TORCH_UNIFORM, TubeletEmbedding
 
 @dataclass(frozen=True)
 class TransformerSize:
-    """How wide and deep a Transformer is.
+    """Width, depth and number of heads of a Transformer.
 
     Attributes:
       dim: D, features of a token.
@@ -34,10 +34,10 @@ class TransformerSize:
 
 @dataclass(frozen=True)
 class ClipSize:
-    """The clips that tables of positions are made for.
+    """Size of the clips that position tables are made for.
 
     Attributes:
-      num_frames: T.
+      num_frames: T, number of frames.
       size: height and width, pixels.
     """
 
@@ -55,7 +55,7 @@ GIANT = TransformerSize(1408, 40, 22)
 
 
 class VisionTransformer(nnx.Module):
-    """What networks of one stack of alike blocks over tubelets inherit.
+    """Base class of networks with one stack of alike blocks over tubelets.
 
     Its parts lie in the network itself: in checkpoints they are `patch_embed.…` and `blocks.…`. A family builds it with
     `__init__`, sets `blocks` with `stack`, and says in `placed` how tokens get their positions.
@@ -66,14 +66,14 @@ class VisionTransformer(nnx.Module):
       execution: dtype, rematerialisation and scanning of the blocks.
       clip: size of the clips that tables of positions are made for; None: there are none.
       in_channels: C, channels of the clips.
-      kernel_init: of the embedding, see `TubeletEmbedding`.
+      kernel_init: initialiser of the embedding's kernel, see `TubeletEmbedding`.
       rngs: random streams; `params` draws the initial weights.
 
     Attributes:
-      channels: C.
+      channels: C, channels of the clips.
       patch_embed: the embedding of tubelets.
-      blocks: called as `block(x, grid, rngs=rngs)`.
-      base_grid: tokens along T, H, W of `clip`; None: of no clip.
+      blocks: Transformer blocks, called as `block(x, grid, rngs=rngs)`.
+      base_grid: tokens along T, H, W of `clip`; None: no clip is given.
 
     Raises:
       ValueError: if the tubelet does not divide the clip.
@@ -113,7 +113,7 @@ class VisionTransformer(nnx.Module):
         return video
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
-        """Tokens `(B, N, D)` of `grid` with their positions, and with a class token where there is one: as they are."""
+        """Add positions, and a class token where there is one, to tokens `(B, N, D)` of `grid`; here: none."""
         del grid
         return x
 
@@ -132,13 +132,13 @@ class VisionTransformer(nnx.Module):
         """The one map of a network without a hierarchy: `{stride: (B, t, h, w, D)}`, class tokens left out.
 
         Args:
-          tokens: `(B, N, D)`, at the end those of the grid.
-          grid: `(t, h, w)`.
+          tokens: tokens `(B, N, D)`, those of the grid last.
+          grid: tokens along time, height and width, `(t, h, w)`.
         """
         return {self.patch_embed.tubelet[1]: grid_tokens(tokens, grid)}
 
 
 def grid_tokens(tokens: jax.Array, grid: Grid) -> jax.Array:
-    """The tokens of the grid, `(B, t, h, w, D)`, of `(B, N, D)` that begin with class tokens or do not."""
+    """Tokens of the grid, `(B, t, h, w, D)`, from `(B, N, D)` with or without class tokens before them."""
     t, h, w = grid
     return tokens[:, tokens.shape[1] - t * h * w :].reshape(tokens.shape[0], t, h, w, tokens.shape[2])

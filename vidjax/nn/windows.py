@@ -1,4 +1,4 @@
-"""Self-attention within space-time windows, which every second block shifts by half a window.
+"""Self-attention within space-time windows, shifted by half a window in every second block.
 
 With windows of n tokens, N tokens cost N·n scores instead of N². What a window cannot see it sees two blocks later: in
 between, the windows' borders run elsewhere. A shifted window that sticks out at the far end of an axis is completed
