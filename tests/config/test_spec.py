@@ -114,5 +114,5 @@ def test_networks_without_video_stay_as_they_are():
 
 def test_networks_of_other_things_than_colour_are_refused():
     need_colour(Spec("x", {"video": VIDEO}))
-    with pytest.raises(UserError, match=r"x sees 2 channels \(data.clip.mean: \(0.5, 0.5\)\), but videos have 3"):
+    with pytest.raises(UserError, match=r"x takes 2 channels \(data.clip.mean: \(0.5, 0.5\)\), but videos have 3"):
         need_colour(Spec.of_video("x", 4, mean=(0.5, 0.5), std=(0.5, 0.5)))

@@ -78,9 +78,8 @@ class Together:
 
     def __init__(self, model, data, workdir, count, *flags, devices=2):
         config = workdir.parent / f"{model}.py"
-        names = "Config, DataConfig, EvalConfig, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig"
         made = repr(config_of(model, data))
-        config.write_text(f"from vidjax.config import {names}\n\n\ndef get_config():\n    return {made}\n")
+        config.write_text(f"from vidjax.config import *\n\n\ndef get_config():\n    return {made}\n")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

@@ -242,7 +242,7 @@ def test_a_folder_with_every_odd_file_trains_to_the_end(shared, halves, tmp_path
     unreadable = {Path(line["path"]).name for line in report["unreadable"]}
     assert {"empty.mp4", "half.mp4"} <= listed | unreadable
     assert listed | unreadable <= {"empty.mp4", "half.mp4", "corrupted.mp4"}
-    assert f"{len(listed)} training videos could not be read" in done.stdout or not listed
+    assert f"{len(listed)} unreadable training video" in done.stdout or not listed
     assert report["coverage"] == pytest.approx(report["num_videos"] / (report["num_videos"] + len(unreadable)))
 
 

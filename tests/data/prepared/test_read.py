@@ -186,5 +186,5 @@ def test_data_sets_that_cannot_be_used(data_dir):
         load_sets(DataConfig(train=str(other)))
     third = shutil.copytree(folder, data_dir / "toy_actions" / "1.0.2")
     edit(third / "dataset_info.json", fileFormat="tfrecord")
-    with pytest.raises(DataError, match="has no random access"):
+    with pytest.raises(DataError, match="is not in ArrayRecord format"):
         load_sets(DataConfig(train=str(third)))

@@ -60,7 +60,7 @@ def test_features_are_read_from_their_files(tmp_path):
         ({"words": TextInput(8, "x", 100)}, r"words \(text\)"),
         ({"near": VIDEO, "far": VIDEO}, r"near \(video\), far \(video\)"),
         ({"video": VIDEO, "sound": AudioInput()}, r"video \(video\), sound \(audio\)"),
-        ({}, ""),
+        ({}, "nothing"),
     ],
 )
 def test_other_inputs_are_refused_by_name(inputs, given):
@@ -70,5 +70,5 @@ def test_other_inputs_are_refused_by_name(inputs, given):
 
 
 def test_a_network_of_optical_flow_is_refused():
-    with pytest.raises(UserError, match="i3d_inception_flow sees 2 channels"):
+    with pytest.raises(UserError, match="i3d_inception_flow takes 2 channels"):
         ExampleReader(get_spec("i3d_inception_flow"), DataConfig())

@@ -77,9 +77,7 @@ class ExampleReader:
         if len(kinds) != 1 or kinds[0] not in READERS:
             given = ", ".join(f"{name} ({value.kind})" for name, value in self.spec.inputs.items()) or "nothing"
             known = " or ".join(kind.kind for kind in READERS)
-            raise ConfigError(
-                f"{self.spec.name} takes {given or 'nothing'}; files can be read only for one input of kind {known}"
-            )
+            raise ConfigError(f"{self.spec.name} takes {given}; files can be read only for one input of kind {known}")
         object.__setattr__(self, "_reader", READERS[kinds[0]](self._input, self.spec, self.config))
 
     @property
