@@ -127,6 +127,14 @@ def test_a_best_checkpoint_that_cannot_be_read_gives_way_to_the_next(again, capl
     assert "checkpoints/2 is damaged and skipped" in caplog.text
 
 
+@pytest.fixture
+def _interrupts():
+    """Ctrl-C as a terminal gives it: a shell starts what runs in the background with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupting(monkeypatch, method, when=lambda *_: True):
     original = getattr(loop._Run, method)
 
@@ -139,6 +147,7 @@ def interrupting(monkeypatch, method, when=lambda *_: True):
     monkeypatch.setattr(loop._Run, method, with_signal)
 
 
+@pytest.mark.usefixtures("_interrupts")
 def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(whole, tmp_path, monkeypatch):
     config = dataclasses.replace(whole[0], train=dataclasses.replace(whole[0].train, checkpoint_epochs=0, log_every=1))
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match="130") as stopped:
@@ -154,6 +163,7 @@ def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(whole, tmp_path, mo
     np.testing.assert_allclose(scores(tmp_path / "run"), scores(whole[1]), atol=1e-6)
 
 
+@pytest.mark.usefixtures("_interrupts")
 def test_ctrl_c_before_there_is_anything_to_save_ends_at_once(whole, tmp_path, monkeypatch):
     interrupting(monkeypatch, "_compile")
     with pytest.raises(KeyboardInterrupt, match="the same command starts from the beginning"):
