@@ -1,4 +1,4 @@
-"""The command line: `vidjax COMMAND`, or python -m vidjax COMMAND."""
+"""Command line: `vidjax COMMAND`, or python -m vidjax COMMAND."""
 
 import argparse
 import math
@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--num-clips", type=_positive, help="clips per video (default: as in the config)")
     crops = (1, 3, 5, 10)
     predict.add_argument("--num-crops", type=int, choices=crops, help="crops per clip (default: as in the config)")
-    predict.add_argument("--step", type=int, help="number of the update whose checkpoint is used (default: the best)")
+    predict.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
 
     convert = commands.add_parser(
         "convert",
@@ -173,7 +173,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         "--accelerator-clips-per-s", type=_positive_float, metavar="CLIPS",
         help="clips/s of one accelerator, as measured in training (default: estimated from the model)",
     )  # fmt: skip
-    data.add_argument("--mfu", type=_share, default=0.5, help="share of its peak, in the estimate (default: 0.5)")
+    data.add_argument("--mfu", type=_share, default=0.5, help="share of the accelerator's peak reached (default: 0.5)")
     step = what.add_parser(
         "step",
         help="measure the update on the devices at hand",
@@ -219,7 +219,7 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     plan.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
     where = plan.add_mutually_exclusive_group(required=True)
     where.add_argument("--topology", default="", help="TPU slice: v4, v5e, v5p or v6e, and shape, such as v5e:16x16")
-    where.add_argument("--gpu", default="", help="GPU and count, such as h200:8; estimated without their compiler")
+    where.add_argument("--gpu", default="", help="GPU and count, such as h200:8; estimated without its compiler")
     what = plan.add_mutually_exclusive_group()
     what.add_argument("--search", action="store_true", help="try meshes, remat and batch sizes; list the best that fit")
     what.add_argument("--scaling", action="store_true", help="plan 8 to 512 devices, with equal shares of the batch")

@@ -41,7 +41,7 @@ class Field:
 
 @dataclass(frozen=True)
 class VideoInput:
-    """A clip of frames.
+    """Clip of frames.
 
     Attributes:
       num_frames: T, frames of the clip.

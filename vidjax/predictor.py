@@ -38,7 +38,7 @@ Example = tuple[dict[str, np.ndarray], Views]
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class and its probability."""
+    """Class and its probability."""
 
     name: str
     score: float
@@ -76,7 +76,7 @@ class Prediction:
 
 
 class Predictor:
-    """A trained network for video files.
+    """Trained network for video files.
 
     >>> predictor = vidjax.Predictor("runs/motion")
     >>> prediction = predictor("a.mp4")
@@ -126,7 +126,7 @@ class Predictor:
           top: number of classes listed in `classes`, best first.
           num_clips: clips per video; None: as in the checkpoint's config, or 1 for a model.
           num_crops: crops per clip, 1, 3, 5 or 10; None: as in the checkpoint's config, or 1 for a model.
-          step: number of the update whose checkpoint is loaded, for a folder; None: the best.
+          step: update number of the checkpoint to load, for a folder; None: the best.
           several: whether a video may have several classes, so that probabilities are independent of each other; None:
             as the checkpoint was trained, or False for a model.
 

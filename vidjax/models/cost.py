@@ -167,7 +167,7 @@ def _parents(paths: Iterable[str]) -> dict[str, str | None]:
 
 
 def _products(jaxpr: Any, path: tuple[str, ...], times: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """`(path of the innermost module, multiply-adds, output elements)` of every convolution and matrix product."""
+    """Yield `(path of the innermost module, multiply-adds, output elements)` of each convolution and matrix product."""
     for eqn in jaxpr.eqns:
         here = _innermost(str(eqn.source_info.name_stack), path)
         if eqn.primitive.name in ("dot_general", "conv_general_dilated"):

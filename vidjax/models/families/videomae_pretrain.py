@@ -153,7 +153,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
       in_channels: C, channels of the clips.
       dtype: dtype of activations; parameters, norm statistics and softmax stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over identical blocks instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:

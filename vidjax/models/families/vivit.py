@@ -170,7 +170,7 @@ class ViViT(_Classifier):
       drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over identical blocks instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       in_channels: C, channels of the clips.
       rngs: random streams; `params` draws the initial weights.
 
