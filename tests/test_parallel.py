@@ -63,10 +63,10 @@ def test_batch_size_must_split_evenly():
     mesh = parallel.make_mesh()
     parallel.check_batch_size(16, mesh, "train.batch_size")
     with pytest.raises(
-        ValueError, match=r"config.train.batch_size = 12 cannot be split evenly over 8 devices; 8 or 16"
+        ValueError, match=r"config.train.batch_size = 12 cannot be split evenly over 8 devices; use 8 or 16"
     ):
         parallel.check_batch_size(12, mesh, "train.batch_size")
-    with pytest.raises(ValueError, match=r"; 8 would do"):
+    with pytest.raises(ValueError, match=r"; use 8"):
         parallel.check_batch_size(4, mesh, "train.batch_size")
 
 

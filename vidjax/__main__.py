@@ -1,4 +1,4 @@
-"""The command line: `vidjax COMMAND`, or python -m vidjax COMMAND."""
+"""Command line: `vidjax COMMAND`, or python -m vidjax COMMAND."""
 
 import argparse
 import math
@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--num-clips", type=_positive, help="clips per video (default: as in the config)")
     crops = (1, 3, 5, 10)
     predict.add_argument("--num-crops", type=int, choices=crops, help="crops per clip (default: as in the config)")
-    predict.add_argument("--step", type=int, help="number of the update whose checkpoint is used (default: the best)")
+    predict.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
 
     convert = commands.add_parser(
         "convert",
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument("--json", action="store_true", help="print JSON instead of a table")
     models.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     models.add_argument("--depth", type=int, default=2, help="depth of the layers of one model; 0: all (default: 2)")
-    fuse = commands.add_parser("fuse", help="accuracy of several evaluated networks fused, such as two streams")
+    fuse = commands.add_parser("fuse", help="accuracy of several evaluated networks combined, such as two streams")
     fuse.add_argument("runs", nargs="+", metavar="RUN", help="folder with the scores.npz of an evaluation")
     fuse.add_argument("--weights", nargs="+", type=float, metavar="W", help="weights of the networks (default: equal)")
     fuse.add_argument("--out", default="", help="folder for the fused scores.npz (default: not written)")
@@ -92,9 +92,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         nargs="?",
         help="CSV file, folder of classes, or published annotations (default: that of the config)",
     )
-    check.add_argument(
-        "--config", metavar="FILE", help="experiment, as for train.py, whose data and clip length are used"
-    )
+    check.add_argument("--config", metavar="FILE", help="experiment, as for train.py, for data and clip length")
     check.add_argument("--eval", help="CSV file, folder or annotations for evaluation, checked as well")
     check.add_argument("--root", help="folder with the videos (default: that of the annotations)")
     check.add_argument("--dataset", choices=DATASETS, help="published data set of the annotations", metavar="NAME")
@@ -103,7 +101,9 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     check.add_argument("--stride", type=_positive, help="source frames between two frames of a clip (default: 1)")
     check.add_argument("--fps", type=_positive_float, help="frames per second of the clip, instead of a stride")
     check.add_argument("--decode", action="store_true", help="decode every frame: slow, but finds all damage")
-    check.add_argument("--timeout", type=_positive_float, help="seconds until a stalled file is given up (default: 60)")
+    check.add_argument(
+        "--timeout", type=_positive_float, help="seconds until a stalled file counts as bad (default: 60)"
+    )
     check.add_argument("--workers", type=_positive, help="videos checked in parallel (default: number of cores)")
     check.add_argument("--out", default="check.csv", help="file for the report, a line per video (default: check.csv)")
 
@@ -173,7 +173,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         "--accelerator-clips-per-s", type=_positive_float, metavar="CLIPS",
         help="clips/s of one accelerator, as measured in training (default: estimated from the model)",
     )  # fmt: skip
-    data.add_argument("--mfu", type=_share, default=0.5, help="share of its peak, for the estimate (default: 0.5)")
+    data.add_argument("--mfu", type=_share, default=0.5, help="share of the accelerator's peak reached (default: 0.5)")
     step = what.add_parser(
         "step",
         help="measure the update on the devices at hand",
@@ -218,18 +218,18 @@ def _add_plan(commands: argparse._SubParsersAction) -> None:
     )
     plan.add_argument("--config", metavar="FILE", help="experiment, as for train.py (default: all defaults)")
     where = plan.add_mutually_exclusive_group(required=True)
-    where.add_argument("--topology", default="", help="TPU slice: v4, v5e, v5p or v6e and its shape, as v5e:16x16")
-    where.add_argument("--gpu", default="", help="GPUs and their number, as h200:8; an estimate without their compiler")
+    where.add_argument("--topology", default="", help="TPU slice: v4, v5e, v5p or v6e, and shape, such as v5e:16x16")
+    where.add_argument("--gpu", default="", help="GPU and count, such as h200:8; estimated without its compiler")
     what = plan.add_mutually_exclusive_group()
     what.add_argument("--search", action="store_true", help="try meshes, remat and batch sizes; list the best that fit")
     what.add_argument("--scaling", action="store_true", help="plan 8 to 512 devices, with equal shares of the batch")
-    plan.add_argument("--most", type=_positive, help="most settings that --search or --scaling compiles (default: 12)")
+    plan.add_argument("--most", type=_positive, help="most settings to compile in --search or --scaling (default: 12)")
     plan.add_argument("--out", help="file for the plot of --scaling (default: scaling.png)")
     plan.add_argument("--num-classes", type=_positive, default=0, help="number of classes (default: the data set's)")
     plan.add_argument("--num-videos", type=_positive, default=0, help="number of training videos (default: counted)")
     plan.add_argument(
         "--clips-per-core", type=_positive_float, default=25.0,
-        help="clips/s that a core of the hosts decodes from mp4 files, as measured by bench data (default: 25)",
+        help="clips/s decoded from mp4 files by one host core, as measured by bench data (default: 25)",
     )  # fmt: skip
     plan.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -260,13 +260,13 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     prepare = commands.add_parser("prepare", help="write a data set as shards for fast random access")
     prepare.add_argument("data", help="CSV file, folder with one subfolder per class, or published annotations")
     prepare.add_argument("out", help="new folder; its last part, made of a-z, 0-9 and _, names the data set")
-    prepare.add_argument("--eval", default="", help="the same for evaluation videos (default: as in training)")
+    prepare.add_argument("--eval", default="", help="evaluation videos, given like DATA (default: as in training)")
     prepare.add_argument("--root", default="", help="folder with the videos (default: that of the annotations)")
     prepare.add_argument("--dataset", default="", choices=DATASETS, help="published data set of DATA", metavar="NAME")
     prepare.add_argument("--split", type=_positive, default=1, help="official split of the data set (default: 1)")
     prepare.add_argument("--seed", type=int, default=0, help="seed of the held-out share, as config.seed (default: 0)")
-    prepare.add_argument("--eval-share", type=float, default=0.2, help="share held out if no split is given")
-    prepare.add_argument("--folder-fps", type=float, default=0.0, help="frames per second of folders of images")
+    prepare.add_argument("--eval-share", type=float, default=0.2, help="share held out if there is no evaluation split")
+    prepare.add_argument("--folder-fps", type=float, default=0.0, help="frames per second of image folders")
     prepare.add_argument("--jpeg", action="store_true", help="store JPEG frames (default: store the files unchanged)")
     prepare.add_argument("--short-side", type=int, default=256, help="frames' short side, px; 0: full (default: 256)")
     prepare.add_argument("--quality", type=_quality, default=75, help="quality of JPEG frames, 1-100 (default: 75)")

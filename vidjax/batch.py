@@ -1,7 +1,7 @@
 """Layout of a batch: its keys, shapes, types and padding, defined in one place.
 
 A batch is `{"inputs": {name: array}, "targets": {name: array}, "index", "mask", "views", "bad"}`. Arrays of inputs and
-targets begin with the axes `(B, V)`: videos, and the views of each. Data workers import this, so it needs no JAX.
+targets begin with the axes `(B, V)`: videos and views per video. Data workers import this, so it needs no JAX.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def empty(f: Field, views: int) -> np.ndarray:
 
 
 def _filled(f: Field, array: np.ndarray, views: int) -> np.ndarray:
-    """`(V, …)` of an example, filled up to `views` views and, where the field is ragged, to its whole length."""
+    """Pad an array `(V, …)` of an example to `views` views and, for a ragged field, to its full length."""
     if f.ragged and array.shape[1] < f.shape[0]:
         width = [(0, 0)] * array.ndim
         width[1] = 0, f.shape[0] - array.shape[1]
@@ -45,7 +45,7 @@ def _draw(f: Field, lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarr
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """Keys, shapes and types of a batch, known before any data is read.
+    """Keys, shapes and types of a batch, fixed before any data is read.
 
     Attributes:
       inputs: fields of the network's inputs, by name.
@@ -65,13 +65,13 @@ class BatchLayout:
     def collate(self, examples: Sequence[Batch]) -> Batch:
         """Stack examples into a batch.
 
-        Examples with fewer views than the others are filled up with empty ones, and ragged fields to their length.
+        Examples with fewer views than the others are padded with empty views, and ragged fields to their length.
 
         Args:
-          examples: examples whose arrays lead with V; all of them have targets, or none.
+          examples: examples with arrays `(V, …)`; either all of them or none have targets.
 
         Raises:
-          ValueError: for an example of another layout, naming the fields that are absent or have another shape.
+          ValueError: for an example of another layout; the message names the missing or mismatched fields.
         """
         for example in examples:
             self.check(example, lead=1)
@@ -112,10 +112,10 @@ class BatchLayout:
 
         Args:
           batch: inputs and targets to check; an example for evaluation has no targets.
-          lead: axes before those of a field: 2 for a batch, 1 for an example.
+          lead: number of axes before those of a field: 2 for a batch, 1 for an example.
 
         Raises:
-          ValueError: if an array is missing, unexpected, or of another shape or type; names each.
+          ValueError: if arrays are missing, unexpected, or of another shape or type; the message names them.
         """
         problems = []
         for group, fields in self._groups().items():

@@ -1,14 +1,14 @@
-"""The base class of errors that a user can fix, and the command to install a missing extra."""
+"""Base class of errors that a user can fix, and the command that installs a missing extra."""
 
 
 class UserError(ValueError):
-    """An input or setting that cannot be used; the message names it and the remedy, and needs no traceback."""
+    """Error: an input or setting cannot be used; the message names it and the remedy, and needs no traceback."""
 
 
 def install(extra: str) -> str:
-    """The command that installs the dependencies of an optional part of vidjax.
+    """Command that installs the dependencies of an optional part of vidjax.
 
-    vidjax is installed from its source and not from a package index, where anybody could own its name.
+    vidjax is installed from source, not from a package index, where anyone could register its name.
 
     Args:
       extra: name of the extra, one of `[project.optional-dependencies]` in `pyproject.toml`.

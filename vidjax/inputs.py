@@ -31,8 +31,8 @@ class Field:
         """Whether an array of this shape is one view of the field.
 
         Args:
-          shape: shape without batch and views.
-          whole: whether a ragged axis must have its whole length.
+          shape: shape without the batch and view axes.
+          whole: whether a ragged axis must have its full length.
         """
         if self.ragged and not whole and shape:
             return shape[0] <= self.shape[0] and shape[1:] == self.shape[1:]
@@ -41,11 +41,11 @@ class Field:
 
 @dataclass(frozen=True)
 class VideoInput:
-    """A clip of frames.
+    """Clip of frames.
 
     Attributes:
       num_frames: T, frames of the clip.
-      stride: τ, source frames from one frame of the clip to the next.
+      stride: τ, source frames between successive frames of the clip.
       fps: sampling rate in frames per second for videos of any rate, instead of `stride`. None: `stride` applies.
       size: height and width of the crop, pixels.
       resize: size before the crop, (short side,) or (height, width), pixels.
@@ -123,9 +123,9 @@ class AudioInput:
 
     Attributes:
       rate: samples per second.
-      mels: bands of the mel scale.
-      window: length of the window of one spectrum, seconds.
-      hop: time from one spectrum to the next, seconds.
+      mels: number of mel bands.
+      window: window length of one spectrum, seconds.
+      hop: time between successive spectra, seconds.
       seconds: length of the sound around a clip, seconds.
     """
 
@@ -220,7 +220,7 @@ class FeatureInput:
     """Features that another network computed beforehand, one `.npy` file of shape (N, D) per video.
 
     Attributes:
-      steps: vectors of a clip, spread evenly over those of the file.
+      steps: vectors per clip, spaced evenly over those of the file.
       width: D, length of a vector.
     """
 
@@ -273,13 +273,13 @@ def from_dict(values: Mapping[str, Any]) -> dict[str, Input]:
     """Restore inputs by name from the values of `to_dict`.
 
     Raises:
-      UserError: if this version does not know a kind of input.
+      UserError: for a kind of input that this version does not support.
     """
     made: dict[str, Input] = {}
     for name, value in values.items():
         settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
         kind = settings.pop("kind")
         if kind not in KINDS:
-            raise UserError(f"input {name!r} has kind {kind!r}; this version of vidjax knows {', '.join(KINDS)}")
+            raise UserError(f"input {name!r} has kind {kind!r}; this version of vidjax supports {', '.join(KINDS)}")
         made[name] = KINDS[kind](**settings)
     return made

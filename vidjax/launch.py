@@ -1,7 +1,7 @@
-"""Launch of a training's processes: how they find each other, and how they end if one is lost.
+"""Launch of a training's processes: how they find each other, and how they exit when one is lost.
 
-Flags or JAX's own variables (as in `configs/launch/jobset.yaml`) give a process its place, or JAX reads it from the
-variables of SLURM's `srun`, Open MPI's `mpirun` or Cloud TPU. Without any of these it is the only process.
+Flags or JAX's own variables (as in `configs/launch/jobset.yaml`) set a process's place in the run, or JAX reads it
+from the variables of SLURM's `srun`, Open MPI's `mpirun` or Cloud TPU. Without any of these it is the only process.
 """
 
 import argparse
@@ -16,30 +16,30 @@ from dataclasses import dataclass
 
 from vidjax.errors import UserError
 
-# A process without a heartbeat for this long is considered dead, and the others end. Heartbeats are several times as
-# frequent, and come from a thread that neither compiling nor decoding blocks.
+# A process without a heartbeat for this long is considered dead, and the others exit. Heartbeats are several times as
+# frequent, and sent by a thread that neither compiling nor decoding blocks.
 _HEARTBEAT_SECONDS = 30
 _CONNECT_SECONDS = 300  # pods and nodes start at different times
 _SHUTDOWN_SECONDS = 30
-_GOOGLE, _DISKS_AND_NETWORKS = "0x1ae0", ("0x01", "0x02")  # on the PCI bus
+_GOOGLE, _DISKS_AND_NETWORKS = "0x1ae0", ("0x01", "0x02")  # vendor and device classes on the PCI bus
 # Parts of the messages of collectives (Gloo, NCCL, TPU) and JAX's coordination service when another process is gone.
 _LOST = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED", "coordination", "Connection")
 
 
 class LaunchError(UserError):
-    """Processes of a run that cannot find each other, or lost one; the message names the variable and the remedy."""
+    """Error: a run's processes cannot find each other or lost one; the message names the variable and the remedy."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """This process's place among those of a run, or the source that knows it."""
+    """Place of this process in a run, or the source from which JAX reads it."""
 
     found: str  # source of the place, for messages
-    method: str | None = "deactivate"  # JAX's method to find the rest; this: nothing is missing; None: any method
+    method: str | None = "deactivate"  # JAX's method to find the rest; "deactivate": nothing is missing; None: any
     coordinator: str | None = None  # host:port where process 0 listens
     num_processes: int | None = None
     process_id: int | None = None
-    all_gpus: bool = False  # whether this process uses all GPUs of its machine, where JAX would take one
+    all_gpus: bool = False  # whether this process uses all GPUs of its machine, although JAX would take one
 
 
 def detect(
@@ -48,7 +48,7 @@ def detect(
     process_id: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Cluster | None:
-    """Find this process's place, or None if it is the only one.
+    """Find the place of this process in the run; None if it is the only one.
 
     Args:
       coordinator, num_processes, process_id: values of the flags, which take precedence over everything else. With only
@@ -117,12 +117,12 @@ def _not_met(cluster: Cluster, error: Exception) -> str:
     reason = f"{type(error).__name__}: {_first_line(error)}" if _first_line(error) else type(error).__name__
     if cluster.coordinator is None:
         return (
-            f"by {cluster.found} this process could not find or meet the others ({reason}). Give --num_processes=1 if "
+            f"by {cluster.found} this process could not connect to the others ({reason}). Give --num_processes=1 if "
             "it is the only one, or --coordinator, --num_processes and --process_id on every process"
         )
     return (
-        f"process {cluster.process_id} of {cluster.num_processes} (by {cluster.found}) could not meet the others "
-        f"at {cluster.coordinator} ({reason}). Are all of them running, and may they reach that port?"
+        f"process {cluster.process_id} of {cluster.num_processes} (by {cluster.found}) could not connect to the others "
+        f"at {cluster.coordinator} ({reason}). Are all of them running, and can they reach that port?"
     )
 
 
@@ -130,8 +130,8 @@ def _not_met(cluster: Cluster, error: Exception) -> str:
 def together() -> Iterator[None]:
     """Context that raises a `LaunchError` when a collective fails because another process is gone.
 
-    A process that waits without a collective to report the loss is ended by JAX's heartbeat, within about half a
-    minute. After an error of its own, one of several processes ends at once, so that the others learn of it.
+    A process that waits outside a collective, which would report the loss, is ended by JAX's heartbeat within about
+    half a minute. After an error of its own, one of several processes exits at once, so that the others notice.
     """
     import jax
 
@@ -146,7 +146,7 @@ def together() -> Iterator[None]:
             leave(1)
         raise LaunchError(
             f"process {jax.process_index()} of {jax.process_count()} lost touch with another, which has probably died; "
-            f"its own output tells why. The same command continues from the last checkpoint. ({_first_line(error)})"
+            f"see its own output. The same command continues from the last checkpoint. ({_first_line(error)})"
         ) from error
 
 
@@ -163,17 +163,17 @@ def leave(status: int) -> int:
 
 
 def skip_tpu_search() -> None:
-    """Make JAX use the CPU without a search if the machine has nothing else: see `_has_only_cpu`.
+    """Make JAX use the CPU without searching for accelerators if the machine has none, see `_has_only_cpu`.
 
-    With libtpu or the compiler for GPUs installed, as `vidjax plan` needs them, JAX would first look for a TPU and a
-    GPU, and print long messages that there is none. Has no effect once JAX is imported, which is when it reads
+    With libtpu or the GPU compiler installed, as `vidjax plan` needs them, JAX would first look for a TPU and a GPU,
+    and print long messages that there is none. Has no effect once JAX is imported, which is when it reads
     `JAX_PLATFORMS`, nor if that variable is set, even to an empty value.
     """
     if "jax" not in sys.modules and _has_only_cpu(os.environ):
         os.environ["JAX_PLATFORMS"] = "cpu"
 
 
-# Variables that tell JAX or libtpu where TPUs are, including remote ones; the other one says where they are not.
+# Variables that point JAX or libtpu to TPUs, including remote ones; the second one marks machines without any.
 _TPU_VARIABLES = ("TPU_", "LIBTPU_", "JAX_FORCE_TPU_INIT", "MEGASCALE_", "COLAB_TPU", "GCE_METADATA_IP", "PJRT_")
 _NO_TPU_VARIABLE = "TPU_SKIP_MDS_QUERY"
 _TPUS = ("/dev/accel*", "/dev/vfio/[0-9]*")
@@ -182,7 +182,7 @@ _GPUS = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/dri/renderD*")
 
 
 def _has_only_cpu(env: Mapping[str, str]) -> bool:
-    """Whether JAX would look for a TPU or an NVIDIA GPU without any sign of one, another backend or a user's choice."""
+    """Whether JAX would look for a TPU or NVIDIA GPU with no sign of one, of another backend or of a user's choice."""
     from importlib.util import find_spec
 
     told = any(name.startswith(_TPU_VARIABLES) and name != _NO_TPU_VARIABLE for name in env)
@@ -221,7 +221,7 @@ def _may_be_tpu(vendor: str) -> bool:
 
 
 def _told(found: str, coordinator: str, num_processes: int, process_id: int) -> Cluster | None:
-    """A completely specified place; None if there is only one process."""
+    """Check and return a fully specified place; None if there is only one process."""
     if num_processes == 1:
         return None
     host, _, port = coordinator.rpartition(":")
@@ -233,7 +233,7 @@ def _told(found: str, coordinator: str, num_processes: int, process_id: int) -> 
 
 
 def _from_jax(env: Mapping[str, str]) -> Cluster | None:
-    """The place by JAX's own variables. A Kubernetes Job numbers its pods; `JAX_PROCESS_ID` takes precedence."""
+    """Place given by JAX's own variables. A Kubernetes Job numbers its pods; `JAX_PROCESS_ID` takes precedence."""
     index = "JAX_PROCESS_ID" if "JAX_PROCESS_ID" in env else "JOB_COMPLETION_INDEX"
     return _told(
         f"JAX_COORDINATOR_ADDRESS and {index}",
@@ -247,13 +247,13 @@ _SLURM = {"SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID"}  # set in a ste
 
 
 def _from_launcher(env: Mapping[str, str]) -> Cluster | None:
-    """The launcher that started this process with others; JAX knows it by its name and reads the rest itself.
+    """Launcher that started this process with others; JAX gets its name and reads the rest itself.
 
-    JAX gets the name because its own detection takes any Kubernetes pod for one of many. Only on a TPU machine does it
-    detect by itself, which is the only way to learn that there are no other processes.
+    The name is passed because JAX's own detection takes any Kubernetes pod for one of many. Only on a TPU machine is
+    detection left to JAX: nothing else shows whether there are other processes.
     """
     if env.keys() >= _SLURM and env.get("SLURM_NTASKS") != "1":
-        # JAX gives each task one GPU. A task with a machine to itself, or with visible GPUs of its own, uses all.
+        # JAX gives each task one GPU. A task alone on its machine, or with its own visible GPUs, uses all of them.
         tasks = env.get("SLURM_STEP_TASKS_PER_NODE", env.get("SLURM_TASKS_PER_NODE", "1"))
         alone = all(part.split("(")[0] == "1" for part in tasks.split(","))
         return Cluster("SLURM", "slurm", all_gpus=_all_gpus(env, alone))

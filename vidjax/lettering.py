@@ -1,4 +1,4 @@
-"""Text in any script on plots: in an installed font that has its letters, or else with escaped letters."""
+"""Text of plots in any script: fonts with the needed letters, or else escaped letters."""
 
 import contextlib
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Tried first, because they are complete; any other font that has the letters will do.
+# Fonts tried first, because they are complete; any other font with the letters is accepted.
 _COMPLETE = ("Noto Sans CJK", "Source Han Sans", "WenQuanYi", "Droid Sans Fallback", "Unifont", "Arial Unicode")
 
 
@@ -52,8 +52,8 @@ def _others() -> Iterator[tuple[str, set[str]]]:
     manager = font_manager.fontManager
     known = {Path(entry.fname) for entry in manager.ttflist}
     for path in font_manager.findSystemFonts():
-        if Path(path) not in known:  # installed since matplotlib last looked
-            with contextlib.suppress(Exception):  # of a format that it cannot read
+        if Path(path) not in known:  # installed since matplotlib listed the fonts
+            with contextlib.suppress(Exception):  # unreadable format
                 manager.addfont(path)
     fonts = {entry.name: entry for entry in manager.ttflist if entry.style == "normal"}
 
@@ -71,5 +71,5 @@ def _letters(path: Any) -> set[str]:
 
     try:
         return set(map(chr, font_manager.get_font(path).get_charmap()))
-    except (OSError, RuntimeError):  # it is gone, or damaged
+    except (OSError, RuntimeError):  # missing or damaged
         return set()

@@ -1,4 +1,4 @@
-"""Processes, device mesh and placement of arrays: the only file that knows about devices.
+"""Processes, device mesh and placement of arrays: the only module that handles devices.
 
 The mesh has the axes `data` (the batch is split, parameters are copied), `fsdp` (the batch is split, parameters too)
 and `model` (activations and parameters are split).
@@ -32,7 +32,7 @@ logger = logging.getLogger("vidjax")
 HOST_MEMORY = "pinned_host"
 # Arrays of fewer elements are copied to all devices of the axis fsdp: gathering them costs more than their memory.
 LARGE = 2**16
-# The second of two paired layers: the `model` axis splits its inputs, not its outputs.
+# Kernel of the second of two paired layers: the `model` axis splits its inputs, not its outputs.
 _SECOND = re.compile(r"(^|\.)(\w*attn\.proj|fc2|out)\.kernel$")
 
 
@@ -90,17 +90,17 @@ def mesh_sizes(count: int, data: int = -1, fsdp: int = 1, model: int = 1) -> dic
 
 
 def mesh_words(mesh: dict[str, int]) -> str:
-    """A mesh as text: `data 4 × fsdp 2 × model 1`."""
+    """Text form of a mesh: `data 4 × fsdp 2 × model 1`."""
     return " × ".join(f"{axis} {size}" for axis, size in mesh.items())
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The placement that gives every device a whole copy."""
+    """Placement with a whole copy on every device."""
     return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The placement that splits the leading (batch) axis."""
+    """Placement that splits the leading (batch) axis."""
     return NamedSharding(mesh, P(BATCH_AXES))
 
 
@@ -113,15 +113,13 @@ def check_batch_size(batch_size: int, mesh: Mesh, name: str) -> None:
     """Check that a global batch can be split evenly over the devices.
 
     Raises:
-      ConfigError: if it cannot; it names the setting `name`, the devices, and batch sizes that work.
+      ConfigError: if it cannot; the message names the setting `name`, the devices and batch sizes that work.
     """
     shards = batch_shards(mesh)
     if batch_size % shards:
         below, above = batch_size // shards * shards, -(-batch_size // shards) * shards
         works = f"{below} or {above}" if below else f"{above}"
-        raise ConfigError(
-            f"config.{name} = {batch_size} cannot be split evenly over {shards} devices; {works} would do"
-        )
+        raise ConfigError(f"config.{name} = {batch_size} cannot be split evenly over {shards} devices; use {works}")
 
 
 def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
@@ -130,7 +128,7 @@ def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     `model` splits the output features of kernels: queries, keys and values of attention, the first layer of an MLP,
     output channels of convolutions, classes of a classifier. The layers that follow these, attention's projection and
     an MLP's second, are split along their inputs, so that the features in between stay in place. Norms, biases,
-    tokens and positions are copied. `fsdp` splits the longest remaining axis of any array of `LARGE` elements or more.
+    tokens and positions are copied. `fsdp` splits the longest remaining axis of arrays of `LARGE` elements or more.
     An axis is split only into equal parts.
 
     Args:
@@ -181,13 +179,13 @@ def _check_host_memory(mesh: Mesh) -> None:
     kinds = sorted(memory.kind for memory in device.addressable_memories())
     if HOST_MEMORY not in kinds:
         raise ConfigError(
-            f"config.optimizer.offload: {device.device_kind} has no {HOST_MEMORY} memory that its programs could use "
+            f"config.optimizer.offload: {device.device_kind} has no {HOST_MEMORY} memory usable by its programs "
             f"(it has {', '.join(kinds)}); set it to False, or split the state by config.mesh.fsdp"
         )
 
 
 def splitting_tokens(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
-    """Context in which traced code splits the tokens of each clip over `model`, see `nn/token_sharding.py`."""
+    """Context in which traced code splits each clip's tokens over `model`, see `nn/token_sharding.py`."""
     return token_sharding.splitting_tokens(NamedSharding(mesh, P(BATCH_AXES, "model")))
 
 
@@ -197,7 +195,7 @@ def kernels_on(mesh: Mesh) -> contextlib.AbstractContextManager[None]:
 
 
 def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:
-    """List the paths of large parameters not split over the axis `fsdp`, sorted, and log a warning that names them.
+    """Sorted paths of large parameters not split over the axis `fsdp`, which are also named in a logged warning.
 
     Args:
       params: arrays or shapes by path.
@@ -220,7 +218,7 @@ def left_whole(params: dict[str, Any], mesh: Mesh) -> list[str]:
 
 
 def place_state(state: Any, mesh: Mesh, *, offload: bool = False) -> Any:
-    """Place a training state, the same on every process, by `state_sharding`, sharing no buffer with `state`."""
+    """Place a training state, equal on every process, by `state_sharding`, in buffers of its own."""
 
     def put(x: Any, sharding: NamedSharding) -> jax.Array:
         host = np.asarray(x)
@@ -264,7 +262,7 @@ def on_writer(call: Callable[[], Any]) -> Any:
     """Run `call` in the one process that writes, and return its result (a JSON value) on every process.
 
     Raises:
-      UserError: if `call` raised one there; it is raised on every process.
+      UserError: on every process, if `call` raised one.
     """
     if jax.process_count() == 1:
         return call()
@@ -289,7 +287,7 @@ def barrier(name: str) -> None:
 
 
 def meet(name: str, hours: float = 6.0) -> None:
-    """Wait as `barrier` does, but without the devices, whose libraries give up on a process half a minute late.
+    """Wait like `barrier`, but without the devices, whose libraries give up on a process half a minute late.
 
     Raises:
       jax.errors.JaxRuntimeError: if a process has died, or has not arrived after `hours` hours.
@@ -301,7 +299,7 @@ def meet(name: str, hours: float = 6.0) -> None:
 
 
 def stop_agreed(step: int) -> bool:
-    """Whether one of several processes got a request to stop (SIGTERM, preemption), so that all stop after `step`.
+    """Whether any of several processes received a request to stop (SIGTERM, preemption), so that all stop after `step`.
 
     Every process must call this after every step. For a single process it is always False.
     """
@@ -313,7 +311,7 @@ def stop_agreed(step: int) -> bool:
 
 
 def is_writer() -> bool:
-    """Whether this process is the one that writes logs and reports."""
+    """Whether this process writes logs and reports."""
     return jax.process_index() == 0
 
 

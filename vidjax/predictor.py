@@ -38,7 +38,7 @@ Example = tuple[dict[str, np.ndarray], Views]
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class and its probability."""
+    """Class and its probability."""
 
     name: str
     score: float
@@ -62,7 +62,7 @@ class Prediction:
     scores: np.ndarray | None = None  # float64 (K,), probabilities
     classes: tuple[ClassScore, ...] = ()  # the best, best first
     clips: tuple[ClipPrediction, ...] = ()  # in the order of time
-    error: str = ""  # the fault of the file; empty: none
+    error: str = ""  # reason the file could not be used; empty: none
 
     def to_dict(self) -> dict[str, Any]:
         """Dictionary for JSON: `path` and `error`, or `path`, `top` (classes and scores) and, if there are several,
@@ -76,7 +76,7 @@ class Prediction:
 
 
 class Predictor:
-    """A trained network for video files.
+    """Trained network for video files.
 
     >>> predictor = vidjax.Predictor("runs/motion")
     >>> prediction = predictor("a.mp4")
@@ -119,14 +119,14 @@ class Predictor:
         Args:
           model: work directory of a run, folder written by `convert`, or a model from `create_model`,
             `load_pretrained` or `load_model`, with its current weights.
-          spec: spec of a model: that of `get_spec`, with the changes with which it was built or trained, such as
+          spec: spec of a model: that of `get_spec`, with any changes made to build or train it, such as
             `spec.with_video(enters="differences")`. None for a folder, which has its own.
           class_names: K names in the order of the outputs, or the name of a data set, such as "kinetics400"; None:
             those of the checkpoint, or class_0, class_1, … for a model.
           top: number of classes listed in `classes`, best first.
           num_clips: clips per video; None: as in the checkpoint's config, or 1 for a model.
           num_crops: crops per clip, 1, 3, 5 or 10; None: as in the checkpoint's config, or 1 for a model.
-          step: number of the update whose checkpoint is loaded, for a folder; None: the best.
+          step: update number of the checkpoint to load, for a folder; None: the best.
           several: whether a video may have several classes, so that probabilities are independent of each other; None:
             as the checkpoint was trained, or False for a model.
 
@@ -195,7 +195,7 @@ class Predictor:
         return list(self.stream(paths))
 
     def stream(self, paths: Iterable[File] | File) -> Iterator[Prediction]:
-        """Predict as `predict` does, but yield each file's result as soon as it is ready."""
+        """Predict like `predict`, but yield each file's result as soon as it is ready."""
         self._need_classes()
         return self._stream(paths)
 
@@ -280,7 +280,7 @@ class Predictor:
         return tuple(ClassScore(self.class_names[i], float(scores[i])) for i in best)
 
     def _width(self) -> int:
-        """Number of features D, found without a file."""
+        """Number of features D, found without reading a file."""
         shapes = self._reader.layout().shapes(1, 1)["inputs"]
         inputs = {name: jax.ShapeDtypeStruct((1, *shape[2:]), dtype) for name, (shape, dtype) in shapes.items()}
         number = jax.ShapeDtypeStruct((1,), np.int32)
@@ -298,7 +298,7 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
         raise UserError(f"model = {model!r}: give the folder of a run, or a model from vidjax.create_model")
     if spec is None:
         raise UserError(
-            "give the model's spec too, Predictor(model, vidjax.get_spec(NAME)): it says how frames are sampled and "
+            "give the model's spec too, Predictor(model, vidjax.get_spec(NAME)): it sets how frames are sampled and "
             "normalised"
         )
     if step is not None:

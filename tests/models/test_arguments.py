@@ -42,8 +42,8 @@ def test_what_is_listed_is_taken(name):
         ("videomae_tiny", "drop_path_rate", "Use drop_path=…."),
         ("vivit_tiny", "frames", "Use num_frames=…."),
         ("mvit_tiny", "in_chans", "Use in_channels=…."),
-        ("r2plus1d_18", "img_size", "It takes clips of any size as it is."),
-        ("r2plus1d_18", "num_frames", "It takes clips of any length as it is."),
+        ("r2plus1d_18", "img_size", "It takes clips of any size without it."),
+        ("r2plus1d_18", "num_frames", "It takes clips of any length without it."),
         ("r2plus1d_18", "pretrained", "Weights of a file are loaded by vidjax.load_pretrained(name, file)."),
         ("slow_tiny", "dropuot", "Did you mean dropout?"),
         ("tsm_tiny", "temporal_pooling", ""),
@@ -69,7 +69,7 @@ def test_a_config_with_such_an_argument_is_refused_as_a_config():
 
 
 def test_fewer_than_no_classes():
-    with pytest.raises(UserError, match="num_classes = -1: give the number of classes, or 0 for features alone"):
+    with pytest.raises(UserError, match="num_classes = -1: give the number of classes, or 0 for features only"):
         vidjax.create_model("conv3d_tiny", num_classes=-1)
 
 

@@ -198,7 +198,7 @@ def test_a_mapping_is_taken_as_well_as_an_array(method):
     chex.assert_trees_all_close(run({"video": VIDEO}), run(VIDEO))
     with pytest.raises(ClipError):
         run({"video": VIDEO.astype(np.uint8)})
-    with pytest.raises(UserError, match="Net takes an input named 'video', and was given 'audio'"):
+    with pytest.raises(UserError, match="Net takes an input named 'video', but got 'audio'"):
         run({"audio": VIDEO})
 
 
@@ -238,10 +238,10 @@ def test_a_head_is_replaced_and_looks_at_what_it_wants():
 
 def test_a_part_that_a_network_has_not_is_named_with_who_wants_it():
     net = Net(tokens=False)
-    with pytest.raises(NoSuchPartError, match="Net gives no tokens; it gives pooled"):
+    with pytest.raises(NoSuchPartError, match="Net has no tokens; it has pooled"):
         net.tokens(VIDEO)
     net.head = Summed(3, 5, rngs=nnx.Rngs(1))
-    with pytest.raises(NoSuchPartError, match="Net gives no tokens, which Summed looks at; it gives pooled"):
+    with pytest.raises(NoSuchPartError, match="Net has no tokens, which Summed reads; it has pooled"):
         net(VIDEO)
     assert Net().width_of("maps") == {1: 3} and Net().width_of("windows") == 3
 

@@ -63,8 +63,8 @@ def test_a_head_on_a_network_without_its_part_is_refused_with_both_names():
             return Features(video.mean(axis=(1, 2, 3)))
 
     model = Blind()
-    with pytest.raises(NoSuchPartError, match="Blind gives no tokens, which Attentive looks at"):
+    with pytest.raises(NoSuchPartError, match="Blind has no tokens, which Attentive reads"):
         model.width_of("tokens", "Attentive")
     model.head = Dense(4, 3, rngs=nnx.Rngs(0))
-    with pytest.raises(NoSuchPartError, match="Blind gives no windows, which Dense looks at; it gives pooled"):
+    with pytest.raises(NoSuchPartError, match="Blind has no windows, which Dense reads; it has pooled"):
         model(draw((1, 2, 4, 4, 3)))

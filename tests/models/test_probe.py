@@ -117,14 +117,17 @@ class Tokenless(VideoNetwork):
     ("make", "message"),
     [
         (lambda: create_model("vivit_tiny", probe="nearest"), "must be one of 'linear', 'attentive'"),
-        (lambda: create_model("vivit_tiny", probe_options={"blocks": 2}), "are for a probe"),
+        (lambda: create_model("vivit_tiny", probe_options={"blocks": 2}), "apply only to a probe"),
         (lambda: create_model("videomae_tiny_pretrain", probe="linear"), "no classifier"),
-        (lambda: abstract_model("vivit_tiny", probe="linear", probe_options={"heads": 2}), "for attentive probes"),
-        (lambda: abstract_model("vivit_tiny", probe="attentive", probe_options={"norm": True}), "for linear probes"),
+        (lambda: abstract_model("vivit_tiny", probe="linear", probe_options={"heads": 2}), "only to attentive probes"),
+        (
+            lambda: abstract_model("vivit_tiny", probe="attentive", probe_options={"norm": True}),
+            "only to linear probes",
+        ),
         (lambda: abstract_model("vivit_tiny", probe="attentive", probe_options={"heads": 7}), "does not divide"),
         (
             lambda: Probe(Tokenless(), 3, kind="attentive", rngs=nnx.Rngs(0)),
-            "gives no tokens, which a probe of kind 'att",
+            "has no tokens, which a probe of kind 'att",
         ),
     ],
 )

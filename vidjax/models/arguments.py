@@ -11,11 +11,11 @@ from flax import nnx
 
 from vidjax.errors import UserError
 
-# What `create_model` gives every constructor.
+# Arguments that `create_model` passes to every constructor.
 GIVEN = ("num_classes", "dtype", "rngs")
 OWN = ("num_classes", "seed", "dtype", "input", "probe", "probe_options")
 
-# What other libraries call it.
+# Names of arguments in other libraries.
 _ALIASES = {
     **dict.fromkeys(("rngs", "rng", "key", "prng_key"), "seed"),
     **dict.fromkeys(("image_size", "img_size", "input_size", "crop_size", "resolution", "res"), "size"),
@@ -39,7 +39,7 @@ class ArgumentError(UserError, TypeError):
 
 
 def settles(*names: str) -> Callable[[Callable], Callable]:
-    """Decorator for functions that build networks: names the arguments of the class that they set themselves."""
+    """Decorator that names the class's arguments which a function that builds networks sets itself."""
 
     def mark(build: Callable) -> Callable:
         vars(build)["settled"] = names
@@ -49,16 +49,16 @@ def settles(*names: str) -> Callable[[Callable], Callable]:
 
 
 def by_field(init: Callable[..., None]) -> Callable[..., None]:
-    """Decorator for constructors with parameters that are groups of options.
+    """Decorator that flattens a constructor's groups of options into keyword arguments.
 
-    A group is a keyword parameter annotated with a dataclass. Callers give its fields, each by its own name; those
-    that they leave out are the default group's, or the dataclass's own. So
+    A group is a keyword parameter annotated with a dataclass. Callers pass its fields by name; omitted fields take
+    the values of the default group, or else the dataclass's defaults. So
 
         @by_field
         def __init__(self, num_classes, *, size: TransformerSize, execution: Execution, rngs): ...
 
-    is called as `VideoMAE(400, dim=384, depth=12, heads=6, remat="full", rngs=rngs)`, and that is also the signature
-    that `inspect` and `arguments_of` see.
+    is called as `VideoMAE(400, dim=384, depth=12, heads=6, remat="full", rngs=rngs)`, which is also the signature
+    shown to `inspect` and `arguments_of`.
     """
     signature = inspect.signature(init)
     groups = {name: p for name, p in signature.parameters.items() if dataclasses.is_dataclass(p.annotation)}
@@ -85,7 +85,7 @@ def by_field(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fields(group: inspect.Parameter) -> list[inspect.Parameter]:
-    """The fields of a group of options as keyword parameters, with their defaults."""
+    """Fields of a group of options as keyword parameters, with their defaults."""
 
     def default(field: dataclasses.Field) -> Any:
         if group.default is not inspect.Parameter.empty:
@@ -99,9 +99,9 @@ def _fields(group: inspect.Parameter) -> list[inspect.Parameter]:
 
 
 def arguments_of(build: Callable[..., nnx.Module]) -> list[str]:
-    """Names of the arguments of a network's class, or of a function that builds one, less those given to all.
+    """Names of the arguments of a network's class, or of a function that builds one, except those in `GIVEN`.
 
-    Where further arguments are handed on, those of the base class, or of the class that the function returns, count.
+    `**kwargs` stands for the arguments of the base class, or of the class that the function returns.
     """
     return sorted(_signature(build).keys() - set(GIVEN))
 
@@ -111,7 +111,7 @@ def _signature(build: Callable[..., nnx.Module]) -> dict[str, inspect.Parameter]
         own = dict(inspect.signature(build).parameters)
         if not _take_further(own):
             return own
-        # A function is there to make these of what it is given.
+        # A function makes these from its own arguments.
         settled = {"stem", "stem_features", "stages", "block", *getattr(build, "settled", ())}
         handed_on = _signature(inspect.signature(build).return_annotation)
         return own | {name: p for name, p in handed_on.items() if name not in settled and name not in own}
@@ -127,7 +127,7 @@ def _signature(build: Callable[..., nnx.Module]) -> dict[str, inspect.Parameter]
 
 
 def _take_further(parameters: dict[str, inspect.Parameter]) -> bool:
-    """Whether there is a `**kwargs`, which is taken out."""
+    """Remove a `**kwargs` from the parameters, and return whether there was one."""
     kinds = {name: p.kind for name, p in parameters.items()}
     further = [name for name, kind in kinds.items() if kind == inspect.Parameter.VAR_KEYWORD]
     for name in further:
@@ -136,7 +136,7 @@ def _take_further(parameters: dict[str, inspect.Parameter]) -> bool:
 
 
 def check_arguments(name: str, build: Callable[..., nnx.Module], given: Mapping[str, Any]) -> None:
-    """Refuse arguments that a network does not take.
+    """Check that a network takes the given arguments.
 
     Args:
       name: name of the model.
@@ -144,7 +144,7 @@ def check_arguments(name: str, build: Callable[..., nnx.Module], given: Mapping[
       given: arguments to check.
 
     Raises:
-      ArgumentError: naming the first of them, what was probably meant, and all that the network takes.
+      ArgumentError: if not; the message names the first wrong one, likely alternatives and all valid arguments.
     """
     known = arguments_of(build)
     for wrong in given:
@@ -161,6 +161,6 @@ def _hint(wrong: str, known: Iterable[str]) -> str:
     if meant in names:
         return f" Use {meant}=…."
     if meant in ("size", "num_frames"):
-        return f" It takes clips of any {'size' if meant == 'size' else 'length'} as it is."
+        return f" It takes clips of any {'size' if meant == 'size' else 'length'} without it."
     close = difflib.get_close_matches(wrong, names, n=2)
     return f" Did you mean {' or '.join(close)}?" if close else ""

@@ -1,4 +1,4 @@
-"""Base class of all networks, and the features that it gives."""
+"""Base class of all networks, and the features that they compute."""
 
 import difflib
 import fnmatch
@@ -18,10 +18,10 @@ from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.maps import flat_map
 from vidjax.nn.positions import Table
 
-# The methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
+# Methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
 TAKE_CLIPS = ("__call__", "encode", "features", "tokens", "intermediates")
 
-PARTS = ("pooled", "tokens", "maps", "windows")  # of `Features`
+PARTS = ("pooled", "tokens", "maps", "windows")  # fields of `Features`
 
 
 class NoSuchPartError(UserError, ValueError):
@@ -39,13 +39,13 @@ class Features:
 
     Attributes:
       pooled: `(B, D)` float32, one vector per clip: the classifier's input before dropout.
-      tokens: `(B, N, D')`, one vector per place of the clip in t, h, w order, before pooling; tokens for the whole clip
-        (a class token) come first. None: the network has none.
+      tokens: `(B, N, D')`, one vector per place of the clip in t, h, w order, before pooling, after any tokens for the
+        whole clip (a class token). None: the network has none.
       grid: number of tokens along T, H and W; their product is N, less the tokens for the whole clip. None: no tokens.
       maps: feature maps `(B, t, h, w, C)` of the stages by spatial stride in pixels; of several with the same stride,
         the last. None: the network has none.
-      windows: `(B, …, D)`, the vectors of a clip that the classifier sees one by one; `pooled` is their mean. None: it
-        sees only `pooled`.
+      windows: `(B, …, D)`, vectors of a clip that are classified one by one; `pooled` is their mean. None: the
+        classifier reads only `pooled`.
     """
 
     pooled: jax.Array
@@ -56,14 +56,14 @@ class Features:
 
     @classmethod
     def of_maps(cls, maps: Mapping[int, jax.Array], pooled: jax.Array, windows: jax.Array | None = None) -> "Features":
-        """Features whose tokens are the places of the last of the maps."""
+        """Build features from maps; the tokens are the places of the last map."""
         last = maps[max(maps)]
         return cls(pooled, flat_map(last), triple_of(last.shape[1:4]), maps, windows)
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Widths of a network's `Features`, known without running it.
+    """Widths of a network's `Features`, available without running it.
 
     Attributes:
       pooled: D, width of the pooled vector.
@@ -82,7 +82,7 @@ class Widths:
 
     @classmethod
     def of_maps(cls, maps: Mapping[int, int], pooled: int | None = None, windows: bool = False) -> "Widths":
-        """Widths of `Features.of_maps`; D is by default that of the last map."""
+        """Build the widths of `Features.of_maps`; D defaults to the channels of the last map."""
         last = maps[max(maps)]
         return cls(last if pooled is None else pooled, last, dict(maps), windows)
 
@@ -91,10 +91,10 @@ class Head(nnx.Module):
     """Base class of heads that read a part of `Features` other than `pooled`, or apply dropout themselves.
 
     A head is replaced, not wrapped: `network.head = Attentive(…)`. Any other module that maps `(B, D)` to `(B, K)`,
-    such as `nnx.Linear`, is a head too: it is given `pooled`, after dropout.
+    such as `nnx.Linear`, is a head too: it receives `pooled`, after dropout.
 
-    A subclass writes `__call__(x, drop)`: x is what it looks at, and `drop` the network's dropout, for where the head
-    wants it.
+    A subclass defines `__call__(x, drop)`: x is the part of the features that it reads, and `drop` the network's
+    dropout, to apply at any place.
 
     Attributes:
       sees: name of the part of `Features` that the head reads, one of `PARTS`.
@@ -107,14 +107,12 @@ def named(inputs: Any, name: str, network: str) -> Any:
     """Return the input `name` of a mapping, or the array itself if `inputs` is one.
 
     Raises:
-      UserError: if the mapping has no such input, naming those that it has.
+      UserError: if the mapping has no such input; the message names those that it has.
     """
     if not isinstance(inputs, Mapping):
         return inputs
     if name not in inputs:
-        raise UserError(
-            f"{network} takes an input named {name!r}, and was given {', '.join(map(repr, inputs)) or 'nothing'}"
-        )
+        raise UserError(f"{network} takes an input named {name!r}, but got {', '.join(map(repr, inputs)) or 'nothing'}")
     return inputs[name]
 
 
@@ -130,22 +128,22 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
 class VideoNetwork(nnx.Module):
     """Base class of all networks.
 
-    A family writes `encode`, and its constructor sets the attributes `widths`, `channels`, `dropout` and `head`. The
-    base class makes the rest of it: `features`, `tokens`, `intermediates`, and the call itself. All of them raise a
-    `ClipError` for integer pixels and for shapes other than `(B, T, H, W, C)`; that happens while the call is traced,
-    and the compiled program is the same. What of `Features` is not used costs nothing in a compiled program.
+    A family defines `encode`, and its constructor sets the attributes `widths`, `channels`, `dropout` and `head`. The
+    base class derives the rest: `features`, `tokens`, `intermediates` and the call itself. All of them raise a
+    `ClipError` for integer pixels and for shapes other than `(B, T, H, W, C)`, while the call is traced, so that the
+    compiled program stays the same. Unused parts of `Features` cost nothing in a compiled program.
 
-    In training mode, what is random draws from `rngs=nnx.Rngs(dropout=…)`.
+    In training mode, random layers draw from `rngs=nnx.Rngs(dropout=…)`.
 
     Attributes:
-      head: the classifier, a `Head` or any module that maps `(B, D)` to `(B, K)`; None: a call gives the features.
+      head: classifier, a `Head` or any module that maps `(B, D)` to `(B, K)`; None: a call returns the features.
       dropout: dropout layer between the head's input and its last layer.
       widths: widths of the features.
       channels: C, channels of the clips.
       frozen: path prefixes of the parameters that training does not change.
       positions: learned position tables by patterns of their paths, see `vidjax.nn.positions`.
-      base_grid: grid of tokens that the position tables are made for; None: there are none.
-      position_kind: name of the fixed positions that are added to the tokens; None: there are none.
+      base_grid: grid of tokens for which the position tables are made; None: no tables.
+      position_kind: name of the fixed positions added to the tokens; None: no fixed positions.
     """
 
     head: nnx.Module | None = None
@@ -158,7 +156,7 @@ class VideoNetwork(nnx.Module):
     position_kind: str | None = None
 
     def taken(self, inputs: Any) -> Any:
-        """Select and check the network's input among the arguments of a call.
+        """Select the network's input from the argument of a call, and check it.
 
         Args:
           inputs: clips `(B, T, H, W, C)`, or a mapping that holds them as "video".
@@ -190,7 +188,7 @@ class VideoNetwork(nnx.Module):
     @_checked
     def features(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Map normalised float clips `(B, T, H, W, C)` to `(B, D)` float32: the classifier's input before dropout, or
-        its mean where the classifier sees several vectors."""
+        its mean where the classifier reads several vectors."""
         return self.encode(video, rngs=rngs).pooled
 
     @_checked
@@ -230,39 +228,38 @@ class VideoNetwork(nnx.Module):
           user: reader of the part, named in the error message.
 
         Raises:
-          NoSuchPartError: if the network has no such part, naming what it has.
+          NoSuchPartError: if the network has no such part; the message names those that it has.
         """
         has = {"pooled": self.widths.pooled, "tokens": self.widths.tokens, "maps": self.widths.maps}
         has["windows"] = self.widths.pooled if self.widths.windows else None
         if has[part] is None:
             known = ", ".join(name for name, width in has.items() if width is not None)
-            wants = f", which {user} looks at" if user else ""
-            raise NoSuchPartError(f"{type(self).__name__} gives no {part}{wants}; it gives {known}")
+            wants = f", which {user} reads" if user else ""
+            raise NoSuchPartError(f"{type(self).__name__} has no {part}{wants}; it has {known}")
         return has[part]
 
     @_checked
     def intermediates(
         self, video: jax.Array, names: str | Sequence[str], rngs: nnx.Rngs | None = None
     ) -> dict[str, Any]:
-        """Return the outputs of inner modules, by path, while the network encodes clips.
+        """Compute the outputs of inner modules, by path, as the network encodes clips.
 
-        Under `jax.jit` what comes after the last of them costs nothing. Blocks run one by one here, so that each can be
-        told: what `remat` keeps and `scan_blocks` loops over is only for calls of the network itself, and the values
-        are theirs.
+        Under `jax.jit`, layers after the last of them cost nothing. Blocks run one by one here, to have an output each:
+        `remat` and `scan_blocks` apply only to calls of the network itself, and do not change the values.
 
         Args:
           video: `(B, T, H, W, C)` normalised float clips.
-          names: paths of modules such as "stages.1.0" and "blocks.3", or shell patterns such as "blocks.*", whose "*"
-            stands for one part of a path.
+          names: paths of modules such as "stages.1.0" and "blocks.3", or shell patterns such as "blocks.*", where "*"
+            matches one part of a path.
           rngs: random streams; `dropout` is used in training mode.
 
         Returns:
-          `{path: output of the module}`, mostly one array, in the order of the calls. Of a module that runs several
-          times it is the last output.
+          `{path: output of the module}`, mostly one array, in the order of the calls; for a module that runs several
+          times, its last output.
 
         Raises:
-          UserError: for a name that no module has, naming close ones, or whose modules do not run; for a module that
-            runs inside a loop (a recurrent cell), where there is no one output.
+          UserError: for a name without a module (the message names close ones) or with modules that do not run; for a
+            module inside a loop (a recurrent cell), which has no single output.
         """
         wanted = _chosen(type(self).__name__, list(module_paths(self)), [names] if isinstance(names, str) else names)
         outside, found = get_opaque_trace_state(), {}
@@ -272,7 +269,7 @@ class VideoNetwork(nnx.Module):
             if path in wanted:
                 if get_opaque_trace_state() != outside:
                     raise UserError(
-                        f"{type(self).__name__}: {path} runs inside a loop, once for each step of it; choose a module "
+                        f"{type(self).__name__}: {path} runs inside a loop, once per step; choose a module "
                         "outside of the loop"
                     )
                 found.pop(path, None)
@@ -288,7 +285,7 @@ class VideoNetwork(nnx.Module):
 
 
 def _chosen(network: str, paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """`{path: the name that chose it}`."""
+    """Match names with module paths: `{path: the name that matched it}`."""
     wanted: dict[str, str] = {}
     for name in names:
         parts = name.split(".")

@@ -22,7 +22,7 @@ def build_model(
       config: config of the run.
       num_classes: K, outputs of the network's own head.
       dtype: dtype of activations; None: float32.
-      abstract: whether to give shapes in place of arrays.
+      abstract: whether to return shapes instead of arrays.
       head: function that makes a head to replace the network's own; None: keep its own.
 
     Raises:
@@ -41,7 +41,7 @@ def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) 
     model = config.model
     kwargs = dict(model.kwargs)
     variant = get_variant(model.name)
-    tables = bool(getattr(variant.build, "positions", {}))  # a function that builds a network promises none
+    tables = bool(getattr(variant.build, "positions", {}))  # functions that build networks declare none
     if config.data.clip.num_frames and (variant.fixed_length or tables):
         kwargs.setdefault("num_frames", config.data.clip.num_frames)
     if config.data.clip.size and tables:

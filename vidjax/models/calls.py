@@ -9,7 +9,7 @@ from flax import nnx
 
 from vidjax.nn.remat import straight
 
-# Classes are changed while a context lasts: one context at a time.
+# An active context changes classes, so that there is only one at a time.
 _LOCK = threading.RLock()
 
 
@@ -26,8 +26,8 @@ def module_paths(model: nnx.Module) -> dict[str, nnx.Module]:
 def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], Any]) -> Generator[None, None, None]:
     """Context in which `around(path, call)` replaces each call of a network's modules.
 
-    Blocks run one by one, as with neither `remat` nor `scan_blocks` (`vidjax.nn.remat.straight`): so each is called as
-    itself. Calls of other networks, and of this one by other threads, pass as ever.
+    Blocks run one by one, without `remat` and `scan_blocks` (`vidjax.nn.remat.straight`), so that each has its call.
+    Calls of other networks, and calls of this one by other threads, are not intercepted.
 
     Args:
       model: network to intercept.

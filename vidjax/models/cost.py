@@ -1,4 +1,4 @@
-"""Cost of a model without running it: parameters, multiply-adds, activations, in all and layer by layer.
+"""Cost of a model without running it: parameters, multiply-adds, activations, in total and per layer.
 
 Counted from the traced computation with abstract arrays, so that the largest model takes seconds and no memory.
 Multiply-adds are those of convolutions and matrix products (attention's among them), whatever formulation the backend
@@ -26,22 +26,22 @@ from vidjax.nn.target_backend import targeting
 
 @dataclass(frozen=True)
 class Layer:
-    """Cost of one module of a model, everything inside it included."""
+    """Cost of one module of a model, including everything inside it."""
 
     path: str  # attributes and list indices, joined by dots; "" for the model itself
-    parent: str | None  # path of the module that it is a part of; None for the model itself
+    parent: str | None  # path of the enclosing module; None for the model itself
     kind: str  # name of its class
-    output: tuple[int, ...]  # shape of what it gave at its last call; () if it was not called
+    output: tuple[int, ...]  # shape of the output of its last call; () if it was not called
     params: int
     macs: int
-    calls: int  # how often it ran: 0 for a module that another one only takes parameters from
+    calls: int  # number of calls: 0 for a module from which another one only takes parameters
 
 
 @dataclass(frozen=True)
 class Cost:
     """Cost of a model for one view.
 
-    `activations` are the elements that convolutions and matrix products put out, as Radosavovic et al. count them
+    `activations` counts the output elements of convolutions and matrix products, as Radosavovic et al. do
     (2003.13678).
     """
 
@@ -49,7 +49,7 @@ class Cost:
     params: int
     macs: int
     activations: int
-    layers: tuple[Layer, ...]  # in the order in which they first ran, each before its parts
+    layers: tuple[Layer, ...]  # in the order of their first calls, each before its parts
 
     @property
     def gmacs(self) -> float:
@@ -68,7 +68,7 @@ def model_cost(
 
     Args:
       name: name of a model, one of `list_models()`.
-      num_classes: K, number of classes; None: as many as the published checkpoint has.
+      num_classes: K, number of classes; None: that of the published checkpoint.
       num_frames: T, frames of the clip; None: the spec's.
       size: height and width, pixels; None: the spec's.
       **kwargs: further arguments of the model's constructor.
@@ -94,7 +94,7 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
     counts: dict[str, int] = defaultdict(int)
 
     def around(path: str, call: Callable[[], Any]) -> Any:
-        """Leave the module's path in the trace, and note its call and the shape of what it gives."""
+        """Record the module's path in the trace, its call and its output shape."""
         counts[path] += 1
         with jax.named_scope(f"module:{path}"):
             out = call()
@@ -107,7 +107,7 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
         with intercepted(merged, around):
             return merged(video)
 
-    # In the formulation whose products can be seen: an accelerator's kernels hide theirs.
+    # In the formulation with visible products: an accelerator's kernels hide theirs.
     with targeting("cpu"), conv_formulation("native"):
         jaxpr = jax.make_jaxpr(run)(state, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).jaxpr
     macs: dict[str, int] = defaultdict(int)
@@ -122,7 +122,7 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
     first = {path: place for place, path in enumerate(counts)}
 
     def place(path: str) -> tuple[int, ...]:
-        """Where the module and all that it lies in first ran: what is inside a module follows it at once."""
+        """Order of the first calls of the module and those around it, so that parts directly follow their module."""
         parent = parents[path]
         above = () if parent is None else place(parent)
         return (*above, min((n for p, n in first.items() if _inside(p, path)), default=len(first)))
@@ -148,8 +148,8 @@ def training_macs(model: nnx.Module, cost: Cost, passes: int = 3) -> int:
     Args:
       model: model to train. Parameters named by its attribute `frozen` only run forward.
       cost: cost of the forward pass.
-      passes: number of passes through the trained part: one more for the gradient of each product's two inputs, and one
-        more if it is recomputed.
+      passes: passes through the trained part: one forward, two for the gradients of each product's inputs, and one more
+        if it is recomputed.
     """
     frozen = {prefix.removesuffix(".") for prefix in model.frozen} if isinstance(model, VideoNetwork) else set()
     forward = sum(layer.macs for layer in cost.layers if layer.path in frozen)
@@ -161,13 +161,13 @@ def _inside(path: str, outer: str) -> bool:
 
 
 def _parents(paths: Iterable[str]) -> dict[str, str | None]:
-    """The innermost other path that each lies in."""
+    """Innermost other path around each path."""
     ordered = sorted(paths, key=len)
     return {path: next((p for p in reversed(ordered) if p != path and _inside(path, p)), None) for path in ordered}
 
 
 def _products(jaxpr: Any, path: tuple[str, ...], times: int) -> Iterator[tuple[tuple[str, ...], int, int]]:
-    """`(path of the innermost module, multiply-adds, elements put out)` of every convolution and matrix product."""
+    """Yield `(path of the innermost module, multiply-adds, output elements)` of each convolution and matrix product."""
     for eqn in jaxpr.eqns:
         here = _innermost(str(eqn.source_info.name_stack), path)
         if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
@@ -195,7 +195,7 @@ def product_depth(eqn: Any) -> int:
 
 
 def inner_jaxprs(eqn: Any) -> Iterator[Any]:
-    """Computations inside an equation; of a condition's branches only the first, as all do the same kind of work."""
+    """Computations inside an equation; for a condition only the first branch, as all do the same kind of work."""
     if eqn.primitive.name == "cond":
         yield eqn.params["branches"][0].jaxpr
         return

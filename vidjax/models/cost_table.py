@@ -1,6 +1,6 @@
 """Costs of the named models, counted once and stored with the package: `costs.json`.
 
-`python -m vidjax.models.cost_table` counts them anew, in a minute; a test compares them with the computation.
+`python -m vidjax.models.cost_table` recounts them in a minute; a test compares them with the computation.
 """
 
 import importlib.resources
@@ -28,7 +28,7 @@ def cost_of(name: str) -> Cost:
 
 
 def without_layers(cost: Cost) -> Cost:
-    """The part of a cost that is stored."""
+    """Copy of a cost without its layers, as stored."""
     return Cost(cost.input, cost.params, cost.macs, cost.activations, ())
 
 
@@ -38,7 +38,7 @@ def _stored() -> dict[str, Any]:
 
 
 def write(path: Path) -> None:
-    """Count all models and write a line for each."""
+    """Compute the costs of all models and write them, one line each."""
     lines = []
     for name in list_models():
         cost = model_cost(name)

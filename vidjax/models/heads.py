@@ -1,8 +1,8 @@
 """Heads: the last layers, from a network's features to its outputs.
 
 A head is replaced, not wrapped: `network.head = Attentive(network.width_of("tokens"), num_classes, rngs=rngs)`, so that
-all other parameters keep their paths. On the pooled vector `nnx.Linear` is the head; those here look at other parts of
-`vidjax.models.base.Features`.
+all other parameters keep their paths. `nnx.Linear` is the head for the pooled vector; the heads here read other parts
+of `vidjax.models.base.Features`.
 """
 
 import math
@@ -25,9 +25,9 @@ MOST_HEADS = 16  # attention heads of V-JEPA 2's probes, whatever the encoder
 class Dense(Head, nnx.Linear):
     """Linear classifier applied to every window of a feature map, as SlowFast and pytorchvideo evaluate.
 
-    In evaluation the reference averages *probabilities* over the windows, of which there is one at the size the network
-    is made for (a 7×7 map pooled by 7×7), and more for larger pictures. Here the result is a logarithm of that mean,
-    whose softmax gives the probabilities back; with one window it is the plain logits.
+    In evaluation the reference averages *probabilities* over the windows: one at the size for which the network is made
+    (a 7×7 map pooled by 7×7), several for larger pictures. Here the result is the logarithm of that mean, whose softmax
+    returns the probabilities; with one window it is the plain logits.
 
     Arguments are those of `nnx.Linear`.
 
@@ -55,8 +55,8 @@ class Attentive(Head):
     Args:
       in_features: D', width of the tokens.
       num_classes: K, number of classes.
-      blocks: number of Transformer blocks; the last is the query's own, the others are self-attention.
-      heads: number of attention heads; divides D'. 0: 16, or as many of them as divide D'.
+      blocks: number of Transformer blocks; the last is the query's cross-attention, the others are self-attention.
+      heads: number of attention heads, a divisor of D'. 0: the greatest common divisor of 16 and D'.
       dtype: dtype of the pooler; the last layer is float32.
       rngs: random streams for the initial weights.
 

@@ -1,6 +1,6 @@
-"""Probes: small classifiers on frozen features, which measure how good the features are.
+"""Probes: small classifiers on frozen features, to measure the quality of the features.
 
-`create_model(name, probe="linear")` or `config.model.probe`.
+Chosen by `create_model(name, probe="linear")` or `config.model.probe`.
 """
 
 import dataclasses
@@ -15,25 +15,25 @@ from vidjax.models.heads import attentive_pooler
 from vidjax.nn.init import normal_001, normal_002
 from vidjax.nn.norm import BatchNorm
 
-EPSILON = 1e-6  # of MAE's norm
+EPSILON = 1e-6  # epsilon of MAE's norm
 
 
 class Probe(VideoNetwork):
     """Classifier on the features of a frozen network.
 
-    The network, `backbone`, is always in evaluation mode, whatever the probe is in: norms use their running statistics,
-    and nothing is dropped. No gradient passes into it; a training step leaves alone what `frozen` names.
+    The network, `backbone`, is always in evaluation mode, whatever the probe's: norms use their running statistics, and
+    nothing is dropped. No gradient enters it; a training step does not change the parameters named by `frozen`.
 
     Args:
       backbone: network to probe; its classifier is removed.
       num_classes: K, number of classes.
       kind: kind of classifier. "linear": one layer on the features; "attentive": a learned query attends to all tokens
         or places, and one layer classifies the result.
-      norm: whether a linear probe standardises features first, by the batch in training and by running statistics
+      norm: whether a linear probe standardises features first, by batch statistics in training and running statistics
         afterwards, as MAE does (arXiv 2111.06377, appendix A.1; `main_linprobe.py` in facebookresearch/mae).
-      blocks: number of Transformer blocks of an attentive probe; the last is the query's own, the others, if any, are
-        self-attention. V-JEPA 2 has 4 (arXiv 2506.09985), V-JEPA 1.
-      heads: attention heads of an attentive probe; divides D'. 0: 16, or as many of them as divide D'.
+      blocks: Transformer blocks of an attentive probe; the last is the query's cross-attention, the others are
+        self-attention. 4 in V-JEPA 2 (arXiv 2506.09985), 1 in V-JEPA.
+      heads: attention heads of an attentive probe, a divisor of D'. 0: the greatest common divisor of 16 and D'.
       dropout: dropout probability before the last layer.
       dtype: dtype of the pooler; the rest is float32.
       rngs: random streams; `params` draws the initial weights.
@@ -43,7 +43,7 @@ class Probe(VideoNetwork):
         divide D'.
     """
 
-    frozen = ("backbone.",)  # paths of what training leaves alone start so
+    frozen = ("backbone.",)  # path prefixes of parameters that training does not change
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class Probe(VideoNetwork):
         if kind not in PROBES:
             raise ValueError(f"probe = {kind!r}: must be one of {', '.join(map(repr, PROBES))}")
         if kind == "linear" and (blocks != 1 or heads):
-            raise ValueError(f"blocks = {blocks}, heads = {heads}: are for attentive probes")
+            raise ValueError(f"blocks = {blocks}, heads = {heads}: apply only to attentive probes")
         if kind == "attentive" and norm:
-            raise ValueError("norm = True: is for linear probes")
+            raise ValueError("norm = True: applies only to linear probes")
         features = backbone.width_of("tokens" if kind == "attentive" else "pooled", f"a probe of kind {kind!r}")
         backbone.head = nnx.data(None)
         self.channels = backbone.channels
@@ -78,7 +78,7 @@ class Probe(VideoNetwork):
         self.eval()
 
     def train(self, **attributes: Any) -> None:
-        """Set training mode, but not for the backbone."""
+        """Set training mode, except for the backbone."""
         super().train(**attributes)
         self.backbone.eval()
 

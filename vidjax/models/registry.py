@@ -1,6 +1,6 @@
 """Named models: `create_model("r2plus1d_18", num_classes=400)`.
 
-Each family's file ends in a table `VARIANTS: name → Variant`; this module only gathers them.
+Each family's file ends in a table `VARIANTS: name → Variant`; this module only collects them.
 """
 
 import difflib
@@ -23,7 +23,7 @@ from vidjax.models.arguments import arguments_of, check_arguments
 from vidjax.models.base import VideoNetwork
 from vidjax.models.probe import Probe
 
-# The files that hold a `VARIANTS` table.
+# Files with a `VARIANTS` table.
 FAMILIES = (
     "c3d",
     "csn",
@@ -53,18 +53,18 @@ class UnknownModelError(UserError):
 
 @dataclass(frozen=True)
 class Variant:
-    """A named model: the class (or function) that builds it, its arguments, and what it expects of its input.
+    """Named model: the class (or function) that builds it, its arguments, and the specification of its input.
 
     `build(num_classes=…, in_channels=…, rngs=…, dtype=…, **kwargs)` returns a `vidjax.models.base.VideoNetwork`, whose
-    docstring is the contract. A network that is trained for something else than classes has no head and takes
-    `num_classes` for the protocol's sake; its `__call__(video, mask=None, rngs=None)` gives the pixels of what the mask
-    hides, see `vidjax.models.families.videomae_pretrain`.
+    docstring is the contract. A network that is trained for another task than classification has no head and ignores
+    `num_classes`; its `__call__(video, mask=None, rngs=None)` returns the pixels that the mask hides, see
+    `vidjax.models.families.videomae_pretrain`.
 
-    Where a class has learned tables of `positions` and a clip's length and size are configured, the tables are made for
-    them (arguments `num_frames` and `size`), and those of a checkpoint are fitted to that.
+    If a class has learned tables of `positions` and a clip's length and size are configured, the tables are made for
+    these (arguments `num_frames` and `size`), and a checkpoint's tables are fitted to them.
 
     With `fixed_length` the network has weights for each frame of a clip: its argument `num_frames` must be the clip's
-    length, and is set to it where that is configured.
+    length, and is set to the configured one, if any.
     """
 
     build: Callable[..., VideoNetwork]
@@ -74,7 +74,7 @@ class Variant:
 
 
 def tiny_spec(name: str, paper: str, **changes: Any) -> Spec:
-    """Input of the small networks for learning and tests, `*_tiny`: 8 frames, every 2nd, of 64², six classes."""
+    """Specification of the small networks for learning and tests, `*_tiny`: 8 frames, every 2nd, of 64², 6 classes."""
     settings: dict[str, Any] = {
         "num_frames": 8, "stride": 2, "size": 64, "resize": (72,), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
         "num_classes": 6,
@@ -89,7 +89,7 @@ def _variants() -> dict[str, Variant]:
         for name, variant in importlib.import_module(f"vidjax.models.families.{family}").VARIANTS.items():
             if name in found or name != variant.spec.name:
                 raise ValueError(
-                    f"models/families/{family}.py: variant {name!r} is defined twice or its spec is named otherwise"
+                    f"models/families/{family}.py: variant {name!r} is defined twice or its spec has another name"
                 )
             found[name] = variant
     return found
@@ -105,7 +105,7 @@ def get_variant(name: str) -> Variant:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise UnknownModelError(f"there is no model {name!r}.{hint} vidjax.list_models() names all {len(known)}.")
+        raise UnknownModelError(f"there is no model {name!r}.{hint} vidjax.list_models() lists all {len(known)}.")
     return known[name]
 
 
@@ -132,10 +132,10 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def need_transformer(name: str, setting: str) -> None:
-    """Refuse `config.SETTING = True`, which only networks of Transformer blocks can follow (`nn/blocks.py`).
+    """Check that a model has Transformer blocks (`nn/blocks.py`), which `config.SETTING = True` needs.
 
     Raises:
-      ConfigError: if `name` is no such network; the message names the families that are.
+      ConfigError: if it has none; the message names the families that do.
       UnknownModelError: if no model has that name; the message names similar ones.
     """
 
@@ -166,7 +166,7 @@ def create_model(
     Args:
       name: name of a model, one of `list_models()`.
       num_classes: K, outputs of the classifier; None: as many as the published checkpoint has; 0: no classifier, and
-        `model(video)` gives what `model.features(video)` does.
+        `model(video)` equals `model.features(video)`.
       seed: seed of the initial weights.
       dtype: dtype of activations (such as `jnp.bfloat16`); parameters stay float32. None: float32.
       input: kind of input: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels.
@@ -198,16 +198,16 @@ def abstract_model(
     probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> VideoNetwork:
-    """`create_model` with abstract arrays (shape and dtype only): costs no memory and no compilation.
+    """Create a model with abstract arrays (shape and dtype only), without memory or compilation.
 
     Raises:
-      UnknownModelError, ArgumentError, ValueError: as `create_model`.
+      UnknownModelError, ArgumentError, ValueError: as for `create_model`.
     """
     return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, probe, probe_options, kwargs))
 
 
 class _OneKey:
-    """Random streams for shapes alone, which give one key over and over.
+    """Random streams for abstract models, with the same key every time.
 
     Flax's streams count their draws, and counting inside a trace takes time that grows with the square of the number of
     parameters: 13 s for the largest model.
@@ -219,7 +219,7 @@ class _OneKey:
 
 
 def _channels(spec: Spec, input: str) -> dict[str, int]:
-    """The argument `in_channels` of a network that sees a video; nothing for others."""
+    """Argument `in_channels` of a network with a video input; empty for others."""
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         if input != "rgb":
             raise UserError(f"input = {input!r}: {spec.name} takes no video")
@@ -241,8 +241,8 @@ def _build(
     check_arguments(name, variant.build, kwargs)
     num_classes = variant.spec.num_classes if num_classes is None else num_classes
     if num_classes < 0:
-        raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features alone")
-    # Without classes it is built with one, so that all other weights are those of any number, and loses its head below.
+        raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features only")
+    # Without classes, build with one, so that all other weights are as for any number, and remove the head below.
     outputs = num_classes or 1
     if input not in INPUTS:
         raise ValueError(f"input = {input!r}: must be one of {', '.join(INPUTS)}")
@@ -250,10 +250,10 @@ def _build(
     model = variant.build(num_classes=outputs, dtype=dtype, rngs=rngs, **arguments)
     if probe:
         if model.head is None:
-            raise ValueError(f"probe = {probe!r}: {name} is no classifier; take the one that starts from it")
+            raise ValueError(f"probe = {probe!r}: {name} has no classifier; use the model that is fine-tuned from it")
         model = Probe(model, outputs, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
     elif probe_options:
-        raise ValueError(f"probe_options = {dict(probe_options)}: are for a probe")
+        raise ValueError(f"probe_options = {dict(probe_options)}: apply only to a probe")
     if not num_classes:
         model.head = nnx.data(None)
     model.eval()

@@ -1,7 +1,7 @@
 """Model state as flat dictionaries `{dotted path: array}`, for masks, checkpoints and weight mapping.
 
-`split` takes a module apart into a graph definition (static, hashable), parameters and statistics; `merge` puts it
-together again, also inside `jax.jit`.
+`split` separates a module into a graph definition (static, hashable), parameters and statistics; `merge` rebuilds it,
+also inside `jax.jit`.
 """
 
 import jax
@@ -18,7 +18,7 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Arrays, Arrays]:
     """Split a model into `(graphdef, params, stats)`: structure, trained arrays and batch statistics.
 
     Raises:
-      ValueError: if the model holds state of another kind, naming it: random streams belong in the call.
+      ValueError: if the model holds state of another kind, which the message names: random streams belong in the call.
     """
     graphdef, params, stats, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     if left := sorted(_flat(rest)):
@@ -34,7 +34,7 @@ def frozen_paths(model: nnx.Module) -> set[str]:
 
 
 def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
-    """Rebuild the module that `split` took apart, with these arrays."""
+    """Rebuild a module from the results of `split`, or with other arrays."""
     return nnx.merge(graphdef, _nested(params, nnx.Param), _nested(stats, RunningStatistic))
 
 

@@ -113,7 +113,7 @@ def test_fusions_know_the_order_train_and_refuse_other_lengths(kind):
     assert losses[-1] < 0.5 * losses[0]
     answer = nnx.jit(lambda model, video: model(video))
     assert float(jnp.abs(answer(model, video) - answer(model, video[:, ::-1])).max()) > 1e-3
-    with pytest.raises(ValueError, match=r"clips of 3 frames, and was given 4: build it with num_frames=4"):
+    with pytest.raises(ValueError, match=r"clips of 3 frames, but got 4: build it with num_frames=4"):
         model(draw((4, 4, 8, 8, 3)))
 
 

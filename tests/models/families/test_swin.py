@@ -110,7 +110,7 @@ def test_drop_path_rises_linearly_over_all_blocks():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="must name as many stages"):
+    with pytest.raises(ValueError, match="must have the same length"):
         tiny(heads=(2,))
     with pytest.raises(ValueError, match="heads = 3 does not divide dim = 8"):
         tiny(heads=(3, 3))

@@ -1,1 +1,1 @@
-"""Families of networks, one file each, ending in its table `VARIANTS`."""
+"""Families of networks, one module each, with a table `VARIANTS` at its end."""

@@ -1,4 +1,4 @@
-"""Plain stacks of 3×3×3 convolutions: C3D, and a network of two of them to learn from.
+"""Plain stacks of 3×3×3 convolutions: C3D, and a two-layer network for learning.
 
 Paper: Tran et al., Learning Spatiotemporal Features with 3D Convolutional Networks (1412.0767). Reference code:
 mmaction2 `models/backbones/c3d.py`, DavideA/c3d-pytorch (the weights of the authors' Caffe network on Sports-1M).
@@ -28,18 +28,18 @@ STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the 
 class C3D(VideoNetwork):
     """Eight convolutions without norm, five max-pools, two dense layers and a classifier.
 
-    The first pool leaves time alone, the others halve everything; the last pads height and width, so that 112 pixels
-    end in 4. The dense layers read the whole last map: a network is made for one clip length and size.
+    The first pool keeps time, the others halve all axes; the last pads height and width, so that 112 pixels become 4.
+    The dense layers read the whole last map: a network is made for one clip length and size.
 
     Args:
       num_classes: K, number of classes.
       in_channels: C, channels of the video.
-      num_frames: T of the clips.
+      num_frames: T, frames of the clips.
       size: height and width of the clips, pixels.
       stages: channels of the convolutions, one row per pool.
       hidden: D, features of the dense layers.
-      dropout: probability of dropping a feature behind each of them, in training mode.
-      remat: rematerialisation policy of each stage, one of `REMAT` but "attention", see `nn/remat.py`.
+      dropout: probability of dropping a feature after each dense layer, in training mode.
+      remat: rematerialisation policy of each stage, one of `REMAT` except "attention", see `nn/remat.py`.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
 
@@ -62,7 +62,7 @@ class C3D(VideoNetwork):
         rngs: nnx.Rngs,
     ):
         pools = len(stages)
-        # Behind the last pool, which alone has padding: one pixel on both sides.
+        # After the last pool, the only one with padding: one pixel on both sides.
         frames, pixels = num_frames // 2 ** (pools - 1), (size // 2 ** (pools - 1) + 2) // 2
         if frames < 1 or size < 2 ** (pools - 1):
             least = 2 ** (pools - 1)
@@ -89,16 +89,16 @@ class C3D(VideoNetwork):
         self.remat = check_remat(remat, attention=False)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features: `pooled` is what is called fc7, maps are those behind the pools.
+        """Encode normalised clips (B, T, H, W, C) as features: `pooled` is known as fc7, maps are the pools' outputs.
 
         Raises:
-          UserError: if the clips are not those that the network is made for.
+          UserError: if the clips have another length or size than the network is made for.
         """
         if video.shape[1:4] != self.clip:
             made, given = ("{} frames of {}×{} pixels".format(*shape) for shape in (self.clip, video.shape[1:4]))
             raise UserError(
                 f"this C3D is made for clips of {made}, not {given}: build it with num_frames=… and size=…, or, from a "
-                "configuration, model.kwargs.num_frames and model.kwargs.size"
+                "config, model.kwargs.num_frames and model.kwargs.size"
             )
         x, run, maps = video, keeping(self.remat, _stage), {}
         for index, convs in enumerate(self.stages):
@@ -117,7 +117,7 @@ def _stage(convs: nnx.List, x: jax.Array) -> jax.Array:
 
 
 class Conv3DNet(VideoNetwork):
-    """As little as a network needs to see motion: per width a 3×3×3 convolution, norm, ReLU and a halving max-pool.
+    """Minimal network that detects motion: per width a 3×3×3 convolution, norm, ReLU and a halving max-pool.
 
     The mean over the last map is classified, so that clips may have any length and size.
 
@@ -150,7 +150,7 @@ class Conv3DNet(VideoNetwork):
         self.widths = Widths.of_maps({2 ** (index + 1): width for index, width in enumerate(widths)})
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Encode normalised clips (B, T, H, W, C) as features; maps are those behind the pools."""
+        """Encode normalised clips (B, T, H, W, C) as features; maps are the pools' outputs."""
         del rngs  # nothing random comes before the classifier
         x, maps = video, {}
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -167,8 +167,8 @@ VARIANTS = {
             num_frames=16,
             size=112,
             resize=(128,),
-            # Pixels stay in 0…255, less a mean that is listed as Caffe does, blue first, and applied to red first:
-            # that is how mmaction2 trained and evaluates.
+            # Pixels stay in 0…255, less a mean in Caffe's order, blue first, that is applied to red first, as in
+            # mmaction2's training and evaluation.
             mean=(104 / 255, 117 / 255, 128 / 255),
             std=(1 / 255, 1 / 255, 1 / 255),
             num_classes=101,

@@ -1,8 +1,8 @@
 """CSN: channel-separated residual networks, whose 3×3×3 convolutions are depthwise.
 
-What mixes channels (1×1×1) and what looks around (3×3×3, each channel by itself) are different layers. "ir"
+Separate layers mix channels (1×1×1) and mix neighbouring positions (3×3×3, each channel by itself). "ir"
 (interaction-reduced) puts a depthwise convolution in a bottleneck's middle; "ip" (interaction-preserved) keeps a 1×1×1
-convolution before it, for the mixing that is lost.
+convolution before it, for the channel mixing otherwise lost.
 
 Paper: Tran et al., Video Classification with Channel-Separated Convolutional Networks (1904.02811). Reference code:
 `models/csn.py` in pytorchvideo (`csn_r101`) and `models/backbones/resnet3d_csn.py` in mmaction2 (the other ones).
@@ -26,11 +26,11 @@ from vidjax.nn.norm import BatchNorm
 from vidjax.nn.pooling import max_pool3d
 from vidjax.nn.remat import check_remat, keeping
 
-EXPANSION = 4  # of the width at a block's end
+EXPANSION = 4  # output width of a block, over its inner width
 
 
 class Stem(nnx.Module):
-    """3×7×7 of stride 2 in space, norm, ReLU, and a 1×3×3 max-pool of stride 2."""
+    """Stem: a 3×7×7 convolution of stride 2 in space, norm, ReLU, and a 1×3×3 max-pool of stride 2."""
 
     def __init__(self, in_channels: int, features: int, epsilon: float, *, dtype: Any = None, rngs: nnx.Rngs):
         self.conv = Conv3D(in_channels, features, (3, 7, 7), (1, 2, 2), (1, 3, 3), dtype=dtype, rngs=rngs)
@@ -42,13 +42,13 @@ class Stem(nnx.Module):
 
 
 class Block(nnx.Module):
-    """1×1×1 down to `features`, depthwise 3×3×3, 1×1×1 up to 4 · `features`, and a shortcut.
+    """Bottleneck: 1×1×1 down to `features`, depthwise 3×3×3, 1×1×1 up to 4 · `features`, and a shortcut.
 
     Args:
       in_features: channels of the input.
       features: width of the block.
       strides: strides along T, H, W, taken by the depthwise convolution.
-      preserved: mix the channels once more before the depthwise convolution ("ip").
+      preserved: whether to mix the channels once more before the depthwise convolution ("ip").
       zero_init: whether to start the residual branch at zero.
       epsilon: epsilon of the norms.
       dtype: dtype of the computation; None: the input's.
@@ -90,20 +90,20 @@ class Block(nnx.Module):
 
 
 class CSN(VideoNetwork):
-    """The network.
+    """Channel-separated network.
 
     Args:
       num_classes: K, number of classes.
       in_channels: C, channels of the video.
       depths: blocks of each stage; all but the first stage halve time, height and width.
       width: channels of the stem and of the first stage's blocks; doubled in each further stage.
-      preserved: "ip" rather than "ir", see above.
-      window: frames, rows and columns of the last map that the classifier sees the mean of; a larger map has several
+      preserved: whether to build "ip" rather than "ir" blocks, see above.
+      window: frames, rows and columns of the last map that are averaged for the classifier; a larger map has several
         such windows, whose probabilities are averaged (`vidjax.models.heads.Dense`). None: the mean of the whole map.
       zero_init: whether to start every residual branch at zero.
       epsilon: epsilon of the norms.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      remat: rematerialisation policy of each block, one of `REMAT` except "attention", see `nn/remat.py`.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
     """
@@ -192,7 +192,7 @@ VARIANTS = {
         _spec("csn_r101", "pytorchvideo", "77.00 / 92.90", mean=(0.45,) * 3, std=(0.225,) * 3),
         {"depths": DEPTHS[101], "window": (4, 7, 7), "zero_init": True},
     ),
-    # All three of mmaction2 were pre-trained on IG-65M.
+    # mmaction2's three networks, pre-trained on IG-65M.
     "csn_ir_r50": _mmaction2(50, False, "79.44 / 94.26"),
     "csn_ir_r152": _mmaction2(152, False, "82.87 / 95.90"),
     "csn_ip_r152": _mmaction2(152, True, "82.68 / 95.69"),

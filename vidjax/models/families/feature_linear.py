@@ -1,7 +1,7 @@
-"""A linear classifier of vectors that another network made of a video beforehand: their mean, and one layer.
+"""Linear classifier of a video's precomputed feature vectors: their mean, and one layer.
 
-What `vidjax.data.reading.features` reads enters as `(B, N, D)`, N vectors of width D. It is the plain yardstick for
-whatever models such vectors over time.
+The input, read by `vidjax.data.reading.features`, is `(B, N, D)`, N vectors of width D. The network is a baseline for
+models of such vectors over time.
 """
 
 from typing import Any
@@ -19,13 +19,13 @@ from vidjax.nn.init import normal_001
 
 
 class FeatureLinear(VideoNetwork):
-    """One layer on the mean of a video's vectors. Its tokens are the vectors as they are; it has no maps.
+    """Linear layer on the mean of a video's vectors. Its tokens are the unchanged vectors; it has no maps.
 
     Args:
       num_classes: K, number of classes.
-      width: D, of a vector.
+      width: D, width of a vector.
       dropout: dropout probability before the layer.
-      dtype: is taken for the sake of the protocol; the layer computes in float32.
+      dtype: unused, for the common signature; the layer computes in float32.
       rngs: random streams; `params` draws the initial weights.
     """
 
@@ -36,7 +36,7 @@ class FeatureLinear(VideoNetwork):
         self.head = nnx.Linear(width, num_classes, kernel_init=normal_001, rngs=rngs)
 
     def taken(self, inputs: Any) -> jax.Array:
-        """Vectors `(B, N, D)`, or a mapping that holds them as "features".
+        """Select the vectors `(B, N, D)`, given directly or as "features" of a mapping, and check them.
 
         Raises:
           ClipError: for other shapes, and for integers.
@@ -48,7 +48,7 @@ class FeatureLinear(VideoNetwork):
         return vectors
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Vectors `(B, N, D)`, or a mapping that holds them as "features" → their mean, and themselves."""
+        """Map vectors `(B, N, D)`, or a mapping with them as "features", to their mean, and the vectors as tokens."""
         del rngs  # nothing random comes before the classifier
         return Features(video.mean(axis=1, dtype=jnp.float32), video, (video.shape[1], 1, 1))
 

@@ -1,12 +1,12 @@
-"""2D networks over frames, and the plain ways to make one answer of several frames.
+"""2D networks over frames, and simple ways to combine several frames into one prediction.
 
 - frame_pool: every frame by itself, then a pooling of the frames' features. With "mean", "max" (and attention, NetVLAD)
-  shuffling a clip does not change the answer: appearance without motion.
+  shuffling a clip does not change the prediction: appearance without motion.
 - single_frame: every frame is classified by itself, and the probabilities are averaged.
 - tsn: frames from all over the video, averaged (Wang et al., Temporal Segment Networks, 1608.00859).
 - late_fusion: the frames' features side by side, in their order, into a small dense network.
-- early_fusion: the frames side by side as channels of one picture: the first layer alone sees motion. Both fusions are
-  of Karpathy et al., Large-scale Video Classification with Convolutional Neural Networks (2014).
+- early_fusion: the frames side by side as channels of one picture: only the first layer sees motion. Both fusions are
+  from Karpathy et al., Large-scale Video Classification with Convolutional Neural Networks (2014).
 
 Paper of the network: He et al. (1512.03385). Reference code: torchvision `models/resnet.py`; mmaction2 for TSN.
 """
@@ -44,26 +44,26 @@ def image_network(layers: int, *, in_channels: int = 3, dtype: Any = None, rngs:
 
 
 def small_network(*, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs) -> dict[str, Any]:
-    """The same of a network for learning and tests: `r2plus1d_tiny` without time."""
+    """Arguments of `ResNet` for a small network for learning and tests: `r2plus1d_tiny` without time."""
     stem = Stem(16, (1, 7, 7), in_channels=in_channels, dtype=dtype, rngs=rngs)
     stages = [Stage(1, width, (1, 2, 2), frame_conv) for width in (16, 32, 64)]
     return {"stem": stem, "stem_features": 16, "stages": stages, "dtype": dtype, "rngs": rngs}
 
 
 def body(layers: int, **kwargs: Any) -> dict[str, Any]:
-    """`image_network(layers)`, or `small_network` for 0 layers; further arguments are theirs."""
+    """Arguments of `ResNet` from `image_network(layers)`, or from `small_network` for 0 layers."""
     return image_network(layers, **kwargs) if layers else small_network(**kwargs)
 
 
 def frame_pool(
     num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
 ) -> ResNet:
-    """A 2D ResNet over frames. Further arguments are those of `ResNet`, `temporal_pooling` above all."""
+    """Build a 2D ResNet over frames. Further arguments are those of `ResNet`, such as `temporal_pooling`."""
     return ResNet(num_classes, **body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs), **kwargs)
 
 
 class SingleFrameResNet(ResNet):
-    """Every frame is classified by itself; the logits are the logarithm of the frames' mean probabilities."""
+    """2D ResNet that classifies each frame by itself; its logits are the log of the frames' mean probabilities."""
 
     head_type = Dense
 
@@ -72,21 +72,21 @@ class SingleFrameResNet(ResNet):
 def single_frame(
     num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
 ) -> ResNet:
-    """`SingleFrameResNet` of so many layers. Further arguments are those of `ResNet` but for `temporal_pooling`."""
+    """Build a `SingleFrameResNet`. Further arguments are those of `ResNet`, except `temporal_pooling`."""
     network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return SingleFrameResNet(num_classes, **network, temporal_pooling="mean", **kwargs)
 
 
 class Concatenation(nnx.Module):
-    """The frames' vectors side by side, a dense layer, LayerNorm and ReLU: `(B, T, D)` → `(B, hidden)`, for one T only.
+    """Concatenated frames' vectors, dense layer, LayerNorm and ReLU: `(B, T, D)` → `(B, hidden)`, for one T only.
 
-    Without the norm, which is not in the paper, Adam's first steps move all outputs together, T · D inputs wide and
-    none of them negative, and may leave them at zero for good.
+    Without the norm, which is not in the paper, Adam's first steps move all outputs together, as none of the T · D
+    inputs is negative, and may leave them at zero for good.
 
     Args:
-      features: D.
-      num_frames: T.
-      hidden: outputs.
+      features: D, width of a frame's vector.
+      num_frames: T, frames of a clip.
+      hidden: width of the output.
       rngs: random streams for the initial weights.
     """
 
@@ -98,7 +98,7 @@ class Concatenation(nnx.Module):
         self.norm = nnx.LayerNorm(hidden, rngs=rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """(B, T, D) → (B, hidden); frames that `mask` (B, T) leaves out enter as zeros.
+        """Map (B, T, D) to (B, hidden); frames where `mask` (B, T) is false enter as zeros.
 
         Raises:
           ValueError: for another T than that of the weights.
@@ -121,7 +121,7 @@ def late_fusion(
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> ResNet:
-    """A 2D ResNet over frames whose features are concatenated. Further arguments are those of `ResNet`.
+    """Build a 2D ResNet with concatenated features of the frames. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
@@ -138,10 +138,10 @@ def late_fusion(
 
 
 class StackConv(Conv3D):
-    """A 2D convolution over T frames side by side in the channels, (B, T, H, W, I) → (B, 1, H', W', O).
+    """2D convolution over T frames stacked in the channels, (B, T, H, W, I) → (B, 1, H', W', O).
 
-    Its kernel is stored as that of a space-time convolution, (T, kh, kw, I, O): one and the same function for clips of
-    T frames, so that image kernels are inflated and channels added as anywhere else.
+    Its kernel is stored as that of a space-time convolution, (T, kh, kw, I, O), the same function for clips of T
+    frames, so that image kernels are inflated and channels added as in other layers.
     """
 
     def __init__(self, num_frames: int, *args: Any, kernel_size: Triple, **kwargs: Any):
@@ -179,7 +179,7 @@ def early_fusion(
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> ResNet:
-    """A 2D ResNet on one picture of C·T channels. Further arguments are those of `ResNet`.
+    """Build a 2D ResNet on one picture of C·T channels. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
@@ -206,12 +206,12 @@ def early_fusion(
 def _check_frames(given: int, wanted: int, name: str) -> None:
     if given != wanted:
         raise ValueError(
-            f"{name} has weights for clips of {wanted} frames, and was given {given}: build it with num_frames={given}"
+            f"{name} has weights for clips of {wanted} frames, but got {given}: build it with num_frames={given}"
         )
 
 
 def _image_spec(name: str, **changes: Any) -> Spec:
-    """The protocol of frame-wise networks: 8 frames at 224², ImageNet's statistics."""
+    """Specification of frame-wise networks: 8 frames at 224², ImageNet's statistics."""
     settings: dict[str, Any] = {
         "num_frames": 8, "stride": 8, "paper": "https://arxiv.org/abs/1608.00859", "sources": ("torchvision2d",)
     } | changes  # fmt: skip
@@ -219,7 +219,7 @@ def _image_spec(name: str, **changes: Any) -> Spec:
 
 
 _KARPATHY = "https://openaccess.thecvf.com/content_cvpr_2014/html/Karpathy_Large-scale_Video_Classification_2014_CVPR_paper.html"
-# mmaction2: 8 segments in training, 25 frames × 10 crops in testing, whose scores are averaged.
+# mmaction2: 8 segments in training, averaged scores of 25 frames × 10 crops in testing.
 _TSN = {50: "74.12 / 91.34", 101: "75.89 / 92.07"}
 
 
@@ -256,7 +256,7 @@ VARIANTS = {
     "late_fusion_tiny": Variant(
         late_fusion,
         tiny_spec("late_fusion_tiny", _KARPATHY),
-        # The small pictures' maps are 4×4; one mean over them would hide where things are.
+        # The small pictures' maps are 4×4; one mean over them would lose the positions.
         {"layers": 0, "num_frames": 8, "hidden": 64, "grid": 4},
         fixed_length=True,
     ),

@@ -29,15 +29,15 @@ EPSILON = 1e-3  # of every norm
 
 
 class Unit(nnx.Module):
-    """Convolution, norm, ReLU.
+    """Unit of convolution, norm and ReLU.
 
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
-      kernel_size: (kt, kh, kw), or one int for all.
+      kernel_size: extents (kt, kh, kw), or one int for all.
       strides: strides along T, H, W, or one int for all.
-      padding: "SAME", TensorFlow's rule; None: half the kernel on both sides. Without strides they are the same.
-      momentum: of the norm, see `BatchNorm`.
+      padding: "SAME", TensorFlow's rule; None: half the kernel on both sides. They differ only with strides.
+      momentum: momentum of the norm, see `BatchNorm`.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
     """
@@ -66,22 +66,22 @@ class Unit(nnx.Module):
 
 
 class SelfGate(nnx.Module):
-    """Scales every channel by what the whole clip holds: σ(W·mean(x) + b) · x (1712.04851, section 4.4)."""
+    """Gate that scales each channel by the content of the whole clip: σ(W·mean(x) + b) · x (1712.04851, 4.4)."""
 
     def __init__(self, features: int, *, rngs: nnx.Rngs):
-        # As the authors' TensorFlow code starts it: all gates half open.
+        # Initialised as in the authors' TensorFlow code: all gates half open.
         self.linear = nnx.Linear(features, features, kernel_init=normal_001, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) → the same shape."""
+        """Map (B, T, H, W, C) to the same shape."""
         gate = nnx.sigmoid(self.linear(x.mean(axis=(1, 2, 3), keepdims=True, dtype=jnp.float32)))
         return x * gate.astype(x.dtype)
 
 
 class SeparableUnit(nnx.Module):
-    """A `Unit` in space, 1×k×k, then one in time, k×1×1, and a `SelfGate` behind that if asked for.
+    """Pair of `Unit`s, in space (1×k×k) and then in time (k×1×1), and optionally a `SelfGate`.
 
-    Unlike `vidjax.nn.factorised.Conv2Plus1D` it has as many channels between the two as behind them. Arguments as for
+    Unlike `vidjax.nn.factorised.Conv2Plus1D`, it has as many channels between the two as after them. Arguments as for
     `Unit`; the kernel and the strides are cubes, one int each.
     """
 
@@ -108,7 +108,7 @@ class SeparableUnit(nnx.Module):
 
 
 class BlockWidths(NamedTuple):
-    """Channels that come out of a block's convolutions."""
+    """Output channels of a block's convolutions."""
 
     branch0: int
     branch1_reduce: int
@@ -123,14 +123,14 @@ class BlockWidths(NamedTuple):
 
 
 class InceptionBlock(nnx.Module):
-    """Four branches side by side: 1×1×1; 1×1×1 and 3×3×3; the same, narrower; max-pool and 1×1×1.
+    """Four parallel branches: 1×1×1; 1×1×1 and 3×3×3; the same, narrower; max-pool and 1×1×1.
 
     Args:
       in_features: channels of the input.
-      widths: of the convolutions.
-      unit: makes the 3×3×3 ones, as `Unit` or `SeparableUnit` do.
+      widths: output channels of the convolutions.
+      unit: maker of the 3×3×3 convolutions, such as `Unit` or `SeparableUnit`.
       rngs: random streams for the initial weights.
-      **kwargs: of every `Unit`.
+      **kwargs: further arguments of every `Unit`.
     """
 
     def __init__(self, in_features: int, widths: BlockWidths, *, unit: Any = Unit, rngs: nnx.Rngs, **kwargs: Any):
@@ -170,39 +170,39 @@ WINDOW = (2, 7, 7)  # frames, rows and columns of the last map that are classifi
 
 
 class MeanOverTime(Head, nnx.Linear):
-    """The classifier at each window of the last map: the mean of its logits. Arguments are those of `nnx.Linear`."""
+    """Linear classifier of each window of the last map, with averaged logits. Arguments are those of `nnx.Linear`."""
 
     sees: ClassVar[str] = "windows"
 
     def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """(B, T', H', W', D) → float32 (B, K)."""
+        """Map (B, T', H', W', D) to float32 (B, K)."""
         return self.over_time(x, drop).mean(axis=1)
 
     def over_time(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """(B, T', H', W', D) → float32 (B, T', K)."""
+        """Map (B, T', H', W', D) to float32 (B, T', K)."""
         x = x if drop is None else drop(x)
         return super().__call__(x.mean(axis=(2, 3)))
 
 
 class Inception(VideoNetwork):
-    """Inception-v1 over clips: I3D as it is, S3D with `separable`.
+    """Inception-v1 over clips: I3D, or S3D with `separable`.
 
-    The last map is averaged over windows of 2 frames × 7 × 7, one step from the next, the classifier is applied to
-    each, and the logits are averaged: a mean in which the middle counts more than the border. A map that is smaller
-    than the window is averaged as a whole (there the reference fails).
+    The last map is averaged over windows of 2 frames × 7 × 7 with stride 1, the classifier is applied to each, and the
+    logits are averaged: a mean that weights the middle more than the border. A map smaller than the window is averaged
+    as a whole (there the reference fails).
 
     Args:
       num_classes: K, number of classes.
       in_channels: C, channels of the video.
-      separable: every 3×3×3 kernel, and the first 7×7×7 one, in space and then in time.
-      gating: a `SelfGate` behind every convolution in time; needs `separable`.
-      padding: where convolutions and pools have strides: "SAME", TensorFlow's rule, which depends on the input's size;
+      separable: whether to split every 3×3×3 kernel, and the first 7×7×7 one, into space and then time.
+      gating: whether a `SelfGate` follows every convolution in time; needs `separable`.
+      padding: padding of strided convolutions and pools: "SAME", TensorFlow's rule, which depends on the input's size;
         None: PyTorch's usual half of the kernel on both sides.
-      stem_features: channels behind each of the three convolutions before the blocks.
-      stages: channels inside the blocks.
-      momentum: of the norms: the share of the old running statistics that a training step keeps.
+      stem_features: output channels of the three convolutions before the blocks.
+      stages: channels of the blocks of each stage.
+      momentum: momentum of the norms: the share of the old running statistics that a training step keeps.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      remat: rematerialisation policy of each block, one of `REMAT` except "attention", see `nn/remat.py`.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
 
@@ -257,7 +257,7 @@ class Inception(VideoNetwork):
         )
 
     def _pool(self, x: jax.Array, window: Triple, strides: Triple) -> jax.Array:
-        """A max-pool between stages: windows of 3 overlap, those of 2 do not."""
+        """Max-pool between stages: windows of 3 overlap, those of 2 do not."""
         pads = tuple((w - 1) // 2 for w in window) if self.padding is None else self.padding
         return max_pool3d(x, window, strides, pads)
 
@@ -280,8 +280,8 @@ class Inception(VideoNetwork):
         return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 
     def logits_over_time(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → float32 logits (B, T', K), one for every 8 frames of the video."""
-        assert isinstance(self.head, MeanOverTime), "its own classifier alone gives logits over time"
+        """Map normalised clips (B, T, H, W, C) to float32 logits (B, T', K), a row for every 8 frames of the video."""
+        assert isinstance(self.head, MeanOverTime), "only its own classifier gives logits over time"
         drop = partial(self.dropout, rngs=rngs)
         windows = self.encode(video).windows
         assert windows is not None  # `encode` gives them
@@ -306,7 +306,7 @@ def _variant(name: str, channels: int, published: str) -> Variant:
     return Variant(Inception, spec, {"in_channels": channels})
 
 
-# A small one for learning and tests.
+# A small network for learning and tests.
 TINY = {
     "stem_features": (16, 16, 32),
     "stages": ((BlockWidths(16, 16, 32, 4, 8, 8),), (BlockWidths(32, 32, 64, 8, 16, 16),)),

@@ -1,7 +1,7 @@
-"""MViT: a Transformer whose tokens grow fewer and wider from stage to stage, by pooling attention.
+"""MViT: a Transformer with pooling attention, whose tokens become fewer and wider from stage to stage.
 
-A class token is classified. Version 1 adds learned positions to the first tokens; version 2 knows relative positions
-only, adds the pooled queries to each attention's result, and widens in the attention instead of the MLP.
+A class token is classified. Version 1 adds learned positions to the first tokens; version 2 has only relative
+positions, adds the pooled queries to each attention's result, and widens in the attention instead of the MLP.
 
 Sources: Fan et al., "Multiscale vision transformers" (arXiv 2104.11227); Li et al., "MViTv2: improved multiscale vision
 transformers for classification and detection" (arXiv 2112.01526); the code of both in facebookresearch/SlowFast, to
@@ -39,9 +39,9 @@ CLIP = ClipSize(16)
 
 
 class Block(nnx.Module):
-    """Pre-norm block: pooling attention and MLP, each a residual branch behind stochastic depth.
+    """Pre-norm block: pooling attention and MLP, each a residual branch with stochastic depth.
 
-    Where the attention pools the queries, the other branch takes maxima over the grid; where the width changes, it is
+    Where the attention pools the queries, the skip branch is max-pooled over the grid; where the width changes, it is
     projected from the normalised tokens.
     """
 
@@ -69,7 +69,7 @@ class Block(nnx.Module):
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, 1 + T·H·W, dim)` tokens of `grid` → `(B, 1 + T'·H'·W', out)`, tokens of `self.attn.grid(grid)`."""
+        """Map tokens `(B, 1 + T·H·W, dim)` of `grid` to `(B, 1 + T'·H'·W', out)`, of `self.attn.grid(grid)`."""
         y = self.norm1(x)
         attended = self.attn(y, grid)
         if self.proj is not None and self.widen_in_attention:
@@ -92,35 +92,35 @@ class Block(nnx.Module):
 class MViT(VideoNetwork):
     """MViT classifier, version 1 or 2.
 
-    Videos of another length or size than `num_frames` and `size` are taken as they come. Positions are then
-    interpolated linearly, as in the reference: version 1's learned ones along T (linear) and H, W (bilinear), version
-    2's tables of relative positions along each axis (`relative_rows`).
+    Videos may have another length or size than `num_frames` and `size`. Positions are then interpolated linearly, as
+    in the reference: version 1's learned ones along T (linear) and H, W (bilinear), version 2's tables of relative
+    positions along each axis (`relative_rows`).
 
     Args:
       num_classes: K, number of classes.
       version: 1 or 2.
-      dim: features of the first stage; each further one has twice as many, and twice as many heads.
+      dim: features of the first stage; each further stage has twice as many, and twice as many heads.
       depth: number of blocks of all stages.
       heads: attention heads of the first stage.
-      stages: the blocks with which a new stage begins: their queries are pooled with stride (1, 2, 2).
+      stages: indices of the blocks that begin a new stage; their queries are pooled with stride (1, 2, 2).
       kernel: pooling kernel (kt, kh, kw) of queries, keys and values; None: stride + 1 where the stride is more than
-        1, and no pooling where nothing is strided.
-      kv_stride: stride along H and W with which the first stage pools keys and values; halved with each stage.
-      num_frames: T, frames of the clips that the positions are made for.
-      size: height and width of the clips that the positions are made for, pixels.
+        1, and no pooling without strides.
+      kv_stride: stride along H and W of the first stage's pooling of keys and values; halved with each stage.
+      num_frames: T, frames of the clips for which the positions are made.
+      size: height and width of the clips for which the positions are made, pixels.
       dropout: dropout probability between the class token and the classifier.
-      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
       dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:
       ValueError: for an unknown version, or if the heads do not divide the features.
     """
 
-    # As SlowFast's loader fits them (`utils/checkpoint.py`): it is cubic for places, its forward pass is not.
+    # As in SlowFast's loader (`utils/checkpoint.py`), which is cubic for places, unlike its forward pass.
     positions: ClassVar[Mapping[str, Table]] = {
         "spatial_positions": Table((1, 2), "cubic"),
         "temporal_positions": Table((0,), "linear"),
@@ -148,7 +148,7 @@ class MViT(VideoNetwork):
             raise ValueError(f"version = {version!r}: must be 1 or 2")
         self.execution, self.channels = execution, in_channels
         dim, dtype = transformer.dim, execution.dtype
-        # Kernels start as SlowFast's do, the convolutions' included; biases at 0, as in torchvision.
+        # Kernels, including convolutions, are initialised as in SlowFast; biases start at 0, as in torchvision.
         self.patch_embed = Conv3D(
             in_channels, dim, (3, 7, 7), PATCH_STRIDE, (1, 3, 3),
             use_bias=True, kernel_init=normal_002, dtype=dtype, rngs=rngs,
@@ -183,8 +183,8 @@ class MViT(VideoNetwork):
         """Encode normalised float clips `(B, T, H, W, C)`: return the normalised tokens, float32, and the normalised
         class token.
 
-        The tokens, `(B, 1 + N, D)`, begin with the class token. The maps are what each stage ends with; the last is of
-        the normalised tokens.
+        The tokens, `(B, 1 + N, D)`, begin with the class token. The maps are the stages' outputs; the last is of the
+        normalised tokens.
 
         Raises:
           ClipError: for integer pixels and other shapes.
@@ -196,7 +196,7 @@ class MViT(VideoNetwork):
         return Features(pooled, tokens, grid, maps)
 
     def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> tuple[jax.Array, Grid, dict[int, jax.Array]]:
-        """`(B, T, H, W, C)` → `(B, 1 + N, D)`, the last block's tokens, their grid, and the maps of all stages."""
+        """Map `(B, T, H, W, C)` to the last block's tokens `(B, 1 + N, D)`, their grid, and the maps of all stages."""
         x = self.patch_embed(video)
         batch, *sizes, dim = x.shape
         grid = triple_of(sizes)
@@ -207,7 +207,7 @@ class MViT(VideoNetwork):
         first = jnp.broadcast_to(first.astype(x.dtype)[None, None], (batch, 1, dim))
         x = jnp.concatenate([first, x.reshape(batch, -1, dim)], axis=1)
         stride, maps = PATCH_STRIDE[1], {}
-        # Blocks that pool their queries change the grid; those between them see the same one.
+        # Blocks that pool their queries change the grid; those between them share one.
         for pools, blocks in groupby(self.blocks, key=lambda block: block.stride_q != (1, 1, 1)):
             for part in ([block] for block in blocks) if pools else [list(blocks)]:
                 x = self.execution.run(part, x, grid, rngs=rngs)
@@ -216,8 +216,8 @@ class MViT(VideoNetwork):
         return x, grid, maps
 
     def _positions(self, grid: Grid) -> jax.Array:
-        """`(T, H, W, dim)`: a learned vector per frame plus one per place in the frame."""
-        # Version 1 has them.
+        """Positions `(T, H, W, dim)`: a learned vector per frame plus one per place in the frame."""
+        # Version 1 only.
         assert self.temporal_positions is not None and self.spatial_positions is not None
         assert self.base_grid is not None
         time, space = self.temporal_positions[...], self.spatial_positions[...]
@@ -231,7 +231,7 @@ class MViT(VideoNetwork):
 def _plan(
     version: int, size: TransformerSize, stages: Sequence[int], kernel: Triple | None, kv_stride: int, grid: Grid
 ) -> Iterator[dict[str, Any]]:
-    """What tells the blocks from each other, as arguments of `Block`."""
+    """Arguments of `Block` that differ between the blocks."""
     dim, heads = size.dim, size.heads
     for index in range(size.depth):
         begins = index in stages
@@ -239,7 +239,7 @@ def _plan(
             heads, kv_stride = 2 * heads, max(kv_stride // 2, 1)
         stride_q = (1, 2, 2) if begins else (1, 1, 1)
         stride_kv = (1, kv_stride, kv_stride)
-        # The first version widens in the MLP, so the block before a stage makes its width.
+        # Version 1 widens in the MLP, so that the block before a stage outputs its width.
         out = 2 * dim if index + (version == 1) in stages else dim
         yield {
             "dim": dim,
@@ -257,7 +257,7 @@ def _plan(
 
 
 def _kernel(kernel: Triple | None, strides: Triple) -> Triple | None:
-    """The pooling kernel for these strides; None where nothing is pooled."""
+    """Pooling kernel for these strides; None: no pooling."""
     kernel = triple_of(s + 1 if s > 1 else s for s in strides) if kernel is None else kernel
     return None if kernel == strides == (1, 1, 1) else kernel
 
@@ -283,7 +283,7 @@ def _variant(
     pixels: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> Variant:
-    # SlowFast's protocol, but where `pixels` says otherwise.
+    # SlowFast's protocol, except where `pixels` differs.
     clip = {"size": 224, "resize": (256,), "mean": (0.45,) * 3, "std": (0.225,) * 3} | (pixels or {})
     spec = Spec.of_video(
         name=name,
@@ -309,7 +309,7 @@ VARIANTS = {
                  ("torchvision", "pytorchvideo", "slowfast"), drop_path=0.2),
         _variant("mvit_v1_b_32x3", 1, _16, 32, 3, "80.3 / 94.7, 5×1 views (pytorchvideo)",
                  ("pytorchvideo",), drop_path=0.3),
-        # What SlowFast's configuration MVIT_B_32x3_CONV builds: the paper's MViT-B-24.
+        # SlowFast's configuration MVIT_B_32x3_CONV: the paper's MViT-B-24.
         _variant("mvit_v1_b24_32x3", 1, _24, 32, 3, "80.4 / 94.8, 5×1 views (SlowFast)",
                  ("slowfast",), drop_path=0.3, kernel=None),
         _variant("mvit_v2_s", 2, _16, 16, 4, "81.0 / 94.6, 5×1 views (SlowFast)",

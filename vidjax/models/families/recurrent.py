@@ -1,14 +1,14 @@
 """Recurrent networks over a 2D ResNet: LSTM or GRU over the frames' features, or over their maps.
 
-- cnn_lstm, cnn_gru: the frames' vectors go through dense recurrent layers, and a pooling makes one of their outputs.
+- cnn_lstm, cnn_gru: the frames' vectors go through dense recurrent layers, and their outputs are pooled into one.
   Paper: Donahue et al., Long-term Recurrent Convolutional Networks (1411.4389), which averages over frames.
-- rcn_gru, rcn_lstm: the maps of the last three stages go through a convolutional cell each; the classifier sees the
+- rcn_gru, rcn_lstm: the maps of the last three stages go through a convolutional cell each; the classifier reads the
   spatial means of the last states. Paper: Ballas et al., Delving Deeper into Convolutional Networks for Learning Video
-  Representations (1511.06432), GRU-RCN, whose sum of a classifier per level is one classifier here; with
+  Representations (1511.06432), GRU-RCN, with a single classifier in place of its sum of one per level; with
   `stacked=True` its Stacked GRU-RCN.
 
-Every network also takes a stream: `step` maps one frame and the state to logits and the state, and after t frames its
-answer is that to the clip of these t frames.
+Every network also processes streams: `step` maps one frame and the state to logits and the next state; after t frames
+its logits are those of the clip of these t frames.
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,14 @@ class RecurrentPooling(nnx.Module):
     """Recurrent layers over the frames' vectors, and a pooling of their outputs: `(B, T, D)` → `(B, out_features)`.
 
     Args:
-      features: D.
-      cell: "lstm" or "gru".
+      features: D, width of a frame's vector.
+      cell: kind of cell, "lstm" or "gru".
       hidden: width of a layer.
-      layers: how many.
-      bidirectional: run them in both directions.
-      dropout: between layers, in training mode.
-      pooling: a name that `vidjax.nn.pooling.temporal_pooling` knows. "last" takes each direction's own last output.
+      layers: number of layers.
+      bidirectional: whether the layers run in both directions.
+      dropout: dropout probability between layers, in training mode.
+      pooling: pooling of the outputs, see `vidjax.nn.pooling.temporal_pooling`. "last" takes each direction's own last
+        output.
       rngs: random streams for the initial weights.
     """
 
@@ -68,7 +69,7 @@ class RecurrentPooling(nnx.Module):
         return last if self.pool.name == "last" else self.pool(outputs, mask)
 
     def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
-        """One frame (B, D) and the state → the vector so far (B, out_features), and the state."""
+        """Map one frame (B, D) and the state to the pooled vectors so far, (B, out_features), and the next state."""
         rnn, pool = (None, None) if state is None else state
         output, rnn = self.rnn.step(x, rnn)
         vector, pool = self.pool.step(output, pool)
@@ -76,7 +77,7 @@ class RecurrentPooling(nnx.Module):
 
 
 class RecurrentResNet(ResNet):
-    """A 2D ResNet with recurrent layers over its frames' features."""
+    """2D ResNet with recurrent layers over its frames' features."""
 
     def step(self, frame: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
         """Process one frame of a stream, in evaluation mode.
@@ -112,17 +113,17 @@ def cnn_rnn(
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> RecurrentResNet:
-    """A 2D ResNet, recurrent layers over its frames, and a pooling. Further arguments are those of `ResNet`.
+    """Build a 2D ResNet with recurrent layers over its frames. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
-      layers: of the ResNet: 18, 34, 50 or 101; 0: the small network.
-      cell: "lstm" or "gru".
+      layers: depth of the ResNet: 18, 34, 50 or 101; 0: the small network.
+      cell: kind of cell, "lstm" or "gru".
       hidden: width of a recurrent layer.
-      recurrent_layers: how many of them.
-      bidirectional: run them in both directions.
+      recurrent_layers: number of recurrent layers.
+      bidirectional: whether the recurrent layers run in both directions.
       recurrent_dropout: probability of dropping an output between recurrent layers, in training mode.
-      temporal_pooling: of the last layer's outputs: "mean", "max", "last", "attention", "netvlad" or "pyramid".
+      temporal_pooling: pooling of the last layer's outputs: "mean", "max", "last", "attention", "netvlad" or "pyramid".
       dropout: probability of dropping a feature before the classifier, in training mode.
       in_channels: C, channels of the video.
       dtype: dtype of the ResNet's activations; None: float32. The recurrence is float32.
@@ -142,15 +143,15 @@ def cnn_rnn(
 
 
 class MapRecurrence(nnx.Module):
-    """A convolutional cell for each of several maps, `[(B, T, H', W', C')]` → the spatial means of their last states.
+    """Convolutional cells over several maps: `[(B, T, H', W', C')]` → the spatial means of the last states.
 
     Args:
       widths: channels of the maps.
       hidden: channels of the states.
-      cell: "lstm" or "gru".
-      kernel_size: of the cells' convolutions.
-      stacked: each cell but the first also sees the state of the one before, pooled to its map's size: motion can then
-        be put together from motions of parts.
+      cell: kind of cell, "lstm" or "gru".
+      kernel_size: kernel size of the cells' convolutions.
+      stacked: whether each cell but the first also reads the state of the one before, pooled to its map's size, so that
+        motion can be composed of motions of parts.
       dtype: dtype of the convolutions.
       rngs: random streams for the initial weights.
     """
@@ -177,7 +178,7 @@ class MapRecurrence(nnx.Module):
         self.stacked, self.out_features = stacked, sum(hidden)
 
     def __call__(self, maps: Sequence[jax.Array], rngs: nnx.Rngs | None = None) -> jax.Array:
-        """The maps → (B, sum(hidden)) float32."""
+        """Map the feature maps to (B, sum(hidden)) float32."""
         del rngs  # nothing is random
         states, outputs = [], None
         for cell, x in zip(self.cells, maps, strict=True):
@@ -186,7 +187,7 @@ class MapRecurrence(nnx.Module):
         return jnp.concatenate([state[0].mean(axis=(1, 2)) for state in states], axis=-1)
 
     def step(self, maps: Sequence[jax.Array], state: Any = None) -> tuple[jax.Array, Any]:
-        """The maps of one frame, T = 1, and the state → (B, sum(hidden)), and the state."""
+        """Map the feature maps of one frame, T = 1, and the state to (B, sum(hidden)) and the next state."""
         states = []
         for index, (cell, x) in enumerate(zip(self.cells, maps, strict=True)):
             projected = cell.project(self._with_states(x, states[-1][0][:, None] if states else None))[:, 0]
@@ -194,7 +195,7 @@ class MapRecurrence(nnx.Module):
         return jnp.concatenate([s[0].mean(axis=(1, 2)) for s in states], axis=-1), tuple(states)
 
     def _with_states(self, x: jax.Array, below: jax.Array | None) -> jax.Array:
-        """A map (B, T, H, W, C) and beside it, if cells are stacked, the states (B, T, H', W', F) of the cell below."""
+        """Concatenate a map (B, T, H, W, C) and, if cells are stacked, states (B, T, H', W', F) of the cell below."""
         if below is None or not self.stacked:
             return x
         while below.shape[2:4] != x.shape[2:4]:  # a ResNet's stages halve the picture, rounding up
@@ -203,17 +204,17 @@ class MapRecurrence(nnx.Module):
 
 
 class RecurrentConvNet(ResNet):
-    """A 2D ResNet with a convolutional cell over the maps of each of its last stages.
+    """2D ResNet with a convolutional cell over the maps of each of its last stages.
 
     Args:
       num_classes: K, number of classes.
-      hidden: channels of the states, of as many of the last stages.
-      cell: "gru" or "lstm".
-      kernel_size: of the cells' convolutions.
-      stacked: see `MapRecurrence`.
+      hidden: channels of the states, an entry for each of the last stages.
+      cell: kind of cell, "gru" or "lstm".
+      kernel_size: kernel size of the cells' convolutions.
+      stacked: whether the cells are stacked, see `MapRecurrence`.
       dtype: dtype of activations; None: float32. States are float32.
       rngs: random streams for the initial weights.
-      **kwargs: stem, stages and the rest, as for `ResNet` but `temporal_pooling` and `grid`.
+      **kwargs: stem, stages and other arguments of `ResNet`, except `temporal_pooling` and `grid`.
 
     Raises:
       ValueError: if there are fewer stages than `hidden` has entries.
@@ -237,7 +238,7 @@ class RecurrentConvNet(ResNet):
         widths = [stage.features * expansion for stage in stages[-len(hidden) :]]
 
         def pooling(features: int, *, rngs: nnx.Rngs) -> MapRecurrence:
-            del features  # of the last stage alone
+            del features  # of the last stage only
             return MapRecurrence(
                 widths, hidden, cell=cell, kernel_size=kernel_size, stacked=stacked, dtype=dtype, rngs=rngs
             )
@@ -277,7 +278,7 @@ def rcn(
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> RecurrentConvNet:
-    """`RecurrentConvNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
+    """Build a `RecurrentConvNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
     network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return RecurrentConvNet(num_classes, **network, dropout=dropout, **kwargs)
 
@@ -315,7 +316,7 @@ VARIANTS = {
         f"cnn_{cell}_tiny": Variant(
             cnn_rnn,
             tiny_spec(f"cnn_{cell}_tiny", _LRCN),
-            # The small pictures' maps are 4×4; one mean over them would hide where things are.
+            # The small pictures' maps are 4×4; one mean over them would lose the positions.
             {"layers": 0, "cell": cell, "hidden": 64, "grid": 4, "dropout": 0.0},
         )
         for cell in ("lstm", "gru")

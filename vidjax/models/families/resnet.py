@@ -1,9 +1,9 @@
-"""Residual networks over space and time: the one ResNet that the families are built from.
+"""Residual networks over space and time: the ResNet from which several families are built.
 
 Papers: He et al., Deep Residual Learning (1512.03385); Tran et al., A Closer Look at Spatiotemporal Convolutions
 (1711.11248). Reference code: torchvision `models/resnet.py` (v1.5: a bottleneck strides in its 3×3) and
-`models/video/resnet.py`. What tells one network from another is the kind of its 3×3 convolutions: with kernels of
-temporal extent 1 it is a 2D ResNet that sees every frame by itself.
+`models/video/resnet.py`. Networks differ in the kind of their 3×3 convolutions: with kernels of temporal extent 1 it
+is a 2D ResNet over single frames.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,18 +29,18 @@ from vidjax.nn.remat import check_remat, keeping
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 # A kind of 3×3 convolution: `(in_features, out_features, strides, block_features, dtype=…, rngs=…)` builds the layer;
-# `block_features` are the channels that enter the block it stands in.
+# `block_features` are the input channels of its block.
 ConvKind = Callable[..., nnx.Module]
 
 
 def frame_conv(in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any) -> Conv3D:
-    """1×3×3: every frame by itself."""
+    """Make a 1×3×3 convolution: every frame by itself."""
     del block_features
     return Conv3D(in_features, out_features, (1, 3, 3), strides, (0, 1, 1), **kwargs)
 
 
 def joint_conv(in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any) -> Conv3D:
-    """3×3×3: space and time at once."""
+    """Make a 3×3×3 convolution: space and time at once."""
     del block_features
     return Conv3D(in_features, out_features, (3, 3, 3), strides, (1, 1, 1), **kwargs)
 
@@ -48,7 +48,7 @@ def joint_conv(in_features: int, out_features: int, strides: Triple, block_featu
 def factorised_conv(
     in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any
 ) -> Conv2Plus1D:
-    """1×3×3, then 3×1×1, as many parameters as 3×3×3 has in the block's first convolution (1711.11248, 3.5)."""
+    """Make a 1×3×3 then 3×1×1 convolution, with as many parameters as 3×3×3 at the block's start (1711.11248, 3.5)."""
     mid_features = mid_width(block_features, out_features)
     return Conv2Plus1D(in_features, out_features, strides=strides, mid_features=mid_features, **kwargs)
 
@@ -87,14 +87,14 @@ class BasicBlock(nnx.Module):
         self.shortcut = shortcut(in_features, features, strides, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, shifted: jax.Array | None = None) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', features); `shifted`: what the residual branch sees instead of `x`."""
+        """Map (B, T, H, W, in) to (B, T', H', W', features); `shifted`: input of the residual branch instead of `x`."""
         y = nnx.relu(self.norm1(self.conv1(x if shifted is None else shifted)))
         y = self.norm2(self.conv2(y))
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
 class Bottleneck(nnx.Module):
-    """1×1 down to `features`, 3×3, 1×1 up to 4 · `features`, and a shortcut.
+    """Bottleneck: 1×1 down to `features`, 3×3, 1×1 up to 4 · `features`, and a shortcut.
 
     Arguments as for `BasicBlock`; `temporal_kernel` is the extent in time of the first convolution.
     """
@@ -124,7 +124,7 @@ class Bottleneck(nnx.Module):
         self.shortcut = shortcut(in_features, out_features, strides, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, shifted: jax.Array | None = None) -> jax.Array:
-        """(B, T, H, W, in) → (B, T', H', W', 4 · features); `shifted`: what the branch sees instead of `x`."""
+        """Map (B, T, H, W, in) to (B, T', H', W', 4 · features); `shifted`: input of the branch instead of `x`."""
         y = nnx.relu(self.norm1(self.conv1(x if shifted is None else shifted)))
         y = nnx.relu(self.norm2(self.conv2(y)))
         y = self.norm3(self.conv3(y))
@@ -132,14 +132,14 @@ class Bottleneck(nnx.Module):
 
 
 class Shortcut(nnx.Module):
-    """1×1×1 convolution and norm, where a block changes its input's shape.
+    """Shortcut of a block that changes its input's shape: 1×1×1 convolution and norm.
 
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
       strides: strides along T, H, W.
-      normed: have the norm.
-      epsilon: of the norm.
+      normed: whether to have the norm.
+      epsilon: epsilon of the norm.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
     """
@@ -165,23 +165,23 @@ class Shortcut(nnx.Module):
 
 
 def shortcut(in_features: int, out_features: int, strides: Triple, **kwargs: Any) -> Shortcut | None:
-    """A `Shortcut` if the block changes the shape of its input, else None: the input itself."""
+    """Make a `Shortcut` if the block changes the shape of its input, else None: the input itself."""
     changes = in_features != out_features or strides != (1, 1, 1)
     return Shortcut(in_features, out_features, strides, **kwargs) if changes else None
 
 
 class Stem(nnx.Module):
-    """The first convolution (full or factorised), norm, ReLU, and where asked for a 3×3 max-pool of stride 2.
+    """Stem: a convolution (full or factorised), norm, ReLU, and optionally a 3×3 max-pool of stride 2.
 
     Args:
       features: channels of the output.
-      kernel_size: (kt, kh, kw).
+      kernel_size: extents (kt, kh, kw) of the convolution.
       strides: strides along T, H, W.
-      mid_features: factorise it, with this many channels between space and time; 0: one convolution.
+      mid_features: channels between space and time of a factorised convolution; 0: one convolution.
       max_pool: whether to halve height and width once more.
-      pool_strides: of the max-pool over T, H, W.
+      pool_strides: strides of the max-pool along T, H, W.
       in_channels: C, channels of the video.
-      epsilon: of the norm behind the convolution.
+      epsilon: epsilon of the norm.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
     """
@@ -221,7 +221,7 @@ class Stem(nnx.Module):
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of blocks of one width: how many, how wide, the first one's strides of T, H, W, the kind of convolution."""
+    """Run of blocks of one width: number, width, strides of the first one along T, H, W, and kind of convolution."""
 
     depth: int
     features: int
@@ -230,23 +230,23 @@ class Stage:
 
 
 class ResNet(VideoNetwork):
-    """A residual network over clips.
+    """Residual network over clips.
 
     Attributes:
-      head_type: of the classifier; a `Head` sees the frames' vectors one by one, before any pooling.
+      head_type: class of the classifier; a `Head` reads the frames' vectors one by one, before any pooling.
 
     Args:
       num_classes: K, number of classes.
-      stem: what comes before the stages.
-      stem_features: channels that it gives.
-      stages: the stages.
-      block: `BasicBlock` or `Bottleneck`.
-      temporal_pooling: how the frames' vectors become one: a name that `vidjax.nn.pooling.temporal_pooling` knows, or
-        a function `(features, rngs=rngs)` that gives a module like those it gives.
+      stem: layers before the stages.
+      stem_features: output channels of the stem.
+      stages: stages of blocks.
+      block: kind of block, `BasicBlock` or `Bottleneck`.
+      temporal_pooling: pooling of the frames' vectors: a name accepted by `vidjax.nn.pooling.temporal_pooling`, or a
+        function `(features, rngs=rngs)` that returns a module of the same kind.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      grid: cells along height and width whose means make a frame's vector; 1: one mean over the whole map.
+      grid: cells along height and width; their means form a frame's vector. 1: one mean over the whole map.
       zero_init: whether to start every residual branch at zero.
-      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      remat: rematerialisation policy of each block, one of `REMAT` except "attention", see `nn/remat.py`.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
 
@@ -299,7 +299,7 @@ class ResNet(VideoNetwork):
 
     @property
     def sees_frames(self) -> bool:
-        """Whether the head looks at each frame's vector, not at what the pooling makes of them."""
+        """Whether the head reads each frame's vector, not the pooled one."""
         return issubclass(self.head_type, Head)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
@@ -320,11 +320,11 @@ class ResNet(VideoNetwork):
         return maps
 
     def by_stride(self, maps: Sequence[jax.Array]) -> dict[int, jax.Array]:
-        """The stages' maps by their strides in pixels, see `Features`."""
+        """Key the stages' maps by their strides in pixels, see `Features`."""
         return dict(zip(self.strides, maps, strict=True))
 
     def frames(self, video: jax.Array) -> jax.Array:
-        """Normalised clips (B, T, H, W, C) → a float32 vector for each frame that is left, (B, T', grid²·C')."""
+        """Map normalised clips (B, T, H, W, C) to a float32 vector for each remaining frame, (B, T', grid²·C')."""
         return self._frames(self.maps(video))
 
     def _frames(self, maps: Sequence[jax.Array]) -> jax.Array:

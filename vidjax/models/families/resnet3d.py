@@ -31,14 +31,14 @@ from vidjax.nn.norm import BatchNorm
 
 @dataclass(frozen=True)
 class Layout:
-    """One of these networks, but for its classes.
+    """Layout of one of these networks, without its classes.
 
     Attributes:
       depths: blocks of each stage.
       conv: kind of the 3×3×3 convolutions; each further stage has twice as many channels.
-      later: kind of those behind the first stage; None: the same. Frame by frame, they leave time as long as it is.
+      later: kind of the convolutions after the first stage; None: the same. `frame_conv` does not shorten time.
       width: channels of the stem and the first stage.
-      halves_first: halve height and width in the first stage too.
+      halves_first: whether the first stage halves height and width too.
       stem: further arguments of `Stem`.
       block: kind of block.
     """
@@ -52,7 +52,7 @@ class Layout:
     block: type[BasicBlock] = BasicBlock
 
     def stages(self) -> list[Stage]:
-        """The stages: all but the first halve height and width, and time if their kernels reach over frames."""
+        """Stages of the network: all but the first halve height and width, and time if their kernels span frames."""
         stages = []
         for index, depth in enumerate(self.depths):
             conv = self.conv if index == 0 else self.later or self.conv
@@ -65,11 +65,11 @@ class Layout:
 def spacetime_resnet(
     num_classes: int, *, layout: Layout, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
 ) -> ResNet:
-    """A network of this family. Further arguments are those of `ResNet`.
+    """Build a network of this family. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
-      layout: which one.
+      layout: layout of the network.
       in_channels: C, channels of the video.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
@@ -79,13 +79,13 @@ def spacetime_resnet(
     return ResNet(num_classes, **network, dtype=dtype, rngs=rngs, **kwargs)
 
 
-_OUTER_EPSILON = 1e-3  # of mmaction2's norms behind a factorised convolution; those inside have 1e-5
+_OUTER_EPSILON = 1e-3  # of mmaction2's norms after a factorised convolution; those inside have 1e-5
 
 
 class MMShortcut(nnx.Module):
-    """mmaction2's shortcut: a factorised convolution too, though its kernel is 1×1×1, and a norm.
+    """mmaction2's shortcut: a factorised convolution, although its kernel is 1×1×1, and a norm.
 
-    It is as wide between its parts as a kernel of temporal extent 3 would have it.
+    The width between its parts is that of a kernel of temporal extent 3.
     """
 
     def __init__(self, in_features: int, out_features: int, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
@@ -101,9 +101,9 @@ class MMShortcut(nnx.Module):
 
 
 class MMBlock(BasicBlock):
-    """mmaction2's basic block: every convolution is factorised, each to the width of its own channels.
+    """mmaction2's basic block: every convolution is factorised, with a width given by its own channels.
 
-    Arguments as for `BasicBlock`, whose place it takes in a `ResNet`.
+    Arguments as for `BasicBlock`, which it replaces in a `ResNet`.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ R2PLUS1D_34 = Layout(
     stem={"mid_features": mid_width(3, 64, (3, 7, 7)), "max_pool": True, "epsilon": _OUTER_EPSILON},
     block=MMBlock,
 )
-# Small ones that train on a CPU in minutes.
+# Small networks that train on a CPU in minutes.
 TINY = {"depths": (1, 1, 1), "width": 16, "halves_first": True}
 R3D_TINY = Layout(**TINY, conv=joint_conv)
 MC3_TINY = Layout(**TINY, conv=joint_conv, later=frame_conv)

@@ -1,4 +1,4 @@
-"""S3D and S3D-G: Inception I3D with every kernel taken apart into space and time, without and with self-gating.
+"""S3D and S3D-G: Inception I3D with every kernel split into space and time, without and with self-gating.
 
 Paper: Xie et al., Rethinking Spatiotemporal Feature Learning (1712.04851). Reference code: torchvision
 `models/video/s3d.py`; S3D-G, of which no weights are published, follows the paper.
@@ -8,8 +8,8 @@ from vidjax.config import Spec
 from vidjax.models.families.inception import TINY, Inception
 from vidjax.models.registry import Variant, tiny_spec
 
-# torchvision's norms keep 99.9 % of their running statistics at each step: a run of fewer than some thousand steps that
-# starts from fresh weights is better off with `--config.model.kwargs.momentum=0.99`.
+# torchvision's norms keep 99.9 % of their running statistics at each step: for a run of fewer than a few thousand steps
+# from fresh weights, `--config.model.kwargs.momentum=0.99` is better.
 _S3D = {"separable": True, "padding": None, "momentum": 0.999, "dropout": 0.2}
 
 
@@ -35,7 +35,7 @@ VARIANTS = {
         _spec("s3d", "K400 68.37 / 88.05, 1 clip of 128 frames at 15 fps (torchvision)", ("torchvision",)),
         _S3D,
     ),
-    # Gates follow every convolution in time, as the paper says; the authors' TensorFlow code (nets/s3dg.py in
+    # Gates follow every convolution in time, as in the paper; the authors' TensorFlow code (nets/s3dg.py in
     # tensorflow/models) gates all four branches of each block instead, and not the first convolution.
     "s3dg": Variant(
         Inception,

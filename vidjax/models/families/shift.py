@@ -1,8 +1,8 @@
-"""TSM: a 2D ResNet whose blocks see parts of the neighbouring frames' features, at no cost in arithmetic.
+"""TSM: a 2D ResNet that shifts parts of the features between neighbouring frames, at no cost in arithmetic.
 
-In front of the first convolution of every residual branch, one eighth of the channels comes from the next frame, one
-eighth from the frame before. The causal form takes channels from the frame before only, so that it can run on a stream:
-`step` takes one frame and what the blocks kept of the last one.
+Before the first convolution of every residual branch, one eighth of the channels is taken from the next frame, one
+eighth from the previous one. The causal form takes channels only from the previous frame, so that it can run on a
+stream: `step` takes one frame and the channels kept of the last one.
 
 Paper: Lin et al., TSM: Temporal Shift Module for Efficient Video Understanding (1811.08383). Reference code: mmaction2
 `models/backbones/resnet_tsm.py` and `models/heads/tsm_head.py`.
@@ -25,16 +25,16 @@ from vidjax.nn.init import normal
 from vidjax.nn.pooling import StreamPooling
 from vidjax.nn.remat import keeping
 
-# What a stream has gone through: per block the channels kept of the last frame, and the mean of the frames' features.
+# State of a stream: per block the channels kept of the last frame, and the mean of the frames' features.
 StreamState = dict[str, Any]
 
 
 def temporal_shift(x: jax.Array, share: int = 8) -> jax.Array:
-    """The first C // share channels of the next frame, as many of the frame before, the others of the frame itself.
+    """Shift channels over time: C // share from the next frame, as many from the previous one, the rest unchanged.
 
     Args:
-      x: (B, T, H, W, C). Beyond the ends of the clip there are zeros.
-      share: one part in so many goes each way.
+      x: input, (B, T, H, W, C); zero beyond the ends of the clip.
+      share: reciprocal of the part of the channels shifted each way.
 
     Returns:
       (B, T, H, W, C).
@@ -47,15 +47,15 @@ def temporal_shift(x: jax.Array, share: int = 8) -> jax.Array:
 
 
 def causal_shift(x: jax.Array, share: int = 8, kept: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
-    """The first C // share channels of the frame before, the others of the frame itself.
+    """Shift channels over time: the first C // share from the previous frame, the rest unchanged.
 
     Args:
       x: input, (B, T, H, W, C).
-      share: one part in so many is shifted.
-      kept: (B, 1, H, W, C // share), these channels of the frame before the first; None: zeros.
+      share: reciprocal of the part of the channels that is shifted.
+      kept: shifted channels of the frame before the first, (B, 1, H, W, C // share); None: zeros.
 
     Returns:
-      (B, T, H, W, C), and what to keep for the frames that follow.
+      (B, T, H, W, C), and the channels to keep for the next frames.
     """
     fold = x.shape[-1] // share
     moving = x[..., :fold]
@@ -65,26 +65,26 @@ def causal_shift(x: jax.Array, share: int = 8, kept: jax.Array | None = None) ->
 
 
 class MeanOfFrames(Head, nnx.Linear):
-    """The classifier on each frame: the mean of its logits. Arguments are those of `nnx.Linear`."""
+    """Linear classifier of each frame, with averaged logits. Arguments are those of `nnx.Linear`."""
 
     sees: ClassVar[str] = "windows"
 
     def __call__(self, x: jax.Array, drop: Drop | None = None) -> jax.Array:
-        """(B, T, D) → float32 (B, K)."""
+        """Map (B, T, D) to float32 (B, K)."""
         x = x if drop is None else drop(x)
         return super().__call__(x.mean(axis=1))
 
 
 class TemporalShiftResNet(ResNet):
-    """A 2D ResNet with temporal shifts. Every frame is classified, and the logits are averaged.
+    """2D ResNet with temporal shifts. Every frame is classified, and the logits are averaged.
 
     Args:
       num_classes: K, number of classes.
-      share: one part in so many of a block's channels goes each way.
-      causal: take them from the frame before only.
+      share: reciprocal of the part of a block's channels shifted each way.
+      causal: whether to shift channels only from the previous frame.
       dropout: probability of dropping a feature of a frame before the classifier, in training mode.
       rngs: random streams for the initial weights.
-      **kwargs: stem, stages and the rest, as for `ResNet`.
+      **kwargs: stem, stages and other arguments of `ResNet`.
     """
 
     head_type = MeanOfFrames
@@ -102,7 +102,7 @@ class TemporalShiftResNet(ResNet):
         super().__init__(num_classes, temporal_pooling="mean", dropout=dropout, rngs=rngs, **kwargs)
         self.share = share
         self.causal = causal
-        # As in mmaction2, where blocks are many every other one shifts.
+        # As in mmaction2, only every other block shifts if a stage has many.
         self.every = 2 if any(len(blocks) >= 23 for blocks in self.stages) else 1
         assert isinstance(self.head, MeanOfFrames)  # as just built
         self.head.kernel.set_value(normal(rngs.params(), self.head.kernel.shape, 0.001))
@@ -128,7 +128,7 @@ class TemporalShiftResNet(ResNet):
         return maps, keep
 
     def step(self, frame: jax.Array, state: StreamState | None = None) -> tuple[jax.Array, StreamState]:
-        """Process one frame of a stream, in evaluation mode: after t frames the answer is that to the clip of these t
+        """Process one frame of a stream, in evaluation mode: after t frames the logits are those of the clip of these t
         frames.
 
         Args:
@@ -155,7 +155,7 @@ class TemporalShiftResNet(ResNet):
 def tsm(
     num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
 ) -> TemporalShiftResNet:
-    """`TemporalShiftResNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
+    """Build a `TemporalShiftResNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
     network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return TemporalShiftResNet(num_classes, **network, **kwargs)
 

@@ -1,7 +1,7 @@
-"""C2D, Slow, I3D, non-local and R(2+1)D networks of 50 layers: one pathway of bottlenecks, time added here or there.
+"""C2D, Slow, I3D, non-local and R(2+1)D networks of 50 layers: one pathway of bottlenecks, some spanning frames.
 
-All are a 2D ResNet-50 some of whose kernels reach over frames: none (C2D), those of the last two stages (Slow), every
-other one and the first (I3D), the middle of every bottleneck (R(2+1)D). Time is never strided, except by one max-pool.
+All are a 2D ResNet-50 with some kernels that span frames: none (C2D), those of the last two stages (Slow), every other
+one and the first (I3D), the middle of every bottleneck (R(2+1)D). Time is never strided, except by one max-pool.
 
 Papers: Feichtenhofer et al., SlowFast Networks (1812.03982), for Slow; Wang et al., Non-local Neural Networks
 (1711.07971), for C2D, I3D and the blocks; Tran et al. (1711.11248) for R(2+1)D. Reference code: pytorchvideo
@@ -35,9 +35,9 @@ STRIDES = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (1, 2, 2))
 
 
 class TemporalFirstConv(nnx.Module):
-    """The 3×3×3 kernel of `r2plus1d_r50` taken apart: 3×1×1, norm, ReLU, then 1×3×3, all of one width.
+    """Factorised 3×3×3 convolution of `r2plus1d_r50`: 3×1×1, norm, ReLU, then 1×3×3, all of one width.
 
-    The other way round than in torchvision's R(2+1)D, and without its rule for the width between the two.
+    The order is the reverse of torchvision's R(2+1)D, without its rule for the width between the two.
     """
 
     def __init__(self, in_features: int, out_features: int, strides: Triple, *, dtype: Any = None, rngs: nnx.Rngs):
@@ -55,7 +55,7 @@ class TemporalFirstConv(nnx.Module):
 def temporal_first_conv(
     in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any
 ) -> TemporalFirstConv:
-    """`TemporalFirstConv` as a kind of convolution of `vidjax.models.families.resnet`."""
+    """Make a `TemporalFirstConv`, as a kind of convolution of `vidjax.models.families.resnet`."""
     del block_features
     return TemporalFirstConv(in_features, out_features, strides, **kwargs)
 
@@ -66,14 +66,14 @@ class PathwayShape:
 
     Attributes:
       depths: bottlenecks of each stage.
-      temporal_kernels: of each stage, the extents in time of its bottlenecks' first convolutions, over and over.
+      temporal_kernels: temporal extents of the bottlenecks' first convolutions in each stage, repeated cyclically.
       width: channels of the stem, and inside the first stage's bottlenecks; each further stage has twice as many.
-      stem_kernel: (kt, kh, kw) of the first convolution.
-      stem_strides: its strides of T, H, W.
-      pool_strides: of the stem's 3×3 max-pool over T, H, W; None: no max-pool.
-      strides: of each stage's first bottleneck.
+      stem_kernel: extents (kt, kh, kw) of the first convolution.
+      stem_strides: strides of the first convolution along T, H, W.
+      pool_strides: strides of the stem's 3×3 max-pool along T, H, W; None: no max-pool.
+      strides: strides of each stage's first bottleneck.
       conv: kind of the bottlenecks' middle convolution.
-      frame_pool: frames that are max-pooled into one behind the first stage; 1: none are.
+      frame_pool: number of frames max-pooled into one after the first stage; 1: no pooling.
     """
 
     depths: Sequence[int]
@@ -89,11 +89,11 @@ class PathwayShape:
 
 @dataclass(frozen=True)
 class NonLocalBlocks:
-    """Where a pathway has non-local blocks, and of which kind.
+    """Places and options of a pathway's non-local blocks.
 
     Attributes:
-      nonlocal_blocks: of each stage, the indices of bottlenecks with a non-local block behind them.
-      nonlocal_options: arguments of `vidjax.nn.nonlocal_.NonLocal`; None: its own.
+      nonlocal_blocks: indices of each stage's bottlenecks that a non-local block follows.
+      nonlocal_options: arguments of `vidjax.nn.nonlocal_.NonLocal`; None: its defaults.
     """
 
     nonlocal_blocks: Sequence[Sequence[int]] = ((), (), (), ())
@@ -101,15 +101,15 @@ class NonLocalBlocks:
 
 
 class Pathway(nnx.Module):
-    """A stem and four stages of bottlenecks.
+    """Stem and four stages of bottlenecks.
 
     Args:
-      shape: sizes and strides, given by the names of `PathwayShape`.
-      nonlocals: given by the names of `NonLocalBlocks`.
-      extra_features: channels that each stage gets besides those of the one before it.
+      shape: sizes and strides, passed as the fields of `PathwayShape`.
+      nonlocals: non-local blocks, passed as the fields of `NonLocalBlocks`.
+      extra_features: input channels of each stage besides those of the one before it.
       in_channels: C, channels of the video.
       zero_init: whether to start every residual branch at zero.
-      execution: groups `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
+      execution: options `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
       rngs: random streams for the initial weights.
     """
 
@@ -162,7 +162,7 @@ class Pathway(nnx.Module):
         self.remat = execution.remat
 
     def stage(self, index: int, x: jax.Array) -> jax.Array:
-        """What the stage of that index (from 0) makes of its input: (B, T, H, W, in) → (B, T', H', W', out)."""
+        """Apply the stage of an index (from 0): map (B, T, H, W, in) to (B, T', H', W', out)."""
         run = keeping(self.remat)
         for block, nonlocal_block in zip(self.stages[index], self.nonlocals[index], strict=True):
             x = run(block, x)
@@ -172,15 +172,15 @@ class Pathway(nnx.Module):
 
 
 class VideoResNet(Pathway, VideoNetwork):
-    """The network of one pathway.
+    """Network of one pathway.
 
     Args:
       num_classes: K, number of classes.
       window: height and width of the windows of the last map that are classified, see `vidjax.models.heads.Dense`;
         0: the whole map.
-      nonlocal_mode: of the non-local blocks, where there are any: "softmax" or "dot_product".
+      nonlocal_mode: mode of any non-local blocks: "softmax" or "dot_product".
       dropout: probability of dropping a feature before the classifier, in training mode.
-      **kwargs: the arguments of `Pathway`.
+      **kwargs: further arguments of `Pathway`.
     """
 
     def __init__(
@@ -226,14 +226,14 @@ R2PLUS1D = {
     "conv": temporal_first_conv,
 }
 NONLOCAL = {"nonlocal_blocks": ((), (1, 3), (1, 3, 5), ())}
-# mmaction2 averages the whole map. Its I3D starts from ImageNet weights, and its residual branches not as nothing.
+# mmaction2 averages the whole map. Its I3D starts from ImageNet weights, and its residual branches not at zero.
 MMACTION2 = {"window": 0}
 MMACTION2_I3D = I3D | MMACTION2 | {"stem_strides": (2, 2, 2), "pool_strides": (2, 2, 2), "zero_init": False}
 MMACTION2_NONLOCAL = NONLOCAL | {
     "nonlocal_options": {"scaled": False, "pool_first": False, "out_bias": False, "kernel_init": normal_001}
 }
 
-# Where published accuracies stand.
+# Names of the sources of published accuracies.
 ZOOS = {
     "pytorchvideo": "pytorchvideo",
     "slowfast": "SlowFast",
@@ -251,8 +251,8 @@ def variant(
     sources: tuple[str, ...],
     published: str,
 ) -> Variant:
-    """A named network trained on Kinetics-400: `frames` are T and τ, `published` top-1 / top-5 of its first source."""
-    # Kernels of an image network fit all but those that are taken apart.
+    """Named network trained on Kinetics-400: `frames` are T and τ, `published` top-1 / top-5 of its first source."""
+    # Kernels of an image network fit all but factorised convolutions.
     images = () if "conv" in kwargs else ("torchvision2d",)
     statistics = {} if sources == ("mmaction2",) else {"mean": (0.45,) * 3, "std": (0.225,) * 3}
     spec = Spec.of_video(
@@ -270,7 +270,7 @@ def variant(
     return Variant(build, spec, dict(kwargs))
 
 
-# Small ones for learning and tests.
+# Small networks for learning and tests.
 TINY = {
     "depths": (1, 1, 1),
     "width": 16,

@@ -1,9 +1,8 @@
-"""SlowFast networks: a wide pathway that sees few frames, a narrow one that sees all of them.
+"""SlowFast networks: a wide pathway over few frames, and a narrow one over all of them.
 
 Both are bottleneck ResNets (`vidjax.models.families.slow`). The Slow pathway takes one frame in α; the Fast one takes
-all, never strides time and has 1/β of the channels. Before every stage a convolution strided by α in time hands
-what Fast sees to Slow, which carries on with its own channels and these. The classifier gets the means of both, side by
-side.
+all, never strides time and has 1/β of the channels. Before every stage, a convolution strided by α in time passes
+Fast's features to Slow, which concatenates them with its own. The classifier reads the means of both, side by side.
 
 Paper: Feichtenhofer et al., SlowFast Networks for Video Recognition (1812.03982). Reference code:
 facebookresearch/SlowFast `models/video_model_builder.py`; pytorchvideo `models/slowfast.py`; mmaction2
@@ -37,20 +36,20 @@ SLOW_FRAMES = ("spread", "every")
 
 
 class ClipLengthError(UserError):
-    """A clip whose number of frames α does not divide."""
+    """Error: α does not divide the number of frames of a clip."""
 
 
 def slow_frames(num_frames: int, alpha: int, rule: str = "spread") -> np.ndarray:
-    """Which frames of the clip the Slow pathway takes: indices (T / α,).
+    """Indices of the clip's frames that the Slow pathway takes, (T / α,).
 
     Args:
-      num_frames: T.
-      alpha: α.
-      rule: "spread" (the SlowFast repository, pytorchvideo): evenly from the first frame to the last one, rounded down,
-        so 0 4 8 13 17 22 26 31 of 32 with α = 4; "every" (mmaction2): every α-th from the first one.
+      num_frames: T, frames of the clip.
+      alpha: α, frames of the clip per frame of the Slow pathway.
+      rule: choice of frames. "spread" (the SlowFast repository, pytorchvideo): evenly from the first to the last one,
+        rounded down, so 0 4 8 13 17 22 26 31 of 32 with α = 4; "every" (mmaction2): every α-th from the first one.
 
     Raises:
-      ClipLengthError: if α does not divide T: the two pathways would not meet.
+      ClipLengthError: if α does not divide T, so that the two pathways would not match.
       ValueError: for an unknown rule.
     """
     if rule not in SLOW_FRAMES:
@@ -67,14 +66,14 @@ def slow_frames(num_frames: int, alpha: int, rule: str = "spread") -> np.ndarray
 
 
 class Lateral(nnx.Module):
-    """What Fast hands to Slow: a convolution over time that strides by α, norm and ReLU.
+    """Lateral connection from Fast to Slow: a convolution over time with stride α, norm and ReLU.
 
     Args:
       in_features: channels of the Fast pathway.
-      out_features: channels that the Slow pathway gets.
+      out_features: channels passed to the Slow pathway.
       kernel: extent in time, odd.
-      alpha: α.
-      normed: have the norm and the ReLU; mmaction2 has neither.
+      alpha: α, stride in time.
+      normed: whether to have the norm and the ReLU; mmaction2 has neither.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
     """
@@ -102,17 +101,17 @@ class Lateral(nnx.Module):
 
 @dataclass(frozen=True)
 class PathwayPair:
-    """The two pathways.
+    """Sizes of the two pathways.
 
     Attributes:
       depths: bottlenecks of each stage, of both pathways.
-      fast_depths: of the Fast pathway, where they differ.
-      alpha: α, frames that Fast sees for each one of Slow.
+      fast_depths: bottlenecks of each stage of the Fast pathway; None: `depths`.
+      alpha: α, frames of Fast for each one of Slow.
       beta: channels of Slow for each one of Fast, 1/β in the paper.
       width: channels of Slow's stem, see `PathwayShape`.
       slow_kernels: Slow's `temporal_kernels`, see `PathwayShape`.
-      fast_kernels: Fast's.
-      slow_frames: which frames Slow sees: "spread" or "every", see `slow_frames`.
+      fast_kernels: Fast's `temporal_kernels`.
+      slow_frames: choice of Slow's frames: "spread" or "every", see `slow_frames`.
 
     Raises:
       ValueError: for an unknown `slow_frames`.
@@ -137,17 +136,17 @@ class PathwayPair:
         return self.width // self.beta
 
     def fast_channels(self) -> list[int]:
-        """Channels that Fast has before each stage: its stem's, then those of the stage before."""
+        """Channels of Fast before each stage: its stem's, then those of the stage before."""
         return [self.fast_width, *(4 * self.fast_width * 2**stage for stage in range(len(self.depths) - 1))]
 
 
 @dataclass(frozen=True)
 class LateralShape:
-    """The lateral convolutions.
+    """Sizes of the lateral convolutions.
 
     Attributes:
       lateral_kernel: extent in time.
-      lateral_ratio: channels that they give, for each one of Fast.
+      lateral_ratio: output channels for each channel of Fast.
       lateral_norm: whether they have a norm and a ReLU.
     """
 
@@ -157,18 +156,18 @@ class LateralShape:
 
 
 class SlowFast(VideoNetwork):
-    """The network. It takes one clip, the Fast pathway's; the Slow pathway's frames are chosen inside.
+    """SlowFast network. It takes one clip, the Fast pathway's, and chooses the Slow pathway's frames itself.
 
     Args:
       num_classes: K, number of classes.
-      pathways: given by the names of `PathwayPair`.
-      lateral: given by the names of `LateralShape`.
+      pathways: sizes of the pathways, passed as the fields of `PathwayPair`.
+      lateral: sizes of the lateral convolutions, passed as the fields of `LateralShape`.
       window: height and width of the windows of the last maps that are classified, see `vidjax.models.heads.Dense`;
         0: the whole maps.
       in_channels: C, channels of the video.
       dropout: probability of dropping a feature before the classifier, in training mode.
       zero_init: whether to start every residual branch at zero.
-      execution: groups `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
+      execution: options `remat` and `dtype`, see `vidjax.nn.remat.ConvExecution`.
       rngs: random streams for the initial weights.
 
     Raises:
@@ -223,9 +222,9 @@ class SlowFast(VideoNetwork):
         self.window = window
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Normalised clips (B, T, H, W, C) → features: Slow's part, then Fast's; windows are (B, 1, H', W', D).
+        """Encode normalised clips (B, T, H, W, C) as features, Slow's then Fast's; windows are (B, 1, H', W', D).
 
-        In maps and tokens, Slow's frames stand each beside the mean of Fast's α frames.
+        In maps and tokens, each of Slow's frames is concatenated with the mean of Fast's α frames.
 
         Raises:
           ClipLengthError: if α does not divide T.
@@ -242,7 +241,7 @@ class SlowFast(VideoNetwork):
 
 
 def _side_by_side(slow: jax.Array, fast: jax.Array) -> jax.Array:
-    """Maps of the two pathways as one: (B, T, H, W, C) and (B, α·T, H, W, C') → (B, T, H, W, C + C')."""
+    """Concatenate both pathways' maps: (B, T, H, W, C) and (B, α·T, H, W, C') → (B, T, H, W, C + C')."""
     fast = fast.reshape(*slow.shape[:2], -1, *fast.shape[2:]).mean(axis=2, dtype=jnp.float32)
     return jnp.concatenate([slow, fast.astype(slow.dtype)], axis=-1)
 
@@ -250,7 +249,7 @@ def _side_by_side(slow: jax.Array, fast: jax.Array) -> jax.Array:
 R50_4X16 = {"depths": DEPTHS[50], "alpha": 8, "lateral_kernel": 5}
 R50_8X8 = {"depths": DEPTHS[50], "alpha": 4, "lateral_kernel": 7}
 R101_8X8 = {"depths": DEPTHS[101], "alpha": 4, "lateral_kernel": 5}
-# "R101_50_50": the third stage has as many kernels that reach over frames as a ResNet-50 has there.
+# "R101_50_50": the third stage has as many kernels that span frames as that of a ResNet-50.
 SIX_OF_23 = (3,) * 6 + (1,) * 17
 R101_16X8 = R101_8X8 | {
     "slow_kernels": ((1,), (1,), SIX_OF_23, (3,)),
@@ -278,7 +277,7 @@ VARIANTS = {
     )
     for name, (kwargs, num_frames, sources, published) in _TABLE.items()
 } | {
-    # β = 4 leaves the Fast pathway 8 channels, which 8 would not.
+    # β = 4 leaves the Fast pathway 8 channels; β = 8 would leave 4.
     "slowfast_tiny": Variant(
         SlowFast,
         tiny_spec("slowfast_tiny", "https://arxiv.org/abs/1812.03982"),

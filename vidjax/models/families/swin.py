@@ -1,7 +1,7 @@
 """Video Swin: a hierarchical Transformer with attention in shifted space-time windows.
 
-Tubelets of 2×4×4 pixels become tokens; four stages halve height and width between them and double the features. Time
-keeps its length throughout. Positions are known to the attention alone, as biases of relative positions.
+Tubelets of 2×4×4 pixels become tokens; between the four stages, height and width are halved and the features doubled.
+Time keeps its length throughout. Positions enter only the attention, as biases of relative positions.
 
 Source: Liu et al., "Video Swin Transformer" (arXiv 2106.13230), and the code of SwinTransformer/Video-Swin-Transformer,
 to which torchvision's and mmaction2's networks are equal.
@@ -31,7 +31,7 @@ EPSILON = 1e-5  # of every layer norm
 
 
 class Block(nnx.Module):
-    """Pre-norm block: window attention and MLP, each a residual branch behind stochastic depth."""
+    """Pre-norm block: window attention and MLP, each a residual branch with stochastic depth."""
 
     def __init__(
         self, dim: int, heads: int, *, window: Triple, shift: Triple, drop_path: float, dtype: Any, rngs: nnx.Rngs
@@ -43,13 +43,13 @@ class Block(nnx.Module):
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` → the same shape."""
+        """Map `(B, T, H, W, C)` to the same shape."""
         x = x + self.drop_path(self.attn(self.norm1(x)), rngs)
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
 class PatchMerging(nnx.Module):
-    """Four neighbouring tokens of a frame become one of twice the features; odd sizes are filled up with zeros."""
+    """Merging of four neighbouring tokens of a frame into one of twice the features; odd sizes are zero-padded."""
 
     def __init__(self, dim: int, *, dtype: Any, rngs: nnx.Rngs):
         self.norm = nnx.LayerNorm(4 * dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
@@ -65,7 +65,7 @@ class PatchMerging(nnx.Module):
 
 
 class Stage(nnx.Module):
-    """Patch merging (but in the first stage), then blocks whose windows are shifted in every second."""
+    """Patch merging (except in the first stage), then blocks; every second block shifts its windows."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Stage(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, T, H, W, C)` → the same shape; after merging `(B, T, ⌈H/2⌉, ⌈W/2⌉, 2·C)`."""
+        """Map `(B, T, H, W, C)` to the same shape, or after merging to `(B, T, ⌈H/2⌉, ⌈W/2⌉, 2·C)`."""
         x = x if self.merge is None else self.merge(x)
         return self.execution.run(self.blocks, x, rngs=rngs)
 
@@ -106,22 +106,22 @@ class Stage(nnx.Module):
 class VideoSwin(VideoNetwork):
     """Video Swin classifier.
 
-    Takes videos of any length and size: they are filled up with zeros to whole tubelets and windows, and windows that
-    are larger than what they look at shrink to it, by the reference's rules. No parameter depends on the size.
+    Videos may have any length and size: they are zero-padded to whole tubelets and windows, and windows larger than
+    their input shrink to it, by the reference's rules. No parameter depends on the size.
 
     Args:
       num_classes: K, number of classes.
-      dim: features of the first stage; each further one has twice as many, D = dim·2^(stages - 1).
+      dim: features of the first stage; each further stage has twice as many, D = dim·2^(stages - 1).
       depths: blocks of each stage.
       heads: attention heads of each stage.
-      window: tokens along T, H, W of a window.
+      window: tokens of a window along T, H, W.
       tubelet: frames, rows and columns of a token.
       dropout: dropout probability between the pooled features and the classifier.
-      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
       dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:
@@ -145,7 +145,7 @@ class VideoSwin(VideoNetwork):
         rngs: nnx.Rngs,
     ):
         if len(depths) != len(heads):
-            raise ValueError(f"depths = {depths} and heads = {heads} must name as many stages")
+            raise ValueError(f"depths = {depths} and heads = {heads} must have the same length")
         self.channels, dtype = in_channels, execution.dtype
         self.patch_embed = TubeletEmbedding(in_channels, dim, tubelet, dtype=dtype, rngs=rngs)
         self.patch_norm = nnx.LayerNorm(dim, epsilon=EPSILON, dtype=dtype, rngs=rngs)
@@ -173,7 +173,7 @@ class VideoSwin(VideoNetwork):
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """Encode normalised float clips `(B, T, H, W, C)`: return the normalised tokens, float32, and their mean.
 
-        The maps are what each stage ends with; the last is of the normalised tokens.
+        The maps are the stages' outputs; the last is of the normalised tokens.
 
         Raises:
           ClipError: for integer pixels and other shapes.

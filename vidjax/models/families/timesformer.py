@@ -1,11 +1,11 @@
 """TimeSformer: a Vision Transformer over the patches of all frames, with attention divided between time and space.
 
-A block of the published networks lets each patch see its place in all frames first, and then its frame. The other
-schemes of the paper are here as well; `nn/attention_patterns.py` says who sees whom and at what cost.
+In a block of the published networks, each patch attends to its place in all frames first, and then to its frame. The
+other schemes of the paper are included; `nn/attention_patterns.py` describes their patterns and costs.
 
 Source: Bertasius et al., "Is space-time attention all you need for video understanding?" (arXiv 2102.05095), and
-facebookresearch/TimeSformer, `timesformer/models/vit.py`, whose layers, epsilons and initial weights these are. That
-code knows divided, joint and space-only attention; sparse and axial follow the paper (section 3), with the same rules
+facebookresearch/TimeSformer, `timesformer/models/vit.py`, with the same layers, epsilons and initial weights. That
+code has divided, joint and space-only attention; sparse and axial follow the paper (section 3), with the same rules
 for the class token and for the steps before the last.
 """
 
@@ -41,15 +41,15 @@ from vidjax.nn.vision_transformer import (
     grid_tokens,
 )
 
-# The reference cuts its normal at ±2, a hundred standard deviations: never.
+# The reference truncates its normal at ±2, a hundred standard deviations: never.
 ZEROS = nnx.initializers.zeros_init()
 CLIP = ClipSize(8)
 
 
 class EarlierStep(nnx.Module):
-    """Attention among the patches alone, before a block's last step; `fc` starts at 0, and with it the whole branch.
+    """Attention among patches only, before a block's last step; `fc` starts at 0, and with it the whole branch.
 
-    So a network that starts from an image model starts as that model, frame by frame.
+    A network initialised from an image model thus starts as that model, frame by frame.
     """
 
     def __init__(self, dim: int, heads: int, *, dtype: Any = None, rngs: nnx.Rngs):
@@ -58,14 +58,14 @@ class EarlierStep(nnx.Module):
         self.fc = nnx.Linear(dim, dim, kernel_init=ZEROS, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, name: str, grid: Grid) -> jax.Array:
-        """`(B, N, D)` patches → `(B, N, D)`, what is to be added to them."""
+        """Map patches `(B, N, D)` to the increments to add to them, `(B, N, D)`."""
         return layer_result(self.fc(self.attn(self.norm(x), attend=pattern(name, grid))))
 
 
 class Block(nnx.Module):
     """Pre-norm Transformer block with one attention step or several, then the MLP, each a residual branch.
 
-    The class token takes part in the last step: a member of every group, it takes the mean of their answers.
+    The class token takes part in the last step: as a member of every group, it takes the mean of their results.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Block(nnx.Module):
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, 1 + N, D)`, the class token first → the same shape."""
+        """Map tokens `(B, 1 + N, D)`, the class token first, to the same shape."""
         for name, step in zip(self.steps, self.earlier, strict=False):
             x = x.at[:, 1:].add(self.drop_path(step(x[:, 1:], name, grid), rngs))
         attend = pattern(self.steps[-1], grid, prefix=1)
@@ -98,32 +98,32 @@ class Block(nnx.Module):
 class TimeSformer(VisionTransformer, VideoNetwork):
     """Vision Transformer over `(B, T, H, W, C)` clips with a class token.
 
-    Videos of another length or size than `num_frames` and `size` are taken as they come, as long as `patch` divides
-    them: every place and frame then takes the positions of the nearest one in the tables, as in the reference.
+    Videos may have another length or size than `num_frames` and `size`, if `patch` divides them: every place and frame
+    then takes the positions of the nearest one in the tables, as in the reference.
 
-    Drop path leaves a branch out for a whole clip (with space-only attention: a frame). The reference draws anew for
-    every frame, and in time attention for every place.
+    Drop path drops a branch for a whole clip (with space-only attention: a frame). The reference draws for every frame,
+    and in time attention for every place.
 
     Args:
       num_classes: K, number of classes.
-      attention: `"divided"` (time, then space), `"joint"`, `"space"` (frames never meet; the class tokens of all frames
-        are averaged at the end), `"sparse"`, `"axial"` or `"alternating"`; see `nn/attention_patterns.py`.
+      attention: scheme of attention: `"divided"` (time, then space), `"joint"`, `"space"` (none between frames; their
+        class tokens are averaged at the end), `"sparse"`, `"axial"` or `"alternating"`; see `nn/attention_patterns.py`.
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads; divides `dim`.
-      num_frames: T, frames of the clips that the table of time is made for.
-      size: height and width of the clips that the table of places is made for, pixels.
+      num_frames: T, frames of the clips for which the table of times is made.
+      size: height and width of the clips for which the table of places is made, pixels.
       patch: rows and columns of a token.
       dropout: dropout probability between the normalised class token and the classifier.
-      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
       dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:
-      ValueError: if `heads` does not divide `dim`, the patch not the size, or for an unknown `attention`.
+      ValueError: if `heads` does not divide `dim` or the patch the size, or for an unknown `attention`.
     """
 
     positions: ClassVar[Mapping[str, Table]] = {
@@ -169,7 +169,7 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         class token.
 
         The tokens are the class token, then the places of all frames. With space-only attention every frame has a class
-        token; those of all frames come first, and their mean is normalised.
+        token; these precede the places, and their mean is normalised.
 
         Raises:
           ValueError: if the patch does not divide the video, naming the sizes.
@@ -186,13 +186,13 @@ class TimeSformer(VisionTransformer, VideoNetwork):
         return Features(pooled, tokens, triple_of(places.shape[1:4]), {self.patch_embed.tubelet[1]: places})
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
-        """Patches `(B, N, D)` of `grid` with their positions, after the class token."""
+        """Add positions to the patches `(B, N, D)` of `grid`, and prepend the class token."""
         first, patches = self._positions(grid)
         first = jnp.broadcast_to(first.astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         return jnp.concatenate([first, x + patches.astype(x.dtype)], axis=1)
 
     def _positions(self, grid: Grid) -> tuple[jax.Array, jax.Array]:
-        """The class token with its position, `(1, 1, D)`, and the patches' positions, `(1, N, D)`."""
+        """Class token with its position, `(1, 1, D)`, and the patches' positions, `(1, N, D)`."""
         (t, h, w), (_, base_h, base_w) = grid, self.table_grid
         table = self.pos_embed[...]
         places = table[:, 1:].reshape(1, 1, base_h, base_w, -1)
@@ -254,7 +254,7 @@ VARIANTS = {
         _variant(
             "timesformer_base_joint", "joint", "76.95 / 93.28, 1×3 views (mmaction2)", mean=0.5, std=0.5,
         ),
-        # An image ViT in timm's names is this very network: it is read as `timesformer`.
+        # An image ViT in timm's names is the same network: it is read as `timesformer`.
         _variant(
             "timesformer_base_space", "space", "76.93 / 92.88, 1×3 views (mmaction2)", mean=0.5, std=0.5,
             sources=(*_FORMATS, "vit_torchvision"),

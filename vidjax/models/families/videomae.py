@@ -44,10 +44,10 @@ CLIP = ClipSize(16)
 
 
 class Block(nnx.Module):
-    """Pre-norm Transformer block: attention and MLP, each a residual branch behind stochastic depth.
+    """Pre-norm Transformer block: attention and MLP, each a residual branch with stochastic depth.
 
-    Every layer norm of the network has the same epsilon; transformers has 1e-12 in the blocks and 1e-5 at the end,
-    which no logit shows. The reference's truncated normal is cut at ±2, a hundred standard deviations: never.
+    All layer norms of the network have the same epsilon; transformers has 1e-12 in the blocks and 1e-5 at the end,
+    without effect on the logits. The reference truncates its normal at ±2, a hundred standard deviations: never.
     """
 
     def __init__(
@@ -67,28 +67,28 @@ class Block(nnx.Module):
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, grid: Grid | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, N, D)` → the same; tokens of any places, as every one sees every other wherever it is in the `grid`."""
+        """Map tokens `(B, N, D)` of any places to the same shape; each attends to all, wherever in the `grid`."""
         x = x + self.drop_path(self.attn(self.norm1(x)), rngs)
         return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
 
 
 class Encoder(VisionTransformer):
-    """The trunk of the classifier and of the network that is pre-trained: fixed positions, then blocks.
+    """Trunk of the classifier and of the pre-training network: fixed positions, then blocks.
 
     Args:
       transformer: width, depth and heads.
-      clip: size of the clips that the positions are made for.
+      clip: size of the clips for which the positions are made.
       tubelet: frames, rows and columns of a token.
-      positions: "index" or "axes", see `fixed_positions`.
-      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      positions: kind of positions, "index" or "axes", see `fixed_positions`.
+      drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       execution: dtype, rematerialisation and scanning of the blocks.
       in_channels: C, channels of the clips.
-      embedding_init: of the embedding's kernel.
-      kernel_init: of the blocks' kernels.
+      embedding_init: initialiser of the embedding's kernel.
+      kernel_init: initialiser of the blocks' kernels.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:
-      ValueError: if the heads do not divide the width, or the tubelet not the clip; for unknown positions.
+      ValueError: if the heads do not divide the width or the tubelet the clip; for unknown positions.
     """
 
     position_kind: str | None
@@ -121,11 +121,11 @@ class Encoder(VisionTransformer):
         self.blocks = block_stack(transformer, drop_path, kernel_init, execution, rngs)
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
-        """Tokens `(B, N, D)` of `grid` with the sinusoid of their places added."""
+        """Add the sinusoid of their places to tokens `(B, N, D)` of `grid`."""
         return x + self.places(grid, x)[None]
 
     def places(self, grid: Grid, like: jax.Array) -> jax.Array:
-        """The positions `(N, D)` of a `grid`, for tokens `like` these in width and type."""
+        """Positions `(N, D)` of a `grid`, with the width and dtype of the tokens `like`."""
         assert self.position_kind is not None  # as built
         return jnp.asarray(fixed_positions(self.position_kind)(grid, like.shape[-1], self.table_grid), like.dtype)
 
@@ -133,7 +133,7 @@ class Encoder(VisionTransformer):
 def block_stack(
     size: TransformerSize, drop_path: float, kernel_init: nnx.Initializer, execution: Execution, rngs: nnx.Rngs
 ) -> nnx.List:
-    """VideoMAE's blocks, of an encoder or of a decoder."""
+    """Make VideoMAE's blocks, of an encoder or of a decoder."""
 
     def block(_: int, rate: float) -> Block:
         return Block(size.dim, size.heads, drop_path=rate, kernel_init=kernel_init, dtype=execution.dtype, rngs=rngs)
@@ -144,32 +144,32 @@ def block_stack(
 class VideoMAE(Encoder, VideoNetwork):
     """Joint space-time ViT classifier.
 
-    Videos of another length or size than `num_frames` and `size` are taken as they come, as long as the tubelet divides
-    them: the positions are then interpolated from the grid of `num_frames` and `size` (`nn/positions.py`). A network
-    that is trained anew at another size is best built with it.
+    Videos may have another length or size than `num_frames` and `size`, if the tubelet divides them: the positions are
+    then interpolated from the grid of `num_frames` and `size` (`nn/positions.py`). A network that is trained from
+    scratch at another size is best built with that size.
 
     Args:
       num_classes: K, number of classes.
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads per block; divides `dim`.
-      num_frames: T, frames of the clips that the position table is made for.
-      size: height and width of the clips that the position table is made for, pixels.
+      num_frames: T, frames of the clips for which the position table is made.
+      size: height and width of the clips for which the position table is made, pixels.
       tubelet: frames, rows and columns of a token.
-      positions: "index", the reference's sinusoid over the flat index of a token; "axes", one for time, row and column
-        each, which small networks learn with sooner, see `axis_positions`.
+      positions: kind of positions: "index", the reference's sinusoid over the flat index of a token; "axes", one for
+        time, row and column each, with which small networks learn faster, see `axis_positions`.
       dropout: dropout probability between the normalised mean and the classifier.
-      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
-      head_init_scale: the classifier's kernel starts with standard deviation 0.02 times this, so that a pre-trained
-        encoder gets no large gradients from a head that knows nothing; the fine-tuning script's `init_scale`.
+      drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
+      head_init_scale: factor of the initial standard deviation 0.02 of the classifier's kernel; small, so that an
+        untrained head sends no large gradients to a pre-trained encoder; the fine-tuning script's `init_scale`.
       in_channels: C, channels of the clips.
       dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:
-      ValueError: if `heads` does not divide `dim`, or the tubelet not the size; for unknown positions.
+      ValueError: if `heads` does not divide `dim` or the tubelet the size; for unknown positions.
     """
 
     @by_field
@@ -225,8 +225,8 @@ def _variant(name: str, published: str, **kwargs: Any) -> Variant:
     return Variant(VideoMAE, spec, kwargs)
 
 
-# By size, for the classifiers and the networks that are pre-trained. The tiny one is for experiments on a CPU: 4×4×4
-# tokens of a clip of 8 frames of 32².
+# Arguments by size, for classifiers and pre-training networks. The tiny one is for experiments on a CPU: 4×4×4 tokens
+# of a clip of 8 frames of 32².
 SIZES = {
     "tiny": {**dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "tubelet": (2, 8, 8)},
     "small": dataclasses.asdict(SMALL),

@@ -1,18 +1,18 @@
-"""VideoMAE's pre-training: most of a video is hidden, and the network is to tell the hidden pixels from the rest.
+"""VideoMAE's pre-training: most of a video is hidden, and the network predicts the hidden pixels from the rest.
 
-Tubes are hidden: the same places of the picture at all times, so that nothing can be looked up in the frame before.
-Single tokens and whole frames, the paper's comparisons, can be hidden instead. The encoder sees the visible tokens
-alone, a tenth of them, which is what makes pre-training cheap; a light decoder sees those and a learned token in every
-hidden place. Encoder and patch embedding have the paths of the classifier in `videomae.py`, which takes them
-over with `config.model.init_from`.
+Tubes are hidden: the same places of the picture at all times, so that nothing can be copied from the previous frame.
+Single tokens and whole frames, the paper's comparisons, can be hidden instead. The encoder processes only the visible
+tokens, a tenth of them, which makes pre-training cheap; a light decoder processes those and a learned token in every
+hidden place. Encoder and patch embedding have the paths of the classifier in `videomae.py`, which loads them with
+`config.model.init_from`.
 
 Source: Tong et al., "VideoMAE: masked autoencoders are data-efficient learners for self-supervised video pre-training"
 (arXiv 2203.12602); layers, masks and targets are those of `modeling_pretrain.py`, `masking_generator.py` and
 `engine_for_pretraining.py` in MCG-NJU/VideoMAE. transformers' `VideoMAEForPreTraining` differs in this: layer norms
-have an epsilon of 1e-12 in the blocks and of 1e-5 before the decoder's head (here 1e-6 throughout, which no prediction
-shows); the encoder's last norm is there only with `use_mean_pooling=False` (as in every published checkpoint), see
-`encoder_norm`; masks are the caller's. Its targets are the same, for RGB; of videos with another number of channels it
-takes the normalised input as it is.
+have an epsilon of 1e-12 in the blocks and of 1e-5 before the decoder's head (here 1e-6 throughout, without effect on
+predictions); the encoder's last norm exists only with `use_mean_pooling=False` (as in every published checkpoint), see
+`encoder_norm`; the caller passes the masks. Its targets are the same for RGB; for other numbers of channels they are
+the normalised input itself.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from vidjax.nn.norm import LAYER_NORM_EPSILON
 from vidjax.nn.patches import from_patches, to_patches
 from vidjax.nn.vision_transformer import ClipSize, TransformerSize
 
-# What is hidden together, and the axes of the grid of tokens that it is drawn over.
+# Unit of tokens hidden together, and the axes of the grid of tokens over which it is drawn.
 MASKING = {"tube": (1, 2), "token": (0, 1, 2), "frame": (0,)}
 
 
@@ -47,7 +47,7 @@ def _xavier_uniform(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.flo
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSize:
-    """How wide and deep the decoder is.
+    """Size of the decoder.
 
     Attributes:
       decoder_dim: features of a token.
@@ -63,12 +63,12 @@ class DecoderSize:
 
 @dataclass(frozen=True)
 class Masking:
-    """What is hidden.
+    """Choice of the hidden tokens.
 
     Attributes:
-      mask_ratio: share that is hidden, rounded down to whole tubes, tokens or frames; the paper has 0.9, 0.75 for
+      mask_ratio: share of hidden tokens, rounded down to whole tubes, tokens or frames; the paper has 0.9, 0.75 for
         UCF-101.
-      masking: what is hidden together: a "tube", the same place of the picture at all times; a "token", drawn anew for
+      masking: unit hidden together: a "tube", the same place of the picture at all times; a "token", drawn for
         every place and time; a "frame" of tokens. The paper (table 1) found tubes best on real videos, where little
         moves; masked autoencoders of Feichtenhofer et al. (arXiv 2205.09113) hide tokens.
 
@@ -84,11 +84,11 @@ class Masking:
             raise ValueError(f"masking = {self.masking!r}: must be one of {', '.join(MASKING)}")
 
     def units(self, grid: Grid) -> int:
-        """How many tubes, tokens or frames, whatever is hidden together, there are."""
+        """Number of units (tubes, tokens or frames) in a `grid`."""
         return math.prod(grid[axis] for axis in MASKING[self.masking])
 
     def hidden_units(self, grid: Grid) -> int:
-        """How many of them are hidden.
+        """Number of hidden units in a `grid`.
 
         Raises:
           ValueError: if that is none or all of them.
@@ -103,7 +103,7 @@ class Masking:
         return hidden
 
     def draw(self, key: jax.Array, grid: Grid) -> jax.Array:
-        """The mask of one clip, bool `(N,)`, True where a token is hidden."""
+        """Draw the mask of one clip, bool `(N,)`, True where a token is hidden."""
         drawn = [size if axis in MASKING[self.masking] else 1 for axis, size in enumerate(grid)]
         order = jnp.argsort(jax.random.uniform(key, (self.units(grid),)))
         flags = jnp.zeros(self.units(grid), bool).at[order[: self.hidden_units(grid)]].set(True)
@@ -111,11 +111,11 @@ class Masking:
 
 
 class Decoder(nnx.Module):
-    """Blocks over all tokens; norm and head give the pixels of the last ones.
+    """Decoder: blocks over all tokens, then norm and head for the pixels of the last ones.
 
     Args:
       size: width, depth and heads.
-      pixels: numbers to be told of a token.
+      pixels: number of values to predict per token.
       execution: dtype, rematerialisation and scanning of the blocks.
       rngs: random streams; `params` draws the initial weights.
     """
@@ -127,7 +127,7 @@ class Decoder(nnx.Module):
         self.head = nnx.Linear(size.dim, pixels, kernel_init=_xavier_uniform, dtype=execution.dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, hidden: int) -> jax.Array:
-        """`(B, N, D)` tokens, the hidden ones last → float32 `(B, hidden, pixels)`."""
+        """Map tokens `(B, N, D)`, the hidden ones last, to float32 `(B, hidden, pixels)`."""
         x = self.execution.run(self.blocks, x)
         return self.head(self.norm(x[:, x.shape[1] - hidden :])).astype(jnp.float32)
 
@@ -136,28 +136,28 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
     """Masked autoencoder of videos.
 
     Args:
-      num_classes: not used; there is no classifier.
-      dim, depth, heads: of the encoder, as in the classifier.
-      decoder_dim, decoder_depth, decoder_heads: of the decoder. The constructors of the reference have 8 blocks, its
-        published runs 4 (small, base) and 12 (large, huge).
-      num_frames, size, tubelet, positions: as in the classifier.
-      mask_ratio: share that is hidden, rounded down to whole tubes, tokens or frames; the paper has 0.9, 0.75 for
+      num_classes: unused; there is no classifier.
+      dim, depth, heads: size of the encoder, as in the classifier.
+      decoder_dim, decoder_depth, decoder_heads: size of the decoder. The constructors of the reference have 8 blocks,
+        its published runs 4 (small, base) and 12 (large, huge).
+      num_frames, size, tubelet, positions: clips, tokens and positions, as in the classifier.
+      mask_ratio: share of hidden tokens, rounded down to whole tubes, tokens or frames; the paper has 0.9, 0.75 for
         UCF-101.
-      masking: what is hidden together: a "tube", the same place of the picture at all times; a "token", drawn anew for
+      masking: unit hidden together: a "tube", the same place of the picture at all times; a "token", drawn for
         every place and time; a "frame" of tokens. The paper (table 1) found tubes best on real videos, where little
         moves; masked autoencoders of Feichtenhofer et al. (arXiv 2205.09113) hide tokens.
-      normalise_targets: predict pixels less their tubelet's mean, divided by its standard deviation, per channel;
-        otherwise pixels in 0…1.
-      encoder_norm: layer norm after the encoder.
-      drop_path: of the encoder, rising linearly to this in the last block.
+      normalise_targets: whether to predict pixels less their tubelet's mean, divided by its standard deviation, per
+        channel; otherwise pixels in 0…1.
+      encoder_norm: whether a layer norm follows the encoder.
+      drop_path: drop path probability of the encoder's last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
       dtype: dtype of activations; parameters, norm statistics and softmax stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:
-      ValueError: if heads do not divide their dim, the tubelet not the size, or nothing would be hidden or visible;
+      ValueError: if heads do not divide their dim or the tubelet the size, or if no token would be hidden or visible;
         for unknown positions or masking.
     """
 
@@ -199,7 +199,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         self.decoder = Decoder(size, in_channels * math.prod(tubelet), execution, rngs=rngs)
 
     def num_hidden(self, grid: Grid) -> int:
-        """How many tokens of a `grid` are hidden.
+        """Number of hidden tokens in a `grid`.
 
         Raises:
           ValueError: if that is none or all of them.
@@ -207,22 +207,22 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         return math.prod(grid) // self.masks.units(grid) * self.masks.hidden_units(grid)
 
     def draw_masks(self, keys: jax.Array, grid: Grid) -> jax.Array:
-        """Masks, bool `(B, N)`, True where a token is hidden: whole tubes, tokens or frames, as `masking` says.
+        """Draw masks, bool `(B, N)`, True where a token is hidden: whole tubes, tokens or frames, by `masking`.
 
         Args:
-          keys: random keys `(B,)`, one decides one clip's mask.
+          keys: random keys `(B,)`, one per clip.
           grid: tokens along T, H and W.
         """
         return jax.vmap(lambda key: self.masks.draw(key, grid))(keys)
 
     def __call__(self, video: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Predicted pixels of the hidden tokens, float32 `(B, hidden, t·h·w·C)`, in the order of the tokens.
+        """Predict the pixels of the hidden tokens, float32 `(B, hidden, t·h·w·C)`, in the order of the tokens.
 
         Args:
           video: `(B, T, H, W, C)` normalised float clips.
-          mask: bool `(B, N)`, True where a token is hidden: as many in every clip as `num_hidden` says; None: those
-            that `draw_masks` draws from the keys 0, 1, ….
-          rngs: stream `dropout`, for drop path in training mode.
+          mask: mask, bool `(B, N)`, True where a token is hidden, `num_hidden` of them in every clip; None: masks of
+            `draw_masks` from the keys 0, 1, ….
+          rngs: random streams; `dropout` is used for drop path in training mode.
 
         Raises:
           ValueError: if the tubelet does not divide the video, or the mask has another shape or number of tokens.
@@ -238,7 +238,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         return self.decoder(x, hidden.shape[1])
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """`(B, T, H, W, C)` normalised float clips, nothing hidden → the encoder's tokens, and the mean of them.
+        """Encode normalised float clips `(B, T, H, W, C)` without masks: return the encoder's tokens, and their mean.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
@@ -248,11 +248,11 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         return Features(x.mean(axis=1, dtype=jnp.float32), x, grid, self.patch_map(x, grid))
 
     def targets(self, pixels: jax.Array, mask: jax.Array) -> jax.Array:
-        """What the network is to predict, float32 `(B, hidden, t·h·w·C)`, in the order of the tokens.
+        """Compute the targets of the prediction, float32 `(B, hidden, t·h·w·C)`, in the order of the tokens.
 
         Args:
-          pixels: `(B, T, H, W, C)`, in 0…1.
-          mask: bool `(B, N)`, as for `__call__`.
+          pixels: videos `(B, T, H, W, C)`, in 0…1.
+          mask: mask, bool `(B, N)`, as for `__call__`.
         """
         tubelets = to_patches(pixels.astype(jnp.float32), self.patch_embed.tubelet)
         grid = triple_of(n // p for n, p in zip(pixels.shape[1:4], self.patch_embed.tubelet, strict=True))
@@ -264,15 +264,15 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         return (centred / deviation).reshape(hidden.shape)
 
     def pictures(self, pixels: jax.Array, predicted: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`(masked, reconstructed)`, videos float32 `(B, T, H, W, C)` in 0…1 as people look at them.
+        """Make videos to look at, `(masked, reconstructed)`, float32 `(B, T, H, W, C)` in 0…1.
 
-        What is hidden is grey in the first and predicted in the second. A normalised prediction says nothing of its
-        tubelet's mean and standard deviation: they are taken from the original, as the reference's pictures do.
+        Hidden pixels are grey in the first and predicted in the second. A normalised prediction lacks its tubelet's
+        mean and standard deviation: they are taken from the original, as in the reference's pictures.
 
         Args:
-          pixels: `(B, T, H, W, C)`, in 0…1.
-          predicted: what the network gives.
-          mask: bool `(B, N)`.
+          pixels: videos `(B, T, H, W, C)`, in 0…1.
+          predicted: outputs of the network.
+          mask: mask, bool `(B, N)`.
         """
         tubelet = self.patch_embed.tubelet
         grid = triple_of(n // p for n, p in zip(pixels.shape[1:4], tubelet, strict=True))
@@ -300,7 +300,7 @@ class VideoMAEPretrain(Encoder, VideoNetwork):
         return order[:, : tokens - count], order[:, tokens - count :]
 
     def _encode_visible(self, video: jax.Array, grid: Grid, visible: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-        """The encoder's tokens `(B, n, D)` of the places `visible` `(B, n)`, which see no others."""
+        """Encode the tokens of the places `visible` `(B, n)`, which attend to no others: `(B, n, D)`."""
         patches = to_patches(video.astype(self.execution.dtype or video.dtype), self.patch_embed.tubelet)
         x = self.patch_embed.project(jnp.take_along_axis(patches, visible[..., None], axis=1))
         x = x + self.places(grid, x)[visible]
@@ -317,8 +317,8 @@ def _by_channel(tubelets: jax.Array, channels: int) -> jax.Array:
 def _statistics(tubelets: jax.Array, channels: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Pixels less their mean `(B, n, p, C)`, mean and standard deviation `(B, n, 1, C)` of each tubelet's C channels.
 
-    With the reference's unbiased variance, and its 1e-6 that keeps plain ones finite. Taken of the differences to a
-    tubelet's first pixel: a plain tubelet is then 0 throughout, where the rounding of a mean would be blown up.
+    The variance is unbiased, and 1e-6 keeps plain tubelets finite, as in the reference. Differences to a tubelet's
+    first pixel are used: a plain tubelet is then 0 throughout, where the rounding of a mean would be amplified.
     """
     values = _by_channel(tubelets, channels)
     first = values[..., :1, :]

@@ -1,13 +1,13 @@
-"""ViViT: a Vision Transformer over tubelets, in its four factorisations of space-time attention.
+"""ViViT: a Vision Transformer over tubelets, with four factorisations of space-time attention.
 
-Model 1 lets every token see every other. Model 2 (`fe`) encodes each frame of tubelets by itself and then relates the
-frames; model 3 (`fsa`) attends over space and then over time in each block; model 4 (`fdp`) gives half of the heads to
-each of the two.
+In model 1, every token attends to every other. Model 2 (`fe`) encodes each frame of tubelets by itself, and then their
+sequence; model 3 (`fsa`) attends over space and then over time in each block; model 4 (`fdp`) uses half of the heads
+for each of the two.
 
 Source: Arnab et al., "ViViT: a video vision Transformer" (arXiv 2103.15691), and google-research/scenic,
-`projects/vivit/model.py` and its configs, whose layers, epsilons and initial weights these are; transformers has the
-same model 1. In model 3 the order is the paper's, space first (scenic's default is time first), and of the layer in
-time, whose weights the paper starts at 0, only the last projection does: with all at 0 no gradient would reach it.
+`projects/vivit/model.py` and its configs, with the same layers, epsilons and initial weights; transformers has the
+same model 1. In model 3 the order is the paper's, space first (scenic's default is time first). The paper starts all
+weights of the layer in time at 0; here only its last projection starts so, as otherwise no gradient would reach it.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from vidjax.nn.vision_transformer import (
     grid_tokens,
 )
 
-# Xavier's uniform limits for square matrices; that of queries, keys and values is three of these side by side.
+# Xavier's uniform limits for square matrices; queries, keys and values are three of these side by side.
 XAVIER_SQUARE = nnx.initializers.variance_scaling(1.0, "fan_in", "uniform")
 XAVIER = nnx.initializers.xavier_uniform()
 LECUN = nnx.initializers.lecun_normal()
@@ -51,17 +51,17 @@ CLIP = ClipSize(32)
 
 
 def central_frame(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """A kernel `(t, h, w, C, D)` that sees the middle frame of a tubelet, frame ⌊t/2⌋, alone."""
+    """Initialise a kernel `(t, h, w, C, D)` that reads only the middle frame of a tubelet, frame ⌊t/2⌋."""
     middle = jnp.arange(shape[0]) == shape[0] // 2
     return LECUN(key, shape, dtype) * middle.astype(dtype)[:, None, None, None, None]
 
 
 def same_frames(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """A kernel `(t, h, w, C, D)` that treats all frames of a tubelet alike."""
+    """Initialise a kernel `(t, h, w, C, D)` that treats all frames of a tubelet alike."""
     return jnp.broadcast_to(LECUN(key, shape, dtype)[:1], shape)
 
 
-# name: the initial kernel, and how the kernel of an image network is inflated to it.
+# name: initialiser of the kernel, and rule by which an image network's kernel is inflated.
 EMBEDDINGS = {"central": (central_frame, "central"), "average": (same_frames, "average"), "uniform": (LECUN, "")}
 
 
@@ -85,7 +85,7 @@ class Block(nnx.Module):
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, N, D)` → the same; class tokens before the grid's are possible in `joint` blocks."""
+        """Map `(B, N, D)` to the same shape; class tokens may precede the grid's tokens in `joint` blocks."""
         name = {"joint": "joint", "fsa": "space", "fdp": "factorised"}[self.kind]
         prefix = x.shape[1] - int(np.prod(grid))
         x = x + self.drop_path(self.attn(self.norm1(x), attend=pattern(name, grid, prefix)), rngs)
@@ -96,9 +96,9 @@ class Block(nnx.Module):
 
 
 class _Classifier(VisionTransformer, VideoNetwork):
-    """What all four share: the embedding of tubelets, and the classifier on `features`.
+    """Common base of the four models: the embedding of tubelets, and the classifier on `features`.
 
-    Attributes: beside the trunk's, `inflation`, how an image network's kernel is inflated; `dropout` and `head`.
+    Attributes besides the trunk's: `inflation`, rule by which an image network's kernel is inflated; `dropout`; `head`.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class _Classifier(VisionTransformer, VideoNetwork):
         self.head = nnx.Linear(dim, num_classes, kernel_init=ZEROS, rngs=rngs)
 
     def sample(self, video: jax.Array) -> jax.Array:
-        """With `embedding="uniform"` one of each tubelet's frames, evenly spread; else the video itself.
+        """Sample evenly spread frames, one per tubelet, if `embedding="uniform"`; else return the video itself.
 
         Raises:
           ValueError: if the length is no multiple of the tubelet's.
@@ -139,7 +139,7 @@ class _Classifier(VisionTransformer, VideoNetwork):
         return video[:, np.round(np.arange(1, count + 1) * frames / (count + 1)).astype(int)]
 
     def block_stack(self, size: TransformerSize, kind: str, drop_path: float, rngs: nnx.Rngs) -> nnx.List:
-        """`size.depth` blocks of a kind: "joint", "fsa" or "fdp"."""
+        """Make `size.depth` blocks of a kind: "joint", "fsa" or "fdp"."""
 
         def block(_: int, rate: float) -> Block:
             return Block(size.dim, size.heads, kind, drop_path=rate, dtype=self.execution.dtype, rngs=rngs)
@@ -150,31 +150,32 @@ class _Classifier(VisionTransformer, VideoNetwork):
 class ViViT(_Classifier):
     """Models 1, 3 and 4: one sequence of all tokens.
 
-    Videos of another length or size than `num_frames` and `size` are taken as they come, as long as the tubelet divides
-    them: the positions are then interpolated linearly along T, H and W with aligned ends (scenic's rule for images).
+    Videos may have another length or size than `num_frames` and `size`, if the tubelet divides them: the positions are
+    then interpolated linearly along T, H and W with aligned ends (scenic's rule for images).
 
     Args:
       num_classes: K, number of classes.
-      attention: `"joint"` (model 1, with a class token), `"fsa"` (3) or `"fdp"` (4), which average all tokens.
+      attention: scheme of attention: `"joint"` (model 1, with a class token), `"fsa"` (3) or `"fdp"` (4), which average
+        all tokens.
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads; divides `dim`.
-      num_frames: T, frames of the clips that the position table is made for.
-      size: height and width of the clips that the position table is made for, pixels.
+      num_frames: T, frames of the clips for which the position table is made.
+      size: height and width of the clips for which the position table is made, pixels.
       tubelet: frames, rows and columns of a token.
-      embedding: `"central"`: tubelets, whose kernel starts on the middle frame; `"average"`: tubelets, whose kernel
-        starts alike on all frames; both say how an image network's kernel is inflated. `"uniform"`: patches of one
-        frame in each tubelet's worth of frames.
+      embedding: kind of tokens. `"central"`: tubelets, with a kernel that starts on the middle frame; `"average"`:
+        tubelets, with a kernel that starts equal on all frames; image networks' kernels are inflated likewise.
+        `"uniform"`: patches of one frame per tubelet.
       dropout: dropout probability before the classifier.
-      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       in_channels: C, channels of the clips.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:
-      ValueError: if `heads` does not divide `dim`, the tubelet not the video, or for an unknown option.
+      ValueError: if `heads` does not divide `dim` or the tubelet the video, or for an unknown option.
     """
 
     positions: ClassVar[Mapping[str, Table]] = {"pos_embed": Table((0, 1, 2), "aligned")}
@@ -206,7 +207,7 @@ class ViViT(_Classifier):
         self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
-        """Tokens `(B, N, D)` of `grid` with their positions; model 1's after the class token."""
+        """Add positions to tokens `(B, N, D)` of `grid`; model 1 also prepends the class token."""
         return with_positions(x, self.cls_token, self.pos_embed[...], self.table_grid, grid)
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
@@ -225,7 +226,7 @@ class ViViT(_Classifier):
 
 
 class FactorisedEncoder(_Classifier):
-    """Model 2: frames of tubelets are encoded one by one, and then one token per frame is related over time.
+    """Model 2: an encoder of single frames of tubelets, then an encoder over time of one token per frame.
 
     Arguments and rules as for `ViViT`, and:
 
@@ -272,7 +273,7 @@ class FactorisedEncoder(_Classifier):
         class token.
 
         The tokens, `(B, 1 + T', D)`, are the class token over time and then one for each frame of tubelets. The map is
-        of the tokens in space, normalised, before frames are related.
+        of the tokens in space, normalised, before the encoder over time.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
@@ -284,11 +285,11 @@ class FactorisedEncoder(_Classifier):
         return Features(pooled, tokens, (time, 1, 1), {self.tubelet[1]: places})
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
-        """Tokens `(B·T', N, D)` of single frames with the class token and their positions."""
+        """Add positions to tokens `(B·T', N, D)` of single frames, and prepend the class token."""
         return with_positions(x, self.cls_token, self.pos_embed[...], (1, *self.table_grid[1:]), grid)
 
     def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> tuple[jax.Array, jax.Array]:
-        """`(B, T, H, W, C)` → tokens of places `(B, T', h, w, D)`, and the last block's over time `(B, 1 + T', D)`."""
+        """Map `(B, T, H, W, C)` to tokens of places `(B, T', h, w, D)`, and those over time `(B, 1 + T', D)`."""
         video = self.sample(video)
         t, h, w = self.patch_embed.grid(video)
         x = self.patch_embed(video)
@@ -303,7 +304,7 @@ class FactorisedEncoder(_Classifier):
 
 
 def with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base: Grid, grid: Grid) -> jax.Array:
-    """`(B, N, D)` with the class token, if there is one, before, and positions added."""
+    """Prepend the class token, if any, to `(B, N, D)`, and add positions."""
     prefix = 0 if token is None else 1
     if grid != base:
         places = table[:, prefix:].reshape(*base, -1)
@@ -318,7 +319,7 @@ def with_positions(x: jax.Array, token: nnx.Param | None, table: jax.Array, base
 
 
 _BASE, _LARGE = dataclasses.asdict(BASE), dataclasses.asdict(LARGE)
-# Small ones for learning and tests.
+# Small networks for learning and tests.
 _TINY = {**dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "tubelet": (2, 8, 8)}
 _IMAGES = ("vit_timm", "vit_torchvision")
 

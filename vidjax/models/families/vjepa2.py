@@ -1,11 +1,11 @@
 """V-JEPA 2: a joint space-time Vision Transformer with rotary positions, trained to predict its own features.
 
 The published encoders have no classifier. `vjepa2_large`, `_huge`, `_giant` and `_giant_384` classify the mean of the
-tokens; the models named after a data set pool them by attention first, which is how the published probes do it.
+tokens; the models named after a data set pool them by attention first, as the published probes do.
 
 Source: Assran et al., "V-JEPA 2: self-supervised video models enable understanding, prediction and planning"
-(arXiv 2506.09985), facebookresearch/vjepa2, and `modeling_vjepa2.py` in transformers, whose layers and epsilons these
-are.
+(arXiv 2506.09985), facebookresearch/vjepa2, and `modeling_vjepa2.py` in transformers, with the same layers and
+epsilons.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from vidjax.nn.vision_transformer import GIANT, HUGE, LARGE, TransformerSize, Vi
 
 
 class Block(nnx.Module):
-    """Pre-norm Transformer block: attention with turned queries and keys, and MLP, each a residual branch."""
+    """Pre-norm Transformer block: attention with rotated queries and keys, and MLP, each a residual branch."""
 
     def __init__(self, dim: int, heads: int, hidden: int, *, drop_path: float, dtype: Any, rngs: nnx.Rngs):
         self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
@@ -42,7 +42,7 @@ class Block(nnx.Module):
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, N, D)` tokens of `grid` → the same shape."""
+        """Map tokens `(B, N, D)` of `grid` to the same shape."""
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             angles = rotary_angles(grid, q.shape[-1])
@@ -55,8 +55,8 @@ class Block(nnx.Module):
 class VJEPA2(VisionTransformer, VideoNetwork):
     """V-JEPA 2's encoder, with or without attentive pooling, and a classifier.
 
-    Takes videos of any length and size that the tubelet divides: positions are counted in tokens, no parameter depends
-    on them, and a longer or larger clip has further angles. A clip of a single frame, an image, is shown twice.
+    Videos may have any length and size that the tubelet divides: positions are counted in tokens, no parameter depends
+    on them, and a longer or larger clip has further angles. A single frame, an image, is repeated to a tubelet.
 
     Args:
       num_classes: K, number of classes.
@@ -64,17 +64,17 @@ class VJEPA2(VisionTransformer, VideoNetwork):
       depth: number of blocks.
       heads: attention heads per block; divides `dim`.
       mlp: features between the layers of the encoder's MLPs. The pooler's MLPs have 4·D.
-      pooler: pool tokens by attention; else features are the mean of the tokens.
-      pooler_depth: its blocks of self-attention.
-      pooler_heads: its attention heads; 0: `heads`, as in transformers. Probes are trained with 16 in the original
-        code, which is the same for all but the giants (there transformers divides the same weights into 22).
+      pooler: whether to pool tokens by attention; otherwise features are the mean of the tokens.
+      pooler_depth: number of self-attention blocks of the pooler.
+      pooler_heads: attention heads of the pooler; 0: `heads`, as in transformers. The original code trains probes with
+        16, which is the same for all but the giants (there transformers divides the same weights into 22).
       tubelet: frames, rows and columns of a token.
       dropout: dropout probability before the classifier.
-      drop_path: probability of leaving out a residual branch in the last block; rises linearly from 0 in the first.
+      drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       in_channels: C, channels of the clips.
       dtype: dtype of activations; parameters, norm statistics, softmax and classifier stay float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each, see `nn/blocks.py`.
+      scan_blocks: whether to loop over blocks of equal structure instead of compiling each, see `nn/blocks.py`.
       rngs: random streams; `params` draws the initial weights.
 
     Raises:

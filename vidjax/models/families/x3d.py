@@ -1,13 +1,13 @@
-"""X3D: a tiny 2D network that was expanded, an axis at a time, to frames, size, depth and width that pay.
+"""X3D: a tiny 2D network expanded step by step along the best of the axes frames, size, depth and width.
 
 Paper: Feichtenhofer, X3D: Expanding Architectures for Efficient Video Recognition (2004.04730). Reference code:
 `slowfast/models/video_model_builder.py` in facebookresearch/SlowFast and `models/x3d.py` in pytorchvideo. Only
-depthwise convolutions look at more than one pixel and frame; time is never strided, so that all frames reach the head.
+depthwise convolutions span more than one pixel and frame; time is never strided, so that all frames reach the head.
 
 The two references differ in one layer. SlowFast's, and mmaction2's after it, has a norm on every shortcut with a
 convolution; pytorchvideo's has none where the width stays the same, which is the first. The named models are
 pytorchvideo's; `norm_every_shortcut=True` builds the other, and `load_pretrained` does so by itself for a checkpoint
-of those two. Neither can stand for the other: the norm shifts, which the convolution cannot, and it moves in training.
+of those two. Neither can replace the other: a norm adds a shift, unlike the convolution, and changes in training.
 """
 
 import math
@@ -32,13 +32,13 @@ from vidjax.nn.squeeze import SqueezeExcitation
 
 WIDTHS = (24, 48, 96, 192)  # channels between the blocks of each stage
 DEPTHS = (1, 2, 5, 3)  # blocks of each stage, before the depth factor
-EXPANSION = 2.25  # of the width inside a block
-FEATURES = 2048  # that the classifier sees
-STRIDE = 32  # of the last map, pixels
+EXPANSION = 2.25  # inner width of a block, over its output width
+FEATURES = 2048  # width of the classifier's input
+STRIDE = 32  # stride of the last map, pixels
 
 
 class Stem(nnx.Module):
-    """1×3×3 of stride 2, then depthwise 5×1×1, norm, ReLU."""
+    """Stem: a 1×3×3 convolution of stride 2, then depthwise 5×1×1, norm, ReLU."""
 
     def __init__(self, in_channels: int, features: int, *, dtype: Any = None, rngs: nnx.Rngs):
         self.spatial = Conv3D(in_channels, features, (1, 3, 3), (1, 2, 2), (0, 1, 1), dtype=dtype, rngs=rngs)
@@ -53,14 +53,14 @@ class Stem(nnx.Module):
 
 
 class Block(nnx.Module):
-    """1×1×1 up, depthwise 3×3×3 with squeeze-and-excitation and Swish, 1×1×1 down, and a shortcut.
+    """Bottleneck: 1×1×1 up, depthwise 3×3×3 with squeeze-and-excitation and Swish, 1×1×1 down, and a shortcut.
 
     Args:
       in_features: channels of the input.
       features: channels of the output.
       strides: strides along T, H, W, taken by the depthwise convolution.
-      squeeze: weigh the channels by squeeze-and-excitation.
-      norm_shortcut: normalise the shortcut, if it has a convolution and the width stays; if that changes, always.
+      squeeze: whether to weight the channels by squeeze-and-excitation.
+      norm_shortcut: whether to normalise a convolutional shortcut that keeps the width; others are always normalised.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
     """
@@ -108,21 +108,21 @@ def squeezed_width(features: int) -> int:
 
 
 class X3D(VideoNetwork):
-    """The network.
+    """X3D network.
 
     Args:
       num_classes: K, number of classes.
       in_channels: C, channels of the video.
-      depth_factor: of the number of blocks, which is rounded up in each stage.
-      num_frames: T that it is made for.
-      size: height and width that it is made for, pixels. The last map is averaged over windows as large as it is for
-        such a clip; a larger clip has several, whose probabilities are averaged (`vidjax.models.heads.Dense`).
+      depth_factor: factor of the number of blocks, which is rounded up in each stage.
+      num_frames: T, frames of the clips for which the network is made.
+      size: height and width for which the network is made, pixels. The last map is averaged over windows of its size
+        for such a clip; a larger clip has several, whose probabilities are averaged (`vidjax.models.heads.Dense`).
       widths: channels between the blocks of each stage; the first is also the stem's.
       depths: blocks of each stage, before the factor.
-      out_features: D, what the classifier sees.
-      norm_every_shortcut: normalise the first shortcut too, as SlowFast and mmaction2 do and pytorchvideo does not.
+      out_features: D, width of the classifier's input.
+      norm_every_shortcut: whether to normalise the first shortcut too, as SlowFast and mmaction2 do, not pytorchvideo.
       dropout: probability of dropping a feature before the classifier, in training mode.
-      remat: rematerialisation policy of each block, one of `REMAT` but "attention", see `nn/remat.py`.
+      remat: rematerialisation policy of each block, one of `REMAT` except "attention", see `nn/remat.py`.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
     """
