@@ -171,7 +171,7 @@ def temporal_pyramid(x: jax.Array, mask: jax.Array | None = None, levels: Sequen
 
     Args:
       x: vectors of the frames, (B, T, D).
-      mask: boolean mask (B, T), true where a frame counts; None: all. The clip is divided as if the others were cut out. A
+      mask: boolean mask (B, T), true where a frame counts; None: all. The clip is divided as if others were cut out. A
         clip without any frame gives 0.
       levels: number of parts of each division.
 
