@@ -26,7 +26,7 @@ FUSABLE = "fusable_attention"
 # Scores per head from which the CPU works head by head. 512×512 float32 scores take 1 MiB, about a core's own cache;
 # with all heads at once every pass over the scores is a pass over main memory. At 1568 tokens, 12 heads and
 # d = 64 on 2 cores, forward / forward + backward take 98 / 453 ms at once and 55 / 169 ms head by head; below 400
-# tokens there is no difference. Accelerators without a kernel for the inputs then work block by block.
+# tokens there is no difference. Above it, accelerators without a kernel for the inputs work block by block.
 _SCORES_PER_HEAD = 512 * 512
 _BLOCK = 512  # queries per block
 
