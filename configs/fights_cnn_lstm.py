@@ -1,4 +1,4 @@
-"""The clips of `configs/fights_r2plus1d.py`, at the same budget, for an LSTM over the frames of a 2D network.
+"""An LSTM over the frames of a 2D network, on the clips of `configs/fights_r2plus1d.py` at the same budget.
 
     python train.py --config=configs/fights_cnn_lstm.py --workdir=runs/fights_cnn_lstm
     python train.py --config=configs/fights_cnn_lstm.py --workdir=runs/fights_cnn_lstm_diff \\

@@ -1,4 +1,4 @@
-"""The clips of `configs/fights_r2plus1d.py`, at the same budget, for a 2D network whose first layer sees all frames.
+"""A 2D network with all frames in its first layer, on the clips of `configs/fights_r2plus1d.py` at the same budget.
 
     python train.py --config=configs/fights_early_fusion.py --workdir=runs/fights_early_fusion
     python train.py --config=configs/fights_early_fusion.py --workdir=runs/fights_early_fusion_diff \\

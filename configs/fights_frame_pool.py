@@ -1,4 +1,4 @@
-"""The clips of `configs/fights_r2plus1d.py`, at the same budget, for a 2D network that averages its frames.
+"""A 2D network that averages its frames, on the clips of `configs/fights_r2plus1d.py` at the same budget.
 
     python train.py --config=configs/fights_frame_pool.py --workdir=runs/fights_frame_pool
     python train.py --config=configs/fights_frame_pool.py --workdir=runs/fights_frame_pool_diff \\

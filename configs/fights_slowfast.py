@@ -1,4 +1,4 @@
-"""The clips of `configs/fights_r2plus1d.py`, at the same budget, for SlowFast: two pathways of different rates.
+"""SlowFast, two pathways of different rates, on the clips of `configs/fights_r2plus1d.py` at the same budget.
 
     python train.py --config=configs/fights_slowfast.py --workdir=runs/fights_slowfast
     python train.py --config=configs/fights_slowfast.py --workdir=runs/fights_slowfast_diff \\

@@ -4,7 +4,7 @@
     python train.py --config=configs/folder.py --workdir=runs/listed \\
         --config.data.train=train.csv --config.data.eval=val.csv
 
-Trains from scratch in a size that a laptop manages. For more, start from a published checkpoint:
+Trains a laptop-sized model from scratch. For more, start from a published checkpoint:
     … --config.model.name=r2plus1d_18 --config.model.init_from=r2plus1d_18.pth
 """
 

@@ -4,7 +4,7 @@
         --config.data.root=VIDEOS \\
         --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
-Published of this network: 71.46 top-1, 89.68 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 256²:
+Published for this network: 71.46 top-1, 89.68 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 256²:
 
     python eval.py --workdir=runs/k400_c2d_r50 --config.eval.num_clips=10 --config.eval.num_crops=3 \\
         --config.data.clip.size=256 --config.data.clip.resize="(256,)"

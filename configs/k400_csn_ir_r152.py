@@ -1,4 +1,4 @@
-"""Kinetics-400, ir-CSN-152 from weights of IG-65M, by mmaction2's recipe.
+"""Kinetics-400, ir-CSN-152 from IG-65M weights, by mmaction2's recipe.
 
     python train.py --config=configs/k400_csn_ir_r152.py --workdir=runs/k400_csn_ir_r152 \\
         --config.model.init_from=ircsn_from_scratch_r152_ig65m.pth \\
@@ -12,7 +12,7 @@ Published with this schedule: 82.87 top-1, 95.90 top-5 with 10 clips × 3 crops 
     python eval.py --workdir=runs/k400_csn_ir_r152 --config.eval.num_clips=10 --config.eval.num_crops=3 \\
         --config.data.clip.size=256 --config.data.clip.resize="(256,)"
 
-Hardware there: 8 GPUs, 12 clips each. Not trained here. Source: mmaction2,
+Their hardware: 8 GPUs, 12 clips each. Not trained here. Source: mmaction2,
 configs/recognition/csn/ircsn_ig65m-pretrained-r152_8xb12-32x2x1-58e_kinetics400-rgb.py.
 """
 

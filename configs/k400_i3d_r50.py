@@ -1,4 +1,4 @@
-"""Kinetics-400, I3D: a ResNet-50 of ImageNet whose kernels are inflated over time, by mmaction2's recipe.
+"""Kinetics-400, I3D: an ImageNet ResNet-50 with kernels inflated over time, by mmaction2's recipe.
 
     python train.py --config=configs/k400_i3d_r50.py --workdir=runs/k400_i3d \\
         --config.model.init_from=resnet50.pth --config.data.root=VIDEOS \\
@@ -11,7 +11,7 @@ Published with this schedule: 73.47 top-1, 91.27 top-5 on the validation set wit
     python eval.py --workdir=runs/k400_i3d --config.eval.num_clips=10 --config.eval.num_crops=3 \\
         --config.data.clip.size=256 --config.data.clip.resize="(256,)"
 
-Hardware there: 8 GPUs, 8 clips each, 100 epochs. Not trained here. Source: mmaction2,
+Their hardware: 8 GPUs, 8 clips each, 100 epochs. Not trained here. Source: mmaction2,
 configs/recognition/i3d/i3d_imagenet-pretrained-r50_8xb8-32x2x1-100e_kinetics400-rgb.py and the table beside it.
 """
 

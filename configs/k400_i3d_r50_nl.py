@@ -10,7 +10,7 @@ Published with this schedule: 74.73 top-1, 91.80 top-5 with 10 clips × 3 crops 
     python eval.py --workdir=runs/k400_i3d_r50_nl --config.eval.num_clips=10 --config.eval.num_crops=3 \\
         --config.data.clip.size=256 --config.data.clip.resize="(256,)"
 
-Hardware there: 8 GPUs, 8 clips each. Not trained here. Source: mmaction2,
+Their hardware: 8 GPUs, 8 clips each. Not trained here. Source: mmaction2,
 configs/recognition/i3d/i3d_imagenet-pretrained-r50-nl-embedded-gaussian_8xb8-32x2x1-100e_kinetics400-rgb.py.
 """
 

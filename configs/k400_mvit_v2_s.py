@@ -7,8 +7,8 @@ Published: 81.0 top-1, 94.6 top-5 on the validation set with 5 clips × 1 crop o
 
     python eval.py --workdir=runs/k400_mvit_v2_s --config.eval.num_clips=5
 
-Hardware there: a machine of 8 GPUs takes 16 videos per update, 2 clips of each, at a learning rate of 1e-4; with more
-machines both grow, and here with train.batch_size. 200 epochs. Not trained here. Source: facebookresearch/SlowFast,
+Their hardware: a machine of 8 GPUs takes 16 videos per update, 2 clips of each, at a learning rate of 1e-4; with more
+machines both grow, here with train.batch_size. 200 epochs. Not trained here. Source: facebookresearch/SlowFast,
 configs/Kinetics/MVITv2_S_16x4.yaml and MODEL_ZOO.md.
 """
 

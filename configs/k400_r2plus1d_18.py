@@ -8,7 +8,7 @@ Published: 67.46 top-1, 86.18 top-5 with 5 clips:
 
     python eval.py --workdir=runs/k400_r2plus1d_18 --config.eval.num_clips=5
 
-Hardware there: 64 V100 GPUs, 24 clips each. Its 45 epochs take 5 clips of every video, so they are 225 passes here.
+Their hardware: 64 V100 GPUs, 24 clips each. Its 45 epochs take 5 clips of every video, so they are 225 passes here.
 Not trained here. Source: torchvision, torchvision/models/video/README.md and references/video_classification/train.py.
 """
 

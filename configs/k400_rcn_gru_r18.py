@@ -5,7 +5,7 @@
         --config.data.root=VIDEOS \\
         --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
-This recipe is ours, after that of `configs/k400_tsn_r50.py`: no accuracy of this network on Kinetics was published, and
+Our own recipe, based on `configs/k400_tsn_r50.py`: no accuracy of this network on Kinetics was published, and
 it has not been trained here. resnet18.pth is torchvision's or timm's image network.
 """
 

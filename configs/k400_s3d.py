@@ -7,7 +7,7 @@ Published: 68.37 top-1, 88.05 top-5 of single clips (clip/top1 and clip/top5 of 
 
     python eval.py --workdir=runs/k400_s3d --config.data.clip.num_frames=128
 
-Hardware there: 64 GPUs, 12 clips each. Its 45 epochs take 5 clips of every video, so they are 225 passes here. Not
+Their hardware: 64 GPUs, 12 clips each. Its 45 epochs take 5 clips of every video, so they are 225 passes here. Not
 trained here. Source: torchvision, the section on S3D in references/video_classification/README.md, and train.py there.
 """
 

@@ -1,16 +1,16 @@
-"""Kinetics-400, Slow (SlowFast's slow pathway alone) from scratch, by SlowFast's recipe.
+"""Kinetics-400, Slow (only SlowFast's slow pathway) from scratch, by SlowFast's recipe.
 
     python train.py --config=configs/k400_slow_r50.py --workdir=runs/k400_slow_r50 \\
         --config.data.root=VIDEOS \\
         --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
-Published of this network: 74.58 top-1, 91.63 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 256²:
+Published for this network: 74.58 top-1, 91.63 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 256²:
 
     python eval.py --workdir=runs/k400_slow_r50 --config.eval.num_clips=10 --config.eval.num_crops=3 \\
         --config.data.clip.size=256 --config.data.clip.resize="(256,)"
 
 Not trained here. Source: facebookresearch/SlowFast, configs/Kinetics/SLOW_8x8_R50.yaml: 64 clips per update, learning
-rate 0.1 for them. More devices: raise train.batch_size, and the rate follows.
+rate 0.1. With more devices raise train.batch_size; the rate follows.
 """
 
 from vidjax.config import (

@@ -10,7 +10,7 @@ Published: 78.8 top-1, 93.6 top-5 on the validation set with 4 clips × 3 crops 
 
     python eval.py --workdir=runs/k400_swin3d_t --config.eval.num_clips=4 --config.eval.num_crops=3
 
-Hardware there: 8 GPUs, 8 clips each, gradients of 4 such batches for an update; 30 epochs. Not trained here. Source:
+Their hardware: 8 GPUs, 8 clips each, gradients of 4 such batches for an update; 30 epochs. Not trained here. Source:
 SwinTransformer/Video-Swin-Transformer, configs/recognition/swin/swin_tiny_patch244_window877_kinetics400_1k.py and the
 table in its README.
 """

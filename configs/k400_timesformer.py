@@ -5,13 +5,13 @@
         --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
 vit_base_patch16_224.pth is timm's image network, the CSV files are Kinetics' own annotations. Attention over time
-starts with a projection of zeros: the first answers are those of the image network.
+starts with a projection of zeros: initial outputs are those of the image network.
 
 Published: 77.9 top-1, 93.2 top-5 on the validation set with 1 clip × 3 crops of 224²:
 
     python eval.py --workdir=runs/k400_timesformer --config.eval.num_crops=3
 
-Hardware there: 8 GPUs, 8 clips per update over all of them, 15 epochs. Not trained here. Source:
+Their hardware: 8 GPUs, 8 clips per update over all of them, 15 epochs. Not trained here. Source:
 facebookresearch/TimeSformer, configs/Kinetics/TimeSformer_divST_8x32_224.yaml and the table in its README.
 """
 

@@ -9,7 +9,7 @@ Published with this schedule: 73.18 top-1, 90.56 top-5 with 10 crops:
 
     python eval.py --workdir=runs/k400_tsm_r50 --config.eval.num_crops=10
 
-There the classifier learns 5 times as fast as the rest; here all layers learn alike. Hardware there: 8 GPUs, 16 videos
+Their classifier learns 5 times as fast as the rest; here all layers learn alike. Their hardware: 8 GPUs, 16 videos
 each. Not trained here. Source: mmaction2,
 configs/recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb.py.
 """

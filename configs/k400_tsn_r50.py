@@ -1,4 +1,4 @@
-"""Kinetics-400, TSN: 8 frames from all over the video, from ImageNet weights, by mmaction2's recipe.
+"""Kinetics-400, TSN: 8 frames spread over the video, from ImageNet weights, by mmaction2's recipe.
 
     python train.py --config=configs/k400_tsn_r50.py --workdir=runs/k400_tsn_r50 \\
         --config.model.init_from=resnet50.pth \\
@@ -9,7 +9,7 @@ Published with this schedule: 74.12 top-1, 91.34 top-5 with 25 frames × 10 crop
 
     python eval.py --workdir=runs/k400_tsn_r50 --config.data.clip.num_frames=25 --config.eval.num_crops=10
 
-Hardware there: 8 GPUs, 32 videos each. Not trained here. Source: mmaction2,
+Their hardware: 8 GPUs, 32 videos each. Not trained here. Source: mmaction2,
 configs/recognition/tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb.py.
 """
 

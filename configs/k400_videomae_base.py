@@ -5,13 +5,13 @@
         --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
 CHECKPOINT is a pre-training checkpoint of MCG-NJU/VideoMAE (checkpoint.pth), a transformers folder
-(MCG-NJU/videomae-base) or runs/k400_videomae_base_pretrain; the log names what a classifier has no use for.
+(MCG-NJU/videomae-base) or runs/k400_videomae_base_pretrain; the log names weights that a classifier does not use.
 
 Published: 81.5 top-1, 95.1 top-5 on the validation set with 5 clips × 3 crops:
 
     python eval.py --workdir=runs/k400_videomae_base --config.eval.num_clips=5 --config.eval.num_crops=3
 
-Hardware there: 64 GPUs, 6 videos each, 2 clips of a video; 75 epochs. Not trained here. Source: MCG-NJU/VideoMAE,
+Their hardware: 64 GPUs, 6 videos each, 2 clips per video; 75 epochs. Not trained here. Source: MCG-NJU/VideoMAE,
 MODEL_ZOO.md and scripts/kinetics/videomae_vit_base_patch16_224_tubemasking_ratio_0.9_epoch_1600/finetune.sh.
 """
 
@@ -32,7 +32,7 @@ from vidjax.config import (
 
 def get_config() -> Config:
     return Config(
-        # Results of layers alone are kept: faster too where a kernel does the attention, as less is written and read.
+        # Keeps only results of layers: faster too where a kernel does the attention, as less is written and read.
         model=ModelConfig(name="videomae_base", drop_path=0.1, remat="dots"),
         data=DataConfig(
             dataset="kinetics400",

@@ -1,14 +1,14 @@
-"""Kinetics-400 without its labels: VideoMAE ViT-B is pre-trained to fill in nine tenths of a video.
+"""Kinetics-400 without labels: pre-training of VideoMAE ViT-B, to fill in nine tenths of a video.
 
     python train.py --config=configs/k400_videomae_base_pretrain.py --workdir=runs/k400_videomae_base_pretrain \\
         --config.data.root=VIDEOS --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
-Any other videos will do, --config.data.dataset= with --config.data.train=FOLDER or a CSV with the column path alone.
+Other videos: --config.data.dataset= with --config.data.train=FOLDER or a CSV with only the column path.
 configs/k400_videomae_base.py fine-tunes the result. Other sizes: --config.model.name=videomae_small_pretrain,
 _large_pretrain, _huge_pretrain.
 
 Published after fine-tuning: 81.5 top-1, 95.1 top-5 on the validation set; 80.0 / 94.4 with 800 epochs and without
-repeated augmentation. Hardware there: 64 GPUs, 32 clips each. Not trained here. Source: MCG-NJU/VideoMAE, MODEL_ZOO.md
+repeated augmentation. Their hardware: 64 GPUs, 32 clips each. Not trained here. Source: MCG-NJU/VideoMAE, MODEL_ZOO.md
 and scripts/kinetics/videomae_vit_base_patch16_224_tubemasking_ratio_0.9_epoch_1600/pretrain.sh.
 """
 

@@ -9,7 +9,7 @@ CHECKPOINT as in k400_videomae_base.py, of ViT-L. Published: 85.2 top-1, 96.8 to
 
     python eval.py --workdir=runs/k400_videomae_large --config.eval.num_clips=5 --config.eval.num_crops=3
 
-Hardware there: 64 GPUs, 2 videos each, 2 clips of a video; 35 epochs. Not trained here. Source: MCG-NJU/VideoMAE,
+Their hardware: 64 GPUs, 2 videos each, 2 clips per video; 35 epochs. Not trained here. Source: MCG-NJU/VideoMAE,
 MODEL_ZOO.md and scripts/kinetics/videomae_vit_large_patch16_224_tubemasking_ratio_0.9_epoch_1600/finetune.sh.
 """
 

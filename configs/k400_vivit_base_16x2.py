@@ -4,14 +4,14 @@
         --config.model.init_from=vit_base_patch16_224_in21k.pth --config.data.root=VIDEOS \\
         --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
-vit_base_patch16_224_in21k.pth is timm's image network, trained on ImageNet-21K; its kernel comes into the middle frame
+vit_base_patch16_224_in21k.pth is timm's image network, trained on ImageNet-21K; its kernel goes into the middle frame
 of each tubelet.
 
 Published: 79.9 top-1 on the validation set with 4 clips × 3 crops of 224²:
 
     python eval.py --workdir=runs/k400_vivit_base_16x2 --config.eval.num_clips=4 --config.eval.num_crops=3
 
-There, brightness changes by a sum, by up to an eighth of white; here by a factor. Hardware there: not given; 64 clips
+Their brightness changes by a sum, by up to an eighth of white; here by a factor. Their hardware: not given; 64 clips
 per update, 30 epochs. Not trained here. Source: google-research/scenic, projects/vivit/configs/kinetics400/
 vivit_base_k400.py and the table in projects/vivit/README.md; colours: google-deepmind/dmvr, processors.py.
 """

@@ -4,12 +4,12 @@
         --config.data.root=VIDEOS \\
         --config.data.train=kinetics400/train.csv --config.data.eval=kinetics400/val.csv
 
-Published of this network: 73.33 top-1, 91.27 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 182²:
+Published for this network: 73.33 top-1, 91.27 top-5 (pytorchvideo's model zoo) with 10 clips × 3 crops of 182²:
 
     python eval.py --workdir=runs/k400_x3d_s --config.eval.num_clips=10 --config.eval.num_crops=3 \\
         --config.data.clip.size=182 --config.data.clip.resize="(182,)"
 
-Hardware there: 16 machines, 128 clips each: `--config.train.batch_size=2048`, and the learning rate follows.
+Their hardware: 16 machines, 128 clips each: `--config.train.batch_size=2048`, and the learning rate follows.
 Not trained here. Source: facebookresearch/SlowFast, configs/Kinetics/X3D_S.yaml.
 """
 

@@ -2,8 +2,8 @@
 
     python train.py --config=configs/motion.py --workdir=runs/motion
 
-Writes its videos to runs/data/motion on first use. 2 CPU cores: under 4 minutes, at least 99 % video top-1 held out.
-Mirrored clips count for the opposite direction, which doubles the data. Networks that are slower to see turns want 28
+Writes its videos to runs/data/motion on first use. 2 CPU cores: under 4 minutes, at least 99 % held-out video top-1.
+Mirrored clips count as the opposite direction, which doubles the data. Networks that learn turns more slowly need 28
 epochs or more: `--config.model.name=tsm_tiny --config.train.epochs=28`.
 """
 

@@ -1,4 +1,4 @@
-"""The same moving shapes for a 2D network that averages its frames: it cannot tell directions, and stays near chance.
+"""Moving shapes for a 2D network that averages its frames: it cannot distinguish directions, and stays near chance.
 
 python train.py --config=configs/motion_frame_pool.py --workdir=runs/motion_frame_pool
 """

@@ -1,15 +1,15 @@
-"""Moving shapes without labels: a tiny VideoMAE is to fill in three quarters of every video.
+"""Moving shapes without labels: a tiny VideoMAE that fills in three quarters of every video.
 
     python train.py --config=configs/motion_videomae.py --workdir=runs/motion_videomae
     python train.py --config=configs/motion_videomae_finetune.py --workdir=runs/motion_finetuned
 
-Leaves `reconstructions.png` of held-out videos in the work directory. 34 minutes of one CPU core; 64 % of the variance
-of the hidden pixels explained, where a video's mean colour alone explains 40 %. The second command, whose config says
-what it measured, makes a classifier of it with a tenth of the labels.
+Writes `reconstructions.png` of held-out videos to the work directory. 34 minutes of one CPU core; 64 % of the variance
+of the hidden pixels explained, where a video's mean colour alone explains 40 %. The second command (results in its
+config) makes a classifier of it with a tenth of the labels.
 
-Three things differ from VideoMAE's recipe, with which so small a network had learned the mean colour and no more after
-1000 updates: positions that tell time, row and column apart; tokens hidden one by one, so that a shape can be found in
-the frames before and after; pixels as targets instead of normalised ones, as most of a picture is plain here.
+Three things differ from VideoMAE's recipe, with which so small a network had learned only the mean colour after 1000
+updates: positions that separate time, row and column; tokens hidden one by one, so that a shape can be found in the
+frames before and after; raw instead of normalised pixels as targets, as most of a picture is plain here.
 """
 
 from vidjax.config import (
@@ -23,7 +23,7 @@ from vidjax.config import (
     TrainConfig,
 )
 
-# What the classifier must have alike.
+# Settings shared with the classifier.
 ENCODER = {"tubelet": (2, 4, 4), "positions": "axes"}
 
 

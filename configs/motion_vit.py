@@ -1,12 +1,12 @@
-"""Moving shapes for a small MViT that starts from scratch.
+"""Moving shapes for a small MViT from scratch.
 
     python train.py --config=configs/motion_vit.py --workdir=runs/motion_vit
 
-Transformers have to find out that neighbouring pixels belong together, and want more epochs than `configs/motion.py`
-takes. Mirrored clips count for the opposite direction, which doubles the data. Measured: 97.7 % video top-1 after 24
-epochs, 21 minutes of one CPU core, and 88.0 % on the way, after 14. The same
-recipe serves the other small transformers: `--config.model.name=timesformer_tiny`, `swin3d_tiny`, `vivit_tiny`,
-`vivit_fe_tiny`, …; without convolutions over the picture they take longer still: `vivit_tiny` has 81.7 % after 40.
+Transformers have to learn that neighbouring pixels belong together, and need more epochs than `configs/motion.py`.
+Mirrored clips count as the opposite direction, which doubles the data. Measured: 97.7 % video top-1 after 24 epochs, 21
+minutes of one CPU core, and 88.0 % after 14. The same recipe suits the other small transformers:
+`--config.model.name=timesformer_tiny`, `swin3d_tiny`, `vivit_tiny`, `vivit_fe_tiny`, …; without convolutions over the
+picture they take longer still: `vivit_tiny` has 81.7 % after 40.
 """
 
 from configs import motion

@@ -4,20 +4,20 @@
         --config.model.init_from=CHECKPOINT --config.data.root=VIDEOS \\
         --config.data.train=ssv2/train.json --config.data.eval=ssv2/validation.json
 
-CHECKPOINT is an encoder that was pre-trained: vitl.pt of facebookresearch/vjepa2 or a transformers folder
-(facebook/vjepa2-vitl-fpc64-256). It stays as it is; the probe has four Transformer blocks of its own.
+CHECKPOINT is a pre-trained encoder: vitl.pt of facebookresearch/vjepa2 or a transformers folder
+(facebook/vjepa2-vitl-fpc64-256). It is not trained; the probe has four Transformer blocks of its own.
 
 Published: 73.7 top-1 on the validation set with 2 clips × 3 crops:
 
     python eval.py --workdir=runs/ssv2_vjepa2_large_probe --config.eval.num_clips=2 --config.eval.num_crops=3
 
-There the best of twenty probes is reported, trained side by side with learning rates of 5e-3, 3e-3, 1e-3, 3e-4 and 1e-4
-and weight decays of 0.01, 0.1, 0.4 and 0.8; here is one of them, the others are --config.optimizer.learning_rate= and
---config.optimizer.weight_decay=. A probe there looks at the tokens of two clips of a video at once; here it looks at
-one clip, and evaluation averages over clips. Of vitl.pt the averaged weights, target_encoder, are probed there; here
-what lies under encoder is read, as by the authors' torch.hub code.
+The authors report the best of twenty probes, trained side by side with learning rates of 5e-3, 3e-3, 1e-3, 3e-4 and
+1e-4 and weight decays of 0.01, 0.1, 0.4 and 0.8; this is one of them, for others set --config.optimizer.learning_rate=
+and --config.optimizer.weight_decay=. Their probes attend to the tokens of two clips of a video at once; here to one
+clip, and evaluation averages over clips. They probe the averaged weights of vitl.pt, target_encoder; here those under
+encoder are read, as by their torch.hub code.
 
-Hardware there: 64 GPUs, 4 videos each; 20 epochs. Not trained here. Source: facebookresearch/vjepa2,
+Their hardware: 64 GPUs, 4 videos each; 20 epochs. Not trained here. Source: facebookresearch/vjepa2,
 configs/eval/vitl/ssv2.yaml, evals/video_classification_frozen/eval.py and README.md.
 """
 
@@ -42,7 +42,7 @@ def get_config() -> Config:
             clip=ClipConfig(num_frames=16, stride=4),
             augment=AugmentConfig(
                 crop="random_resized",
-                flip=False,  # its classes tell left from right
+                flip=False,  # its classes distinguish left and right
                 randaugment_m=7.0,
                 randaugment_n=4,
                 erase=0.25,

@@ -1,4 +1,4 @@
-"""UCF-101, C3D from weights of Sports-1M, by mmaction2's recipe.
+"""UCF-101, C3D from Sports-1M weights, by mmaction2's recipe.
 
     python train.py --config=configs/ucf101_c3d.py --workdir=runs/ucf101_c3d \\
         --config.model.init_from=c3d_sports1m_pretrain.pth \\
@@ -9,7 +9,7 @@ Published with this schedule: 83.08 top-1, 95.93 top-5 on split 1 with 10 clips:
 
     python eval.py --workdir=runs/ucf101_c3d --config.eval.num_clips=10
 
-Hardware there: 8 GPUs, 30 clips each. Not trained here. Source: mmaction2,
+Their hardware: 8 GPUs, 30 clips each. Not trained here. Source: mmaction2,
 configs/recognition/c3d/c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb.py.
 """
 

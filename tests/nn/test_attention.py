@@ -208,7 +208,7 @@ def test_a_target_of_which_nothing_is_known_gets_no_kernel(monkeypatch):
 def test_pallas_says_what_it_cannot_take():
     with pytest.raises(ValueError, match="do not fit the kernel; use 'auto'"):
         attention(*tokens(0, dtype=jnp.float16), implementation="pallas")
-    with pytest.raises(ValueError, match="takes no mask of pairs"):
+    with pytest.raises(ValueError, match="takes no mask per pair"):
         attention(*tokens(0), mask=jnp.ones((1, 1, 5, 7), bool), implementation="pallas")
 
 

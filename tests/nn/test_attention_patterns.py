@@ -114,7 +114,7 @@ def test_factorised_heads(prefix):
     for half, name in ((slice(2), "time"), (slice(2, 4), "space")):
         expected = dense(q[:, :, half], k[:, :, half], v[:, :, half], sees(name, grid), prefix)
         np.testing.assert_allclose(out[:, :, half], expected, atol=3e-6)
-    with pytest.raises(ValueError, match="3 heads cannot be shared out"):
+    with pytest.raises(ValueError, match="3 heads cannot be split"):
         factorised_attention(*tokens(grid, heads=3), grid=grid)
 
 
@@ -181,6 +181,6 @@ def test_what_does_not_fit_is_named():
         PATTERNS["global"](q, k, v, grid=(2, 3, 4))
     for name in ("joint", "time"):
         with pytest.raises(
-            ValueError, match=r"do not fit a grid of 2×3×4 after 1 others: expected \(B, 25, heads, d\)"
+            ValueError, match=r"do not fit a grid of 2×3×4 after 1 prefix tokens: expected \(B, 25, heads, d\)"
         ):
             PATTERNS[name](q, k, v, grid=(2, 3, 4), prefix=1)

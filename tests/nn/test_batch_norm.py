@@ -59,7 +59,7 @@ def test_parts_must_be_equal():
     norm = layer()
     with (
         normalising(norm, groups=3),
-        pytest.raises(ValueError, match="a batch of 16 does not consist of 3 equal parts"),
+        pytest.raises(ValueError, match="a batch of 16 does not divide into 3 equal parts"),
     ):
         norm(clips())
 

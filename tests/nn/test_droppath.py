@@ -33,7 +33,7 @@ def test_evaluation_and_rate_zero_change_nothing():
     layer.eval()
     np.testing.assert_array_equal(layer(x), x)
     layer.train()
-    with pytest.raises(ValueError, match=r"rate 0.9 is on and has no random stream.*rngs=nnx.Rngs\(dropout"):
+    with pytest.raises(ValueError, match=r"rate 0.9 needs a random stream.*rngs=nnx.Rngs\(dropout"):
         layer(x)
     np.testing.assert_array_equal(DropPath(0.0)(x), x)
 

@@ -81,7 +81,7 @@ def test_cached_positions_cannot_be_changed():
 
 
 def test_a_table_of_another_grid_is_refused():
-    with pytest.raises(ValueError, match="a table of 9 positions does not belong to a grid of 2 × 2 × 2"):
+    with pytest.raises(ValueError, match="a table of 9 positions does not match a grid of 2 × 2 × 2"):
         resize_table(np.zeros((9, 4), np.float32), (2, 2, 2), (1, 1, 1))
 
 
@@ -124,7 +124,7 @@ def test_a_table_over_space_and_time_is_fitted_along_each():
     clip = torch.tensor(table).reshape(1, 2, 3, 3, 4).permute(0, 4, 1, 2, 3)
     expected = torch.nn.functional.interpolate(clip, size=(5, 4, 6), mode="trilinear", align_corners=True)
     np.testing.assert_allclose(fitted, expected.permute(0, 2, 3, 4, 1).reshape(-1, 4), atol=1e-5)
-    with pytest.raises(ValueError, match="a table for 2 × 3 × 3 tokens does not become one for 5 × 4 × 4"):
+    with pytest.raises(ValueError, match="cannot resize a position table of 2 × 3 × 3 tokens to 5 × 4 × 4"):
         Table((0, 1, 2), "aligned").fit(table, (5 * 4 * 6, 4), (2, 3, 3), (5, 4, 4))
     # Without axes: by the number of rows.
     relative = Table((), "linear").fit(table, (35, 4), (1, 1, 1), (2, 2, 2))

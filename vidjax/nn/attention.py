@@ -20,15 +20,15 @@ from vidjax.nn.token_sharding import split_attention
 Implementation = Literal["auto", "cudnn", "pallas", "blocks", "xla"]
 Ids = tuple[jax.Array, jax.Array]
 
-# Marks, in a trace, the attention that a fused kernel could do where there is one.
+# Name, in a trace, of attention that a fused kernel could compute where there is one.
 FUSABLE = "fusable_attention"
 
-# Scores per head from which the CPU goes head by head. 512×512 float32 scores are 1 MiB, about what a core's own cache
-# holds; with all heads at once every pass over the scores is a pass over main memory. At 1568 tokens, 12 heads and
+# Scores per head from which the CPU works head by head. 512×512 float32 scores take 1 MiB, about a core's own cache;
+# with all heads at once every pass over the scores is a pass over main memory. At 1568 tokens, 12 heads and
 # d = 64 on 2 cores, forward / forward + backward take 98 / 453 ms at once and 55 / 169 ms head by head; below 400
-# tokens there is no difference. Accelerators without a kernel for the inputs go block by block from there on.
+# tokens there is no difference. Above it, accelerators without a kernel for the inputs work block by block.
 _SCORES_PER_HEAD = 512 * 512
-_BLOCK = 512  # queries at a time, block by block
+_BLOCK = 512  # queries per block
 
 
 def attention(
@@ -43,25 +43,24 @@ def attention(
     scale: float | None = None,
     implementation: Implementation = "auto",
 ) -> jax.Array:
-    """Attention, `softmax(q·kᵀ·scale + bias)·v`, the softmax in float32 or more.
+    """Compute attention, `softmax(q·kᵀ·scale + bias)·v`, the softmax in float32 or wider.
 
     Args:
       q: queries, `(B, N, heads, d)`.
       k: keys, `(B, M, heads, d)`.
-      v: values, `(B, M, heads, e)`; mostly e = d.
+      v: values, `(B, M, heads, e)`; usually e = d.
       bias: array added to the scores; broadcasts to `(B, heads, N, M)` from four axes.
-      mask: boolean mask, four axes as for `bias`; False keeps a query from seeing a key. A query that sees no key at
-        all gets the mean of all values.
+      mask: boolean mask, four axes as for `bias`; False hides a key from a query. A query that sees no key gets the
+        mean of all values.
       ids: group numbers of queries and keys, int32 `(C, N)` and `(C, M)`, C a divisor of B: a mask for windows and
-        padded sequences. A query of sequence b sees the keys whose number in row b mod C is its own. Not together with
-        `mask`.
-      causal: whether a query sees no key behind its own place.
+        padded sequences. A query of sequence b sees the keys that have its number in row b mod C. Excludes `mask`.
+      causal: whether a query sees only keys up to its own position.
       scale: factor of the scores; None: 1/√d.
       implementation: formulation of the attention. `"pallas"`: the kernel for TPUs of `nn/attention_kernel.py`;
         `"cudnn"`: the fused kernel of `jax.nn.dot_product_attention` for NVIDIA GPUs; both raise where they do not
         apply. `"blocks"`: matrix products and a softmax, some queries at a time, recomputed in the backward pass, so
-        that no array holds all scores; `"xla"`: all at once. `"auto"`: on TPUs Pallas where it applies; on NVIDIA GPUs
-        from compute capability 8.0 on cuDNN, for 16-bit inputs without bias and masks, and a head dimension that is a
+        that no array holds all scores; `"xla"`: all at once. `"auto"`: on TPUs Pallas where it applies; cuDNN on NVIDIA
+        GPUs of compute capability 8.0 or higher, for 16-bit inputs without bias or mask, and a head dimension that is a
         multiple of 8 up to 128; otherwise XLA, which works head by head (CPU) or by blocks where there are many scores.
         The choice is made at trace time, see `vidjax.nn.target_backend`.
 
@@ -69,8 +68,8 @@ def attention(
       `(B, N, heads, e)` of the type of `q`.
 
     Raises:
-      ValueError: for shapes that do not fit together, naming them, an unknown implementation, or one that does not
-        apply.
+      ValueError: for shapes that do not match, which the message names, and for an implementation that is unknown or
+        does not apply.
     """
     _check_shapes(q, k, v, bias, mask, ids)
     if implementation not in ("auto", "cudnn", "pallas", "blocks", "xla"):
@@ -85,14 +84,14 @@ def attention(
 
 
 def _choose(q: jax.Array, k: jax.Array, v: jax.Array, *, plain: bool) -> str:
-    """The implementation for `"auto"`."""
+    """Choose the implementation for `"auto"`."""
     device = target()
     if device.backend == "tpu":
         return "pallas or not"
     if device.backend == "gpu":
         if plain and _cudnn_takes(q, v) and device.capability >= 8.0:
             return "cudnn"
-        # Of an unknown GPU it is not known whether there is a kernel, see FUSABLE.
+        # An unknown GPU may have a kernel, see FUSABLE.
         if device.kind and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
             return "blocks"
     return "xla"
@@ -111,7 +110,7 @@ def _attend(
     implementation: str,
 ) -> jax.Array:
     if implementation == "pallas" and mask is not None and mask.shape[1:3] != (1, 1):
-        raise ValueError(f"implementation = 'pallas': the kernel takes no mask of pairs, {mask.shape}; use 'auto'")
+        raise ValueError(f"implementation = 'pallas': the kernel takes no mask per pair, {mask.shape}; use 'auto'")
     if implementation in ("pallas", "pallas or not") and (mask is None or mask.shape[1:3] == (1, 1)):
         return _on_tpu(q, k, v, bias, mask, ids, causal, scale, must=implementation == "pallas")
     q, k, v = (attention_part(x) for x in (q, k, v))
@@ -142,10 +141,10 @@ def _on_tpu(
     *,
     must: bool,
 ) -> jax.Array:
-    """By the kernel for TPUs, each device with its part, where it applies to that; `must`: or else an error.
+    """Run the TPU kernel on each device's part where it applies; with `must`, raise where it does not.
 
     Raises:
-      ValueError: if it must and cannot.
+      ValueError: if `must` is set and the kernel does not apply.
     """
     if mask is not None:
         keys = jnp.broadcast_to(mask[:, 0, 0], (mask.shape[0], k.shape[1])).astype(jnp.int32)
@@ -174,7 +173,7 @@ def _on_tpu(
     q_ids, k_ids = ids or (None, None)
     rows = "batch" if q_ids is not None and q_ids.shape[0] == q.shape[0] else ""
     others = [(bias, ("batch", "heads", "queries", "")), (q_ids, (rows, "queries")), (k_ids, (rows, ""))]
-    # Flat, as layers give and take them: another shape here would be a copy there.
+    # Flat, as in the layers around: another shape here would cost a copy there.
     flat_q, flat_k, flat_v = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
     return own_part(attend, flat_q, flat_k, flat_v, heads, others, in_order=causal).reshape(*q.shape[:3], e)
 
@@ -188,12 +187,12 @@ def _by_cudnn(
     causal: bool,
     scale: float,
 ) -> jax.Array:
-    """By cuDNN's fused kernel, whose gradient JAX refuses for odd numbers of queries or keys: there is one more then,
-    and it is left out of what the others see."""
+    """Run cuDNN's fused kernel. JAX refuses its gradient for odd numbers of queries or keys: one more is added then,
+    and masked out."""
     (n, _, features), keys, width = q.shape[1:], k.shape[1], v.shape[-1]
     more_q, more_k = n % 2, keys % 2
     q = _longer(q, {1: more_q})
-    # The kernel wants values as long as the keys, too.
+    # The kernel also needs values as wide as the keys.
     k, v = _longer(k, {1: more_k}), _longer(v, {1: more_k, 3: max(0, features - width)})
     bias, mask = (
         None if x is None else _longer(x, {2: more_q * (x.shape[2] > 1), 3: more_k * (x.shape[3] > 1)})
@@ -207,14 +206,14 @@ def _by_cudnn(
 
 
 def _longer(x: jax.Array, by: dict[int, int]) -> jax.Array:
-    """`x` with so many zeros at the end of the axes that `by` names."""
+    """Pad `x` at the end with `by[axis]` zeros along each axis."""
     return jnp.pad(x, [(0, by.get(axis, 0)) for axis in range(x.ndim)]) if any(by.values()) else x
 
 
 def _joined(
     mask: jax.Array | None, ids: Ids | None, q: jax.Array, k: jax.Array, causal: bool = False
 ) -> jax.Array | None:
-    """One mask for everything that keeps a query from seeing a key: bool, four axes."""
+    """Join `mask`, `ids` and `causal` to one boolean mask of four axes."""
     if ids is not None:
         repeats = q.shape[0] // ids[0].shape[0] if ids[0].shape[0] > 1 else 1
         q_ids, k_ids = (jnp.tile(x, (repeats, 1)) for x in ids)
@@ -233,10 +232,10 @@ class SelfAttention(nnx.Module):
 
     The kernel of `qkv` is `(D, 3·D)`: all queries, then all keys, then all values, each by head. With
     `qkv_bias="qv"` queries and values have the biases `q_bias` and `v_bias` `(D,)` and keys none, as in BEiT and
-    VideoMAE: a bias of the keys adds the same number to all scores of a query, which the softmax takes away again.
+    VideoMAE: a bias of the keys adds the same number to all scores of a query, which the softmax cancels.
 
     Args:
-      dim: D, features of a token, in and out.
+      dim: D, input and output features of a token.
       heads: number of heads; divides `dim`.
       qkv_bias: biases of the projection: `"qv"`, `"qkv"` (one bias `qkv.bias` `(3·D,)`) or `"none"`.
       kernel_init: initialiser of both kernels; biases start at 0.
@@ -282,13 +281,13 @@ class SelfAttention(nnx.Module):
           bias: array added to the scores, as in `attention`.
           mask: boolean mask, as in `attention`.
           attend: function of queries, keys and values `(B, N, heads, d)` that replaces `attention`, such as a pattern
-            of `nn/attention_patterns.py`; without bias and mask.
+            of `nn/attention_patterns.py`; excludes bias and mask.
 
         Raises:
-          ValueError: if `attend` comes with a bias or a mask.
+          ValueError: if `attend` is combined with a bias or a mask.
         """
         if attend is not None and not (bias is None and mask is None):
-            raise ValueError("attend takes neither bias nor mask: give it functions that know them")
+            raise ValueError("attend takes neither bias nor mask: build them into the function")
         attend = attend or partial(attention, bias=bias, mask=mask)
         batch, tokens, dim = x.shape
         project = self._project_apart if backend() == "tpu" else self._project
@@ -296,7 +295,7 @@ class SelfAttention(nnx.Module):
         return layer_result(self.proj(attend(q, k, v).reshape(batch, tokens, dim)))
 
     def _project(self, x: jax.Array) -> list[jax.Array]:
-        """Queries, keys and values, `(B, N, D)` each, by one product."""
+        """Project to queries, keys and values, `(B, N, D)` each, in one product."""
         qkv = self.qkv(x)
         if self.q_bias is not None and self.v_bias is not None:
             joint = jnp.concatenate([self.q_bias[...], jnp.zeros(x.shape[-1]), self.v_bias[...]])
@@ -304,7 +303,7 @@ class SelfAttention(nnx.Module):
         return jnp.split(apart(qkv), 3, axis=-1)
 
     def _project_apart(self, x: jax.Array) -> list[jax.Array]:
-        """The same by three products."""
+        """Project to the same in three products."""
         if self.q_bias is None or self.v_bias is None:
             return three_products(x, self.qkv)
         return three_products(x, self.qkv, (self.q_bias[...], None, self.v_bias[...]))
@@ -313,7 +312,7 @@ class SelfAttention(nnx.Module):
 def three_products(x: jax.Array, qkv: nnx.Linear, biases: Sequence[jax.Array | None] | None = None) -> list[jax.Array]:
     """Project to queries, keys and values, `(…, D)` each, by a product with each third of one kernel, for TPUs.
 
-    A kernel takes arrays that lie in memory: what one product gives would be copied to split it, and the three
+    Attention kernels read inputs from memory: one product's result would be copied to split it, and the three
     gradients to join them.
 
     Args:
@@ -344,7 +343,7 @@ def _softmax_product(
     # Dividing the (N, d) result instead of the (N, M) weights saves a pass over the largest array there is. The
     # maximum cancels out of the quotient, so it needs no gradient.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    # What the gradient of the quotient takes, of the size of the result.
+    # Inputs of the quotient's gradient, no larger than the result.
     total = attention_part(weights.sum(axis=-1, keepdims=True))
     out = jnp.einsum("...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=dtype)
     out = attention_part(out)
@@ -378,11 +377,11 @@ def _by_blocks(
 ) -> jax.Array:
     """Attention as a loop over blocks of queries, whose scores are recomputed in the backward pass.
 
-    The batch and the heads stay inside the loop, so that what is split over devices stays split.
+    The batch and the heads stay inside the loop, so that arrays split over devices stay split.
     """
     n = q.shape[1]
     size = -(-n // -(-n // _BLOCK))
-    spare = -n % size  # queries whose answers are thrown away
+    spare = -n % size  # padding queries, results discarded
 
     def blocks(x: jax.Array, axis: int) -> jax.Array:
         x = jnp.pad(x, [(0, spare if a == axis else 0) for a in range(x.ndim)])
@@ -430,10 +429,10 @@ def _check_shapes(
         raise ValueError(f"mask is {mask.dtype}: it must be bool, True where a query sees a key")
     if ids is not None:
         if mask is not None:
-            raise ValueError("mask and ids are two ways to say the same: give one of them")
+            raise ValueError("mask and ids exclude each other: give one of them")
         count = ids[0].shape[0]
         if q.shape[0] % count or [x.shape for x in ids] != [(count, q.shape[1]), (count, k.shape[1])]:
             raise ValueError(
                 f"ids {ids[0].shape} and {ids[1].shape} do not fit: they must be (C, N) and (C, M), C a divisor of "
-                f"B, N and M being those of q {q.shape} and k {k.shape}"
+                f"B; N and M are those of q {q.shape} and k {k.shape}"
             )

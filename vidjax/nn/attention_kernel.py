@@ -1,4 +1,4 @@
-"""Attention for TPUs as one Pallas kernel for each pass: scores never leave the chip's own memory.
+"""Attention for TPUs, one Pallas kernel per pass: scores never leave the chip's own memory.
 
 Video tokens are few enough (thousands, not hundreds of thousands) that the keys and values of a few heads fit into a
 core's vector memory whole. So a block of queries sees all its keys at once, the softmax needs no second pass, and the
@@ -26,18 +26,18 @@ from vidjax.nn.remat import attention_part
 from vidjax.nn.target_backend import target
 
 FORWARD, BACKWARD = "vidjax_attention_forward", "vidjax_attention_backward"  # the kernels' names in a program
-# Bytes of vector memory that a kernel may ask for, by the kind of the device: of 128 MiB on v5e and v6e, of 64 on v5p;
-# of 16 on any other (v4).
+# Bytes of vector memory that a kernel may request, by the kind of device: v5e and v6e have 128 MiB, v5p 64, others
+# (v4) 16.
 _VMEM = {"TPU v5 lite": 96 * 2**20, "TPU v5e": 96 * 2**20, "TPU v6 lite": 96 * 2**20, "TPU v6e": 96 * 2**20,
          "TPU v5": 48 * 2**20, "TPU v5p": 48 * 2**20, "TPU7x": 48 * 2**20}  # fmt: skip
 _LEAST_VMEM = 14 * 2**20
 
-_LANES = 128  # the width of a vector register: blocks are multiples of it, or as wide as the array
-_MOST_ROWS = 256  # queries at a time, of long sequences
+_LANES = 128  # width of a vector register: blocks are multiples of it, or as wide as the array
+_MOST_ROWS = 256  # queries per block of a long sequence
 _WHOLE = 512  # sequences up to this length are one block of queries
-_TOGETHER = 8  # most sequences of a program
-_PACKED = 128  # most tokens of very short sequences that lie side by side
-_NEVER = -1e30  # a score that no product reaches, and that can be multiplied without becoming infinite
+_TOGETHER = 8  # maximum of sequences per program
+_PACKED = 128  # maximum of tokens of very short sequences side by side
+_NEVER = -1e30  # score below all products, finite also when multiplied
 _LOG2_E = math.log2(math.e)
 
 Ids = tuple[jax.Array, jax.Array]
@@ -45,20 +45,20 @@ Ids = tuple[jax.Array, jax.Array]
 
 @dataclass(frozen=True)
 class Plan:
-    """How the work is cut into programs.
+    """Division of the work into programs.
 
     Attributes:
-      heads: H.
-      block: heads of a program.
-      rows: queries of a program.
-      group: sequences of a program.
-      packed: very short sequences that lie side by side in one.
-      scale: of the scores.
-      causal: whether a query sees no key behind its own place.
-      bias: whether there is one.
+      heads: H, number of heads.
+      block: heads per program.
+      rows: queries per program.
+      group: sequences per program.
+      packed: very short sequences side by side in one.
+      scale: factor of the scores.
+      causal: whether a query sees only keys up to its own position.
+      bias: whether a bias is added to the scores.
       ids: whether queries see only keys of their own number.
-      vmem: bytes of vector memory that the kernels may take.
-      interpret: run by JAX's interpreter, on any backend, for tests.
+      vmem: bytes of vector memory for the kernels.
+      interpret: whether to use JAX's interpreter, on any backend, for tests.
     """
 
     heads: int
@@ -86,10 +86,10 @@ def plan_for(
     vmem: int | None = None,
     interpret: bool = False,
 ) -> Plan | None:
-    """How the kernel would cut these inputs, described at `fused_attention`; None where it cannot take them.
+    """Plan how the kernel divides the inputs of `fused_attention`; None where it does not support them.
 
-    It takes bfloat16 and float32; a positive scale; a bias that all sequences share, of all pairs of a query and a key;
-    and keys as long as a program's part of them fits into `vmem` bytes; None: what the device has that is traced for.
+    Supported are bfloat16 and float32; a positive scale; a bias for all pairs of a query and a key, common to all
+    sequences; and keys as long as a program's part of them fits into `vmem` bytes (None: those of the target device).
     """
     vmem = vmem or _VMEM.get(target().kind, _LEAST_VMEM)
     (batch, n, heads, d), (_, m, _, e) = q.shape, v.shape
@@ -104,7 +104,7 @@ def plan_for(
     if bias is None and ids is None and not causal and n == m <= _PACKED // 2:
         packed = _divisor(batch, _PACKED // n)
     batch, n, m = batch // packed, n * packed, m * packed
-    # The gradient of a bias is summed over the sequences, which takes all queries of a sequence at a time.
+    # The gradient of a bias is summed over the sequences, which needs all queries of a sequence at a time.
     rows = n if bias is not None or n <= _WHOLE else _rows(n, _MOST_ROWS)
     group = 1
     if rows == n:
@@ -117,29 +117,29 @@ def plan_for(
             plan = dataclasses.replace(plan, rows=_rows(n, plan.rows // 2))
         else:
             return None
-    # No more than twice what it should take: the rest is for arrays that the compiler keeps there between layers.
+    # No more than twice the estimate: the rest is for arrays that the compiler keeps there between layers.
     return dataclasses.replace(plan, vmem=min(vmem, max(_LEAST_VMEM, 2 * needed)))
 
 
 def fused_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, plan: Plan, *, bias: jax.Array | None = None, ids: Ids | None = None
 ) -> jax.Array:
-    """`softmax(q·kᵀ·scale + bias)·v`, the softmax in float32, without an array of the scores in main memory.
+    """Compute `softmax(q·kᵀ·scale + bias)·v`, the softmax in float32, without an array of scores in main memory.
 
     Args:
       q: queries, `(B, N, H, d)`, bfloat16 or float32.
       k: keys, `(B, M, H, d)`.
       v: values, `(B, M, H, e)`.
-      plan: from `plan_for` of the same arguments.
-      bias: `(1, H or 1, N, M)`, added to the scores.
-      ids: int32 `(C, N)` and `(C, M)`, C a divisor of B: a query of sequence b sees the keys whose number in row b mod
-        C is its own. A query that sees no key gets the mean of all values.
+      plan: result of `plan_for` for the same arguments.
+      bias: array added to the scores, `(1, H or 1, N, M)`.
+      ids: group numbers, int32 `(C, N)` and `(C, M)`, C a divisor of B: a query of sequence b sees the keys that have
+        its number in row b mod C. A query that sees no key gets the mean of all values.
 
     Returns:
       `(B, N, H, e)` of the type of `q`. Gradients go to `q`, `k`, `v` and `bias`.
     """
     batch, n, heads, _ = q.shape
-    # Named in the shape in which it is wanted later: another one might be kept in another layout.
+    # Named in the shape used later: another one might be kept in another layout.
     flat = [attention_part(x.reshape(*x.shape[:2], heads * x.shape[3])) for x in (q, k, v)]
     flat = [x.reshape(batch // plan.packed, plan.packed * x.shape[1], x.shape[2]) for x in flat]
     if bias is not None:
@@ -168,7 +168,7 @@ def _forward(plan: Plan, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Arr
         interpret=plan.interpret,
         name=FORWARD,
     )(q, k, v, *_present(bias, ids))
-    # Named before it becomes result and residual alike: a name given outside would not spare the kernel a second run.
+    # Named before it becomes both result and residual: a name given outside would not save the kernel a second run.
     out = attention_part(out)
     return out, (q, k, v, bias, ids, out)
 
@@ -205,10 +205,10 @@ _attend.defvjp(_forward, _backward)
 
 @dataclass(frozen=True)
 class _Cut:
-    """Which block of which array a program sees.
+    """Blocks of the arrays that a program works on.
 
-    The grid is (sequences, heads, queries), the queries one after another, as their parts of the gradients of keys and
-    values are summed; with a bias it is (heads, sequences, 1), for the same reason.
+    The grid is (sequences, heads, queries), the queries in sequence, as their parts of the gradients of keys and values
+    are summed; with a bias it is (heads, sequences, 1), for the same reason.
     """
 
     plan: Plan
@@ -239,19 +239,19 @@ class _Cut:
         return pl.BlockSpec(shape, place)
 
     def queries(self, width: int) -> pl.BlockSpec:
-        """Of an array `(B, N, H·width)`."""
+        """Block of an array `(B, N, H·width)`."""
         return self._spec((self.plan.group, self.plan.rows, self.plan.block * width), lambda b, h, i: (b, i, h))
 
     def keys(self, width: int) -> pl.BlockSpec:
-        """Of an array `(B, M, H·width)`."""
+        """Block of an array `(B, M, H·width)`."""
         return self._spec((self.plan.group, self.m, self.plan.block * width), lambda b, h, i: (b, 0, h))
 
     def bias(self) -> pl.BlockSpec:
-        """Of an array `(H, N, M)`."""
+        """Block of an array `(H, N, M)`."""
         return self._spec((self.plan.block, self.n, self.m), lambda b, h, i: (h, 0, 0))
 
     def extras(self, ids: Ids | None) -> list[pl.BlockSpec]:
-        """Of the bias and the numbers, if there are any."""
+        """Blocks of the bias and the group numbers, if there are any."""
         specs = [self.bias()] if self.plan.bias else []
         if ids is not None:
             rows = ids[0].shape[0] // self.plan.group
@@ -264,7 +264,7 @@ class _Cut:
         return pltpu.CompilerParams(dimension_semantics=kinds, vmem_limit_bytes=self.plan.vmem)
 
     def cost(self, products: int, itemsize: int) -> pl.CostEstimate:
-        """Of so many products of the size of the scores; what packed sequences compute for nothing does not count."""
+        """Cost of `products` products of the size of the scores, without those that packed sequences waste."""
         pairs = self.batch * self.n * self.m // self.plan.packed * self.plan.heads
         arrays = self.n * (self.d + self.e) + self.m * (self.d + self.e)
         return pl.CostEstimate(
@@ -304,7 +304,7 @@ def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, 
         def _():
             d_bias_ref[...] = jnp.zeros_like(d_bias_ref)
 
-    # What a last block of queries holds beyond the sequence may be anything.
+    # A last block of queries may hold anything beyond the sequence.
     inside = None
     if cut.n % plan.rows:
         inside = block * plan.rows + lax.broadcasted_iota(jnp.int32, (plan.rows, 1), 0) < cut.n
@@ -318,7 +318,7 @@ def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, 
                 q, d_out, out = (jnp.where(inside, x, jnp.zeros_like(x)) for x in (q, d_out, out))
             k, v = k_ref[g, :, _of(h, cut.d)], v_ref[g, :, _of(h, cut.e)]
             weights = _weights(plan, cut, q, k, extras, sees, g, h)
-            # Whatever there is to multiply with, the (rows, e) arrays are shorter than the (rows, M) ones.
+            # Factors go to the (rows, e) arrays, which are smaller than the (rows, M) ones.
             d_out = d_out.astype(jnp.float32) * (1 / weights.sum(-1, keepdims=True))
             # Σ over keys of weight · its gradient, from the output.
             mean = (d_out * out.astype(jnp.float32)).sum(-1, keepdims=True)
@@ -349,7 +349,7 @@ def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, 
 def _weights(
     plan: Plan, cut: _Cut, q: Any, k: Any, extras: Sequence[Any], sees: jax.Array | None, g: int, h: int
 ) -> jax.Array:
-    """float32 `(rows, M)`: exp(scores - their maximum) of one head; `q` and `k` are its features, or where they are."""
+    """exp(scores - their maximum) of one head, float32 `(rows, M)`; `q` and `k` are its features, or refs to them."""
     if not isinstance(q, jax.Array):
         q, k = q[g, :, _of(h, cut.d)], k[g, :, _of(h, cut.d)]
     scores, base = _dot(q, k, ((1,), (1,))), plan.scale * _LOG2_E
@@ -357,12 +357,12 @@ def _weights(
         scores, base = scores * plan.scale + extras[0][h], _LOG2_E
     if sees is not None:
         scores = jnp.where(sees, scores, _NEVER)
-    # The chip has powers of 2 alone: one factor for the scale and for the base.
+    # The chip has only powers of 2: one factor for both scale and base.
     return jnp.exp2((scores - scores.max(-1, keepdims=True)) * base)
 
 
 def _sees(plan: Plan, cut: _Cut, extras: Sequence[Any], g: int) -> jax.Array | None:
-    """bool `(rows, M)`: which keys a query of sequence `g` of the program sees; None: all."""
+    """Mask of the keys that queries of the program's sequence `g` see, bool `(rows, M)`; None: all."""
     sees = None
     if plan.ids:
         sees = extras[-2][g] == extras[-1][g]
@@ -391,19 +391,19 @@ def _present(bias: jax.Array | None, ids: Ids | None) -> list[jax.Array]:
 
 
 def _divisor(number: int, most: int) -> int:
-    """The largest divisor of `number` that is at most `most`, at least 1."""
+    """Largest divisor of `number` that is at most `most`, at least 1."""
     return next((d for d in range(min(number, most), 0, -1) if number % d == 0), 1)
 
 
 def _rows(n: int, most: int) -> int:
-    """Queries of a block: a multiple of 16 near `most`, one that divides them if there is any."""
+    """Queries per block: a multiple of 16 near `most`, a divisor of `n` if there is one."""
     whole = [rows for rows in range(most // 16 * 16, most // 2, -16) if n % rows == 0]
     return whole[0] if whole else max(16, most // 16 * 16)
 
 
 def _bytes(plan: Plan, n: int, m: int, d: int, e: int, itemsize: int) -> int:
-    """Vector memory of the backward kernel, about: blocks twice (while one is worked on, the next is fetched), sums,
-    and some six arrays of the size of the scores."""
+    """Approximate vector memory of the backward kernel: blocks twice (one in use, the next being fetched), sums, and
+    six arrays of the size of the scores."""
     lanes = sum(-(-plan.block * width // _LANES) * _LANES for width in (d, e))
     blocks = 2 * plan.group * lanes * itemsize * (2 * plan.rows + 2 * m)
     sums = lanes * m * 4 if plan.rows < n else 0

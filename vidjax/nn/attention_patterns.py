@@ -2,7 +2,7 @@
 
 All take queries, keys and values `(B, P + N, heads, d)`: P prefix tokens, such as a class token, then N = T·H·W tokens
 of a video in t, h, w order. A pattern cuts the grid into groups; a token sees its group, itself included, and the
-prefix. The prefix tokens are members of every group; each group gives them an answer, and they take the mean of these
+prefix. The prefix tokens are members of every group; each group gives them a result, and the mean of these is used
 (TimeSformer's rule for its class token).
 
 The cost of attention is the number of scores, pairs of a query and a key, per head. Projections cost N·D² whatever the
@@ -25,7 +25,7 @@ Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def joint_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """Every token sees every token: N² scores."""
+    """Joint attention: every token sees every token, N² scores."""
     _check(q, grid, prefix)
     return attention(q, k, v)
 
@@ -33,7 +33,7 @@ def joint_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, pre
 def window_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, window: Grid, prefix: int = 0
 ) -> jax.Array:
-    """Groups are blocks of `window` neighbouring tokens: N·n scores for windows of n tokens.
+    """Window attention: groups are blocks of `window` tokens, N·n scores for windows of n tokens.
 
     Raises:
       ValueError: if the window does not divide the grid, or the tokens do not fit the grid.
@@ -45,7 +45,7 @@ def window_attention(
 def strided_attention(
     q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, stride: Grid, prefix: int = 0
 ) -> jax.Array:
-    """Groups are the tokens that lie a multiple of `stride` apart: N·N/s scores for strides whose product is s.
+    """Strided attention: groups are tokens a multiple of `stride` apart, N·N/s scores for strides of product s.
 
     Raises:
       ValueError: if the stride does not divide the grid, or the tokens do not fit the grid.
@@ -55,38 +55,38 @@ def strided_attention(
 
 
 def time_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """A token sees those at its place in all frames: N·T scores."""
+    """Time attention: a token sees those at its place in all frames, N·T scores."""
     return window_attention(q, k, v, grid=grid, window=(grid[0], 1, 1), prefix=prefix)
 
 
 def space_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """A token sees those of its frame: N·H·W scores."""
+    """Space attention: a token sees those of its frame, N·H·W scores."""
     return window_attention(q, k, v, grid=grid, window=(1, grid[1], grid[2]), prefix=prefix)
 
 
 def height_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """A token sees those of its column in its frame: N·H scores."""
+    """Height attention: a token sees those of its column in its frame, N·H scores."""
     return window_attention(q, k, v, grid=grid, window=(1, grid[1], 1), prefix=prefix)
 
 
 def width_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """A token sees those of its row in its frame: N·W scores."""
+    """Width attention: a token sees those of its row in its frame, N·W scores."""
     return window_attention(q, k, v, grid=grid, window=(1, 1, grid[2]), prefix=prefix)
 
 
 def local_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """A token sees those of its quarter of the picture, T × H/2 × W/2, in all frames: N²/4 scores."""
+    """Local attention: a token sees its quarter of the picture in all frames, T × H/2 × W/2, N²/4 scores."""
     t, h, w = grid
     return window_attention(q, k, v, grid=grid, window=(t, -(-h // 2), -(-w // 2)), prefix=prefix)
 
 
 def global_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """A token sees every second one along T, H and W, all over the clip: N²/8 scores."""
+    """Global attention: a token sees every second one along T, H and W of the clip, N²/8 scores."""
     return strided_attention(q, k, v, grid=grid, stride=triple_of(min(2, n) for n in grid), prefix=prefix)
 
 
 def factorised_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid, prefix: int = 0) -> jax.Array:
-    """The first half of the heads attends over time, the other over space: N·(T + H·W)/2 scores per head.
+    """Factorised attention: half of the heads over time, then half over space, N·(T + H·W)/2 scores per head.
 
     Source: the factorised dot-product attention of ViViT (arXiv 2103.15691, model 4).
 
@@ -95,7 +95,7 @@ def factorised_attention(q: jax.Array, k: jax.Array, v: jax.Array, *, grid: Grid
     """
     heads = q.shape[2]
     if heads % 2:
-        raise ValueError(f"{heads} heads cannot be shared out between time and space: their number must be even")
+        raise ValueError(f"{heads} heads cannot be split between time and space: their number must be even")
     halves = []
     for half, attend in ((slice(heads // 2), time_attention), (slice(heads // 2, None), space_attention)):
         halves.append(attend(q[:, :, half], k[:, :, half], v[:, :, half], grid=grid, prefix=prefix))
@@ -113,10 +113,10 @@ PATTERNS = {
     "factorised": factorised_attention,
 }
 
-# What the blocks of a network do, one after another, each step with weights of its own. Scores per block: the sum.
+# Attention steps of a network's blocks, each step with weights of its own. Scores per block: the sum.
 #   joint        N²                 everything in one step
-#   space        N·H·W              frames never meet
-#   divided      N·(T + H·W)        time, then space (TimeSformer; ViViT's model 3 has them the other way round)
+#   space        N·H·W              no exchange between frames
+#   divided      N·(T + H·W)        time, then space (TimeSformer; ViViT's model 3 in the opposite order)
 #   axial        N·(T + W + H)      one axis at a time
 #   sparse       N·(N/4 + N/8)      a quarter of the picture, then every second token of the clip
 #   alternating  N·(T + H·W)/2      blocks take turns: space in even ones, time in odd ones
@@ -135,10 +135,10 @@ KINDS = (*_STEPS, "alternating")
 
 
 def block_steps(kind: str, index: int) -> tuple[str, ...]:
-    """Names in `PATTERNS` of the attention steps that block number `index`, from 0, takes.
+    """Attention steps, by name in `PATTERNS`, of block number `index`, from 0.
 
     Raises:
-      ValueError: for an unknown kind, naming all.
+      ValueError: for an unknown kind.
     """
     if kind not in KINDS:
         raise ValueError(f"attention = {kind!r}: must be one of {', '.join(map(repr, KINDS))}")
@@ -148,14 +148,14 @@ def block_steps(kind: str, index: int) -> tuple[str, ...]:
 
 
 def pattern(name: str, grid: Grid, prefix: int = 0) -> Attend:
-    """A pattern as a function of queries, keys and values, for `SelfAttention(…)(x, attend=…)`."""
+    """Attention pattern as a function of queries, keys and values, for `SelfAttention(…)(x, attend=…)`."""
     return partial(PATTERNS[name], grid=grid, prefix=prefix)
 
 
 def _grouped(
     q: jax.Array, k: jax.Array, v: jax.Array, tokens: str, groups: dict[str, int], grid: Grid, prefix: int
 ) -> jax.Array:
-    """Attention within groups; in `tokens` the axes g… count the groups and i… the members of one."""
+    """Attention within groups; in `tokens`, axes g… index the groups and i… their members."""
     _check(q, grid, prefix)
     batch, inside = q.shape[0], "(gt gh gw) (it ih iw)"
     count = groups["gt"] * groups["gh"] * groups["gw"]
@@ -173,7 +173,7 @@ def _grouped(
     members = rearrange(out[:, :, prefix:], f"b {inside} n d -> b {tokens} n d", **groups, **inner)
     if not prefix:
         return apart(members)
-    # The mean in float32: of up to thousands of groups.
+    # Mean in float32, of up to thousands of groups.
     first = out[:, :, :prefix].mean(axis=1, dtype=jnp.float32).astype(out.dtype)
     return apart(jnp.concatenate([first, members], axis=1))
 
@@ -187,7 +187,7 @@ def _divided(grid: Grid, parts: Grid, what: str) -> Grid:
 def _check(q: jax.Array, grid: Grid, prefix: int) -> None:
     t, h, w = grid
     if q.ndim != 4 or q.shape[1] != prefix + t * h * w:
-        raise ValueError(f"tokens {q.shape} do not fit a grid of {_by(grid)} after {prefix} others: "
+        raise ValueError(f"tokens {q.shape} do not fit a grid of {_by(grid)} after {prefix} prefix tokens: "
                          f"expected (B, {prefix + t * h * w}, heads, d)")  # fmt: skip
 
 

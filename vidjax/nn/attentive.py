@@ -1,4 +1,4 @@
-"""Pooling of tokens by attention: a learned query looks at all of them, after blocks of self-attention if wanted."""
+"""Pooling of tokens by attention of a learned query, optionally after blocks of self-attention."""
 
 import math
 from typing import Any
@@ -29,7 +29,7 @@ class SelfAttentionBlock(nnx.Module):
 
 
 class CrossAttentionBlock(nnx.Module):
-    """Queries look at normalised tokens; no projection follows the attention, a residual MLP does."""
+    """Cross-attention of queries to normalised tokens, without output projection, then a residual MLP."""
 
     def __init__(self, dim: int, heads: int, *, dtype: Any, rngs: nnx.Rngs):
         self.heads = heads
@@ -40,7 +40,7 @@ class CrossAttentionBlock(nnx.Module):
         self.mlp = Mlp(dim, 4 * dim, kernel_init=normal_002, dtype=dtype, rngs=rngs)
 
     def __call__(self, queries: jax.Array, x: jax.Array) -> jax.Array:
-        """`(B, M, D)` queries and `(B, N, D)` tokens → `(B, M, D)`."""
+        """Map queries `(B, M, D)` and tokens `(B, N, D)` to `(B, M, D)`."""
         q, (k, v) = self.q(queries), jnp.split(self.kv(self.norm1(x)), 2, axis=-1)
         q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (q, k, v))
         y = queries + attention(q, k, v).reshape(queries.shape)
@@ -48,12 +48,12 @@ class CrossAttentionBlock(nnx.Module):
 
 
 class AttentivePooler(nnx.Module):
-    """`(B, N, D)` tokens → `(B, D)` float32.
+    """Attentive pooling of tokens `(B, N, D)` to `(B, D)` float32.
 
     Args:
-      dim: D.
-      heads: attention heads; divides `dim`.
-      depth: blocks of self-attention before the query's own block.
+      dim: D, features of a token.
+      heads: number of attention heads; divides `dim`.
+      depth: number of self-attention blocks before the query's block.
       dtype: dtype of the computation; parameters, norm statistics and softmax are float32.
       rngs: random streams; `params` draws the initial weights.
 
@@ -70,7 +70,7 @@ class AttentivePooler(nnx.Module):
         self.query = nnx.Param(normal_002(rngs.params(), (1, 1, dim)))
         self.blocks = nnx.List([SelfAttentionBlock(dim, heads, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.cross = CrossAttentionBlock(dim, heads, dtype=dtype, rngs=rngs)
-        # The layers that end a residual branch start smaller the deeper they lie, as in the reference.
+        # The last layers of residual branches start smaller the deeper they are, as in the reference.
         last = [kernel for block in self.blocks for kernel in (block.attn.proj.kernel, block.mlp.fc2.kernel)]
         for place, kernel in enumerate((*last, self.cross.mlp.fc2.kernel)):
             kernel[...] = kernel[...] / math.sqrt(2 * min(place // 2 + 1, max(depth, 1)))

@@ -1,8 +1,8 @@
-"""Execution of a Transformer's blocks: one after another, or as a loop over blocks that are alike.
+"""Execution of a Transformer's blocks: one after another, or in a loop over identically built ones.
 
 The loop (`jax.lax.scan`) is compiled once for all its blocks, so that neither the program nor the time to compile it
-grows with depth. Parameters keep their places and names in the model: they are stacked on the way into the loop, which
-costs a copy of them, and of their gradients, while a step runs. XLA's CPU compiler gives the loop's body fewer cores,
+grows with depth. Parameters keep their places and names in the model: they are stacked for the loop, which costs a copy
+of them, and of their gradients, during a step. XLA's CPU compiler gives the loop's body fewer cores,
 and convolutions in it (MViT's pooling) are slow there.
 """
 
@@ -19,20 +19,20 @@ from vidjax.nn.droppath import DropPath
 from vidjax.nn.remat import check_remat, keeping, runs_straight, saved
 from vidjax.nn.token_sharding import split_tokens
 
-# Blocks that take turns, as Video Swin's shifted and unshifted windows, are alike in pairs.
+# Alternating blocks, as Video Swin's of shifted and unshifted windows, repeat in pairs.
 _LONGEST_PERIOD = 2
 
-Key = tuple[nnx.GraphDef, Any]  # equal for blocks that are alike
+Key = tuple[nnx.GraphDef, Any]  # equal for identically built blocks
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Execution options of a Transformer; results do not depend on them, but for rounding.
+    """Execution options of a Transformer, which change results only by rounding.
 
     Attributes:
       dtype: dtype of activations; None: float32.
       remat: rematerialisation policy of each block, one of `REMAT`, see `nn/remat.py`.
-      scan_blocks: whether to loop over blocks that are alike instead of compiling each.
+      scan_blocks: whether to loop over identically built blocks instead of compiling each.
 
     Raises:
       ValueError: for an unknown `remat`.
@@ -51,12 +51,12 @@ class Execution:
 
 
 def stack(block: Callable[[int, float], nnx.Module], depth: int, drop_path: float) -> nnx.List:
-    """Build `depth` blocks, the i-th of them `block(i, rate)` with the i-th of `drop_rates(depth, drop_path)`."""
+    """Build `depth` blocks, each as `block(i, rate)` with the i-th of `drop_rates(depth, drop_path)`."""
     return nnx.List([block(i, rate) for i, rate in enumerate(drop_rates(depth, drop_path))])
 
 
 def drop_rates(depth: int, drop_path: float) -> list[float]:
-    """Rates of the drop paths of `depth` blocks: 0 in the first, rising linearly to `drop_path` in the last."""
+    """Drop path rates of `depth` blocks: 0 in the first, rising linearly to `drop_path` in the last."""
     return np.linspace(0, drop_path, depth).tolist()
 
 
@@ -70,17 +70,17 @@ def run_blocks(
 ) -> jax.Array:
     """Apply `block(x, *args, rngs=rngs)` to `x`, one block after another.
 
-    Results, gradients and random draws are the same with `scan` and without, but for rounding. Blocks that are scanned
-    draw only for their `DropPath`.
+    Results, gradients and random draws are the same with and without `scan`, except for rounding. Scanned blocks draw
+    only for their `DropPath`.
 
     Args:
       blocks: modules that map `x` to an array of its shape.
       x: tokens, `(B, N, D)` or `(B, T, H, W, D)`.
-      *args: further arguments of all blocks, without arrays, such as the grid of tokens.
+      *args: further arguments of all blocks, not arrays, such as the grid of tokens.
       rngs: random streams; `dropout` is used by drop path in training mode.
       remat: rematerialisation policy of each block, see `nn/remat.py`.
       scan: whether to loop over runs of blocks (or pairs of blocks) that differ only in the values of their parameters
-        and the rate of their `DropPath`. Blocks like no neighbour run by themselves.
+        and the rate of their `DropPath`. Blocks unlike their neighbours run singly.
     """
 
     def one(block: nnx.Module, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
@@ -98,7 +98,7 @@ def run_blocks(
 
 
 def _apart(block: nnx.Module) -> tuple[Key, nnx.State, list[float]]:
-    """What tells whether a block is like another, its parameters, and the rates of its drop paths in training mode."""
+    """A block's key (equal for identically built ones), parameters, and drop path rates in training mode."""
     block = nnx.clone(block)
     rates = []
     for path in _drop_paths(block):
@@ -114,7 +114,7 @@ def _drop_paths(block: nnx.Module) -> list[DropPath]:
 
 
 def _runs(keys: Sequence[Key]) -> Iterator[tuple[int, int, int]]:
-    """`(start, period, repeats)` of runs that repeat their first `period` keys, in order, each as long as can be."""
+    """`(start, period, repeats)` of runs that repeat their first `period` keys, in order, each as long as possible."""
     start = 0
     while start < len(keys):
         period, repeats = 1, 1
@@ -136,7 +136,7 @@ def _scanned(
     rngs: nnx.Rngs | None,
     remat: str,
 ) -> jax.Array:
-    """`x` through blocks of which every `period`-th is alike, as one loop."""
+    """Run `x` through blocks that repeat every `period`, in one loop."""
     graphdefs = [key[0] for key, _, _ in blocks[:period]]
     streams, random = nnx.split(rngs) if rngs is not None else (None, None)
     drops = any(rate for _, _, rates in blocks for rate in rates)
@@ -146,15 +146,15 @@ def _scanned(
         if drops:
             for path, rate in zip(_drop_paths(block), rates, strict=True):
                 path.rate = nnx.data(rate)
-        rngs = None if streams is None else nnx.merge(streams, random, copy=True)  # `random` is what they were before
+        rngs = None if streams is None else nnx.merge(streams, random, copy=True)  # `random` keeps their old state
         x = one(block, x, rngs)
         if rngs is None or not drops:
             return x, random
-        # A block whose rates are 0 would not have drawn.
+        # A block with rates of 0 would not have drawn.
         drew = (rates > 0).any()
         return x, jax.tree.map(lambda new, old: jnp.where(drew, new, old), nnx.state(rngs), random)
 
-    # The loops of the two passes are not merged by the compiler, so nothing need keep it from that.
+    # The compiler does not merge the loops of the two passes, so it need not be prevented from that.
     call = jax.checkpoint(call, policy=saved(remat), static_argnums=0, prevent_cse=False)
 
     def body(carry: tuple, group: Sequence[tuple]) -> tuple:

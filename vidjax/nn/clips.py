@@ -1,7 +1,7 @@
 """Checks of clips given to networks and first layers: floating point, channels last.
 
-This is looked at while a call is traced and costs nothing afterwards. Integer pixels are the mistake that nothing else
-would notice: a kernel that is brought to their type becomes 0.
+The checks run while a call is traced and cost nothing afterwards. Integer pixels would otherwise go unnoticed: a kernel
+cast to their type becomes 0.
 """
 
 from typing import Any
@@ -12,17 +12,17 @@ from vidjax.errors import UserError
 
 
 class ClipError(UserError, TypeError):
-    """Error: an input is no batch of normalised clips; the message names its shape or type, and a remedy."""
+    """Error for an input that is no batch of normalised clips; names its shape or type, and a remedy."""
 
 
 def need_floats(x: Any) -> None:
-    """Refuse arrays of another than a floating-point type.
+    """Refuse arrays that are not floating-point.
 
     Args:
-      x: anything with a `dtype`, also an abstract array.
+      x: array, concrete or abstract.
 
     Raises:
-      ClipError: naming the type.
+      ClipError: for any other type.
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ClipError(f"pixels are {x.dtype}: normalise them first, vidjax.preprocess(frames, spec)")
@@ -32,12 +32,12 @@ def need_clips(video: Any, channels: int) -> None:
     """Refuse anything but floating-point clips `(B, T, H, W, C)`.
 
     Args:
-      video: anything with a `shape` and a `dtype`, also an abstract array.
+      video: array, concrete or abstract.
       channels: C, number of channels.
 
     Raises:
-      ClipError: naming the type or the shape and, for PyTorch's orders and a missing or further axis, what brings it
-        into order.
+      ClipError: for any other type or shape; names it and, for PyTorch's axis orders and a missing or extra axis,
+        the fix.
     """
     shape = tuple(video.shape)
     if len(shape) == 5 and shape[4] == channels:
@@ -66,14 +66,14 @@ def _mend(shape: tuple[int, ...], channels: int) -> str:
 
 
 def other_order(shape: tuple[int, ...], channels: int) -> tuple[str, str] | None:
-    """The order that a clip (4 axes) or several (5) seem to have, by where their channels are, and what mends it.
+    """Guess the axis order of one clip (4 axes) or several (5) from the place of the channels, and its fix.
 
     Args:
-      shape: of the array.
+      shape: shape of the array.
       channels: C, number of channels.
 
     Returns:
-      Such as `("(C, T, H, W)", ".transpose(1, 2, 3, 0)")`; None: channels are last, or it cannot be told.
+      Order and fix, such as `("(C, T, H, W)", ".transpose(1, 2, 3, 0)")`; None: channels are last, or unknown.
     """
     if len(shape) not in (4, 5) or shape[-1] == channels:
         return None

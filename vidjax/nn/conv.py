@@ -2,7 +2,7 @@
 
 XLA's own 3D convolution is the best choice on TPU and the worst on CPU. Every kernel a video network uses can also be
 written with 2D convolutions, matrix products or shifted multiply-adds, which agree with it to rounding; `choose` picks
-one from the backend and the kernel's shape. No model knows about it: kernels are always stored as D·H·W·I·O.
+one from the backend and the kernel's shape. Models are unaffected: kernels are always stored as D·H·W·I·O.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from vidjax.nn.target_backend import backend as traced_for
 
 Padding = int | str | Sequence[int] | Sequence[Pair]
 
-# What each formulation does, and which kernels (kt, kh, kw) it can express:
+# Formulations, and the kernels (kt, kh, kw) that each can express:
 #   native     XLA's 3D convolution: any
 #   pointwise  matrix product over the channels: 1×1×1, one group
 #   fold       time folded into the batch, 2D convolution: 1×kh×kw
 #   temporal   2D convolution over T × (H·W): kt×1×1
 #   taps       sum over the kt temporal taps of folded 2D convolutions: any
-#   stack      one folded 2D convolution of frames with the kt frames that they see as channels: any, one group
+#   stack      one folded 2D convolution of frames with the kt frames of their taps as channels: any, one group
 #   row        like taps, with a clip's frames side by side in one long row: any, one group
 #   together   like row, all temporal taps in one convolution whose frames are summed afterwards: any of stride 1 in T,
 #              one group
@@ -40,21 +40,21 @@ Padding = int | str | Sequence[int] | Sequence[Pair]
 #   patches    matrix product over every output's gathered neighbourhood: any, one group
 #   shift      sum over all taps of shifted products: depthwise
 
-# CPU: measured, forward and backward (tests/benchmarks/models.py), by the width of the output: XLA's CPU library shares
-# a 2D convolution out among cores by columns and output channels only, never by frames, so wide pictures are worth
-# putting in a row and small ones worth gathering. TPU: the v5e compiler's estimates. GPU: read from training steps that
-# XLA has compiled for an H100, not measured:
+# CPU: measured, forward and backward (tests/benchmarks/models.py), by the width of the output: XLA's CPU library splits
+# a 2D convolution among cores by columns and output channels only, never by frames, so wide pictures are best put in a
+# row and small ones gathered. TPU: the v5e compiler's estimates. GPU: read from training steps that XLA compiled for
+# an H100, not measured:
 #   - cuDNN gets 3D convolutions channels-first, with transposes all around; 2D ones stay channels-last.
-#   - kt×kh×kw: `stack` takes as many calls of cuDNN as `native`. Of a stem it writes least: forward and backward of
-#     I3D's 380 MiB, `native` 662, `taps` 1556, whose partial sums go through memory. Where all is 3×3×3, `stack`,
-#     `native` and `taps` hold 2.6, 2.3 and 2.4 GiB (C3D, 8 clips) or 1.8, 1.1 and 1.7 (R3D-18, 8 clips), write 4.1, 3.9
-#     and 5.2 GiB or 3.3, 2.4 and 4.4, and transpose 0.1, 1.2 and 0.5 GiB or 0.1, 0.8 and 0.5. So `stack` costs memory,
-#     and pays if cuDNN reorders once more what it gets channels-first, as NVIDIA says it does for tensor cores.
-#   - 1×1×1: XLA makes a product one kernel with the slices and pools around it, and may then find no tiles for it: with
-#     a stride always, without one in I3D and SlowFast. A convolution (`fold`) it leaves alone; the whole step writes
-#     4 % more (TSN) or as much (I3D, R(2+1)D).
+#   - kt×kh×kw: `stack` needs as many calls of cuDNN as `native`. It writes least for a stem: I3D's, forward and
+#     backward, 380 MiB, `native` 662, `taps` 1556, as its partial sums go through memory. In networks of 3×3×3 kernels,
+#     `stack`, `native` and `taps` hold 2.6, 2.3 and 2.4 GiB (C3D, 8 clips) or 1.8, 1.1 and 1.7 (R3D-18, 8 clips), write
+#     4.1, 3.9 and 5.2 GiB or 3.3, 2.4 and 4.4, and transpose 0.1, 1.2 and 0.5 GiB or 0.1, 0.8 and 0.5. So `stack` costs
+#     memory, and pays if cuDNN reorders channels-first inputs once more, as NVIDIA says it does for tensor cores.
+#   - 1×1×1: XLA fuses a product with the slices and pools around it, and may then find no tiling: always with a stride,
+#     without one in I3D and SlowFast. It leaves a convolution (`fold`) alone; the whole step writes 4 % more (TSN) or
+#     as much (I3D, R(2+1)D).
 #   - depthwise: `shift` becomes plain fusions without temporaries, 52 MiB written, `native` 210 and `taps` 334.
-# The first row that fits and has an entry counts.
+# The first row that fits and has an entry applies.
 _TABLE = {
     #             cpu: up to 16, up to 31,    more         gpu          tpu
     "depthwise": ("shift",       "shift",     "shift",     "shift",     "native"),
@@ -75,8 +75,8 @@ _forced: ContextVar[str | None] = ContextVar("conv_formulation", default=None)
 def conv_formulation(name: str | None) -> Generator[None, None, None]:
     """Context in which convolutions that formulation `name` can express use it; others keep the table's choice.
 
-    The choice is made when a function is traced: what `jax.jit` has compiled before does not change. `"native"` is the
-    one for compiling ahead of time for a TPU on another machine; None restores the table.
+    The choice is made when a function is traced: functions compiled by `jax.jit` before do not change. `"native"`
+    is for compiling ahead of time for a TPU on another machine; None restores the table.
 
     Raises:
       ValueError: if there is no such formulation.
@@ -106,23 +106,23 @@ def choose(
       width: width of the output, pixels.
       groups: number of channel groups, as for `conv3d`.
       dtype: dtype of the input.
-      backend: "cpu", "gpu" or "tpu", or None: the backend that is traced for. Any other gets TPU's column, XLA's own
+      backend: "cpu", "gpu" or "tpu"; None: the backend being traced for. Others use TPU's column, XLA's own
         convolution.
     """
     kt, kh, kw, _, out_features = kernel_shape
-    # What rows of the table and formulations ask of the kernel.
-    wide = jnp.dtype(dtype).itemsize >= 4  # sums of lines are formed before the product: too much for 16-bit floats
+    # Conditions of the table's rows and the formulations.
+    wide = jnp.dtype(dtype).itemsize >= 4  # lines are summed before the product: 16-bit floats are too coarse
     fits = {
         "depthwise": groups > 1 and kernel_shape[3] == 1 and out_features == groups,
         "grouped": groups > 1,
         "1x1x1": kt == kh == kw == groups == 1,
         "kx1x1": kh == kw == 1,
         # Pixels. For a native convolution of so few channels the TPU compiler puts the batch into the 128 lanes; taps
-        # fold time into it. A stem alone takes 9.4 instead of 26.8 ms (I3D, 8 clips, v5e), all of the update 42 of 54.
+        # fold time into it. A stem takes 9.4 instead of 26.8 ms (I3D, 8 clips, v5e), the update 42 instead of 54.
         "stem": groups == 1 and kernel_shape[3] <= 8 and kh * kw > 1,
-        # Too few outputs to keep a product busy, tap by tap.
+        # Too few outputs for an efficient product per tap.
         "few": kt > 1 and strides[0] == 1 and out_features <= 16,
-        # Of few channels, the sums take longer than they save.
+        # With few channels, the sums cost more than they save.
         "kx3xk": kh == 3 and strides[1] == 1 and kernel_shape[3] >= 16 and wide,
         "1xkxk": kt == 1,
         "any": True,
@@ -182,13 +182,13 @@ def conv3d(
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _traced_once(name: str, strides: Triple, pads: Pads, groups: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A formulation, which layers of the same shapes share while they are traced: some have many taps."""
+    """Run a formulation, traced once for all layers of the same shapes: some have many taps."""
     return FORMULATIONS[name](x, kernel, strides, pads, groups)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _with_own_gradient(name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A formulation whose kernel gradient is matrix products, instead of XLA's."""
+    """Run a formulation, with a kernel gradient of matrix products, not XLA's."""
     return FORMULATIONS[name](x, kernel, strides, pads, 1)
 
 
@@ -200,7 +200,7 @@ def _backward(name: str, strides: Triple, pads: Pads, saved: tuple[jax.Array, ja
     x, kernel = saved
     in_rows = name in ("row", "together", "winograd")
     if in_rows and strides == (1, 1, 1) and _full(pads, kernel.shape):
-        # The same convolution once more, with the reversed kernel, whose outputs need not be few.
+        # The same convolution with the reversed kernel, which may have more outputs.
         name = "row" if name == "together" else name
         back = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
         rest = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False))
@@ -225,10 +225,10 @@ def _full(pads: Pads, kernel_shape: Sequence[int]) -> bool:
 
 
 def triple(value: int | Sequence[int], name: str) -> Triple:
-    """Expand one integer for all of T, H, W, or three, to a tuple of three.
+    """Convert one integer, or three for T, H, W, to a tuple of three.
 
     Raises:
-      ValueError: for anything else, naming the argument `name`.
+      ValueError: for anything else; names the argument `name`.
     """
     values = (value,) * 3 if isinstance(value, int) else tuple(value)
     if len(values) != 3 or not all(isinstance(v, int) for v in values):
@@ -259,17 +259,17 @@ class Conv3D(nnx.Module):
       out_features: O, channels of the output.
       kernel_size: size of the kernel, (kt, kh, kw), or one int for all three.
       strides: strides along T, H, W.
-      padding: zero padding, as for `conv3d`; ints are on both sides, as in PyTorch.
+      padding: zero padding, as for `conv3d`; ints pad both sides, as in PyTorch.
       feature_group_count: number of channel groups; I for a depthwise convolution.
       use_bias: whether to add a bias per output channel.
-      padding_mode: values of the padding: "zeros"; "replicate": the border frame and pixel again; or "replicate_time":
-        the border frame again, zeros around the picture.
+      padding_mode: values of the padding: "zeros"; "replicate": border frames and pixels repeated; or
+        "replicate_time": border frames repeated, zeros around the picture.
       dtype: dtype of the computation; None: the input's dtype. The kernel stays float32.
       kernel_init: initialiser of the kernel, called with key, shape and dtype.
       rngs: random streams for the initial kernel.
 
     Raises:
-      ValueError: if groups do not divide the channels, or for an unknown `padding_mode`.
+      ValueError: if the groups do not divide the channels, or for an unknown `padding_mode`.
     """
 
     def __init__(

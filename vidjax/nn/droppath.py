@@ -1,4 +1,4 @@
-"""Stochastic depth: a residual branch is left out for some samples of the batch."""
+"""Stochastic depth: residual branches dropped for random samples of a batch."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ from flax import nnx
 
 
 class DropPath(nnx.Module):
-    """Sets whole samples of a residual branch to 0 with probability `rate`, and divides the others by `1 - rate`.
+    """Set whole samples of a residual branch to 0 with probability `rate`, and divide the others by `1 - rate`.
 
-    So the expectation is the input's. Nothing happens at rate 0 or in evaluation mode (`model.eval()`, or
+    This keeps the expectation. Nothing happens at rate 0 or in evaluation mode (`model.eval()`, or
     `deterministic=True`). Source: "Deep networks with stochastic depth" (arXiv 1603.09382), in the per-sample form of
     timm.
 
@@ -25,17 +25,17 @@ class DropPath(nnx.Module):
         self.deterministic = deterministic
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(B, …)` → `(B, …)`, one draw per sample from the stream `dropout` of `rngs`.
+        """Map `(B, …)` to `(B, …)`, one draw per sample from the stream `dropout` of `rngs`.
 
         Raises:
-          ValueError: if there is something to draw and no `rngs`.
+          ValueError: if a draw is needed without `rngs`.
         """
         if self.deterministic or (isinstance(self.rate, float) and self.rate == 0):
             return x
         if rngs is None:
             raise ValueError(
-                f"drop path of rate {self.rate} is on and has no random stream: call the model with "
-                "rngs=nnx.Rngs(dropout=…), or switch to evaluation by model.eval()"
+                f"drop path of rate {self.rate} needs a random stream: call the model with "
+                "rngs=nnx.Rngs(dropout=…), or switch to evaluation with model.eval()"
             )
         keep = jax.random.bernoulli(rngs.dropout(), 1 - self.rate, (x.shape[0],) + (1,) * (x.ndim - 1))
         return jnp.where(keep, (x / (1 - self.rate)).astype(x.dtype), jnp.zeros_like(x))

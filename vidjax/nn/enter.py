@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from vidjax.inputs import FeatureInput, Input, VideoInput
 
-# Changes an input between its two halves: by name, the normalised input → the same shape.
+# Change of an input after normalisation: its name, the normalised input → the same shape.
 Between = Callable[[str, jax.Array], jax.Array]
 
 
 def normalise(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax.Array:
-    """Normalise uint8 `(…, C)`: scaled to 0…1, minus the mean, divided by the deviation, per channel.
+    """Normalise uint8 `(…, C)` per channel: scale to 0…1, subtract the mean, divide by the deviation.
 
     Args:
       video: pixels, channels last.
@@ -31,15 +31,15 @@ def network_input(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax
 
     Args:
       video: normalised float clips, `(B, T, H, W, C)`, from `normalise`.
-      input: description of the input; its `enters` selects the frames as they are; each frame less the one before, the
-        first being 0; or both, channels side by side.
+      input: description of the input; its `enters` selects frames, differences to the frame before (0 for the first),
+        or both, channels side by side.
       dtype: dtype of the result; None: float32. Differences are taken before rounding to it.
 
     Returns:
       `(B, T, H, W, C)`, or `(B, T, H, W, 2·C)` for both.
 
     Raises:
-      ValueError: for another value of `enters`.
+      ValueError: for any other `enters`.
     """
     if input.enters not in ("frames", "differences", "both"):
         raise ValueError(f"enters = {input.enters!r}: must be one of frames, differences, both")
@@ -58,20 +58,20 @@ def _enter_features(vectors: jax.Array, input: FeatureInput, dtype: Any, between
     return between(vectors.astype(jnp.float32)).astype(dtype or jnp.float32)
 
 
-# (what is read (B, …), its input, dtype, a change of the normalised input) → what enters the network
+# (array as read (B, …), its input, dtype, change of the normalised input) → array for the network
 ENTER: dict[type[Input], Callable[..., jax.Array]] = {VideoInput: _enter_video, FeatureInput: _enter_features}
 
 
 def enter(
     arrays: Mapping[str, jax.Array], inputs: Mapping[str, Input], dtype: Any = None, between: Between | None = None
 ) -> dict[str, jax.Array]:
-    """What enters a network, by the names of its inputs.
+    """Make the inputs of a network, by name.
 
     Args:
-      arrays: what is read, `(B, …)` each.
-      inputs: of the network.
+      arrays: arrays as read, `(B, …)` each, by name.
+      inputs: descriptions of the network's inputs, by name.
       dtype: dtype of the results; None: float32.
-      between: changes each normalised input, before differences are taken.
+      between: change of each normalised input, before differences are taken.
     """
 
     def change(name: str) -> Callable[[jax.Array], jax.Array]:

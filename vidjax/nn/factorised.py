@@ -1,4 +1,4 @@
-"""A space-time convolution taken apart: first space, then time.
+"""Factorised space-time convolution: first space, then time.
 
 Paper: Tran et al., A Closer Look at Spatiotemporal Convolutions for Action Recognition (1711.11248), section 3.5.
 Reference code: torchvision `models/video/resnet.py`; mmaction2 `models/common/conv2plus1d.py`.
@@ -16,15 +16,15 @@ from vidjax.nn.norm import BatchNorm
 
 
 def mid_width(in_features: int, out_features: int, kernel_size: int | Sequence[int] = 3) -> int:
-    """Channels between space and time with which the two kernels have as many parameters as the one they stand for.
+    """Channels between a spatial and a temporal kernel with which both have as many parameters as the full kernel.
 
-    It is the most that does not exceed that number, and at least 1: the 1×kh×kw and the kt×1×1 kernel cost
+    The most that does not exceed that number, at least 1: the 1×kh×kw and the kt×1×1 kernel cost
     `kh·kw·I + kt·O` parameters per channel between them, the full one has `kt·kh·kw·I·O`.
 
     Args:
       in_features: I, channels of the input.
       out_features: O, channels of the output.
-      kernel_size: (kt, kh, kw) of the full convolution, or one int for all.
+      kernel_size: size (kt, kh, kw) of the full convolution, or one int.
     """
     kt, kh, kw = triple(kernel_size, "kernel_size")
     return max(1, kt * kh * kw * in_features * out_features // (kh * kw * in_features + kt * out_features))
@@ -33,16 +33,16 @@ def mid_width(in_features: int, out_features: int, kernel_size: int | Sequence[i
 class Conv2Plus1D(nnx.Module):
     """R(2+1)D's convolution: 1×kh×kw in space, norm, ReLU, then kt×1×1 in time.
 
-    Its output has the shape that the full convolution gives, for any strides: space is strided in the first part, time
+    Its output has the shape of the full convolution's for any strides: space is strided in the first part, time
     in the second. Padding is half the kernel on both sides.
 
     Args:
       in_features: channels of the input.
       out_features: channels of the output.
-      kernel_size: (kt, kh, kw) of the convolution that it stands for, or one int for all.
+      kernel_size: size (kt, kh, kw) of the full convolution, or one int for all.
       strides: strides along T, H, W, or one int for all.
-      mid_features: channels between the two; None: those that keep the number of parameters (`mid_width`).
-      epsilon: of the norm between the two.
+      mid_features: channels between the two parts; None: `mid_width`, which keeps the parameter count.
+      epsilon: constant added to the norm's variance.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
     """

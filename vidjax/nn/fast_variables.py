@@ -1,4 +1,4 @@
-"""Variables and random streams that cost little in a trace."""
+"""Variables and random streams that are cheap to trace."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from flax import nnx
 class _ReplacedWhole(nnx.Variable):
     """A variable whose assignment skips Flax's sharding query, which is slow while tracing.
 
-    Flax asks for the sharding. What is being traced has none, and JAX looks for the reason all through the program:
+    Flax asks for the sharding. Traced values have none, and JAX searches the whole program for the reason:
     half a minute for a network of 150 layers.
     """
 
@@ -25,7 +25,7 @@ class RunningStatistic(_ReplacedWhole, nnx.BatchStat):
 
 
 class _Count(_ReplacedWhole, nnx.RngCount):
-    """How often a random stream was drawn from."""
+    """Number of draws from a random stream."""
 
 
 def dropout_stream(key: jax.Array) -> nnx.Rngs:

@@ -1,8 +1,8 @@
-"""The ways to compute a space-time convolution, all to the same result.
+"""Formulations of a space-time convolution, all with the same result.
 
 Each takes clips `x` (B, T, H, W, I), a kernel (kt, kh, kw, I / groups, O), strides and (low, high) zero padding of T,
-H, W, and the number of groups, and gives (B, T', H', W', O). What each can express, and where it is used, stands in
-`vidjax.nn.conv`.
+H, W, and the number of groups, and returns (B, T', H', W', O). `vidjax.nn.conv` lists what each can express, and where
+it is used.
 """
 
 import itertools
@@ -20,8 +20,8 @@ Pads = tuple[Pair, Pair, Pair]  # (low, high) of T, H, W
 
 
 def native(x: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Sequence[Pair], groups: int) -> jax.Array:
-    """XLA's convolution; also of pictures (N, H, W, I), with one stride, padding and kernel size less."""
-    # Zeros that no tap next to the picture reaches are put there by hand: XLA on CPU gets the gradient wrong with them.
+    """XLA's convolution; also of pictures (N, H, W, I), with two strides, paddings and kernel sizes."""
+    # Zeros beyond the reach of taps on the picture are padded by hand: XLA on CPU gets the gradient wrong with them.
     inside = [(min(low, k - 1), min(high, k - 1)) for k, (low, high) in zip(kernel.shape, pads, strict=False)]
     x = padded(x, [(pad[0] - reached[0], pad[1] - reached[1]) for pad, reached in zip(pads, inside, strict=True)])
     pads = inside
@@ -72,7 +72,7 @@ def taps(
 
 
 def stack(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
-    """One folded 2D convolution of frames that have their neighbours in time as further channels."""
+    """One folded 2D convolution of frames with their neighbours in time as further channels."""
     kt, kh, kw, inputs, outputs = kernel.shape
     x = padded(x, (pads[0], (0, 0), (0, 0)))
     frames = out_size(x.shape[1], kt, strides[0])
@@ -82,7 +82,7 @@ def stack(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: 
 
 
 def row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
-    """Sum over the temporal taps of 2D convolutions of clips whose frames stand in one long row."""
+    """Sum over the temporal taps of 2D convolutions of clips with all frames in one long row."""
     return taps(x, kernel, strides, pads, groups, spatial=_frames_in_a_row)
 
 
@@ -116,7 +116,7 @@ def winograd(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, group
     pairs = -(-height // 2)
     x = padded(x, ((0, 0), (top, 2 * pairs + 2 - x.shape[2] - top), (0, 0)))
     g = [kernel[:, line : line + 1] for line in range(3)]
-    # A pair of output lines sees four input lines; the letters are the paper's.
+    # A pair of output lines needs four input lines; the letters are the paper's.
     d = [x[:, :, line : line + 2 * pairs : 2] for line in range(4)]
     lines = (d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3])
     kernels = (g[0], (g[0] + g[1] + g[2]) / 2, (g[0] - g[1] + g[2]) / 2, g[2])
@@ -143,7 +143,7 @@ def shift(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: 
 def _windows(
     x: jax.Array, kernel_shape: Sequence[int], strides: Triple, pads: Pads
 ) -> Iterator[tuple[Triple, jax.Array]]:
-    """`(tap, what it sees)` for every tap of the kernel, (B, T', H', W', I)."""
+    """`(tap, its inputs)` for every tap of the kernel, (B, T', H', W', I)."""
     x = padded(x, pads)
     sizes = [out_size(n, k, s) for n, k, s in zip(x.shape[1:4], kernel_shape[:3], strides, strict=True)]
     for tap in itertools.product(*map(range, kernel_shape[:3])):
@@ -152,19 +152,19 @@ def _windows(
 
 
 def _sum(taps: Iterable[jax.Array]) -> jax.Array:
-    """The sum of one array or more."""
+    """Sum of one array or more."""
     return cast(jax.Array, sum(taps))
 
 
 def padded(x: jax.Array, pads: Sequence[Pair], mode: str = "constant") -> jax.Array:
-    """`x` with its T, H, W padded, as `jnp.pad` does in that mode."""
+    """Pad T, H, W of `x` as `jnp.pad` does in `mode`."""
     if not any(map(any, pads)):
         return x
     return jnp.pad(x, ((0, 0), *pads, (0, 0)), mode=mode)
 
 
 def out_size(size: int, kernel: int, stride: int) -> int:
-    """Outputs along an axis of that size, padding included."""
+    """Outputs along an axis of `size`, padding included."""
     return (size - kernel) // stride + 1
 
 

@@ -1,16 +1,16 @@
-"""Sizes along time, height and width: of kernels, strides and windows, and of tokens."""
+"""Sizes along time, height and width: kernels, strides, windows and grids of tokens."""
 
 from collections.abc import Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
 
-Triple = tuple[int, int, int]  # (t, h, w), in pixels and frames or in places of a map
+Triple = tuple[int, int, int]  # (t, h, w), in frames and pixels or in positions of a map
 Grid = Triple  # tokens along T, H and W
 
 
 def triple_of(values: Iterable[T]) -> tuple[T, T, T]:
-    """What there is along T, H and W, such as sizes from an array's shape, as a tuple of three.
+    """Convert values along T, H and W, such as sizes of an array, to a tuple of three.
 
     Raises:
       ValueError: if there are not three.

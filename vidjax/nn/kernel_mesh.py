@@ -1,7 +1,7 @@
 """Kernels under a mesh: each device runs them on its own part of the batch, and of the heads.
 
 A compiler that splits a program over devices cannot look into a kernel, and would gather its operands first. So the
-split is written down: in the context `kernels_on(layout)`, which the training step and the evaluation open.
+split is made explicit, in the context `kernels_on(layout)` that training step and evaluation open.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import jax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-# A context of JAX's own: what was traced for one layout is not taken from the cache for another.
+# JAX's own kind of context: its cache keeps the traces for different layouts apart.
 _layout = jax.make_user_context(default_value=None)
 
 
@@ -37,25 +37,25 @@ def own_part(
     *,
     in_order: bool = False,
 ) -> jax.Array:
-    """`attend(q, k, v, *others)`, every device with its own part of `(B, N, heads·d)`.
+    """Run `attend(q, k, v, *others)`, each device on its part of `(B, N, heads·d)`.
 
-    The heads are split over the axis for them; where that does not divide their number, the queries are, and keys and
-    values are copied; where it does not divide those either, the devices of that axis do the same work. A batch that
-    cannot be split evenly is worked on whole by all.
+    The heads are split over their axis; where it does not divide them, the queries are split, and keys and values
+    copied; where it divides neither, the devices of that axis do the same work. A batch that cannot be split evenly is
+    processed whole by all.
 
     Copies of keys and values are not free, so split the heads where you can. An example, compiled for v5e:2x4 and not
-    timed: VideoMAE-S, 1568 tokens, 6 heads on 4 devices, 16 clips for these, `config.mesh.tokens`. Keys and values are
+    timed: VideoMAE-S, 1568 tokens, 6 heads on 4 devices, 16 clips on them, `config.mesh.tokens`. Keys and values are
     gathered in 1.7 ms and their gradients summed in 3.6 ms of an update of 37 ms, at the full bandwidth of the links:
-    14 %. Gathering them inside of the split, so that gradients could be scattered, changes nothing there: XLA makes it
+    14 %. Gathering them inside the split, so that gradients could be scattered, changes nothing there: XLA makes it
     one sum again.
 
     Args:
-      attend: maps such arrays, the whole or a part, to one as `q`.
+      attend: function of such arrays, or parts of them, to one as `q`.
       q: queries, `(B, N, heads·d)`.
-      k: keys.
-      v: values.
-      heads: number of heads, with features one after another in the last axis.
-      in_order: whether a query's place counts, so that queries are never split.
+      k: keys, `(B, M, heads·d)`.
+      v: values, `(B, M, heads·e)`.
+      heads: number of heads, one after another in the last axis.
+      in_order: whether positions of queries matter, so that queries are never split.
       others: further arrays, or None, each with the kinds of its axes: "batch", "heads", "queries", or "" for any
         other.
 
@@ -85,6 +85,6 @@ def own_part(
         mesh=mesh,
         in_specs=(spec(q, queries), spec(k, keys), spec(v, keys), *(spec(x, axes) for x, axes in others)),
         out_specs=spec(q, queries),
-        check_vma=False,  # it cannot look into a kernel either
+        check_vma=False,  # the check cannot look into a kernel
     )
     return split(q, k, v, *arrays)

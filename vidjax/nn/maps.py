@@ -1,4 +1,4 @@
-"""Feature maps as vectors: one for each place, each window, or the whole."""
+"""Feature maps as vectors: one per position, per window, or for the whole."""
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +9,22 @@ from vidjax.nn.pooling import avg_pool3d
 
 
 def flat_map(x: jax.Array) -> jax.Array:
-    """`(B, T, H, W, C)` → `(B, T·H·W, C)`, the places of a feature map as tokens in t, h, w order."""
+    """Flatten a feature map `(B, T, H, W, C)` to tokens `(B, T·H·W, C)`, in t, h, w order."""
     return x.reshape(x.shape[0], -1, x.shape[-1])
 
 
 def window_means(x: jax.Array, window: int) -> jax.Array:
-    """Means over all frames and each square window, one pixel from the last: what a `Dense` head classifies.
+    """Means over all frames and each square window, at stride 1: the vectors that a `Dense` head classifies.
 
     Args:
-      x: `(B, T, H, W, D)`, the last feature map.
-      window: height and width of the windows; 0: the whole map, as is a window that is larger than the map.
+      x: last feature map, `(B, T, H, W, D)`.
+      window: height and width of the windows; 0, or more than the map's: the whole map.
 
     Returns:
       `(B, 1, H', W', D)` float32, with H' = H - window + 1.
 
-    Source: `ResNetBasicHead` in facebookresearch/SlowFast, `models/head_helper.py`; the window is 7×7, the map that
-    networks trained on 224² end with.
+    Source: `ResNetBasicHead` in facebookresearch/SlowFast, `models/head_helper.py`; the window is 7×7, the last map
+    of networks trained on 224².
     """
     frames = x.astype(jnp.float32).mean(axis=1, keepdims=True)
     height, width = (min(window or size, size) for size in x.shape[2:4])
@@ -34,11 +34,11 @@ def window_means(x: jax.Array, window: int) -> jax.Array:
 
 
 def cuboid_means(x: jax.Array, window: Triple | None) -> jax.Array:
-    """Means over each window of several frames, rows and columns, one place from the last.
+    """Means over each window of frames, rows and columns, at stride 1.
 
     Args:
       x: input, `(B, T, H, W, D)`.
-      window: (t, h, w), along each axis at most as long as the map; None: the whole map.
+      window: size (t, h, w), cut to that of the map; None: the whole map.
 
     Returns:
       `(B, T', H', W', D)` float32, with T' = T - t + 1 and so on.

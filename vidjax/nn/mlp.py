@@ -1,4 +1,4 @@
-"""The two dense layers between attention layers that every Transformer here shares."""
+"""Two dense layers between attention layers, shared by all Transformers here."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,20 +12,20 @@ LECUN_NORMAL = nnx.initializers.lecun_normal()
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """The exact (erf) GELU, PyTorch's default; Flax's own default is the tanh approximation."""
+    """Exact (erf) GELU, PyTorch's default; Flax's own default is the tanh approximation."""
     return jax.nn.gelu(x, approximate=False)
 
 
 class Mlp(nnx.Module):
-    """Two dense layers with an activation between: `(…, D)` → `(…, out)`.
+    """Two dense layers with an activation between, `(…, D)` to `(…, out)`.
 
     Args:
-      dim: D, features in.
+      dim: D, input features.
       hidden: features between the layers.
-      out: features out; None: `dim`.
-      activation: between the layers.
-      dropout: probability, after the activation and after the second layer, in training mode.
-      kernel_init: of both kernels; biases start at 0.
+      out: output features; None: `dim`.
+      activation: function between the layers.
+      dropout: dropout probability after the activation and the second layer, in training.
+      kernel_init: initialiser of both kernels; biases start at 0.
       dtype: dtype of the computation; None: float32. Parameters are float32.
       rngs: random streams; `params` draws the initial weights.
     """
@@ -48,6 +48,6 @@ class Mlp(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """`(…, D)` → `(…, out)`; `rngs` (stream `dropout`) is needed in training mode with dropout."""
+        """Map `(…, D)` to `(…, out)`; `rngs` (stream `dropout`) is needed in training mode with dropout."""
         x = self.dropout(self.activation(layer_result(self.fc1(x))), rngs=rngs)
         return self.dropout(layer_result(self.fc2(x)), rngs=rngs)

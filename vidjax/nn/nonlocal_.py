@@ -1,4 +1,4 @@
-"""Non-local blocks: every position of a feature map looks at every other one.
+"""Non-local blocks: every position of a feature map attends to all others.
 
 Paper: Wang et al., Non-local Neural Networks (1711.07971). Reference code: facebookresearch/SlowFast
 `models/nonlocal_helper.py`; mmcv `cnn/bricks/non_local.py`.
@@ -21,22 +21,22 @@ MODES = ("softmax", "dot_product")
 
 
 class NonLocal(nnx.Module):
-    """`x + norm(out(affinity(theta(x), phi(x))·g(x)))`, over all positions of space and time at once.
+    """Non-local block, `x + norm(out(affinity(theta(x), phi(x))·g(x)))`, over all positions of space and time.
 
-    The norm starts with scale 0, so that the block starts as nothing and can be put into a trained network. Keys and
-    values are those of a map max-pooled by `pool`, which divides the cost, N·M products of width `features` for the
-    affinity and as many for the sum, by as much.
+    The norm starts with scale 0, so that the block starts as the identity and can be put into a trained network. Keys
+    and values come from the map max-pooled by `pool`, which divides the cost by as much: N·M products of width
+    `features` for the affinity and as many for the sum.
 
     Args:
-      in_features: channels of the input and the output.
+      in_features: channels of input and output.
       features: channels inside; None: half of `in_features`.
-      mode: what the affinity of positions i and j is: `"softmax"` (embedded Gaussian): the softmax over j of
+      mode: affinity of positions i and j: `"softmax"` (embedded Gaussian): the softmax over j of
         theta_i·phi_j; `"dot_product"`: theta_i·phi_j over the number of keys.
-      scaled: divide theta_i·phi_j by √features before the softmax. (The paper does not; the SlowFast repository does.)
-      pool: window and strides (T, H, W) of the keys' and values' max-pool.
-      pool_first: pool the input of `phi` and `g` (the SlowFast repository) rather than their output (the paper, mmcv).
-      out_bias: give `out` a bias, which the norm behind it makes redundant.
-      kernel_init: of the four 1×1×1 convolutions.
+      scaled: whether to divide theta_i·phi_j by √features before the softmax (SlowFast does, the paper does not).
+      pool: window and strides (T, H, W) of the max-pool of keys and values.
+      pool_first: whether to pool the input of `phi` and `g` (SlowFast) or their output (the paper, mmcv).
+      out_bias: whether `out` has a bias, which the norm after it makes redundant.
+      kernel_init: initialiser of the four 1×1×1 convolutions.
       dtype: dtype of the computation; None: the input's. The softmax is float32, or float64.
       rngs: random streams for the initial weights.
 
@@ -73,7 +73,7 @@ class NonLocal(nnx.Module):
         self.pool_first = pool_first
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, in) → the same shape."""
+        """Map (B, T, H, W, in) to the same shape."""
         queries = self.theta(x)
         if self.pool_first:
             pooled = max_pool3d(x, self.pool)

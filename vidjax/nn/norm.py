@@ -9,13 +9,13 @@ from flax import nnx
 
 from vidjax.nn.fast_variables import RunningStatistic
 
-LAYER_NORM_EPSILON = 1e-6  # of most Transformers
+LAYER_NORM_EPSILON = 1e-6  # as in most Transformers
 
 
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation with statistics and arithmetic in at least float32, for any input dtype.
 
-    Told what to compute in, flax's own layer rounds the running statistics to it.
+    Given a dtype, Flax's own layer rounds the running statistics to it.
 
     Args:
       features: number of channels, the last axis of the input.
@@ -23,7 +23,7 @@ class BatchNorm(nnx.BatchNorm):
       epsilon: constant added to the variance.
       zero_init: whether to start with scale 0, so that a residual branch that ends here starts at zero (1706.02677,
         5.1).
-      affine: whether there are a scale and a bias.
+      affine: whether to learn a scale and a bias.
 
     Attributes:
       groups: number of equal, consecutive parts of the batch that are each normalised with statistics of their own in
@@ -52,12 +52,12 @@ class BatchNorm(nnx.BatchNorm):
         self.groups = 1
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalise (B, …, C), keeping shape and dtype; in training mode the running statistics move."""
+        """Normalise (B, …, C), keeping shape and dtype; training mode updates the running statistics."""
         if self.groups == 1 or self.use_running_average:
             return super().__call__(x).astype(x.dtype)
         if x.shape[0] % self.groups:
-            raise ValueError(f"a batch of {x.shape[0]} does not consist of {self.groups} equal parts")
-        # Devices split the leading axis, so a part that lies on one device is normalised without the others.
+            raise ValueError(f"a batch of {x.shape[0]} does not divide into {self.groups} equal parts")
+        # Devices split the leading axis, so a part on one device is normalised without the others.
         parts = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(self.groups, -1, *x.shape[1:])
         axes = tuple(range(1, parts.ndim - 1))
         mean = parts.mean(axes, keepdims=True)
@@ -75,12 +75,12 @@ class BatchNorm(nnx.BatchNorm):
 
 @contextlib.contextmanager
 def normalising(model: nnx.Module, *, groups: int = 1, forget: bool = False) -> Generator[None, None, None]:
-    """Context that changes how the batch norms of `model` work; states split off inside stay changed.
+    """Context that changes the batch norms of `model`; states split off inside stay changed.
 
     Args:
-      model: network, with batch normalisation or without.
+      model: network, with or without batch norms.
       groups: number of parts of the batch, see `BatchNorm`.
-      forget: whether running statistics are only those of the last batch.
+      forget: whether running statistics keep only the last batch.
     """
     layers = [module for _, module in nnx.iter_modules(model) if isinstance(module, BatchNorm)]
     before = [(layer.groups, layer.momentum) for layer in layers]

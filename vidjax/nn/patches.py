@@ -14,7 +14,7 @@ TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class TubeletEmbedding(nnx.Module):
-    """Cuts `(B, T, H, W, C)` into tubelets and projects each to D features: `(B, N, D)`, N = T'·H'·W' in t, h, w order.
+    """Embedding of tubelets, `(B, T, H, W, C)` to `(B, N, D)`, a token each, N = T'·H'·W' in t, h, w order.
 
     The same as a 3D convolution whose stride is its kernel (ViViT, arXiv 2103.15691, section 3.2), computed as a
     reshape and one matrix product, which is faster. `kernel` is `(t, h, w, C, D)`, `bias` `(D,)`.
@@ -23,7 +23,7 @@ class TubeletEmbedding(nnx.Module):
       in_features: C, channels of the video.
       dim: D, features of a token.
       tubelet: frames, rows and columns of a tubelet.
-      kernel_init: by default uniform in ±1/√(t·h·w·C), PyTorch's default for convolutions; the bias starts at 0.
+      kernel_init: initialiser; default: uniform in ±1/√(t·h·w·C), as in PyTorch's convolutions; the bias starts at 0.
       dtype: dtype of the computation; None: float32. Parameters are float32.
       rngs: random streams; `params` draws the initial kernel.
     """
@@ -44,11 +44,11 @@ class TubeletEmbedding(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(dim))
 
     def grid(self, video: jax.Array) -> Grid:
-        """`(T', H', W')`, tokens along time, height and width of a video `(B, T, H, W, C)`.
+        """Tokens along time, height and width, `(T', H', W')`, of a video `(B, T, H, W, C)`.
 
         Raises:
-          ClipError: if the pixels are integers, or the video has not five axes or other channels than the kernel.
-          ValueError: if the tubelet does not divide the video's size, naming both.
+          ClipError: if the pixels are integers, or the video does not have five axes and the kernel's channels.
+          ValueError: if the tubelet does not divide the video's size; names both.
         """
         need_clips(video, self.kernel.shape[3])
         sizes = video.shape[1:4]
@@ -61,7 +61,7 @@ class TubeletEmbedding(nnx.Module):
         return triple_of(size // patch for size, patch in zip(sizes, self.tubelet, strict=True))
 
     def project(self, patches: jax.Array) -> jax.Array:
-        """Tubelets `(B, N, t·h·w·C)`, from `to_patches`, any of them in any order → tokens `(B, N, D)`."""
+        """Project any tubelets of `to_patches`, `(B, N, t·h·w·C)`, in any order, to tokens `(B, N, D)`."""
         need_floats(patches)
         dtype = self.dtype or jnp.promote_types(patches.dtype, self.kernel.dtype)
         patches, kernel, bias = (x.astype(dtype) for x in (patches, self.kernel[...], self.bias[...]))
@@ -70,12 +70,12 @@ class TubeletEmbedding(nnx.Module):
     def __call__(self, video: jax.Array) -> jax.Array:
         """Map `(B, T, H, W, C)` to `(B, N, D)`."""
         self.grid(video)
-        # Rounded before the pixels are moved about: half as much to move.
+        # Rounded before pixels are rearranged: half as much to move.
         return self.project(to_patches(video.astype(self.dtype or video.dtype), self.tubelet))
 
 
 def to_patches(video: jax.Array, tubelet: Triple) -> jax.Array:
-    """`(B, T, H, W, C)` → tubelets `(B, N, t·h·w·C)`, N in t, h, w order as well as the pixels of each."""
+    """Cut `(B, T, H, W, C)` into tubelets `(B, N, t·h·w·C)`, both N and their pixels in t, h, w order."""
     pt, ph, pw = tubelet
     return rearrange(video, "b (t pt) (h ph) (w pw) c -> b (t h w) (pt ph pw c)", pt=pt, ph=ph, pw=pw)
 

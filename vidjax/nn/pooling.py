@@ -13,23 +13,23 @@ from vidjax.nn.conv import Padding, pads_of, triple
 from vidjax.nn.formulations import out_size
 from vidjax.nn.target_backend import backend as traced_for
 
-# Into how many parts a temporal pyramid divides the clip, level by level.
+# Parts of the clip at each level of a temporal pyramid.
 PYRAMID_LEVELS = (1, 2, 4, 8)
 
-# Instead of the score of a frame that does not count; finite, so that gradients are.
+# Score given to masked frames. Finite rather than -inf, so that gradients stay finite.
 _LOWEST = -1e30
 
 
 def max_pool3d(
     x: jax.Array, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = 0
 ) -> jax.Array:
-    """Maximum over windows; the padding never wins, as in PyTorch.
+    """Maximum over windows; padding never counts, as in PyTorch.
 
     Args:
       x: input, (B, T, H, W, C).
-      window: (kt, kh, kw), or one int for all.
+      window: size (kt, kh, kw), or one int.
       strides: strides along T, H, W; None: the window, so that windows do not overlap.
-      padding: as for `vidjax.nn.conv.conv3d`.
+      padding: padding along T, H, W, as for `vidjax.nn.conv.conv3d`.
 
     Returns:
       (B, T', H', W', C).
@@ -37,8 +37,8 @@ def max_pool3d(
     window, strides, pads = _window(x, window, strides, padding)
     if traced_for() != "cpu":
         return nnx.max_pool(x, window, strides, pads)
-    # XLA's CPU compiler goes through each window value by value, and for the gradient once more. Axis by axis there is
-    # less to do. The innermost first: of equal values the first wins, in the order of memory.
+    # XLA's CPU compiler goes through each window value by value, and for the gradient once more. Axis by axis is less
+    # work. The innermost first: the first of equal values wins, in the order of memory.
     for axis in (3, 2, 1):
         size, stride, pad = window[axis - 1], strides[axis - 1], pads[axis - 1]
         if (size, stride) != (1, 1) or any(pad):
@@ -54,7 +54,7 @@ def _max_along(axis: int, size: int, stride: int, x: jax.Array) -> jax.Array:
 
 
 def _taps(axis: int, size: int, stride: int, x: jax.Array) -> list[jax.Array]:
-    """The first value of every window, the second, and so on."""
+    """First values of all windows, second values, and so on."""
     count = out_size(x.shape[axis], size, stride)
     return [lax.slice_in_dim(x, tap, tap + (count - 1) * stride + 1, stride, axis) for tap in range(size)]
 
@@ -68,7 +68,7 @@ def _max_along_backward(axis: int, size: int, stride: int, saved: tuple[jax.Arra
     x, y = saved
     length, count = x.shape[axis], y.shape[axis]
     rows = -(-length // stride)
-    # What falls on places 0, stride, 2 · stride …, on those one further, and so on.
+    # Gradients at positions 0, stride, 2 · stride …, at those one further, and so on.
     phases = [jnp.zeros_like(x, shape=(*x.shape[:axis], rows, *x.shape[axis + 1 :]))] * stride
     free = jnp.ones(y.shape, bool)
     for tap, value in enumerate(_taps(axis, size, stride, x)):
@@ -96,9 +96,9 @@ def avg_pool3d(
 
     Args:
       x: input, (B, T, H, W, C).
-      window: (kt, kh, kw), or one int for all.
+      window: size (kt, kh, kw), or one int.
       strides: strides along T, H, W; None: the window.
-      padding: as for `vidjax.nn.conv.conv3d`.
+      padding: padding along T, H, W, as for `vidjax.nn.conv.conv3d`.
       count_padding: whether the zeros of the padding count in the mean (PyTorch's default) or are left out of it.
 
     Returns:
@@ -109,13 +109,13 @@ def avg_pool3d(
 
 
 def grid_mean(x: jax.Array, grid: int) -> jax.Array:
-    """Means over the cells of a grid that divides each frame: where in the picture something is stays known.
+    """Means over the cells of a grid on each frame, which keep rough places in the picture.
 
     Cell i of n covers the rows (columns) from ⌊i·H/n⌋ up to ⌈(i + 1)·H/n⌉.
 
     Args:
       x: input, (B, T, H, W, C).
-      grid: cells along height and along width; 1: the mean over the whole frame.
+      grid: cells along height and width; 1: the mean over the whole frame.
 
     Returns:
       (B, T, grid²·C), row by row.
@@ -132,8 +132,8 @@ def temporal_mean(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Mean over time.
 
     Args:
-      x: (B, T, D), one vector per frame.
-      mask: (B, T), true where a frame counts; None: all do. A clip without any frame gives 0.
+      x: vectors of the frames, (B, T, D).
+      mask: boolean mask (B, T), true where a frame counts; None: all. A clip without any frame gives 0.
 
     Returns:
       (B, D).
@@ -154,7 +154,7 @@ def temporal_max(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 
 
 def temporal_last(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """The last frame's vector. Arguments and result as for `temporal_mean`."""
+    """Vector of the last frame. Arguments and result as for `temporal_mean`."""
     if mask is None:
         return x[:, -1]
     mask = mask.astype(bool)
@@ -164,16 +164,16 @@ def temporal_last(x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 
 
 def temporal_pyramid(x: jax.Array, mask: jax.Array | None = None, levels: Sequence[int] = PYRAMID_LEVELS) -> jax.Array:
-    """Means over the parts of ever finer divisions of the clip, side by side.
+    """Means over the parts of finer and finer divisions of the clip, side by side.
 
     Part i of n covers the frames from ⌊i·T/n⌋ up to ⌈(i + 1)·T/n⌉, so that clips of any length have n parts; where n
     does not divide T, neighbours share a frame.
 
     Args:
-      x: (B, T, D), one vector per frame.
-      mask: (B, T), true where a frame counts; None: all do. The clip is divided as if the others were cut out. A clip
-        without any frame gives 0.
-      levels: into how many parts each division goes.
+      x: vectors of the frames, (B, T, D).
+      mask: boolean mask (B, T), true where a frame counts; None: all. The clip is divided as if others were cut out. A
+        clip without any frame gives 0.
+      levels: number of parts of each division.
 
     Returns:
       (B, sum(levels)·D), level after level, part after part.
@@ -201,7 +201,7 @@ TEMPORAL_POOLING = {
 
 
 class ClipPooling(Protocol):
-    """A module that makes one vector of each clip.
+    """Module that reduces each clip to one vector.
 
     Attributes:
       out_features: length of that vector.
@@ -210,23 +210,23 @@ class ClipPooling(Protocol):
     out_features: int
 
     def __call__(self, x: Any, /, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """The frames of whole clips, mostly their vectors (B, T, D) → (B, out_features)."""
+        """Map the frames of whole clips, usually vectors (B, T, D), to (B, out_features)."""
         ...
 
 
 class StreamPooling(ClipPooling, Protocol):
-    """A pooling that can be given a clip frame by frame."""
+    """Pooling that also takes a clip frame by frame."""
 
     def step(self, x: Any, state: Any = None, /) -> tuple[jax.Array, Any]:
-        """One more frame and what the last step gave (None: none yet) → the vector so far, and the state."""
+        """Add one frame to the last state (None: first frame); return the vector so far, and the state."""
         ...
 
 
 class TemporalPooling(StreamPooling, Protocol):
-    """What `temporal_pooling` gives: a module that maps (B, T, D), of which a mask (B, T) says what counts.
+    """Result of `temporal_pooling`: a module that pools (B, T, D), with a mask (B, T) of what counts.
 
     Attributes:
-      name: by which `temporal_pooling` knows it.
+      name: its name in `temporal_pooling`.
     """
 
     name: str
@@ -237,7 +237,7 @@ class TemporalPooling(StreamPooling, Protocol):
 
 
 class PlainPooling(nnx.Module):
-    """One of `TEMPORAL_POOLING` as a module: `(B, T, D)`, mask `(B, T)` or None → `(B, out_features)`."""
+    """One of `TEMPORAL_POOLING` as a module, from `(B, T, D)`, mask `(B, T)` or None, to `(B, out_features)`."""
 
     def __init__(self, name: str, features: int):
         self.name = name
@@ -249,13 +249,13 @@ class PlainPooling(nnx.Module):
         return TEMPORAL_POOLING[self.name](x, mask)
 
     def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
-        """One more frame (B, D) and what the last step gave (None: none yet) → the vector so far, and the state.
+        """Add one frame (B, D) to the last state (None: first frame); return the vector so far, and the state.
 
         Raises:
           ValueError: for the pyramid, whose parts move as the clip grows.
         """
         if self.name == "pyramid":
-            raise ValueError("the pyramid divides whole clips: a stream takes mean, max, last, attention or netvlad")
+            raise ValueError("the pyramid needs whole clips: for a stream choose mean, max, last, attention or netvlad")
         if self.name == "last":
             return x, ()
         if self.name == "max":
@@ -269,8 +269,8 @@ class AttentionPooling(nnx.Module):
     """Mean over time with learned weights: the softmax over frames of v·tanh(W·x + b) (additive attention, 1409.0473).
 
     Args:
-      features: D.
-      hidden: rows of W.
+      features: D, length of the vectors.
+      hidden: number of rows of W.
       rngs: random streams for the initial weights. v starts at 0: the plain mean.
     """
 
@@ -282,7 +282,7 @@ class AttentionPooling(nnx.Module):
         self.score = nnx.Linear(hidden, 1, use_bias=False, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
 
     def scores(self, x: jax.Array) -> jax.Array:
-        """(…, D) → (…), before the softmax."""
+        """Map (…, D) to (…), before the softmax."""
         return self.score(jnp.tanh(self.hidden(x)))[..., 0]
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -295,11 +295,11 @@ class AttentionPooling(nnx.Module):
         mask = mask.astype(bool)
         x = jnp.where(mask[..., None], x, 0)
         scores = jnp.where(mask, self.scores(x), _LOWEST)
-        # A clip without any frame has equal weights, and nothing but zeros to weigh.
+        # A clip without any frame has equal weights, of zeros only.
         return jnp.einsum("bt,btd->bd", jax.nn.softmax(scores, axis=1), x)
 
     def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
-        """One more frame (B, D) and what the last step gave (None: none yet) → the vector so far, and the state: the
+        """Add one frame (B, D) to the last state (None: first frame); return the vector so far, and the state: the
         highest score, the sum of the weights relative to it, and the weighted sum."""
         score = self.scores(x)[:, None]
         if state is None:
@@ -312,17 +312,17 @@ class AttentionPooling(nnx.Module):
 
 
 class NetVLAD(nnx.Module):
-    """Residuals of the frames' vectors to learned centres, each frame shared out softly among the centres.
+    """Residuals of the frames' vectors to learned centres, each frame assigned softly to the centres.
 
     For centre c_k: V_k = Σ_t a_k(x_t)·(x_t - c_k), where a(x) is the softmax of a linear layer. Every V_k is scaled to
     length 1 (intra-normalisation), then all of them together.
 
-    It starts without k-means: the centres are random directions of length 1, and the shares those of a softmax over
-    2·α·c_k·x - α·‖c_k‖² with α = √D, for which they are neither equal nor all or nothing. Vectors are scaled to length
-    1 before, so that this holds whatever they are.
+    It starts without k-means: the centres are random vectors of length 1, and the shares the softmax over
+    2·α·c_k·x - α·‖c_k‖² with α = √D, which makes them neither equal nor all or nothing. Vectors are first scaled to
+    length 1, so that this holds for all.
 
     Args:
-      features: D.
+      features: D, length of the vectors.
       clusters: K, number of centres.
       rngs: random streams for the initial weights.
 
@@ -339,18 +339,18 @@ class NetVLAD(nnx.Module):
         self.centres = nnx.Param(centres)
         self.assign = nnx.Linear(features, clusters, rngs=rngs)
         self.assign.kernel.set_value(2 * alpha * centres.T)
-        assert self.assign.bias is not None  # a layer has one unless it is told otherwise
+        assert self.assign.bias is not None  # layers have one by default
         self.assign.bias.set_value(-alpha * (centres**2).sum(axis=1))
 
     def residuals(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """(B, T, D), mask (B, T) or None → V (B, K, D), before normalisation."""
+        """Map (B, T, D), mask (B, T) or None, to V (B, K, D), before normalisation."""
         x = _unit(x if mask is None else jnp.where(mask.astype(bool)[..., None], x, 0))
         shares = jax.nn.softmax(self.assign(x), axis=-1)
         shares = shares if mask is None else shares * mask.astype(x.dtype)[..., None]
         return jnp.einsum("btk,btd->bkd", shares, x) - shares.sum(axis=1)[..., None] * self.centres[...][None]
 
     def normalised(self, residuals: jax.Array) -> jax.Array:
-        """(B, K, D) → (B, K·D): each centre's part to length 1, then the whole."""
+        """Map (B, K, D) to (B, K·D), each centre's part scaled to length 1, then all."""
         return _unit(_unit(residuals).reshape(residuals.shape[0], -1))
 
     def __call__(self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -361,22 +361,22 @@ class NetVLAD(nnx.Module):
         return self.normalised(self.residuals(x, mask))
 
     def step(self, x: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:
-        """One more frame (B, D) and what the last step gave (None: none yet) → the vector so far, and V."""
+        """Add one frame (B, D) to the last state (None: first frame); return the vector so far, and V."""
         residuals = self.residuals(x[:, None])
         residuals = residuals if state is None else state + residuals
         return self.normalised(residuals), residuals
 
 
 def temporal_pooling(name: str, features: int, *, rngs: nnx.Rngs) -> TemporalPooling:
-    """The pooling of that name as a module: `pooling(x, mask=None)` maps (B, T, D) to (B, `pooling.out_features`).
+    """Pooling module by name: `pooling(x, mask=None)` maps (B, T, D) to (B, `pooling.out_features`).
 
     Args:
-      name: "mean", "max", "last", "pyramid" (no parameters), "attention" or "netvlad".
-      features: D.
+      name: kind of pooling, "mean", "max", "last", "pyramid" (no parameters), "attention" or "netvlad".
+      features: D, length of the vectors.
       rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: for another name.
+      ValueError: for any other name.
     """
     if name in TEMPORAL_POOLING:
         return PlainPooling(name, features)
@@ -388,7 +388,7 @@ def temporal_pooling(name: str, features: int, *, rngs: nnx.Rngs) -> TemporalPoo
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    """Scaled to length 1 along the last axis; 0 stays 0, with gradient 0."""
+    """Scale to length 1 along the last axis; 0 stays 0, with gradient 0."""
     squares = (x**2).sum(axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
 

@@ -37,7 +37,7 @@ class TokenPool(nnx.Module):
 
     Args:
       dim: d, features of a head.
-      kernel_size: (kt, kh, kw); the grid is padded with zeros by half of it on each side.
+      kernel_size: size (kt, kh, kw); the grid is zero-padded by half of it on each side.
       strides: strides along T, H, W.
       dtype: dtype of the computation; None: float32. Parameters are float32.
       rngs: random streams; `params` draws the initial kernel, normal with standard deviation 0.02.
@@ -49,11 +49,11 @@ class TokenPool(nnx.Module):
         self.norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
 
     def grid(self, grid: Triple) -> Triple:
-        """Tokens along T, H, W of the result for tokens of `grid`."""
+        """Tokens along T, H, W of the result, for an input of `grid`."""
         return pooled_grid(grid, triple_of(self.kernel.shape[:3]), self.strides)
 
     def __call__(self, x: jax.Array, grid: Triple) -> jax.Array:
-        """`(B, 1 + T·H·W, heads, d)` → `(B, 1 + T'·H'·W', heads, d)`; the class token is normalised only."""
+        """Map `(B, 1 + T·H·W, heads, d)` to `(B, 1 + T'·H'·W', heads, d)`; the class token is only normalised."""
         batch, _, heads, dim = x.shape
         kernel = jnp.tile(self.kernel[...].astype(x.dtype), heads)
         y = conv3d(
@@ -68,20 +68,20 @@ class TokenPool(nnx.Module):
 
 
 def relative_offsets(queries: int, keys: int) -> np.ndarray:
-    """`(queries, keys)` int32: row of a table of 2·max(queries, keys) - 1 relative positions along one axis.
+    """Rows, int32 `(queries, keys)`, of a table of 2·max(queries, keys) - 1 relative positions along one axis.
 
-    Both cover the same extent: the fewer are spaced further apart, and the distance is cut to an integer.
+    Both cover the same extent: the fewer are spaced further apart, and distances truncated to integers.
     """
-    # In float32, as the reference computes what is cut.
+    # In float32, as the reference before truncating.
     q_step, k_step = np.float32(max(keys / queries, 1)), np.float32(max(queries / keys, 1))
     distance = np.arange(queries, dtype=np.float32)[:, None] * q_step - np.arange(keys, dtype=np.float32) * k_step
     return (distance + np.float32(keys - 1) * k_step).astype(np.int32)
 
 
 def relative_rows(table: jax.Array, queries: int, keys: int) -> jax.Array:
-    """`(queries, keys, d)`, the learned vector for each pair, from a table `(rows, d)` of relative positions.
+    """Learned vectors for all pairs, `(queries, keys, d)`, from a table `(rows, d)` of relative positions.
 
-    A table for other sizes is interpolated linearly to 2·max(queries, keys) - 1 rows, whose centres are aligned as for
+    A table for other sizes is interpolated linearly to 2·max(queries, keys) - 1 rows, with centres aligned as for
     resized images, as in the reference.
     """
     rows = 2 * max(queries, keys) - 1
@@ -93,20 +93,20 @@ def relative_rows(table: jax.Array, queries: int, keys: int) -> jax.Array:
 class PoolingAttention(nnx.Module):
     """Multi-head attention between pooled queries and pooled keys and values.
 
-    With `relative`, a score has three terms more: the query times learned vectors for how far the key is from it along
-    T, H and W. They are decomposed: three small tables stand for one of all offsets. With `residual` the pooled queries
-    are added to what the heads give. Neither concerns the class token.
+    With `relative`, a score has three further terms: the query times learned vectors for the key's distance along T, H
+    and W, from three small tables instead of one of all offsets. With `residual` the pooled queries are added to the
+    heads' results. Neither applies to the class token.
 
     Args:
-      dim: features in.
-      out: features out; heads have `out / heads`.
+      dim: input features.
+      out: output features; heads have `out / heads`.
       heads: number of heads; divides `out`.
-      kernel_q: pooling kernel (kt, kh, kw) of the queries; None: they are not pooled.
-      stride_q: strides of it.
-      kernel_kv: pooling kernel of keys and of values; None: they are not pooled.
-      stride_kv: strides of it.
-      relative: grid (T, H, W) of tokens whose relative positions the tables are made for, before pooling; for
-        others they are interpolated. None: no relative positions.
+      kernel_q: pooling kernel (kt, kh, kw) of the queries; None: no pooling.
+      stride_q: strides of `kernel_q`.
+      kernel_kv: pooling kernel of keys and of values; None: no pooling.
+      stride_kv: strides of `kernel_kv`.
+      relative: grid (T, H, W) of tokens before pooling that the tables of relative positions are made for; for others
+        they are interpolated. None: no relative positions.
       residual: whether to add the pooled queries.
       dtype: dtype of the computation; None: float32. Parameters are float32.
       rngs: random streams; `params` draws the initial weights.
@@ -151,7 +151,7 @@ class PoolingAttention(nnx.Module):
             )
         self.relative_t = self.relative_h = self.relative_w = nnx.data(None)
         if relative is not None:
-            # The reference sizes its tables by rounding down, and all of space by the longer side.
+            # The reference rounds table sizes down, and uses the longer side for both axes of space.
             side = max(relative[1:])
             side = 2 * max(side // stride_q[1], side // stride_kv[1]) - 1
             for name, rows in (("t", 2 * relative[0] - 1), ("h", side), ("w", side)):
@@ -159,11 +159,11 @@ class PoolingAttention(nnx.Module):
                 setattr(self, f"relative_{name}", nnx.Param(table))
 
     def grid(self, grid: Triple) -> Triple:
-        """Tokens along T, H, W of the result for tokens of `grid`."""
+        """Tokens along T, H, W of the result, for an input of `grid`."""
         return grid if self.pool_q is None else self.pool_q.grid(grid)
 
     def __call__(self, x: jax.Array, grid: Triple) -> jax.Array:
-        """`(B, 1 + T·H·W, dim)` tokens of `grid` → `(B, 1 + T'·H'·W', out)`."""
+        """Map tokens `(B, 1 + T·H·W, dim)` of `grid` to `(B, 1 + T'·H'·W', out)`."""
         batch, tokens, _ = x.shape
         qkv = layer_result(self.qkv(x)).reshape(batch, tokens, 3, self.heads, -1)
         q, k, v = (qkv[:, :, i] for i in range(3))
@@ -175,10 +175,10 @@ class PoolingAttention(nnx.Module):
             y = attention(q, k, v, scale=scale)
         else:
             q_grid, k_grid = self.grid(grid), grid if self.pool_k is None else self.pool_k.grid(grid)
-            # The three terms as further features: those of a query are its terms for every offset, those of a key
-            # say which offsets it is at. No array of the size of the scores is needed for them.
+            # The three terms as further features: a query's are its terms for every offset, a key's select its own
+            # offsets. This needs no array of the size of the scores.
             terms, places = self._terms(q, q_grid, k_grid), _places(k_grid)
-            spare = -(q.shape[-1] + places.shape[-1]) % 8  # fused kernels want multiples of 8
+            spare = -(q.shape[-1] + places.shape[-1]) % 8  # fused kernels need multiples of 8
             terms = jnp.pad(terms, ((0, 0), (1, 0), (0, 0), (0, spare)))
             places = jnp.asarray(np.pad(places, ((1, 0), (0, spare))), k.dtype)
             places = jnp.broadcast_to(places[None, :, None], (*k.shape[:3], places.shape[-1]))
@@ -190,7 +190,7 @@ class PoolingAttention(nnx.Module):
         return layer_result(self.proj(y.reshape(batch, y.shape[1], -1)))
 
     def _terms(self, q: jax.Array, q_grid: Triple, k_grid: Triple) -> jax.Array:
-        """`(B, 1 + N, heads, d)` → `(B, N, heads, kT + kH + kW)`: each query times the vectors of all offsets."""
+        """Map `(B, 1 + N, heads, d)` to `(B, N, heads, kT + kH + kW)`, queries times the vectors of all offsets."""
         batch, _, heads, dim = q.shape
         q = apart(q[:, 1:].reshape(batch, *q_grid, heads, dim))
         tables = [table for table in (self.relative_t, self.relative_h, self.relative_w) if table is not None]
@@ -203,6 +203,6 @@ class PoolingAttention(nnx.Module):
 
 
 def _places(grid: Triple) -> np.ndarray:
-    """`(T·H·W, T + H + W)` float32: for each token, ones at its t, its h and its w."""
+    """One-hot positions, float32 `(T·H·W, T + H + W)`: ones at a token's t, h and w."""
     index = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij")).reshape(3, -1)
     return np.concatenate([np.eye(n, dtype=np.float32)[i] for n, i in zip(grid, index, strict=True)], axis=-1)

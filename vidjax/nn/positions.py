@@ -1,6 +1,6 @@
-"""Positions: fixed tables that are added to tokens, and how tables are fitted to another grid.
+"""Position tables: fixed ones to add to tokens, and resizing to another grid.
 
-NumPy; sinusoids in float64: angles of a thousand radians need the digits.
+NumPy; sinusoids in float64: angles of a thousand radians need the precision.
 """
 
 import math
@@ -14,7 +14,7 @@ from vidjax.nn.grids import Grid
 
 
 def sinusoid_table(num_positions: int, dim: int) -> np.ndarray:
-    """`(num_positions, dim)` float32: sine in even columns, cosine in odd ones, of position / 10000^(2⌊j/2⌋/dim).
+    """Sinusoids, float32 `(num_positions, dim)`: even columns sine, odd cosine, of position / 10000^(2⌊j/2⌋/dim).
 
     Source: "Attention is all you need" (arXiv 1706.03762, section 3.5), in the column order of VideoMAE's code.
     """
@@ -24,16 +24,16 @@ def sinusoid_table(num_positions: int, dim: int) -> np.ndarray:
 
 
 def resize_table(table: np.ndarray, old: Grid, new: Grid) -> np.ndarray:
-    """A table over an `old` grid of tokens, `(T·H·W, D)` in t, h, w order, interpolated linearly to a `new` one.
+    """Interpolate a table over an `old` grid, `(T·H·W, D)` in t, h, w order, linearly to a `new` one.
 
-    Token centres are aligned as for resized images: the new token i lies at (i + ½)·old/new − ½ along each axis, held
+    Token centres are aligned as for resized images: the new token i is at (i + ½)·old/new − ½ along each axis, clamped
     at the border.
 
     Raises:
-      ValueError: if the table has another number of rows than `old` has tokens.
+      ValueError: if the table does not have a row per token of `old`.
     """
     if len(table) != np.prod(old):
-        raise ValueError(f"a table of {len(table)} positions does not belong to a grid of {' × '.join(map(str, old))}")
+        raise ValueError(f"a table of {len(table)} positions does not match a grid of {' × '.join(map(str, old))}")
     values = table.reshape(*old, -1).astype(np.float64)
     for axis, (n_old, n_new) in enumerate(zip(old, new, strict=True)):
         values = np.moveaxis(np.tensordot(_interpolation(n_old, n_new), values, axes=(1, axis)), 0, axis)
@@ -42,9 +42,9 @@ def resize_table(table: np.ndarray, old: Grid, new: Grid) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def sinusoid_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
-    """`(T'·H'·W', dim)` float32 for a video of `grid` tokens, with the table of `base` as the one that training saw.
+    """Sinusoids, float32 `(T'·H'·W', dim)`, for a `grid` of tokens, in a network trained on the grid `base`.
 
-    The sinusoid runs over the flat token index, so the rows of a table for another grid would mean other places.
+    The sinusoid runs over the flat token index, so rows of a table for another grid would mean other places.
     Where `grid` differs, the table of `base` is therefore interpolated (`resize_table`). Read-only: it is cached.
     """
     table = sinusoid_table(int(np.prod(base)), dim)
@@ -56,17 +56,17 @@ def sinusoid_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def axis_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
-    """`(T'·H'·W', dim)` float32: a third of the columns tells the time, one the row and one the column.
+    """Positions by axis, float32 `(T'·H'·W', dim)`: a third of the columns each for time, row and column.
 
-    Per axis sines, then cosines, of place / 100^(i/n), for i = 0 … n - 1, n = dim // 6; what `dim` leaves over is 0.
-    The wavelengths suit axes of tens of tokens. Where `grid` differs from `base`, places count in the steps of `base`,
-    aligned as for `resize_table`. Read-only: it is cached.
+    Per axis sines, then cosines, of place / 100^(i/n), for i = 0 … n - 1, n = dim // 6; remaining columns are 0. The
+    wavelengths suit axes of tens of tokens. Where `grid` differs from `base`, places are in steps of `base`, aligned
+    as for `resize_table`. Read-only: it is cached.
 
-    Source: the positions of V-JEPA (arXiv 2404.08471), which have wavelengths up to 10000 steps. Tokens of one place at
-    different times, or of one row, are easily told by them; by a sinusoid over the flat index they are not.
+    Source: the positions of V-JEPA (arXiv 2404.08471), which have wavelengths up to 10000 steps. They make
+    it easy to find tokens of one place at other times, or of one row; a sinusoid over the flat index does not.
 
     Raises:
-      ValueError: if there is no column for each axis's sine and cosine.
+      ValueError: if `dim` is too small for a sine and a cosine per axis.
     """
     n = dim // 6
     if not n:
@@ -85,7 +85,7 @@ _FIXED = {"index": sinusoid_positions, "axes": axis_positions}
 
 
 def fixed_positions(kind: str) -> Callable[[Grid, int, Grid], np.ndarray]:
-    """`sinusoid_positions` for "index", `axis_positions` for "axes".
+    """Look up fixed positions: `sinusoid_positions` by "index", `axis_positions` by "axes".
 
     Raises:
       ValueError: for any other kind.
@@ -96,32 +96,32 @@ def fixed_positions(kind: str) -> Callable[[Grid, int, Grid], np.ndarray]:
 
 
 def nearest(old: int, new: int) -> np.ndarray:
-    """`(new,)` indices into `old` rows: row ⌊i·old/new⌋ for the new row i, PyTorch's `nearest` interpolation."""
+    """Indices `(new,)` into `old` rows, row ⌊i·old/new⌋ for the new row i: PyTorch's `nearest` interpolation."""
     return np.arange(new) * old // new
 
 
 def aligned(old: int, new: int) -> np.ndarray:
-    """`(new, old)` float32 weights of linear interpolation that keeps both ends: `scipy.ndimage.zoom(…, order=1)`."""
+    """Weights, float32 `(new, old)`, of linear interpolation that keeps both ends: `scipy.ndimage.zoom(…, order=1)`."""
     places = np.linspace(0, old - 1, new)
     return np.stack([np.interp(places, np.arange(old), column) for column in np.eye(old)], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Learned position table: its axes of the grid of tokens, and how it is fitted to another grid.
+    """Learned position table: its axes of the token grid, and the way to resize it.
 
-    A table is `(…, n, D)`: rows of what comes before the grid, such as a class token, then the grid's. `axes` are of
-    (T, H, W); without any the table knows no grid, and its rows are fitted by their number. `mode` is one of `MODES`.
+    A table is `(…, n, D)`: rows for tokens before the grid, such as a class token, then the grid's. `axes` are of
+    (T, H, W); without any the table has no grid, and its number of rows is resized. `mode` is one of `MODES`.
     """
 
     axes: tuple[int, ...]
     mode: str
 
     def fit(self, table: np.ndarray, shape: tuple[int, ...], old: Grid, new: Grid) -> np.ndarray:
-        """`table`, made for the grid `old`, as float32 of `shape` for the grid `new`.
+        """Resize `table` from the grid `old` to the grid `new`, as float32 of `shape`.
 
         Raises:
-          ValueError: if the table is not one of `old`, or does not get that shape.
+          ValueError: if the table does not match `old`, or `shape` not `new`.
         """
         before, after = ([grid[axis] for axis in self.axes] for grid in (old, new))
         if not self.axes:
@@ -130,7 +130,7 @@ class Table:
         wanted = (*table.shape[:-2], first + math.prod(after), table.shape[-1])
         if first < 0 or tuple(shape) != wanted:
             sides = (" × ".join(map(str, sides)) for sides in (before, after))
-            raise ValueError("a table for {} tokens does not become one for {}".format(*sides))
+            raise ValueError("cannot resize a position table of {} tokens to {}".format(*sides))
         values = np.moveaxis(table[..., first:, :], -2, 0)
         values = values.reshape(*before, *values.shape[1:]).astype(np.float64)
         for axis, (n_old, n_new) in enumerate(zip(before, after, strict=True)):
@@ -140,8 +140,8 @@ class Table:
 
 
 def grid_of(rows: int, like: Grid, axes: tuple[int, ...]) -> Grid | None:
-    """The grid along `axes` that so many rows belong to, where it differs from `like` in time alone, or in height and
-    width alone, which are then equal; None: in neither. A class token's row may come before."""
+    """Grid along `axes` of a table with `rows` rows, if it differs from `like` only in time, or only in height and
+    width, which are then equal; otherwise None. A class token's row may come first."""
     for tokens in (rows, rows - 1):
         space = math.prod(like[axis] for axis in axes if axis)
         time = like[0] if 0 in axes else 1
@@ -158,7 +158,7 @@ def _nearest(old: int, new: int) -> np.ndarray:
 
 
 def _cubic(old: int, new: int) -> np.ndarray:
-    """`(new, old)` weights of PyTorch's cubic interpolation: Keys' kernel with a = -0.75, places held at the border."""
+    """`(new, old)` weights of PyTorch's cubic interpolation: Keys' kernel with a = -0.75, clamped at the border."""
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     weights = np.zeros((new, old))
     for tap in range(-1, 3):
@@ -171,13 +171,13 @@ def _cubic(old: int, new: int) -> np.ndarray:
 
 
 def _interpolation(old: int, new: int) -> np.ndarray:
-    """`(new, old)`: rows of weights that sum to 1."""
+    """Linear weights `(new, old)`; rows sum to 1."""
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     return np.stack([np.interp(centres, np.arange(old), column) for column in np.eye(old)], axis=1)
 
 
-# The ways of fitting n old rows to m new ones along an axis: `(m, n)` weights. With all of them a table that has the
-# number of rows already stays as it is.
+# Ways to resize n old rows to m new ones along an axis: `(m, n)` weights. All leave a table of the right size
+# unchanged.
 MODES: dict[str, Callable[[int, int], np.ndarray]] = {
     "nearest": _nearest,  # row ⌊i·n/m⌋
     "aligned": aligned,  # linear between rows, both ends kept

@@ -1,8 +1,8 @@
 """Recurrence over frames: LSTM and GRU cells, dense and convolutional, and layers of them.
 
-Every cell works in two parts. `project` computes what the inputs give to the gates, for all frames at once in one
-product or one batched convolution; calling the cell takes one frame's part and the state. So a clip costs T small
-products besides a large one, and a stream can be fed frame by frame.
+Every cell works in two parts. `project` computes the inputs' part of the gates, for all frames at once in one product
+or one batched convolution; a call of the cell takes one frame's part and the state. So a clip costs one large product
+and T small ones, and a stream can be fed frame by frame.
 """
 
 import math
@@ -17,30 +17,30 @@ from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import normal
 from vidjax.nn.target_backend import backend
 
-# What a cell carries from frame to frame; its output comes first.
+# State of a cell between frames; its output comes first.
 State = tuple[jax.Array, ...]
 
 _ORTHOGONAL = nnx.initializers.orthogonal()
 
 
 def _fan_in(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """Normal, so that each output has the variance of the inputs."""
+    """Normal kernel that keeps the inputs' variance."""
     return normal(key, shape, math.prod(shape[:-1]) ** -0.5).astype(dtype)
 
 
 class Cell(Protocol):
-    """A cell: the inputs' part for all frames at once, then one frame after another."""
+    """Recurrent cell: the inputs' part for all frames at once, then frame by frame."""
 
     def project(self, x: jax.Array) -> jax.Array:
         """Compute the inputs' part of the gates."""
         ...
 
     def start(self, projected: jax.Array) -> State:
-        """The state to begin with, for one frame's `projected`."""
+        """Initial state, for one frame's `projected`."""
         ...
 
     def __call__(self, projected: jax.Array, state: State) -> State:
-        """One frame's `projected` and the state → the next state."""
+        """Map one frame's `projected` and the state to the next state."""
         ...
 
 
@@ -48,12 +48,12 @@ class LSTMCell(nnx.Module):
     """Long short-term memory: gates i, f, g, o in PyTorch's order; f starts with bias 1, so that the cell remembers.
 
     Args:
-      in_features: I.
-      features: F.
-      rngs: random streams for the initial weights: hidden kernels orthogonal.
+      in_features: I, input features.
+      features: F, features of the state.
+      rngs: random streams for the initial weights; hidden kernels start orthogonal.
 
-    Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000). PyTorch's two biases are one
-    here, their sum.
+    Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000). PyTorch's two biases are
+    summed here.
     """
 
     def __init__(self, in_features: int, features: int, *, rngs: nnx.Rngs):
@@ -68,12 +68,12 @@ class LSTMCell(nnx.Module):
         return self.input(x)
 
     def start(self, projected: jax.Array) -> State:
-        """Zeros, for one frame's `projected` (B, 4·F)."""
+        """Initial state, zeros, for one frame's `projected` (B, 4·F)."""
         zeros = jnp.zeros_like(projected[..., : self.features])
         return zeros, zeros
 
     def __call__(self, projected: jax.Array, state: State) -> State:
-        """(B, 4·F) of one frame and (h, c) → (h, c), (B, F) each."""
+        """Map (B, 4·F) of one frame and (h, c) to (h, c), (B, F) each."""
         h, c = state
         return _lstm(projected + self.hidden(h), c)
 
@@ -82,9 +82,9 @@ class GRUCell(nnx.Module):
     """Gated recurrent unit: gates r, z, n, exactly PyTorch's, with both biases.
 
     Args:
-      in_features: I.
-      features: F.
-      rngs: random streams for the initial weights: hidden kernels orthogonal.
+      in_features: I, input features.
+      features: F, features of the state.
+      rngs: random streams for the initial weights; hidden kernels start orthogonal.
 
     Source: Cho et al. (1406.1078), in the form of `torch.nn.GRU`: r gates the hidden part of n after its product.
     """
@@ -99,7 +99,7 @@ class GRUCell(nnx.Module):
         return self.input(x)
 
     def start(self, projected: jax.Array) -> State:
-        """Zeros, for one frame's `projected` (B, 3·F)."""
+        """Initial state, zeros, for one frame's `projected` (B, 3·F)."""
         return (jnp.zeros_like(projected[..., : self.features]),)
 
     def __call__(self, projected: jax.Array, state: State) -> State:
@@ -113,7 +113,7 @@ class GRUCell(nnx.Module):
 
 
 class ConvLSTMCell(nnx.Module):
-    """An LSTM whose products are convolutions, over maps (B, H, W, C); gates i, f, g, o, without peepholes.
+    """LSTM with convolutions for products, over maps (B, H, W, C); gates i, f, g, o, without peepholes.
 
     Args:
       in_features: I, channels of the input.
@@ -138,18 +138,18 @@ class ConvLSTMCell(nnx.Module):
         return self.input(x).astype(jnp.float32)
 
     def start(self, projected: jax.Array) -> State:
-        """Zeros, for one frame's `projected` (B, H, W, 4·F)."""
+        """Initial state, zeros, for one frame's `projected` (B, H, W, 4·F)."""
         zeros = jnp.zeros_like(projected[..., : self.features])
         return zeros, zeros
 
     def __call__(self, projected: jax.Array, state: State) -> State:
-        """(B, H, W, 4·F) of one frame and (h, c) → (h, c), (B, H, W, F) each."""
+        """Map (B, H, W, 4·F) of one frame and (h, c) to (h, c), (B, H, W, F) each."""
         h, c = state
         return _lstm(projected + _of_frame(self.hidden, h), c)
 
 
 class ConvGRUCell(nnx.Module):
-    """A GRU whose products are convolutions, over maps (B, H, W, C); gates r, z, n.
+    """GRU with convolutions for products, over maps (B, H, W, C); gates r, z, n.
 
     Args:
       in_features: I, channels of the input.
@@ -173,7 +173,7 @@ class ConvGRUCell(nnx.Module):
         return self.input(x).astype(jnp.float32)
 
     def start(self, projected: jax.Array) -> State:
-        """Zeros, for one frame's `projected` (B, H, W, 3·F)."""
+        """Initial state, zeros, for one frame's `projected` (B, H, W, 3·F)."""
         return (jnp.zeros_like(projected[..., : self.features]),)
 
     def __call__(self, projected: jax.Array, state: State) -> State:
@@ -199,11 +199,11 @@ def unroll(
       cell: recurrent cell, such as `LSTMCell`.
       x: input, (B, T, …, I).
       state: initial state; None: zeros.
-      mask: (B, T), true where a frame counts; the state passes over the others as it is. None: all count.
-      reverse: from the last frame to the first.
+      mask: boolean mask (B, T), true where a frame counts; others leave the state unchanged. None: all count.
+      reverse: whether to run from the last frame to the first.
 
     Returns:
-      The outputs (B, T, …, F), and the state after the last frame (in reverse: after the first).
+      Outputs (B, T, …, F), and the state after the last frame (in reverse: after the first).
     """
     projected = cell.project(x)
     state = cell.start(projected[:, 0]) if state is None else state
@@ -224,19 +224,19 @@ def unroll(
 
 
 class Recurrent(nnx.Module):
-    """Layers of dense cells, one upon the other: `(B, T, I)` → `(B, T, F)`, or `(B, T, 2·F)` in both directions.
+    """Stacked layers of dense cells, `(B, T, I)` to `(B, T, F)`, or `(B, T, 2·F)` in both directions.
 
     Args:
-      cell: "lstm" or "gru".
-      in_features: I.
-      features: F, of every layer and direction.
+      cell: kind of cell, "lstm" or "gru".
+      in_features: I, input features.
+      features: F, features of every layer and direction.
       layers: number of layers.
-      bidirectional: each layer also runs from the last frame to the first; both outputs side by side.
+      bidirectional: whether layers also run from the last frame to the first; outputs side by side.
       dropout: probability of dropping an output of a layer before the next layer, in training mode.
       rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: for another `cell`, or fewer than one layer.
+      ValueError: for any other `cell`, or fewer than one layer.
     """
 
     def __init__(
@@ -264,8 +264,8 @@ class Recurrent(nnx.Module):
     def __call__(
         self, x: jax.Array, mask: jax.Array | None = None, rngs: nnx.Rngs | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """(B, T, I), mask (B, T) or None → the last layer's outputs (B, T, F'), and its last one in each direction's
-        own order (B, F'): what has seen the whole clip."""
+        """Map (B, T, I), mask (B, T) or None, to the last layer's outputs (B, T, F'), and its final ones in each
+        direction's order (B, F'), which cover the whole clip."""
         runs: list[tuple[jax.Array, State]] = []
         for index, cells in enumerate(self.cells):
             x = self.dropout(x, rngs=rngs) if index else x
@@ -274,14 +274,14 @@ class Recurrent(nnx.Module):
         return x, jnp.concatenate([state[0] for _, state in runs], axis=-1)
 
     def step(self, x: jax.Array, state: tuple[State, ...] | None = None) -> tuple[jax.Array, tuple[State, ...]]:
-        """One frame (B, I), in evaluation mode, and the state that the last step gave (None: the beginning) → the
-        output (B, F) and the state.
+        """Add one frame (B, I), in evaluation mode, to the last state (None: first frame); return the output (B, F)
+        and the state.
 
         Raises:
           ValueError: if the layers run in both directions.
         """
         if any(len(cells) > 1 for cells in self.cells):
-            raise ValueError("a stream has no end to run back from: build the network with bidirectional=False")
+            raise ValueError("a stream cannot run backwards: build the network with bidirectional=False")
         states = []
         for index, (cell,) in enumerate(self.cells):
             projected = cell.project(x)
@@ -291,7 +291,7 @@ class Recurrent(nnx.Module):
 
 
 def cell_of(name: str, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """The kind of cell of that name.
+    """Look up a kind of cell by name.
 
     Raises:
       ValueError: for a name that is not among `known`.
@@ -317,5 +317,5 @@ def _conv(in_features: int, out_features: int, size: int, *, bias: bool = False,
 
 
 def _of_frame(conv: Conv3D, x: jax.Array) -> jax.Array:
-    """A convolution of one frame's maps, (B, H, W, I) → (B, H, W, O) float32."""
+    """Convolve one frame's maps, (B, H, W, I) to (B, H, W, O) float32."""
     return conv(x[:, None])[:, 0].astype(jnp.float32)

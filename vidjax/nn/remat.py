@@ -1,27 +1,27 @@
 """Rematerialisation policies: activations kept for the backward pass, and those computed a second time.
 
-The memory of training is mostly activations that wait for their gradients. A policy names those worth waiting:
+Training memory is mostly activations kept for the backward pass. A policy names those to keep:
 
     ""           everything; nothing is computed twice
     "dots"       results of dense layers, convolutions and attention; norms, activation functions, sums and attention's
                  scores are computed again: little work
-    "attention"  queries, keys, values and what attention makes of them; the MLP's first layer and the projection are
-                 computed again too, 5 of a block's 12·D² multiply-adds per token. For Transformers alone
+    "attention"  queries, keys, values and results of attention; the MLP's first layer and the projection are computed
+                 again too, 5 of a block's 12·D² multiply-adds per token. For Transformers only
     "full"       the block's input; everything before the last layer is computed again, about a third more work in all
 
-A Transformer's block of width D keeps so many numbers per token: D with "full", 5·D with "attention", 10·D with "dots".
-Without a policy they are some 30·D, and unless attention is one fused kernel the scores as well, N for each head. A
+A Transformer's block of width D keeps D numbers per token with "full", 5·D with "attention", 10·D with "dots". Without
+a policy it keeps some 30·D, and unless attention is one fused kernel the scores as well, N for each head. A
 convolutional block keeps one map per convolution with "dots", and several without a policy.
 
-Scanned blocks (`nn/blocks.py`) without a policy keep what products, convolutions and kernels give: 10·D, and the scores
-where no kernel makes them. In a straight program XLA itself computes the rest again where that saves a pass
-over memory; but what one loop hands to another is stacked as it is, float32 copies and all.
+Scanned blocks (`nn/blocks.py`) without a policy keep results of products, convolutions and kernels: 10·D, and the
+scores where no kernel computes them. In a straight program XLA itself computes the rest again where that saves a pass
+over memory; but values passed from one loop to another are stacked as they are, float32 copies included.
 
-All this is for accelerators: XLA's CPU compiler finds what is computed twice and does so once, keeping it after all,
+All this is for accelerators: XLA's CPU compiler merges repeated computations and so keeps their results after all,
 unless the blocks are scanned (`nn/blocks.py`).
 
-The layers mark results by name with `layer_result` and `attention_part`; the policies choose among the names, however a
-layer computes what it gives.
+Layers mark results by name with `layer_result` and `attention_part`; policies choose among the names, however a layer
+computes its result.
 """
 
 import contextlib
@@ -37,28 +37,28 @@ from vidjax.config.choices import REMAT
 
 LAYER, ATTENTION = "layer", "attention"
 
-# What is kept of scanned blocks without a policy, beside the names.
+# Kept in scanned blocks without a policy, besides the names.
 _PRODUCTS = ("dot_general", "conv_general_dilated", "pallas_call")
 
 _KEPT = {"": (LAYER, ATTENTION), "dots": (LAYER, ATTENTION), "attention": (ATTENTION,), "full": ()}
-# cuDNN's fused attention: its gradient takes the primitive's own results, of which a name would be a copy.
+# cuDNN's fused attention: its gradient needs the primitive's own results; a name would be a copy.
 _FUSED = "dot_product_attention_fwd"
 
 
-# Of JAX's own contexts: what was traced outside is not taken from the cache inside, nor the other way round.
+# JAX's own kind of context: its cache keeps traces inside and outside apart.
 _straight = jax.make_user_context(default_value=False)
 
 
 @contextlib.contextmanager
 def straight() -> Generator[None, None, None]:
-    """Context in which networks are traced as with neither `remat` nor `scan_blocks`: values are the same, but every
+    """Context that traces networks without `remat` and `scan_blocks`: values are the same, but every
     module runs as itself, not as a copy inside a transformation."""
     with _straight(True):
         yield
 
 
 def runs_straight() -> bool:
-    """Whether `straight` is in force."""
+    """Whether `straight` is active."""
     return _straight.value
 
 
@@ -80,7 +80,7 @@ def check_remat(policy: str, *, attention: bool) -> str:
       attention: whether the network's blocks have attention.
 
     Raises:
-      ValueError: for a policy that is unknown, or that would be "full" under another name.
+      ValueError: for an unknown policy, or "attention" where it would equal "full".
     """
     known = [name for name in REMAT if attention or name != "attention"]
     if policy not in known:
@@ -91,11 +91,11 @@ def check_remat(policy: str, *, attention: bool) -> str:
 
 @dataclass(frozen=True)
 class ConvExecution:
-    """Execution options of a convolutional network; results do not depend on them, but for rounding.
+    """Execution options of a convolutional network, which change results only by rounding.
 
     Attributes:
       dtype: dtype of activations; None: float32.
-      remat: rematerialisation policy of each block, one of `REMAT` but "attention".
+      remat: rematerialisation policy of each block, one of `REMAT` except "attention".
 
     Raises:
       ValueError: for an unknown `remat`.
@@ -112,15 +112,15 @@ def keeping(policy: str, run: Callable[..., Any] | None = None) -> Callable[...,
     """Wrap `run` so that it keeps for its backward pass only the activations that `policy` names.
 
     Args:
-      policy: one of `REMAT`.
-      run: a function of a module and arrays; None: the one that calls the module with the arrays.
+      policy: rematerialisation policy, one of `REMAT`.
+      run: function of a module and arrays; None: a call of the module with the arrays.
     """
     run = _call if run is None else run
     return nnx.remat(run, policy=saved(policy)) if policy and not runs_straight() else run
 
 
 def saved(policy: str) -> Callable[..., bool]:
-    """`policy` as `jax.checkpoint` takes it; the empty one is that of scanned blocks."""
+    """`policy` in the form of `jax.checkpoint`; the empty one is for scanned blocks."""
     names = _KEPT[policy]
 
     def keep(primitive: Any, *_: Any, **params: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Rotary positions in three dimensions: queries and keys are turned by angles that grow with time, row and column."""
+"""Rotary positions in three dimensions: queries and keys rotated by angles that grow with time, row and column."""
 
 from functools import lru_cache
 
@@ -11,13 +11,13 @@ from vidjax.nn.grids import Grid
 
 @lru_cache(maxsize=8)
 def rotary_angles(grid: Grid, dim: int) -> np.ndarray:
-    """`(T'·H'·W', 3·n)` float32 angles, radians, of tokens in t, h, w order; n = 2⌊⌊dim/3⌋/2⌋.
+    """Angles of tokens in t, h, w order, radians, float32 `(T'·H'·W', 3·n)`; n = 2⌊⌊dim/3⌋/2⌋.
 
-    The first n columns belong to time, the next to the row, the last to the column, each counted in tokens from 0; what
-    is left of the head's `dim` features is not turned. Of n columns, column j has the frequency
-    10000^(-(j mod n/2)/(n/2)): the frequencies follow each other twice, where the usual rotation gives both members of
-    a pair the same one. The published weights were trained this way. Any grid has angles, and places have the same
-    ones whatever its size: nothing is interpolated. Read-only: it is cached.
+    The first n columns belong to time, the next to the row, the last to the column, each counted in tokens from 0;
+    other features of the head's `dim` are not rotated. Of n columns, column j has the frequency
+    10000^(-(j mod n/2)/(n/2)): the sequence of frequencies is repeated, where the usual rotation gives both members of
+    a pair the same one. The published weights were trained this way. A place has the same angles in any grid: nothing
+    is interpolated. Read-only: it is cached.
 
     Source: `rotate_queries_or_keys` in facebookresearch/vjepa2, `src/models/utils/modules.py`, and in transformers.
     """
@@ -30,14 +30,14 @@ def rotary_angles(grid: Grid, dim: int) -> np.ndarray:
 
 
 def rotate(x: jax.Array, angles: np.ndarray) -> jax.Array:
-    """Turns pairs of neighbouring features: (a, b) → (a·cos α - b·sin α, b·cos β + a·sin β), α and β their angles.
+    """Rotate pairs of neighbouring features: (a, b) → (a·cos α - b·sin α, b·cos β + a·sin β), α and β their angles.
 
     Args:
       x: queries or keys, `(B, N, heads, d)`.
-      angles: `(N, m)` with even m ≤ d; features from m on are left as they are.
+      angles: rotation angles `(N, m)`, m even, m ≤ d; features from m on are unchanged.
 
     Returns:
-      The shape and type of `x`; computed in float32.
+      Array like `x`; computed in float32.
     """
     turned = angles.shape[1]
     pairs = x[..., :turned].astype(jnp.float32)

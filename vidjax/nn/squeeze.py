@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels weighed by what a clip holds as a whole."""
+"""Squeeze-and-excitation: channels weighted by a summary of the whole clip."""
 
 from typing import Any
 
@@ -34,5 +34,5 @@ class SqueezeExcitation(nnx.Module):
 
 
 def _kernel(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    # The reference has 1×1×1 convolutions here, and starts them as such.
+    # The reference initialises 1×1×1 convolutions here.
     return kaiming_fan_out(key, (1, 1, 1, *shape), dtype)[0, 0, 0]

@@ -14,8 +14,8 @@ class Target:
 
     Attributes:
       backend: "cpu", "gpu" or "tpu".
-      kind: the device's own name, such as "TPU v5 lite" or "NVIDIA H100 80GB HBM3"; "": not known.
-      capability: NVIDIA's compute capability, such as 9.0; 0: no such GPU, or not known.
+      kind: the device's own name, such as "TPU v5 lite" or "NVIDIA H100 80GB HBM3"; "": unknown.
+      capability: NVIDIA's compute capability, such as 9.0; 0: no such GPU, or unknown.
     """
 
     backend: str
@@ -23,7 +23,7 @@ class Target:
     capability: float = 0.0
 
 
-# A context of JAX's own: what was traced for one target is not taken from the cache for another.
+# JAX's own kind of context: its cache keeps the traces for different targets apart.
 _target = jax.make_user_context(default_value=None)
 
 
@@ -31,38 +31,38 @@ _target = jax.make_user_context(default_value=None)
 def targeting(name: str | None, device: Any = None) -> Generator[None, None, None]:
     """Context in which traced code targets a backend other than JAX's own.
 
-    It decides which formulations the layers choose and what `config.model.compute_dtype = "auto"` means, not where
-    anything is compiled or run.
+    It decides the formulations of layers and the meaning of `config.model.compute_dtype = "auto"`, not where code is
+    compiled or run.
 
     Args:
-      name: "cpu", "gpu" or "tpu"; None: JAX's own backend.
-      device: one of those that it is compiled for; None: not known, and nothing is chosen that only some have.
+      name: backend, "cpu", "gpu" or "tpu"; None: JAX's own backend.
+      device: one of the devices to compile for; None: unknown, only features common to all are used.
     """
     with _target(None if name is None else _described(name, device)):
         yield
 
 
 def backend() -> str:
-    """The backend that a computation is being traced for: "cpu", "gpu" or "tpu"."""
+    """Backend that a computation is being traced for: "cpu", "gpu" or "tpu"."""
     return target().backend
 
 
 def target() -> Target:
-    """The device that a computation is being traced for."""
+    """Device that a computation is being traced for."""
     return _target.value or _described(jax.default_backend(), jax.local_devices()[0])
 
 
 def apart(x: jax.Array) -> jax.Array:
-    """`x`, on GPUs complete before what takes it starts, and so its gradient.
+    """Return `x`, on GPUs not fused with its consumers, and likewise its gradient.
 
-    XLA makes one kernel of a product and the slices, pads and joints around it, and gives up compiling if it then finds
-    no tiles for it. Whether it does depends on the sizes.
+    XLA fuses a product with the slices, pads and joints around it, and fails to compile if it then finds no tiling.
+    Whether it does depends on the sizes.
     """
     return jax.lax.optimization_barrier(x) if backend() == "gpu" else x
 
 
 def _described(name: str, device: Any) -> Target:
-    # AMD's devices name an architecture such as "gfx90a" in the place of a compute capability.
+    # AMD's devices name an architecture such as "gfx90a" in place of a compute capability.
     capability = str(getattr(device, "compute_capability", ""))
     known = capability.replace(".", "", 1).isdigit()
     return Target(name, getattr(device, "device_kind", ""), float(capability) if known else 0.0)

@@ -1,9 +1,9 @@
 """Sharding of a clip's tokens over devices, for clips too long for one.
 
-Between attention layers every token is by itself: norms, MLPs and residual sums need no other. So they may lie on
-different devices, and with them what waits there for the backward pass. Attention needs all tokens, but one head at a
-time: there the heads are shared out instead, and XLA moves tokens to and fro. Together with dense layers that are split
-over the same devices this is the sequence parallelism of Korthikanti et al., "Reducing activation recomputation in
+Between attention layers tokens are independent: norms, MLPs and residual sums need no others. So they may be on
+different devices, with their activations for the backward pass. Attention needs all tokens, but one head at a
+time: there the heads are distributed instead, and XLA moves tokens back and forth. With dense layers split over the
+same devices this is the sequence parallelism of Korthikanti et al., "Reducing activation recomputation in
 large Transformer models" (arXiv 2205.05198).
 """
 
@@ -14,14 +14,14 @@ import jax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-# `(sharding of (B, N, …), axis of the mesh that splits N)`. A context of JAX's own: what was traced for one layout is
-# not taken from the cache for another.
+# `(sharding of (B, N, …), axis of the mesh that splits N)`. JAX's own kind of context: its cache keeps
+# the traces for different layouts apart.
 _layout = jax.make_user_context(default_value=None)
 
 
 @contextlib.contextmanager
 def splitting_tokens(layout: NamedSharding) -> Generator[None, None, None]:
-    """Context in which traced code shards tokens `(B, N, …)` as `layout` says.
+    """Context in which traced code shards tokens `(B, N, …)` by `layout`.
 
     Args:
       layout: sharding with a spec that names the mesh axes of the batch, then the one axis of the tokens.
@@ -42,10 +42,10 @@ def split_attention(
     v: jax.Array,
     fused: bool,
 ) -> jax.Array:
-    """`attend(q, k, v)` of `(B, N, heads, d)` with the heads split, in what it takes and in what it gives.
+    """Run `attend(q, k, v)` on `(B, N, heads, d)` with the heads of inputs and result split.
 
-    If there are not as many for each device, the queries are split and keys and values copied; for a fused kernel,
-    which does not take that, all are copied. Outside of `splitting_tokens` nothing is said.
+    If they do not divide evenly, the queries are split and keys and values copied; for a fused kernel, which does not
+    support that, all are copied. Outside of `splitting_tokens` no sharding is set.
     """
     layout = _layout.value
     if layout is None:
@@ -59,5 +59,5 @@ def split_attention(
     def lay(x: jax.Array, spec: P) -> jax.Array:
         return jax.lax.with_sharding_constraint(x, NamedSharding(layout.mesh, spec))
 
-    # Were the result's layout left open, XLA would take the scores to that of the tokens.
+    # With the result's layout left open, XLA would move the scores to the tokens' layout.
     return lay(attend(lay(q, queries), lay(k, keys), lay(v, keys)), queries)

@@ -1,6 +1,6 @@
 """Trunk of plain Vision Transformers: tubelet embedding, positions and blocks.
 
-What families differ in stays with them: their blocks, their positions, what is normalised and pooled at the end.
+Families add what differs: their blocks, positions, and normalisation and pooling at the end.
 
 Source: Dosovitskiy et al., "An image is worth 16x16 words" (arXiv 2010.11929), whose table 1 has the sizes base, large
 and huge; small is DeiT's (arXiv 2012.12877), giant V-JEPA 2's (arXiv 2506.09985).
@@ -55,25 +55,25 @@ GIANT = TransformerSize(1408, 40, 22)
 
 
 class VisionTransformer(nnx.Module):
-    """Base class of networks with one stack of alike blocks over tubelets.
+    """Base class of networks with one stack of similar blocks over tubelets.
 
-    Its parts lie in the network itself: in checkpoints they are `patch_embed.…` and `blocks.…`. A family builds it with
-    `__init__`, sets `blocks` with `stack`, and says in `placed` how tokens get their positions.
+    Its parts belong to the network itself: in checkpoints they are `patch_embed.…` and `blocks.…`. A family builds it
+    with `__init__`, sets `blocks` with `stack`, and adds positions to tokens in `placed`.
 
     Args:
       dim: D, features of a token.
       tubelet: frames, rows and columns of a token.
       execution: dtype, rematerialisation and scanning of the blocks.
-      clip: size of the clips that tables of positions are made for; None: there are none.
+      clip: size of the clips that tables of positions are made for; None: no tables.
       in_channels: C, channels of the clips.
       kernel_init: initialiser of the embedding's kernel, see `TubeletEmbedding`.
       rngs: random streams; `params` draws the initial weights.
 
     Attributes:
       channels: C, channels of the clips.
-      patch_embed: the embedding of tubelets.
+      patch_embed: embedding of tubelets.
       blocks: Transformer blocks, called as `block(x, grid, rngs=rngs)`.
-      base_grid: tokens along T, H, W of `clip`; None: no clip is given.
+      base_grid: tokens along T, H, W of `clip`; None: without a clip.
 
     Raises:
       ValueError: if the tubelet does not divide the clip.
@@ -109,7 +109,7 @@ class VisionTransformer(nnx.Module):
         return self.base_grid
 
     def sample(self, video: jax.Array) -> jax.Array:
-        """The frames of a clip `(B, T, H, W, C)` that are cut into tubelets: all of them."""
+        """Select the frames of a clip `(B, T, H, W, C)` to cut into tubelets: here all."""
         return video
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
@@ -129,7 +129,7 @@ class VisionTransformer(nnx.Module):
         return self.execution.run(self.blocks, x, grid, rngs=rngs), grid
 
     def patch_map(self, tokens: jax.Array, grid: Grid) -> dict[int, jax.Array]:
-        """The one map of a network without a hierarchy: `{stride: (B, t, h, w, D)}`, class tokens left out.
+        """Only map of a network without a hierarchy, `{stride: (B, t, h, w, D)}`, without class tokens.
 
         Args:
           tokens: tokens `(B, N, D)`, those of the grid last.

@@ -1,11 +1,11 @@
 """Self-attention within space-time windows, shifted by half a window in every second block.
 
-With windows of n tokens, N tokens cost N·n scores instead of N². What a window cannot see it sees two blocks later: in
-between, the windows' borders run elsewhere. A shifted window that sticks out at the far end of an axis is completed
-with tokens from the near end (a cyclic roll); a mask keeps those from seeing each other.
+With windows of n tokens, N tokens cost N·n scores instead of N². Tokens outside a window reach it two blocks later:
+in between, the windows' borders are elsewhere. A shifted window beyond the far end of an axis is completed with tokens
+from the near end (a cyclic roll); a mask keeps the two apart.
 
-Source: Liu et al., "Video Swin Transformer" (arXiv 2106.13230), and its code, whose every rule is followed: see
-`fit_window` and `relative_index` for the ones that the paper does not tell.
+Source: Liu et al., "Video Swin Transformer" (arXiv 2106.13230), and its code, followed in every rule: `fit_window` and
+`relative_index` have those that the paper does not mention.
 """
 
 from functools import lru_cache
@@ -27,13 +27,13 @@ ArrayT = TypeVar("ArrayT", jax.Array, np.ndarray)
 
 
 def fit_window(sizes: Triple, window: Triple, shift: Triple) -> tuple[Triple, Triple]:
-    """`(window, shift)` for a grid of that size: along an axis that is no longer than the window, the window is the
-    axis and nothing is shifted.
+    """Fit `(window, shift)` to a grid of `sizes`: along an axis no longer than the window, the window is the axis and
+    the shift 0.
 
     Args:
       sizes: tokens along T, H, W.
-      window: of the layer, tokens along T, H, W.
-      shift: of the layer, tokens along T, H, W.
+      window: tokens of a window along T, H, W.
+      shift: shift in tokens along T, H, W.
     """
     fits = [n > w for n, w in zip(sizes, window, strict=True)]
     return (
@@ -43,20 +43,20 @@ def fit_window(sizes: Triple, window: Triple, shift: Triple) -> tuple[Triple, Tr
 
 
 def partition(x: ArrayT, window: Triple) -> ArrayT:
-    """`(B, T, H, W, C)` → `(B·windows, N, C)`, N tokens of a window in t, h, w order; the window divides the sizes."""
+    """Cut `(B, T, H, W, C)` into `(B·windows, N, C)`, N tokens in t, h, w order; the window divides the sizes."""
     t, h, w = window
     return rearrange(x, "b (nt t) (nh h) (nw w) c -> (b nt nh nw) (t h w) c", t=t, h=h, w=w)
 
 
 def merge(windows: jax.Array, window: Triple, sizes: Triple) -> jax.Array:
-    """`(B·windows, N, C)` → `(B, T, H, W, C)`, the inverse of `partition`."""
+    """Join `(B·windows, N, C)` to `(B, T, H, W, C)`, the inverse of `partition`."""
     (t, h, w), (nt, nh, nw) = window, (n // w for n, w in zip(sizes, window, strict=True))
     return rearrange(windows, "(b nt nh nw) (t h w) c -> b (nt t) (nh h) (nw w) c", t=t, h=h, w=w, nt=nt, nh=nh, nw=nw)
 
 
 @lru_cache(maxsize=32)
 def regions(sizes: Triple, window: Triple, shift: Triple) -> np.ndarray:
-    """`(windows, N)` int32: after the roll by `-shift`, tokens of a window see each other where these are equal.
+    """Regions, int32 `(windows, N)`: after the roll by `-shift`, tokens of a window see those of their region.
 
     Along each shifted axis the last window holds the far end of the grid and, rolled behind it, the near end.
     Read-only: it is cached.
@@ -76,11 +76,11 @@ def regions(sizes: Triple, window: Triple, shift: Triple) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def relative_index(window: Triple) -> np.ndarray:
-    """`(N, N)` int32: row of the bias table for each query and key, by how far apart they are along t, h and w.
+    """Rows of the bias table, int32 `(N, N)`, for each query and key, by their distance along t, h and w.
 
-    A smaller window takes the upper left part, `[:n, :n]`, as all reference codes do. Shrunk in time, those are the
-    same offsets as ever; shrunk in height or width, they are offsets of other pairs, but what the published networks
-    do. Read-only: it is cached.
+    A smaller window uses the upper left part, `[:n, :n]`, as in all reference codes. Shrunk in time, those are the
+    right offsets; shrunk in height or width, they are offsets of other pairs, but those of the published networks.
+    Read-only: it is cached.
     """
     tokens = np.stack(np.meshgrid(*map(np.arange, window), indexing="ij")).reshape(3, -1)
     offset = tokens[:, :, None] - tokens[:, None, :] + np.array(window)[:, None, None] - 1
@@ -93,14 +93,14 @@ def relative_index(window: Triple) -> np.ndarray:
 class WindowAttention(nnx.Module):
     """Multi-head self-attention of `(B, T, H, W, C)` within windows, with a learned bias per relative position.
 
-    Grids that the window does not divide are filled up with zeros at the far ends, which are seen like other tokens,
-    as in the reference.
+    Grids that the window does not divide are zero-padded at the far ends; padding is seen like other tokens, as in the
+    reference.
 
     Args:
-      dim: C, features in and out.
+      dim: C, input and output features.
       heads: number of heads; divides `dim`.
       window: tokens along T, H, W of a window; shrinks to fit smaller grids (`fit_window`).
-      shift: by how many tokens the windows are moved along T, H, W; less than the window.
+      shift: shift of the windows in tokens along T, H, W; less than the window.
       kernel_init: initialiser of both kernels; biases start at 0.
       dtype: dtype of the computation; None: float32. Parameters are float32.
       rngs: random streams; `params` draws the initial weights.
