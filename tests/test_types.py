@@ -21,7 +21,7 @@ CLEAN = ("vidjax/models/", "vidjax/tasks/", "vidjax/evaluation/")  # no error is
 def errors_of(*arguments):
     """The errors that pyrefly finds with the default preset, a line each."""
     command = [sys.executable, "-m", "pyrefly", "check", "--preset=default", "--min-severity=error", *arguments]
-    command += ["--output-format=min-text", f"--python-interpreter-path={sys.executable}"]
+    command += ["--output-format=min-text", f"--python-interpreter-path={sys.executable}", f"--search-path={ROOT}"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert found.returncode in (0, 1), found.stderr
     return [line for line in found.stdout.splitlines() if "ERROR" in line]
