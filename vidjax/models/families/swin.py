@@ -25,6 +25,7 @@ from vidjax.nn.init import normal_002
 from vidjax.nn.maps import flat_map
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.patches import TubeletEmbedding
+from vidjax.nn.target_backend import apart
 from vidjax.nn.windows import WindowAttention
 
 EPSILON = 1e-5  # of every layer norm
@@ -186,7 +187,9 @@ class VideoSwin(VideoNetwork):
         maps = {}
         for index, stage in enumerate(self.stages):
             maps[self.patch_embed.tubelet[1] * 2**index] = x = stage(x, rngs)
-        maps[max(maps)] = x = self.norm(x)
+        # With dropout after the mean, XLA for GPUs puts channels first, in the blocks too, whose products it then fails
+        # to compile. Rows that are kept apart keep that from the blocks.
+        maps[max(maps)] = x = self.norm(apart(x.reshape(-1, x.shape[-1])).reshape(x.shape))
         return Features.of_maps(maps, flat_map(x).mean(axis=1))
 
 
