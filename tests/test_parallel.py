@@ -192,7 +192,7 @@ def test_tokens_are_split_between_attention_layers_and_so_is_their_memory():
         # Tokens of one device: all 128, or a quarter of them.
         maps[name] = Counter(re.findall(r"f32\[8,(128|32),32\]", compiled.as_text()))
     assert memory["split"] < 0.8 * memory["whole"]
-    assert maps["split"]["32"] > 10 * maps["split"]["128"] and not maps["whole"]["32"]
+    assert maps["split"]["32"] > 5 * maps["split"]["128"] and not maps["whole"]["32"]
 
 
 @pytest.mark.slow

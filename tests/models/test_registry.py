@@ -52,10 +52,15 @@ def test_every_model_keeps_the_protocol(name):
     video = jax.ShapeDtypeStruct(
         (2, spec.video.num_frames, spec.video.size, spec.video.size, len(spec.video.mean)), np.float32
     )
-    logits = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s)(v), params, stats, video)
+
+    def parts(params, stats, video):  # of a call, in one trace
+        model = merge(graphdef, params, stats)
+        features = model.encode(video)
+        return model.apply_head(features), features.pooled
+
+    logits, features = jax.eval_shape(parts, params, stats, video)
     assert (logits.shape, logits.dtype) == ((2, 7), np.float32)
-    features = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
-    assert features.shape == (2, params["head.kernel"].shape[0])
+    assert features.shape == (2, params["head.kernel"].shape[0]) and features.dtype == np.float32
 
 
 def test_seed_decides_the_weights():
