@@ -16,6 +16,7 @@ from vidjax.models.calls import intercepted, module_paths
 from vidjax.nn.clips import need_clips
 from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.maps import flat_map
+from vidjax.nn.packed import packing
 from vidjax.nn.positions import Table
 
 # Methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
@@ -276,7 +277,7 @@ class VideoNetwork(nnx.Module):
                 found[path] = out
             return out
 
-        with intercepted(self, around):
+        with packing(1), intercepted(self, around):
             self.encode(video, rngs=rngs)
         for name in dict.fromkeys(wanted.values()):
             if not any(wanted[path] == name for path in found):

@@ -20,6 +20,7 @@ from vidjax.nn.formulations import FORMULATIONS, Pads, Pair, out_size, padded
 from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.init import kaiming_fan_out
 from vidjax.nn.kernel_gradient import kernel_gradient
+from vidjax.nn.packed import columns_in, packed_kernel
 from vidjax.nn.remat import layer_result
 from vidjax.nn.target_backend import backend as traced_for
 
@@ -170,9 +171,16 @@ def conv3d(
 
     Returns:
       (B, T', H', W', O), of `x`'s dtype.
+
+    Raises:
+      ValueError: in the context `vidjax.nn.packed.packed_maps`, for groups, or for a kernel that does not fit.
     """
     strides = triple(strides, "strides")
     pads = pads_of(padding, x.shape[1:4], kernel.shape[:3], strides)
+    if (columns := columns_in(x, groups * kernel.shape[3])) > 1:
+        if groups > 1:
+            raise ValueError("a convolution with groups takes no packed maps")
+        kernel, strides, pads = packed_kernel(kernel, strides, pads, columns * x.shape[3], columns)
     width = out_size(x.shape[3] + sum(pads[2]), kernel.shape[2], strides[2])
     name = choose(kernel.shape, strides, width, groups, x.dtype)
     if name not in ("native", "shift") and groups == 1 and traced_for() == "cpu":
@@ -319,5 +327,7 @@ class Conv3D(nnx.Module):
             x = padded(x, (time, *(space if self.padding_mode == "replicate" else outside)), mode="edge")
             padding = 0 if self.padding_mode == "replicate" else ((0, 0), *space)
         y = conv3d(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count)
-        y = y if self.bias is None else y + self.bias[...].astype(y.dtype)[None, None, None, None]
+        if self.bias is not None:
+            bias = self.bias[...].astype(y.dtype)
+            y = y + jnp.tile(bias, y.shape[-1] // bias.size)[None, None, None, None]
         return layer_result(y)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn.fast_variables import RunningStatistic
+from vidjax.nn.packed import columns_in
 
 LAYER_NORM_EPSILON = 1e-6  # as in most Transformers
 
@@ -52,25 +53,39 @@ class BatchNorm(nnx.BatchNorm):
         self.groups = 1
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalise (B, …, C), keeping shape and dtype; training mode updates the running statistics."""
-        if self.groups == 1 or self.use_running_average:
+        """Normalise (B, …, C), keeping shape and dtype; training mode updates the running statistics.
+
+        Raises:
+          ValueError: in training, if the groups do not divide the batch.
+        """
+        groups = 1 if self.use_running_average else self.groups
+        columns = columns_in(x, self.num_features)
+        if groups == columns == 1:
             return super().__call__(x).astype(x.dtype)
-        if x.shape[0] % self.groups:
-            raise ValueError(f"a batch of {x.shape[0]} does not divide into {self.groups} equal parts")
+        if x.shape[0] % groups:
+            raise ValueError(f"a batch of {x.shape[0]} does not divide into {groups} equal parts")
         # Devices split the leading axis, so a part on one device is normalised without the others.
-        parts = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(self.groups, -1, *x.shape[1:])
-        axes = tuple(range(1, parts.ndim - 1))
-        mean = parts.mean(axes, keepdims=True)
-        var = jnp.maximum(jnp.square(parts).mean(axes, keepdims=True) - jnp.square(mean), 0)
-        for running, new in ((self.mean, mean), (self.var, var)):
-            new = new.reshape(self.groups, -1).mean(axis=0)
-            running[...] = self.momentum * running[...] + (1 - self.momentum) * new
+        parts = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(groups, -1, *x.shape[1:])
+
+        def mean_of(x: jax.Array) -> jax.Array:  # (groups, C)
+            return x.mean(tuple(range(1, x.ndim - 1))).reshape(groups, columns, -1).mean(axis=1)
+
+        def spread(x: jax.Array) -> jax.Array:  # (groups, C) to the channels of `parts`
+            return jnp.tile(x, (1, columns)).reshape(groups, *(1,) * (parts.ndim - 2), -1)
+
+        if self.use_running_average:
+            mean, var = (running[...].astype(parts.dtype)[None] for running in (self.mean, self.var))
+        else:
+            mean = mean_of(parts)
+            var = jnp.maximum(mean_of(jnp.square(parts)) - jnp.square(mean), 0)
+            for running, new in ((self.mean, mean), (self.var, var)):
+                running[...] = self.momentum * running[...] + (1 - self.momentum) * new.mean(axis=0)
         factor = jax.lax.rsqrt(var + self.epsilon)
         if self.scale is None or self.bias is None:
-            return ((parts - mean) * factor).reshape(x.shape).astype(x.dtype)
-        shape = (1,) * (parts.ndim - 1) + (-1,)
-        scale, bias = (p[...].astype(parts.dtype).reshape(shape) for p in (self.scale, self.bias))
-        return ((parts - mean) * (factor * scale) + bias).reshape(x.shape).astype(x.dtype)
+            return ((parts - spread(mean)) * spread(factor)).reshape(x.shape).astype(x.dtype)
+        scale, bias = (p[...].astype(parts.dtype)[None] for p in (self.scale, self.bias))
+        y = (parts - spread(mean)) * spread(factor * scale) + spread(jnp.broadcast_to(bias, mean.shape))
+        return y.reshape(x.shape).astype(x.dtype)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import normal_001
 from vidjax.nn.maps import window_means
 from vidjax.nn.norm import BatchNorm
+from vidjax.nn.packed import columns_for, pack, packed_maps, unpack
 from vidjax.nn.remat import ConvExecution
 
 SLOW_FRAMES = ("spread", "every")
@@ -92,6 +93,7 @@ class Lateral(nnx.Module):
         size, strides, padding = (kernel, 1, 1), (alpha, 1, 1), (kernel // 2, 0, 0)
         self.conv = Conv3D(in_features, out_features, size, strides, padding, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(out_features, rngs=rngs) if normed else None
+        self.features = out_features
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map (B, T, H, W, in) to (B, T / α, H, W, out)."""
@@ -232,10 +234,15 @@ class SlowFast(VideoNetwork):
         del rngs  # nothing random comes before the classifier
         frames = slow_frames(video.shape[1], self.alpha, self.slow_frames)
         slow, fast, maps = self.slow.stem(video[:, frames]), self.fast.stem(video), {}
+        columns = columns_for(fast.shape[3], fast.shape[4])
+        fast = pack(fast, columns)
         for index, ((stride, _), lateral) in enumerate(zip(self.slow.map_widths, self.laterals, strict=True)):
-            slow = jnp.concatenate([slow, lateral(fast)], axis=-1)
-            slow, fast = self.slow.stage(index, slow), self.fast.stage(index, fast)
-            maps[stride] = _side_by_side(slow, fast)
+            with packed_maps():
+                given, fast = lateral(fast), self.fast.stage(index, fast)
+            slow = jnp.concatenate([slow, unpack(given, lateral.features)], axis=-1)
+            slow = self.slow.stage(index, slow)
+            maps[stride] = _side_by_side(slow, unpack(fast, self.fast.map_widths[index][1]))
+        fast = unpack(fast, self.fast.out_features)
         windows = jnp.concatenate([window_means(x, self.window) for x in (slow, fast)], axis=-1)
         return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 
