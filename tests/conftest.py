@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
@@ -21,6 +22,10 @@ if tuple(map(int, jax.__version__.split(".")[:2])) > (0, 12):  # XLA aborts on a
     del _CHEAP["--xla_cpu_use_fusion_emitters"]
 _given = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join([_given, *(f"{k}={v}" for k, v in _CHEAP.items() if k not in _given)]).strip()
+
+# An example may compile a program first.
+hypothesis.settings.register_profile("vidjax", deadline=None)
+hypothesis.settings.load_profile("vidjax")
 
 # Also of the processes that tests start. With the TPU compiler installed JAX would look for a TPU first, and say at
 # length that there is none.
