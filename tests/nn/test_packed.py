@@ -21,7 +21,7 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 @given(
     kernel=st.tuples(st.sampled_from([1, 3]), st.sampled_from([1, 3]), st.sampled_from([1, 3, 5])),
     strides=st.tuples(st.sampled_from([1, 2]), st.sampled_from([1, 2]), st.sampled_from([1, 2])),
@@ -88,10 +88,14 @@ def test_a_packed_slowfast_computes_and_learns_the_same():
 
 
 def test_inner_outputs_stay_as_they_are():
-    model, video = vidjax.create_model("slowfast_tiny", num_classes=3), draw(1, 8, 64, 64, 3)
+    graphdef, params, stats = split(vidjax.create_model("slowfast_tiny", num_classes=3))
+
+    def inner(params, stats, video):
+        return merge(graphdef, params, stats).intermediates(video, "fast.stages.0.0")
+
     with packing(4):
-        (packed,) = model.intermediates(video, "fast.stages.0.0").values()
-    assert packed.shape == (1, 8, 16, 16, 32)
+        (block,) = jax.eval_shape(inner, params, stats, draw(1, 8, 64, 64, 3)).values()
+    assert block.shape == (1, 8, 16, 16, 32)
 
 
 def test_registers_of_tpus_alone_are_filled():
