@@ -31,3 +31,9 @@ def torchvision() -> ModuleType:
             schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             torch.library.define(f"torchvision::{operator}", schema)
     return needs("torchvision")
+
+
+def transformers() -> ModuleType:
+    """transformers, whose video models import torchvision if it is there."""
+    torchvision()
+    return needs("transformers")

@@ -120,6 +120,7 @@ def test_a_smaller_clip_and_other_classes():
     assert full.params - small.params == 65 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", PUBLISHED)
 def test_published_figures(shared, reference):
     rows = [line.split("\t") for line in (shared / "reference" / "models.tsv").read_text().splitlines()[1:]]
@@ -130,6 +131,7 @@ def test_published_figures(shared, reference):
     assert cost.gmacs == pytest.approx(gmacs, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dim", "depth", "mlp", "tokens", "published"),
     [

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.peers import needs, torchvision
+from tests import peers
 from vidjax.config import Spec
 from vidjax.weights import CheckpointError, describe
 from vidjax.weights.hf_config import preprocessor_config
@@ -94,8 +94,7 @@ def test_what_is_done_to_pixels(tmp_path, processor, expected):
 
 @pytest.mark.parametrize("name", ["VideoMAEImageProcessor", "VivitImageProcessor"])
 def test_values_are_those_that_transformers_computes(tmp_path, name):
-    torchvision()  # which the processors import
-    transformers = needs("transformers")
+    transformers = peers.transformers()
     processor = getattr(transformers, name)()
     processor.save_pretrained(tmp_path)
     said = describe(tmp_path).clip

@@ -9,6 +9,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import peers
 from tests.golden import read_keys
 from tests.models.abstract import abstract, drawn
 from tests.peers import needs, torchvision
@@ -68,6 +69,7 @@ def built_with(name, source):
     return next((dict(s.kwargs) for s in sources() if s.name == source and s.serves(name)), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "source", "listing"), LISTINGS, ids=str)
 def test_every_key_of_the_reference_is_written(shared, name, source, listing):
     wanted = keys_shared(shared, listing)
@@ -130,7 +132,7 @@ def small(name, **kwargs):
     ],
 )
 def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, architecture, frames, monkeypatch):
-    transformers = needs("transformers")
+    transformers = peers.transformers()
     torch = needs("torch")
 
     from vidjax.weights import write

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tests import peers
 from tests.golden import relative_error
-from tests.peers import needs, torchvision
+from tests.peers import needs
 from tests.weights.answers import compiled
 from tests.weights.listings import shapes_of
 from vidjax.models.registry import get_spec
@@ -19,8 +20,7 @@ TINY = {"dim": 66, "depth": 2, "heads": 3, "mlp": 288}  # 66·48/11, as in the g
 @pytest.fixture(scope="module")
 def reference():
     """A small classifier of transformers and its arrays by key."""
-    torchvision()
-    transformers, torch = needs("transformers"), needs("torch")
+    transformers, torch = peers.transformers(), needs("torch")
     config = transformers.VJEPA2Config(
         hidden_size=66, num_attention_heads=3, num_hidden_layers=2, mlp_ratio=48 / 11, crop_size=48,
         frames_per_clip=6, num_labels=5, pred_hidden_size=24, pred_num_attention_heads=2, pred_num_hidden_layers=1,
@@ -56,8 +56,7 @@ def test_logits_are_the_references(reference, video):
 @pytest.mark.slow
 def test_full_size_logits_are_the_references():
     """ViT-L with its pooler as published, weights as transformers draws them, on few and small frames."""
-    torchvision()
-    transformers, torch = needs("transformers"), needs("torch")
+    transformers, torch = peers.transformers(), needs("torch")
     config = transformers.VJEPA2Config(
         hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, mlp_ratio=4.0, num_labels=174, crop_size=64,
         frames_per_clip=4, pred_hidden_size=24, pred_num_attention_heads=2, pred_num_hidden_layers=1,
@@ -115,8 +114,7 @@ def test_a_pooler_has_no_place_in_an_encoder(reference):
 @pytest.mark.parametrize("name", ["vjepa2_giant_384_ssv2", "vjepa2_huge"])
 def test_every_key_of_a_published_size_has_its_place(name):
     """transformers' own network on the meta device: shapes alone."""
-    torchvision()
-    transformers, torch = needs("transformers"), needs("torch")
+    transformers, torch = peers.transformers(), needs("torch")
     dim, layers, heads, ratio = {
         "huge": (1280, 32, 16, 4.0), "giant": (1408, 40, 22, 48 / 11),
     }[name.split("_")[1]]  # fmt: skip
