@@ -32,15 +32,19 @@ def read_keys(table: str) -> Keys:
     return [(key, tuple(int(n) for n in shape.split("x") if n), dtype) for key, shape, dtype in rows]
 
 
-def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The float32 tensor that stands under `key`: normal deviates seeded by the key's CRC-32, scaled by what it is."""
+def fill(key: str, shape: tuple[int, ...], gain: float = GAIN) -> np.ndarray:
+    """The float32 tensor that stands under `key`: normal deviates seeded by the key's CRC-32, scaled by what it is.
+
+    `gain` is that of weight matrices and kernels: squeeze-and-excitation halves what passes through it, and without
+    more gain the last of many blocks would not see the picture any more.
+    """
     z = np.asarray(np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape))
     if key.endswith("running_var"):
         values = 1 + 0.25 * np.abs(z)
     elif key.endswith("running_mean"):
         values = 0.1 * z
     elif key.endswith("weight") and z.ndim >= 2:
-        values = z * (GAIN / np.sqrt(float(np.prod(shape[1:]))))
+        values = z * (gain / np.sqrt(float(np.prod(shape[1:]))))
     elif key.endswith("weight") and z.ndim == 1:
         values = 1 + 0.1 * z
     else:
@@ -48,14 +52,15 @@ def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def fill_state(keys: Keys, aliases: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
+def fill_state(keys: Keys, aliases: Mapping[str, str] | None = None, gain: float = GAIN) -> dict[str, np.ndarray]:
     """A whole state dict by the rule. Counters, and what else is no float, are zeros.
 
     `aliases` names keys under which another key's tensor stands once more.
     """
     aliases = aliases or {}
     return {
-        key: fill(aliases.get(key, key), shape) if dtype.startswith("float") and not key.endswith("num_batches_tracked")
+        key: fill(aliases.get(key, key), shape, gain)
+        if dtype.startswith("float") and not key.endswith("num_batches_tracked")
         else np.zeros(shape, dtype)
         for key, shape, dtype in keys
     }  # fmt: skip
@@ -110,7 +115,7 @@ class Golden:
     @cached_property
     def state(self) -> dict[str, np.ndarray]:
         """The reference's state dict, under its own keys."""
-        return fill_state(read_keys(self.table), self.entry.get("aliases"))
+        return fill_state(read_keys(self.table), self.entry.get("aliases"), self.entry.get("gain", GAIN))
 
     @property
     def video(self) -> np.ndarray:

@@ -295,8 +295,8 @@ def test_launch_recipes_dry_run(recipe, tmp_path):
             (tmp_path / "data" / side / f"{i} of {side}.mp4").write_bytes(b"not opened by a dry run")
     flags = [
         "--config=configs/folder.py", f"--workdir={tmp_path / 'a run'}", f"--config.data.train={tmp_path / 'data'}",
-        "--config.model.name=frame_pool_tiny", "--config.train.batch_size=8", "--config.mesh.data=-1",
-        "--config.mesh.model=2", "--dry_run",
+        "--config.model.name=frame_pool_tiny", "--config.model.init_from=", "--config.train.batch_size=8",
+        "--config.mesh.data=-1", "--config.mesh.model=2", "--dry_run",
     ]  # fmt: skip
     commands, variables, stand_ins = recipe(tmp_path, flags)
     for name, script in stand_ins.items():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from vidjax.models.heads import Dense
 from vidjax.nn import pooling
+from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, SelfAttentionBlock
@@ -55,6 +56,12 @@ class Layer:
     call: Callable[..., Any] = lambda layer, x, rngs: layer(x)
     computes: str = "dtype"
     draws: bool = False
+
+
+def adapted(layer, x, rngs):
+    """Clips of tokens of 2×3 places and one more, `(B, T, N, D)`."""
+    frames = x.reshape(-1, *x.shape[2:])
+    return layer(frames, (x.shape[1], 2, 3)).reshape(x.shape)
 
 
 class Function(nnx.Module):
@@ -235,6 +242,14 @@ LAYERS = {
         st.tuples(st.integers(1, 9), st.integers(1, 2), st.integers(6, 14)), (5, 2, 13),
     ),
     "squeeze and excitation": Layer(partial(SqueezeExcitation, 4, 3), CLIPS, CLIP, same, computes="input"),
+    "squeeze and excitation of each frame": Layer(
+        partial(SqueezeExcitation, 4, 3, activation=nnx.silu, each_frame=True), CLIPS, CLIP, same, computes="input"
+    ),
+    "space-time adapter": Layer(
+        partial(SpaceTimeAdapter, 4, 3, (3, 1, 3)), st.tuples(st.integers(1, 4), st.just(1 + 6), st.just(4)), (3, 7, 4),
+        same, adapted, computes="dtype, added",
+    ),
+    "bottleneck": Layer(partial(Bottleneck, 4, 3), FRAMES, FRAME, same),
     "maxima": function(
         lambda x: pooling.max_pool3d(x, (1, 3, 3), (1, 2, 1), (0, 1, 1)),
         CLIPS, CLIP, lambda s: (s[0], math.ceil(s[1] / 2), *s[2:]),

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 def command(data, workdir, *flags):
     settings = {
         "model.name": "frame_pool_tiny",
+        "model.init_from": "",
         "model.dropout": 0.2,
         "data.train": data,
         "data.clip.num_frames": 2,

@@ -11,6 +11,7 @@ from vidjax.config import Spec
 from vidjax.models.cost import Cost, Layer, model_cost
 from vidjax.models.cost_table import cost_of
 from vidjax.models.registry import family_of, get_spec, list_models
+from vidjax.weights.imagenet import package_of
 
 _WIDE = 120  # columns of a terminal with room for published accuracies and checkpoints
 
@@ -54,7 +55,7 @@ def markdown_table(costs: dict[str, Cost]) -> list[str]:
         spec = get_spec(name)
         lines.append(
             f"| `{name}` | {_clip(spec)} | {cost.params / 1e6:.1f} M | {_gmacs(cost)} | {spec.published} "
-            f"| {', '.join(spec.sources)} |"
+            f"| {', '.join(_checkpoints(spec, link=True))} |"
         )
     return lines
 
@@ -78,7 +79,7 @@ def _print_models(console: Console, costs: dict[str, Cost]) -> None:
         table.add_column(column)
     for name, cost in costs.items():
         spec = get_spec(name)
-        others = (spec.published, ", ".join(spec.sources)) if wide else ()
+        others = (spec.published, ", ".join(_checkpoints(spec))) if wide else ()
         params = f"{cost.params / 1e6:.{0 if cost.params >= 1e8 else 2}f} M"
         figures = params, _narrow(cost.gmacs), _short(cost.activations)
         table.add_row(name, _clip(spec), *figures, *others)
@@ -107,7 +108,7 @@ def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
         ("pixels", "; ".join(filter(None, (value.preparation for value in spec.inputs.values())))),
         ("published", spec.published),
         ("paper", spec.paper),
-        ("checkpoints", ", ".join(spec.sources)),
+        ("checkpoints", ", ".join(_checkpoints(spec))),
     ):
         if text:
             console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
@@ -131,6 +132,15 @@ def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
     if not layers:
         del record["layers"]
     return record
+
+
+def _checkpoints(spec: Spec, *, link: bool = False) -> list[str]:
+    """Checkpoints that a model takes: formats, and weights of an installable package with their licence."""
+    package = package_of(spec.name)
+    if package is None:
+        return list(spec.sources)
+    name = f"[imagenet]({package.source})" if link else "imagenet"
+    return [*spec.sources, f"{name} ({package.licence})"]
 
 
 def _clip(spec: Spec) -> str:

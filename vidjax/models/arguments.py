@@ -112,7 +112,7 @@ def _signature(build: Callable[..., nnx.Module]) -> dict[str, inspect.Parameter]
         if not _take_further(own):
             return own
         # A function makes these from its own arguments.
-        settled = {"stem", "stem_features", "stages", "block", *getattr(build, "settled", ())}
+        settled = {"stem", "stem_features", "stages", "block", "last", "conventions", *getattr(build, "settled", ())}
         handed_on = _signature(inspect.signature(build).return_annotation)
         return own | {name: p for name, p in handed_on.items() if name not in settled and name not in own}
     found: dict[str, inspect.Parameter] = {}

@@ -145,6 +145,8 @@ class VideoNetwork(nnx.Module):
       positions: learned position tables by patterns of their paths, see `vidjax.nn.positions`.
       base_grid: grid of tokens for which the position tables are made; None: no tables.
       position_kind: name of the fixed positions added to the tokens; None: no fixed positions.
+      conventions: arguments, as pairs of name and value, in which the sources of its weights differ although their
+        arrays have the same shapes, such as the padding of convolutions. A checkpoint of another convention is refused.
     """
 
     head: nnx.Module | None = None
@@ -155,6 +157,7 @@ class VideoNetwork(nnx.Module):
     positions: ClassVar[Mapping[str, Table]] = {}
     base_grid: Grid | None = None
     position_kind: str | None = None
+    conventions: tuple[tuple[str, Any], ...] = ()
 
     def taken(self, inputs: Any) -> Any:
         """Select the network's input from the argument of a call, and check it.

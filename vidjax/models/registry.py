@@ -27,8 +27,10 @@ from vidjax.models.probe import Probe
 FAMILIES = (
     "c3d",
     "csn",
+    "efficientnet",
     "feature_linear",
     "frame_networks",
+    "frame_vit",
     "inception",
     "mvit",
     "recurrent",

@@ -24,6 +24,7 @@ class TubeletEmbedding(nnx.Module):
       dim: D, features of a token.
       tubelet: frames, rows and columns of a tubelet.
       kernel_init: initialiser; default: uniform in ±1/√(t·h·w·C), as in PyTorch's convolutions; the bias starts at 0.
+      use_bias: whether to add a bias.
       dtype: dtype of the computation; None: float32. Parameters are float32.
       rngs: random streams; `params` draws the initial kernel.
     """
@@ -35,13 +36,14 @@ class TubeletEmbedding(nnx.Module):
         tubelet: Triple = (2, 16, 16),
         *,
         kernel_init: nnx.Initializer = TORCH_UNIFORM,
+        use_bias: bool = True,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
         self.tubelet = triple_of(tubelet)
         self.dtype = dtype
         self.kernel = nnx.Param(kernel_init(rngs.params(), (*self.tubelet, in_features, dim), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(dim))
+        self.bias = nnx.Param(jnp.zeros(dim)) if use_bias else None
 
     def grid(self, video: jax.Array) -> Grid:
         """Tokens along time, height and width, `(T', H', W')`, of a video `(B, T, H, W, C)`.
@@ -64,8 +66,9 @@ class TubeletEmbedding(nnx.Module):
         """Project any tubelets of `to_patches`, `(B, N, t·h·w·C)`, in any order, to tokens `(B, N, D)`."""
         need_floats(patches)
         dtype = self.dtype or jnp.promote_types(patches.dtype, self.kernel.dtype)
-        patches, kernel, bias = (x.astype(dtype) for x in (patches, self.kernel[...], self.bias[...]))
-        return patches @ rearrange(kernel, "pt ph pw c d -> (pt ph pw c) d") + bias[None, None]
+        patches, kernel = patches.astype(dtype), self.kernel[...].astype(dtype)
+        tokens = patches @ rearrange(kernel, "pt ph pw c d -> (pt ph pw c) d")
+        return tokens if self.bias is None else tokens + self.bias[...].astype(dtype)[None, None]
 
     def __call__(self, video: jax.Array) -> jax.Array:
         """Map `(B, T, H, W, C)` to `(B, N, D)`."""

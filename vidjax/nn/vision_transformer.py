@@ -67,6 +67,7 @@ class VisionTransformer(nnx.Module):
       clip: size of the clips that tables of positions are made for; None: no tables.
       in_channels: C, channels of the clips.
       kernel_init: initialiser of the embedding's kernel, see `TubeletEmbedding`.
+      use_bias: whether the embedding has a bias.
       rngs: random streams; `params` draws the initial weights.
 
     Attributes:
@@ -91,11 +92,18 @@ class VisionTransformer(nnx.Module):
         clip: ClipSize | None = None,
         in_channels: int = 3,
         kernel_init: nnx.Initializer = TORCH_UNIFORM,
+        use_bias: bool = True,
         rngs: nnx.Rngs,
     ):
         self.execution, self.channels = execution, in_channels
         self.patch_embed = TubeletEmbedding(
-            in_channels, dim, tubelet, kernel_init=kernel_init, dtype=execution.dtype, rngs=rngs
+            in_channels,
+            dim,
+            tubelet,
+            kernel_init=kernel_init,
+            use_bias=use_bias,
+            dtype=execution.dtype,
+            rngs=rngs,
         )
         if clip is not None:
             shape = (1, clip.num_frames, clip.size, clip.size, in_channels)

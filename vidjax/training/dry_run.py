@@ -22,6 +22,7 @@ from vidjax.models.build import build_model
 from vidjax.models.state import frozen_paths, split
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
+from vidjax.weights import imagenet
 
 _SHOWN = 2  # first records of each process that are named
 
@@ -83,7 +84,7 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
     if steps := ckpt.steps(workdir):
         start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would continue from the last"
     elif source := config.model.init_from:
-        if not Path(source).expanduser().exists():
+        if not Path(str(imagenet.found(source, config.model.name))).expanduser().exists():
             raise cfg.ConfigError(f"config.model.init_from = {source!r}: no such file or folder")
         start = f"{workdir} has no checkpoints: it would start from {source}"
     else:

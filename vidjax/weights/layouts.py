@@ -46,6 +46,11 @@ CONV2D = Transform(
 POINTWISE = Transform(
     "O·I·1·1·1 → I·O", lambda x: np.squeeze(x, (2, 3, 4)).T, lambda x: (np.expand_dims(x.T, (2, 3, 4)),)
 )
+# The same of an image network.
+POINTWISE2D = Transform("O·I·1·1 → I·O", lambda x: np.squeeze(x, (2, 3)).T, lambda x: (np.expand_dims(x.T, (2, 3)),))
+# A token, or a table of tokens, with axes of length 1 before its own.
+TOKEN = Transform("D → 1·1·D", lambda x: x.reshape(1, 1, *x.shape), lambda x: (x[0, 0],))
+TOKENS = Transform("N·D → 1·N·D", lambda x: x[None], lambda x: (x[0],))
 QKV_LINEAR = joined(3, LINEAR)  # query, key, value (D, D) each → (D, 3·D)
 QKV_BIAS = joined(3, COPY)  # query, key, value (D,) each → (3·D,)
 

@@ -22,10 +22,11 @@ from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
 from vidjax.nn.grids import Grid
 from vidjax.nn.positions import Table, grid_of
+from vidjax.weights import imagenet
 from vidjax.weights.fit import Conversion, Fit
 from vidjax.weights.hf_config import describe, other_input
 from vidjax.weights.mapping import conversion, head_classes
-from vidjax.weights.read import CheckpointError, read_state_dict
+from vidjax.weights.read import CheckpointError, SourceError, read_state_dict
 from vidjax.weights.table import Source, recognise, sources
 
 log = logging.getLogger("vidjax")
@@ -78,7 +79,8 @@ def load_pretrained(
 
     Args:
       name: name of the model, one of `vidjax.list_models()`.
-      checkpoint: a file or folder, or a mapping of arrays by the source's keys; see `read_state_dict`.
+      checkpoint: a file or folder, or a mapping of arrays by the source's keys, see `read_state_dict`; or "imagenet":
+        the trained image network of an installed package, see `vidjax.weights.imagenet`.
       num_classes: K, number of classes; None: that of the checkpoint. If it differs from the checkpoint's, the
         classifier starts anew from `seed`, and a warning is logged.
       source: naming scheme of the checkpoint, one of the spec's `sources`; None: recognised by its keys.
@@ -142,6 +144,7 @@ def load_with_arguments(
     They are `kwargs` and those of the source, since its networks may differ from the named model.
     """
     get_spec(name)  # raises an error of its own for an unknown name
+    checkpoint = imagenet.found(checkpoint, name)
     state_dict = read_state_dict(checkpoint)
     with _named(checkpoint, name, state_dict):
         table = recognise(state_dict, name, source)
@@ -173,7 +176,8 @@ def load_into(
 
     Args:
       model: the model, as built by `create_model(name, …)`.
-      checkpoint: a file or folder, or a mapping of arrays by the source's keys; see `read_state_dict`.
+      checkpoint: a file or folder, or a mapping of arrays by the source's keys, see `read_state_dict`; or "imagenet":
+        the trained image network of an installed package, see `vidjax.weights.imagenet`.
       name: name of the model.
       source: naming scheme of the checkpoint; None: recognised by its keys.
       allow_head_mismatch: whether the classifier keeps its weights, with a warning, if the number of classes differs;
@@ -184,6 +188,7 @@ def load_into(
       CheckpointError: if the checkpoint cannot be read, is of no known source, or does not fit; the model is unchanged.
       ValueError: if the source or inflation is unknown, or nothing can be inflated.
     """
+    checkpoint = imagenet.found(checkpoint, name)
     return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation)
 
 
@@ -199,8 +204,10 @@ def _set(
     _, params, stats = split(model)
     current = {**params, **stats}
     shapes = {path: array.shape for path, array in current.items()}
+    conventions = dict(getattr(model, "conventions", ()))
     with _named(checkpoint, name, state_dict):
-        table = recognise(state_dict, name, source)
+        table = recognise(state_dict, name, source, conventions)
+        _check_conventions(table, conventions)
         made = _converted(
             model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation
         )
@@ -223,6 +230,26 @@ def _set(
             _title(checkpoint), checkpoint_classes, name, model_classes,
         )  # fmt: skip
     return report
+
+
+def _check_conventions(table: Source, conventions: Mapping[str, Any]) -> None:
+    """Refuse weights that fit a network by their shapes, but were trained with other conventions.
+
+    Raises:
+      SourceError: names the conventions, and the settings that give them.
+    """
+    if differs := table.differs(conventions):
+        built = ", ".join(f"{key} = {conventions[key]!r}" for key in differs)
+        theirs = ", ".join(f"{key} = {value!r}" for key, value in differs.items())
+        settings = " ".join(
+            f"--config.model.kwargs.{name}.{key}={value}"
+            for name, options in table.kwargs.items()
+            for key, value in options.items()
+        )
+        raise SourceError(
+            f"networks of source {table.name} have {theirs}; this one is built with {built}, and would answer "
+            f"wrongly. Build it with {settings or 'its defaults'} (load_pretrained does so by itself)."
+        )
 
 
 def _converted(
@@ -318,6 +345,8 @@ def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> 
     """Context that adds the file and the model to the message of a `CheckpointError`, and the models that do fit."""
     try:
         yield
+    except SourceError as error:
+        raise SourceError(f"{_title(checkpoint)} into {name}: {error}", error.problems) from None
     except CheckpointError as error:
         message = f"{_title(checkpoint)} into {name}: {error}{_whose(state_dict, name)}"
         raise CheckpointError(message, error.problems) from None

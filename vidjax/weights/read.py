@@ -41,6 +41,10 @@ class CheckpointError(UserError):
         self.problems = {title: tuple(lines) for title, lines in (problems or {}).items()}
 
 
+class SourceError(CheckpointError):
+    """A checkpoint whose keys fit the model, but not for certain its weights: sources differ in what shapes hide."""
+
+
 def read_state_dict(
     checkpoint: str | os.PathLike | Mapping[str, Any], prefixes: tuple[str, ...] = PREFIXES
 ) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ states which keys make which parameter, through which transform. To add one, see
 import difflib
 import fnmatch
 import importlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,13 +19,17 @@ import numpy as np
 from vidjax.weights.fit import Fit, inflates
 from vidjax.weights.layouts import COPY, Transform
 from vidjax.weights.patterns import fill, placeholders, regex
-from vidjax.weights.read import CheckpointError
+from vidjax.weights.read import CheckpointError, SourceError
+
+log = logging.getLogger("vidjax")
 
 # The files with a `SOURCES` table.
 TABLES = (
     "c3d",
     "csn",
+    "efficientnet",
     "frame_networks",
+    "frame_vit",
     "image_vit",
     "inception",
     "image_cnn",
@@ -130,6 +135,10 @@ class Source:
         out, and the `LoadReport` and the log name them.
       kwargs: constructor arguments for this source's network if it differs from the named model; `load_pretrained`
         sets them.
+      part: whether the source's network is only a part of the model, as an image network is of one with adapters; such
+        a model cannot be written as this source.
+      conventions: what this source's networks do where sources differ although their arrays have the same shapes,
+        see `vidjax.models.base.VideoNetwork.conventions`; a network of another convention does not take its weights.
     """
 
     name: str
@@ -143,6 +152,8 @@ class Source:
     fresh: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    part: bool = False
+    conventions: Mapping[str, Any] = field(default_factory=dict, hash=False)
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
     def serves(self, model_name: str) -> bool:
@@ -178,6 +189,10 @@ class Source:
         """Whether this source has image kernels that can be inflated over time."""
         return any(inflates(rule.fit) for rule in self.rules)
 
+    def differs(self, conventions: Mapping[str, Any]) -> dict[str, Any]:
+        """This source's conventions where those of a network, by name, are others."""
+        return {key: value for key, value in self.conventions.items() if conventions.get(key, value) != value}
+
     def may_lack(self, path: str) -> bool:
         """Whether a parameter may keep its initial values."""
         return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.fresh)
@@ -189,13 +204,19 @@ def sources() -> tuple[Source, ...]:
     return tuple(s for table in TABLES for s in importlib.import_module(f"vidjax.weights.tables.{table}").SOURCES)
 
 
-def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -> Source:
+def recognise(
+    keys: Iterable[str],
+    model_name: str,
+    source: str | None = None,
+    conventions: Mapping[str, Any] | None = None,
+) -> Source:
     """Find the table for a checkpoint of a model by its keys.
 
     Args:
       keys: keys of the state dict.
       model_name: name of the model, one of `vidjax.list_models()`.
       source: name of the source, if known; overrides the signature if only one table has that name.
+      conventions: those of the network, which choose among sources with the same keys, with a warning; None: unknown.
 
     Raises:
       CheckpointError: if no table fits, or several do; it names the keys missing for each candidate.
@@ -225,7 +246,13 @@ def recognise(keys: Iterable[str], model_name: str, source: str | None = None) -
         return fitting[0]
     if fitting:
         names = ", ".join(s.name for s in fitting)
-        raise CheckpointError(f"the keys fit several sources of {model_name}: {names}. Choose one by source=….")
+        alike = [s for s in fitting if not s.differs(conventions)] if conventions else []
+        if len(alike) == 1:
+            text = "the keys fit several sources of %s: %s; taken as %s, as the network is built with %s"
+            built = ", ".join(f"{key} = {value}" for key, value in alike[0].conventions.items())
+            log.warning(text, model_name, names, alike[0].name, built)
+            return alike[0]
+        raise SourceError(f"the keys fit several sources of {model_name}: {names}. Choose one by source=….")
     lines = [f"the keys fit no source of {model_name}:"]
     lines += [f"  {s.name} lacks {', '.join(missing)}" for s, missing in lacking.items()]
     lines += ["the checkpoint has:", *listed([f"  {key}" for key in keys])]

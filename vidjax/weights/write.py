@@ -44,15 +44,17 @@ _LAYOUTS = {
     "timesformer": _Layout("model_state", "model."),
     "videomae": _Layout("model"),
 }
-# Caffe2 names some layers after the preceding one, and image networks lack parameters of the model.
-_READ_ONLY = ("caffe2", "vit_timm", "vit_torchvision")
+_READ_ONLY = ("caffe2",)  # it names some layers after the preceding one
 _COUNTERS = "*.num_batches_tracked"
 
 
 def writable(name: str) -> list[str]:
     """Names of the sources as which a model can be written."""
-    names = (s.name for s in sources() if s.serves(name) and s.name not in _READ_ONLY and not s.inflates)
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(s.name for s in sources() if s.serves(name) and _writes(s)))
+
+
+def _writes(source: Source) -> bool:
+    return source.name not in _READ_ONLY and not source.part and not source.inflates
 
 
 def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> StateDict:
@@ -74,6 +76,9 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
     arrays = {path: np.asarray(array) for path, array in {**params, **stats}.items()}
     table, filled = _table(arrays, name, to)
     _check_network(arrays, name, table, filled, kwargs)
+    if differs := table.differs(dict(getattr(model, "conventions", ()))):
+        theirs = "\n".join(f"  {key} = {value!r}" for key, value in differs.items())
+        raise CheckpointError(f"this {name} is not the network that {to} has, with the same shapes; there\n{theirs}")
     out: StateDict = {}
     for path, (rule, keys) in filled.items():
         out |= dict(zip(keys, rule.transform.inverse(arrays[path]), strict=True))
@@ -142,14 +147,14 @@ def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source
     """The first table of the framework that has every parameter, and the rule and keys of each."""
     known = writable(name)
     if to not in known:
-        why = nobodys(name) or (f"{to} can only be read" if to in _READ_ONLY else f"{to!r} has no such network")
+        why = nobodys(name) or (f"{to} can only be read" if _only_read(name, to) else f"{to!r} has no such network")
         alike = [other for other in list_models() if to in writable(other) and family_of(other) == family_of(name)]
         others = f" Of its family, {', '.join(alike)} can be." if alike else ""
         can = f" It can be written as {', '.join(known)}." if known else ""
         raise CheckpointError(f"{name} cannot be written as {to!r}: {why}.{can}{others}")
     lacking: list[str] = []
     for table in sources():
-        if table.name != to or not table.serves(name) or table.inflates:
+        if table.name != to or not table.serves(name) or not _writes(table):
             continue
         filled = {path: found for path in arrays if (found := _rule(table, path))}
         lacking = [path for path in arrays if path not in filled]
@@ -159,6 +164,10 @@ def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source
     raise CheckpointError(
         f"{name} cannot be written as {to}: that network lacks\n" + "\n".join(f"  {path}" for path in lacking)
     )
+
+
+def _only_read(name: str, to: str) -> bool:
+    return any(s.name == to and s.serves(name) for s in sources())
 
 
 def _rule(table: Source, path: str) -> tuple[Rule, tuple[str, ...]] | None:
@@ -179,7 +188,8 @@ def _check_network(
     arrays: Mapping[str, np.ndarray], name: str, table: Source, filled: Filled, kwargs: Mapping[str, Any]
 ) -> None:
     """Check that a network differs from the reference's only in its classes and the sizes of its position tables."""
-    variant, classes = get_variant(name), arrays[f"{table.head}.kernel"].shape[-1]
+    variant, head = get_variant(name), arrays.get(f"{table.head}.kernel")
+    classes = 0 if head is None else head.shape[-1]
     _, params, stats = split(abstract_model(name, num_classes=classes, **table.kwargs))
     wanted = {path: array.shape for path, array in {**params, **stats}.items()}
     tables = getattr(variant.build, "positions", {})

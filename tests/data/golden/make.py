@@ -2,7 +2,8 @@
 
     python tests/data/golden/make.py NAME …     (no name: lists them)
 
-needs torch 2.13.0, and torchvision 0.28.0 for `torchvision*`, transformers 4.57.6 for `hf_*` (from version 5 on the
+needs torch 2.13.0, and torchvision 0.28.0 for `torchvision*`, timm 1.0.31 for `timm_*`, efficientnet_pytorch 0.7.1 and
+efficientnet_lite_pytorch 0.1.0 for `efficientnet_*`, transformers 4.57.6 for `hf_*` (from version 5 on the
 keys of its state dict are not those of the published checkpoints), or pytorchvideo 0.1.5 for `pytorchvideo*` (install
 it with --no-deps, beside fvcore, iopath and what they ask for). It writes NAME.npz, the table of keys and the entry in
 index.json; what is written again agrees with what was there to about 1e-6.
@@ -11,6 +12,7 @@ The goldens of projects that this file does not build were made by the same rule
 that index.json names. Tables in keys/ that no entry of the index names list the keys of further published checkpoints.
 """
 
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from tests.golden import FOLDER, Keys, coarse_noise, fill_state, noise, read_index, relative_error, state_crc32
+from tests.golden import FOLDER, GAIN, Keys, coarse_noise, fill_state, noise, read_index, relative_error, state_crc32
 
 IMAGE, CLIP, VIDEOMAE_CLIP = (2, 3, 224, 224), (2, 3, 8, 112, 112), (2, 3, 16, 224, 224)
 
@@ -41,6 +43,22 @@ def torchvision_model(name: str, of_video: bool) -> tuple[torch.nn.Module, str, 
     home = torchvision.models.video if of_video else torchvision.models
     expression = f"torchvision.models.{'video.' if of_video else ''}{name}(weights=None)"
     return getattr(home, name)(weights=None), expression, f"torchvision {torchvision.__version__}"
+
+
+def timm_model(name: str) -> tuple[torch.nn.Module, str, str]:
+    declare_operators()
+    import timm
+
+    return timm.create_model(name), f"timm.create_model({name!r})", f"timm {timm.__version__}"
+
+
+def lukemelas_model(size: str) -> tuple[torch.nn.Module, str, str]:
+    """EfficientNet of the first port to PyTorch; its mobile form is a package of its own."""
+    package = "efficientnet_lite_pytorch" if size.startswith("lite") else "efficientnet_pytorch"
+    network = importlib.import_module(package).EfficientNet
+    model = network.from_name(f"efficientnet-{size}")
+    version = f"{package} {importlib.metadata.version(package)}"
+    return model, f"{package}.EfficientNet.from_name('efficientnet-{size}')", version
 
 
 def pytorchvideo_model(name: str) -> tuple[torch.nn.Module, str, str]:
@@ -110,6 +128,14 @@ GOLDENS = {
         for name in ("resnet18", "resnet34", "resnet50", "resnet101")
     },
     **{
+        f"efficientnet_{size}_224": (f"efficientnet_{size}", IMAGE, partial(lukemelas_model, size))
+        for size in ("lite0", "b0")
+    },
+    **{
+        f"timm_{name}_224": (f"timm_{name}", IMAGE, partial(timm_model, full or name))
+        for name, full in (("efficientnet_lite0", ""), ("efficientnet_b0", ""), ("vit_b16", "vit_base_patch16_224"))
+    },
+    **{
         f"torchvision_{name}_8x112": (f"torchvision_{name}", CLIP, partial(torchvision_model, name, True))
         for name in ("r3d_18", "mc3_18", "r2plus1d_18")
     },
@@ -143,6 +169,10 @@ GOLDENS = {
 }
 
 
+# Of networks that the usual gain makes deaf to their input, see `sensitivity`.
+GAINS = {"efficientnet_b0_224": 2.5, "timm_efficientnet_b0_224": 2.5}
+
+
 def keys_of(model: torch.nn.Module) -> Keys:
     return [(key, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for key, t in model.state_dict().items()]
 
@@ -162,7 +192,8 @@ def make(name: str) -> None:
     table, shape, build = GOLDENS[name]
     model, constructor, version = build()
     keys = keys_of(model.eval())
-    state = fill_state(keys)
+    gain = GAINS.get(name, GAIN)
+    state = fill_state(keys, gain=gain)
     model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()}, strict=True)
     arrays = answers(model, shape)
     if (FOLDER / f"{name}.npz").is_file():
@@ -178,6 +209,7 @@ def make(name: str) -> None:
         "input_shape": shape,
         "constructor": constructor,
         "reference": f"{version}, torch {torch.__version__}",
+        **({"gain": gain} if gain != GAIN else {}),
         "state_crc32": state_crc32(keys, state),
         "float32_error": round(relative_error(arrays["coarse_logits"], arrays["coarse_logits64"]), 9),
         "sensitivity": [round(spread["logits"], 4), round(spread["coarse_logits"], 4)],  # of noise and coarse input

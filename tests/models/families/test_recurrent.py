@@ -108,20 +108,23 @@ def test_a_convolutional_recurrence_overfits_four_clips():
 def test_named_networks(name):
     spec, variant = get_spec(name), VARIANTS[name]
     shapes = {path: array.shape for path, array in split(abstract(name, 5))[1].items()}
-    layers = variant.kwargs["layers"]
-    if layers:
-        assert (spec.video.num_frames, spec.video.size, spec.sources) == (16, 224, ("torchvision2d",))
-        assert shapes["stem.conv.kernel"] == (1, 7, 7, 3, 64)
-    width = {0: 64, 18: 512, 50: 2048}[layers]
+    encoder = variant.kwargs["encoder"]
+    published = encoder != "small"
+    if published:
+        assert (spec.video.num_frames, spec.video.size) == (16, 224)
+        assert spec.sources[0] == ("efficientnet" if "effnet" in encoder else "torchvision2d")
+        first = (1, 3, 3, 3, 32) if "effnet" in encoder else (1, 7, 7, 3, 64)
+        assert shapes["stem.conv.kernel"] == first
+    width = {"small": 64, "r18": 512, "r50": 2048, "effnet_lite0": 1280}[encoder]
     gates = {"lstm": 4, "gru": 3}[variant.kwargs["cell"]]
     if name.startswith("cnn"):
-        hidden, inputs = (512, width) if layers else (64, 16 * width)
+        hidden, inputs = (512, width) if published else (64, 16 * width)
         assert shapes["pooling.rnn.cells.0.0.input.kernel"] == (inputs, gates * hidden)
         assert shapes["head.kernel"] == (hidden, 5)
     else:
-        hidden = (64, 128, 256) if layers else (16, 16, 32)
+        hidden = (64, 128, 256) if published else (16, 16, 32)
         # The small network is stacked: above the first cell, the states below come in beside the maps.
-        widths = (128, 256, 512) if layers else (16, 32 + 16, 64 + 16)
+        widths = (128, 256, 512) if published else (16, 32 + 16, 64 + 16)
         for level, (inputs, features) in enumerate(zip(widths, hidden, strict=True)):
             assert shapes[f"pooling.cells.{level}.input.kernel"] == (1, 3, 3, inputs, gates * features)
         assert shapes["head.kernel"] == (sum(hidden), 5)

@@ -101,7 +101,7 @@ def test_the_first_kernel_of_early_fusion_is_repeated_and_divided(shared):
     state = empty_state(shared, "torchvision2d_resnet50")
     state["conv1.weight"] = np.random.default_rng(0).standard_normal((64, 3, 7, 7)).astype(np.float32)
     variant = get_variant("early_fusion_r50")
-    model = nnx.eval_shape(lambda: variant.build(num_classes=1000, rngs=nnx.Rngs(0), layers=50, num_frames=5))
+    model = nnx.eval_shape(lambda: variant.build(num_classes=1000, rngs=nnx.Rngs(0), encoder="r50", num_frames=5))
     _, params, stats = split(model)
     shapes = {path: array.shape for path, array in {**params, **stats}.items()}
     kernel = convert(state, recognise(state, "early_fusion_r50"), shapes)["stem.conv.kernel"]

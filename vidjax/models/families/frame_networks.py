@@ -8,9 +8,12 @@
 - early_fusion: the frames side by side as channels of one picture: only the first layer sees motion. Both fusions are
   from Karpathy et al., Large-scale Video Classification with Convolutional Neural Networks (2014).
 
-Paper of the network: He et al. (1512.03385). Reference code: torchvision `models/resnet.py`; mmaction2 for TSN.
+The network of a frame, the encoder, is a ResNet (He et al., 1512.03385; reference code: torchvision
+`models/resnet.py`, mmaction2 for TSN) or an EfficientNet, see `efficientnet.py`.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +24,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
+from vidjax.models.families.efficientnet import SCALES, efficientnet, efficientnet_spec
 from vidjax.models.families.resnet import DEPTHS, BasicBlock, Bottleneck, ResNet, Stage, Stem, frame_conv
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
@@ -50,16 +54,52 @@ def small_network(*, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs) ->
     return {"stem": stem, "stem_features": 16, "stages": stages, "dtype": dtype, "rngs": rngs}
 
 
-def body(layers: int, **kwargs: Any) -> dict[str, Any]:
-    """Arguments of `ResNet` from `image_network(layers)`, or from `small_network` for 0 layers."""
-    return image_network(layers, **kwargs) if layers else small_network(**kwargs)
+# Functions that give the arguments of `ResNet` for an image network.
+ENCODERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "small": small_network,
+    **{f"r{layers}": partial(image_network, layers) for layers in BLOCKS},
+    **{f"effnet_{scale}": partial(efficientnet, scale) for scale in (*SCALES, "tiny")},
+}
+
+
+def body(encoder: str, options: Mapping[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
+    """Arguments of `ResNet` for the image network of a frame.
+
+    Args:
+      encoder: name of the image network, one of `ENCODERS`.
+      options: further arguments of the image network: of EfficientNets `padding` and `epsilon`; None: none.
+      **kwargs: `in_channels`, `dtype` and `rngs`.
+
+    Raises:
+      ValueError: for an unknown encoder.
+    """
+    if encoder not in ENCODERS:
+        raise ValueError(f"encoder = {encoder!r}: must be one of {', '.join(map(repr, ENCODERS))}")
+    return ENCODERS[encoder](**(options or {}), **kwargs)
 
 
 def frame_pool(
-    num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+    num_classes: int,
+    *,
+    encoder: str,
+    encoder_options: Mapping[str, Any] | None = None,
+    in_channels: int = 3,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
 ) -> ResNet:
-    """Build a 2D ResNet over frames. Further arguments are those of `ResNet`, such as `temporal_pooling`."""
-    return ResNet(num_classes, **body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs), **kwargs)
+    """Build a 2D network over frames. Further arguments are those of `ResNet`, such as `temporal_pooling`.
+
+    Args:
+      num_classes: K, number of classes.
+      encoder: name of the image network, one of `ENCODERS`.
+      encoder_options: further arguments of the image network; of EfficientNets `padding` and `epsilon`.
+      in_channels: C, channels of the video.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
+    """
+    network = body(encoder, encoder_options, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    return ResNet(num_classes, **network, **kwargs)
 
 
 class SingleFrameResNet(ResNet):
@@ -70,10 +110,17 @@ class SingleFrameResNet(ResNet):
 
 @settles("temporal_pooling")
 def single_frame(
-    num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+    num_classes: int,
+    *,
+    encoder: str,
+    encoder_options: Mapping[str, Any] | None = None,
+    in_channels: int = 3,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
 ) -> ResNet:
-    """Build a `SingleFrameResNet`. Further arguments are those of `ResNet`, except `temporal_pooling`."""
-    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    """Build a `SingleFrameResNet`. Arguments are those of `frame_pool`, except `temporal_pooling`."""
+    network = body(encoder, encoder_options, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return SingleFrameResNet(num_classes, **network, temporal_pooling="mean", **kwargs)
 
 
@@ -113,27 +160,29 @@ class Concatenation(nnx.Module):
 def late_fusion(
     num_classes: int,
     *,
-    layers: int,
+    encoder: str,
     num_frames: int,
+    encoder_options: Mapping[str, Any] | None = None,
     hidden: int = 512,
     in_channels: int = 3,
     dtype: Any = None,
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> ResNet:
-    """Build a 2D ResNet with concatenated features of the frames. Further arguments are those of `ResNet`.
+    """Build a 2D network with concatenated features of the frames. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
-      layers: depth of the ResNet: 18, 34, 50 or 101; 0: the small network.
+      encoder: name of the image network, one of `ENCODERS`.
       num_frames: T, frames of every clip.
+      encoder_options: further arguments of the image network, see `body`.
       hidden: width of the dense layer before the classifier.
       in_channels: C, channels of the video.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
     """
     pooling = partial(Concatenation, num_frames=num_frames, hidden=hidden)
-    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    network = body(encoder, encoder_options, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return ResNet(num_classes, **network, temporal_pooling=pooling, **kwargs)
 
 
@@ -172,31 +221,34 @@ class StackConv(Conv3D):
 def early_fusion(
     num_classes: int,
     *,
-    layers: int,
+    encoder: str,
     num_frames: int,
+    encoder_options: Mapping[str, Any] | None = None,
     in_channels: int = 3,
     dtype: Any = None,
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> ResNet:
-    """Build a 2D ResNet on one picture of C·T channels. Further arguments are those of `ResNet`.
+    """Build a 2D network on one picture of C·T channels. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
-      layers: depth of the ResNet: 18, 34, 50 or 101; 0: the small network.
+      encoder: name of the image network, one of `ENCODERS`.
       num_frames: T, frames of every clip.
+      encoder_options: further arguments of the image network, see `body`.
       in_channels: C, channels of the video.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
     """
-    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    network = body(encoder, encoder_options, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    first = network["stem"].conv
     network["stem"].conv = StackConv(
         num_frames,
         in_channels,
         network["stem_features"],
-        kernel_size=(1, 7, 7),
-        strides=(1, 2, 2),
-        padding=(0, 3, 3),
+        kernel_size=first.kernel.shape[:3],
+        strides=first.strides,
+        padding=first.padding,
         dtype=dtype,
         rngs=rngs,
     )
@@ -227,43 +279,68 @@ def _tsn(layers: int) -> Variant:
     name = f"tsn_r{layers}"
     published = f"K400 {_TSN[layers]}, 25×10 views, trained on 8 segments (mmaction2)"
     spec = _image_spec(name, sources=("mmaction2", "torchvision2d"), published=published)
-    return Variant(frame_pool, spec, {"layers": layers, "dropout": 0.4})
+    return Variant(frame_pool, spec, {"encoder": f"r{layers}", "dropout": 0.4})
 
+
+def _effnet(build: Callable[..., ResNet], kind: str, scale: str, paper: str, **settings: Any) -> Variant:
+    """Named network of a kind on an EfficientNet; `settings` are further fields of its spec."""
+    name = f"{kind}_effnet_{scale}"
+    spec = efficientnet_spec(name, scale, paper, **settings)
+    return Variant(build, spec, {"encoder": f"effnet_{scale}", "dropout": SCALES[scale].dropout})
+
+
+def fixed_length(variant: Variant) -> Variant:
+    """The variant as one with weights for each frame of a clip."""
+    frames = {"num_frames": variant.spec.video.num_frames}
+    return dataclasses.replace(variant, kwargs=variant.kwargs | frames, fixed_length=True)
+
+
+_AVERAGED = "https://arxiv.org/abs/1608.00859"
 
 VARIANTS = {
     **{
-        f"frame_pool_r{layers}": Variant(frame_pool, _image_spec(f"frame_pool_r{layers}"), {"layers": layers})
+        f"frame_pool_r{layers}": Variant(frame_pool, _image_spec(f"frame_pool_r{layers}"), {"encoder": f"r{layers}"})
         for layers in BLOCKS
     },
     "frame_pool_tiny": Variant(
-        frame_pool, tiny_spec("frame_pool_tiny", "https://arxiv.org/abs/1608.00859"), {"layers": 0}
+        frame_pool, tiny_spec("frame_pool_tiny", "https://arxiv.org/abs/1608.00859"), {"encoder": "small"}
     ),
+    **{f"frame_pool_effnet_{scale}": _effnet(frame_pool, "frame_pool", scale, _AVERAGED) for scale in SCALES},
+    "frame_pool_effnet_tiny": Variant(
+        frame_pool, tiny_spec("frame_pool_effnet_tiny", _AVERAGED), {"encoder": "effnet_tiny"}
+    ),
+    "single_frame_effnet_lite0": _effnet(single_frame, "single_frame", "lite0", _KARPATHY, num_frames=1, stride=1),
+    "late_fusion_effnet_lite0": fixed_length(_effnet(late_fusion, "late_fusion", "lite0", _KARPATHY)),
+    "early_fusion_effnet_lite0": fixed_length(_effnet(early_fusion, "early_fusion", "lite0", _KARPATHY)),
     "single_frame_r50": Variant(
-        single_frame, _image_spec("single_frame_r50", num_frames=1, stride=1, paper=_KARPATHY), {"layers": 50}
+        single_frame, _image_spec("single_frame_r50", num_frames=1, stride=1, paper=_KARPATHY), {"encoder": "r50"}
     ),
     "late_fusion_r50": Variant(
-        late_fusion, _image_spec("late_fusion_r50", paper=_KARPATHY), {"layers": 50, "num_frames": 8}, fixed_length=True
+        late_fusion,
+        _image_spec("late_fusion_r50", paper=_KARPATHY),
+        {"encoder": "r50", "num_frames": 8},
+        fixed_length=True,
     ),
     "early_fusion_r50": Variant(
         early_fusion,
         _image_spec("early_fusion_r50", paper=_KARPATHY),
-        {"layers": 50, "num_frames": 8},
+        {"encoder": "r50", "num_frames": 8},
         fixed_length=True,
     ),
     "single_frame_tiny": Variant(
-        single_frame, tiny_spec("single_frame_tiny", _KARPATHY, num_frames=1, stride=1), {"layers": 0}
+        single_frame, tiny_spec("single_frame_tiny", _KARPATHY, num_frames=1, stride=1), {"encoder": "small"}
     ),
     "late_fusion_tiny": Variant(
         late_fusion,
         tiny_spec("late_fusion_tiny", _KARPATHY),
         # The small pictures' maps are 4×4; one mean over them would lose the positions.
-        {"layers": 0, "num_frames": 8, "hidden": 64, "grid": 4},
+        {"encoder": "small", "num_frames": 8, "hidden": 64, "grid": 4},
         fixed_length=True,
     ),
     "early_fusion_tiny": Variant(
         early_fusion,
         tiny_spec("early_fusion_tiny", _KARPATHY),
-        {"layers": 0, "num_frames": 8},
+        {"encoder": "small", "num_frames": 8},
         fixed_length=True,
     ),
     "tsn_r50": _tsn(50),

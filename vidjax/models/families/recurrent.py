@@ -1,4 +1,4 @@
-"""Recurrent networks over a 2D ResNet: LSTM or GRU over the frames' features, or over their maps.
+"""Recurrent networks over a 2D network: LSTM or GRU over the frames' features, or over their maps.
 
 - cnn_lstm, cnn_gru: the frames' vectors go through dense recurrent layers, and their outputs are pooled into one.
   Paper: Donahue et al., Long-term Recurrent Convolutional Networks (1411.4389), which averages over frames.
@@ -11,7 +11,7 @@ Every network also processes streams: `step` maps one frame and the state to log
 its logits are those of the clip of these t frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
 from vidjax.models.base import Features
+from vidjax.models.families.efficientnet import efficientnet_spec
 from vidjax.models.families.frame_networks import body
 from vidjax.models.families.resnet import ResNet
 from vidjax.models.registry import Variant, tiny_spec
@@ -100,8 +101,9 @@ class RecurrentResNet(ResNet):
 def cnn_rnn(
     num_classes: int,
     *,
-    layers: int,
+    encoder: str,
     cell: str,
+    encoder_options: Mapping[str, Any] | None = None,
     hidden: int = 512,
     recurrent_layers: int = 1,
     bidirectional: bool = False,
@@ -113,12 +115,13 @@ def cnn_rnn(
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> RecurrentResNet:
-    """Build a 2D ResNet with recurrent layers over its frames. Further arguments are those of `ResNet`.
+    """Build a 2D network with recurrent layers over its frames. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
-      layers: depth of the ResNet: 18, 34, 50 or 101; 0: the small network.
+      encoder: name of the image network, one of `vidjax.models.families.frame_networks.ENCODERS`.
       cell: kind of cell, "lstm" or "gru".
+      encoder_options: further arguments of the image network, see `vidjax.models.families.frame_networks.body`.
       hidden: width of a recurrent layer.
       recurrent_layers: number of recurrent layers.
       bidirectional: whether the recurrent layers run in both directions.
@@ -126,7 +129,7 @@ def cnn_rnn(
       temporal_pooling: pooling of the last layer's outputs: "mean", "max", "last", "attention", "netvlad" or "pyramid".
       dropout: probability of dropping a feature before the classifier, in training mode.
       in_channels: C, channels of the video.
-      dtype: dtype of the ResNet's activations; None: float32. The recurrence is float32.
+      dtype: dtype of the image network's activations; None: float32. The recurrence is float32.
       rngs: random streams for the initial weights.
     """
     pooling = partial(
@@ -138,7 +141,7 @@ def cnn_rnn(
         dropout=recurrent_dropout,
         pooling=temporal_pooling,
     )
-    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    network = body(encoder, encoder_options, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return RecurrentResNet(num_classes, **network, temporal_pooling=pooling, dropout=dropout, **kwargs)
 
 
@@ -271,15 +274,26 @@ class RecurrentConvNet(ResNet):
 def rcn(
     num_classes: int,
     *,
-    layers: int,
+    encoder: str,
+    encoder_options: Mapping[str, Any] | None = None,
     dropout: float = 0.5,
     in_channels: int = 3,
     dtype: Any = None,
     rngs: nnx.Rngs,
     **kwargs: Any,
 ) -> RecurrentConvNet:
-    """Build a `RecurrentConvNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
-    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    """Build a `RecurrentConvNet`. Further arguments are its.
+
+    Args:
+      num_classes: K, number of classes.
+      encoder: name of the image network, one of `vidjax.models.families.frame_networks.ENCODERS`.
+      encoder_options: further arguments of the image network, see `vidjax.models.families.frame_networks.body`.
+      dropout: probability of dropping a feature before the classifier, in training mode.
+      in_channels: C, channels of the video.
+      dtype: dtype of activations; None: float32. States are float32.
+      rngs: random streams for the initial weights.
+    """
+    network = body(encoder, encoder_options, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return RecurrentConvNet(num_classes, **network, dropout=dropout, **kwargs)
 
 
@@ -303,13 +317,21 @@ def _spec(name: str, paper: str) -> Spec:
 VARIANTS = {
     **{
         f"cnn_{cell}_r{layers}": Variant(
-            cnn_rnn, _spec(f"cnn_{cell}_r{layers}", _LRCN), {"layers": layers, "cell": cell}
+            cnn_rnn, _spec(f"cnn_{cell}_r{layers}", _LRCN), {"encoder": f"r{layers}", "cell": cell}
         )
         for cell in ("lstm", "gru")
         for layers in (18, 50)
     },
     **{
-        f"rcn_{cell}_r18": Variant(rcn, _spec(f"rcn_{cell}_r18", _RCN), {"layers": 18, "cell": cell})
+        f"cnn_{cell}_effnet_lite0": Variant(
+            cnn_rnn,
+            efficientnet_spec(f"cnn_{cell}_effnet_lite0", "lite0", _LRCN, num_frames=16, stride=4),
+            {"encoder": "effnet_lite0", "cell": cell},
+        )
+        for cell in ("lstm", "gru")
+    },
+    **{
+        f"rcn_{cell}_r18": Variant(rcn, _spec(f"rcn_{cell}_r18", _RCN), {"encoder": "r18", "cell": cell})
         for cell in ("gru", "lstm")
     },
     **{
@@ -317,13 +339,13 @@ VARIANTS = {
             cnn_rnn,
             tiny_spec(f"cnn_{cell}_tiny", _LRCN),
             # The small pictures' maps are 4×4; one mean over them would lose the positions.
-            {"layers": 0, "cell": cell, "hidden": 64, "grid": 4, "dropout": 0.0},
+            {"encoder": "small", "cell": cell, "hidden": 64, "grid": 4, "dropout": 0.0},
         )
         for cell in ("lstm", "gru")
     },
     "rcn_gru_tiny": Variant(
         rcn,
         tiny_spec("rcn_gru_tiny", _RCN),
-        {"layers": 0, "cell": "gru", "hidden": (16, 16, 32), "stacked": True, "dropout": 0.0},
+        {"encoder": "small", "cell": "gru", "hidden": (16, 16, 32), "stacked": True, "dropout": 0.0},
     ),
 }

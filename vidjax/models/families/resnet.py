@@ -6,7 +6,7 @@ Papers: He et al., Deep Residual Learning (1512.03385); Tran et al., A Closer Lo
 is a 2D ResNet over single frames.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.models.base import Features, Head, VideoNetwork, Widths
-from vidjax.nn.conv import Conv3D
+from vidjax.nn.conv import Conv3D, Padding
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_001
@@ -31,6 +31,10 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 # A kind of 3×3 convolution: `(in_features, out_features, strides, block_features, dtype=…, rngs=…)` builds the layer;
 # `block_features` are the input channels of its block.
 ConvKind = Callable[..., nnx.Module]
+# A kind of block: `(in_features, features, strides, conv, zero_init=…, dtype=…, rngs=…)` builds one with
+# `expansion · features` output channels.
+BlockKind = Any
+Activation = Callable[[jax.Array], jax.Array]
 
 
 def frame_conv(in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any) -> Conv3D:
@@ -67,6 +71,7 @@ class BasicBlock(nnx.Module):
     """
 
     expansion = 1
+    shifts = True  # whether a temporal shift moves channels of its branch's input
     shortcut: nnx.Module | None
 
     def __init__(
@@ -100,6 +105,7 @@ class Bottleneck(nnx.Module):
     """
 
     expansion = 4
+    shifts = True
 
     def __init__(
         self,
@@ -171,7 +177,7 @@ def shortcut(in_features: int, out_features: int, strides: Triple, **kwargs: Any
 
 
 class Stem(nnx.Module):
-    """Stem: a convolution (full or factorised), norm, ReLU, and optionally a 3×3 max-pool of stride 2.
+    """Stem: a convolution (full or factorised), norm, activation, and optionally a 3×3 max-pool of stride 2.
 
     Args:
       features: channels of the output.
@@ -181,6 +187,9 @@ class Stem(nnx.Module):
       max_pool: whether to halve height and width once more.
       pool_strides: strides of the max-pool along T, H, W.
       in_channels: C, channels of the video.
+      activation: activation function after the norm.
+      padding: padding of one convolution, as for `Conv3D`; None: half of the kernel on each side.
+      padding_mode: values of its padding, as for `Conv3D`.
       epsilon: epsilon of the norm.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams for the initial weights.
@@ -196,6 +205,9 @@ class Stem(nnx.Module):
         max_pool: bool = False,
         pool_strides: Triple = (1, 2, 2),
         in_channels: int = 3,
+        activation: Activation = nnx.relu,
+        padding: Padding | None = None,
+        padding_mode: str = "zeros",
         epsilon: float = 1e-5,
         dtype: Any = None,
         rngs: nnx.Rngs,
@@ -205,9 +217,12 @@ class Stem(nnx.Module):
                 in_channels, features, kernel_size, strides, mid_features=mid_features, dtype=dtype, rngs=rngs
             )
         else:
-            padding = tuple(k // 2 for k in kernel_size)
-            self.conv = Conv3D(in_channels, features, kernel_size, strides, padding, dtype=dtype, rngs=rngs)
+            padding = tuple(k // 2 for k in kernel_size) if padding is None else padding
+            self.conv = Conv3D(
+                in_channels, features, kernel_size, strides, padding, padding_mode=padding_mode, dtype=dtype, rngs=rngs
+            )
         self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)
+        self.activation = activation
         self.in_channels = in_channels
         self.stride = strides[2] * (pool_strides[2] if max_pool else 1)  # of height and width, in pixels
         self.max_pool = max_pool
@@ -215,18 +230,25 @@ class Stem(nnx.Module):
 
     def __call__(self, video: jax.Array) -> jax.Array:
         """Map (B, T, H, W, C) to (B, T', H', W', features)."""
-        x = nnx.relu(self.norm(self.conv(video)))
+        x = self.activation(self.norm(self.conv(video)))
         return max_pool3d(x, (1, 3, 3), self.pool_strides, (0, 1, 1)) if self.max_pool else x
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Run of blocks of one width: number, width, strides of the first one along T, H, W, and kind of convolution."""
+    """Run of blocks of one width.
+
+    Attributes:
+      depth: number of blocks.
+      features: width of the blocks.
+      strides: strides of the first block along T, H, W.
+      conv: kind of the blocks' convolution over space, in the form that the kind of block takes.
+    """
 
     depth: int
     features: int
     strides: Triple
-    conv: ConvKind
+    conv: Any
 
 
 class ResNet(VideoNetwork):
@@ -240,12 +262,16 @@ class ResNet(VideoNetwork):
       stem: layers before the stages.
       stem_features: output channels of the stem.
       stages: stages of blocks.
-      block: kind of block, `BasicBlock` or `Bottleneck`.
+      block: kind of block, such as `BasicBlock` or `Bottleneck`.
+      last: function that makes a layer behind the stages from the number of channels there; None: no layer. Its
+        attribute `out_features` is the number of its output channels.
       temporal_pooling: pooling of the frames' vectors: a name accepted by `vidjax.nn.pooling.temporal_pooling`, or a
         function `(features, rngs=rngs)` that returns a module of the same kind.
       dropout: probability of dropping a feature before the classifier, in training mode.
       grid: cells along height and width; their means form a frame's vector. 1: one mean over the whole map.
       zero_init: whether to start every residual branch at zero.
+      conventions: choices in which sources of weights differ although their arrays have the same shapes, see
+        `VideoNetwork`.
       remat: rematerialisation policy of each block, one of `REMAT` except "attention", see `nn/remat.py`.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
@@ -263,21 +289,24 @@ class ResNet(VideoNetwork):
         stem: Stem,
         stem_features: int,
         stages: Sequence[Stage],
-        block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
+        block: BlockKind = BasicBlock,
+        last: Callable[[int], Any] | None = None,
         temporal_pooling: str | Callable[..., ClipPooling] = "mean",
         dropout: float = 0.0,
         grid: int = 1,
         zero_init: bool = False,
+        conventions: Mapping[str, Any] | None = None,
         remat: str = "",
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
+        self.conventions = tuple((conventions or {}).items())
         self.stem = stem
         self.channels = stem.in_channels
         self.stages = nnx.List()
         features, strides, widths = stem_features, [stem.stride], {}
         for stage in stages:
-            blocks: nnx.List[BasicBlock | Bottleneck] = nnx.List()
+            blocks = nnx.List()
             for index in range(stage.depth):
                 steps = stage.strides if index == 0 else (1, 1, 1)
                 blocks.append(
@@ -288,6 +317,10 @@ class ResNet(VideoNetwork):
             strides.append(strides[-1] * stage.strides[2])
             widths[strides[-1]] = features
         self.strides = tuple(strides[1:])
+        self.last = nnx.data(None)
+        if last is not None:
+            self.last = last(features)
+            widths[strides[-1]] = features = self.last.out_features
         self.remat = check_remat(remat, attention=False)
         if isinstance(temporal_pooling, str):
             temporal_pooling = partial(make_temporal_pooling, temporal_pooling)
@@ -310,14 +343,19 @@ class ResNet(VideoNetwork):
         return Features.of_maps(self.by_stride(maps), pooled, frames if self.sees_frames else None)
 
     def maps(self, video: jax.Array) -> list[jax.Array]:
-        """Map normalised clips (B, T, H, W, C) to the output of each stage, (B, T', H', W', C')."""
+        """Map normalised clips (B, T, H, W, C) to the output of each stage, (B, T', H', W', C'); the last has passed
+        the layer behind the stages."""
         x, run = self.stem(video), keeping(self.remat)
         maps = []
         for blocks in self.stages:
             for block in blocks:
                 x = run(block, x)
             maps.append(x)
-        return maps
+        return self.finished(maps)
+
+    def finished(self, maps: list[jax.Array]) -> list[jax.Array]:
+        """Apply the layer behind the stages, if there is one, to the last of their outputs."""
+        return maps if self.last is None else [*maps[:-1], self.last(maps[-1])]
 
     def by_stride(self, maps: Sequence[jax.Array]) -> dict[int, jax.Array]:
         """Key the stages' maps by their strides in pixels, see `Features`."""

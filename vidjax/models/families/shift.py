@@ -1,4 +1,4 @@
-"""TSM: a 2D ResNet that shifts parts of the features between neighbouring frames, at no cost in arithmetic.
+"""TSM: a 2D network that shifts parts of the features between neighbouring frames, at no cost in arithmetic.
 
 Before the first convolution of every residual branch, one eighth of the channels is taken from the next frame, one
 eighth from the previous one. The causal form takes channels only from the previous frame, so that it can run on a
@@ -8,6 +8,7 @@ Paper: Lin et al., TSM: Temporal Shift Module for Efficient Video Understanding 
 `models/backbones/resnet_tsm.py` and `models/heads/tsm_head.py`.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import jax
@@ -17,6 +18,7 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
 from vidjax.models.base import Head
+from vidjax.models.families.efficientnet import SCALES, efficientnet_spec
 from vidjax.models.families.frame_networks import body
 from vidjax.models.families.resnet import ResNet
 from vidjax.models.heads import Drop
@@ -117,7 +119,7 @@ class TemporalShiftResNet(ResNet):
         for stage, blocks in enumerate(self.stages):
             for index, block in enumerate(blocks):
                 shifted = x
-                if index % self.every == 0:
+                if index % self.every == 0 and block.shifts:
                     name = f"{stage}.{index}"
                     if self.causal:
                         shifted, keep[name] = causal_shift(x, self.share, kept.get(name))
@@ -125,7 +127,7 @@ class TemporalShiftResNet(ResNet):
                         shifted = temporal_shift(x, self.share)
                 x = run(block, x, shifted)
             maps.append(x)
-        return maps, keep
+        return self.finished(maps), keep
 
     def step(self, frame: jax.Array, state: StreamState | None = None) -> tuple[jax.Array, StreamState]:
         """Process one frame of a stream, in evaluation mode: after t frames the logits are those of the clip of these t
@@ -153,10 +155,26 @@ class TemporalShiftResNet(ResNet):
 
 @settles("temporal_pooling")
 def tsm(
-    num_classes: int, *, layers: int, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+    num_classes: int,
+    *,
+    encoder: str,
+    encoder_options: Mapping[str, Any] | None = None,
+    in_channels: int = 3,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
 ) -> TemporalShiftResNet:
-    """Build a `TemporalShiftResNet` of 18, 34, 50 or 101 layers; 0: the small network. Further arguments are its."""
-    network = body(layers, in_channels=in_channels, dtype=dtype, rngs=rngs)
+    """Build a `TemporalShiftResNet`. Further arguments are its.
+
+    Args:
+      num_classes: K, number of classes.
+      encoder: name of the image network, one of `vidjax.models.families.frame_networks.ENCODERS`.
+      encoder_options: further arguments of the image network, see `vidjax.models.families.frame_networks.body`.
+      in_channels: C, channels of the video.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
+    """
+    network = body(encoder, encoder_options, in_channels=in_channels, dtype=dtype, rngs=rngs)
     return TemporalShiftResNet(num_classes, **network, **kwargs)
 
 
@@ -176,7 +194,12 @@ VARIANTS = {
             sources=("mmaction2", "torchvision2d"),
             published="K400 73.18 / 90.56, 10 crops (mmaction2)",
         ),
-        {"layers": 50},
+        {"encoder": "r50"},
     ),
-    "tsm_tiny": Variant(tsm, tiny_spec("tsm_tiny", _PAPER), {"layers": 0, "dropout": 0.0}),
+    "tsm_effnet_lite0": Variant(
+        tsm,
+        efficientnet_spec("tsm_effnet_lite0", "lite0", _PAPER),
+        {"encoder": "effnet_lite0", "dropout": SCALES["lite0"].dropout},
+    ),
+    "tsm_tiny": Variant(tsm, tiny_spec("tsm_tiny", _PAPER), {"encoder": "small", "dropout": 0.0}),
 }

@@ -84,7 +84,7 @@ def _attention(names: Names) -> tuple[Rule, ...]:
     )
 
 
-def _table(
+def image_table(
     names: Names,
     models: tuple[str, ...],
     tokens: tuple[Rule, ...],
@@ -94,6 +94,7 @@ def _table(
     tubelets: bool = True,
     ignore: tuple[str, ...] = (),
     fresh: tuple[str, ...] = (),
+    part: bool = True,
 ) -> Source:
     """A table for `models` with the given rules for tokens and for attention (`norm1`, `qkv` and `proj`)."""
     block0 = names.block.replace("{i}", "0")
@@ -115,6 +116,7 @@ def _table(
         ignore=ignore,
         absent=names.absent,
         fresh=(*fresh, "head.*"),
+        part=part,
     )
 
 
@@ -135,7 +137,7 @@ def _timesformer(names: Names) -> tuple[Source, ...]:
     if names is not TIMM:
         models.append("timesformer_base_space")  # timm's ViT is that network itself: see timesformer.py
     return (
-        _table(
+        image_table(
             names, tuple(models), tokens, attention,
             tubelets=False, fresh=("time_embed", "blocks.*.earlier.*.fc.*"),
         ),
@@ -154,16 +156,16 @@ def _vivit(names: Names) -> tuple[Source, ...]:
     )
     tiled = Rule(names.positions, "pos_embed", fit=TILED)
     return (
-        _table(names, ("vivit_base_16x2",), (cls_token, tiled), plain),
-        _table(
+        image_table(names, ("vivit_base_16x2",), (cls_token, tiled), plain),
+        image_table(
             names, ("vivit_*_fe",), (cls_token, Rule(names.positions, "pos_embed", fit=LINEAR_GRID)), plain,
             fresh=("temporal_*",),
         ),
-        _table(
+        image_table(
             names, ("vivit_*_fsa",), (tiled,), over_time,
             ignore=(names.cls_token,), fresh=("blocks.*.temporal_attn.proj.*",),
         ),
-        _table(names, ("vivit_*_fdp",), (tiled,), plain, ignore=(names.cls_token,)),
+        image_table(names, ("vivit_*_fdp",), (tiled,), plain, ignore=(names.cls_token,)),
     )  # fmt: skip
 
 
@@ -178,7 +180,7 @@ def _videomae(names: Names) -> tuple[Source, ...]:
     )
     models = ("videomae_small", "videomae_base", "videomae_large")
     # The norm of the mean of tokens starts as the norm of the class token.
-    return (_table(names, models, (), attention, norm="fc_norm", ignore=(names.cls_token, names.positions)),)
+    return (image_table(names, models, (), attention, norm="fc_norm", ignore=(names.cls_token, names.positions)),)
 
 
 FAMILIES: tuple[Callable[[Names], tuple[Source, ...]], ...] = (_timesformer, _vivit, _videomae)

@@ -1,0 +1,448 @@
+"""Image Transformers as encoders of frames: ViT, DINOv2, CLIP and SigLIP, with a pooling over frames or adapters.
+
+- frame_vit_*: every frame by itself, then a pooling of the frames' vectors. Frozen with a new classifier, it is
+  `probe="linear"` or, over the patches of all frames, `probe="attentive"`.
+- st_adapter_*: ST-Adapter (Pan et al., 2206.13559): CLIP's image network, frozen, with depthwise convolutions over time
+  in small layers before the MLPs, or before attention too.
+- aim_*: AIM (Yang et al., 2302.03024): the same network, frozen, its attention applied over time as well, with three
+  small layers in each block.
+
+Papers of the image networks: Dosovitskiy et al. (2010.11929), Oquab et al., DINOv2 (2304.07193), Radford et al., CLIP
+(2103.00020), Zhai et al., SigLIP (2303.15343) and Tschannen et al., SigLIP 2 (2502.14786). Reference code: timm
+`models/vision_transformer.py`; torchvision `models/vision_transformer.py`; transformers `models/{dinov2,clip,siglip}`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from vidjax.config import Spec
+from vidjax.models.arguments import by_field
+from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.registry import Variant, tiny_spec
+from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter, over_space, over_time
+from vidjax.nn.attention import SelfAttention, attention, three_products
+from vidjax.nn.blocks import Execution, stack
+from vidjax.nn.droppath import DropPath
+from vidjax.nn.grids import Grid
+from vidjax.nn.init import normal_001, normal_002
+from vidjax.nn.mlp import Mlp, gelu
+from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
+from vidjax.nn.positions import Table
+from vidjax.nn.vision_transformer import BASE, LARGE, SMALL, ClipSize, TransformerSize, VisionTransformer
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """CLIP's approximation of GELU, `x · sigmoid(1.702 · x)`."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": gelu,
+    "quick_gelu": quick_gelu,
+    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+}
+POOLED = ("token", "map")
+
+
+@dataclass(frozen=True)
+class Form:
+    """Form of an image Transformer.
+
+    Attributes:
+      patch: rows and columns of a token.
+      class_token: whether a learned token precedes the patches.
+      patch_bias: whether the embedding of patches has a bias.
+      norm_before: whether tokens are normalised before the blocks.
+      layer_scale: whether residual branches are scaled by learned factors.
+      activation: activation function of the MLPs, a name in `ACTIVATIONS`.
+      epsilon: epsilon of the norms.
+      pooled: a frame's vector: the normalised class token ("token"), or the answer of a learned query to all tokens
+        ("map").
+
+    Raises:
+      ValueError: for an unknown activation or pooling, or a vector of the class token without one.
+    """
+
+    patch: int = 16
+    class_token: bool = True
+    patch_bias: bool = True
+    norm_before: bool = False
+    layer_scale: bool = False
+    activation: str = "gelu"
+    epsilon: float = 1e-6
+    pooled: str = "token"
+
+    def __post_init__(self) -> None:
+        for name, known in (("activation", ACTIVATIONS), ("pooled", POOLED)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(map(repr, known))}")
+        if self.pooled == "token" and not self.class_token:
+            raise ValueError("pooled = 'token': the network has no class token")
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Small trained layers in a frozen network.
+
+    Attributes:
+      adapter: kind of layers: "" (none, all is trained), "st" (ST-Adapter) or "aim" (AIM).
+      adapter_width: features inside an adapter; 0: half of the tokens' for "st", a quarter for "aim".
+      adapter_kernel: extent (kt, kh, kw) of the convolution of "st".
+      adapter_before_attention: whether "st" also has adapters before attention, not only before the MLPs.
+      adapter_scale: factor of the adapter beside the MLP of "aim".
+
+    Raises:
+      ValueError: for an unknown kind.
+    """
+
+    adapter: str = ""
+    adapter_width: int = 0
+    adapter_kernel: Grid = (3, 1, 1)
+    adapter_before_attention: bool = False
+    adapter_scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.adapter not in ("", "st", "aim"):
+            raise ValueError(f"adapter = {self.adapter!r}: must be '', 'st' or 'aim'")
+
+    def width(self, dim: int) -> int:
+        """Features inside an adapter, for tokens of D features."""
+        return self.adapter_width or dim // (2 if self.adapter == "st" else 4)
+
+
+class Block(nnx.Module):
+    """Pre-norm Transformer block over the tokens of a frame, with or without adapters.
+
+    Args:
+      dim: D, features of a token.
+      heads: attention heads; divides `dim`.
+      form: form of the network.
+      adapters: small layers that see other frames.
+      drop_path: probability of dropping a residual branch in training; with "aim" only those of adapters are dropped.
+      dtype: dtype of the computation; None: float32.
+      rngs: random streams; `params` draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        form: Form,
+        adapters: Adapters,
+        *,
+        drop_path: float = 0.0,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        norm = partial(nnx.LayerNorm, dim, epsilon=form.epsilon, dtype=dtype, rngs=rngs)
+        self.norm1 = norm()
+        self.attn = SelfAttention(dim, heads, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.norm2 = norm()
+        self.mlp = Mlp(
+            dim, 4 * dim, activation=ACTIVATIONS[form.activation], kernel_init=normal_002, dtype=dtype, rngs=rngs
+        )
+        scales = form.layer_scale
+        self.scale1 = nnx.Param(jnp.ones(dim)) if scales else None
+        self.scale2 = nnx.Param(jnp.ones(dim)) if scales else None
+        self.drop_path = DropPath(drop_path)
+        kind, width = adapters.adapter, adapters.width(dim)
+        st = partial(SpaceTimeAdapter, dim, width, adapters.adapter_kernel, dtype=dtype, rngs=rngs)
+        aim = partial(Bottleneck, dim, width, dtype=dtype, rngs=rngs)
+        self.before_attention = st() if kind == "st" and adapters.adapter_before_attention else None
+        self.before_mlp = st() if kind == "st" else None
+        self.temporal, self.spatial, self.joint = (aim() if kind == "aim" else None for _ in range(3))
+        self.joint_scale = adapters.adapter_scale
+
+    def __call__(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Map tokens of frames `(B·T, N, D)`, patches last, of the clip's `grid` to the same shape."""
+        if self.temporal is not None:
+            return self._aim(x, grid, rngs)
+        if self.before_attention is not None:
+            x = self.before_attention(x, grid)
+        x = x + self._kept(self.attn(self.norm1(x)), self.scale1, rngs)
+        if self.before_mlp is not None:
+            x = self.before_mlp(x, grid)
+        return x + self._kept(self.mlp(self.norm2(x)), self.scale2, rngs)
+
+    def _kept(self, y: jax.Array, scale: nnx.Param | None, rngs: nnx.Rngs | None) -> jax.Array:
+        return self.drop_path(y if scale is None else y * scale[...].astype(y.dtype)[None, None], rngs)
+
+    def _aim(self, x: jax.Array, grid: Grid, rngs: nnx.Rngs | None) -> jax.Array:
+        assert self.temporal is not None and self.spatial is not None and self.joint is not None
+        # The block's own norm and attention, over time.
+        times = self.temporal(self.attn(self.norm1(over_time(x, grid[0]))))
+        x = x + self.drop_path(over_space(times, x.shape[1]), rngs)
+        y = self.attn(self.norm1(x))
+        x = x + y + self.spatial(y)
+        y = self.norm2(x)
+        return x + self.mlp(y) + self.drop_path(self.joint_scale * self.joint(y), rngs)
+
+
+class QueryPooling(nnx.Module):
+    """Pooling of a frame's tokens by a learned query: attention, then norm and MLP as a residual branch (SigLIP).
+
+    Args:
+      dim: D, features of a token.
+      heads: attention heads; divides `dim`.
+      form: form of the network.
+      dtype: dtype of the computation; None: float32.
+      rngs: random streams; `params` draws the initial weights.
+    """
+
+    def __init__(self, dim: int, heads: int, form: Form, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.heads = heads
+        self.query = nnx.Param(normal_002(rngs.params(), (1, 1, dim)))
+        layer = {"kernel_init": normal_002, "dtype": dtype, "rngs": rngs}
+        self.qkv = nnx.Linear(dim, 3 * dim, **layer)
+        self.proj = nnx.Linear(dim, dim, **layer)
+        self.norm = nnx.LayerNorm(dim, epsilon=form.epsilon, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, activation=ACTIVATIONS[form.activation], **layer)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `(B, N, D)` to `(B, D)`."""
+        query = jnp.broadcast_to(self.query[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
+        q, (_, k, v) = three_products(query, self.qkv)[0], three_products(x, self.qkv)
+        q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (q, k, v))
+        y = self.proj(attention(q, k, v).reshape(query.shape))
+        return (y + self.mlp(self.norm(y)))[:, 0]
+
+
+class FrameTransformer(VisionTransformer, VideoNetwork):
+    """Image Transformer over the frames of a clip, and a pooling of the frames' vectors.
+
+    With adapters only these, norms and tables that they bring, and the classifier are trained; `frozen` names the rest.
+
+    Args:
+      num_classes: K, number of classes.
+      transformer: width, depth and heads, passed as the fields of `TransformerSize`.
+      form: form of the image network, passed as the fields of `Form`.
+      adapters: small trained layers, passed as the fields of `Adapters`.
+      num_frames: T of the clips that the table of times of "aim" is made for; other networks take any number.
+      size: height and width of the pictures that the table of places is made for, pixels.
+      temporal_pooling: pooling of the frames' vectors, see `vidjax.nn.pooling.temporal_pooling`.
+      dropout: dropout probability before the classifier.
+      drop_path: drop path rate of the last block; rises linearly from 0 in the first.
+      in_channels: C, channels of the clips.
+      execution: dtype, rematerialisation and scanning of the blocks, passed as the fields of `Execution`.
+      rngs: random streams; `params` draws the initial weights.
+
+    Raises:
+      ValueError: if the heads do not divide `dim` or the patch the size, or for an unknown pooling.
+    """
+
+    positions: ClassVar[Mapping[str, Table]] = {
+        "pos_embed": Table((1, 2), "cubic"),
+        "time_embed": Table((0,), "linear"),
+    }
+
+    @by_field
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        transformer: TransformerSize = BASE,
+        form: Form = Form(),
+        adapters: Adapters = Adapters(),
+        num_frames: int = 8,
+        size: int = 224,
+        temporal_pooling: str = "mean",
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        in_channels: int = 3,
+        execution: Execution,
+        rngs: nnx.Rngs,
+    ):
+        dim, dtype = transformer.dim, execution.dtype
+        clip = ClipSize(num_frames, size)
+        super().__init__(
+            dim,
+            (1, form.patch, form.patch),
+            execution,
+            clip=clip,
+            in_channels=in_channels,
+            kernel_init=normal_002,
+            use_bias=form.patch_bias,
+            rngs=rngs,
+        )
+        _, rows, columns = self.table_grid
+        first = int(form.class_token)
+        self.cls_token = nnx.Param(normal_002(rngs.params(), (1, 1, dim))) if form.class_token else None
+        self.pos_embed = nnx.Param(normal_002(rngs.params(), (1, first + rows * columns, dim)))
+        self.time_embed = nnx.Param(jnp.zeros((1, num_frames, dim))) if adapters.adapter == "aim" else None
+        norm = partial(nnx.LayerNorm, dim, epsilon=form.epsilon, rngs=rngs)
+        self.norm_before = norm() if form.norm_before else None
+
+        def block(_: int, rate: float) -> Block:
+            return Block(dim, transformer.heads, form, adapters, drop_path=rate, dtype=dtype, rngs=rngs)
+
+        self.blocks = stack(block, transformer.depth, drop_path)
+        self.norm = norm()
+        mapped = form.pooled == "map"
+        self.query = QueryPooling(dim, transformer.heads, form, dtype=dtype, rngs=rngs) if mapped else None
+        self.pooling = make_temporal_pooling(temporal_pooling, dim, rngs=rngs)
+        # ST-Adapter averages class tokens before their norm.
+        self.norm_last = adapters.adapter == "st" and not mapped
+        self.frozen = _frozen(transformer.depth, adapters)
+        self.dropout = nnx.Dropout(dropout)
+        init = normal_002 if adapters.adapter else normal_001
+        self.head = nnx.Linear(self.pooling.out_features, num_classes, kernel_init=init, rngs=rngs)
+        self.widths = Widths(self.pooling.out_features, dim, {form.patch: dim})
+
+    def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
+        """Patches of a clip `(B, T·H·W, D)` as tokens of its frames `(B·T, N, D)`, with positions."""
+        frames, rows, columns = grid
+        x = x.reshape(-1, rows * columns, x.shape[-1])
+        table = self.pos_embed[...]
+        if self.cls_token is not None:
+            token = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
+            x = jnp.concatenate([token, x], axis=1)
+        if table.shape[1] != x.shape[1]:
+            made = "×".join(map(str, self.table_grid[1:]))
+            raise ValueError(f"the positions are for {made} patches, not {rows}×{columns}: build the network with size")
+        x = x + table.astype(x.dtype)
+        if self.time_embed is not None:
+            if self.time_embed.shape[1] != frames:
+                raise ValueError(
+                    f"the positions are for {self.time_embed.shape[1]} frames, not {frames}: build the network with "
+                    f"num_frames={frames}"
+                )
+            times = jnp.tile(self.time_embed[0], (x.shape[0] // frames, 1))
+            x = x + times.astype(x.dtype)[:, None]
+        return x if self.norm_before is None else self.norm_before(x).astype(x.dtype)
+
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+        """Encode normalised float clips `(B, T, H, W, C)`: tokens are the normalised patches of all frames.
+
+        Raises:
+          ValueError: if the patch does not divide the frames, or the tables are for another size.
+        """
+        x, grid = self.encoded(video, rngs)
+        patches, frames = grid[1] * grid[2], grid[0]
+        normed = self.norm(x)
+        dim = x.shape[-1]
+        vectors = (x if self.norm_last else normed)[:, 0] if self.query is None else self.query(normed)
+        pooled = self.pooling(vectors.astype(jnp.float32).reshape(-1, frames, dim), rngs=rngs)
+        if self.norm_last:
+            pooled = self.norm(pooled).astype(jnp.float32)
+        tokens = normed[:, normed.shape[1] - patches :].reshape(-1, frames * patches, dim)
+        return Features(pooled, tokens, grid, self.patch_map(tokens, grid))
+
+
+def _frozen(depth: int, adapters: Adapters) -> tuple[str, ...]:
+    """Prefixes of the paths that stay as they are beside trained adapters."""
+    if not adapters.adapter:
+        return ()
+    inside = ("norm1.", "attn.", "norm2.", "mlp.", "scale")
+    blocks = tuple(f"blocks.{index}.{part}" for index in range(depth) for part in inside)
+    last = () if adapters.adapter == "aim" else ("norm.",)
+    return ("patch_embed.", "cls_token", "pos_embed", "norm_before.", "query.", *last, *blocks)
+
+
+_CLIP_PIXELS = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+_HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+CLIP = {"norm_before": True, "patch_bias": False, "activation": "quick_gelu", "epsilon": 1e-5}
+SIGLIP = {"class_token": False, "activation": "gelu_tanh", "pooled": "map"}
+DINOV2 = {"patch": 14, "layer_scale": True, "size": 518}
+_VIT, _DINO = "https://arxiv.org/abs/2010.11929", "https://arxiv.org/abs/2304.07193"
+_CLIP, _SIGLIP = "https://arxiv.org/abs/2103.00020", "https://arxiv.org/abs/2502.14786"
+_ST, _AIM = "https://arxiv.org/abs/2206.13559", "https://arxiv.org/abs/2302.03024"
+
+
+def _variant(
+    name: str,
+    size: TransformerSize,
+    kwargs: Mapping[str, Any],
+    paper: str,
+    sources: tuple[str, ...],
+    *,
+    frames: tuple[int, int] = (8, 8),
+    published: str = "",
+    **pixels: Any,
+) -> Variant:
+    """Named network: `frames` are T and τ."""
+    side = kwargs.get("size", 224)
+    spec = Spec.of_video(
+        name=name,
+        num_frames=frames[0],
+        stride=frames[1],
+        size=side,
+        resize=(round(side * 256 / 224),),
+        paper=paper,
+        sources=sources,
+        published=published,
+        **pixels,
+    )
+    return Variant(FrameTransformer, spec, {**dataclasses.asdict(size), **kwargs})
+
+
+# timm's are trained on ImageNet-21k with pixels in -1…1, torchvision's on ImageNet-1k with its statistics.
+_TIMM, _BOTH = ("vit_timm",), ("vit_timm", "vit_torchvision")
+_ADAPTED = {**CLIP, "dropout": 0.5}
+_TINY = {"dim": 48, "depth": 2, "heads": 3, "patch": 16, "num_frames": 8, "size": 64}
+
+VARIANTS = {
+    "frame_vit_s16": _variant("frame_vit_s16", SMALL, {}, _VIT, _TIMM, **_HALF),
+    "frame_vit_b16": _variant("frame_vit_b16", BASE, {}, _VIT, _BOTH, **_HALF),
+    "frame_vit_l16": _variant("frame_vit_l16", LARGE, {}, _VIT, _BOTH, **_HALF),
+    **{
+        f"frame_dinov2_{letter}14": _variant(f"frame_dinov2_{letter}14", size, DINOV2, _DINO, ("dinov2",))
+        for letter, size in (("s", SMALL), ("b", BASE), ("l", LARGE))
+    },
+    "frame_clip_b32": _variant(
+        "frame_clip_b32", BASE, {**CLIP, "patch": 32}, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS
+    ),
+    "frame_clip_b16": _variant("frame_clip_b16", BASE, CLIP, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS),
+    "frame_clip_l14": _variant(
+        "frame_clip_l14", LARGE, {**CLIP, "patch": 14}, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS
+    ),
+    "frame_siglip_b16": _variant("frame_siglip_b16", BASE, SIGLIP, _SIGLIP, ("siglip",), **_HALF),
+    "frame_siglip_l16_256": _variant(
+        "frame_siglip_l16_256", LARGE, {**SIGLIP, "size": 256}, _SIGLIP, ("siglip",), **_HALF
+    ),
+    "st_adapter_b16": _variant(
+        "st_adapter_b16",
+        BASE,
+        {**_ADAPTED, "adapter": "st"},
+        _ST,
+        ("st_adapter", "clip", "clip_openai"),
+        frames=(8, 16),
+        published="K400 82.2, 3×1 views (ST-Adapter)",
+        **_CLIP_PIXELS,
+    ),
+    "st_adapter_b16_two": _variant(
+        "st_adapter_b16_two",
+        BASE,
+        {**_ADAPTED, "adapter": "st", "adapter_before_attention": True},
+        _ST,
+        ("st_adapter", "clip", "clip_openai"),
+        frames=(8, 16),
+        published="SSv2 66.9, 1×3 views (ST-Adapter)",
+        **_CLIP_PIXELS,
+    ),
+    "aim_b16": _variant(
+        "aim_b16",
+        BASE,
+        {**_ADAPTED, "adapter": "aim", "num_frames": 32, "drop_path": 0.2},
+        _AIM,
+        ("aim", "clip", "clip_openai"),
+        frames=(32, 4),
+        published="K400 84.7 / 96.7, 3×1 views (AIM)",
+        **_CLIP_PIXELS,
+    ),
+    **{
+        name: Variant(FrameTransformer, tiny_spec(name, paper), {**_TINY, **kwargs})
+        for name, kwargs, paper in (
+            ("frame_vit_tiny", {"layer_scale": True}, _VIT),
+            ("frame_siglip_tiny", SIGLIP, _SIGLIP),
+            ("st_adapter_tiny", {**CLIP, "adapter": "st", "adapter_before_attention": True}, _ST),
+            ("aim_tiny", {**CLIP, "adapter": "aim"}, _AIM),
+        )
+    },
+}
