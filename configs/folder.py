@@ -1,6 +1,6 @@
 """Your own videos: a folder with one sub-folder per class, or CSV files with path,label[,split,group].
 
-    pip install 'vidjax[imagenet]'
+    pip install -e '.[imagenet]'
     python train.py --config=configs/folder.py --workdir=runs/mine --config.data.train=VIDEOS
     python train.py --config=configs/folder.py --workdir=runs/listed \\
         --config.data.train=train.csv --config.data.eval=val.csv

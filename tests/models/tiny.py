@@ -22,6 +22,10 @@ _CHANGES = {
     "late_fusion_tiny": {"num_frames": 4, "hidden": 8},
     "mvit_tiny": {**_CLIP, "dim": 8, "depth": 2, "heads": 1, "stages": (1,)},
     "swin3d_tiny": {"dim": 8, "depths": (2, 1), "heads": (2, 2), "window": (2, 3, 3)},
+    **{
+        name: {**_CLIP, **_NARROW, "patch": 8}
+        for name in ("aim_tiny", "frame_vit_tiny", "frame_siglip_tiny", "frame_dinov3_tiny", "st_adapter_tiny")
+    },
     "timesformer_tiny": {**_CLIP, **_NARROW},
     "videomae_tiny": {**_CLIP, **_NARROW},
     "vivit_tiny": {**_CLIP, **_NARROW},

@@ -25,7 +25,7 @@ from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.pooling_attention import PoolingAttention, TokenPool
 from vidjax.nn.recurrent import CELLS, CONV_CELLS, Recurrent, unroll
-from vidjax.nn.rotary import rotary_angles, rotate
+from vidjax.nn.rotary import frame_angles, rotary_angles, rotate, rotate_halves
 from vidjax.nn.squeeze import SqueezeExcitation
 from vidjax.nn.vision_transformer import VisionTransformer
 from vidjax.nn.windows import WindowAttention
@@ -240,6 +240,10 @@ LAYERS = {
     "rotary positions": function(
         lambda x: rotate(x, rotary_angles((1, 1, x.shape[1]), x.shape[-1])),
         st.tuples(st.integers(1, 9), st.integers(1, 2), st.integers(6, 14)), (5, 2, 13),
+    ),
+    "rotary positions of frames": function(
+        lambda x: rotate_halves(x, frame_angles(1, x.shape[1] - 1, x.shape[-1])),
+        st.tuples(st.integers(2, 9), st.integers(1, 2), st.sampled_from([4, 8])), (5, 2, 8),
     ),
     "squeeze and excitation": Layer(partial(SqueezeExcitation, 4, 3), CLIPS, CLIP, same, computes="input"),
     "squeeze and excitation of each frame": Layer(

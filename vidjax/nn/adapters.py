@@ -54,7 +54,8 @@ class SpaceTimeAdapter(nnx.Module):
         first = x.shape[1] - h * w
         y = layer_result(self.fc1(x[:, first:]))
         y = self.conv(y.reshape(-1, t, h, w, y.shape[-1]))
-        return x.at[:, first:].add(layer_result(self.fc2(y.reshape(x.shape[0], h * w, -1))))
+        y = layer_result(self.fc2(y.reshape(x.shape[0], h * w, -1)))
+        return jnp.concatenate([x[:, :first], x[:, first:] + y], axis=1)
 
 
 class Bottleneck(nnx.Module):

@@ -80,7 +80,8 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
     trained = sum(_size(p) for path, p in params.items() if path not in frozen)
     parameters = f"{count / 1e6:.2f} M parameters"
     if frozen:
-        parameters += f", of which {trained / 1e6:.2f} M, the {config.model.probe} probe, would be trained"
+        what = f"the {config.model.probe} probe" if config.model.probe else "adapters and classifier"
+        parameters += f", of which {trained / 1e6:.2f} M, {what}, would be trained"
     if steps := ckpt.steps(workdir):
         start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would continue from the last"
     elif source := config.model.init_from:

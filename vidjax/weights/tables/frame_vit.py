@@ -1,7 +1,7 @@
 """Weights of image Transformers as encoders of frames, and of the video networks that adapters make of them.
 
 - vit_timm, vit_torchvision: image ViTs, see `image_vit.py`.
-- dinov2, clip, siglip: as transformers names them; SigLIP 2's checkpoints of a fixed size are SigLIP's.
+- dinov2, dinov3, clip, siglip: as transformers names them; SigLIP 2's checkpoints of a fixed size are SigLIP's.
 - clip_openai: OpenAI's own files.
 - st_adapter, aim: the authors' files, which name CLIP's layers as OpenAI does.
 
@@ -58,6 +58,7 @@ def _dinov2(attention: str, inputs: tuple[str, str, str], output: str) -> Source
         rules=(
             Rule("embeddings.cls_token", "cls_token"),
             Rule("embeddings.position_embeddings", "pos_embed"),
+            Rule("embeddings.register_tokens", "registers"),
             *conv("embeddings.patch_embeddings.projection", "patch_embed", CONV2D),
             *layer_norm(f"{_DINO_LAYER}.norm1", f"{BLOCK}.norm1"),
             *_separate(f"{_DINO_LAYER}.{attention}", f"{BLOCK}.attn.qkv", inputs),
@@ -71,7 +72,7 @@ def _dinov2(attention: str, inputs: tuple[str, str, str], output: str) -> Source
         ),
         # The token that stands for hidden patches in pre-training; a classifier, which reads other vectors.
         ignore=("embeddings.mask_token", "classifier.*"),
-        prefixes=("dinov2.",),
+        prefixes=("dinov2.", "dinov2_with_registers."),
         fresh=_NEW,
     )
 
@@ -79,6 +80,36 @@ def _dinov2(attention: str, inputs: tuple[str, str, str], output: str) -> Source
 # As published, and as transformers names them in memory from version 5 on.
 DINOV2 = _dinov2("attention.attention", ("query", "key", "value"), "attention.output.dense")
 DINOV2_NEW = _dinov2("attention", ("q_proj", "k_proj", "v_proj"), "attention.o_proj")
+
+_DINO3_LAYER = "layer.{i}"
+DINOV3 = Source(
+    name="dinov3",
+    models=("frame_dinov3_*",),
+    signature=("embeddings.cls_token", "embeddings.register_tokens", "layer.0.attention.q_proj.weight", "norm.weight"),
+    rules=(
+        Rule("embeddings.cls_token", "cls_token"),
+        Rule("embeddings.register_tokens", "registers"),
+        *conv("embeddings.patch_embeddings", "patch_embed", CONV2D),
+        *layer_norm(f"{_DINO3_LAYER}.norm1", f"{BLOCK}.norm1"),
+        Rule(
+            tuple(f"{_DINO3_LAYER}.attention.{name}_proj.weight" for name in "qkv"),
+            f"{BLOCK}.attn.qkv.kernel",
+            QKV_LINEAR,
+        ),
+        Rule(f"{_DINO3_LAYER}.attention.q_proj.bias", f"{BLOCK}.attn.q_bias"),
+        Rule(f"{_DINO3_LAYER}.attention.v_proj.bias", f"{BLOCK}.attn.v_bias"),
+        *dense(f"{_DINO3_LAYER}.attention.o_proj", f"{BLOCK}.attn.proj"),
+        Rule(f"{_DINO3_LAYER}.layer_scale1.lambda1", f"{BLOCK}.scale1"),
+        *layer_norm(f"{_DINO3_LAYER}.norm2", f"{BLOCK}.norm2"),
+        *dense(f"{_DINO3_LAYER}.mlp.up_proj", f"{BLOCK}.mlp.fc1"),
+        *dense(f"{_DINO3_LAYER}.mlp.down_proj", f"{BLOCK}.mlp.fc2"),
+        Rule(f"{_DINO3_LAYER}.layer_scale2.lambda1", f"{BLOCK}.scale2"),
+        *layer_norm("norm", "norm"),
+    ),
+    ignore=("embeddings.mask_token",),  # it stands for hidden patches in pre-training
+    prefixes=("model.",),  # transformers from version 5 on, in memory
+    fresh=_NEW,
+)
 
 _LAYER = "encoder.layers.{i}"
 
@@ -219,6 +250,7 @@ SOURCES = (
     _image(TORCHVISION, ("frame_vit_b16", "frame_vit_l16")),
     DINOV2,
     DINOV2_NEW,
+    DINOV3,
     CLIP,
     SIGLIP,
     OPENAI,
