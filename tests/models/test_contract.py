@@ -47,7 +47,10 @@ def computed(name):
     return program(name)(clips(name), 0)
 
 
-every = pytest.mark.parametrize("name", TINY)
+# The first of each family with every run of the tests, the others with the slow ones.
+every = pytest.mark.parametrize(
+    "name", [n if n in FAMILIES.values() else pytest.param(n, marks=pytest.mark.slow) for n in TINY]
+)
 family = pytest.mark.parametrize("name", FAMILIES.values(), ids=FAMILIES)
 
 # Run operation by operation only where that takes no time.

@@ -241,11 +241,7 @@ def _check_conventions(table: Source, conventions: Mapping[str, Any]) -> None:
     if differs := table.differs(conventions):
         built = ", ".join(f"{key} = {conventions[key]!r}" for key in differs)
         theirs = ", ".join(f"{key} = {value!r}" for key, value in differs.items())
-        settings = " ".join(
-            f"--config.model.kwargs.{name}.{key}={value}"
-            for name, options in table.kwargs.items()
-            for key, value in options.items()
-        )
+        settings = " ".join(f'--config.model.kwargs.{name}="{options}"' for name, options in table.kwargs.items())
         raise SourceError(
             f"networks of source {table.name} have {theirs}; this one is built with {built}, and would answer "
             f"wrongly. Build it with {settings or 'its defaults'} (load_pretrained does so by itself)."

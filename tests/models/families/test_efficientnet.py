@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from tests.models.abstract import abstract, drawn, params_of
-from tests.models.small import draw, overfit
+from tests.models.small import draw
 from vidjax.models.families.efficientnet import (
     SCALES,
     DepthwiseKind,
@@ -105,10 +105,3 @@ def test_a_still_clip_is_its_picture_once_inflated():
     answer, x = nnx.jit(lambda m, v: m(v)), draw((2, 1, 32, 32, 3))
     one, many = (answer(model, jnp.repeat(x, frames, axis=1)) for frames in (1, 4))
     chex.assert_trees_all_close(one, many, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["frame_pool_effnet_tiny", "i3d_effnet_tiny"])
-def test_learns(name):
-    model = create_model(name, num_classes=3)
-    losses = overfit(model, draw((3, 2, 16, 16, 3)), steps=12, rate=0.1)
-    assert losses[-1] < 0.5 * losses[0]

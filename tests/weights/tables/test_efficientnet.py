@@ -79,7 +79,7 @@ def test_conventions_are_kept(caplog):
         with caplog.at_level(logging.WARNING, "vidjax"):
             report = load_into(built, expected.state, name=name)
         assert report.source == source and f"taken as {source}, as the network is built with" in caplog.text
-    wrong = "--config.model.kwargs.encoder_options.padding=half"
+    wrong = """--config.model.kwargs.encoder_options="{'padding': 'half', 'epsilon': 1e-05}\""""
     with pytest.raises(CheckpointError, match=re.escape(wrong)):
         load_into(other, expected.state, name=name, source="timm")
     with pytest.raises(CheckpointError, match=r"have padding = 'same', epsilon = 0\.001"):
