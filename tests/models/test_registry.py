@@ -28,13 +28,14 @@ def test_unknown_name():
         vidjax.create_model("r2plus1d_81")
 
 
-# What takes tens of seconds to trace.
-DEEPEST = ("csn_ip_r152", "csn_ir_r152", "mvit_v2_l")
+def names_of_video():
+    """All of them; the first of each kind and the small ones with every run of the tests, others with the slow ones."""
+    kinds = {get_variant(name).build: name for name in reversed(of_video("*"))}
+    quick = {*kinds.values(), *of_video("*_tiny")} - {"csn_ip_r152"}  # it takes tens of seconds to trace
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in of_video("*")]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in DEEPEST else n for n in of_video("*")]
-)
+@pytest.mark.parametrize("name", names_of_video())
 def test_every_model_keeps_the_protocol(name):
     """Shapes alone: nothing is allocated or compiled."""
     spec = vidjax.get_spec(name)

@@ -61,6 +61,7 @@ def test_packed_norms_have_the_statistics_of_channels(groups, affine):
     close()
 
 
+@pytest.mark.slow
 def test_a_packed_slowfast_computes_and_learns_the_same():
     """In float64: gradients through ReLUs and maxima would be those of other elements here and there."""
     model = vidjax.create_model("slowfast_tiny", num_classes=3)

