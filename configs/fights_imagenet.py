@@ -8,30 +8,19 @@
 
 The same network from scratch: --config.model.init_from=. Other networks on the same weights: --config.model.name=
 frame_pool_effnet_lite0, cnn_lstm_effnet_lite0, early_fusion_effnet_lite0 or i3d_effnet_lite0, the last with
---config.model.inflation=average or central. Measured: README, "Your own videos".
+--config.model.inflation=average or central. Measured so far: one run on differences, seed 0, 83.7 % video top-1.
 """
 
-from vidjax.config import (
-    ClassifyConfig,
-    ClipConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TaskConfig,
-    TrainConfig,
-)
+from configs import fights_r2plus1d
+from vidjax.config import ClipConfig, Config, ModelConfig
 
 
 def get_config() -> Config:
-    return Config(
-        model=ModelConfig(name="tsm_effnet_lite0", init_from="imagenet"),
-        data=DataConfig(train="runs/data/fights128", clip=ClipConfig(num_frames=8, stride=4, size=112, resize=(128,))),
-        task=TaskConfig(classify=ClassifyConfig(label_smoothing=0.1)),
-        optimizer=OptimizerConfig(
-            name="adamw", learning_rate=3e-4, warmup_epochs=1.0, weight_decay=0.05, clip_norm=1.0
-        ),
-        train=TrainConfig(batch_size=16, epochs=8, eval_epochs=0, checkpoint_epochs=8),
-        eval=EvalConfig(num_clips=3, batch_size=8),
-    )
+    config = fights_r2plus1d.get_config()
+    config.model = ModelConfig(name="tsm_effnet_lite0", init_from="imagenet")
+    config.data.train = "runs/data/fights128"
+    config.data.clip = ClipConfig(num_frames=8, stride=4, size=112, resize=(128,))
+    config.optimizer.learning_rate = 3e-4
+    config.train.epochs = config.train.checkpoint_epochs = 8
+    config.eval.batch_size = 8
+    return config

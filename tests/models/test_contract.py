@@ -95,7 +95,8 @@ def test_clips_of_a_batch_do_not_know_of_each_other(name):
     video[1] = clips(name, seed=1)[1]
     after, *_ = program(name)(video, 0)
     np.testing.assert_array_equal(after[0], before[0])
-    assert np.abs(after[1] - before[1]).max() > 1e-4
+    # Squeeze-and-excitation with drawn weights damps what it passes on, and here the clip's whole difference with it.
+    assert np.abs(after[1] - before[1]).max() > (1e-4 if name == "frame_pool_effnet_tiny" else 1e-3)
 
 
 @every

@@ -10,11 +10,11 @@ from flax import nnx
 from hypothesis import strategies as st
 
 from vidjax.models.heads import Dense
-from vidjax.nn import pooling
+from vidjax.nn import frame_blocks, pooling
 from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_patterns import pattern
-from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, SelfAttentionBlock
+from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooling, SelfAttentionBlock
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.conv import Conv3D, conv_formulation
 from vidjax.nn.droppath import DropPath
@@ -58,10 +58,10 @@ class Layer:
     draws: bool = False
 
 
-def adapted(layer, x, rngs):
+def adapted(layer, x, _, **kwargs):
     """Clips of tokens of 2×3 places and one more, `(B, T, N, D)`."""
     frames = x.reshape(-1, *x.shape[2:])
-    return layer(frames, (x.shape[1], 2, 3)).reshape(x.shape)
+    return layer(frames, (x.shape[1], 2, 3), **kwargs).reshape(x.shape)
 
 
 class Function(nnx.Module):
@@ -253,6 +253,17 @@ LAYERS = {
         partial(SpaceTimeAdapter, 4, 3, (3, 1, 3)), st.tuples(st.integers(1, 4), st.just(1 + 6), st.just(4)), (3, 7, 4),
         same, adapted, computes="dtype, added",
     ),
+    **{
+        f"block of frames, {kind or 'no'} adapters": Layer(
+            partial(
+                frame_blocks.Block, 4, 1, frame_blocks.Form(rotary=True, key_bias=False, layer_scale=True),
+                frame_blocks.Adapters(kind), drop_path=0.5,
+            ),
+            st.tuples(st.integers(1, 4), st.just(1 + 6), st.just(4)), (3, 7, 4), same,
+            lambda layer, x, rngs: adapted(layer, x, rngs, rngs=rngs), computes="dtype, added", draws=True,
+        )
+        for kind in ("", "st", "aim")
+    },
     "bottleneck": Layer(partial(Bottleneck, 4, 3), FRAMES, FRAME, same),
     "maxima": function(
         lambda x: pooling.max_pool3d(x, (1, 3, 3), (1, 2, 1), (0, 1, 1)),
@@ -300,6 +311,7 @@ LAYERS = {
     "attentive pooler": Layer(
         partial(AttentivePooler, 4, 2, 1), FRAMES, FRAME, lambda s: (4,), computes="dtype, then float32"
     ),
+    "pooling by a query": Layer(partial(QueryPooling, 4, 2), FRAMES, FRAME, lambda s: (4,)),
     "dense head": Layer(partial(Dense, 4, 3), st.one_of(FRAMES, CLIPS), CLIP, lambda s: (3,), computes="float32"),
     **{f"{name} cell": cell(kind, FRAMES, FRAME, 1 + (name == "lstm")) for name, kind in CELLS.items()},
     **{

@@ -39,6 +39,8 @@ def test_frames_are_counted_from_their_centre_whatever_their_size():
     np.testing.assert_allclose(small[:, 2:] / (2 * np.pi), [[-0.5, -0.05], [0.5, 0.05]], rtol=1e-6)
     np.testing.assert_allclose(large[:4, 2] / (2 * np.pi), [-0.75, -0.25, 0.25, 0.75], rtol=1e-6)
     np.testing.assert_allclose(large[::4, 0] / (2 * np.pi), [-0.5, 0.5], rtol=1e-6)
+    with pytest.raises(ValueError, match="a multiple of 4 features, not 6"):
+        frame_angles(1, 2, 6)
 
 
 def test_features_half_a_head_apart_turn_together_and_first_tokens_stay():

@@ -1,15 +1,16 @@
 """Pooling of tokens by attention of a learned query, optionally after blocks of self-attention."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn.attention import SelfAttention, attention
+from vidjax.nn.attention import SelfAttention, attention, three_products
 from vidjax.nn.init import normal_002
-from vidjax.nn.mlp import Mlp
+from vidjax.nn.mlp import Mlp, gelu
 from vidjax.nn.norm import LAYER_NORM_EPSILON
 
 
@@ -80,3 +81,42 @@ class AttentivePooler(nnx.Module):
             x = block(x)
         query = jnp.broadcast_to(self.query[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         return self.cross(query, x)[:, 0].astype(jnp.float32)
+
+
+class QueryPooling(nnx.Module):
+    """Pooling of tokens by a learned query: attention, then norm and MLP as a residual branch (SigLIP).
+
+    Args:
+      dim: D, features of a token.
+      heads: attention heads; divides `dim`.
+      activation: activation function of the MLP.
+      epsilon: epsilon of the norm.
+      dtype: dtype of the computation; None: float32.
+      rngs: random streams; `params` draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        activation: Callable[[jax.Array], jax.Array] = gelu,
+        epsilon: float = LAYER_NORM_EPSILON,
+        dtype: Any = None,
+        rngs: nnx.Rngs,
+    ):
+        self.heads = heads
+        self.query = nnx.Param(normal_002(rngs.params(), (1, 1, dim)))
+        layer = {"kernel_init": normal_002, "dtype": dtype, "rngs": rngs}
+        self.qkv = nnx.Linear(dim, 3 * dim, **layer)
+        self.proj = nnx.Linear(dim, dim, **layer)
+        self.norm = nnx.LayerNorm(dim, epsilon=epsilon, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, 4 * dim, activation=activation, **layer)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `(B, N, D)` to `(B, D)`."""
+        query = jnp.broadcast_to(self.query[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
+        q, (_, k, v) = three_products(query, self.qkv)[0], three_products(x, self.qkv)
+        q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (q, k, v))
+        y = self.proj(attention(q, k, v).reshape(query.shape))
+        return (y + self.mlp(self.norm(y)))[:, 0]

@@ -16,6 +16,11 @@ def gelu(x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """CLIP's approximation of GELU, `x · sigmoid(1.702 · x)`."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
 class Mlp(nnx.Module):
     """Two dense layers with an activation between, `(…, D)` to `(…, out)`.
 

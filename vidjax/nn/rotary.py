@@ -37,7 +37,12 @@ def frame_angles(rows: int, columns: int, dim: int) -> np.ndarray:
     columns belongs to the row, the second to the column, with frequencies 2π · 100^(-4j/dim). Read-only: it is cached.
 
     Source: the positions of DINOv3 (arXiv 2508.10104), `dinov3/layers/rope_position_encoding.py`, and in transformers.
+
+    Raises:
+      ValueError: if 4 does not divide the features of a head.
     """
+    if dim % 4:
+        raise ValueError(f"rotary positions in rows and columns need heads of a multiple of 4 features, not {dim}")
     frequencies = 2 * np.pi / 100 ** np.arange(0, 1, 4 / dim)
     centres = (2 * (np.arange(count) + 0.5) / count - 1 for count in (rows, columns))
     places = np.stack(np.meshgrid(*centres, indexing="ij"), axis=-1).reshape(-1, 2)

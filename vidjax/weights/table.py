@@ -135,8 +135,8 @@ class Source:
         out, and the `LoadReport` and the log name them.
       kwargs: constructor arguments for this source's network if it differs from the named model; `load_pretrained`
         sets them.
-      part: whether the source's network is only a part of the model, as an image network is of one with adapters; such
-        a model cannot be written as this source.
+      read_only: whether a model cannot be written as this source: the source's network is only a part of the model, as
+        an image network is of one with adapters, or names a layer after the preceding one.
       conventions: what this source's networks do where sources differ although their arrays have the same shapes,
         see `vidjax.models.base.VideoNetwork.conventions`; a network of another convention does not take its weights.
     """
@@ -152,7 +152,7 @@ class Source:
     fresh: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    part: bool = False
+    read_only: bool = False
     conventions: Mapping[str, Any] = field(default_factory=dict, hash=False)
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 

@@ -44,7 +44,6 @@ _LAYOUTS = {
     "timesformer": _Layout("model_state", "model."),
     "videomae": _Layout("model"),
 }
-_READ_ONLY = ("caffe2",)  # it names some layers after the preceding one
 _COUNTERS = "*.num_batches_tracked"
 
 
@@ -54,7 +53,7 @@ def writable(name: str) -> list[str]:
 
 
 def _writes(source: Source) -> bool:
-    return source.name not in _READ_ONLY and not source.part and not source.inflates
+    return not source.read_only and not source.inflates
 
 
 def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> StateDict:

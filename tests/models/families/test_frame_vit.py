@@ -83,6 +83,10 @@ def test_wrong_settings_are_named():
         small(activation="relu")
     with pytest.raises(ValueError, match="the network has no class token"):
         small(class_token=False)
+    with pytest.raises(ValueError, match=r"adapter_scale = 0\.1: applies only to adapter = 'aim'"):
+        small(adapter="st", adapter_scale=0.1)
+    with pytest.raises(ValueError, match="adapter_width = 9: applies only to adapter = 'st' or 'aim'"):
+        small(adapter_width=9)
     with pytest.raises(ValueError, match="adapter = 'lora'"):
         small(adapter="lora")
     with pytest.raises(ValueError, match="the positions are for 2×2 patches, not 3×3"):

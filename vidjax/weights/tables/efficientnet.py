@@ -15,8 +15,8 @@ from typing import Any
 from vidjax.models.families.efficientnet import SCALES, Scale
 from vidjax.models.registry import list_models
 from vidjax.weights.fit import FIRST, INFLATIONS
-from vidjax.weights.layer_rules import batch_norm, dense
-from vidjax.weights.layouts import CONV2D, POINTWISE2D, Transform
+from vidjax.weights.layer_rules import batch_norm, conv, dense
+from vidjax.weights.layouts import CONV2D, POINTWISE2D
 from vidjax.weights.table import Rule, Source
 
 # Networks that share the image network's classifier, and those that do not.
@@ -37,12 +37,6 @@ def _inflating(rule: Rule) -> Rule:
     return replace(rule, fit=fits["average"]) if rule.transform == CONV2D else rule
 
 
-def _narrow(key: str, path: str) -> tuple[Rule, ...]:
-    """Rules for a 1×1 convolution with bias → a dense layer of squeeze-and-excitation."""
-    pointwise: Transform = POINTWISE2D
-    return Rule(f"{key}.weight", f"{path}.kernel", pointwise), Rule(f"{key}.bias", f"{path}.bias")
-
-
 def _block(key: str, path: str, names: Mapping[str, str]) -> Iterator[Rule]:
     """Rules of an inverted residual; `names` are the source's for its parts, those of layers it lacks left out."""
     for part in ("expand", "depthwise", "project"):
@@ -53,7 +47,7 @@ def _block(key: str, path: str, names: Mapping[str, str]) -> Iterator[Rule]:
             yield from batch_norm(f"{key}.{names[part]}", f"{path}.{part}")
     for part in ("fc1", "fc2"):
         if part in names:
-            yield from _narrow(f"{key}.{names[part]}", f"{path}.squeeze.{part}")
+            yield from conv(f"{key}.{names[part]}", f"{path}.squeeze.{part}", POINTWISE2D)
 
 
 def _ends(stem: tuple[str, str], last: tuple[str, str], head: str) -> tuple[Rule, ...]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from vidjax.weights.layer_rules import conv, dense, layer_norm
-from vidjax.weights.layouts import CONV2D, COPY, LINEAR, QKV_BIAS, QKV_LINEAR, TOKEN, TOKENS, Transform
+from vidjax.weights.layouts import CONV2D, LINEAR, QKV_BIAS, QKV_LINEAR, TOKEN, TOKENS
 from vidjax.weights.table import Rule, Source
 from vidjax.weights.tables.image_vit import BLOCK, TIMM, TORCHVISION, Names, image_table
 
@@ -30,7 +30,7 @@ def _image(names: Names, models: tuple[str, ...]) -> Source:
         *dense(f"{names.block}{names.proj}", f"{BLOCK}.attn.proj"),
     )
     tokens = (Rule(names.cls_token, "cls_token"), Rule(names.positions, "pos_embed"))
-    return image_table(names, models, tokens, attention, tubelets=False, fresh=_NEW, part=False)
+    return image_table(names, models, tokens, attention, tubelets=False, fresh=_NEW, read_only=False)
 
 
 def _separate(key: str, path: str, names: tuple[str, str, str]) -> tuple[Rule, Rule]:
@@ -194,16 +194,10 @@ def _openai(name: str, models: tuple[str, ...], own: tuple[Rule, ...] = (), head
     return replace(source, **settings)
 
 
-_DEPTHWISE = Transform(
-    "O·1·T·H·W → T·H·W·1·O", lambda x: x.transpose(2, 3, 4, 1, 0), lambda x: (x.transpose(4, 3, 0, 1, 2),)
-)
-
-
 def _st(key: str, path: str) -> tuple[Rule, ...]:
     return (
         *dense(f"{key}.fc1", f"{path}.fc1"),
-        Rule(f"{key}.conv.weight", f"{path}.conv.kernel", _DEPTHWISE),
-        Rule(f"{key}.conv.bias", f"{path}.conv.bias", COPY),
+        *conv(f"{key}.conv", f"{path}.conv"),
         *dense(f"{key}.fc2", f"{path}.fc2"),
     )
 
@@ -254,7 +248,7 @@ SOURCES = (
     CLIP,
     SIGLIP,
     OPENAI,
-    *(replace(table, models=_ADAPTED, fresh=(*_NEW, *_ADAPTERS), part=True) for table in (CLIP, OPENAI)),
+    *(replace(table, models=_ADAPTED, fresh=(*_NEW, *_ADAPTERS), read_only=True) for table in (CLIP, OPENAI)),
     ST_ADAPTER,
     AIM,
 )

@@ -94,7 +94,7 @@ def image_table(
     tubelets: bool = True,
     ignore: tuple[str, ...] = (),
     fresh: tuple[str, ...] = (),
-    part: bool = True,
+    read_only: bool = True,
 ) -> Source:
     """A table for `models` with the given rules for tokens and for attention (`norm1`, `qkv` and `proj`)."""
     block0 = names.block.replace("{i}", "0")
@@ -116,7 +116,7 @@ def image_table(
         ignore=ignore,
         absent=names.absent,
         fresh=(*fresh, "head.*"),
-        part=part,
+        read_only=read_only,
     )
 
 

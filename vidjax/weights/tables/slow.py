@@ -52,6 +52,7 @@ SLOWFAST = Source(
 
 CAFFE2 = Source(
     name="caffe2",
+    read_only=True,  # some layers are named after the preceding one
     models=("slow_r50", "slow_r50_4x16", "c2d_r50_nopool", "i3d_r50", "i3d_r50_nl"),
     signature=("conv1_w", "res2_0_branch2a_w", "pred_w"),
     rules=(

@@ -72,6 +72,7 @@ _BEFORE_LATERALS = {"t_pool1": 0} | {
 }
 CAFFE2 = Source(
     name="caffe2",
+    read_only=True,  # some layers are named after the preceding one
     models=MODELS,
     signature=("conv1_w", "t_conv1_w", "t_pool1_subsample_w", "pred_w"),
     rules=(
