@@ -68,7 +68,7 @@ def found(checkpoint: str | os.PathLike | Mapping[str, Any], name: str) -> str |
         ends = ", ".join(f"*_{end}" for end in PACKAGES)
         raise NoImageNetWeightsError(
             f"no package has ImageNet weights for {name}; there are some for {ends}. For other networks give a file, "
-            "such as torchvision's resnet50; for new weights leave it empty"
+            "such as torchvision's resnet50; for new weights leave model.init_from empty"
         )
     spec = importlib.util.find_spec(package.module)
     if spec is None or spec.origin is None:
