@@ -5,14 +5,18 @@ and truths of one group (a class in a video or frame), greedy matching in the or
 the curve of precision and recall of each class.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from vidjax.errors import UserError
 
 _MOST_PAIRS = 2_000_000  # pairs whose overlap is computed at once
+
+Rule = TypeVar("Rule")
 
 FREE, BEST = "free", "best"  # rules of `match`
 
@@ -32,18 +36,48 @@ class Pairs:
     overlap: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class ThresholdAP:
+    """Average precision by least overlap and class.
+
+    Attributes:
+      protocol: name of the protocol.
+      thresholds: least overlaps, float64 `(T,)`.
+      ap: average precision by threshold and class, float64 `(T, K)`; NaN for a class without truth.
+      num_truths: truths that count, by class, int64 `(K,)`.
+    """
+
+    protocol: str
+    thresholds: np.ndarray
+    ap: np.ndarray
+    num_truths: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the classes with truth, float64 `(T,)`."""
+        return class_mean(self.ap)
+
+    @property
+    def mAP(self) -> float:
+        """Mean over classes and thresholds."""
+        return float(self.mean.mean())
+
+
 def overlapping(
-    truth: np.ndarray, prediction: np.ndarray, overlap: Callable[[np.ndarray, np.ndarray], np.ndarray], least: float
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    overlap: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    least: float,
+    most: int = _MOST_PAIRS,
 ) -> Pairs:
     """Find the pairs of a truth and a prediction of one group whose overlap is at least `least`.
-
-    Memory stays bounded: at most about two million pairs are compared at once.
 
     Args:
       truth: group of each truth, int `(M,)`.
       prediction: group of each prediction, int `(N,)`.
       overlap: function of the rows of predictions and truths, both `(P,)`, that gives their overlaps `(P,)`.
       least: least overlap to keep.
+      most: pairs compared at once, which bounds the memory; more only if a single prediction has more.
     """
     order = np.argsort(truth, kind="stable")
     groups = truth[order]
@@ -51,9 +85,9 @@ def overlapping(
     counts = np.searchsorted(groups, prediction, "right") - first
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    cuts = np.unique([0, *np.searchsorted(ends, np.arange(_MOST_PAIRS, total, _MOST_PAIRS)), len(prediction)])
+    cuts = np.unique([0, *np.searchsorted(ends, np.arange(most, total, most)), len(prediction)])
     found = []
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in itertools.pairwise(cuts):
         count = counts[low:high]
         mine = np.repeat(np.arange(low, high), count)
         within = np.arange(len(mine)) - np.repeat(np.cumsum(count) - count, count)
@@ -171,8 +205,12 @@ def class_mean(ap: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def rule_of(rules: dict, protocol: str):
+def rule_of(rules: Mapping[str, Rule], protocol: str) -> Rule:
     """Look up a protocol by name.
+
+    Args:
+      rules: rules by protocol.
+      protocol: name.
 
     Raises:
       UserError: if there is none of this name.

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_BLOCK = 4_000_000  # scores sorted at once
+
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of rows whose label is among the k highest scores; ties count against the label.
@@ -49,8 +51,18 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Returns:
       `(K,)`; NaN for classes without a positive.
     """
-    order = np.argsort(-np.asarray(scores), axis=0, kind="stable")
-    scores, targets = (np.take_along_axis(np.asarray(x), order, axis=0) for x in (scores, targets))
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    if not len(scores):
+        return np.full(scores.shape[1], np.nan)
+    step = max(_BLOCK // len(scores), 1)
+    blocks = (slice(first, first + step) for first in range(0, scores.shape[1], step))
+    found = [_average_precision(scores[:, block], targets[:, block]) for block in blocks]
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def _average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    order = np.argsort(-scores, axis=0, kind="stable")
+    scores, targets = (np.take_along_axis(x, order, axis=0) for x in (scores, targets))
     place = np.arange(1, len(scores) + 1)[:, None]
     # Equal scores share one threshold: each row counts at the last of its run.
     last = (
