@@ -65,9 +65,7 @@ def _average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     scores, targets = (np.take_along_axis(x, order, axis=0) for x in (scores, targets))
     place = np.arange(1, len(scores) + 1)[:, None]
     # Equal scores share one threshold: each row counts at the last of its run.
-    last = (
-        np.append(scores[1:] != scores[:-1], np.ones((1, scores.shape[1]), bool), axis=0) if len(scores) else place > 0
-    )
+    last = np.append(scores[1:] != scores[:-1], np.ones((1, scores.shape[1]), bool), axis=0)
     end = np.minimum.accumulate(np.where(last, place, len(scores))[::-1], axis=0)[::-1]
     true_positives = np.cumsum(targets, axis=0, dtype=np.float64)
     precision = np.take_along_axis(true_positives, end - 1, axis=0) / end
