@@ -1,6 +1,7 @@
 """Inputs of a network, stream by stream: sizes, rates and units. Data workers import this, so it needs no JAX."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -282,7 +283,7 @@ class SequenceInput:
     @property
     def field(self) -> Field:
         """Shape and type of one view in a batch; NaN is padding."""
-        return Field((self.steps, self.width), "float32", ragged=True, fill=float("nan"))
+        return Field((self.steps, self.width), "float32", ragged=True, fill=math.nan)
 
     @property
     def brief(self) -> str:
@@ -302,7 +303,8 @@ class SequenceInput:
     @property
     def phrase(self) -> str:
         """Description of a clip, in words."""
-        return f"{'' if self.resized else 'up to '}{things(self.steps, 'step')} of {self.width} features"
+        most = "" if self.resized else "up to "
+        return f"clips of {most}{things(self.steps, 'vector')} of {self.width} features"
 
     @property
     def shape(self) -> tuple[int, ...]:
