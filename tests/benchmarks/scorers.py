@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vidjax.evaluation.segments import ACTIVITYNET_THRESHOLDS, SegmentArrays, segment_ap
+from vidjax.config.choices import TIOUS
+from vidjax.evaluation.segments import SegmentArrays, segment_ap
 
-THRESHOLDS = np.array(ACTIVITYNET_THRESHOLDS)
+THRESHOLDS = np.array(TIOUS["activitynet"])
 
 
 def main() -> None:

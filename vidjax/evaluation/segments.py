@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vidjax.config.choices import TIOUS
 from vidjax.errors import UserError
 from vidjax.evaluation import matching
 from vidjax.evaluation.matching import ThresholdAP
 
 OFFICIAL = "official"
-ACTIVITYNET_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
-THUMOS_THRESHOLDS = tuple(np.linspace(0.3, 0.7, 5))
+SegmentAP = ThresholdAP  # what `segment_ap` gives
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class SegmentArrays:
 def segment_ap(
     truth: SegmentArrays,
     predictions: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     protocol: str = OFFICIAL,
     num_classes: int | None = None,
-) -> ThresholdAP:
+) -> SegmentAP:
     """Compute the average precision of segments by class and temporal IoU.
 
     Predictions in videos without truth are false. A class that is never predicted has 0.
@@ -103,13 +103,13 @@ def segment_ap(
     order = matching.falling(score, later_first=True)
     hits = matching.match(pairs, order, len(truth), levels, rule=matching.FREE, later_first=True)
     ap = matching.average_precision(hits, predictions.label, order, num_truths)
-    return ThresholdAP(protocol, levels, ap, num_truths)
+    return SegmentAP(protocol, levels, ap, num_truths)
 
 
 def segment_recall(
     truth: SegmentArrays,
     predictions: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     multiples: Sequence[int] = (1, 5),
     protocol: str = "actionformer",
     num_classes: int | None = None,
@@ -181,7 +181,7 @@ class ProposalRecall:
 def proposal_recall(
     truth: SegmentArrays,
     proposals: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     most: float = 100,
     protocol: str = OFFICIAL,
 ) -> ProposalRecall:
