@@ -325,7 +325,7 @@ def _positive_float(text: str) -> float:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status, importing nothing heavy before the arguments are checked."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["evaluate"] and set(argv[1:2]) & set(score_command.KINDS):
+    if argv[:1] == ["evaluate"] and argv[1:] and not argv[1].startswith("-"):
         score_command.main(argv[1:])
     if argv and argv[0] in ("train", "evaluate"):  # these have a parser of their own
         if argv[0] == "train":

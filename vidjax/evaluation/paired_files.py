@@ -298,7 +298,7 @@ def _videos(
     if len(strange) == len(counts):
         mine, theirs = next(iter(strange)), next(iter(known), "")
         raise DataError(
-            f"{predictions}: none of its {things(len(strange), 'video')} is in {where}: {mine!r} here, {theirs!r} there"
+            f"{predictions}: none of its videos is in {where}: {mine!r} here, {theirs!r} there"
             + _renamed(strange, known)
         )
     if strange:

@@ -149,13 +149,11 @@ def test_excluded_frames(tmp_path):
     file.write_text("a,0902\nb,1000.5\n")
     assert read_excluded(file) == [("a", 902.0), ("b", 1000.5)]
     file.write_text("a,0902\nb\nc,1,0,0,1,1,3\n")
-    with pytest.raises(
-        DataError, match=r"(?s)excluded.csv:2: not of the form.*excluded.csv:3: not of the form video,s"
-    ):
+    with pytest.raises(DataError, match=r"(?s)excluded.csv:2: not of the form.*excluded.csv:3: not of"):
         read_excluded(file)
 
 
 def test_frames_may_be_named_with_empty_cells(tmp_path):
     assert parse(tmp_path, "x,10,,,,,,\nx,11\n") == []
-    with pytest.raises(DataError, match="ava.csv:1: the person must be a number: '0.5'"):
+    with pytest.raises(DataError, match=r"ava.csv:1: the person must be a number: '0\.5'"):
         parse(tmp_path, "x,10,0,0,1,1,12,0.5\n")
