@@ -71,10 +71,17 @@ def test_nothing_to_match():
     assert np.isnan(matching.class_mean(np.full(3, np.nan)))
 
 
-def test_equal_scores_have_a_fixed_order():
-    scores = np.array([0.5, 0.9, 0.5, 0.9])
-    assert matching.falling(scores, later_first=True).tolist() == [3, 1, 2, 0]
-    assert matching.falling(scores, later_first=False).tolist() == [1, 3, 0, 2]
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 60))
+def test_rows_of_each_group_fall(seed, levels):
+    """Equal scores as the published scorers have them, who sort and reverse."""
+    rng = np.random.default_rng(seed)
+    score, group = rng.integers(0, levels, 50) / levels, rng.integers(-1, 4, 50)
+    found = matching.falling(score, group)
+    expected = [rows[np.argsort(score[rows])[::-1]] for k in range(-1, 4) for rows in [np.flatnonzero(group == k)]]
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+    assert matching.falling(score[:0], group[:0]).shape == (0,)
+    np.testing.assert_array_equal(group[matching.by_number(group * 2**20)], np.sort(group))
 
 
 def test_an_unknown_protocol_is_named():

@@ -66,10 +66,10 @@ def test_named_thresholds_are_numpys():
 def test_average_precision_equals_a_loop(seed, ties):
     truth, found = draw_segments(seed, ties=ties)
     result = segment_ap(truth, found, (0.3, 0.5), num_classes=3)
-    order = sorted(range(len(found)), key=lambda i: (found.score[i], i), reverse=True)
     for level, row in zip((0.3, 0.5), result.ap, strict=True):
         for k in range(3):
-            turns = [i for i in order if found.label[i] == k]
+            own = np.flatnonzero(found.label == k)
+            turns = own[np.argsort(found.score[own])[::-1]].tolist()
             mine = [j for j in range(len(truth)) if truth.label[j] == k]
             of = {
                 i: [
