@@ -206,12 +206,12 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
       a, b: boxes in one unit, float `(…, 4)`.
 
     Returns:
-      `(…)`, in the boxes' precision; 0 where neither has an area.
+      float64 `(…)`; 0 where neither has an area. Sides and areas have the precision of the boxes.
     """
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    common = sides.clip(0).prod(axis=-1)
+    common = sides.clip(0).astype(np.float64).prod(axis=-1)
     area_a, area_b = ((box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (a, b))
-    union = area_a + area_b - common
+    union = (area_a + area_b) - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
