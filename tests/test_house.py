@@ -25,7 +25,19 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 # From the ground up; a folder imports from those before it.
 FLOORS = (
     *("errors", "wording", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn", "parallel"),
-    *("models", "data", "weights", "evaluation", "tasks", "training", "plan", "predictor", "apps", "__main__"),
+    *(
+        "models",
+        "data",
+        "weights",
+        "evaluation",
+        "tasks",
+        "training",
+        "plan",
+        "predictor",
+        "embeddings",
+        "apps",
+        "__main__",
+    ),
 )
 
 
