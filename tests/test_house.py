@@ -25,8 +25,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 # From the ground up; a folder imports from those before it.
 FLOORS = (
     *("errors", "wording", "unpickle", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn"),
-    "parallel",
-    *("models", "data", "weights", "evaluation", "tasks", "training", "plan", "predictor", "apps", "__main__"),
+    *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan", "predictor", "embeddings"),
+    *("apps", "__main__"),
 )
 
 
