@@ -30,6 +30,8 @@ Range = tuple[float, float]
 DOUBLING: tuple[Range, ...] = ((0, 4), (4, 8), (8, 16), (16, 32), (32, 64), (64, 10000))
 # The same of EPIC-Kitchens, where they overlap.
 OVERLAPPING: tuple[Range, ...] = ((0, 4), (2, 8), (4, 16), (8, 32), (16, 64), (32, 10000))
+# Those of small networks of four levels, for learning and tests.
+TINY_RANGES: tuple[Range, ...] = ((0, 4), (4, 8), (8, 16), (16, 10000))
 
 
 @functools.partial(

@@ -3,7 +3,8 @@
 A query sees `window // 2` places on both sides. Sequences are cut into blocks, each of which attends to itself and the
 edges of its neighbours: matrix products of fixed sizes, without gathering, and linear in the length.
 
-Source: "ActionFormer" (arXiv 2202.07925), `LocalMaskedMHCA` and `TransformerBlock` in happyharrycn/actionformer_release.
+Source: "ActionFormer" (arXiv 2202.07925), `LocalMaskedMHCA` and `TransformerBlock` of `libs/modeling/blocks.py` in
+happyharrycn/actionformer_release.
 """
 
 from typing import Any
@@ -124,10 +125,8 @@ class ConvAttention(nnx.Module):
         ):
             y = layer_result(dense(norm(conv(x, mask))))
             parts.append(y.reshape(*y.shape[:2], self.heads, -1))
-        if self.window:
-            y = local_attention(*parts, mask, self.window)
-        else:
-            y = attention(*parts, mask=mask[:, None, None])
+        seen = mask[:, None, None]
+        y = local_attention(*parts, mask, self.window) if self.window else attention(*parts, mask=seen)
         y = layer_result(self.proj(y.reshape(*y.shape[:2], -1)))
         return masked(self.dropout(y, rngs=rngs), mask)
 

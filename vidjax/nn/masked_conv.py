@@ -1,7 +1,7 @@
 """Convolutions along time over sequences of different lengths, padded and masked.
 
-Sequences are `(B, T, C)`, masks bool `(B, T)`, True where a sequence has a feature. Layers multiply what they compute by
-the mask, as the temporal detectors do whose code this follows: "ActionFormer" (arXiv 2202.07925), `MaskedConv1D` in
+Sequences are `(B, T, C)`, masks bool `(B, T)`, True where a sequence has a feature. Layers multiply what they compute
+by the mask, as the temporal detectors do whose code this follows: "ActionFormer" (arXiv 2202.07925), `MaskedConv1D` in
 happyharrycn/actionformer_release, `libs/modeling/blocks.py`.
 """
 

@@ -19,7 +19,7 @@ from vidjax.weights.unpickle import ForbiddenError, load
 
 # Entries under which training scripts save the state dict, beside the epoch, the optimiser and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")
-# The entry of the weights' moving average, for which they were saved; it is read in the place of the weights themselves.
+# Entry of the weights' moving average, which is what such checkpoints are evaluated with; it is read if it is there.
 AVERAGE = "state_dict_ema"
 _LEVELS = 16  # deepest nesting of these entries: a damaged or malicious file can hold a mapping within itself
 # Prefixes that wrapper modules (DataParallel, torch.compile, a Lightning module) add to every key.

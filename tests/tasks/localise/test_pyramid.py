@@ -6,14 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests import localisation
 from vidjax.models.pyramid import DOUBLING, SegmentOutputs, SegmentTraining
-from vidjax.models.registry import abstract_model
-from vidjax.tasks.localise.assign import assign_by_cost, assign_points, points_of
-from vidjax.tasks.localise.losses import diou_loss, running_positives
+from vidjax.tasks.localise.assign import assign_points, points_of
+from vidjax.tasks.localise.losses import running_positives
 from vidjax.tasks.localise.pyramid import segment_losses
 
 

@@ -1,6 +1,5 @@
 """ActionFormer's table: every key has its place, and the outputs are the reference's."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -8,7 +7,6 @@ from tests import localisation
 from tests.golden import relative_error
 from tests.weights.listing import assert_complete, golden_keys
 from tests.weights.segments import outputs_of
-from vidjax.weights.read import read_state_dict
 
 
 def test_every_key_and_shape_has_its_place():

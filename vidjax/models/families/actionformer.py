@@ -17,11 +17,21 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.inputs import FeatureInput
 from vidjax.models.arguments import by_field
-from vidjax.models.pyramid import DOUBLING, OVERLAPPING, Embedding, Pyramid, Range, SegmentHead, SegmentTraining
+from vidjax.models.pyramid import (
+    DOUBLING,
+    OVERLAPPING,
+    TINY_RANGES,
+    Embedding,
+    Pyramid,
+    Range,
+    SegmentHead,
+    SegmentTraining,
+)
 from vidjax.models.registry import Variant
 from vidjax.nn.local_attention import ConvAttentionBlock
 from vidjax.nn.masked_conv import channel_norm
 
+THUMOS = SegmentTraining()
 PAPER = "https://arxiv.org/abs/2202.07925"
 
 
@@ -62,7 +72,7 @@ class ActionFormer(Pyramid):
         ranges: Sequence[Range] = DOUBLING,
         dropout: float = 0.0,
         drop_path: float = 0.1,
-        training: SegmentTraining = SegmentTraining(),
+        training: SegmentTraining = THUMOS,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -110,6 +120,7 @@ _ANET = {
     "label_smoothing": 0.1, "offset_weight": 2.0, "positives": 200 / 16,
 }  # fmt: skip
 _EPIC = {"windows": 9, "ranges": OVERLAPPING, "positives": 250 / 2}
+_TINY = {"dim": 16, "heads": 2, "depths": (1, 1, 3), "windows": 5, "ranges": TINY_RANGES, "positives": 10.0}
 
 VARIANTS = {
     variant.spec.name: variant
@@ -119,16 +130,6 @@ VARIANTS = {
         _variant("actionformer_anet_i3d", 192, 2048, 1, **_ANET),
         _variant("actionformer_epic_verb", 2304, 2304, 97, **_EPIC),
         _variant("actionformer_epic_noun", 2304, 2304, 300, label_smoothing=0.1, **_EPIC),
-        _variant(
-            "actionformer_tiny",
-            64,
-            16,
-            3,
-            dim=16,
-            heads=2,
-            depths=(1, 1, 3),
-            windows=5,
-            ranges=DOUBLING[:3] + ((16, 10000),),
-        ),
+        _variant("actionformer_tiny", 64, 16, 6, **_TINY),
     )
 }

@@ -4,8 +4,8 @@ Two rules. `assign_points` takes geometry alone: a place is responsible for a se
 distance to the farther end fits its level (ActionFormer, TriDet). `assign_by_cost` also asks what the network says
 (TemporalMaxer's form of SimOTA). Both are functions of one clip's arrays; `jax.vmap` makes them functions of a batch.
 
-Sources: `label_points_single_video` in happyharrycn/actionformer_release, `libs/modeling/meta_archs.py`; the assigner and
-`label_points_single_video` of TuanTNG/TemporalMaxer, `libs/modeling/`.
+Sources: `label_points_single_video` of happyharrycn/actionformer_release, `libs/modeling/meta_archs.py`; TemporalMaxer's,
+and its `simota_assigner.py`, in TuanTNG/TemporalMaxer.
 """
 
 from collections.abc import Sequence
@@ -162,7 +162,7 @@ def assign_by_cost(
     inside = (wanted.min(axis=-1) >= 0) & real & mask[:, None]
     overlap = diou_loss(jnp.where(inside[..., None], offsets[:, None], 0), jnp.where(inside[..., None], wanted, 0))
     hot = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
-    # The focal loss of each class as a positive and as a negative: a segment's cost is one positive, the rest negatives.
+    # Of each class as a positive and as a negative: a segment's cost is that of one positive, the rest negatives.
     against, for_ = (focal_loss(logits, jnp.full_like(logits, value)) for value in (0.0, 1.0))
     classes = against.sum(axis=-1, keepdims=True) + (for_ - against) @ hot.T
     cost = jnp.where(inside, class_weight * classes + overlap_weight * overlap, jnp.inf)

@@ -98,8 +98,8 @@ def segment_sums(
       offsets: target distances, `(B, N, 2)`, in strides.
       weight: weight of a place, `(B, N)`; None: 1.
       smoothing: share of label smoothing, see `smoothed`.
-      overlap_power: exponent of the overlap by which the class loss of positives is multiplied, for distances per class;
-        the gradient goes through it. 0: the class loss does not depend on the overlap.
+      overlap_power: exponent of the overlap by which the class loss of positives is multiplied, with its gradient, for
+        distances per class. 0: the class loss does not depend on the overlap.
     """
     positive = (classes.sum(axis=-1) > 0) & mask
     counts = jnp.where(mask, 1.0, 0.0) if weight is None else jnp.where(mask, weight, 0.0)
