@@ -25,6 +25,7 @@ from vidjax.models.probe import Probe
 
 # Files with a `VARIANTS` table.
 FAMILIES = (
+    "actionformer",
     "c3d",
     "csn",
     "efficientnet",

@@ -117,7 +117,10 @@ def warn_of_pixels(
       whose: name of the spec's owner, for the message.
       mend: remedy, for the message; None: the training settings that give the checkpoint's normalisation.
     """
-    alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.video.mean)}
+    known = {key: value for key, value in clip.items() if key in ("mean", "std")}
+    if not known:
+        return
+    alike = {key: value for key, value in known.items() if len(value) == len(spec.video.mean)}
     if other := other_input(alike, spec.video):
         if mend is None:
             values = {key: ",".join(f"{v:.6g}" for v in value) for key, value in other.items()}
