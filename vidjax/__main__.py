@@ -4,7 +4,10 @@ import argparse
 import math
 import sys
 
+from vidjax.apps import embedding_commands
 from vidjax.apps.command_parser import CommandParser
+from vidjax.apps.command_parser import positive as _positive
+from vidjax.apps.command_parser import share as _share
 from vidjax.config import ConfigError, split_arguments
 
 # End of the help of commands with a config.
@@ -73,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_prepare(commands)
     _add_bench(commands)
     _add_plan(commands)
+    embedding_commands.add(commands)
     return parser
 
 
@@ -300,19 +304,6 @@ def _quality(text: str) -> int:
     return value
 
 
-def _share(text: str) -> float:
-    if not 0 < (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in 0-1")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
 def _positive_float(text: str) -> float:
     value = float(text)
     if not 0 < value < math.inf:
@@ -364,6 +355,8 @@ def _run(args: argparse.Namespace) -> int:
             num_crops=args.num_crops,
             step=args.step,
         )
+    if args.command in embedding_commands.COMMANDS:
+        return embedding_commands.run(args)
     if args.command == "check":
         return _run_check(args)
     if args.command == "inspect":

@@ -1,4 +1,4 @@
-"""The argument parser of the commands, which accepts `--two_words` for `--two-words`."""
+"""The argument parser of the commands, which accepts `--two_words` for `--two-words`, and the types of numbers."""
 
 import argparse
 import sys
@@ -20,3 +20,18 @@ def _dashed(arg: str) -> str:
         return arg
     name, equals, value = arg.partition("=")
     return name.replace("_", "-") + equals + value
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def share(text: str) -> float:
+    """Read a number in 0-1, without 0."""
+    if not 0 < (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0-1")
+    return value
