@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--show", nargs="*", metavar="FIELD", help="settings to list beside the model (default: all that differ)"
     )
+    compare.add_argument(
+        "--gmacs", action="store_true", help="also count multiply-adds per clip, and plot accuracies against them"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
     compare.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     _add_check(commands)
@@ -381,7 +384,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "compare":
         from vidjax.apps.compare import compare
 
-        return compare(args.runs, plot=args.plot, show=args.show, as_json=args.json, markdown=args.markdown)
+        return compare(
+            args.runs, plot=args.plot, show=args.show, as_json=args.json, markdown=args.markdown, gmacs=args.gmacs
+        )
     if args.command == "models":
         from vidjax.apps.models import models
 
