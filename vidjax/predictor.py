@@ -115,6 +115,7 @@ class Predictor:
     Attributes:
       spec: format of the network's input.
       title: folder of the checkpoint, or class of the model.
+      sampling: views of a file: `num_clips`, `num_crops`, and the `rule` and `hop` of its frames.
       class_names: K class names, in the order of the scores; empty for a network without a classifier.
     """
 
@@ -174,6 +175,9 @@ class Predictor:
         )
         validate(dataclasses.replace(config, eval=views))
         self._views = (views.num_clips, views.num_crops)
+        rule = config.data.sampling
+        self.sampling = dict(zip(("num_clips", "num_crops"), self._views, strict=True))
+        self.sampling |= {"rule": rule.eval, "hop": rule.hop}
         self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
         self.class_names = _class_names(class_names, labels.names, 0 if head is None else head.out_features)

@@ -3,8 +3,8 @@
 A folder holds `index.json`, the `Origin` of its vectors, and files `part-00000.parquet`, `part-00001.parquet`, …, one
 row per clip and at least one per video: `path`, `part_start`, `part_end` (seconds, null: the whole file), `bytes` and
 `modified` (ns) of the file when it was read, `clip`, its `start` and `end` in seconds, `error` (empty, or why the file
-could not be used) and `vector`. A later file replaces the rows of the same video in earlier ones. Files are written under another
-name and then renamed, so that a killed process leaves whole ones.
+could not be used) and `vector`. A later file replaces the rows of the same video in earlier ones. Files are written under
+another name and then renamed, so that a killed process leaves whole ones.
 """
 
 import contextlib
@@ -43,6 +43,7 @@ class Origin:
     Attributes:
       model: name of the network.
       folder: folder of its checkpoint.
+      step: number of the update of the checkpoint; None: the best.
       fingerprint: hash of its weights, see `vidjax.models.fingerprint`.
       layer: path of the layer; empty: the classifier's input.
       inputs: descriptions of the network's inputs, see `vidjax.inputs.to_dict`.
@@ -53,6 +54,7 @@ class Origin:
 
     model: str
     folder: str
+    step: int | None
     fingerprint: str
     layer: str
     inputs: Mapping[str, Any]
@@ -67,9 +69,9 @@ class Origin:
         return f"{self.model} ({self.folder}, weights {self.fingerprint}{layer})"
 
     def differs(self, other: "Origin") -> list[str]:
-        """Names of what makes the vectors of the two incomparable; folders may differ."""
+        """Names of what makes the vectors of the two incomparable; where the weights are kept may differ."""
         mine, theirs = (json.loads(json.dumps(asdict(each))) for each in (self, other))
-        return [name for name in mine if name != "folder" and mine[name] != theirs[name]]
+        return [name for name in mine if name not in ("folder", "step") and mine[name] != theirs[name]]
 
 
 @dataclass(frozen=True)
@@ -345,7 +347,18 @@ def _table(rows: Sequence[tuple[Video, ClipVectors]], origin: Origin) -> Any:
     return _make(columns, np.concatenate(vectors), origin)
 
 
-_COLUMNS = ("path", "part_start", "part_end", "bytes", "modified", "clip", "start", "end", "error")
+# Column → type.
+_COLUMNS = {
+    "path": "string",
+    "part_start": "float64",
+    "part_end": "float64",
+    "bytes": "int64",
+    "modified": "int64",
+    "clip": "int32",
+    "start": "float64",
+    "end": "float64",
+    "error": "string",
+}
 
 
 def _make(columns: Mapping[str, Sequence[Any]], vectors: np.ndarray, origin: Origin) -> Any:
@@ -362,32 +375,23 @@ def _make(columns: Mapping[str, Sequence[Any]], vectors: np.ndarray, origin: Ori
 
 def _joined(folder: Path, origin: Origin, tables: Sequence[Any]) -> Index:
     """Index of the rows of all tables, of which the later ones count for a video that is in several."""
-    keys: dict[Key, tuple[int, list[int]]] = {}
-    columns = [{name: table.column(name).to_pylist() for name in _COLUMNS} for table in tables]
-    for number, own in enumerate(columns):
-        for row, key in enumerate(zip(own["path"], own["part_start"], own["part_end"], strict=True)):
-            if key not in keys or keys[key][0] != number:
-                keys.pop(key, None)
-                keys[key] = number, []
-            keys[key][1].append(row)
-    videos, unusable, numbers, starts, ends, vectors = [], [], [], [], [], []
-    stored = [_vectors(table, origin.width) for table in tables]
-    for (path, start, end), (number, rows) in keys.items():
-        own, first = columns[number], rows[0]
-        video = Video(path, start, end, own["bytes"][first], own["modified"][first], own["error"][first])
-        if video.error:
-            unusable.append(video)
-            continue
-        numbers += [len(videos)] * len(rows)
-        starts += [own["start"][row] for row in rows]
-        ends += [own["end"][row] for row in rows]
-        vectors.append(stored[number][rows[0] : rows[-1] + 1])
-        videos.append(video)
-    joined = np.concatenate(vectors) if vectors else np.empty((0, origin.width), np.float32)
-    return Index(
-        folder, origin, tuple(videos), tuple(unusable), np.array(numbers, np.int64), np.array(starts, np.float64),
-        np.array(ends, np.float64), joined,
-    )  # fmt: skip
+    latest: dict[Key, tuple[Video, int, slice]] = {}
+    for number, table in enumerate(tables):
+        first = np.flatnonzero(table.column("clip").to_numpy() == 0)  # of each video, whose rows are neighbours
+        ends = np.append(first[1:], len(table))
+        own = table.select(["path", "part_start", "part_end", "bytes", "modified", "error"]).take(first).to_pydict()
+        for values in zip(*own.values(), first.tolist(), ends.tolist(), strict=True):
+            video = Video(*values[:6])
+            latest.pop(video.key, None)
+            latest[video.key] = video, number, slice(*values[6:])
+    good = [each for each in latest.values() if not each[0].error]
+    columns = [(t.column("start").to_numpy(), t.column("end").to_numpy(), _vectors(t, origin.width)) for t in tables]
+    empty = (np.empty(0), np.empty(0), np.empty((0, origin.width), np.float32))
+    parts = [tuple(column[rows] for column in columns[number]) for _, number, rows in good]
+    start, end, vectors = (np.concatenate(each) for each in zip(empty, *parts, strict=True))
+    video = np.repeat(np.arange(len(good)), [len(part[0]) for part in parts] or 0)
+    unusable = tuple(each[0] for each in latest.values() if each[0].error)
+    return Index(folder, origin, tuple(each[0] for each in good), unusable, video, start, end, vectors)
 
 
 def _vectors(table: Any, width: int) -> np.ndarray:

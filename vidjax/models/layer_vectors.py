@@ -39,7 +39,7 @@ def _mean_of_places(output: jax.Array, count: int, layer: str) -> jax.Array:
     """Mean of `(B…, D)` over all axes but the first and the last; networks of frames have `(B·T, …, D)`."""
     if output.ndim < 2 or output.shape[0] % count:
         raise UserError(
-            f"layer = {layer!r}: its output has shape {output.shape} for {count} clips, which are not vectors of clips; "
-            "choose another"
+            f"layer = {layer!r}: its output has shape {output.shape} for {count} clips, not one or more vectors "
+            "for each; choose another"
         )
     return output.astype(jnp.float32).reshape(count, -1, output.shape[-1]).mean(axis=1)
