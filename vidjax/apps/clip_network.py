@@ -9,9 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-
 from vidjax import parallel
-
 from vidjax.errors import UserError
 from vidjax.evaluation.engine import compile_forward
 from vidjax.inputs import VideoInput
@@ -145,5 +143,3 @@ def ahead(items: Iterable[Any], most: int = _AHEAD) -> Iterator[Any]:
     finally:
         stopped.set()
         thread.join()
-
-

@@ -66,7 +66,9 @@ def share(text: str) -> float:
 
 def add_windows(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of sliding windows over long videos."""
-    parser.add_argument("--stride", type=positive, default=0, help="frames from window to window (default: half of one)")
+    parser.add_argument(
+        "--stride", type=positive, default=0, help="frames from window to window (default: half of one)"
+    )
     parser.add_argument("--window", type=positive, default=0, help="frames of a window (default: the network's clip)")
     parser.add_argument(
         "--fps", type=positive_float, default=0.0, help="frames per second to take (default: the network's, or all)"

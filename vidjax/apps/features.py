@@ -115,7 +115,9 @@ def _jobs(videos: str | None, out: str | None, settings: Sequence[str], console:
     for path in found:
         place = folder / Path(os.path.relpath(os.path.abspath(path), root)).with_suffix(".npz")
         if place.stem in taken:
-            raise DataError(f"{path} and {taken[place.stem]} have the same name, by which features are found; rename one")
+            raise DataError(
+                f"{path} and {taken[place.stem]} have the same name, by which features are found; rename one"
+            )
         taken[place.stem] = path
         jobs.append(Job(path, place))
     return jobs, folder
@@ -216,7 +218,9 @@ class Writer:
                 yield from self._vectors(reader, raw, count)
                 vectors = np.memmap(raw, self._dtype, "r").reshape(count, -1)
                 with open(part, "wb") as file:
-                    np.savez(file, features=vectors, times=self._windows.times(count, reader.fps), **self._facts(reader))
+                    np.savez(
+                        file, features=vectors, times=self._windows.times(count, reader.fps), **self._facts(reader)
+                    )
                 del vectors
             part.replace(job.out)
         finally:
@@ -243,5 +247,3 @@ class Writer:
                     np.stack(rows).tofile(file)
                     rows = []
                     yield number / count
-
-

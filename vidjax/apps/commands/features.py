@@ -29,6 +29,4 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from vidjax.apps.features import features
 
-    return features(
-        args.checkpoint, args.videos, args.out, settings=args.settings, half=args.half, **windows_of(args)
-    )
+    return features(args.checkpoint, args.videos, args.out, settings=args.settings, half=args.half, **windows_of(args))

@@ -40,8 +40,8 @@ class Windows:
     def __post_init__(self):
         if not 1 <= self.stride <= self.window:
             raise UserError(
-                f"stride = {self.stride}: must be 1 to {self.window} frames, the length of a window; a larger one would "
-                "leave frames out"
+                f"stride = {self.stride}: must be 1 to {self.window} frames, the length of a window; a larger one leaves "
+                "frames out"
             )
         if self.window < self.num_frames:
             raise UserError(f"window = {self.window}: must be {self.num_frames} frames or more, those of a clip")
