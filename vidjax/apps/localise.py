@@ -114,7 +114,7 @@ def _localise(finder: "_OfScores | _OfFeatures", paths: list[str], folder: Path,
     console, names = Console(stderr=True), finder.classes
     entries, files, bad = {}, [], []
     with progress_bar(console) as bar:
-        task = bar.add_task("localise", total=len(paths), info="")
+        task = bar.add_task("localising", total=len(paths), info="")
         for path in paths:
             try:
                 result = finder.find(path, bar, task)
