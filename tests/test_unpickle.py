@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from vidjax import unpickle
-from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.unpickle import ForbiddenError, Repeats, Storage, load
+from vidjax.weights.read import CheckpointError, read_state_dict
 
 
 def text(value):
