@@ -12,6 +12,7 @@ import numpy as np
 
 from vidjax.errors import UserError
 from vidjax.evaluation import metrics
+from vidjax.evaluation.several import mean_ap
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ class VideoScores:
         """Accuracies as fractions: `{"top1", "top5"}`, with up to 5 classes `{"top1"}`, or `{"mAP"}` for multi-label
         targets; NaN without videos."""
         if self.targets.ndim == 2:
-            precisions = metrics.average_precision(self.scores, self.targets)
-            known = precisions[np.isfinite(precisions)]
-            return {"mAP": float(known.mean()) if len(known) else float("nan")}
+            return {"mAP": mean_ap(self.scores, self.targets)[0]}
         return metrics.accuracies(self.scores, self.targets)
 
 

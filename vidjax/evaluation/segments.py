@@ -21,6 +21,7 @@ import numpy as np
 
 from vidjax.errors import UserError
 from vidjax.evaluation import matching
+from vidjax.evaluation.matching import ThresholdAP
 
 OFFICIAL = "official"
 ACTIVITYNET_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
@@ -71,40 +72,13 @@ class SegmentArrays:
         return SegmentArrays(*(None if column is None else column[rows] for column in columns))
 
 
-@dataclass(frozen=True, eq=False)
-class SegmentAP:
-    """Average precision of segments.
-
-    Attributes:
-      protocol: name of the protocol.
-      thresholds: temporal IoUs, float64 `(T,)`.
-      ap: average precision by threshold and class, float64 `(T, K)`; NaN for a class without truth.
-      num_truths: truths that count, by class, int64 `(K,)`.
-    """
-
-    protocol: str
-    thresholds: np.ndarray
-    ap: np.ndarray
-    num_truths: np.ndarray
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean over the classes with truth, float64 `(T,)`."""
-        return matching.class_mean(self.ap)
-
-    @property
-    def mAP(self) -> float:
-        """Mean over classes and thresholds."""
-        return float(self.mean.mean())
-
-
 def segment_ap(
     truth: SegmentArrays,
     predictions: SegmentArrays,
     thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
     protocol: str = OFFICIAL,
     num_classes: int | None = None,
-) -> SegmentAP:
+) -> ThresholdAP:
     """Compute the average precision of segments by class and temporal IoU.
 
     Predictions in videos without truth are false. A class that is never predicted has 0.
@@ -129,7 +103,7 @@ def segment_ap(
     order = matching.falling(score, later_first=True)
     hits = matching.match(pairs, order, len(truth), levels, rule=matching.FREE, later_first=True)
     ap = matching.average_precision(hits, predictions.label, order, num_truths)
-    return SegmentAP(protocol, levels, ap, num_truths)
+    return ThresholdAP(protocol, levels, ap, num_truths)
 
 
 def segment_recall(

@@ -26,6 +26,7 @@ from vidjax.models.probe import Probe
 # Files with a `VARIANTS` table.
 FAMILIES = (
     "actionformer",
+    "bmn",
     "c3d",
     "csn",
     "efficientnet",
