@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidjax.models.base import Features, VideoNetwork, Widths, named
+from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.sequences import sequence_of
 from vidjax.nn.clips import ClipError
 from vidjax.nn.fast_variables import RunningStatistic
 from vidjax.nn.masked_conv import MaskedTower, TimeConv, channel_norm, masked, split_levels
@@ -243,18 +244,11 @@ class Pyramid(VideoNetwork):
         Raises:
           ClipError: for other shapes and lengths, and for integers.
         """
-        x = named(inputs, "features", type(self).__name__)
-        shape, step = jnp.shape(x), 2 ** (len(self.ranges) - 1)
-        if len(shape) != 3 or shape[-1] != self.width or not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ClipError(f"features {x.dtype} {shape}: expected floating-point (B, T, {self.width})")
+        sequence = sequence_of(inputs, self.width, type(self).__name__)
+        shape, step = sequence["features"].shape, 2 ** (len(self.ranges) - 1)
         if not shape[1] or shape[1] % step:
             raise ClipError(f"features {shape}: pad them to a multiple of {step} vectors, the stride of the last level")
-        mask = inputs.get("mask") if isinstance(inputs, Mapping) else None
-        if mask is None:
-            mask = jnp.ones(shape[:2], bool)
-        if mask.shape != shape[:2]:
-            raise ClipError(f"mask {mask.shape}: expected {shape[:2]}, a value for each of the features {shape}")
-        return {"features": x, "mask": mask.astype(bool)}
+        return sequence
 
     def pyramid(self, x: jax.Array, mask: jax.Array, rngs: nnx.Rngs | None) -> tuple[list[jax.Array], list[jax.Array]]:
         """Map vectors `(B, T, D)` and their mask `(B, T)` to the levels `(B, T_l, C)` and their masks `(B, T_l)`."""

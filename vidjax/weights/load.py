@@ -215,6 +215,10 @@ def _set(
             model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation
         )
         checkpoint_classes = head_classes(state_dict, table)
+        if table.problem:
+            arrays = {short: state_dict[key] for short, key in table.stripped(state_dict).items()}
+            if problem := table.problem(arrays):
+                raise CheckpointError(f"the checkpoint is of another network: {problem}")
     assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
     model_classes = shapes[f"{table.head}.kernel"][-1] if f"{table.head}.kernel" in shapes else 0
     report = LoadReport(

@@ -26,6 +26,7 @@ log = logging.getLogger("vidjax")
 # The files with a `SOURCES` table.
 TABLES = (
     "actionformer",
+    "bmn",
     "c3d",
     "csn",
     "efficientnet",
@@ -40,8 +41,10 @@ TABLES = (
     "slow",
     "slowfast",
     "swin",
+    "temporalmaxer",
     "timesformer",
     "torchvision",
+    "tridet",
     "videomae",
     "vivit",
     "vjepa2",
@@ -133,6 +136,8 @@ class Source:
         none of their keys, they keep their initial values, and the `LoadReport` and the log name them.
       kept: shell-style patterns of running statistics that belong to training here and are in no checkpoint of this
         source: they keep their values, and are not written.
+      problem: function from the state dict without prefixes to what is wrong with arrays that the model computes by
+        itself, as a clause; empty: nothing. None: there are no such arrays to compare.
       buffers: function from the state dict without prefixes to the arrays other than parameters that the source keeps,
         `{key: array}`, for writing; None: it keeps only the counters of norms that `ignore` names.
       dropped: shell-style patterns of keys with parameters of a larger network that contains the model: they are left
@@ -161,6 +166,7 @@ class Source:
     read_only: bool = False
     conventions: Mapping[str, Any] = field(default_factory=dict, hash=False)
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    problem: Callable[[Mapping[str, np.ndarray]], str] | None = None
 
     def serves(self, model_name: str) -> bool:
         """Whether this source has checkpoints for a model; for small test models only if it lists them by name."""

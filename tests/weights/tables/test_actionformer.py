@@ -5,8 +5,8 @@ import pytest
 
 from tests import localisation
 from tests.golden import relative_error
-from tests.weights.listing import assert_complete, golden_keys
-from tests.weights.segments import outputs_of
+from tests.weights.listing import golden_keys
+from tests.weights.segments import assert_complete, outputs_of
 
 
 def test_every_key_and_shape_has_its_place():

@@ -15,7 +15,7 @@ import jax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.inputs import FeatureInput
+from vidjax.inputs import SequenceInput
 from vidjax.models.arguments import by_field
 from vidjax.models.pyramid import (
     DOUBLING,
@@ -104,7 +104,7 @@ class ActionFormer(Pyramid):
 def _variant(name: str, steps: int, width: int, num_classes: int, published: str = "", **kwargs: Any) -> Variant:
     spec = Spec(
         name,
-        {"features": FeatureInput(steps=steps, width=width)},
+        {"features": SequenceInput(steps=steps, width=width, resized="positions" in kwargs)},
         task="localise",
         num_classes=num_classes,
         paper=PAPER,

@@ -4,8 +4,8 @@ Two rules. `assign_points` takes geometry alone: a place is responsible for a se
 distance to the farther end fits its level (ActionFormer, TriDet). `assign_by_cost` also asks what the network says
 (TemporalMaxer's form of SimOTA). Both are functions of one clip's arrays; `jax.vmap` makes them functions of a batch.
 
-Sources: `label_points_single_video` of happyharrycn/actionformer_release, `libs/modeling/meta_archs.py`; TemporalMaxer's,
-and its `simota_assigner.py`, in TuanTNG/TemporalMaxer.
+Sources: `label_points_single_video` of `libs/modeling/meta_archs.py` in happyharrycn/actionformer_release and in
+TuanTNG/TemporalMaxer, and the latter's `simota_assigner.py`.
 """
 
 from collections.abc import Sequence
