@@ -81,6 +81,20 @@ def test_the_only_subset_is_the_default(read):
         read({"a": [segments(score=1)]}, {"a": {"subset": "test", "annotations": []}})
 
 
+def test_the_truth_may_be_a_csv_of_paths(tmp_path):
+    truth = "path,start,end,label\nvideos/a.mp4,0,1,run\nvideos/b.mp4,2,3.5,sit\nvideos/b.mp4,5,6,run\n"
+    (tmp_path / "t.csv").write_text(truth)
+    (tmp_path / "p.json").write_text(json.dumps({"results": {"b": [segments("sit", 2, 3, score=1)]}}))
+    pair = read_segments(tmp_path / "p.json", tmp_path / "t.csv")
+    assert (pair.subset, pair.num_videos, pair.labels) == ("", 2, ("run", "sit"))
+    assert pair.truth.video.tolist() == [0, 1, 1] and pair.predictions.video.tolist() == [1]
+    with pytest.raises(DataError, match="subset 'test'; it names no subsets"):
+        read_segments(tmp_path / "p.json", tmp_path / "t.csv", "test")
+    (tmp_path / "t.csv").write_text(truth.replace("2,3.5", "4,3.5"))
+    with pytest.raises(DataError, match=r"t.csv:3: the segment ends at 3.5 s, which is not after its start"):
+        read_segments(tmp_path / "p.json", tmp_path / "t.csv")
+
+
 GT = "vid,0902,0.1,0.1,0.5,0.5,12,0\nvid,0903\n"
 
 

@@ -124,11 +124,11 @@ def _write(folder: Path, outcome: Outcome, summary: dict[str, Any]) -> None:
 def score_segments(
     predictions: str, truth: str, *, protocol: str, subset: str, thresholds: Sequence[float], proposals: bool
 ) -> Outcome:
-    """Score predicted segments, or proposals, in ActivityNet's JSON.
+    """Score predicted segments, or proposals.
 
     Args:
-      predictions: file with `results`.
-      truth: file with a `database`.
+      predictions: ActivityNet's JSON with `results`.
+      truth: file, or folder, of labelled segments; see `vidjax.data.listing.segment_files`.
       protocol: name in `segments.PROTOCOLS`, for proposals in `segments.PROPOSAL_PROTOCOLS`.
       subset: subset of the truth; empty: see `read_segments`.
       thresholds: temporal IoUs.

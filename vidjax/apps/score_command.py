@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from vidjax.apps.command_parser import CommandParser
+from vidjax.apps.command_parser import CommandParser, share
 from vidjax.config.choices import BOX_PROTOCOLS, PROPOSAL_PROTOCOLS, PROTOCOLS, TIOUS, TUBE_PROTOCOLS
 
 KINDS = ("segments", "boxes", "tubes", "labels", "frames")
@@ -34,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
         "or are very short, and opentad ignores labels that the truth lacks. mmaction2 is for proposals.",
     )
     _files(segments, "JSON file with results: {video: [{label, score, segment: [start, end]}]}", "JSON file with "
-           "database: {video: {subset, annotations: [{label, segment: [start, end]}]}}")  # fmt: skip
+           "database: {video: {subset, annotations: [{label, segment: [start, end]}]}}, CSV file path,start,end,label "
+           "[,split], EPIC-Kitchens' or Charades' CSV, or THUMOS14's folder of text files")  # fmt: skip
     segments.add_argument(
         "--protocol", choices=PROPOSAL_PROTOCOLS, default="official", help="rules of the score (default: official)"
     )
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     boxes.add_argument(
         "--protocol", choices=BOX_PROTOCOLS, default="official", help="rules of the score (default: official)"
     )
-    boxes.add_argument("--iou", type=_overlap, default=0.5, help="least IoU of a true detection (default: 0.5)")
+    boxes.add_argument("--iou", type=share, default=0.5, help="least IoU of a true detection (default: 0.5)")
     tubes = kinds.add_parser(
         "tubes",
         help="boxes that follow a person through a video",
@@ -77,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "--protocol", choices=TUBE_PROTOCOLS, default="official", help="rules of the score (default: official)"
     )
     tubes.add_argument(
-        "--thresholds", nargs="+", type=_overlap, default=[], metavar="IOU",
+        "--thresholds", nargs="+", type=share, default=[], metavar="IOU",
         help="least overlaps (default: 0.2 and 0.5:0.05:0.95)",
     )  # fmt: skip
     arrays = "folder of an evaluation, or .npz file with scores (N, K) and targets (N,) or (N, K)"
@@ -109,19 +110,13 @@ def _files(kind: argparse.ArgumentParser, predictions: str, truth: str) -> None:
     kind.add_argument("--truth", required=True, metavar="FILE", help=truth)
 
 
-def _overlap(text: str) -> float:
-    if not 0 < (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in 0-1")
-    return value
-
-
 def _levels(given: list[str]) -> tuple[float, ...]:
     from vidjax.errors import UserError
 
     if len(given) == 1 and given[0] in TIOUS:
         return TIOUS[given[0]]
     try:
-        return tuple(map(_overlap, given))
+        return tuple(map(share, given))
     except (ValueError, argparse.ArgumentTypeError) as error:
         raise UserError(f"--thresholds: numbers in 0-1, or one of {', '.join(TIOUS)} ({error})") from None
 

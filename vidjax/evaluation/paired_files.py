@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vidjax.data.listing.activitynet import read_results, read_videos
+from vidjax.data.listing.activitynet import read_results
 from vidjax.data.listing.ava import AvaLine, ava_lines, read_excluded, read_label_map
 from vidjax.data.listing.class_lists import read_class_numbers
+from vidjax.data.listing.segment_files import SegmentFile
 from vidjax.data.listing.tube_files import ListedTube, read_tubes
+from vidjax.data.records import Segments
 from vidjax.data.text import DataError, raise_problems
 from vidjax.evaluation.boxes import BoxArrays, frame_times
 from vidjax.evaluation.segments import OFFICIAL, SegmentArrays
@@ -33,7 +35,8 @@ class SegmentPair:
     Attributes:
       truth, predictions: segments; labels are numbers of `labels`.
       labels: names of the classes with truth, sorted.
-      num_videos: number of videos of the subset.
+      subset: name of the subset, in lower case; empty: the truth has none.
+      num_videos: number of its videos.
       notes: what does not fit together, in words.
     """
 
@@ -48,31 +51,40 @@ class SegmentPair:
 def read_segments(
     predictions: Path, truth: Path, subset: str = "", protocol: str = OFFICIAL, *, labelled: bool = True
 ) -> SegmentPair:
-    """Read predicted and true segments in ActivityNet's format; see `vidjax.data.listing.activitynet`.
+    """Read predicted segments in ActivityNet's JSON, and true ones in any format of `data.listing.segment_files`.
+
+    If the truth has paths and the predictions have none of them, videos go by their file names without suffix.
 
     Args:
       predictions: JSON file with `results`.
-      truth: JSON file with a `database`.
-      subset: subset of the truth; empty: "validation", or the only one with segments.
+      truth: file, or folder, of labelled segments.
+      subset: subset, or split, of the truth; empty: "validation", or the only one with segments.
       protocol: name of the protocol; with the official one, predicted labels that the truth never names are an error.
       labelled: whether labels count; otherwise all are class 0, as for proposals.
 
     Raises:
       DataError: if a file is invalid or empty, the subset does not exist, or the files do not fit together.
     """
-    every = read_videos(truth)
-    subset = _subset(truth, [v.subset for v in every if v.spans], subset)
-    videos = [video for video in every if video.subset.lower() == subset.lower()]
+    every = [
+        (row.path, row.split, row.annotation.spans)
+        for row in SegmentFile(str(truth), str(truth)).rows()
+        if isinstance(row.annotation, Segments)
+    ]
+    subset = _subset(truth, [split for _, split, spans in every if spans], subset)
+    videos = {name: spans for name, split, spans in every if split == subset}
     found = read_results(predictions)
     if not len(found.score):
         raise DataError(f"{predictions}: no predicted segments")
-    labels = tuple(sorted({label for video in videos for _, _, label in video.spans}))
-    names = {video.name: number for number, video in enumerate(videos)}
+    labels = tuple(sorted({label for spans in videos.values() for _, _, label in spans}))
+    names = {name: number for number, name in enumerate(videos)}
+    stems = {Path(name).stem: number for number, name in enumerate(videos)}
+    if not names.keys() & set(found.videos) and len(stems) == len(names) and stems.keys() & set(found.videos):
+        names, videos = stems, dict(zip(stems, videos.values(), strict=True))
     notes = _videos(predictions, truth, [found.videos[i] for i in found.video.tolist()], names, "segment", subset)
     number = {label: i if labelled else 0 for i, label in enumerate(labels)}
     if labelled:
         counts = Counter(found.labels[i] for i in found.label.tolist())
-        elsewhere = {label for video in every for _, _, label in video.spans}
+        elsewhere = {label for _, _, spans in every for _, _, label in spans}
         strange = {label: n for label, n in counts.items() if label not in number}
         wrong = {label: n for label, n in strange.items() if label not in elsewhere}
         if wrong and (protocol == OFFICIAL or len(wrong) == len(counts)):
@@ -80,7 +92,7 @@ def read_segments(
         if strange:
             what = things(sum(strange.values()), "predicted segment has", "predicted segments have")
             notes.append(f"{what} labels without truth and do not count: {_few(strange)}")
-    rows = [(names[v.name], start, end, number[label]) for v in videos for start, end, label in v.spans]
+    rows = [(names[name], start, end, number[label]) for name, spans in videos.items() for start, end, label in spans]
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     # Videos that are not in the subset get numbers of their own.
     ids = np.array([names.get(name, len(names) + i) for i, name in enumerate(found.videos)], np.int64)
@@ -97,16 +109,13 @@ def read_segments(
 
 def _subset(truth: Path, there: Sequence[str], wanted: str) -> str:
     """The subset to evaluate, as `wanted` or by default."""
-    names = {name.lower(): name for name in sorted(set(there))}
+    names = sorted(set(there))
     if not names:
         raise DataError(f"{truth}: no labelled segments")
-    if not wanted and len(names) == 1:
-        return next(iter(names.values()))
-    if (chosen := wanted or "validation").lower() not in names:
-        raise DataError(
-            f"{truth}: no labelled segments in the subset {chosen!r}; choose with --subset one of "
-            f"{', '.join(names.values())}"
-        )
+    chosen = wanted.lower() or (names[0] if len(names) == 1 else "validation")
+    if chosen not in names:
+        told = f"choose with --subset one of {', '.join(names)}" if any(names) else "it names no subsets"
+        raise DataError(f"{truth}: no labelled segments in the subset {chosen!r}; {told}")
     return chosen
 
 
