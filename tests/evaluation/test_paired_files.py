@@ -7,7 +7,8 @@ import pytest
 
 from vidjax.data.text import DataError
 from vidjax.evaluation.boxes import frame_ap
-from vidjax.evaluation.paired_files import read_boxes, read_segments, read_tube_pair
+from vidjax.evaluation.paired_boxes import read_boxes
+from vidjax.evaluation.paired_files import read_segments, read_tube_pair
 
 
 def segments(label="run", start=0.0, end=1.0, **more):
@@ -129,8 +130,8 @@ def test_boxes_are_columns(read_lines):
     ("lines", "truth", "message"),
     [
         ("vid,0902,0,0,10,20,12,0.5\n", GT, r"p.csv: boxes in pixels, up to 20, beside shares of the picture"),
-        ("vid,2,0,0,1,1,12,0.5\n", GT, r"p.csv:1: no predicted box is at a time of the truth: 2 s of 'vid'.*902 to"),
-        ("vid,902,0,0,1,1,0,0.5\n", GT, r"p.csv: no action of it is in AVA's list.*numbers 0, and lists begin at 1"),
+        ("vid,2,0,0,1,1,12,0.5\n", GT, r"p.csv: no predicted box is at a time of the truth: 2 s of 'vid'.*902 to"),
+        ("vid,902,0,0,1,1,0,0.5\n", GT, r"p.csv: no action of it is in AVA's list.*numbers 0; lists begin at 1"),
         ("vid,902,0,0,1,1,12\n", GT, r"p.csv:1: needs a score as its eighth cell, not ''"),
         ("vid,902,0,0,1,1,,0.5\n", GT, r"p.csv:1: not of the form video,second,x1,y1,x2,y2,action,score"),
         ("vid.mkv,902,0,0,1,1,12,0.5\n", GT, r"none of its videos.*'vid.mkv' here, 'vid' there; write them without"),

@@ -16,7 +16,8 @@ from vidjax.evaluation.class_plot import plot_classes
 from vidjax.evaluation.frames import per_frame_ap
 from vidjax.evaluation.fusion import VideoScores, read_scores
 from vidjax.evaluation.matching import ThresholdAP, class_mean
-from vidjax.evaluation.paired_files import read_boxes, read_segments, read_tube_pair
+from vidjax.evaluation.paired_boxes import read_boxes
+from vidjax.evaluation.paired_files import read_segments, read_tube_pair
 from vidjax.evaluation.segments import proposal_recall, segment_ap, segment_recall
 from vidjax.evaluation.several import mean_ap, sample_mean_ap
 from vidjax.evaluation.summary_file import percent, summary_text, write_summary

@@ -6,6 +6,7 @@ the path of a row is the one listed, or the file's name, with or without suffix.
 
 import csv
 import difflib
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -281,7 +282,7 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
     Raises:
       DataError: if the file is not UTF-8, or a quote is not closed.
     """
-    reader = csv.reader(read_text(file).splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
     try:
         for cells in reader:
             if cells:
