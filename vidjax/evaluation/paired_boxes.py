@@ -15,9 +15,7 @@ from vidjax.data.listing.ava import AvaLine, ava_lines, read_excluded, read_labe
 from vidjax.data.listing.class_lists import read_class_numbers
 from vidjax.data.text import DataError, raise_problems
 from vidjax.evaluation.boxes import OFFICIAL, BoxArrays, frame_times
-from vidjax.evaluation.paired_files import few, video_notes
-
-_SHARES = 1.5  # coordinates above are pixels
+from vidjax.evaluation.paired_files import MOST_SHARE, few, video_notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +161,8 @@ def _check_actions(file: Path, columns: _Columns, numbers: Mapping[int, str], li
 def _check_unit(predictions: Path, truth: Path, found: _Columns, true: _Columns) -> None:
     """Raise an error if one file has pixels and the other shares of the picture."""
     most = [float(np.abs(np.asarray(columns.box)).max()) for columns in (found, true)]
-    if (most[0] > _SHARES) != (most[1] > _SHARES):
-        pixels, shares = (predictions, truth) if most[0] > _SHARES else (truth, predictions)
+    if (most[0] > MOST_SHARE) != (most[1] > MOST_SHARE):
+        pixels, shares = (predictions, truth) if most[0] > MOST_SHARE else (truth, predictions)
         raise DataError(
             f"{pixels}: boxes in pixels, up to {max(most):g}, beside shares of the picture in {shares}; divide by "
             "the width and height"

@@ -9,7 +9,7 @@ boxes in pixels beside shares of the picture. What only lowers them is a note.
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from vidjax.evaluation.tubes import TubeArrays
 from vidjax.wording import things
 
 SHOWN = 5  # names in a message
+MOST_SHARE = 1.5  # coordinates above are pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,13 +134,27 @@ class TubePair:
     notes: tuple[str, ...]
 
 
-def read_tube_pair(predictions: Path, truth: Path) -> TubePair:
+def read_tube_pair(
+    predictions: Path, truth: Path, protocol: str = OFFICIAL, *, split: int = 1, without: Sequence[str] = ()
+) -> TubePair:
     """Read predicted and true tubes; see `vidjax.data.listing.tube_files`.
+
+    Predicted boxes that are shares of the picture become pixels if the truth has the sizes of the pictures.
+
+    Args:
+      predictions: JSON file of tubes with scores.
+      truth: JSON file of tubes, or a pickle of annotations.
+      protocol: name of the protocol.
+      split: official split of a pickle, from 1.
+      without: classes to leave out.
 
     Raises:
       DataError: if a file is invalid or empty, or the files do not fit together.
     """
-    true, found = read_tubes(truth), read_tubes(predictions, scored=True)
+    true, found = read_tubes(truth, split=split), read_tubes(predictions, scored=True)
+    if absent := [label for label in without if label not in {tube.label for tube in true}]:
+        raise DataError(f"{truth}: has no class {absent[0]!r} to leave out")
+    true, found = ([tube for tube in tubes if tube.label not in without] for tubes in (true, found))
     if not true or not found:
         raise DataError(f"{truth if not true else predictions}: no tubes")
     videos = {name: i for i, name in enumerate(dict.fromkeys(tube.video for tube in true))}
@@ -151,10 +166,24 @@ def read_tube_pair(predictions: Path, truth: Path) -> TubePair:
     if strange:
         what = things(strange.total(), "predicted tube has a label", "predicted tubes have labels")
         notes.append(f"{what} without truth and do not count: {few(strange)}")
+    found = [tube for tube in found if tube.label in labels]
+    sizes = {tube.video: tube.size for tube in true if tube.size}
+    if in_shares(found) and sizes:
+        # A video that the truth does not know has only false tubes, of any size.
+        found = [replace(tube, boxes=tube.boxes * (2 * [*sizes.get(tube.video, (1, 1))[::-1]])) for tube in found]
+    elif in_shares(found) != in_shares(true):
+        pixels, shares = (truth, predictions) if in_shares(found) else (predictions, truth)
+        raise DataError(f"{pixels}: boxes in pixels, beside shares of the picture in {shares}")
+    if protocol != OFFICIAL and in_shares(true):
+        raise DataError(f"{truth}: boxes in shares of the picture; the protocol {protocol} needs pixels")
     for tube in found:
         videos.setdefault(tube.video, len(videos))
-    kept = [tube for tube in found if tube.label in labels]
-    return TubePair(_tubes(true, videos, labels), _tubes(kept, videos, labels), labels, tuple(notes))
+    return TubePair(_tubes(true, videos, labels), _tubes(found, videos, labels), labels, tuple(notes))
+
+
+def in_shares(tubes: Sequence[ListedTube]) -> bool:
+    """Whether boxes are shares of the picture, not pixels."""
+    return all(np.abs(tube.boxes).max() <= MOST_SHARE for tube in tubes)
 
 
 def _tubes(tubes: list[ListedTube], videos: dict[str, int], labels: tuple[str, ...]) -> TubeArrays:
