@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.inputs import FeatureInput, Input, VideoInput
+from vidjax.inputs import BoxInput, FeatureInput, Input, VideoInput
 
 # Change of an input after normalisation: its name, the normalised input → the same shape.
 Between = Callable[[str, jax.Array], jax.Array]
@@ -58,8 +58,17 @@ def _enter_features(vectors: jax.Array, input: FeatureInput, dtype: Any, between
     return between(vectors.astype(jnp.float32)).astype(dtype or jnp.float32)
 
 
+def _enter_boxes(boxes: jax.Array, input: BoxInput, dtype: Any, between: Callable) -> jax.Array:
+    del input, dtype  # corners in bfloat16 would be off by pixels
+    return between(boxes.astype(jnp.float32))
+
+
 # (array as read (B, …), its input, dtype, change of the normalised input) → array for the network
-ENTER: dict[type[Input], Callable[..., jax.Array]] = {VideoInput: _enter_video, FeatureInput: _enter_features}
+ENTER: dict[type[Input], Callable[..., jax.Array]] = {
+    VideoInput: _enter_video,
+    FeatureInput: _enter_features,
+    BoxInput: _enter_boxes,
+}
 
 
 def enter(
