@@ -18,8 +18,9 @@ def of_video(pattern):
 
 def test_list_models_by_pattern():
     assert "r2plus1d_18" in vidjax.list_models() and vidjax.list_models() == sorted(vidjax.list_models())
-    assert vidjax.list_models("videomae_?a*") == ["videomae_base", "videomae_base_pretrain", "videomae_large",
-                                                  "videomae_large_pretrain"]  # fmt: skip
+    assert vidjax.list_models("videomae_?a*e_*") == [
+        "videomae_base_ava", "videomae_base_pretrain", "videomae_large_ava", "videomae_large_pretrain"
+    ]  # fmt: skip
     assert vidjax.list_models("nothing*") == []
 
 
@@ -48,20 +49,21 @@ def test_every_model_keeps_the_protocol(name):
     if spec.task == "reconstruct":
         assert name.endswith("_pretrain") and not any(path.startswith("head.") for path in params)
         return  # its protocol: tests/models/test_videomae_pretrain.py
-    assert spec.task == "classify"
     assert model.head.out_features == 7 and params["head.kernel"].shape[-1] == 7
-    video = jax.ShapeDtypeStruct(
-        (2, spec.video.num_frames, spec.video.size, spec.video.size, len(spec.video.mean)), np.float32
-    )
+    inputs = {key: jax.ShapeDtypeStruct((2, *value.shape), np.float32) for key, value in spec.inputs.items()}
+    others = getattr(model.head, "reads", ())
+    assert tuple(inputs) == ("video", *others)
 
-    def parts(params, stats, video):  # of a call, in one trace
+    def parts(params, stats, inputs):  # of a call, in one trace
         model = merge(graphdef, params, stats)
-        features = model.encode(video)
-        return model.apply_head(features), features.pooled
+        features = model.encode(inputs)
+        return model.apply_head(features, *(inputs[key] for key in others)), features.pooled
 
-    logits, features = jax.eval_shape(parts, params, stats, video)
-    assert (logits.shape, logits.dtype) == ((2, 7), np.float32)
-    assert features.shape == (2, params["head.kernel"].shape[0]) and features.dtype == np.float32
+    logits, features = jax.eval_shape(parts, params, stats, inputs)
+    boxes = (spec.inputs["boxes"].count,) if spec.task == "detect" else ()
+    assert (logits.shape, logits.dtype) == ((2, *boxes, 7), np.float32)
+    assert features.shape[0] == 2 and features.dtype == np.float32
+    assert boxes or features.shape[1] == params["head.kernel"].shape[0]
 
 
 def test_seed_decides_the_weights():
