@@ -35,36 +35,51 @@ def detector(**options):
     return drawn(build)
 
 
-def test_a_box_is_the_maximum_of_its_bins_in_the_mean_over_time():
-    model = detector()
-    maps = model.encode(VIDEO).maps
-    plane = maps[4].mean(axis=1)
-    vectors = roi_align(plane, BOXES, (3, 3), 1 / 4).max(axis=(2, 3))
-    wanted = vectors @ model.head.kernel[...] + model.head.bias[...].reshape(1, 1, -1)
-    chex.assert_trees_all_close(model(VIDEO, BOXES), wanted, atol=1e-5)
-    assert model(VIDEO, BOXES).dtype == jnp.float32
-    dropped = model.head(maps, lambda x: 0 * x, BOXES)
-    chex.assert_trees_all_close(dropped, jnp.broadcast_to(model.head.bias[...], (2, 3, 3)))
-    peaks = detector(roi_time="max").head.vectors(maps, BOXES)
-    chex.assert_trees_all_close(peaks, roi_align(maps[4].max(axis=1), BOXES, (3, 3), 1 / 4).max(axis=(2, 3)), atol=1e-5)
+@pytest.mark.parametrize("time", ["mean", "max"])
+def test_a_box_is_the_maximum_of_its_bins_in_the_map_pooled_over_time(time):
+    model = detector(roi_time=time)
+
+    @nnx.jit
+    def run(model):
+        maps = model.encode(VIDEO).maps
+        plane = getattr(maps[4], time)(axis=1)
+        vectors = roi_align(plane, BOXES, (3, 3), 1 / 4).max(axis=(2, 3))
+        wanted = vectors @ model.head.kernel[...] + model.head.bias[...].reshape(1, 1, -1)
+        return wanted, model(VIDEO, BOXES), model.head(maps, lambda x: 0 * x, BOXES)
+
+    wanted, found, dropped = run(model)
+    chex.assert_trees_all_close(found, wanted, atol=1e-5)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(dropped, np.broadcast_to(model.head.bias[...], (2, 3, 3)))
 
 
 def test_inputs_are_taken_by_name_or_by_place():
     model = detector()
-    wanted = model(VIDEO, BOXES)
-    chex.assert_trees_all_close(model({"video": VIDEO, "boxes": BOXES}), wanted)
-    chex.assert_trees_all_close(model.apply_head(model.encode(VIDEO), BOXES), wanted)
+
+    @nnx.jit
+    def run(model):
+        named, placed = model({"video": VIDEO, "boxes": BOXES}), model(VIDEO, BOXES)
+        return named, placed, model.apply_head(model.encode(VIDEO), BOXES)
+
+    named, placed, applied = run(model)
+    chex.assert_trees_all_close(named, placed, applied)
+
+    def call(*inputs):
+        return nnx.eval_shape(lambda model: model(*inputs), model)
+
     with pytest.raises(UserError, match="takes an input named 'boxes', but got 'video'"):
-        model({"video": VIDEO})
+        call({"video": VIDEO})
     with pytest.raises(UserError, match="ResNet with this head takes video, boxes; it got 1 of them"):
-        model(VIDEO)
+        call(VIDEO)
     with pytest.raises(UserError, match=r"expected floating-point \(B, R, 4\) with B = 2, got float32 \(2, 4\)"):
-        model(VIDEO, BOXES[:, 0])
+        call(VIDEO, BOXES[:, 0])
     with pytest.raises(UserError, match="roi_time = 'median': must be one of 'mean', 'max'"):
         RoiOptions(roi_time="median")
 
 
-@pytest.mark.parametrize("context", ["", "global", "relations", "bank"])
+@pytest.mark.parametrize(
+    "context", ["", "relations", *(pytest.param(context, marks=pytest.mark.slow) for context in ("global", "bank"))]
+)
 def test_padding_and_other_clips_change_no_box_in_evaluation_nor_in_training(context):
     model = detector(roi_context=context, roi_hidden=4)
     bank = (BANK,) if context == "bank" else ()
@@ -98,39 +113,49 @@ def test_statistics_stay_where_there_is_no_box():
     model = detector(roi_context="relations")
     before = {path: np.asarray(array) for path, array in split(model)[2].items() if "context" in path}
     model.train()
-    assert np.isfinite(model(VIDEO, np.zeros_like(BOXES))).all() and len(before) == 4
+    logits = nnx.jit(lambda model: model(VIDEO, np.zeros_like(BOXES)))(model)
+    assert np.isfinite(logits).all() and len(before) == 4
     after = split(model)[2]
     for path, array in before.items():
         np.testing.assert_allclose(after[path], array, rtol=1e-6)
 
 
 def test_the_whole_picture_is_the_same_for_every_box():
-    logits = detector(roi_region="picture")(VIDEO, BOXES)
+    logits = nnx.jit(lambda model: model(VIDEO, BOXES))(detector(roi_region="picture"))
     np.testing.assert_array_equal(logits, np.broadcast_to(logits[:, :1], logits.shape))
     assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 
 def test_relations_read_the_box_beside_every_place():
-    model = detector(roi_context="relations")
-    context, maps = model.head.context, model.encode(VIDEO).maps
-    plane = maps[4].mean(axis=1)
-    own = roi_align(plane, BOXES, (3, 3), 1 / 4).max(axis=(2, 3))
-    tiled = jnp.broadcast_to(own[0, 1].reshape(1, 1, 1, 1, -1), (1, 1, *plane.shape[1:]))
-    x = nnx.relu(context.norm1(context.conv1(jnp.concatenate([tiled, plane[:1, None]], axis=-1))))
-    x = nnx.relu(context.norm2(context.conv2(x)))
-    np.testing.assert_allclose(model.head.vectors(maps, BOXES)[0, 1], x.max(axis=(0, 1, 2, 3)), atol=1e-5)
+    @nnx.jit
+    def run(model):
+        context, maps = model.head.context, model.encode(VIDEO).maps
+        plane = maps[4].mean(axis=1)
+        own = roi_align(plane, BOXES, (3, 3), 1 / 4).max(axis=(2, 3))
+        tiled = jnp.broadcast_to(own[0, 1].reshape(1, 1, 1, 1, -1), (1, 1, *plane.shape[1:]))
+        x = nnx.relu(context.norm1(context.conv1(jnp.concatenate([tiled, plane[:1, None]], axis=-1))))
+        x = nnx.relu(context.norm2(context.conv2(x)))
+        return model.head.vectors(maps, BOXES)[0, 1], x.max(axis=(0, 1, 2, 3))
+
+    np.testing.assert_allclose(*run(detector(roi_context="relations")), atol=1e-5)
 
 
 def test_a_bank_is_attended_to_row_by_row():
     layer = drawn(lambda rngs: BankAttention(6, rngs=rngs))
     x, bank = draw((2, 3, 6)), jnp.asarray(BANK)
-    shares = jax.nn.softmax(jnp.einsum("brd,bmd->brm", layer.query(x), layer.key(bank)) / np.sqrt(6))
-    wanted = layer.out(nnx.relu(layer.norm(jnp.einsum("brm,bmd->brd", shares, layer.value(bank)))))
-    np.testing.assert_allclose(layer(x, bank), wanted, atol=1e-5)
+
+    @nnx.jit
+    def run(layer, x, bank):
+        shares = jax.nn.softmax(jnp.einsum("brd,bmd->brm", layer.query(x), layer.key(bank)) / np.sqrt(6))
+        wanted = layer.out(nnx.relu(layer.norm(jnp.einsum("brm,bmd->brd", shares, layer.value(bank)))))
+        return layer(x, bank), wanted
+
+    np.testing.assert_allclose(*run(layer, x, bank), atol=1e-5)
+    run = nnx.jit(lambda model, bank: model({"video": VIDEO, "boxes": BOXES, "bank": bank}))
     model = detector(roi_context="bank")
-    logits = model({"video": VIDEO, "boxes": BOXES, "bank": BANK})
-    assert np.abs(logits - model(VIDEO, BOXES, BANK[:, ::-1])).max() < 1e-4  # the order is of no consequence
-    assert np.abs(logits - model(VIDEO, BOXES, BANK[::-1])).max() > 1e-3
+    logits = run(model, BANK)
+    assert np.abs(logits - run(model, BANK[:, ::-1])).max() < 1e-4  # the order is of no consequence
+    assert np.abs(logits - run(model, BANK[::-1])).max() > 1e-3
 
 
 def test_a_network_without_maps_is_refused():
@@ -144,9 +169,14 @@ def test_the_maximum_over_time_is_that_of_each_pathway():
     tiny = {"depths": (1,), "width": 16, "beta": 4, "alpha": 2, "slow_kernels": ((1,),), "fast_kernels": ((3,),)}
     model = drawn(lambda rngs: SlowFast(3, rngs=rngs, fast_frames="max", strides=((1, 1, 1),), **tiny))
     video = draw((1, 4, 16, 16, 3))
-    slow, fast = model.slow.stem(video[:, [0, 3]]), model.fast.stem(video)
-    slow = model.slow.stage(0, jnp.concatenate([slow, model.laterals[0](fast)], axis=-1))
-    wanted = jnp.concatenate([slow.max(axis=1), model.fast.stage(0, fast).max(axis=1)], axis=-1)
-    np.testing.assert_allclose(model.encode(video).maps[4].max(axis=1), wanted, atol=1e-5)
+
+    @nnx.jit
+    def run(model, video):
+        slow, fast = model.slow.stem(video[:, [0, 3]]), model.fast.stem(video)
+        slow = model.slow.stage(0, jnp.concatenate([slow, model.laterals[0](fast)], axis=-1))
+        wanted = jnp.concatenate([slow.max(axis=1), model.fast.stage(0, fast).max(axis=1)], axis=-1)
+        return model.encode(video).maps[4].max(axis=1), wanted
+
+    np.testing.assert_allclose(*run(model, video), atol=1e-5)
     with pytest.raises(ValueError, match="fast_frames = 'sum': must be 'mean' or 'max'"):
         SlowFast(3, rngs=nnx.Rngs(0), fast_frames="sum", **tiny)
