@@ -10,6 +10,7 @@ from typing import Any
 
 from vidjax.config.choices import INPUTS, PROBES, REMAT
 from vidjax.config.data_settings import DataConfig
+from vidjax.config.detect_settings import DetectConfig
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -133,11 +134,13 @@ class TaskConfig(Section, path="task"):
     name: str = choice(
         "auto",
         "classify",
+        "detect",
         "reconstruct",
-        help="Task of the network: labels (classify) or, without labels, hidden pixels (reconstruct); auto: the task "
-        "the model is made for. Any other task is an error.",
+        help="Task of the network: labels of videos (classify), labels of boxes in them (detect) or, without labels, "
+        "hidden pixels (reconstruct); auto: the task the model is made for. Any other task is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
 
 

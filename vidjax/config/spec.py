@@ -9,7 +9,7 @@ from vidjax import inputs as streams
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.errors import UserError
-from vidjax.inputs import Input, VideoInput
+from vidjax.inputs import BoxInput, Input, VideoInput
 
 # `config.model.input` → `VideoInput.enters`.
 ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both"}
@@ -105,6 +105,8 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
       config: data settings, of which `clip` is used.
       input: input of the network as in `config.model.input`; None: the spec's.
     """
+    if config.clip.boxes:
+        spec = _with_boxes(spec, config.clip.boxes)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         return spec
     names = ("num_frames", "size", "resize", "mean", "std")
@@ -119,6 +121,14 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     if input is not None:
         changes["enters"] = ENTERS[input]
     return spec.with_video(**changes)
+
+
+def _with_boxes(spec: Spec, count: int) -> Spec:
+    names = [name for name, value in spec.inputs.items() if isinstance(value, BoxInput)]
+    if not names:
+        raise ConfigError(f"config.data.clip.boxes = {count}: {spec.name} takes no boxes; leave it out")
+    changed = {name: dataclasses.replace(spec.inputs[name], count=count) for name in names}
+    return dataclasses.replace(spec, inputs={**spec.inputs, **changed})
 
 
 def need_colour(spec: Spec) -> None:

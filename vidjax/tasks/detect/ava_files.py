@@ -1,0 +1,95 @@
+"""Boxes in AVA's CSV form: detections, annotations and the list of classes."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vidjax.data.listing.class_lists import read_class_numbers
+from vidjax.data.records import Boxes
+from vidjax.tasks.detect.proposals import stem
+
+DETECTIONS, TRUTH, CLASSES = "detections.csv", "truth.csv", "classes.pbtxt"
+_LEAST = 1e-4  # scores below this are not written
+
+
+def class_numbers(names: Sequence[str]) -> list[int]:
+    """Numbers of classes in files: AVA's own if these are AVA's classes, or else from 1 in the order of `names`."""
+    ava = {name: number for number, name in read_class_numbers("ava").items()}
+    return [ava[name] for name in names] if set(names) <= ava.keys() else list(range(1, len(names) + 1))
+
+
+def video_names(paths: Mapping[int, str]) -> dict[int, str]:
+    """Name of each key frame's video: that of its file without suffix, with as many folders as tell videos apart.
+
+    Args:
+      paths: paths of the videos, by key frame.
+    """
+    whole = {path: stem(path).split("/") for path in set(paths.values())}
+    short = {}
+    for path, parts in whole.items():
+        short[path] = parts[-1]
+    twins = {name for name, count in Counter(short.values()).items() if count > 1}
+    return {
+        index: short[path] if short[path] not in twins else "/".join(whole[path]).lstrip("/")
+        for index, path in paths.items()
+    }
+
+
+def write_ava(
+    folder: Path,
+    paths: Mapping[int, str],
+    frames: Mapping[int, Boxes[int]],
+    scores: Mapping[int, np.ndarray],
+    names: Sequence[str],
+    *,
+    start: float = 0.0,
+) -> list[str]:
+    """Write `detections.csv`, `truth.csv` and `classes.pbtxt`, as `vidjax evaluate boxes` and AVA's evaluation read.
+
+    A line is `video,second,x1,y1,x2,y2,class` with the score, or the track of an annotated box, as the eighth cell.
+    Annotated key frames without boxes are lines of two cells.
+
+    Args:
+      folder: folder to write to.
+      paths: paths of the videos, by key frame.
+      frames: boxes by key frame; the first rows of those asked about have scores.
+      scores: scores `(R, K)` by key frame; NaN: none.
+      names: names of the K classes.
+      start: time at which files begin, seconds, which is added to the times of key frames.
+
+    Returns:
+      Names of the files.
+    """
+    numbers, called = class_numbers(names), video_names(paths)
+    detected, true = [], []
+    for index in sorted(frames):
+        boxes = frames[index]
+        key = [called[index], seconds_text(boxes.at + start)]
+        for corners, row in zip(boxes.asked, scores[index], strict=False):
+            place = [*key, *(f"{value:.6f}" for value in corners)]
+            detected += [[*place, numbers[k], f"{row[k]:.6g}"] for k in np.flatnonzero(row >= _LEAST)]
+        for number, (corners, classes) in enumerate(zip(boxes.corners, boxes.classes, strict=True)):
+            place = [*key, *(f"{value:.6f}" for value in corners)]
+            true += [[*place, numbers[k], boxes.tracks[number] if boxes.tracks else number] for k in classes]
+        if not any(boxes.classes):
+            true.append(key)
+    for name, rows in ((DETECTIONS, detected), (TRUTH, true)):
+        with open(folder / name, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+    items = "".join(
+        f"item {{\n  name: {_quoted(name)}\n  id: {number}\n}}\n" for name, number in zip(names, numbers, strict=True)
+    )
+    (folder / CLASSES).write_text(items, encoding="utf-8")
+    return [DETECTIONS, TRUTH, CLASSES]
+
+
+def seconds_text(seconds: float) -> str:
+    """Time as in AVA's files: whole seconds with four digits, others with up to three decimals."""
+    return f"{round(seconds):04d}" if abs(seconds - round(seconds)) < 5e-4 else f"{seconds:.3f}".rstrip("0")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
