@@ -31,8 +31,8 @@ from vidjax.config.spec import Spec
 from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_settings
 
 __all__ = [
-    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "DetectConfig", "EvalConfig",
-    "MeshConfig", "ModelConfig", "OptimizerConfig", "ReadingConfig", "ReconstructConfig", "SamplingConfig", "Section", "Spec",
-    "TaskConfig", "TrainConfig", "apply_preset", "field_names", "from_dict", "mirrors", "overridden", "setting",
-    "short_video_rule", "split_arguments", "to_dict", "with_settings",
+    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "DetectConfig",
+    "EvalConfig", "MeshConfig", "ModelConfig", "OptimizerConfig", "ReadingConfig", "ReconstructConfig",
+    "SamplingConfig", "Section", "Spec", "TaskConfig", "TrainConfig", "apply_preset", "field_names", "from_dict",
+    "mirrors", "overridden", "setting", "short_video_rule", "split_arguments", "to_dict", "with_settings",
 ]  # fmt: skip

@@ -17,7 +17,6 @@ from vidjax.evaluation.metrics import sigmoid
 from vidjax.nn.enter import enter
 from vidjax.tasks.detect.objective import box_name, whole_picture
 
-
 _EMPTY = np.empty((0, 7))  # columns: key frame, four corners, class, score
 
 
@@ -139,12 +138,14 @@ class BoxEvaluator:
         scores = self.detections
         for index in numbers:
             boxes = self._boxes(index)
-            rows = [(index, *corners, k, 1.0) for corners, own in zip(boxes.corners, boxes.classes, strict=True) for k in own]
+            pairs = zip(boxes.corners, boxes.classes, strict=True)
+            rows = [(index, *corners, label, 1.0) for corners, own in pairs for label in own]
             truth.append(np.array(rows, np.float64).reshape(-1, 7))
             seen = np.flatnonzero(~np.isnan(scores[index]).any(axis=-1))
             corners = np.array(boxes.asked[: self._count(index)], np.float64).reshape(-1, 4)[seen]
             columns = [np.full(len(seen) * labels, index), *corners.repeat(labels, axis=0).T]
-            guess.append(np.stack([*columns, np.tile(np.arange(labels), len(seen)), scores[index][seen].ravel()], axis=1))
+            columns += [np.tile(np.arange(labels), len(seen)), scores[index][seen].ravel()]
+            guess.append(np.stack(columns, axis=1))
         true, found = (_columns(np.concatenate(rows)) for rows in (truth, guess))
         settings = self._settings
         return frame_ap(true, found, settings.iou, settings.protocol, num_classes=labels, frames=np.array(numbers, int))

@@ -18,7 +18,9 @@ from vidjax.wording import things
 
 HEADER = ("path", "time", "x1", "y1", "x2", "y2", "score")
 _OUTSIDE = 0.01  # share by which a detector's box may reach out of the picture, and is cut off
-_FORMS = "a CSV of video,second,x1,y1,x2,y2,action,score, one with the header path,time,x1,y1,x2,y2[,score], or a pickle"
+_FORMS = (
+    "a CSV of video,second,x1,y1,x2,y2,action,score, one with the header path,time,x1,y1,x2,y2[,score], or a pickle"
+)
 
 Moment = int  # milliseconds, so that "0902" and 902.0 are one
 
