@@ -49,20 +49,19 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Returns:
       `(K,)`; NaN for classes without a positive.
     """
-    return np.array([_average_precision(s, t) for s, t in zip(scores.T, targets.T, strict=True)])
-
-
-def _average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
-    if not targets.any():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    scores, targets = scores[order], targets[order]
-    # Equal scores share one threshold: only the last of each run counts.
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-    true_positives = np.cumsum(targets)[last]
-    precision = true_positives / (last + 1)
-    recall = true_positives / true_positives[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    order = np.argsort(-np.asarray(scores), axis=0, kind="stable")
+    scores, targets = (np.take_along_axis(np.asarray(x), order, axis=0) for x in (scores, targets))
+    place = np.arange(1, len(scores) + 1)[:, None]
+    # Equal scores share one threshold: each row counts at the last of its run.
+    last = (
+        np.append(scores[1:] != scores[:-1], np.ones((1, scores.shape[1]), bool), axis=0) if len(scores) else place > 0
+    )
+    end = np.minimum.accumulate(np.where(last, place, len(scores))[::-1], axis=0)[::-1]
+    true_positives = np.cumsum(targets, axis=0, dtype=np.float64)
+    precision = np.take_along_axis(true_positives, end - 1, axis=0) / end
+    positives = np.sum(targets, axis=0, dtype=np.float64)
+    total = (precision * targets).sum(axis=0)
+    return np.divide(total, positives, out=np.full(len(total), np.nan), where=positives > 0)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
