@@ -22,6 +22,9 @@ DATASETS = (
     "moments", "something_v1", "something_v2", "ucf101",
 )  # fmt: skip
 
+# Names of the data sets that vidjax/data/generated.py writes.
+SYNTHETIC = ("motion", "people")
+
 # Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.
 SAMPLING_RULES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from vidjax.config.choices import DATASETS, PRESETS, SAMPLING_RULES
+from vidjax.config.choices import DATASETS, PRESETS, SAMPLING_RULES, SYNTHETIC
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -233,7 +233,12 @@ class DataConfig(Section, path="data"):
         0, 0.0, "Frame rate of videos stored as folders of images; 0: the data set's, or else 25.",
         unit="frames per second", meaning="the data set's, or else 25",
     )  # fmt: skip
-    synthetic: str = choice("", "motion", help="Data set to generate in the folder of data.train, unless it exists.")
+    synthetic: str = choice(
+        "",
+        *SYNTHETIC,
+        help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), or "
+        "several that each move in their own way, with boxes (people).",
+    )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."
     )

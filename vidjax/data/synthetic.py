@@ -6,8 +6,10 @@ orientations are uniform on a picture whose borders wrap around, so single frame
 classes; and since each class is another one played backwards, no unordered set of frames distinguishes the two either.
 """
 
+import functools
 import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +18,6 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from vidjax.config import DataConfig
 from vidjax.errors import UserError
 from vidjax.progress import progress_bar
 
@@ -24,7 +25,7 @@ MOTION_CLASSES = ("anticlockwise", "clockwise", "down", "left", "right", "up")
 
 # Pixels per frame to the right and down (times speed), and turns (times angular speed; y points down, so + is
 # clockwise).
-_STEPS = {
+MOTIONS = {
     "left": (-1, 0, 0),
     "right": (1, 0, 0),
     "up": (0, -1, 0),
@@ -62,40 +63,42 @@ def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, s
     Raises:
       UserError: if the label is unknown.
     """
-    if label not in _STEPS:
+    if label not in MOTIONS:
         raise UserError(f"label = {label!r}: must be one of {', '.join(MOTION_CLASSES)}")
-    right, down, turn = _STEPS[label]
-    background = _background(rng, size)
+    right, down, turn = MOTIONS[label]
+    scenery = background(rng, size)
     speed = rng.uniform(0.03, 0.05) * size  # pixels per frame
     angular_speed = np.deg2rad(rng.uniform(8, 14))
     frames = np.empty((num_frames, size, size, 3), np.uint8)
-    frames[:] = background
+    frames[:] = scenery
     for _ in range(rng.integers(3, 6)):
-        outline = np.array(_SHAPES[list(_SHAPES)[rng.integers(len(_SHAPES))]])
-        outline = outline * rng.uniform(0.25, 0.4) * size
-        colour = _contrasting_colour(rng, background)
+        outline = draw_outline(rng) * rng.uniform(0.25, 0.4) * size
+        colour = contrasting_colour(rng, scenery)
         angle, start = rng.uniform(0, 2 * np.pi), rng.uniform(0, size, 2)
         for t, frame in enumerate(frames):
-            a = angle + t * turn * angular_speed
-            rotated = outline @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
+            rotated = turned(outline, angle + t * turn * angular_speed)
             centre = (start + t * speed * np.array([right, down])) % size
             # Shapes that leave the picture on one side enter on the other.
             for dx in (-size, 0, size):
                 for dy in (-size, 0, size):
-                    points = np.rint((rotated + centre + (dx, dy)) * 2**_FRACTION_BITS).astype(np.int32)
-                    cv2.fillPoly(frame, [points], colour, cv2.LINE_AA, _FRACTION_BITS)
+                    fill(frame, rotated + centre + (dx, dy), colour)
     return frames
 
 
-def write_asked(config: DataConfig, console: Console | None = None) -> None:
-    """Write the generated data set of `config.synthetic` to the folder of `config.train`, unless it exists.
+def draw_outline(rng: np.random.Generator) -> np.ndarray:
+    """Draw one of the shapes: its outline around (0, 0), about 1 across, float64 `(N, 2)`."""
+    return np.array(_SHAPES[list(_SHAPES)[rng.integers(len(_SHAPES))]])
 
-    Args:
-      config: data settings, of which `synthetic` and `train` are used.
-      console: console for a progress bar; None: no bar.
-    """
-    if config.synthetic == "motion":
-        write_motion(Path(config.train).parent, console=console)
+
+def turned(outline: np.ndarray, angle: float) -> np.ndarray:
+    """Turn an outline `(N, 2)` clockwise by an angle in radians; y points down."""
+    return outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def fill(frame: np.ndarray, outline: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Fill an outline `(N, 2)`, x and y in pixels, in a frame `(H, W, 3)`, in place."""
+    points = np.rint(outline * 2**_FRACTION_BITS).astype(np.int32)
+    cv2.fillPoly(frame, [points], colour, cv2.LINE_AA, _FRACTION_BITS)
 
 
 def write_motion(
@@ -108,10 +111,7 @@ def write_motion(
     seed: int = 0,
     console: Console | None = None,
 ) -> Path:
-    """Write moving shapes as H.264 files with `train.csv` and `val.csv`, unless they already exist.
-
-    An interrupted earlier call is completed: files get their names only when they are complete, the parameters
-    (`motion.json`) first and the CSV files last.
+    """Write moving shapes as H.264 files with `train.csv` and `val.csv`, unless they already exist; see `write_set`.
 
     Args:
       folder: folder to write to, created if necessary.
@@ -128,51 +128,90 @@ def write_motion(
       UserError: if a parameter is out of range, or the folder holds such a data set, complete or not, with other
         parameters.
     """
-    for name, value, least in (("num_train", num_train, 1), ("num_eval", num_eval, 1), ("num_frames", num_frames, 1),
-                               ("size", size, 16)):  # fmt: skip
-        if value < least or (name == "size" and value % 2):
-            raise UserError(f"{name} = {value}: must be {'even and ' if name == 'size' else ''}{least} or more")
-    folder = Path(folder)
-    manifest = folder / "motion.json"
     wanted = {"version": _VERSION, "num_train": num_train, "num_eval": num_eval, "num_frames": num_frames,
               "size": size, "seed": seed}  # fmt: skip
+    check_sizes(wanted, num_train=1, num_eval=1, num_frames=1, size=16)
+    videos: dict[str, Callable[[], np.ndarray]] = {}
+    tables = {}
+    for number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
+        lines = ["path,label"]
+        for i in range(count):
+            label, name = MOTION_CLASSES[i % len(MOTION_CLASSES)], f"{split}/{i:04d}.mp4"
+            rng = np.random.default_rng((seed, number, i))
+            videos[name] = functools.partial(motion_clip, label, rng, num_frames=num_frames, size=size)
+            lines.append(f"{name},{label}")
+        tables[f"{split}.csv"] = lines
+    return write_set(folder, "motion", "moving shapes", wanted, videos, tables, console)
+
+
+def check_sizes(given: Mapping[str, int], **least: int) -> None:
+    """Refuse numbers of a generated data set that are too small, and an odd `size`.
+
+    Raises:
+      UserError: if one is; names it.
+    """
+    for name, bound in least.items():
+        if given[name] < bound or (name == "size" and given[name] % 2):
+            raise UserError(f"{name} = {given[name]}: must be {'even and ' if name == 'size' else ''}{bound} or more")
+
+
+def write_set(
+    folder: str | Path,
+    kind: str,
+    title: str,
+    wanted: Mapping[str, int],
+    videos: Mapping[str, Callable[[], np.ndarray]],
+    tables: Mapping[str, Sequence[str]],
+    console: Console | None = None,
+) -> Path:
+    """Write a generated data set as H.264 files with its lists, unless it already exists.
+
+    An interrupted earlier call is completed: files get their names only when they are complete, the parameters
+    (`KIND.json`) first and the lists last.
+
+    Args:
+      folder: folder to write to, created if necessary.
+      kind: name of the data set in `config.data.synthetic`.
+      title: what the videos show, for messages.
+      wanted: parameters from which everything follows.
+      videos: functions that draw the frames of a video, uint8 `(T, H, W, 3)`, by its path in the folder.
+      tables: lines of the lists, by file name.
+      console: console for a progress bar; None: no bar.
+
+    Returns:
+      Path of the folder.
+
+    Raises:
+      UserError: if the folder holds such a data set, complete or not, with other parameters.
+    """
+    folder = Path(folder)
+    manifest = folder / f"{kind}.json"
     if manifest.exists():
         found = json.loads(manifest.read_text())
         if found != wanted:
-            raise UserError(
-                f"{folder} holds moving shapes made with {found}, not {wanted}; remove it or name another folder"
-            )
-        if all((folder / name).exists() for name in ("train.csv", "val.csv")):
+            raise UserError(f"{folder} holds {title} made with {found}, not {wanted}; remove it or name another folder")
+        if all((folder / name).exists() for name in tables):
             return folder
     folder.mkdir(parents=True, exist_ok=True)
     _write_text(manifest, json.dumps(wanted) + "\n")
-    jobs, rows = [], {"train": [], "val": []}
-    for split_number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
-        (folder / split).mkdir(exist_ok=True)
-        for i in range(count):
-            label = MOTION_CLASSES[i % len(MOTION_CLASSES)]
-            name = f"{split}/{i:04d}.mp4"
-            rows[split].append((name, label))
-            jobs.append((folder / name, label, (seed, split_number, i)))
+    for parent in {(folder / name).parent for name in videos}:
+        parent.mkdir(parents=True, exist_ok=True)
 
-    def write(job: tuple[Path, str, tuple[int, ...]]) -> None:
-        path, label, key = job
-        if not path.exists():
-            _encode(path, motion_clip(label, np.random.default_rng(key), num_frames=num_frames, size=size))
+    def write(name: str) -> None:
+        if not (folder / name).exists():
+            _encode(folder / name, videos[name]())
 
     with progress_bar(console or Console(quiet=True)) as bar, ThreadPoolExecutor(os.cpu_count()) as threads:
-        task = bar.add_task(f"writing {folder}", total=len(jobs), info="")
-        for _ in threads.map(write, jobs):
+        task = bar.add_task(f"writing {folder}", total=len(videos), info="")
+        for _ in threads.map(write, videos):
             bar.advance(task)
-    for split, lines in rows.items():
-        _write_text(
-            folder / f"{split}.csv", "".join(f"{path},{label}\n" for path, label in [("path", "label"), *lines])
-        )
+    for name, lines in tables.items():
+        _write_text(folder / name, "".join(f"{line}\n" for line in lines))
     return folder
 
 
-def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Background: plain, a gradient, or smooth noise; uint8 `(size, size, 3)`."""
+def background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draw a background: plain, a gradient, or smooth noise; uint8 `(size, size, 3)`."""
     base = rng.uniform(30, 225, 3)
     kind = rng.integers(3)
     if kind == 0:
@@ -188,8 +227,9 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-def _contrasting_colour(rng: np.random.Generator, background: np.ndarray) -> tuple[int, int, int]:
-    mean = background.mean(axis=(0, 1))
+def contrasting_colour(rng: np.random.Generator, scenery: np.ndarray) -> tuple[int, int, int]:
+    """Draw a colour that stands out from a background, `(H, W, 3)`."""
+    mean = scenery.mean(axis=(0, 1))
     while True:
         colour = rng.integers(0, 256, 3)
         if np.abs(colour - mean).sum() > 200:

@@ -103,7 +103,7 @@ class BoxEvaluator:
         return {"boxes": {"mAP": result.mAP, "accuracy": float(np.mean(right)) if right else float("nan")}}
 
     def details(self) -> dict[str, Any]:
-        """Report the protocol, the numbers of key frames and boxes, those left out, and the precision per class."""
+        """Report the protocol, key frames and boxes, boxes beyond the network's most, and the precision per class."""
         result, names = self._result(), self._videos.labels.names
         asked = {index: len(self._boxes(index).asked) for index in self._views}
         counts = np.zeros(len(names), np.int64)
@@ -114,7 +114,8 @@ class BoxEvaluator:
             "protocol": {"name": self._settings.protocol, "iou": self._settings.iou},
             "num_frames": len(self._views),
             "num_boxes": sum(asked.values()),
-            "boxes_left_out": sum(count - self._count(index) for index, count in asked.items()),
+            "boxes_beyond_most": sum(count - self._count(index) for index, count in asked.items()),
+            "detections_left_out": result.left_out,
             "per_class": {
                 name: {"AP": None if np.isnan(value) else float(value), "num_boxes": int(count)}
                 for name, value, count in zip(names, result.ap, counts, strict=True)
@@ -148,7 +149,8 @@ class BoxEvaluator:
             guess.append(np.stack(columns, axis=1))
         true, found = (_columns(np.concatenate(rows)) for rows in (truth, guess))
         settings = self._settings
-        return frame_ap(true, found, settings.iou, settings.protocol, num_classes=labels, frames=np.array(numbers, int))
+        named = np.array(numbers, np.int64)
+        return frame_ap(true, found, settings.iou, settings.protocol, num_classes=labels, named=named)
 
     def _boxes(self, index: int) -> Boxes[int]:
         annotation = self._videos.records[index].annotation

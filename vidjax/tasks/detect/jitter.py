@@ -22,12 +22,12 @@ def moved(boxes: Any, direction: Any, iou: Any, xp: Any = np) -> Any:
     near, far = xp.zeros_like(unit[..., 0]), xp.full_like(unit[..., 0], _FARTHEST)
     for _ in range(_STEPS):
         middle = (near + far) / 2
-        enough = overlap(_along(boxes, unit, middle, xp), boxes, xp) >= iou
+        enough = _overlap(_along(boxes, unit, middle, xp), boxes, xp) >= iou
         near, far = xp.where(enough, middle, near), xp.where(enough, far, middle)
     return _along(boxes, unit, near, xp)
 
 
-def overlap(one: Any, other: Any, xp: Any = np) -> Any:
+def _overlap(one: Any, other: Any, xp: Any = np) -> Any:
     """Overlap (IoU) of pairs of boxes `(…, 4)`, `(…)`; 0 for boxes without area."""
     sides = xp.minimum(one[..., 2:], other[..., 2:]) - xp.maximum(one[..., :2], other[..., :2])
     both = xp.maximum(sides, 0).prod(axis=-1)

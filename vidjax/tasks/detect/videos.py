@@ -10,7 +10,8 @@ import numpy as np
 from vidjax.config import Config, DetectConfig
 from vidjax.data.records import Boxes, Corners, Record, VideoSet
 from vidjax.data.text import DataError
-from vidjax.tasks.detect.jitter import moved, overlap
+from vidjax.evaluation.boxes import box_iou
+from vidjax.tasks.detect.jitter import moved
 from vidjax.tasks.detect.proposals import FrameBoxes, find_name, matched, moment, read_boxes, read_excluded
 
 logger = logging.getLogger("vidjax")
@@ -93,7 +94,7 @@ def _joined(boxes: Boxes, found: tuple[Corners, ...], settings: DetectConfig) ->
     corners, classes = list(boxes.corners), list(boxes.classes)
     own = np.array(boxes.corners, np.float64).reshape(-1, 4)
     for box in found:
-        near = np.flatnonzero(overlap(np.array(box)[None], own) >= settings.match_iou)
+        near = np.flatnonzero(box_iou(np.array(box)[None], own) >= settings.match_iou)
         labels = tuple(sorted({label for i in near for label in boxes.classes[i]}))
         if labels or settings.unlabelled == "negative":
             corners.append(box)
