@@ -15,9 +15,9 @@ OWN = {"random": 5, "dense": 5, "centre": 1, "multi_clip": 5, "sliding_window": 
        "segments": 5}  # fmt: skip
 WINDOWS = ("random", "dense", "centre", "multi_clip", "sliding_window")
 # Those with rules of their own for short videos, most of them of other projects.
-PROTOCOLS = {"key_frame": ("hold",), "mmaction2_sample": ("loop", "hold"), "mmaction2_tsn": ("loop", "hold"), "mmaction2_uniform": ("spread",),
-             "mmaction2_dense": ("loop",), "slowfast": ("hold",), "slowfast_offset": ("hold",),
-             "pytorchvideo": ("spread",)}  # fmt: skip
+PROTOCOLS = {"key_frame": ("hold",), "mmaction2_sample": ("loop", "hold"), "mmaction2_tsn": ("loop", "hold"),
+             "mmaction2_uniform": ("spread",), "mmaction2_dense": ("loop",), "slowfast": ("hold",),
+             "slowfast_offset": ("hold",), "pytorchvideo": ("spread",)}  # fmt: skip
 SINGLE = ("centre", "key_frame", "sliding_window", "all", "linspace", "mmaction2_tsn")
 
 videos = {

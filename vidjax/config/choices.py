@@ -15,6 +15,14 @@ PROBES = ("linear", "attentive")
 
 # Rules of frame mAP in vidjax/evaluation/boxes.py.
 BOX_PROTOCOLS = ("official", "slowfast", "mmaction2")
+# Rules of evaluating segments, defined in vidjax/evaluation/segments.py, and named sets of temporal IoUs.
+PROTOCOLS = ("official", "actionformer", "opentad")
+TIOUS: dict[str, tuple[float, ...]] = {
+    "thumos": (0.3, 0.4, 0.5, 0.6, 0.7),
+    "activitynet": (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    "epic": (0.1, 0.2, 0.3, 0.4, 0.5),
+    "multithumos": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+}
 
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (

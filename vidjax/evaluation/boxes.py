@@ -102,7 +102,7 @@ class FrameAP:
     left_out: dict[str, int]
 
     @property
-    def mAP(self) -> float:  # noqa: N802 - the field's name
+    def mAP(self) -> float:
         """Mean over the classes that count; NaN if there is none."""
         return float(matching.class_mean(self.ap))
 

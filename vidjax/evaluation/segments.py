@@ -93,7 +93,7 @@ class SegmentAP:
         return matching.class_mean(self.ap)
 
     @property
-    def mAP(self) -> float:  # noqa: N802 - the field's name
+    def mAP(self) -> float:
         """Mean over classes and thresholds."""
         return float(self.mean.mean())
 

@@ -17,6 +17,7 @@ TASKS = {
     "classify": "vidjax.tasks.classify",
     "detect": "vidjax.tasks.detect",
     "reconstruct": "vidjax.tasks.reconstruct",
+    "localise": "vidjax.tasks.localise",
 }
 
 

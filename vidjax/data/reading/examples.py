@@ -14,10 +14,10 @@ from vidjax.batch import BatchLayout, layout_of
 from vidjax.config import ConfigError, DataConfig, Spec
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.reading.features import FeatureReader
+from vidjax.data.reading.features import FeatureReader, SequenceReader
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import BoxInput, FeatureInput, Field, Input, VideoInput
+from vidjax.inputs import BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
 
 
 class Reader(Protocol):
@@ -70,6 +70,7 @@ class Follower(Protocol):
 READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
     VideoInput: lambda input, spec, config: ClipReader(spec, config),
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
+    SequenceInput: lambda input, spec, config: SequenceReader(input, config),
 }
 FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
     BoxInput: lambda input, spec, config: BoxReader(input, spec.video.size),

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from vidjax import unpickle
 from vidjax.data.records import Corners, is_box
 from vidjax.data.text import DataError, decode, raise_problems
 from vidjax.video.byte_sources import read_bytes
-from vidjax.weights import unpickle
 from vidjax.wording import things
 
 HEADER = ("path", "time", "x1", "y1", "x2", "y2", "score")
