@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vidjax.data.listing.box_csv import BoxCsv, has_boxes
 from vidjax.data.listing.csv_file import CsvFile
 from vidjax.data.listing.folder import Folder
 from vidjax.data.listing.json_lines import JsonLines
@@ -90,4 +91,6 @@ def _open_files(name: str, root: str, kinds: frozenset[str], need_files: bool) -
         path, folder = str(local), str(local.parent)
     if is_list_file(name, (".jsonl",)):
         return JsonLines(name, path, root or folder, kinds, need_files)
+    if kinds == BoxCsv.kinds or has_boxes(path):  # whatever it lacks then is named
+        return BoxCsv(name, path, root or folder, need_files)
     return CsvFile(name, path, root or folder, bool(kinds), need_files)

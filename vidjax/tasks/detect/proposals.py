@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vidjax import unpickle
-from vidjax.data.records import Corners, is_box
+from vidjax.data.listing.corners import refusal, within
+from vidjax.data.records import Corners
 from vidjax.data.text import DataError, decode, raise_problems
 from vidjax.video.byte_sources import read_bytes
 from vidjax.wording import things
 
 HEADER = ("path", "time", "x1", "y1", "x2", "y2", "score")
-_OUTSIDE = 0.01  # share by which a detector's box may reach out of the picture, and is cut off
 _FORMS = (
     "a CSV of video,second,x1,y1,x2,y2,action,score, one with the header path,time,x1,y1,x2,y2[,score], or a pickle"
 )
@@ -83,9 +83,9 @@ def read_boxes(text: str, least: float = 0.0) -> FrameBoxes:
             raise DataError(f"{name}: no such file of boxes; give {_FORMS}")
         read = _pickle if path.suffix in (".pkl", ".pickle") else _csv
         for where, video, seconds, corners, score in read(str(path), problems):
-            cut = _within(corners)
+            cut = within(corners)
             if cut is None:
-                problems.append(f"{where}: {_wrong(corners)}")
+                problems.append(f"{where}: {refusal(corners)}")
             elif score >= least:
                 found.add(video, seconds, cut, score)
     raise_problems(problems)
@@ -174,21 +174,6 @@ def _pickle(path: str, problems: list[str]) -> Iterator[_Box]:
             continue
         for row in boxes.reshape(-1, boxes.shape[-1] if boxes.size else 5).tolist():
             yield f"{path}: {key}", video, seconds, (row[0], row[1], row[2], row[3]), row[4] if len(row) > 4 else 1.0
-
-
-def _within(corners: Corners) -> Corners | None:
-    """Corners cut to the picture; None: they reach out of it, or are no box."""
-    if any(value < -_OUTSIDE or value > 1 + _OUTSIDE for value in corners):
-        return None
-    left, top, right, bottom = (min(max(value, 0.0), 1.0) for value in corners)
-    return (left, top, right, bottom) if is_box((left, top, right, bottom)) else None
-
-
-def _wrong(corners: Corners) -> str:
-    shown = ", ".join(f"{value:g}" for value in corners)
-    if max(corners) > 1 + _OUTSIDE:
-        return f"the box {shown} is in pixels; divide by the width and height of the picture, so that it lies in 0…1"
-    return f"the box must be left, top, right, bottom within 0…1: {shown}"
 
 
 def matched(asked: int, found: int, source: str, missing: list[str], there: Iterable[str]) -> str:
