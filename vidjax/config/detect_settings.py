@@ -53,9 +53,6 @@ class DetectConfig(Section, path="task.detect"):
         1.0, "Overlap (IoU) with the annotated boxes of the boxes that evaluation draws around these; a test of how "
         "exact boxes must be.", whole="the annotated boxes themselves",
     )  # fmt: skip
-    whole: bool = anything(
-        False, "Whether every box is classified from the whole picture: a baseline that cannot tell who does what."
-    )
     iou: float = above_zero(0.5, "Overlap (IoU) from which a detection counts as correct.")
     protocol: str = choice(*BOX_PROTOCOLS, help="Rules of the frame mAP: AVA's official ones, or a toolbox's.")
     flip_pairs: tuple[str, ...] = anything(

@@ -15,7 +15,7 @@ from vidjax.evaluation.boxes import BoxArrays, FrameAP, frame_ap
 from vidjax.evaluation.evaluator import Rows
 from vidjax.evaluation.metrics import sigmoid
 from vidjax.nn.enter import enter
-from vidjax.tasks.detect.objective import box_name, whole_picture
+from vidjax.tasks.detect.objective import box_name
 
 _EMPTY = np.empty((0, 7))  # columns: key frame, four corners, class, score
 
@@ -40,7 +40,7 @@ class BoxEvaluator:
     Args:
       videos: key frames to evaluate, with their boxes.
       spec: spec of the network, with its inputs and their normalisation.
-      settings: protocol, overlap, and whether boxes are replaced by the whole picture.
+      settings: protocol, overlap and time at which files begin.
       dtype: type of the network's inputs; None: float32.
     """
 
@@ -53,11 +53,9 @@ class BoxEvaluator:
     ) -> tuple[jax.Array, jax.Array]:
         """Compute logits, float32 `(B, R, K)`, and the boxes' areas in pixels, float32 `(B, R)`."""
         del number  # nothing is drawn
-        entered, name = enter(inputs, self._spec.inputs, self._dtype), box_name(self._spec)
-        area = (inputs[name][..., 2:] - inputs[name][..., :2]).prod(axis=-1)
-        if self._settings.whole:
-            entered = entered | {name: whole_picture(entered[name], self._spec.video.size)}
-        return network(entered).astype(jnp.float32), area
+        boxes = inputs[box_name(self._spec)]
+        area = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
+        return network(enter(inputs, self._spec.inputs, self._dtype)).astype(jnp.float32), area
 
     def wants(self, index: np.ndarray, view: int) -> bool:
         """Whether a batch has any view to score."""

@@ -35,12 +35,6 @@ def box_loss(logits: jax.Array, label: jax.Array, counted: jax.Array, alpha: flo
     return (loss.mean(axis=-1) * counted).sum()
 
 
-def whole_picture(boxes: jax.Array, side: int) -> jax.Array:
-    """Replace every box with area by the whole picture, `(…, 4)`; `side` is its height and width, pixels."""
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1, keepdims=True)
-    return jnp.where(area > 0, jnp.array([0.0, 0.0, side, side], boxes.dtype), jnp.zeros_like(boxes))
-
-
 def box_name(spec: Spec) -> str:
     """Name of the input that holds the boxes."""
     return next(name for name, value in spec.inputs.items() if isinstance(value, BoxInput))
@@ -54,7 +48,6 @@ class BoxObjective:
       spec: spec of the network, with its inputs and their normalisation.
       alpha, gamma: focal weights, see `box_loss`.
       jitter: least overlap (IoU) of a box that is moved and resized with the given one; 1: boxes stay.
-      whole: whether every box is replaced by the whole picture.
       dtype: type of the network's inputs; None: float32.
     """
 
@@ -62,7 +55,6 @@ class BoxObjective:
     alpha: float = 1.0
     gamma: float = 0.0
     jitter: float = 1.0
-    whole: bool = False
     dtype: Any = None
 
     sums: ClassVar[Mapping[str, Sum]] = {"correct": Sum("accuracy", "top-1")}
@@ -72,7 +64,7 @@ class BoxObjective:
     @classmethod
     def of(cls, spec: Spec, settings: DetectConfig, dtype: Any = None) -> "BoxObjective":
         """Make the objective of the settings."""
-        return cls(spec, settings.focal_alpha, settings.focal_gamma, settings.jitter, settings.whole, dtype)
+        return cls(spec, settings.focal_alpha, settings.focal_gamma, settings.jitter, dtype)
 
     def prepare(self, examples: Examples, key: jax.Array) -> Examples:
         """Move and resize the boxes, if asked: the overlap with the given one is drawn uniformly for each."""
@@ -95,9 +87,7 @@ class BoxObjective:
         """Compute the summed loss and the number of boxes whose highest logit is one of their classes."""
         del teacher
         label, counted = examples["targets"]["label"], examples["targets"]["counted"]
-        entered, name = enter(examples["inputs"], self.spec.inputs, self.dtype), box_name(self.spec)
-        if self.whole:
-            entered = entered | {name: whole_picture(entered[name], self.spec.video.size)}
+        entered = enter(examples["inputs"], self.spec.inputs, self.dtype)
         logits = network(entered, rngs=dropout_stream(key))
         best = jnp.argmax(logits, axis=-1)
         correct = jnp.take_along_axis(label, best[..., None], axis=-1)[..., 0] * counted
