@@ -27,6 +27,7 @@ log = logging.getLogger("vidjax")
 TABLES = (
     "c3d",
     "csn",
+    "detection",
     "efficientnet",
     "frame_networks",
     "frame_vit",

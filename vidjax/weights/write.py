@@ -33,12 +33,12 @@ class _Layout:
 
     entry: str = ""
     prefix: str = ""
-    bare: str = ""  # keys with this start have no prefix
+    bare: tuple[str, ...] = ()  # keys with one of these starts have no prefix
 
 
 _LAYOUTS = {
-    "mmaction2": _Layout("state_dict", "backbone.", "cls_head."),
-    "video_swin": _Layout("state_dict", "backbone.", "cls_head."),
+    "mmaction2": _Layout("state_dict", "backbone.", ("cls_head.", "roi_head.")),
+    "video_swin": _Layout("state_dict", "backbone.", ("cls_head.",)),
     "pytorchvideo": _Layout("model_state"),
     "slowfast": _Layout("model_state"),
     "timesformer": _Layout("model_state", "model."),
@@ -87,7 +87,7 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
         layers = [key.removesuffix(".running_mean") for key in out if key.endswith(".running_mean")]
         out |= {f"{layer}.num_batches_tracked": np.zeros((), np.int64) for layer in layers}
     prefix, bare = _LAYOUTS.get(to, _Layout()).prefix, _LAYOUTS.get(to, _Layout()).bare
-    return {key if bare and key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
+    return {key if key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
 
 
 def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> None:
