@@ -26,8 +26,8 @@ TIOUS: dict[str, tuple[float, ...]] = {
 
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (
-    "activitynet", "ava", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700",
-    "moments", "something_v1", "something_v2", "ucf101",
+    "activitynet", "ava", "ava_kinetics", "charades", "diving48", "hmdb51", "jester", "jhmdb", "kinetics400",
+    "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2", "ucf101", "ucf101_24",
 )  # fmt: skip
 
 # Names of the data sets that vidjax/data/generated.py writes.

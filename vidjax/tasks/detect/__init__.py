@@ -1,11 +1,12 @@
 """Spatio-temporal detection: classes of boxes in the key frame of a clip, such as who does what."""
 
+import functools
 from typing import Any
 
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.data.records import LabelSpace
 from vidjax.tasks.detect.targets import KINDS, make_targets
-from vidjax.tasks.detect.videos import prepare_videos
+from vidjax.tasks.detect.videos import file_start, prepare_videos
 
 
 def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> Any:
@@ -19,13 +20,13 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     from vidjax.tasks.task import Task
 
     _check(config)
-    settings = config.task.detect
+    settings, start = config.task.detect, functools.partial(file_start, config)
     return Task(
         name="detect",
         labels=labels,
         targets=make_targets(labels, config.data.augment, settings, spec),
         objective=BoxObjective.of(spec, settings, dtype),
-        evaluators={"boxes": lambda videos: BoxEvaluator(videos, spec, settings, dtype)},
+        evaluators={"boxes": lambda videos: BoxEvaluator(videos, spec, settings, start, dtype)},
         metrics=("boxes/mAP",),
         words=f"of {len(labels.names)} classes of boxes",
     )

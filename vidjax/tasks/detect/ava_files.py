@@ -28,9 +28,7 @@ def video_names(paths: Mapping[int, str]) -> dict[int, str]:
       paths: paths of the videos, by key frame.
     """
     whole = {path: stem(path).split("/") for path in set(paths.values())}
-    short = {}
-    for path, parts in whole.items():
-        short[path] = parts[-1]
+    short = {path: parts[-1] for path, parts in whole.items()}
     twins = {name for name, count in Counter(short.values()).items() if count > 1}
     return {
         index: short[path] if short[path] not in twins else "/".join(whole[path]).lstrip("/")
@@ -41,11 +39,10 @@ def video_names(paths: Mapping[int, str]) -> dict[int, str]:
 def write_ava(
     folder: Path,
     paths: Mapping[int, str],
+    times: Mapping[int, float],
     frames: Mapping[int, Boxes[int]],
     scores: Mapping[int, np.ndarray],
     names: Sequence[str],
-    *,
-    start: float = 0.0,
 ) -> list[str]:
     """Write `detections.csv`, `truth.csv` and `classes.pbtxt`, as `vidjax evaluate boxes` and AVA's evaluation read.
 
@@ -55,10 +52,10 @@ def write_ava(
     Args:
       folder: folder to write to.
       paths: paths of the videos, by key frame.
+      times: times of key frames, seconds.
       frames: boxes by key frame; the first rows of those asked about have scores.
       scores: scores `(R, K)` by key frame; NaN: none.
       names: names of the K classes.
-      start: time at which files begin, seconds, which is added to the times of key frames.
 
     Returns:
       Names of the files.
@@ -67,7 +64,7 @@ def write_ava(
     detected, true = [], []
     for index in sorted(frames):
         boxes = frames[index]
-        key = [called[index], seconds_text(boxes.at + start)]
+        key = [called[index], seconds_text(times[index])]
         for corners, row in zip(boxes.asked, scores[index], strict=False):
             place = [*key, *(f"{value:.6f}" for value in corners)]
             detected += [[*place, numbers[k], f"{row[k]:.6g}"] for k in np.flatnonzero(row >= _LEAST)]

@@ -1,6 +1,6 @@
 """Frame mAP of boxes, and the detections as files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -16,6 +16,13 @@ from vidjax.evaluation.evaluator import Rows
 from vidjax.evaluation.metrics import sigmoid
 from vidjax.nn.enter import enter
 from vidjax.tasks.detect.objective import box_name
+
+Start = Callable[[str], float]
+
+
+def _zero(path: str) -> float:
+    return 0.0
+
 
 _EMPTY = np.empty((0, 7))  # columns: key frame, four corners, class, score
 
@@ -40,12 +47,14 @@ class BoxEvaluator:
     Args:
       videos: key frames to evaluate, with their boxes.
       spec: spec of the network, with its inputs and their normalisation.
-      settings: protocol, overlap and time at which files begin.
+      settings: protocol and overlap.
+      start: path of a file → time of the annotations at which it begins, seconds, for the files of detections.
       dtype: type of the network's inputs; None: float32.
     """
 
-    def __init__(self, videos: VideoSet, spec: Spec, settings: DetectConfig, dtype: Any = None):
+    def __init__(self, videos: VideoSet, spec: Spec, settings: DetectConfig, start: Start = _zero, dtype: Any = None):
         self._videos, self._spec, self._settings, self._dtype = videos, spec, settings, dtype
+        self._start = start
         self._views: dict[int, list[tuple[int, Scored]]] = {}
 
     def forward(
@@ -126,9 +135,8 @@ class BoxEvaluator:
 
         frames = {index: self._boxes(index) for index in self._views}
         paths = {index: self._videos.records[index].path for index in self._views}
-        return write_ava(
-            folder, paths, frames, self.detections, self._videos.labels.names, start=self._settings.file_start
-        )
+        times = {index: boxes.at + self._start(paths[index]) for index, boxes in frames.items()}
+        return write_ava(folder, paths, times, frames, self.detections, self._videos.labels.names)
 
     def _result(self) -> FrameAP:
         """Frame mAP of everything added so far."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from vidjax import unpickle
 from vidjax.data.listing.corners import refusal, within
+from vidjax.data.listing.published import cut_times
 from vidjax.data.records import Corners
 from vidjax.data.text import DataError, decode, raise_problems
 from vidjax.video.byte_sources import read_bytes
@@ -59,9 +60,11 @@ def moment(seconds: float) -> Moment:
 
 
 def find_name(path: str, names: Iterable[str]) -> str | None:
-    """Name by which files call the video at `path`: as much of the end of its path as they give, without suffix."""
+    """Name by which files call the video at `path`: as much of the end of its path as they give, without suffix, and
+    also without the times of a part, as in `ID_000010_000020`."""
     parts, names = stem(path).split("/"), names if isinstance(names, dict | set) else set(names)
-    return next((name for first in range(len(parts)) if (name := "/".join(parts[first:])) in names), None)
+    tried = ["/".join(parts[first:]) for first in range(len(parts))] + [cut_times(parts[-1])[0]]
+    return next((name for name in tried if name in names), None)
 
 
 def read_boxes(text: str, least: float = 0.0) -> FrameBoxes:

@@ -8,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from vidjax.config import Config, DetectConfig
+from vidjax.data.listing.datasets import DATASETS
+from vidjax.data.listing.published import cut_times
 from vidjax.data.records import Boxes, Corners, Record, VideoSet
 from vidjax.data.text import DataError
 from vidjax.evaluation.boxes import box_iou
 from vidjax.tasks.detect.jitter import moved
-from vidjax.tasks.detect.proposals import FrameBoxes, find_name, matched, moment, read_boxes, read_excluded
+from vidjax.tasks.detect.proposals import FrameBoxes, find_name, matched, moment, read_boxes, read_excluded, stem
 
 logger = logging.getLogger("vidjax")
 
@@ -41,10 +43,20 @@ def prepare_videos(config: Config, videos: VideoSet, *, training: bool) -> Video
     new = {old: i for i, old in enumerate(keep)}
     return replace(
         videos,
-        records=tuple(_moved(record, settings.file_start) for record in records),
+        records=tuple(_moved(record, file_start(config, record.path)) for record in records),
         sources=tuple(videos.sources[i] for i in keep) if videos.sources else (),
         quarantined={new[i]: reason for i, reason in videos.quarantined.items() if i in new},
     )
+
+
+def file_start(config: Config, path: str) -> float:
+    """Time of the annotations at which the file at `path` begins, seconds: that in its name, for data sets whose files
+    are cut and named so, or else that of the settings."""
+    if config.data.dataset and DATASETS[config.data.dataset].timed:
+        _, start, end = cut_times(stem(path).rpartition("/")[2])
+        if end:
+            return start
+    return config.task.detect.file_start
 
 
 def _is_excluded(record: Record, excluded: dict[str, set[int]]) -> bool:
