@@ -11,6 +11,8 @@ from vidjax.config.section import Section
 class DetectConfig(Section, path="task.detect"):
     """Training with boxes: who does what in the key frame of a clip."""
 
+    evaluated = ("boxes", "min_score", "exclude", "file_start", "eval_jitter", "iou", "protocol")
+
     boxes: str = anything(
         "",
         "Detected boxes that evaluation classifies: a CSV as AVA's, or the pickle of SlowFast and mmaction2; several "

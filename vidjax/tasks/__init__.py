@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 from vidjax.config import Config, ConfigError, Spec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vidjax.data.audit.key_frames import KeyFrames
+    from vidjax.data.listing.rows import Row
     from vidjax.data.records import LabelSpace, VideoSet
     from vidjax.tasks.task import Task
 
@@ -49,6 +53,24 @@ def prepare_videos(config: Config, name: str, videos: "VideoSet", *, training: b
     """
     prepare = getattr(_module(name), "prepare_videos", None)
     return prepare(config, videos, training=training) if prepare else videos
+
+
+def check_annotations(config: Config, name: str, rows: "Sequence[Row]") -> "tuple[KeyFrames | None, list[str]]":
+    """Check the annotations of a data set for a task before training, where the task has checks of its own.
+
+    Args:
+      config: config of the run.
+      name: name of the task.
+      rows: rows of all its videos.
+
+    Returns:
+      Expectations of the videos' key frames, None if there are none, and problems, one line each.
+
+    Raises:
+      DataError: if files that the task's settings name cannot be used.
+    """
+    check = getattr(_module(name), "check_annotations", None)
+    return check(config, rows) if check else (None, [])
 
 
 def task_of(config: Config) -> str:

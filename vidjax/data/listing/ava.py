@@ -57,7 +57,8 @@ def parse_ava(source: AnnotationFile) -> list[Row]:
             continue
         frame = named.setdefault((video, second), _Frame(where))
         if not 1 <= action <= _ACTIONS:
-            problems.append(f"{where}: action {action} is not in 1…{_ACTIONS}")
+            unused = "; 0 is the unused class of lists with a background, and no action has it" if not action else ""
+            problems.append(f"{where}: action {action} is not in 1…{_ACTIONS}{unused}")
         elif action in names:
             frame.where = frame.where if frame.actions else where
             actions = frame.actions.setdefault((person, box), [])

@@ -5,6 +5,7 @@ from typing import Any
 
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.data.records import LabelSpace
+from vidjax.tasks.detect.check import check_annotations
 from vidjax.tasks.detect.targets import KINDS, make_targets
 from vidjax.tasks.detect.videos import file_start, prepare_videos
 
@@ -43,4 +44,4 @@ def _check(config: Config) -> None:
         raise ConfigError(f"config.eval.num_clips = {config.eval.num_clips}: {why}; several crops are possible")
 
 
-__all__ = ["KINDS", "make", "prepare_videos"]
+__all__ = ["KINDS", "check_annotations", "make", "prepare_videos"]
