@@ -13,6 +13,7 @@ from flax import nnx
 
 from vidjax.errors import UserError
 from vidjax.models.families.detr import Detr
+from vidjax.models.registry import OneKey
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -79,22 +80,33 @@ def get_detector(name: str) -> DetectorSpec:
     return DETECTORS[name]
 
 
-def create_detector(
-    name: str, *, num_classes: int | None = None, dtype: Any = None, rngs: nnx.Rngs | None = None
-) -> Detr:
+def create_detector(name: str, *, num_classes: int | None = None, seed: int = 0, dtype: Any = None) -> Detr:
     """Create a freshly initialised detector, in evaluation mode.
 
     Args:
       name: name of a detector, a key of `DETECTORS`.
       num_classes: K; None: that of the published checkpoint.
+      seed: seed of the initial weights.
       dtype: dtype of activations; None: float32.
-      rngs: random streams for the initial weights; None: those of seed 0.
 
     Raises:
       UserError: if no detector has that name.
     """
+    return _build(name, num_classes, dtype, nnx.Rngs(seed))
+
+
+def abstract_detector(name: str, *, num_classes: int | None = None, dtype: Any = None) -> Detr:
+    """Create a detector with abstract arrays (shape and dtype only), without memory or compilation.
+
+    Raises:
+      UserError: if no detector has that name.
+    """
+    return nnx.eval_shape(lambda: _build(name, num_classes, dtype, OneKey()))
+
+
+def _build(name: str, num_classes: int | None, dtype: Any, rngs: Any) -> Detr:
     spec = get_detector(name)
     count = spec.num_classes if num_classes is None else num_classes
-    network = spec.build(count, dtype=dtype, rngs=nnx.Rngs(0) if rngs is None else rngs, **spec.kwargs)
+    network = spec.build(count, dtype=dtype, rngs=rngs, **spec.kwargs)
     network.eval()
     return network

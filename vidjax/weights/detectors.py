@@ -6,9 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from vidjax.models.detectors import create_detector, get_detector
+from vidjax.models.detectors import abstract_detector, get_detector
 from vidjax.models.families.detr import Detr
 from vidjax.models.state import assign, split
 from vidjax.weights.mapping import conversion, head_classes
@@ -41,7 +40,7 @@ def load_detector(name: str, checkpoint: str | os.PathLike | Mapping[str, Any], 
         source = recognise(state, name, among=SOURCES)
         classes = head_classes(state, source)
         assert classes is not None  # every source has a classifier
-        network = nnx.eval_shape(lambda: create_detector(name, num_classes=classes - 1, dtype=dtype))
+        network = abstract_detector(name, num_classes=classes - 1, dtype=dtype)
         _, params, stats = split(network)
         current = {**params, **stats}
         arrays = conversion(state, source, {path: array.shape for path, array in current.items()}).arrays

@@ -8,7 +8,7 @@ from flax import nnx
 
 from tests.peers import needs, transformers
 from vidjax.errors import UserError
-from vidjax.models.detectors import DETECTORS, create_detector, get_detector
+from vidjax.models.detectors import DETECTORS, abstract_detector, get_detector
 from vidjax.models.families.detr import Detr, sine_positions
 from vidjax.models.state import split
 from vidjax.weights.detectors import load_detector
@@ -90,14 +90,15 @@ def test_answers_of_transformers_at_full_size():
 def test_positions_span_the_picture_without_its_padding():
     mask = np.zeros((1, 4, 6), bool)
     mask[:, :3, :5] = True
-    placed, alone = sine_positions(jnp.asarray(mask), 16), sine_positions(jnp.ones((1, 3, 5), bool), 16)
+    positions = jax.jit(sine_positions, static_argnums=1)
+    placed, alone = positions(mask, 16), positions(np.ones((1, 3, 5), bool), 16)
     np.testing.assert_allclose(placed[:, :3, :5], alone, atol=1e-6)
     np.testing.assert_allclose(alone[0, -1, :, 0], np.sin(2 * np.pi), atol=1e-5)
     np.testing.assert_allclose(alone[0, 0, :, 0], np.sin(2 * np.pi / 3), atol=1e-5)
 
 
 def test_half_precision_and_detectors_by_name():
-    network = nnx.eval_shape(lambda: create_detector("detr_tiny", dtype=jnp.bfloat16))
+    network = abstract_detector("detr_tiny", dtype=jnp.bfloat16)
     logits, boxes = nnx.eval_shape(lambda net, x: net(x), network, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
     assert logits.dtype == boxes.dtype == jnp.float32 and logits.shape == (1, 7, 6) and boxes.shape == (1, 7, 4)
     assert {array.dtype for array in split(network)[1].values()} == {jnp.dtype("float32")}
