@@ -50,6 +50,18 @@ class DetectorSpec:
     std: tuple[float, float, float] = IMAGENET_STD
     kwargs: dict[str, Any] = field(default_factory=dict)
 
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of a picture as the network sees it: its short side is `short`, or less if the long one
+        would exceed `longest`; rounded as in transformers' `DetrImageProcessor`."""
+        least, most = min(height, width), max(height, width)
+        short = float(self.short)
+        if most / least * short > self.longest:
+            short = self.longest * least / most
+        if least == round(short):
+            return height, width
+        long = int(short * most / least)
+        return (round(short), long) if height <= width else (long, round(short))
+
 
 # COCO's 80 classes keep their numbers, 1 (person) to 90.
 DETECTORS = {
