@@ -1,9 +1,9 @@
 """Drawing on frames: boxes with labels in the colours of their tracks, and videos redrawn frame by frame.
 
-    def paint(frame, time):
-        draw_boxes(frame, boxes_at(time), labels, colours)
+def paint(frame, time):
+    draw_boxes(frame, boxes_at(time), labels, colours)
 
-    redraw(reader, "out.mp4", paint)
+redraw(reader, "out.mp4", paint)
 """
 
 import colorsys
@@ -127,10 +127,7 @@ def redraw(
         last = -1.0
         for numbers in _blocks(reader):
             for frame, time in zip(reader.read(numbers), reader.timestamps[numbers], strict=True):
-                if factor > 1:
-                    frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
-                else:
-                    frame = frame.copy()
+                frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) if factor > 1 else frame.copy()
                 paint(frame, float(time))
                 last = max(float(time), last + 1e-4)  # two frames of one time follow each other at once
                 out.write(frame, last)
@@ -170,7 +167,7 @@ def _place(
 
 @lru_cache(maxsize=4096)
 def _stamp(text: str, line: int) -> np.ndarray:
-    """Ink of a text with a narrow margin, uint8 `(h, w)`: 255 where a letter covers the pixel; lines of `line` pixels."""
+    """Ink of a text with a narrow margin, uint8 `(h, w)`: 255 where a letter covers the pixel; `line` pixels a line."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

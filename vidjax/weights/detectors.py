@@ -16,7 +16,6 @@ from vidjax.weights.table import recognise
 from vidjax.weights.tables.detr import SOURCES
 from vidjax.weights.write import rule_of, written
 
-
 _HEADS = ("class_labels_classifier.", "bbox_predictor.")  # outside of transformers' `DetrModel`
 
 

@@ -102,7 +102,7 @@ def test_half_precision_and_detectors_by_name():
     logits, boxes = nnx.eval_shape(lambda net, x: net(x), network, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
     assert logits.dtype == boxes.dtype == jnp.float32 and logits.shape == (1, 7, 6) and boxes.shape == (1, 7, 4)
     assert {array.dtype for array in split(network)[1].values()} == {jnp.dtype("float32")}
-    with pytest.raises(UserError, match="no detector 'detr_r5'. Did you mean detr_r50"):
+    with pytest.raises(UserError, match=r"no detector 'detr_r5'\. Did you mean detr_r50"):
         get_detector("detr_r5")
     with pytest.raises(ValueError, match="dim = 18"):
         Detr(3, dim=18, rngs=nnx.Rngs(0))

@@ -1,4 +1,4 @@
-"""Weights of DETR: every key of every spelling used, the published shapes, back to transformers, and what is missing."""
+"""Weights of DETR: every key of each spelling used, the published shapes, back to transformers, and what is missing."""
 
 import re
 
@@ -36,7 +36,8 @@ BODY = (
      lambda m: f"layer{int(m[1]) + 1}.{m[2]}.conv{int(m[3]) + 1}"),
     (r"encoder\.stages\.(\d)\.layers\.(\d+)\.layer\.(\d)\.normalization",
      lambda m: f"layer{int(m[1]) + 1}.{m[2]}.bn{int(m[3]) + 1}"),
-    (r"encoder\.stages\.(\d)\.layers\.(\d+)\.shortcut\.convolution", lambda m: f"layer{int(m[1]) + 1}.{m[2]}.downsample.0"),
+    (r"encoder\.stages\.(\d)\.layers\.(\d+)\.shortcut\.convolution",
+     lambda m: f"layer{int(m[1]) + 1}.{m[2]}.downsample.0"),
     (r"encoder\.stages\.(\d)\.layers\.(\d+)\.shortcut\.normalization",
      lambda m: f"layer{int(m[1]) + 1}.{m[2]}.downsample.1"),
 )  # fmt: skip

@@ -1,20 +1,20 @@
 """People found by a detector exported to ONNX, run by onnxruntime on the CPU.
 
-The form of a file is decided from the names and shapes of its inputs and outputs, N the pictures, Q the queries, K the
-classes and A the places of a grid, one for each cell of 8, 16 and 32 pixels:
+The form of a file is decided from the names and shapes of its inputs and outputs (N pictures, Q queries, K classes, A
+places: one for each cell of 8, 16 and 32 pixels):
 
-| form | input | outputs | boxes |
-|---|---|---|---|
-| DETR (Optimum) | `pixel_values` (N, 3, H, W), perhaps `pixel_mask` | `logits` (N, Q, K + 1), `pred_boxes` (N, Q, 4) | centre and size, shares |
-| YOLOX | (N, 3, H, W), BGR 0…255 | (N, A, 5 + K) | centre and size, of the grid or pixels; score of any object first |
-| YOLOv5 | (N, 3, H, W), RGB 0…1 | (N, 3·A, 5 + K) | centre and size, pixels; score of any object first |
-| YOLOv8, YOLO11 | (N, 3, H, W), RGB 0…1 | (N, 4 + K, A) | centre and size, pixels |
-| YOLOv10, exports with suppression | (N, 3, H, W), RGB 0…1 | (N, n, 6) | corners, pixels; score; class |
+- "detr", as Optimum exports it: `pixel_values` (N, 3, H, W), perhaps `pixel_mask` (N, H, W); `logits` (N, Q, K + 1) and
+  `pred_boxes` (N, Q, 4), centres and sizes as shares. Two outputs of such shapes may have other names.
+- "yolox": BGR 0…255, (N, 3, H, W); (N, A, 5 + K), centres and sizes, the score of any object, those of the classes.
+  Files with and without decoded boxes (`--decode_in_inference`) are told apart by their numbers: decoded centres reach
+  across the picture.
+- "yolov5": RGB 0…1, (N, 3, H, W); (N, 3·A, 5 + K), the same in pixels.
+- "yolov8", also YOLO11: RGB 0…1, (N, 3, H, W); (N, 4 + K, A), centres and sizes in pixels, scores of the classes.
+- "yolov10", also exports with suppression: RGB 0…1, (N, 3, H, W); (N, n, 6), corners in pixels, score, class.
 
-Sizes left open are 640×640, for DETR the short side 800 and the longest 1333. Pictures keep their aspect ratio; the
-rest is grey (DETR: 0), around the picture, or at its right and bottom for YOLOX. YOLOX files with and without the
-decoding of boxes (`--decode_in_inference`) differ in their numbers: decoded centres reach across the picture.
-"""  # noqa: E501
+Sizes left open are 640×640, for DETR the short side 800 and the longest 1333. Pictures keep their aspect ratio, with
+grey around them (YOLOX: at the right and bottom; DETR: 0 there).
+"""
 
 import ast
 import importlib
@@ -32,6 +32,7 @@ from vidjax.tasks.detect.people import Found
 
 _SIDE = 640  # pixels, where a file leaves it open
 _GREY = 114
+_DETR = get_detector("detr_r50")
 _STRIDES = (8, 16, 32)
 _MOST = 300  # candidates that enter the suppression
 _FORMS = "logits and pred_boxes of DETR, or one output of YOLOX, YOLOv5, YOLOv8 or YOLOv10"
@@ -58,7 +59,7 @@ class OnnxPeople:
         self._session = _session(self.path)
         inputs = {value.name: value for value in self._session.get_inputs()}
         pictures = [value for value in inputs.values() if len(value.shape) == 4]
-        if len(pictures) != 1 or pictures[0].shape[1] not in (3, None) and not isinstance(pictures[0].shape[1], str):
+        if len(pictures) != 1 or (pictures[0].shape[1] not in (3, None) and not isinstance(pictures[0].shape[1], str)):
             found = ", ".join(f"{value.name} {value.shape}" for value in inputs.values())
             raise self._unknown(f"its inputs are {found}, not one of pictures (N, 3, H, W)")
         self._input = pictures[0]
@@ -98,28 +99,30 @@ class OnnxPeople:
         height, width = frame.shape[:2]
         fixed = [side if isinstance(side, int) and side > 0 else 0 for side in self._input.shape[2:]]
         if self._detr:
-            spec = get_detector("detr_r50")
-            size = spec.fitted(height, width)
+            size = _DETR.fitted(height, width)
             shrink = min([1.0, *(side / own for side, own in zip(fixed, size, strict=True) if side)])
-            size = tuple(max(1, int(side * shrink)) for side in size)
-            whole = tuple(side or own for side, own in zip(fixed, size, strict=True))
+            size = [max(1, int(side * shrink)) for side in size]
+            whole = [side or own for side, own in zip(fixed, size, strict=True)]
         else:
-            whole = tuple(side or _SIDE for side in fixed)
+            whole = [side or _SIDE for side in fixed]
             shrink = min(whole[0] / height, whole[1] / width)
-            size = tuple(min(most, max(1, round(side * shrink))) for side, most in zip((height, width), whole, strict=True))
-        smaller = size[0] < height
+            cut = int if form == "yolox" else round
+            size = [max(1, cut(side * shrink)) for side in (height, width)]
+        thinned = self._detr and size[0] < height
         small = cv2.resize(
-            frame, size[::-1], interpolation=cv2.INTER_AREA if smaller and self._detr else cv2.INTER_LINEAR
-        )
-        around = form not in ("detr", "yolox", "")
-        corner = np.array([(all_ - own) // 2 if around else 0 for all_, own in zip(whole, size, strict=True)])
+            frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if thinned else cv2.INTER_LINEAR
+        ).astype(np.float32)
+        if self._detr:
+            small = (small / 255 - np.float32(_DETR.mean)) / np.float32(_DETR.std)
+        around = form in ("yolov5", "yolov8", "yolov10")
+        corner = np.array([(most - own) // 2 if around else 0 for most, own in zip(whole, size, strict=True)])
         place = np.s_[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
         canvas = np.full((*whole, 3), 0 if self._detr else _GREY, np.float32)
-        if self._detr:
-            canvas[place] = (small / np.float32(255) - np.float32(spec.mean)) / np.float32(spec.std)
-        else:
-            canvas[place] = small
-            canvas = canvas[..., ::-1] if form == "yolox" else canvas / np.float32(255)
+        canvas[place] = small
+        if form == "yolox":
+            canvas = canvas[..., ::-1]
+        elif not self._detr:
+            canvas /= 255
         mask = np.zeros((1, *whole), np.int64)
         mask[0][place] = 1
         picture = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float16 if self._half else np.float32)
