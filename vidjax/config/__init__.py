@@ -7,6 +7,7 @@ from vidjax.config.data_settings import (
     AugmentConfig,
     ClipConfig,
     DataConfig,
+    FeaturesConfig,
     ReadingConfig,
     SamplingConfig,
     apply_preset,
@@ -19,6 +20,7 @@ from vidjax.config.settings import (
     ClassifyConfig,
     Config,
     EvalConfig,
+    LocaliseConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
@@ -30,8 +32,9 @@ from vidjax.config.spec import Spec
 from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_settings
 
 __all__ = [
-    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "EvalConfig", "MeshConfig",
-    "ModelConfig", "OptimizerConfig", "ReadingConfig", "ReconstructConfig", "SamplingConfig", "Section", "Spec",
-    "TaskConfig", "TrainConfig", "apply_preset", "field_names", "from_dict", "mirrors", "overridden", "setting",
-    "short_video_rule", "split_arguments", "to_dict", "with_settings",
+    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "EvalConfig",
+    "FeaturesConfig", "LocaliseConfig", "MeshConfig", "ModelConfig", "OptimizerConfig", "ReadingConfig",
+    "ReconstructConfig", "SamplingConfig", "Section", "Spec", "TaskConfig", "TrainConfig", "apply_preset",
+    "field_names", "from_dict", "mirrors", "overridden", "setting", "short_video_rule", "split_arguments", "to_dict",
+    "with_settings",
 ]  # fmt: skip

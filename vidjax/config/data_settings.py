@@ -184,6 +184,42 @@ class ReadingConfig(Section, path="data.reading"):
 
 
 @dataclass
+class FeaturesConfig(Section, path="data.features"):
+    """Files of features computed beforehand, one per video, for networks that read these instead of videos.
+
+    Files written by `vidjax features` state their stride, window, rate and model, and are refused if settings differ.
+    """
+
+    folder: str = anything(
+        "",
+        "Folder of the features, or one HDF5 file: the features of a video are found by its file name without suffix. "
+        "Empty: the data lists the files of features themselves.",
+    )
+    width: int = at_least(0, 0, "Numbers per vector (D); 0: the model's.", meaning="the model's own")
+    steps: int = at_least(0, 0, "Most vectors of a clip (T); 0: the model's.", meaning="the model's own")
+    stride: float = at_least(
+        0, 0.0, "Distance between neighbouring vectors; 0: as the files state.", unit="frames", meaning="the files' own"
+    )
+    window: float = at_least(
+        0, 0.0, "Frames that a vector is computed from; 0: as the files state.", unit="frames",
+        meaning="the files' own",
+    )  # fmt: skip
+    fps: float = at_least(
+        0, 0.0, "Frame rate at which the features were computed; 0: as the files, or else the annotations, state.",
+        unit="frames per second", meaning="the files' own",
+    )  # fmt: skip
+    model: str = anything(
+        "", "Fingerprint of the network that computed the features, see `vidjax features`; empty: as the files state."
+    )
+    crop: tuple[float, float] = between(
+        (1.0, 1.0), "Bounds of the share of a video's features that a training clip takes, at most `steps`.", most=1
+    )
+    keep: float = above_zero(
+        0.5, "Share of a segment that must lie inside a training clip; a segment with less is left out."
+    )
+
+
+@dataclass
 class DataConfig(Section, path="data"):
     """Sources of videos."""
 
@@ -237,6 +273,7 @@ class DataConfig(Section, path="data"):
     )
 
     clip: ClipConfig = field(default_factory=ClipConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)

@@ -46,10 +46,14 @@ class Segments(Generic[Class]):
 
     Attributes:
       spans: tuples of start and end, in seconds from the first frame, and class.
+      duration: length of the video, seconds; None: not stated.
+      fps: frame rate of the video, frames per second; None: not stated.
     """
 
     kind: ClassVar[str] = "segments"
     spans: tuple[tuple[float, float, Class], ...]
+    duration: float | None = None
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def map_classes(annotation: Annotation | None, to: Callable[[Any], Any]) -> Anno
         case Boxes():
             return replace(annotation, classes=tuple(tuple(sorted(map(to, c))) for c in annotation.classes))
         case Segments(spans):
-            return Segments(tuple((start, end, to(name)) for start, end, name in spans))
+            return replace(annotation, spans=tuple((start, end, to(name)) for start, end, name in spans))
     return annotation
 
 

@@ -32,6 +32,7 @@ FAMILIES = (
     "frame_networks",
     "frame_vit",
     "inception",
+    "localise_linear",
     "mvit",
     "recurrent",
     "resnet3d",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TASKS = {
     "classify": "vidjax.tasks.classify",
     "reconstruct": "vidjax.tasks.reconstruct",
+    "localise": "vidjax.tasks.localise",
 }
 
 

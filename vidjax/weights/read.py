@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from vidjax.errors import UserError
+from vidjax.unpickle import ForbiddenError, load
 from vidjax.weights.torch_files import LEGACY_MAGIC, read_archive, read_legacy
-from vidjax.weights.unpickle import ForbiddenError, load
 
 # Entries under which training scripts save the state dict, beside the epoch, the optimiser and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from vidjax.config import DataConfig
 from vidjax.data.listing import annotations as formats
+from vidjax.data.listing.activitynet import parse_activitynet
 from vidjax.data.listing.annotations import Parser
 from vidjax.data.listing.ava import parse_ava
 from vidjax.data.listing.class_lists import read_class_names
@@ -96,7 +97,7 @@ DATASETS: dict[str, Dataset] = _define(
         train_videos=10024,
         title="ActivityNet 1.3",
         url="http://activity-net.org",
-        parse=formats.parse_activitynet,
+        parse=parse_activitynet,
         train_files=("activity_net.v1-3.min.json", "activity_net*.json"),
         eval_files=("activity_net.v1-3.min.json", "activity_net*.json"),
     ),

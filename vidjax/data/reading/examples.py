@@ -13,10 +13,10 @@ import numpy as np
 from vidjax.batch import BatchLayout, layout_of
 from vidjax.config import ConfigError, DataConfig, Spec
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.reading.features import FeatureReader
+from vidjax.data.reading.features import FeatureReader, SequenceReader
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import FeatureInput, Field, Input, VideoInput
+from vidjax.inputs import FeatureInput, Field, Input, SequenceInput, VideoInput
 
 
 class Reader(Protocol):
@@ -53,6 +53,7 @@ class Reader(Protocol):
 READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
     VideoInput: lambda input, spec, config: ClipReader(spec, config),
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
+    SequenceInput: lambda input, spec, config: SequenceReader(input, config),
 }
 
 
