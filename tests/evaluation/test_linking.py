@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidjax.data.listing.tube_files import read_tubes
 from vidjax.errors import UserError
-from vidjax.evaluation.linking import Tube, box_iou, link_classes, link_tracks, make_tubes
+from vidjax.evaluation.boxes import box_iou
+from vidjax.evaluation.linking import Tube, link_classes, link_tracks, make_tubes, write_tubes
 
 
 def drawn(seed, count=24, frames=6, classes=3):
@@ -38,8 +40,8 @@ def test_every_box_is_in_one_tube(seed, count, gap, iou):
         assert sum(len(tube.frames) for tube in tubes) == count
         for tube in tubes:
             assert (np.diff(tube.frames) >= 1).all() and (np.diff(tube.frames) <= gap + 1).all()
-            overlaps = [box_iou(a[None], b[None])[0, 0] for a, b in zip(tube.boxes, tube.boxes[1:], strict=False)]
-            assert all(overlap >= iou for overlap in overlaps)
+            overlaps = box_iou(tube.boxes[:-1], tube.boxes[1:])
+            assert (overlaps >= iou).all()
             assert (kinds[numbers == tube.number] == tube.label).all()
 
 
@@ -96,15 +98,29 @@ def test_boxes_between_key_frames():
     np.testing.assert_allclose(tube.at(1.5), [0.1, 0, 0.6, 0.5])
     assert tube.at(0.9) is None and tube.at(2.1) is None
     np.testing.assert_allclose(tube.at(2.1, hold=0.2), tube.boxes[1])
-    dense = tube.dense()
-    assert dense.frames.tolist() == [2, 3, 4] and dense.times.tolist() == [1, 1.5, 2]
-    np.testing.assert_allclose(dense.boxes[1], [0.1, 0, 0.6, 0.5])
+    dense = tube.every_frame(np.arange(20) / 4)
+    assert dense.frames.tolist() == [4, 5, 6, 7, 8] and dense.times.tolist() == [1, 1.25, 1.5, 1.75, 2]
+    np.testing.assert_allclose(dense.boxes[2], [0.1, 0, 0.6, 0.5])
+    still = Tube(0, np.array([2]), np.array([1.1]), np.array([[0, 0, 0.5, 0.5]]), np.ones(1))
+    assert still.every_frame(np.arange(20) / 4).frames.tolist() == [4]
 
 
-def test_iou_of_empty_boxes_is_zero():
-    assert box_iou(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [[0.0]]
-    assert box_iou(np.zeros((0, 4)), np.ones((3, 4))).shape == (0, 3)
-    np.testing.assert_allclose(box_iou(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2]])), [[1 / 3]])
+def test_written_tubes_are_read_by_the_scorer(tmp_path):
+    frame, box, score, label = drawn(3)
+    tubes = make_tubes(link_classes(frame, box, score, label), frame, frame / 2, box, score, label)
+    write_tubes(tmp_path / "t.json", {"a": tubes, "b": []}, ["走る", "sit", "run"])
+    read = read_tubes(tmp_path / "t.json", scored=True)
+    assert len(read) == len(tubes)
+    for ours, theirs in zip(tubes, read, strict=True):
+        assert (theirs.video, theirs.label) == ("a", ["走る", "sit", "run"][ours.label])
+        np.testing.assert_array_equal(theirs.frames, ours.frames)
+        np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-6)
+        assert theirs.score == pytest.approx(ours.score, abs=1e-6)
+    write_tubes(tmp_path / "p.json", {"a": make_tubes(link_tracks(frame, box), frame, frame / 2, box, score)},
+                sizes={"a": (100, 200)})  # fmt: skip
+    pixels = read_tubes(tmp_path / "p.json")
+    assert {tube.label for tube in pixels} == {""}
+    assert max(tube.boxes[:, 2].max() for tube in pixels) == pytest.approx(200 * box[:, 2].max(), abs=1e-3)
 
 
 def test_what_cannot_be_linked():

@@ -10,13 +10,16 @@ Both number the tube of every box, so each box is in exactly one tube, and neith
 boxes. `make_tubes` collects the boxes of each number and drops short tubes.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from vidjax.errors import UserError
+from vidjax.evaluation.boxes import box_iou
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,30 +58,18 @@ class Tube:
             return None
         return np.array([np.interp(time, self.times, side) for side in self.boxes.T])
 
-    def dense(self) -> "Tube":
-        """The tube with a box in every key frame from its first to its last, interpolated where there is none."""
-        frames = np.arange(self.frames[0], self.frames[-1] + 1)
-        times, scores = (np.interp(frames, self.frames, row) for row in (self.times, self.scores))
-        boxes = np.stack([np.interp(frames, self.frames, side) for side in self.boxes.T], axis=1)
-        return Tube(self.number, frames, times, boxes, scores, self.label)
+    def every_frame(self, timestamps: np.ndarray) -> "Tube":
+        """The tube with an interpolated box in every frame of the video from its first key frame to its last.
 
-
-def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of every box of `a` with every one of `b`.
-
-    Args:
-      a: boxes x1, y1, x2, y2, `(A, 4)`, in any unit.
-      b: boxes, `(B, 4)`, in the same unit.
-
-    Returns:
-      float64 `(A, B)`; 0 where neither has an area.
-    """
-    a, b = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    common = sides.clip(0).prod(-1)
-    areas = [(box[..., 2:] - box[..., :2]).clip(0).prod(-1) for box in (a, b)]
-    union = areas[0] + areas[1] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+        Args:
+          timestamps: time of each frame of the video, seconds, `(F,)`; the new frame numbers are places in it.
+        """
+        frames = np.flatnonzero((timestamps >= self.times[0] - 1e-6) & (timestamps <= self.times[-1] + 1e-6))
+        if not len(frames):  # a key frame between two frames of the video
+            frames = np.abs(timestamps - self.times[0]).argmin(keepdims=True)
+        times = timestamps[frames]
+        boxes = np.stack([np.interp(times, self.times, side) for side in self.boxes.T], axis=1)
+        return Tube(self.number, frames, times, boxes, np.interp(times, self.times, self.scores), self.label)
 
 
 def link_tracks(frame: np.ndarray, box: np.ndarray, *, iou: float = 0.3, gap: int = 1) -> np.ndarray:
@@ -99,7 +90,7 @@ def link_tracks(frame: np.ndarray, box: np.ndarray, *, iou: float = 0.3, gap: in
     frame, box = _checked(frame, box, iou, gap)
 
     def assign(live: np.ndarray, boxes: np.ndarray, scores: np.ndarray, means: np.ndarray) -> list[tuple[int, int]]:
-        gains = box_iou(live, boxes)
+        gains = box_iou(live[:, None], boxes[None])
         gains[gains < iou] = 0
         rows, columns = linear_sum_assignment(gains, maximize=True)
         return [(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if gains[r, c] > 0]
@@ -130,7 +121,7 @@ def link_classes(
     score, label = np.asarray(score, np.float64), np.asarray(label)
 
     def assign(live: np.ndarray, boxes: np.ndarray, scores: np.ndarray, means: np.ndarray) -> list[tuple[int, int]]:
-        overlaps = box_iou(live, boxes)
+        overlaps = box_iou(live[:, None], boxes[None])
         gains = np.where(overlaps >= iou, overlaps + scores, -np.inf)
         pairs = []
         for tube in np.argsort(-means, kind="stable").tolist():
@@ -182,6 +173,45 @@ def make_tubes(
             kind = -1 if label is None else int(np.asarray(label)[rows[0]])
             tubes.append(Tube(int(value), frame[rows], time[rows], box[rows], score[rows], kind))
     return tubes
+
+
+def write_tubes(
+    file: Path,
+    tubes: Mapping[str, Sequence[Tube]],
+    names: Sequence[str] = (),
+    *,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+) -> None:
+    """Write tubes as JSON, as `vidjax evaluate tubes` reads: `vidjax.data.listing.tube_files` has the form.
+
+    Besides its video, label, score, frames and boxes a tube has its `track` (number), `times` (seconds) and `scores`
+    (of the boxes).
+
+    Args:
+      file: path of the file.
+      tubes: tubes by the name of their video.
+      names: names of the classes; a tube of none has the label "".
+      sizes: height and width of each video's picture, to write boxes in pixels; None: as shares of them.
+    """
+    entries = []
+    for video, found in tubes.items():
+        height, width = sizes[video] if sizes else (1, 1)
+        for tube in found:
+            boxes = (tube.boxes * [width, height, width, height]).round(3 if sizes else 6)
+            entries.append(
+                {
+                    "video": video,
+                    "track": tube.number,
+                    "label": names[tube.label] if tube.label >= 0 else "",
+                    "score": round(tube.score, 6),
+                    "frames": tube.frames.tolist(),
+                    "times": tube.times.round(4).tolist(),
+                    "boxes": boxes.tolist(),
+                    "scores": tube.scores.round(6).tolist(),
+                }
+            )
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    file.write_text(f'{{"tubes": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 def _checked(

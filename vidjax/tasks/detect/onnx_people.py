@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from vidjax.errors import UserError, install
-from vidjax.evaluation.linking import box_iou
+from vidjax.evaluation.boxes import box_iou
 from vidjax.models.detectors import get_detector
 from vidjax.tasks.detect.people import Found
 
@@ -188,7 +188,7 @@ def suppressed(box: np.ndarray, iou: float) -> np.ndarray:
       box: boxes x1, y1, x2, y2, `(N, 4)`, the best first.
       iou: most IoU of two boxes that are both kept.
     """
-    overlaps, kept = box_iou(box, box), np.ones(len(box), bool)
+    overlaps, kept = box_iou(box[:, None], box[None]), np.ones(len(box), bool)
     for i in range(len(box)):
         if kept[i]:
             kept[i + 1 :] &= overlaps[i, i + 1 :] <= iou
