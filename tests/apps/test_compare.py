@@ -12,6 +12,7 @@ from matplotlib.image import imread
 
 from vidjax.__main__ import main
 from vidjax.config import Config, ModelConfig, to_dict
+from vidjax.models.cost import model_cost
 
 
 def run(folder, name, seed, video, *, clip=0.5, measure="top1", of=None, **kwargs):
@@ -51,6 +52,17 @@ def test_seeds_go_together(runs, tmp_path, capsys):
     lengths = bars.sum(axis=1)[bars.any(axis=1)]
     upper, lower = np.split(lengths[: len(lengths) // 2 * 2], 2)
     np.testing.assert_allclose(np.median(upper) / np.median(lower), 0.9 / 0.6, atol=0.05)
+
+
+def test_accuracy_against_cost(runs, tmp_path, capsys):
+    plot = tmp_path / "costs.png"
+    assert main(["compare", *runs, "--gmacs", "--json", "--plot", str(plot)]) == 0
+    pool, tsm = json.loads(capsys.readouterr().out)["runs"]
+    for row, name in ((pool, "frame_pool_tiny"), (tsm, "tsm_tiny")):
+        np.testing.assert_allclose(row["gmacs"], model_cost(name, num_classes=2).gmacs)
+    assert imread(plot).shape[1] == 990
+    assert main(["compare", *runs, "--gmacs", "--markdown", "--plot", ""]) == 0
+    assert f"| 90.0 % | {pool['gmacs']:.3g} | 1 |" in capsys.readouterr().out
 
 
 def test_tables(runs, capsys):

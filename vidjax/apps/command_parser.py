@@ -1,8 +1,14 @@
-"""The argument parser of the commands, which accepts `--two_words` for `--two-words`."""
+"""The argument parser of the commands, which accepts `--two_words` for `--two-words`, and types of arguments."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
+
+Commands = argparse._SubParsersAction
+
+# End of the help of commands with a config.
+SETTINGS = "--config.field=value changes any setting; `vidjax train --help` lists them."
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -20,3 +26,38 @@ def _dashed(arg: str) -> str:
         return arg
     name, equals, value = arg.partition("=")
     return name.replace("_", "-") + equals + value
+
+
+def positive(text: str) -> int:
+    """Parse a whole number above 0.
+
+    Raises:
+      ArgumentTypeError, ValueError: for anything else.
+    """
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """Parse a finite number above 0.
+
+    Raises:
+      ArgumentTypeError, ValueError: for anything else.
+    """
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def share(text: str) -> float:
+    """Parse a number above 0 and at most 1.
+
+    Raises:
+      ArgumentTypeError, ValueError: for anything else.
+    """
+    if not 0 < (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0-1")
+    return value

@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from vidjax import config as cfg
 from vidjax.apps.compare_labels import flat, label
+from vidjax.apps.compare_plots import draw_bars, draw_costs, figure_of
 from vidjax.errors import UserError
 from vidjax.evaluation import identity
 
@@ -24,17 +24,19 @@ _UNTOLD = (
     "train.compilation_cache", "train.best_metric", "eval.num_clips", "eval.num_crops", "eval.batch_size",
     "data.sampling.eval",
 )  # fmt: skip
-_LABEL_WIDTH = 48  # characters in a line of the plot's labels
 
 
 @dataclass
 class Group:
-    """Runs that differ only in the seed."""
+    """Runs that differ only in the seed, with the multiply-adds of a clip in 10⁹ if they are asked for."""
 
     settings: dict[str, Any]
+    config: dict[str, Any]
+    classes: list[str]
     label: str = ""
     seeds: list[int] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=lambda: {level: [] for level in _LEVELS})
+    gmacs: float | None = None
 
     def mean(self, level: str) -> float:
         """Mean over the seeds, in 0…1."""
@@ -52,6 +54,7 @@ def compare(
     show: Sequence[str] | None = None,
     as_json: bool = False,
     markdown: bool = False,
+    gmacs: bool = False,
 ) -> int:
     """Print the clip- and video-level accuracy of evaluated runs, best first, and draw them.
 
@@ -61,6 +64,7 @@ def compare(
       plot: path of the plot; empty: none; None: `compare.png`, or none with `as_json`.
       show: settings to name beside each model, such as `train.epochs`; None: all that differ.
       as_json, markdown: print JSON, or a table in Markdown, instead of one for the terminal.
+      gmacs: also count the multiply-adds of a clip, and plot accuracies against them.
 
     Raises:
       UserError: if no run has been evaluated, one is a pre-training, they were evaluated by different measures, or
@@ -69,8 +73,11 @@ def compare(
     results = {run: found for run in runs if (found := identity.read(Path(run)))}
     groups, name, chance = _read(results, show, runs)
     plot = ("" if as_json else "compare.png") if plot is None else plot
+    if gmacs:
+        for group in groups:
+            group.gmacs = _gmacs(group.config, len(group.classes))
     if plot:
-        _draw(groups, name, chance, Path(plot))
+        (draw_costs if gmacs else draw_bars)(groups, name, chance, Path(plot))
     left_out = [run for run in runs if run not in results]
     notes = [f"warning: {line}" for line in identity.differences(results)]
     notes += [f"{len(left_out)} without eval.json left out: {', '.join(left_out)}"] if left_out else []
@@ -89,10 +96,13 @@ def _read(
     for run, result in results.items():
         if "video" not in result:
             raise UserError(f"{run} is a pre-training, which has no accuracy: leave it out")
-        settings = dict(flat(_of_today(_config(Path(run)))))
+        config = _of_today(_config(Path(run)))
+        settings = dict(flat(config))
         seed, evaluated = settings["seed"], _evaluated(result, settings, known)
         settings = {name: value for name, value in settings.items() if name not in _UNTOLD} | evaluated
-        group = groups.setdefault(json.dumps(settings, sort_keys=True), Group(settings))
+        group = groups.setdefault(
+            json.dumps(settings, sort_keys=True), Group(settings, config, list(result["per_class"]))
+        )
         group.seeds.append(seed)
         measure = next(iter(result["video"]))
         names.setdefault(measure, run)
@@ -144,10 +154,24 @@ def _of_today(config: dict[str, Any]) -> dict[str, Any]:
         return config
 
 
+def _gmacs(config: Mapping[str, Any], num_classes: int) -> float:
+    """Multiply-adds in 10⁹ of a clip in the network of a run."""
+    from vidjax.config.spec import resolve_spec
+    from vidjax.models.build import build_model
+    from vidjax.models.cost import module_cost
+    from vidjax.models.registry import get_spec
+
+    run = cfg.from_dict(dict(config))
+    spec = resolve_spec(get_spec(run.model.name), run.data, run.model.input)
+    model = build_model(run, num_classes, dtype=None, abstract=True)
+    return module_cost(model, next(iter(spec.inputs.values())).shape).gmacs
+
+
 def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool) -> None:
     if as_json:
         rows = [
             {"label": g.label, "seeds": g.seeds}
+            | ({} if g.gmacs is None else {"gmacs": g.gmacs})
             | {
                 level: {"mean": g.mean(level), "deviation": g.deviation(level), "values": g.values[level]}
                 for level in _LEVELS
@@ -156,8 +180,15 @@ def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool)
         ]
         print(json.dumps({"measure": name, "runs": rows}, indent=2, ensure_ascii=False))
         return
-    header = ["", *(f"{level} {name}" for level in _LEVELS), "runs"]
-    rows = [[g.label, *(_figure(g, level) for level in _LEVELS), str(len(g.seeds))] for g in groups]
+    priced = groups[0].gmacs is not None
+    header = ["", *(f"{level} {name}" for level in _LEVELS), *(["GMACs/clip"] if priced else []), "runs"]
+    rows = [
+        [
+            g.label, *(figure_of(g, level) for level in _LEVELS), *([f"{g.gmacs:.3g}"] if priced else []),
+            str(len(g.seeds)),
+        ]
+        for g in groups
+    ]  # fmt: skip
     if markdown:
         for cells in (header, ["---"] * len(header), *([f"`{row[0]}`", *row[1:]] for row in rows)):
             print(f"| {' | '.join(cells)} |")
@@ -167,47 +198,3 @@ def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-
-
-def _figure(group: Group, level: str) -> str:
-    deviation = group.deviation(level)
-    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
-    return f"{100 * group.mean(level):.1f}{spread} %"
-
-
-def _draw(groups: Sequence[Group], name: str, chance: float | None, path: Path) -> None:
-    """Draw a bar for each group, a dot for each of its runs, and the level of chance."""
-    from matplotlib.figure import Figure
-
-    measure = name.replace("top", "top-")
-    labels = ["\n".join(textwrap.wrap(group.label, _LABEL_WIDTH, break_long_words=False)) for group in groups]
-    most = max(1 + label.count("\n") for label in labels)
-    # In inches: a line of a label takes 0.16, plus the distance between labels.
-    figure = Figure(figsize=(9, 1.5 + len(labels) * (0.16 * most + 0.16)), layout="constrained")
-    axes = figure.subplots()
-    places = range(len(groups))
-    axes.barh(
-        places, [100 * group.mean("video") for group in groups], height=0.62, color="#7aa6d8", label="videos, mean"
-    )
-    for level, mark, size, colour in (("clip", "|", 13, "#c8601a"), ("video", "o", 4, "#1b3a5c")):
-        dots = [
-            (100 * value, place) for place, group in zip(places, groups, strict=True) for value in group.values[level]
-        ]
-        edge = 2 if mark == "|" else 0
-        axes.plot(*zip(*dots, strict=True), mark, color=colour, markersize=size, markeredgewidth=edge,
-                  label=f"{level}s, each run", clip_on=False, zorder=4)  # fmt: skip
-    if chance is not None:
-        axes.axvline(100 * chance, color="#c44", linestyle="--", linewidth=1, label="chance")
-    for place, group in zip(places, groups, strict=True):
-        axes.annotate(_figure(group, "video"), (1.015, place), xycoords=("axes fraction", "data"), va="center",
-                      fontsize=9)  # fmt: skip
-    axes.set(xlim=(0, 100), xlabel=f"{measure}, %", yticks=places)
-    axes.set_yticks(places, labels, fontsize=9)
-    axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
-    runs = sum(len(group.seeds) for group in groups)
-    figure.suptitle(f"{measure} on held-out videos, {runs} {'run' if runs == 1 else 'runs'}", fontsize=11)
-    figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from rich.console import Console
 
 from vidjax.errors import UserError
 from vidjax.progress import progress_bar
+from vidjax.video.write import VideoWriter
 
 MOTION_CLASSES = ("anticlockwise", "clockwise", "down", "left", "right", "up")
 
@@ -238,17 +238,10 @@ def contrasting_colour(rng: np.random.Generator, scenery: np.ndarray) -> tuple[i
 
 
 def _encode(path: Path, frames: np.ndarray) -> None:
-    temporary = path.with_suffix(".part")
-    with av.open(str(temporary), "w", format="mp4") as container:
-        # One thread and no macroblock tree: x264's tree reads stale memory at such small sizes, and bytes would differ.
-        options = {"crf": "16", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
-        stream = container.add_stream("libx264", rate=10, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+    # One thread and no macroblock tree: x264's tree reads stale memory at such small sizes, and bytes would differ.
+    with VideoWriter(path, fps=10, options={"crf": "16", "threads": "1", "x264-params": "mbtree=0"}) as out:
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    temporary.replace(path)
+            out.write(frame)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -5,14 +5,18 @@ and truths of one group (a class in a video or frame), greedy matching in the or
 the curve of precision and recall of each class.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from vidjax.errors import UserError
 
 _MOST_PAIRS = 2_000_000  # pairs whose overlap is computed at once
+
+Rule = TypeVar("Rule")
 
 FREE, BEST = "free", "best"  # rules of `match`
 
@@ -32,18 +36,48 @@ class Pairs:
     overlap: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class ThresholdAP:
+    """Average precision by least overlap and class.
+
+    Attributes:
+      protocol: name of the protocol.
+      thresholds: least overlaps, float64 `(T,)`.
+      ap: average precision by threshold and class, float64 `(T, K)`; NaN for a class without truth.
+      num_truths: truths that count, by class, int64 `(K,)`.
+    """
+
+    protocol: str
+    thresholds: np.ndarray
+    ap: np.ndarray
+    num_truths: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the classes with truth, float64 `(T,)`."""
+        return class_mean(self.ap)
+
+    @property
+    def mAP(self) -> float:
+        """Mean over classes and thresholds."""
+        return float(self.mean.mean())
+
+
 def overlapping(
-    truth: np.ndarray, prediction: np.ndarray, overlap: Callable[[np.ndarray, np.ndarray], np.ndarray], least: float
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    overlap: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    least: float,
+    most: int = _MOST_PAIRS,
 ) -> Pairs:
     """Find the pairs of a truth and a prediction of one group whose overlap is at least `least`.
-
-    Memory stays bounded: at most about two million pairs are compared at once.
 
     Args:
       truth: group of each truth, int `(M,)`.
       prediction: group of each prediction, int `(N,)`.
       overlap: function of the rows of predictions and truths, both `(P,)`, that gives their overlaps `(P,)`.
       least: least overlap to keep.
+      most: pairs compared at once, which bounds the memory; more only if a single prediction has more.
     """
     order = np.argsort(truth, kind="stable")
     groups = truth[order]
@@ -51,9 +85,9 @@ def overlapping(
     counts = np.searchsorted(groups, prediction, "right") - first
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    cuts = np.unique([0, *np.searchsorted(ends, np.arange(_MOST_PAIRS, total, _MOST_PAIRS)), len(prediction)])
+    cuts = np.unique([0, *np.searchsorted(ends, np.arange(most, total, most)), len(prediction)])
     found = []
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in itertools.pairwise(cuts):
         count = counts[low:high]
         mine = np.repeat(np.arange(low, high), count)
         within = np.arange(len(mine)) - np.repeat(np.cumsum(count) - count, count)
@@ -102,9 +136,14 @@ def match(
     """
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
+    turn = rank[pairs.prediction]
+    by_turn = np.argsort(turn, kind="stable")
+    # Most predictions have one pair: the others alone are sorted by preference.
+    several = by_turn[_repeated(turn[by_turn])]
     truths = -pairs.truth if later_first else pairs.truth
-    by_turn = np.lexsort((truths, -pairs.overlap, rank[pairs.prediction]))
-    turn, truth, overlap = rank[pairs.prediction][by_turn], pairs.truth[by_turn], pairs.overlap[by_turn]
+    preferred = np.lexsort((truths[several], -pairs.overlap[several], turn[several]))
+    by_turn[_repeated(turn[by_turn])] = several[preferred]
+    turn, truth, overlap = turn[by_turn], pairs.truth[by_turn], pairs.overlap[by_turn]
     if rule == BEST:
         best = _firsts(turn)
         turn, truth, overlap = turn[best], truth[best], overlap[best]
@@ -117,7 +156,13 @@ def match(
 
 def _firsts(values: np.ndarray) -> np.ndarray:
     """Rows where a run of equal values begins, int64."""
-    return np.flatnonzero(np.diff(values, prepend=-1))
+    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(values) else np.zeros(0, np.int64)
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    """Rows of sorted values that occur more than once, bool."""
+    same = values[1:] == values[:-1]
+    return np.concatenate([same, [False]]) | np.concatenate([[False], same]) if len(values) else np.zeros(0, bool)
 
 
 def _taken(turn: np.ndarray, truth: np.ndarray, num_truths: int) -> np.ndarray:
@@ -149,17 +194,25 @@ def average_precision(
     Returns:
       float64 `(T, K)`; NaN for a class without truths, 0 for one without predictions.
     """
-    area = np.full((len(hits), len(num_truths)), np.nan)
-    by_class = order[np.argsort(label[order], kind="stable")]
+    area = np.where(num_truths > 0, np.zeros((len(hits), 1)), np.nan)
+    # Sixteen bits are sorted digit by digit, which is much faster.
+    labels = label[order].astype(np.int16) if len(num_truths) < 2**15 and label.max(initial=0) < 2**15 else label[order]
+    by_class = order[np.argsort(labels, kind="stable")]
     bounds = np.searchsorted(label[by_class], np.arange(len(num_truths) + 1))
-    for number in np.flatnonzero(num_truths):
-        hit = hits[:, by_class[bounds[number] : bounds[number + 1]]]
-        precision = np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)
-        if trapezoid:
-            precision = (precision + np.concatenate([np.ones((len(hits), 1)), precision[:, :-1]], axis=1)) / 2
-        else:
-            precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        area[:, number] = (precision * hit).sum(axis=1) / num_truths[number]
+    for row, hit in zip(area, hits[:, by_class], strict=True):
+        # The curve has its steps, and its highest precisions, at the true predictions.
+        places = np.flatnonzero(hit)
+        inside = np.searchsorted(places, bounds)
+        for number in np.flatnonzero(np.diff(inside) * num_truths):
+            place = places[inside[number] : inside[number + 1]] - bounds[number]
+            found = np.arange(1, len(place) + 1)
+            precision = found / (place + 1)
+            if trapezoid:
+                before = np.divide(found - 1, place, out=np.ones(len(place)), where=place > 0)
+                precision = (precision + before) / 2
+            else:
+                precision = np.maximum.accumulate(precision[::-1])[::-1]
+            row[number] = precision.sum() / num_truths[number]
     return area
 
 
@@ -171,8 +224,12 @@ def class_mean(ap: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def rule_of(rules: dict, protocol: str):
+def rule_of(rules: Mapping[str, Rule], protocol: str) -> Rule:
     """Look up a protocol by name.
+
+    Args:
+      rules: rules by protocol.
+      protocol: name.
 
     Raises:
       UserError: if there is none of this name.

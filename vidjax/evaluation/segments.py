@@ -19,12 +19,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vidjax.config.choices import TIOUS
 from vidjax.errors import UserError
 from vidjax.evaluation import matching
+from vidjax.evaluation.matching import ThresholdAP
 
 OFFICIAL = "official"
-ACTIVITYNET_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
-THUMOS_THRESHOLDS = tuple(np.linspace(0.3, 0.7, 5))
+SegmentAP = ThresholdAP  # what `segment_ap` gives
 
 
 @dataclass(frozen=True)
@@ -71,37 +72,10 @@ class SegmentArrays:
         return SegmentArrays(*(None if column is None else column[rows] for column in columns))
 
 
-@dataclass(frozen=True, eq=False)
-class SegmentAP:
-    """Average precision of segments.
-
-    Attributes:
-      protocol: name of the protocol.
-      thresholds: temporal IoUs, float64 `(T,)`.
-      ap: average precision by threshold and class, float64 `(T, K)`; NaN for a class without truth.
-      num_truths: truths that count, by class, int64 `(K,)`.
-    """
-
-    protocol: str
-    thresholds: np.ndarray
-    ap: np.ndarray
-    num_truths: np.ndarray
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean over the classes with truth, float64 `(T,)`."""
-        return matching.class_mean(self.ap)
-
-    @property
-    def mAP(self) -> float:
-        """Mean over classes and thresholds."""
-        return float(self.mean.mean())
-
-
 def segment_ap(
     truth: SegmentArrays,
     predictions: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     protocol: str = OFFICIAL,
     num_classes: int | None = None,
 ) -> SegmentAP:
@@ -135,7 +109,7 @@ def segment_ap(
 def segment_recall(
     truth: SegmentArrays,
     predictions: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     multiples: Sequence[int] = (1, 5),
     protocol: str = "actionformer",
     num_classes: int | None = None,
@@ -207,7 +181,7 @@ class ProposalRecall:
 def proposal_recall(
     truth: SegmentArrays,
     proposals: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     most: float = 100,
     protocol: str = OFFICIAL,
 ) -> ProposalRecall:

@@ -42,7 +42,9 @@ FAMILIES = (
     "slow",
     "slowfast",
     "swin",
+    "temporalmaxer",
     "timesformer",
+    "tridet",
     "videomae",
     "videomae_pretrain",
     "vivit",
@@ -207,10 +209,10 @@ def abstract_model(
     Raises:
       UnknownModelError, ArgumentError, ValueError: as for `create_model`.
     """
-    return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, probe, probe_options, kwargs))
+    return nnx.eval_shape(lambda: _build(name, num_classes, OneKey(), dtype, input, probe, probe_options, kwargs))
 
 
-class _OneKey:
+class OneKey:
     """Random streams for abstract models, with the same key every time.
 
     Flax's streams count their draws, and counting inside a trace takes time that grows with the square of the number of

@@ -72,7 +72,7 @@ Parser = Callable[[AnnotationFile], list[Row]]
 def parse_ucf101(source: AnnotationFile) -> list[Row]:
     """Parse UCF-101: `trainlist01.txt` (`Class/v_Class_g01_c01.avi 1`, classes from 1) and `testlist01.txt` (paths)."""
     found, problems = [], []
-    for where, line in _lines(source.file):
+    for where, line in lines(source.file):
         path, _, number = line.partition(" ")
         folder, _, name = path.rpartition("/")
         match = re.fullmatch(r"v_.+_g(\d+)_c\d+\.avi", name)
@@ -96,7 +96,7 @@ def parse_hmdb51(source: AnnotationFile) -> list[Row]:
     if (index := source.classes.get(match[1])) is None:
         raise DataError(f"{source.file}: {source.classes.unknown(match[1])}")
     found, problems = [], []
-    for where, line in _lines(source.file):
+    for where, line in lines(source.file):
         name, _, number = line.rpartition(" ")
         if number not in ("0", "1", "2") or not name.strip():
             problems.append(f"{where}: not a file name followed by 0, 1 or 2: {line!r}")
@@ -109,7 +109,7 @@ def parse_hmdb51(source: AnnotationFile) -> list[Row]:
 def parse_id_and_label(source: AnnotationFile) -> list[Row]:
     """Parse Something-Something V1 and Jester: lines `id;label`."""
     found, problems = [], []
-    for where, line in _lines(source.file):
+    for where, line in lines(source.file):
         name, _, label = (part.strip().strip('"') for part in line.partition(";"))
         if not name or not label:
             problems.append(f"{where}: not of the form id;label (test sets come without labels): {line!r}")
@@ -143,7 +143,7 @@ def parse_charades(source: AnnotationFile) -> list[Row]:
     """Parse Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels;
     videos of one subject are a group."""
     found, problems = [], []
-    for where, cells in _csv_with_header(source.file, ("id", "subject", "actions"), problems):
+    for where, cells in csv_with_header(source.file, ("id", "subject", "actions"), problems):
         labels = set()
         for action in filter(None, cells["actions"].split(";")):
             match = re.fullmatch(r"c(\d{3}) (\S+) (\S+)", action.strip())
@@ -171,7 +171,7 @@ def parse_kinetics(source: AnnotationFile) -> list[Row]:
         return _kinetics_json(source)
     found, problems = [], []
     columns = ("label", "youtube_id", "time_start", "time_end", "split")
-    for where, cells in _csv_with_header(source.file, columns, problems):
+    for where, cells in csv_with_header(source.file, columns, problems):
         segment = (seconds(cells["time_start"]), seconds(cells["time_end"]))
         row = _kinetics(source, where, cells["label"], cells["youtube_id"], segment)
         if isinstance(row, str):
@@ -269,7 +269,8 @@ def seconds(value: Any) -> float | None:
     return time if math.isfinite(time) and time >= 0 else None
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
+def lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Lines of a text file: location, such as "file.txt:12", and text; empty lines are skipped."""
     for number, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
             yield f"{file}:{number}", line.strip()
@@ -290,7 +291,12 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
         raise DataError(f"{file}:{reader.line_num}: not a valid CSV line ({error})") from None
 
 
-def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a CSV file below its header: location and cells by column; rows of another length go to `problems`.
+
+    Raises:
+      DataError: if the header lacks one of `columns`, and as `csv_rows` does.
+    """
     rows = csv_rows(file)
     where, header = next(rows, (f"{file}:1", []))
     header = [cell.strip() for cell in header]

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vidjax import unpickle
+from vidjax.data.listing import ava
 from vidjax.data.listing.corners import refusal, within
 from vidjax.data.listing.published import cut_times
 from vidjax.data.records import Corners
@@ -105,18 +106,12 @@ def read_excluded(text: str) -> dict[str, set[Moment]]:
       DataError: if a file is missing or lines are invalid; names each.
     """
     found: dict[str, set[Moment]] = {}
-    problems = []
     for name in filter(None, (part.strip() for part in text.split(","))):
-        if not Path(name).expanduser().is_file():
+        path = Path(name).expanduser()
+        if not path.is_file():
             raise DataError(f"{name}: no such file of excluded key frames, lines video,second")
-        for where, cells in _rows(str(Path(name).expanduser())):
-            try:
-                video, second = cells[0].strip(), float(cells[1])
-            except (ValueError, IndexError):
-                problems.append(f"{where}: not of the form video,second: {','.join(cells)!r}")
-                continue
+        for video, second in ava.read_excluded(path):
             found.setdefault(stem(video), set()).add(moment(second))
-    raise_problems(problems)
     return found
 
 

@@ -1,5 +1,6 @@
 """Detections of a video: segments in seconds with classes and scores, and the files that hold them."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vidjax.config import LocaliseConfig
+from vidjax.tasks.localise.nms import Found, Suppression, suppress
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,11 @@ class Detections:
         ]
 
 
-def suppressed(
-    segments: np.ndarray, scores: np.ndarray, labels: np.ndarray, settings: LocaliseConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Remove detections that repeat better ones, by soft suppression with a Gaussian; see `nms.soft_nms`."""
-    from vidjax.tasks.localise.nms import soft_nms
-
-    return soft_nms(
-        segments, scores, labels, sigma=settings.sigma, min_score=settings.min_score, most=settings.detections,
-        per_class=settings.per_class, voting=settings.voting,
-    )  # fmt: skip
+def suppressed(found: Found, settings: LocaliseConfig) -> Detections:
+    """Detections of a video without those that repeat better ones, by the rule of the settings; see `nms.suppress`."""
+    names = {field.name for field in dataclasses.fields(Suppression)} & set(LocaliseConfig.__dataclass_fields__)
+    rule = Suppression(**{name: getattr(settings, name) for name in names})
+    return Detections(*suppress(found, rule))
 
 
 def video_id(path: str) -> str:

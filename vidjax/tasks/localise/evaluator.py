@@ -17,8 +17,10 @@ from vidjax.evaluation.evaluator import Rows
 from vidjax.evaluation.segments import SegmentAP, SegmentArrays, segment_ap
 from vidjax.inputs import SequenceInput
 from vidjax.nn.enter import enter
+from vidjax.tasks.localise.decode import Candidates
 from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
-from vidjax.tasks.localise.methods import Candidates, method_of
+from vidjax.tasks.localise.methods import method_of
+from vidjax.tasks.localise.nms import Found
 
 
 class SegmentEvaluator:
@@ -145,7 +147,7 @@ class SegmentEvaluator:
         segments, scores, labels = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("segments", "scores", "labels")
         )
-        return Detections(*suppressed(segments, scores, labels, self._settings)).clipped(self._duration(index))
+        return suppressed(Found(segments, scores, labels), self._settings).clipped(self._duration(index))
 
     def _figures(self, name: str) -> dict[str, float]:
         result = self._score(name)

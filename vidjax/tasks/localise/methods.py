@@ -5,30 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 
 from vidjax.config import LocaliseConfig
 from vidjax.models.sequences import StepOutputs
+from vidjax.tasks.localise.decode import Candidates
 from vidjax.tasks.localise.steps import decode_steps, step_loss
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Detections of a clip before suppression: N segments on the clip's grid, in any order.
-
-    Attributes:
-      segments: starts and ends, float `(N, 2)`, in steps from the first of the clip.
-      scores: scores in 0…1, `(N,)`.
-      labels: class numbers, int `(N,)`.
-      places: places that found them, `(N,)`, in steps: a detection belongs to the part of a long video that owns its
-        place.
-    """
-
-    segments: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    places: np.ndarray
-
 
 # (network, outputs, segments (B, N, 2) in steps, classes (B, N); segments without length are padding)
 # → the loss summed over clips, and sums by the names of `SegmentObjective.sums`
@@ -51,7 +32,7 @@ class Method:
 
 
 METHODS: dict[type, Method] = {
-    StepOutputs: Method(step_loss, lambda outputs, settings: Candidates(*decode_steps(outputs, settings))),
+    StepOutputs: Method(step_loss, decode_steps),
 }
 
 

@@ -10,6 +10,7 @@ import optax
 
 from vidjax.config import LocaliseConfig
 from vidjax.models.sequences import StepOutputs
+from vidjax.tasks.localise.decode import Candidates
 from vidjax.tasks.localise.runs import RunSettings, find_runs
 
 
@@ -42,17 +43,12 @@ def step_loss(
     return loss, {"classes": loss}
 
 
-def decode_steps(
-    outputs: StepOutputs, settings: LocaliseConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Candidates of one clip: runs of its classes' probabilities above thresholds.
+def decode_steps(outputs: StepOutputs, settings: LocaliseConfig) -> Candidates:
+    """Candidates of one clip: runs of its classes' probabilities above thresholds; their places are the middles.
 
     Args:
       outputs: NumPy arrays of one clip, without the batch axis.
       settings: settings, of which `min_score`, `min_length` and `candidates` are used.
-
-    Returns:
-      Segments `(N, 2)` in steps, scores, class numbers and places (the segments' middles), `(N,)` each.
     """
     logits = np.asarray(outputs.classes, np.float64)[np.asarray(outputs.mask)]
     shares = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
@@ -62,4 +58,4 @@ def decode_steps(
     best = np.argsort(-scores, kind="stable")[: settings.candidates]
     best = best[scores[best] > settings.min_score]
     segments = segments[best]
-    return segments, scores[best], labels[best], segments.mean(axis=1)
+    return Candidates(segments, scores[best], labels[best], segments.mean(axis=1))

@@ -1,0 +1,28 @@
+"""The commands, a file each: `add(commands)` adds the parser, `run(args)` runs the command.
+
+These files import nothing heavy before a command runs.
+"""
+
+import importlib
+
+from vidjax.apps.command_parser import Commands
+
+# Commands in the order of `vidjax --help`, and whether they take settings (--config.field=value).
+COMMANDS = {
+    "predict": False,
+    "convert": False,
+    "models": False,
+    "fuse": False,
+    "compare": False,
+    "check": True,
+    "inspect": True,
+    "prepare": False,
+    "bench": True,
+    "plan": True,
+}
+
+
+def add_all(commands: Commands) -> None:
+    """Add the parsers of all commands."""
+    for name in COMMANDS:
+        importlib.import_module(f"vidjax.apps.commands.{name}").add(commands)

@@ -1,0 +1,53 @@
+"""The command `vidjax convert`."""
+
+import argparse
+
+from vidjax.apps.command_parser import Commands, positive
+
+
+def add(commands: Commands) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "convert",
+        help="convert another framework's checkpoint into a vidjax one, or back",
+        usage="%(prog)s MODEL CHECKPOINT OUT [options]\n       %(prog)s --to FRAMEWORK RUN OUT [--step STEP]\n"
+        "       %(prog)s --list",
+    )
+    parser.add_argument("model", nargs="?", help="name of the vidjax model, such as r2plus1d_18; with --to: the run")
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        help=".pth, .pt or .safetensors file, or a transformers folder; with --to: the file or folder to write",
+    )
+    parser.add_argument("out", nargs="?", help="new folder for the vidjax checkpoint")
+    parser.add_argument("--from", dest="source", help="source of the file, see --list (default: by its keys)")
+    parser.add_argument("--to", metavar="FRAMEWORK", help="write RUN as a checkpoint of torchvision, pytorchvideo, …")
+    parser.add_argument("--step", type=int, help="with --to: number of the update to convert (default: the best)")
+    parser.add_argument(
+        "--num-classes", type=positive, help="number of classes of a new head (default: keep the checkpoint's head)"
+    )
+    parser.add_argument("--class-names", metavar="FILE", help="file of class names in head order, one per line")
+    parser.add_argument("--list", action="store_true", help="print the sources that can be read or written, and exit")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    from vidjax.apps.convert import convert, convert_back, list_sources
+
+    if args.to:
+        if args.checkpoint is None or args.out is not None or args.source or args.num_classes or args.class_names:
+            args.parser.error("--to FRAMEWORK takes only RUN, OUT and --step")
+        return convert_back(args.model, args.checkpoint, args.to, step=args.step)
+    if args.list:
+        return list_sources()
+    if args.out is None or args.step is not None:
+        args.parser.error("give MODEL CHECKPOINT OUT, --to FRAMEWORK RUN OUT, or --list")
+    return convert(
+        args.model,
+        args.checkpoint,
+        args.out,
+        source=args.source,
+        num_classes=args.num_classes,
+        class_names=args.class_names,
+    )
