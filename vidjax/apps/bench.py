@@ -21,11 +21,11 @@ from vidjax import parallel
 from vidjax.config.files import read_config
 from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
-from vidjax.data.generated import write_asked
 from vidjax.data.pipeline import footprint, train_batches
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import VideoSet
+from vidjax.data.synthetic import write_asked
 from vidjax.data.targets import Targets
 from vidjax.data.text import DataError
 from vidjax.models.build import build_model

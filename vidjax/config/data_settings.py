@@ -272,8 +272,8 @@ class DataConfig(Section, path="data"):
     synthetic: str = choice(
         "",
         *SYNTHETIC,
-        help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), or "
-        "several that each move in their own way, with boxes (people).",
+        help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
+        "a while each in long videos (long), or each in its own way, with boxes (people).",
     )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."

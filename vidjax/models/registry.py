@@ -25,6 +25,8 @@ from vidjax.models.probe import Probe
 
 # Files with a `VARIANTS` table.
 FAMILIES = (
+    "actionformer",
+    "bmn",
     "c3d",
     "csn",
     "detection",

@@ -4,8 +4,8 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.data.generated import write_asked
 from vidjax.data.records import VideoSet
+from vidjax.data.synthetic import write_asked
 from vidjax.tasks.task import Task
 from vidjax.tasks.videos import load_videos
 from vidjax.training import workdir as workdir_of

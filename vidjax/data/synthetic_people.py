@@ -13,19 +13,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from vidjax.data.synthetic import (
-    MOTION_CLASSES,
-    MOTIONS,
-    background,
-    check_sizes,
+from vidjax.data.moving_shapes import (
+    RATE,
+    SHAPES,
+    STEPS,
+    check_size,
     contrasting_colour,
-    draw_outline,
-    fill,
+    draw_background,
+    draw_shape,
     turned,
     write_set,
 )
 
-FPS = 10.0
 KEY_FRAMES = (8, 12)  # annotated frames of every video
 _GAP = 2.0  # pixels between the places that two shapes reach
 _TRIES = 100  # places drawn for a shape before the whole scene is drawn anew
@@ -37,7 +36,7 @@ class Shape:
     """One moving shape.
 
     Attributes:
-      label: way in which it moves, one of `MOTION_CLASSES`.
+      label: way in which it moves, a key of `STEPS`.
       outline: outline around (0, 0), pixels, float64 `(N, 2)`.
       colour: red, green and blue.
       centre: place in the middle of the video, x and y in pixels, float64 `(2,)`.
@@ -54,16 +53,21 @@ class Shape:
     speed: float
     turning: float
 
-    def at(self, frame: float) -> np.ndarray:
-        """Outline in the picture, `frame` frames after the middle of the video."""
-        right, down, turn = MOTIONS[self.label]
-        place = self.centre + frame * self.speed * np.array([right, down])
-        return turned(self.outline, self.angle + frame * turn * self.turning) + place
+    def at(self, frame: float) -> tuple[np.ndarray, float]:
+        """Place of its (0, 0), pixels `(2,)`, and orientation, radians, `frame` frames after the middle of the video."""
+        right, down, turn = STEPS[self.label]
+        return self.centre + frame * self.speed * np.array([right, down]), self.angle + frame * turn * self.turning
+
+    def box(self, frame: float) -> np.ndarray:
+        """Box around it, x1, y1, x2, y2 in pixels, float64 `(4,)`."""
+        place, angle = self.at(frame)
+        points = turned(self.outline, angle) + place
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
     def reach(self, num_frames: int) -> np.ndarray:
-        """Box of all places that it reaches, x1, y1, x2, y2 in pixels, float64 `(4,)`."""
-        points = np.concatenate([self.at(t - num_frames / 2) for t in range(num_frames + 1)])
-        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+        """Box around all places that it reaches, x1, y1, x2, y2 in pixels, float64 `(4,)`."""
+        boxes = np.stack([self.box(t - num_frames / 2) for t in range(num_frames + 1)])
+        return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,12 @@ class Scene:
         frames = np.repeat(self.scenery[None], self.num_frames, axis=0)
         for t, frame in enumerate(frames):
             for shape in self.shapes:
-                fill(frame, shape.at(t - self.num_frames / 2), shape.colour)
+                draw_shape(frame, shape.outline, *shape.at(t - self.num_frames / 2), shape.colour)
         return frames
 
     def boxes(self, frame: int) -> np.ndarray:
         """Boxes of the shapes in a frame, left, top, right, bottom as shares of the picture, float64 `(R, 4)`."""
-        outlines = [shape.at(frame - self.num_frames / 2) for shape in self.shapes]
-        boxes = np.stack([np.concatenate([points.min(axis=0), points.max(axis=0)]) for points in outlines])
+        boxes = np.stack([shape.box(frame - self.num_frames / 2) for shape in self.shapes])
         return np.clip(boxes / len(self.scenery), 0, 1)
 
 
@@ -97,11 +100,11 @@ def draw_scene(rng: np.random.Generator, *, num_frames: int = 20, size: int = 12
       num_frames: T, number of frames.
       size: height and width, pixels.
     """
-    scenery = background(rng, size)
+    scenery = draw_background(rng, size)
     while True:
         shapes: list[Shape] = []
         taken: list[np.ndarray] = []
-        for label in rng.permutation(MOTION_CLASSES).tolist():
+        for label in rng.permutation(sorted(STEPS)).tolist():
             found = _place(rng, label, scenery, taken, num_frames)
             if found is None:
                 break
@@ -116,7 +119,7 @@ def _place(
 ) -> tuple[Shape, np.ndarray] | None:
     """A shape whose reach is free, with that reach; None: there is no room."""
     size = len(scenery)
-    outline = draw_outline(rng) * rng.uniform(0.15, 0.2) * size
+    outline = np.array(SHAPES[list(SHAPES)[rng.integers(len(SHAPES))]]) * rng.uniform(0.15, 0.2) * size
     colour = contrasting_colour(rng, scenery)
     angle, turning = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(8, 14))
     speed = rng.uniform(0.008, 0.013) * size
@@ -141,7 +144,7 @@ def write_people(
 ) -> Path:
     """Write scenes as H.264 files with `train.csv` and `val.csv`, a line per box, unless they already exist.
 
-    The lists have the columns `path,time,x1,y1,x2,y2,label,person`; see `vidjax.data.synthetic.write_set`.
+    The lists have the columns `path,time,x1,y1,x2,y2,label,person`; see `vidjax.data.moving_shapes.write_set`.
 
     Args:
       folder: folder to write to, created if necessary.
@@ -158,11 +161,14 @@ def write_people(
       UserError: if a parameter is out of range, or the folder holds such a data set, complete or not, with other
         parameters.
     """
+    check_size(
+        {"num_train": (num_train, 1), "num_eval": (num_eval, 1), "num_frames": (num_frames, max(KEY_FRAMES) + 1),
+         "size": (size, 64)}
+    )  # fmt: skip
     wanted = {"version": _VERSION, "num_train": num_train, "num_eval": num_eval, "num_frames": num_frames,
               "size": size, "seed": seed}  # fmt: skip
-    check_sizes(wanted, num_train=1, num_eval=1, num_frames=max(KEY_FRAMES) + 1, size=64)
     videos: dict[str, Callable[[], np.ndarray]] = {}
-    tables = {}
+    lists = {}
     for number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
         lines = ["path,time,x1,y1,x2,y2,label,person"]
         for i in range(count):
@@ -172,6 +178,6 @@ def write_people(
             for frame in KEY_FRAMES:
                 for person, (shape, box) in enumerate(zip(scene.shapes, scene.boxes(frame), strict=True)):
                     corners = ",".join(f"{value:.4f}" for value in box)
-                    lines.append(f"{name},{frame / FPS:g},{corners},{shape.label},{person}")
-        tables[f"{split}.csv"] = lines
-    return write_set(folder, "people", "moving shapes with boxes", wanted, videos, tables, console)
+                    lines.append(f"{name},{frame / RATE:g},{corners},{shape.label},{person}")
+        lists[f"{split}.csv"] = "".join(f"{line}\n" for line in lines)
+    return write_set(Path(folder), "people.json", wanted, videos, lists, console)
