@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,24 +64,62 @@ def write_ava(
     numbers, called = class_numbers(names), video_names(paths)
     detected, true = [], []
     for index in sorted(frames):
-        boxes = frames[index]
-        key = [called[index], seconds_text(times[index])]
-        for corners, row in zip(boxes.asked, scores[index], strict=False):
-            place = [*key, *(f"{value:.6f}" for value in corners)]
-            detected += [[*place, numbers[k], f"{row[k]:.6g}"] for k in np.flatnonzero(row >= _LEAST)]
+        boxes, key = frames[index], [called[index], seconds_text(times[index])]
+        detected += _scored(key, boxes.asked, scores[index], numbers)
         for number, (corners, classes) in enumerate(zip(boxes.corners, boxes.classes, strict=True)):
-            place = [*key, *(f"{value:.6f}" for value in corners)]
-            true += [[*place, numbers[k], boxes.tracks[number] if boxes.tracks else number] for k in classes]
+            track = boxes.tracks[number] if boxes.tracks else number
+            true += [[*key, *_corner_texts(corners), numbers[k], track] for k in classes]
         if not any(boxes.classes):
             true.append(key)
-    for name, rows in ((DETECTIONS, detected), (TRUTH, true)):
-        with open(folder / name, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-    items = "".join(
-        f"item {{\n  name: {_quoted(name)}\n  id: {number}\n}}\n" for name, number in zip(names, numbers, strict=True)
-    )
-    (folder / CLASSES).write_text(items, encoding="utf-8")
+    _write(folder / DETECTIONS, detected)
+    _write(folder / TRUTH, true)
+    write_classes(folder, names)
     return [DETECTIONS, TRUTH, CLASSES]
+
+
+def write_detections(
+    folder: Path, video: str, times: np.ndarray, boxes: np.ndarray, scores: np.ndarray, names: Sequence[str]
+) -> None:
+    """Write the `detections.csv` of one video.
+
+    Args:
+      folder: folder to write to.
+      video: name of the video.
+      times: time of each box, seconds, `(N,)`.
+      boxes: corners as shares of the picture, `(N, 4)`.
+      scores: scores of the classes, `(N, K)`; NaN: none.
+      names: names of the K classes.
+    """
+    numbers, rows = class_numbers(names), []
+    for time, corners, row in zip(times.tolist(), boxes.tolist(), scores, strict=True):
+        rows += _scored([video, seconds_text(time)], [corners], row[None], numbers)
+    _write(folder / DETECTIONS, rows)
+
+
+def write_classes(folder: Path, names: Sequence[str]) -> None:
+    """Write the list of classes, `classes.pbtxt`."""
+    pairs = zip(names, class_numbers(names), strict=True)
+    items = "".join(f"item {{\n  name: {_quoted(name)}\n  id: {number}\n}}\n" for name, number in pairs)
+    (folder / CLASSES).write_text(items, encoding="utf-8")
+
+
+def _scored(
+    key: list[str], boxes: Sequence[Sequence[float]], scores: np.ndarray, numbers: Sequence[int]
+) -> list[list[Any]]:
+    lines = []
+    for corners, row in zip(boxes, scores, strict=False):
+        place = [*key, *_corner_texts(corners)]
+        lines += [[*place, numbers[k], f"{row[k]:.6g}"] for k in np.flatnonzero(row >= _LEAST)]
+    return lines
+
+
+def _corner_texts(corners: Sequence[float]) -> list[str]:
+    return [f"{value:.6f}" for value in corners]
+
+
+def _write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def seconds_text(seconds: float) -> str:
