@@ -20,8 +20,9 @@ def test_a_scene(seed):
         boxes = scene.boxes(t) * 96
         inside = np.zeros((96, 96), bool)
         for x1, y1, x2, y2 in boxes:
-            part = np.s_[int(y1) : int(np.ceil(y2)) + 1, int(x1) : int(np.ceil(x2)) + 1]
-            assert changed[t][part].mean() > 0.2 and not inside[part].all()
+            # The edges are smooth: they reach a pixel further.
+            part = np.s_[max(int(y1) - 1, 0) : int(y2) + 3, max(int(x1) - 1, 0) : int(x2) + 3]
+            assert changed[t][part].mean() > 0.15 and not inside[part].all()
             inside[part] = True
         assert not changed[t][~inside].any()  # nothing moves outside of the boxes
     reach = [shape.reach(20) for shape in scene.shapes]

@@ -43,7 +43,7 @@ def test_a_row_is_a_frame_and_a_line_a_label_of_a_box(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a.mp4,0.5,10,20,30,40,walk,,", "own.csv:2: the box 10, 20, 30, 40 is in pixels; divide by the width and height"),
+        ("a.mp4,0.5,10,20,30,40,walk,,", "own.csv:2: the box 10, 20, 30, 40 is in pixels; divide by the width"),
         ("a.mp4,0.5,0.4,0.2,0.3,0.4,walk,,", "own.csv:2: the box must be left, top, right, bottom within 0…1"),
         ("a.mp4,x,0.1,0.2,0.3,0.4,walk,,", "own.csv:2: time is 'x', not a number"),
         ("a.mp4,-1,0.1,0.2,0.3,0.4,walk,,", "own.csv:2: the time is -1 s, before the first frame"),
@@ -68,11 +68,11 @@ def test_files_are_told_by_their_header(tmp_path):
     with pytest.raises(DataError, match="its annotations are boxes, but labels are needed"):
         open_sources(str(tmp_path / "own.csv"), "", need_files=False)
     (other,) = open_sources(str(tmp_path / "labels.csv"), "", BOXES, need_files=False)
-    with pytest.raises(DataError, match="no column 'time' and no column 'x1'.*must be path,time,x1,y1,x2,y2,label"):
+    with pytest.raises(DataError, match=r"no column 'time' and no column 'x1'.*must be path,time,x1,y1,x2,y2,label"):
         other.rows()
     (tmp_path / "ava.csv").write_text("abc,0902,0.1,0.2,0.3,0.4,80,1\n")
     (ava,) = open_sources(str(tmp_path / "ava.csv"), "", BOXES, need_files=False)
-    with pytest.raises(DataError, match="looks like AVA's list: give config.data.dataset=ava"):
+    with pytest.raises(DataError, match=r"looks like AVA's list: give config.data.dataset=ava"):
         ava.rows()
 
 
