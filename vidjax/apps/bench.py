@@ -172,7 +172,7 @@ def _parts(
         record = videos.records[i]
         try:
             at = time.process_time()
-            decoded = clips.decode(record.path, rng, (record.start, record.end))
+            decoded = clips.decode(record.path, rng, (record.start, record.end), record.moment)
             between = time.process_time()
             clip, _ = clips.augment(decoded, rng, mirror=targets.mirrors)
         except VideoError as error:

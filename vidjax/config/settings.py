@@ -8,8 +8,9 @@ This module imports nothing heavy, so that data workers and `--help` stay light.
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidjax.config.choices import INPUTS, PROBES, REMAT
+from vidjax.config.choices import INPUTS, PROBES, PROTOCOLS, REMAT, TIOUS
 from vidjax.config.data_settings import DataConfig
+from vidjax.config.detect_settings import DetectConfig
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -127,18 +128,53 @@ class ReconstructConfig(Section, path="task.reconstruct"):
 
 
 @dataclass
+class LocaliseConfig(Section, path="task.localise"):
+    """Finding the segments of actions in long videos."""
+
+    protocol: str = choice(
+        *PROTOCOLS,
+        help="Rule for duplicate and very short segments in the annotations: counted (official), removed as in "
+        "ActionFormer's evaluation (actionformer), or removed as in OpenTAD's (opentad).",
+    )
+    thresholds: str = choice(
+        *TIOUS,
+        help="Temporal IoUs whose mean AP is the mAP: 0.3, 0.4 … 0.7 (thumos), 0.5, 0.55 … 0.95 (activitynet), "
+        "0.1, 0.2 … 0.5 (epic) or 0.1, 0.2 … 0.9 (multithumos).",
+    )
+    also: tuple[str, ...] = anything(
+        (),
+        "Further sets of thresholds to report.",
+        check=lambda names: "" if set(names) <= set(TIOUS) else f"must be some of {', '.join(TIOUS)}",
+    )
+    max_segments: int = at_least(1, 256, "Most segments of one training clip; more are an error.")
+    min_score: float = at_least(0, 0.001, "Lowest score of a detection, before and in soft suppression.")
+    candidates: int = at_least(1, 2000, "Best detections of each level of a clip before suppression.")
+    min_length: float = at_least(0, 0.05, "Shortest detection.", unit="steps of the features")
+    sigma: float = positive(0.5, "Width of the Gaussian of soft suppression.")
+    per_class: bool = anything(True, "Whether detections only suppress others of their class.")
+    voting: float = share(
+        0.0, "Least IoU of the detections whose mean refines a kept one; needs per_class=false; 0: no voting."
+    )
+    detections: int = at_least(1, 200, "Most detections of a video.")
+
+
+@dataclass
 class TaskConfig(Section, path="task"):
     """The task to learn."""
 
     name: str = choice(
         "auto",
         "classify",
+        "detect",
         "reconstruct",
-        help="Task of the network: labels (classify) or, without labels, hidden pixels (reconstruct); auto: the task "
-        "the model is made for. Any other task is an error.",
+        "localise",
+        help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise) or, "
+        "without labels, hidden pixels (reconstruct); auto: the task the model is made for. Any other is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
+    localise: LocaliseConfig = field(default_factory=LocaliseConfig)
 
 
 @dataclass

@@ -25,6 +25,8 @@ from vidjax.models.probe import Probe
 
 # Files with a `VARIANTS` table.
 FAMILIES = (
+    "actionformer",
+    "bmn",
     "c3d",
     "csn",
     "detection",
@@ -33,6 +35,7 @@ FAMILIES = (
     "frame_networks",
     "frame_vit",
     "inception",
+    "localise_linear",
     "mvit",
     "recurrent",
     "resnet3d",
@@ -41,7 +44,9 @@ FAMILIES = (
     "slow",
     "slowfast",
     "swin",
+    "temporalmaxer",
     "timesformer",
+    "tridet",
     "videomae",
     "videomae_pretrain",
     "vivit",
@@ -206,10 +211,10 @@ def abstract_model(
     Raises:
       UnknownModelError, ArgumentError, ValueError: as for `create_model`.
     """
-    return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, probe, probe_options, kwargs))
+    return nnx.eval_shape(lambda: _build(name, num_classes, OneKey(), dtype, input, probe, probe_options, kwargs))
 
 
-class _OneKey:
+class OneKey:
     """Random streams for abstract models, with the same key every time.
 
     Flax's streams count their draws, and counting inside a trace takes time that grows with the square of the number of

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vidjax.data.listing import annotations as formats
+from vidjax.data.listing.activitynet import parse_activitynet
 from vidjax.data.listing.annotations import AnnotationFile, ClassIndex
 from vidjax.data.listing.datasets import DATASETS
 from vidjax.data.text import DataError
@@ -158,12 +159,12 @@ def test_activitynet_has_a_record_per_segment(tmp_path):
     file = tmp_path / "activity_net.v1-3.min.json"
     file.write_text(json.dumps(ACTIVITYNET))
     classes = ClassIndex(DATASETS["activitynet"].class_names)
-    found = formats.parse_activitynet(AnnotationFile(file, "train", classes))
+    found = parse_activitynet(AnnotationFile(file, "train", classes))
     assert [(a.path, a.labels[0], a.start, a.end) for a in found] == [
         ("v_sJxn3QKkbxA", "Surfing", 0.5, 9.25),
         ("v_sJxn3QKkbxA", "Arm wrestling", 20.0, 55.0),
     ]
-    assert [a.path for a in formats.parse_activitynet(AnnotationFile(file, "eval", classes))] == ["v_Hnl_z0yEg0Q"]
+    assert [a.path for a in parse_activitynet(AnnotationFile(file, "eval", classes))] == ["v_Hnl_z0yEg0Q"]
 
 
 HEADER = KINETICS.splitlines()[0] + "\n"

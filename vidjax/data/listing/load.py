@@ -135,7 +135,8 @@ def _open(
     if config.dataset:
         published = open_published(config, need_files)
         return {role: [refuse_kinds(source, kinds) for source in published[role]] for role in roles}
-    return {role: open_sources(getattr(config, role), config.root, kinds, need_files) for role in roles}
+    root, features = config.root, config.features.folder
+    return {role: open_sources(getattr(config, role), root, kinds, need_files, features) for role in roles}
 
 
 def _need_classes(rows: list[Row], sources: Sequence[Source], text: str, kinds: frozenset[str]) -> None:
