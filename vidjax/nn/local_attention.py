@@ -92,10 +92,10 @@ class ConvAttention(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        if dim % heads or (window and window % 2 == 0):
-            raise ValueError(
-                f"dim = {dim}, heads = {heads}, window = {window}: heads must divide dim; odd windows only"
-            )
+        if dim % heads:
+            raise ValueError(f"heads = {heads} must divide dim = {dim}")
+        if window and window % 2 == 0:
+            raise ValueError(f"window = {window}: must be odd, to have a middle, or 0 for all places")
 
         def near() -> TimeConv:
             return TimeConv(dim, dim, 3, stride, groups=dim, use_bias=False, dtype=dtype, rngs=rngs)
