@@ -39,8 +39,8 @@ DATASETS = (
     "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2", "ucf101", "ucf101_24",
 )  # fmt: skip
 
-# Names of the data sets that vidjax/data/synthetic.py writes.
-SYNTHETIC = ("motion", "long", "people")
+# Data sets that vidjax/data/synthetic.py writes: name → numbers of classes and of training examples.
+SYNTHETIC = {"motion": (6, 1500), "long": (6, 80), "people": (6, 800)}
 
 # Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.
 SAMPLING_RULES: dict[str, tuple[str, ...]] = {
