@@ -5,8 +5,8 @@ import pytest
 
 from tests.models.families.test_detr import reference, torch
 from vidjax.models.detectors import get_detector
+from vidjax.tasks.detect.detectors import make_detector
 from vidjax.tasks.detect.detr_people import DetrPeople, prepared
-from vidjax.tasks.detect.people import make_detector
 
 SPEC = get_detector("detr_tiny")
 

@@ -9,8 +9,8 @@ import pytest
 from tests.peers import needs
 from vidjax.errors import UserError
 from vidjax.tasks.detect import onnx_people
+from vidjax.tasks.detect.detectors import make_detector
 from vidjax.tasks.detect.onnx_people import OnnxPeople, suppressed
-from vidjax.tasks.detect.people import make_detector
 
 SIDE = 96
 BOX = np.array([0.25, 0.5, 0.75, 0.875])  # of the rectangle
