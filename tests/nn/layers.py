@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 from hypothesis import strategies as st
 
@@ -16,16 +17,21 @@ from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooling, SelfAttentionBlock
 from vidjax.nn.blocks import Execution, stack
+from vidjax.nn.boundary_matching import BoundaryMatching
 from vidjax.nn.conv import Conv3D, conv_formulation
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.factorised import Conv2Plus1D
+from vidjax.nn.local_attention import ConvAttention, ConvAttentionBlock
+from vidjax.nn.masked_conv import MaskedTower, TimeConv
 from vidjax.nn.mlp import Mlp
+from vidjax.nn.noise import Noise
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.pooling_attention import PoolingAttention, TokenPool
 from vidjax.nn.recurrent import CELLS, CONV_CELLS, Recurrent, unroll
 from vidjax.nn.rotary import frame_angles, rotary_angles, rotate, rotate_halves
+from vidjax.nn.sgp import SGPBlock
 from vidjax.nn.squeeze import SqueezeExcitation
 from vidjax.nn.vision_transformer import VisionTransformer
 from vidjax.nn.windows import WindowAttention
@@ -56,6 +62,11 @@ class Layer:
     call: Callable[..., Any] = lambda layer, x, rngs: layer(x)
     computes: str = "dtype"
     draws: bool = False
+
+
+def seen(x):
+    """A mask that hides nothing of sequences `(B, T, D)`."""
+    return jnp.ones(x.shape[:2], bool)
 
 
 def adapted(layer, x, _, **kwargs):
@@ -244,6 +255,33 @@ LAYERS = {
     "rotary positions of frames": function(
         lambda x: rotate_halves(x, frame_angles(1, x.shape[1] - 1, x.shape[-1])),
         st.tuples(st.integers(2, 9), st.integers(1, 2), st.sampled_from([4, 8])), (5, 2, 8),
+    ),
+    "convolution in time": Layer(
+        partial(TimeConv, 4, 3, 3, 2), FRAMES, FRAME, lambda s: (math.ceil(s[0] / 2), 3), computes="input"
+    ),
+    "masked tower": Layer(
+        partial(MaskedTower, 4, 6, 3, bias=-1.0), FRAMES, FRAME, lambda s: (s[0] + math.ceil(s[0] / 2), 3),
+        lambda layer, x, rngs: jnp.concatenate(layer([x, x[:, ::2]], [seen(x), seen(x[:, ::2])]), axis=1),
+    ),
+    **{
+        f"attention of convolutions, {name}": Layer(
+            partial(ConvAttention, 4, 2, window), FRAMES, FRAME, same, lambda layer, x, rngs: layer(x, seen(x))
+        )
+        for name, window in (("near", 3), ("all", 0))
+    },
+    **{
+        f"{name}, halving": Layer(
+            build, FRAMES, FRAME, lambda s: (math.ceil(s[0] / 2), 4), lambda layer, x, rngs: layer(x, seen(x), rngs)[0],
+            computes="dtype, added", draws=True,
+        )
+        for name, build in (
+            ("block of attention of convolutions", partial(ConvAttentionBlock, 4, 2, 3, 2, dropout=0.5, drop_path=0.5)),
+            ("block of two extents", partial(SGPBlock, 4, 6, 3, 1.5, 2, groups=2, deviation=0.1, drop_path=0.5)),
+        )
+    },
+    "noise": Layer(lambda rngs: Noise(0.5), FRAMES, FRAME, same, with_rngs, computes="input", draws=True),
+    "boundary matching": Layer(
+        partial(BoundaryMatching, 4, 3, 4), FRAMES, FRAME, lambda s: (s[0], s[0], 3), computes="input"
     ),
     "squeeze and excitation": Layer(partial(SqueezeExcitation, 4, 3), CLIPS, CLIP, same, computes="input"),
     "squeeze and excitation of each frame": Layer(

@@ -5,11 +5,13 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from flax import nnx
 
 from vidjax.errors import UserError
+
+T = TypeVar("T")
 
 # Arguments that `create_model` passes to every constructor.
 GIVEN = ("num_classes", "dtype", "rngs")
@@ -48,8 +50,8 @@ def settles(*names: str) -> Callable[[Callable], Callable]:
     return mark
 
 
-def by_field(init: Callable[..., None]) -> Callable[..., None]:
-    """Decorator that flattens a constructor's groups of options into keyword arguments.
+def by_field(init: Callable[..., T]) -> Callable[..., T]:
+    """Decorator that flattens groups of options of a constructor, or a function that builds, into keyword arguments.
 
     A group is a keyword parameter annotated with a dataclass. Callers pass its fields by name; omitted fields take
     the values of the default group, or else the dataclass's defaults. So
@@ -68,7 +70,7 @@ def by_field(init: Callable[..., None]) -> Callable[..., None]:
     shown = signature.replace(parameters=flat)
 
     @functools.wraps(init)
-    def with_fields(*args: Any, **kwargs: Any) -> None:
+    def with_fields(*args: Any, **kwargs: Any) -> T:
         shown.bind(*args, **kwargs)
         for name, parameter in groups.items():
             fields = {p.name: kwargs.pop(p.name) for p in _fields(parameter) if p.name in kwargs}
@@ -78,7 +80,7 @@ def by_field(init: Callable[..., None]) -> Callable[..., None]:
                 if default is inspect.Parameter.empty
                 else dataclasses.replace(default, **fields)
             )
-        init(*args, **kwargs)
+        return init(*args, **kwargs)
 
     vars(with_fields)["__signature__"] = shown
     return with_fields

@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from vidjax import config as cfg
 from vidjax.config.spec import resolve_spec
 from vidjax.data.records import LabelSpace
-from vidjax.models.cost import module_cost, training_macs
+from vidjax.models.cost import module_cost, shapes_of, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.parallel import HOST_MEMORY
@@ -385,7 +385,7 @@ def argument_bytes(program: Program) -> int:
 def model_macs(program: Program) -> int:
     """Count the multiply-adds of one clip in the forward pass of the update."""
     program.model.eval()
-    cost = module_cost(program.model, next(iter(program.spec.inputs.values())).shape)
+    cost = module_cost(program.model, shapes_of(program.spec))
     return training_macs(program.model, cost)
 
 

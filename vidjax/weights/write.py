@@ -34,12 +34,12 @@ class _Layout:
 
     entry: str = ""
     prefix: str = ""
-    bare: str = ""  # keys with this start have no prefix
+    bare: tuple[str, ...] = ()  # keys with one of these starts have no prefix
 
 
 _LAYOUTS = {
-    "mmaction2": _Layout("state_dict", "backbone.", "cls_head."),
-    "video_swin": _Layout("state_dict", "backbone.", "cls_head."),
+    "mmaction2": _Layout("state_dict", "backbone.", ("cls_head.", "roi_head.")),
+    "video_swin": _Layout("state_dict", "backbone.", ("cls_head.",)),
     "pytorchvideo": _Layout("model_state"),
     "slowfast": _Layout("model_state"),
     "timesformer": _Layout("model_state", "model."),
@@ -86,7 +86,7 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
         layers = [key.removesuffix(".running_mean") for key in out if key.endswith(".running_mean")]
         out |= {f"{layer}.num_batches_tracked": np.zeros((), np.int64) for layer in layers}
     prefix, bare = _LAYOUTS.get(to, _Layout()).prefix, _LAYOUTS.get(to, _Layout()).bare
-    return {key if bare and key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
+    return {key if key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
 
 
 def written(arrays: Mapping[str, np.ndarray], filled: Filled) -> StateDict:
@@ -165,7 +165,7 @@ def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source
         if table.name != to or not table.serves(name) or not _writes(table):
             continue
         filled = {path: found for path in arrays if (found := rule_of(table, path))}
-        lacking = [path for path in arrays if path not in filled]
+        lacking = [path for path in arrays if path not in filled and not table.keeps(path)]
         keys = {key for _, keys in filled.values() for key in keys}
         if not lacking and all(key not in keys for key in table.absent):
             return table, filled
@@ -210,7 +210,7 @@ def _check_network(
     different = [
         f"  {path}: {arrays[path].shape if path in arrays else 'absent'}, there {wanted.get(path, 'absent')}"
         for path in paths
-        if path not in free and (path not in arrays or arrays[path].shape != wanted.get(path))
+        if path not in free and not table.keeps(path) and (path not in arrays or arrays[path].shape != wanted.get(path))
     ]
     # Arguments that leave no trace in the shapes, such as the place of a pooling.
     own = {

@@ -47,6 +47,7 @@ class AnnotationFile:
     file: Path
     role: str  # "train" or "eval"
     classes: ClassIndex
+    split: int = 1  # number of the official split, for files that hold several
 
     def row(
         self,
