@@ -114,7 +114,7 @@ class OnnxPeople:
             frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if thinned else cv2.INTER_LINEAR
         ).astype(np.float32)
         if form.imagenet:
-            small = (small / 255 - np.float32(_DETR.mean)) / np.float32(_DETR.std)
+            small = (small / 255 - np.array(_DETR.mean, np.float32)) / np.array(_DETR.std, np.float32)
         top, left = ((most - own) // 2 if form.around else 0 for most, own in zip(whole, size, strict=True))
         place = np.s_[top : top + size[0], left : left + size[1]]
         canvas = np.full((*whole, 3), 0 if form.imagenet else _GREY, np.float32)
