@@ -71,7 +71,7 @@ def test_the_moving_average_is_read_and_prefixes_are_taken_off(tmp_path):
     ("name", "heads"), [("actionformer_tiny", ["classes"]), ("tridet_tiny", ["classes", "start", "end"])]
 )
 def test_with_other_classes_what_answers_for_them_starts_anew(name, heads):
-    table, state, arrays = state_of_tiny(name)
+    table, state, _ = state_of_tiny(name)
     shapes = {
         path: array.shape for part in split(abstract_model(name, num_classes=5))[1:] for path, array in part.items()
     }
