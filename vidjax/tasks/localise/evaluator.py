@@ -14,7 +14,8 @@ from vidjax.data.reading.feature_file import Grid, read_feature_file
 from vidjax.data.reading.features import Parts
 from vidjax.data.records import Segments, VideoSet
 from vidjax.evaluation.evaluator import Rows
-from vidjax.evaluation.segments import SegmentAP, SegmentArrays, segment_ap
+from vidjax.evaluation.matching import ThresholdAP
+from vidjax.evaluation.segments import SegmentArrays, segment_ap
 from vidjax.inputs import SequenceInput
 from vidjax.nn.enter import enter
 from vidjax.tasks.localise.decode import Candidates
@@ -157,7 +158,7 @@ class SegmentEvaluator:
         result = self._score(name)
         return {"mAP": result.mAP} | {f"{t:g}": float(x) for t, x in zip(TIOUS[name], result.mean, strict=True)}
 
-    def _score(self, name: str) -> SegmentAP:
+    def _score(self, name: str) -> ThresholdAP:
         names, found = self._videos.labels.names, self._all()
         truth = [(index, *span) for index in found for span in self._spans(index)]
         video, start, end, label = (np.array(column) for column in zip(*truth, strict=True)) if truth else ([],) * 4
