@@ -23,7 +23,9 @@ def saved(path, **stated):
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.npz", "own.npz", "one.npz", "a.pkl", "dict.pkl", "many.pkl#v", "batch.npy"])
+@pytest.mark.parametrize(
+    "name", ["a.npy", "a.npz", "own.npz", "one.npz", "a.pkl", "dict.pkl", "many.pkl#v", "batch.npy"]
+)
 def test_formats(tmp_path, name):
     np.save(tmp_path / "a.npy", VECTORS)
     np.save(tmp_path / "batch.npy", VECTORS[None])
@@ -55,7 +57,9 @@ def test_hdf5_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
 
 def test_transposed_files_are_recognised(tmp_path):
     np.save(tmp_path / "t.npy", VECTORS.T)
-    with pytest.raises(VideoError, match=r"t.npy: has an array \(3, 8\): .* \(D, N\) where \(N, D\) .*; store it transposed"):
+    with pytest.raises(
+        VideoError, match=r"t.npy: has an array \(3, 8\): .* \(D, N\) where \(N, D\) .*; store it transposed"
+    ):
         read_feature_file(str(tmp_path / "t.npy"), 3)
     with pytest.raises(VideoError, match=r"has an array \(8, 3\), not \(N, 5\)"):
         np.save(tmp_path / "w.npy", VECTORS)
@@ -101,10 +105,10 @@ def test_files_that_contradict_the_settings_are_refused(tmp_path, name, value):
 def test_what_nobody_states_is_asked_for(tmp_path):
     np.save(tmp_path / "a.npy", VECTORS)
     file = read_feature_file(str(tmp_path / "a.npy"))
-    with pytest.raises(DataError, match="stride and window and frame rate; give config.data.features.stride and"):
+    with pytest.raises(DataError, match=r"stride and window and frame rate; give config.data.features.stride and"):
         file.grid(FeaturesConfig())
     given = FeaturesConfig(stride=4.0, window=16.0)
-    with pytest.raises(DataError, match="frame rate; give config.data.features.fps"):
+    with pytest.raises(DataError, match=r"frame rate; give config.data.features.fps"):
         file.grid(given, Segments(()))
     assert file.grid(given, Segments((), fps=30.0)) == Grid.of_frames(4, 16, 30)
 
