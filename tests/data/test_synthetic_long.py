@@ -31,9 +31,9 @@ def test_many_actions_follow_without_a_pause():
 def test_the_same_shapes_stay_in_view():
     frames, spans = long_video(np.random.default_rng(5), num_frames=120, size=32)
     assert frames.shape == (120, 32, 32, 3) and frames.dtype == np.uint8 and len(spans) >= 1
-    # As much of each colour in every frame, as far as shapes do not cover each other.
-    covered = (np.abs(frames.astype(int) - np.median(frames, axis=0)).sum(axis=-1) > 60).mean(axis=(1, 2))
-    assert covered.min() > 0.3 * covered.max() > 0
+    # The colours of the shapes, most of them never hidden, are in every frame.
+    colours = [set(map(tuple, frame[::2, ::2].reshape(-1, 3).tolist())) for frame in frames[::20]]
+    assert len(set.intersection(*colours)) > 1
     again, _ = long_video(np.random.default_rng(5), num_frames=120, size=32)
     np.testing.assert_array_equal(frames, again)
 
