@@ -1,10 +1,10 @@
 """Feature vectors of videos as Parquet files in a folder, with the network that made them.
 
-A folder holds `index.json`, the `Origin` of its vectors, and files `part-00000.parquet`, `part-00001.parquet`, …, one
-row per clip and at least one per video: `path`, `part_start`, `part_end` (seconds, null: the whole file), `bytes` and
-`modified` (ns) of the file when it was read, `clip`, its `start` and `end` in seconds, `error` (empty, or why the file
-could not be used) and `vector`. A later file replaces the rows of the same video in earlier ones. Files are written under
-another name and then renamed, so that a killed process leaves whole ones.
+A folder holds `index.json`, the `Origin` of its vectors, and files `part-00000.parquet`, `part-00001.parquet`, …, with
+one row per clip and at least one per video: `path`, `part_start`, `part_end` (seconds, null: the whole file), `bytes`
+and `modified` (ns) of the file when it was read, `clip`, its `start` and `end` in seconds, `error` (empty, or why the
+file could not be used) and `vector`. A later file replaces the rows of the same video in earlier ones. Files are
+written under another name and then renamed, so that a killed process leaves whole ones.
 """
 
 import contextlib
