@@ -14,7 +14,7 @@ import vidjax
 from vidjax.config import DataConfig
 from vidjax.config.choices import DATASETS
 from vidjax.data.fingerprint import fingerprint
-from vidjax.data.listing.load import load_eval_set, load_sets
+from vidjax.data.listing.load import load_sets, make_set
 from vidjax.data.listing.sources import open_sources, read_rows
 from vidjax.data.records import LabelSpace, VideoSet
 from vidjax.embeddings.benchmark import TASKS, Labelled, run_tasks
@@ -117,8 +117,7 @@ def _sets(data: DataConfig) -> tuple[VideoSet | None, VideoSet]:
         if not any(row.split for row in rows):
             names = tuple(sorted({name for row in rows for name in row.labels}))
             several = any(len(row.labels) != 1 for row in rows)
-            whole = DataConfig(train=data.train, eval=data.train, root=data.root)
-            return None, load_eval_set(whole, LabelSpace(names, several))
+            return None, make_set(rows, LabelSpace(names, several))
     return load_sets(data, need_files=False)
 
 

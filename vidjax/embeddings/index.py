@@ -116,7 +116,7 @@ class Index:
 
     def rows(self, video: int) -> slice:
         """Rows of the clips of a video."""
-        return slice(*np.searchsorted(self.video, (video, video + 1)))
+        return slice(*np.searchsorted(self.video, (video, video + 1)).tolist())
 
     @property
     def means(self) -> np.ndarray:

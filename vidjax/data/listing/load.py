@@ -77,7 +77,7 @@ def load_sets(
     labels = _label_space(sources["train"], train, held_out, kinds)
     union.warn_of_twins([(row.path, row.source) for row in train])
     _warn_of_overlap(train, held_out, official=bool(config.dataset))
-    sets = (_video_set(train, labels), _video_set(held_out, labels))
+    sets = (make_set(train, labels), make_set(held_out, labels))
     if kinds:
         sets = tuple(mirroring.pair(videos, flip_pairs) for videos in sets)
     listed = quarantine.read(config)
@@ -104,7 +104,7 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
         if source.labels.names != labels.names:
             raise DataError(f"{source.name} has other classes than the checkpoint")
         labels = replace(source.labels, several=labels.several)
-    return _video_set(splits.by_role(sources, rows)["eval"], labels)
+    return make_set(splits.by_role(sources, rows)["eval"], labels)
 
 
 def list_videos(config: DataConfig, kinds: frozenset[str] = LABELS) -> list[Row]:
@@ -172,7 +172,12 @@ def _shows_several(row: Row) -> bool:
     return isinstance(row.annotation, Labels) and len(row.labels) != 1
 
 
-def _video_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
+def make_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
+    """Make the set of the videos of rows, with the numbers of their classes.
+
+    Raises:
+      DataError: if a row has other classes, or several where each video has one; names each (up to 20).
+    """
     index = {name: i for i, name in enumerate(labels.names)}
     records, sources, problems = [], [], []
     for row in rows:
