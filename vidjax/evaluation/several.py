@@ -11,13 +11,18 @@ def mean_ap(scores: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
 
     Args:
       scores: scores of N samples, `(N, K)`, in any increasing scale.
-      truth: zeros and ones, `(N, K)`.
+      truth: zeros and ones, `(N, K)`; below 0: not known, left out of that class.
 
     Returns:
       Mean over the classes with a positive, NaN if there is none; and the average precision by class, float64 `(K,)`,
       NaN without a positive. Equal scores are one threshold.
     """
-    precisions = average_precision(scores, truth)
+    if (truth < 0).any():
+        pairs = zip(scores.T, truth.T, strict=True)
+        known = [(own[true >= 0, None], true[true >= 0, None]) for own, true in pairs]
+        precisions = np.concatenate([average_precision(*each) for each in known])
+    else:
+        precisions = average_precision(scores, truth)
     return float(class_mean(precisions)), precisions
 
 

@@ -23,7 +23,10 @@ def load_videos(config: Config, *, need_files: bool = True) -> tuple[VideoSet, V
       DataError: if annotations cannot be used.
     """
     pairs = config.task.classify.flip_pairs
-    return load_sets(config.data, config.seed, kinds_of(task_of(config)), flip_pairs=pairs, need_files=need_files)
+    train, evaluation = load_sets(
+        config.data, config.seed, kinds_of(task_of(config)), flip_pairs=pairs, need_files=need_files
+    )
+    return train.counted(), evaluation
 
 
 def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:

@@ -108,7 +108,7 @@ def test_annotations_that_are_not_needed_are_not_looked_at(write):
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        ("labels", {}, r"there is no 'label' or 'labels' of 'v1.mp4'"),
+        ("labels", {}, r"there is no 'label' or 'labels' or 'segments' of 'v1.mp4'"),
         ("labels", {"label": " "}, "the label of 'v1.mp4' is empty"),
         ("labels", {"label": 3}, "the label of 'v1.mp4' must be text, not 3"),
         ("labels", {"labels": "run"}, 'the labels of .v1.mp4. must be a list of texts, not "run"'),

@@ -33,8 +33,8 @@ class Dataset:
       directional: whether its classes tell left from right, so that mirroring changes them.
       folder_fps: frame rate of a data set distributed as one folder of JPEG files per video, frames/s; 0: video files.
       train_videos: number of videos in its first training split; fewer may still be available. UCF-101's is counted in
-        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, Jester and
-        Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are
+        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, HVU, Jester
+        and Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are
         approximate, as the lists have changed or no publisher's figure was found; so is AVA's, in key frames.
     """
 
@@ -140,6 +140,16 @@ DATASETS: dict[str, Dataset] = _define(
         train_files=("*_test_split{split}.txt",),
         eval_files=("*_test_split{split}.txt",),
         splits=3,
+    ),
+    Dataset(
+        name="hvu",
+        train_videos=481_417,
+        title="HVU",
+        url="https://github.com/holistic-video-understanding/HVU-Dataset",
+        parse=formats.parse_hvu,
+        train_files=("hvu_train_video.json", "hvu_train*.json"),
+        eval_files=("hvu_val_video.json", "hvu_val*.json"),
+        several=True,
     ),
     Dataset(
         name="jester",

@@ -169,7 +169,7 @@ def _shows_several(row: Row) -> bool:
     """Whether a video, or a box, shows several classes or none."""
     if isinstance(row.annotation, Boxes):
         return any(len(classes) != 1 for classes in row.annotation.classes)
-    return isinstance(row.annotation, Labels) and len(row.labels) != 1
+    return isinstance(row.annotation, Labels) and (len(row.labels) != 1 or row.annotation.spans is not None)
 
 
 def make_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
@@ -192,10 +192,27 @@ def make_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
             problems.append(f"{row.where}: {number}, but the model was trained with one per video")
         else:
             annotation = map_classes(row.annotation, index.__getitem__)
+            if isinstance(annotation, Labels) and (problem := _wrong_category(annotation, labels)):
+                problems.append(f"{row.where}: {problem}")
             records.append(Record(row.path, annotation, row.group, row.start, row.end, row.at))
             sources.append(row.source)
     raise_problems(problems)
     return VideoSet(tuple(records), labels, sources=tuple(sources) if any(sources) else ())
+
+
+def _wrong_category(annotation: Labels, labels: LabelSpace) -> str:
+    """Problem with the categories of an annotation; empty: none."""
+    if not annotation.categories:
+        return ""
+    known = sorted({name.partition("/")[0] for name in labels.names})
+    for category in annotation.categories:
+        if category not in known:
+            return f"no class is of the category {category!r}, the part of its name before a slash; there are " + (
+                ", ".join(known[:10])
+            )
+    outside = ~labels.known(annotation.categories)
+    wrong = [labels.names[i] for i in annotation.classes if outside[i]]
+    return f"has the label {wrong[0]!r}, but not its category among {annotation.categories}" if wrong else ""
 
 
 def _warn_of_overlap(train: list[Row], held_out: list[Row], official: bool) -> None:
