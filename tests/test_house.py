@@ -26,7 +26,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 FLOORS = (
     *("errors", "wording", "unpickle", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn"),
     "parallel",
-    *("models", "data", "weights", "evaluation", "tasks", "training", "plan", "predictor", "embeddings"),
+    *("models", "data", "weights", "evaluation", "tasks", "training", "plan"),
+    *("predictions", "predictor", "embeddings"),
     *("apps", "__main__"),
 )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidjax.embeddings.index import IndexWriter, Origin, VectorsError, Video, read_index
-from vidjax.predictor import ClipVectors
+from vidjax.predictions import ClipVectors
 
 pytest.importorskip("pyarrow", reason="needs the extra search")
 

@@ -24,8 +24,8 @@ TIOUS: dict[str, tuple[float, ...]] = {
 
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (
-    "activitynet", "ava", "charades", "diving48", "hmdb51", "hvu", "jester", "kinetics400", "kinetics600", "kinetics700",
-    "moments", "something_v1", "something_v2", "ucf101",
+    "activitynet", "ava", "charades", "diving48", "hmdb51", "hvu", "jester", "kinetics400", "kinetics600",
+    "kinetics700", "moments", "something_v1", "something_v2", "ucf101",
 )  # fmt: skip
 
 # Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from vidjax.errors import UserError, install
-from vidjax.predictor import ClipVectors
+from vidjax.predictions import ClipVectors
 
 logger = logging.getLogger("vidjax")
 

@@ -23,8 +23,9 @@ from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.tasks.classify.targets import make_targets
 
 CLASSES = {
-    "activitynet": 200, "ava": 60, "charades": 157, "diving48": 48, "hmdb51": 51, "hvu": 3142, "jester": 27, "kinetics400": 400,
-    "kinetics600": 600, "kinetics700": 700, "moments": 339, "something_v1": 174, "something_v2": 174, "ucf101": 101,
+    "activitynet": 200, "ava": 60, "charades": 157, "diving48": 48, "hmdb51": 51, "hvu": 3142, "jester": 27,
+    "kinetics400": 400, "kinetics600": 600, "kinetics700": 700, "moments": 339, "something_v1": 174,
+    "something_v2": 174, "ucf101": 101,
 }  # fmt: skip
 
 

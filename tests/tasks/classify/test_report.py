@@ -1,12 +1,14 @@
 """Scores as files: a table, arrays, a confusion matrix, and their names."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
-from vidjax.tasks.classify.report import write_scores
+from vidjax.evaluation.several import read_thresholds
+from vidjax.tasks.classify.report import plot_precisions, write_scores
 from vidjax.tasks.classify.scores import Scores
 
 VIDEOS = VideoSet(tuple(Record(f"{i}.mp4", Labels((i % 3,))) for i in range(5)), LabelSpace(("a", "b", "c")))
@@ -40,7 +42,17 @@ def test_several_classes_have_no_confusion_matrix(tmp_path):
     records = tuple(
         Record(f"{i}.mp4", Labels(classes)) for i, classes in enumerate(((0, 2), (), (1,), (0,), (0, 1, 2)))
     )
-    assert write_scores(tmp_path, SCORES, VideoSet(records, labels)) == ["video_scores.csv", "scores.npz"]
+    names = write_scores(tmp_path, SCORES, VideoSet(records, labels))
+    assert names == ["video_scores.csv", "scores.npz", "thresholds.json", "ap.png"]
+    assert (tmp_path / "ap.png").read_bytes()[:4] == b"\x89PNG"
+    found = json.loads((tmp_path / "thresholds.json").read_text())
+    thresholds = read_thresholds(tmp_path, labels.names)
+    assert [found["classes"][name]["threshold"] for name in labels.names] == thresholds.tolist()
+    decided = SCORES.video_scores >= thresholds
+    truth = VideoSet(records, labels).targets()[SCORES.index]
+    f1 = [2 * (d & (t > 0)).sum() / (d.sum() + t.sum()) for d, t in zip(decided.T, truth.T, strict=True)]
+    assert [found["classes"][name]["f1"] for name in labels.names] == pytest.approx(f1)
+    assert found["macro_f1"] == pytest.approx(np.mean(f1)) and found["num_videos"] == 4
     lines = (tmp_path / "video_scores.csv").read_text().splitlines()
     assert lines[1] == "0.mp4,a|c,a,0.500000,1" and lines[2] == "1.mp4,,b,0.700000,0"
     assert np.load(tmp_path / "scores.npz")["targets"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]]
@@ -52,3 +64,12 @@ def test_no_video_that_could_be_read_leaves_files_too(tmp_path, several):
     names = write_scores(tmp_path, nothing, VideoSet(VIDEOS.records, LabelSpace(VIDEOS.labels.names, several)))
     assert all((tmp_path / name).stat().st_size for name in names)
     assert len((tmp_path / "video_scores.csv").read_text().splitlines()) == 1
+
+
+def test_many_classes_are_drawn_without_names(tmp_path):
+    names = tuple(f"class {i} whose name is far too long to stand beside its bar" for i in range(300))
+    for count in (3, 300):
+        precisions = np.linspace(1, 0, count)
+        precisions[1] = np.nan
+        plot_precisions(tmp_path / f"{count}.png", precisions, np.arange(count), names[:count], "run")
+        assert (tmp_path / f"{count}.png").stat().st_size > 5000

@@ -246,7 +246,7 @@ def parse_something_v2(source: AnnotationFile) -> list[Row]:
 
 
 def parse_hvu(source: AnnotationFile) -> list[Row]:
-    """Parse HVU, as in mmaction2: a list of `{"filename": "…/ID.mp4", "label": {"action": [180], "object": [508, 61]}}`.
+    """Parse HVU, as in mmaction2: a list of `{"filename": "…/ID.mp4", "label": {"action": [180], "scene": [5, 6]}}`.
 
     The numbers count within a category; in categories that are absent, a video is not annotated.
     """

@@ -9,9 +9,9 @@
     {"path": "f.mp4", "mask": {"path": "masks/f", "ids": [1, 2]}}
 
 Of classes named CATEGORY/CLASS, those of other categories than the given ones are not known of the video. Where labels
-are needed, segments are labels with their times. Times are seconds from the first frame; corners are left, top, right and bottom, as shares of width and height. Only the
-needed kind of annotation is read. A video may be listed several times, with different times. The file and its videos
-may be remote.
+are needed, segments are labels with their times. Times are seconds from the first frame; corners are left, top, right
+and bottom, as shares of width and height. Only the needed kind of annotation is read. A video may be listed several
+times, with different times. The file and its videos may be remote.
 """
 
 import json

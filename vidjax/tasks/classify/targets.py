@@ -62,8 +62,10 @@ class ClassTargets:
         return {"label": Field((), "int32", below=count)}
 
     def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
-        """Targets `label` of a video, int32 `(V,)` or float32 `(V, K)`; mirrored views get the mirrored classes. Classes
-        of categories in which the video is not annotated are `UNKNOWN`."""
+        """Targets `label` of a video, int32 `(V,)` or float32 `(V, K)`; mirrored views get the mirrored classes.
+
+        Classes of categories in which the video is not annotated are `UNKNOWN`.
+        """
         swap = self.labels.mirrored if self.labels.directional and self.mirrors else {}
         rows = [
             self._row(record, shown, swap if mirrored else {})
