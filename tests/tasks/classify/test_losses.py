@@ -159,7 +159,7 @@ def test_settings_without_effect_are_refused():
             ClassLoss.of(ClassifyConfig(**settings), one)
     config = Config()
     config.task.classify.focal_gamma = 1.0
-    with pytest.raises(ConfigError, match="focal_gamma = 1.0: is for config.task.classify.loss = 'focal'"):
+    with pytest.raises(ConfigError, match=r"focal_gamma = 1\.0: is for config.task.classify.loss = 'focal'"):
         validate(config)
     config.task.classify.loss = "focal"
     validate(config)
