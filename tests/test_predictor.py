@@ -175,5 +175,5 @@ def test_thresholds_of_a_run_tell_which_of_several_classes_are_shown(tmp_path, m
     assert predictor(files[0]).to_dict()["shown"][0]["class"] == best
     assert main(["predict", str(folder), str(files[0])]) == 0 and "✓" in capsys.readouterr().out
     (folder / "thresholds.json").write_text(json.dumps({"classes": {}}))
-    with pytest.raises(UserError, match="thresholds.json is damaged or of other classes"):
+    with pytest.raises(UserError, match=r"thresholds\.json is damaged or of other classes"):
         vidjax.Predictor(folder)
