@@ -25,8 +25,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 # From the ground up; a folder imports from those before it.
 FLOORS = (
     *("errors", "wording", "unpickle", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn"),
-    "parallel",
-    *("models", "data", "weights", "evaluation", "tasks", "training", "plan"),
+    *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
     *("predictions", "predictor", "embeddings"),
     *("apps", "__main__"),
 )
@@ -52,7 +51,7 @@ def test_imports_point_down(path):
 
 # What may speak of tasks by name: the tasks themselves, the settings, and the commands, some of which bear the same
 # names; older files are read by their own names.
-OF_TASKS = ("tasks/", "config/", "__main__.py")
+OF_TASKS = ("tasks/", "config/", "apps/commands/")
 OLDER = {"data/records.py", "data/prepared/read.py"}
 
 

@@ -13,14 +13,25 @@ REMAT = ("", "dots", "attention", "full")
 # Classifiers on the features of a frozen network, defined in vidjax/models/probe.py.
 PROBES = ("linear", "attentive")
 
-# Rules of evaluating segments, defined in vidjax/evaluation/segments.py, and named sets of temporal IoUs.
+
+def _evenly(first: float, last: float, count: int) -> tuple[float, ...]:
+    """Numbers at equal distances, to the last digit those of NumPy's `linspace`, as official scorers use them."""
+    step = (last - first) / (count - 1)
+    return (*(i * step + first for i in range(count - 1)), last)
+
+
+# Rules of evaluating segments, proposals and tubes, defined in vidjax/evaluation, and named sets of temporal IoUs.
 PROTOCOLS = ("official", "actionformer", "opentad")
+PROPOSAL_PROTOCOLS = (*PROTOCOLS, "mmaction2")
+TUBE_PROTOCOLS = ("official", "act")
 TIOUS: dict[str, tuple[float, ...]] = {
-    "thumos": (0.3, 0.4, 0.5, 0.6, 0.7),
-    "activitynet": (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
-    "epic": (0.1, 0.2, 0.3, 0.4, 0.5),
-    "multithumos": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "thumos": _evenly(0.3, 0.7, 5),
+    "activitynet": _evenly(0.5, 0.95, 10),
+    "epic": _evenly(0.1, 0.5, 5),
+    "multithumos": _evenly(0.1, 0.9, 9),
 }
+# Rules of evaluating boxes, defined in vidjax/evaluation/boxes.py.
+BOX_PROTOCOLS = ("official", "slowfast", "mmaction2")
 
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (

@@ -261,7 +261,9 @@ class DataConfig(Section, path="data"):
         0, 0.0, "Frame rate of videos stored as folders of images; 0: the data set's, or else 25.",
         unit="frames per second", meaning="the data set's, or else 25",
     )  # fmt: skip
-    synthetic: str = choice("", "motion", help="Data set to generate in the folder of data.train, unless it exists.")
+    synthetic: str = choice(
+        "", "motion", "long", help="Data set to generate in the folder of data.train, unless it exists."
+    )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."
     )

@@ -25,6 +25,8 @@ from vidjax.models.probe import Probe
 
 # Files with a `VARIANTS` table.
 FAMILIES = (
+    "actionformer",
+    "bmn",
     "c3d",
     "csn",
     "efficientnet",
@@ -41,7 +43,9 @@ FAMILIES = (
     "slow",
     "slowfast",
     "swin",
+    "temporalmaxer",
     "timesformer",
+    "tridet",
     "videomae",
     "videomae_pretrain",
     "vivit",

@@ -156,7 +156,7 @@ def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source
         if table.name != to or not table.serves(name) or not _writes(table):
             continue
         filled = {path: found for path in arrays if (found := _rule(table, path))}
-        lacking = [path for path in arrays if path not in filled]
+        lacking = [path for path in arrays if path not in filled and not table.keeps(path)]
         keys = {key for _, keys in filled.values() for key in keys}
         if not lacking and all(key not in keys for key in table.absent):
             return table, filled
@@ -201,7 +201,7 @@ def _check_network(
     different = [
         f"  {path}: {arrays[path].shape if path in arrays else 'absent'}, there {wanted.get(path, 'absent')}"
         for path in paths
-        if path not in free and (path not in arrays or arrays[path].shape != wanted.get(path))
+        if path not in free and not table.keeps(path) and (path not in arrays or arrays[path].shape != wanted.get(path))
     ]
     # Arguments that leave no trace in the shapes, such as the place of a pooling.
     own = {

@@ -16,6 +16,8 @@ COMMANDS = {
     "compare": False,
     "check": True,
     "inspect": True,
+    "features": True,
+    "localise": False,
     "embed": False,
     "search": False,
     "recommend": False,

@@ -8,8 +8,8 @@ import numpy as np
 
 from vidjax.data.records import VideoSet
 from vidjax.evaluation.metrics import accuracies, confusion_matrix
-from vidjax.evaluation.report import percent
 from vidjax.evaluation.several import THRESHOLDS, best_thresholds, mean_ap
+from vidjax.evaluation.summary_file import percent
 from vidjax.lettering import lettering
 from vidjax.tasks.classify.scores import Scores
 

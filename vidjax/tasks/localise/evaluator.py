@@ -104,6 +104,10 @@ class SegmentEvaluator:
         (folder / "truth.json").write_text(f"{text}\n", encoding="utf-8")
         return ["segments.json", "truth.json"]
 
+    def detections(self, index: int) -> tuple[Detections, float]:
+        """Detections of one video after suppression, and the video's duration in seconds."""
+        return self._all()[index], self._duration(index)
+
     def _in_seconds(self, found: Candidates, index: int, view: int, views: int) -> Candidates:
         parts, (grid, _) = Parts(self._input.steps), self._file(index)
         first, last = parts.owned(view, views)

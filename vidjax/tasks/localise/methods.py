@@ -7,8 +7,12 @@ from typing import Any
 import jax
 
 from vidjax.config import LocaliseConfig
+from vidjax.models.families.bmn import BoundaryOutputs
+from vidjax.models.pyramid import SegmentOutputs
 from vidjax.models.sequences import StepOutputs
-from vidjax.tasks.localise.decode import Candidates
+from vidjax.tasks.localise.boundaries import boundary_loss, decode_boundaries
+from vidjax.tasks.localise.decode import Candidates, decode_pyramid
+from vidjax.tasks.localise.pyramid import pyramid_loss
 from vidjax.tasks.localise.steps import decode_steps, step_loss
 
 # (network, outputs, segments (B, N, 2) in steps, classes (B, N); segments without length are padding)
@@ -33,6 +37,8 @@ class Method:
 
 METHODS: dict[type, Method] = {
     StepOutputs: Method(step_loss, decode_steps),
+    SegmentOutputs: Method(pyramid_loss, decode_pyramid),
+    BoundaryOutputs: Method(boundary_loss, decode_boundaries),
 }
 
 
