@@ -237,7 +237,7 @@ def test_embeddings_are_evaluated_on_labels(index, library, tmp_path, capsys):
     names = sorted(library.rglob("*[0-9].mp4"))
     lines = [f"{path},{path.parent.name},{('train', 'val')[int(path.stem) % 3 == 0]}" for path in names]
     labels.write_text("path,label,split\n" + "\n".join(lines) + "\n")
-    out = str(tmp_path / "scores.json")
+    out = str(tmp_path)
     assert evaluate_embeddings(index, DataConfig(train=str(labels)), out=out) == 0
     assert "8 of 8 train videos, 4 of 4 test videos" in " ".join(capsys.readouterr().out.split())
     found = json.loads((tmp_path / "scores.json").read_text())
@@ -251,6 +251,9 @@ def test_embeddings_are_evaluated_on_labels(index, library, tmp_path, capsys):
     assert [t["task_name"] for t in alone["tasks"]] == ["retrieval", "neighbours", "clustering", "pairs"]
     with pytest.raises(UserError, match="linear: needs training videos"):
         evaluate_embeddings(index, DataConfig(train=str(labels)), tasks=["linear"], out=out)
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "embeddings", index, "--data", str(labels), "--tasks", "pairs", "--out", out, "--json"])
+    assert ended.value.code == 0 and [t["task_name"] for t in told(capsys)["tasks"]] == ["pairs"]
     labels.write_text("path,label\n" + "".join(f"{tmp_path}/{name}.mp4,{name}\n" for name in ("some", "other")))
     with pytest.raises(UserError, match="none of the 2 test videos"):
         evaluate_embeddings(index, DataConfig(train=str(labels)), out=out)

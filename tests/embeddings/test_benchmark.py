@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from vidjax.config.choices import EMBEDDING_TASKS
 from vidjax.embeddings.benchmark import TASKS, Labelled, LogisticRegression, retrieval, run_tasks, v_measure
 
 
@@ -55,6 +56,10 @@ def test_without_training_videos_each_asks_all_others():
     assert "R@20" not in found, "there are only 11 others"
     alone = retrieval(Labelled(x[:3], np.array([0, 1, 1]), 2))
     assert alone["R@1"] == pytest.approx(2 / 3) or alone["R@1"] <= 2 / 3, "nothing of the first one's class is there"
+
+
+def test_tasks_are_those_of_the_command():
+    assert tuple(TASKS) == EMBEDDING_TASKS
 
 
 def test_all_tasks_tell_good_vectors_from_noise():

@@ -1,6 +1,5 @@
 """Scores of an index's vectors against labels (`vidjax evaluate embeddings OUT --data LABELS`)."""
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ from rich.table import Table
 
 import vidjax
 from vidjax.config import DataConfig
-from vidjax.config.choices import DATASETS
 from vidjax.data.fingerprint import fingerprint
 from vidjax.data.listing.load import load_sets, make_set
 from vidjax.data.listing.sources import open_sources, read_rows
@@ -21,29 +19,6 @@ from vidjax.embeddings.benchmark import TASKS, Labelled, run_tasks
 from vidjax.embeddings.index import Index, place, read_index
 from vidjax.errors import UserError
 from vidjax.wording import things
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command to its parser."""
-    parser.add_argument("index", help="folder of `vidjax embed`")
-    parser.add_argument(
-        "--data", required=True, help="labels: CSV file, JSON Lines, folder of classes, or published annotations"
-    )
-    parser.add_argument("--eval", default="", help="labels of the test videos (default: those DATA marks as such)")
-    parser.add_argument("--root", default="", help="folder with the videos (default: that of the annotations)")
-    parser.add_argument("--dataset", default="", choices=DATASETS, metavar="NAME", help="published data set of DATA")
-    parser.add_argument("--split", type=int, default=1, help="official split of the data set (default: 1)")
-    parser.add_argument(
-        "--tasks", nargs="+", choices=list(TASKS), default=[], help=f"some of {', '.join(TASKS)} (default: all)"
-    )
-    parser.add_argument("--out", default="", help="file for the figures (default: scores.json in the index)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run the command of parsed arguments; returns the exit status."""
-    data = DataConfig(train=args.data, eval=args.eval, root=args.root, dataset=args.dataset, split=args.split)
-    return evaluate_embeddings(args.index, data, tasks=args.tasks, out=args.out, as_json=args.json)
 
 
 def evaluate_embeddings(
@@ -58,7 +33,7 @@ def evaluate_embeddings(
       folder: folder of the index.
       data: labels, of which `train`, `eval`, `root`, `dataset` and `split` are used.
       tasks: names of `TASKS`; empty: all that the data allows.
-      out: file for the figures; empty: `scores.json` in the index.
+      out: folder for `scores.json`; empty: the index.
       as_json: print JSON instead of a table.
 
     Raises:
@@ -99,7 +74,7 @@ def evaluate_embeddings(
         | {"num_classes": len(test.labels.names), "fingerprint": fingerprint(*sides.values())},
         "tasks": run_tasks(labelled, names),
     }
-    path = Path(out) if out else Path(folder) / "scores.json"
+    path = Path(out or folder) / "scores.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     path.write_text(f"{text}\n", encoding="utf-8")

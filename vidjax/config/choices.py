@@ -33,6 +33,9 @@ TIOUS: dict[str, tuple[float, ...]] = {
 # Rules of evaluating boxes, defined in vidjax/evaluation/boxes.py.
 BOX_PROTOCOLS = ("official", "slowfast", "mmaction2")
 
+# Tasks by which feature vectors are judged, defined in vidjax/embeddings/benchmark.py.
+EMBEDDING_TASKS = ("retrieval", "neighbours", "linear", "few_shot", "clustering", "pairs")
+
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (
     "activitynet", "ava", "charades", "diving48", "hmdb51", "hvu", "jester", "kinetics400", "kinetics600",

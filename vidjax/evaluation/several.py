@@ -38,14 +38,13 @@ def sample_mean_ap(scores: np.ndarray, truth: np.ndarray) -> tuple[float, np.nda
 
     Args:
       scores: scores of N samples, `(N, K)`; a sample's own must be comparable.
-      truth: zeros and ones, `(N, K)`.
+      truth: zeros and ones, `(N, K)`; below 0: not known, left out of that sample.
 
     Returns:
       Mean over the samples with a label, NaN if there is none; and the average precision by sample, float64 `(N,)`,
       NaN without a label.
     """
-    precisions = average_precision(np.transpose(scores), np.transpose(truth))
-    return float(class_mean(precisions)), precisions
+    return mean_ap(np.transpose(scores), np.transpose(truth))
 
 
 def best_thresholds(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import pytest
 
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.evaluation.several import read_thresholds
-from vidjax.tasks.classify.report import plot_precisions, write_scores
+from vidjax.tasks.classify.report import write_scores
 from vidjax.tasks.classify.scores import Scores
 
 VIDEOS = VideoSet(tuple(Record(f"{i}.mp4", Labels((i % 3,))) for i in range(5)), LabelSpace(("a", "b", "c")))
@@ -64,12 +64,3 @@ def test_no_video_that_could_be_read_leaves_files_too(tmp_path, several):
     names = write_scores(tmp_path, nothing, VideoSet(VIDEOS.records, LabelSpace(VIDEOS.labels.names, several)))
     assert all((tmp_path / name).stat().st_size for name in names)
     assert len((tmp_path / "video_scores.csv").read_text().splitlines()) == 1
-
-
-def test_many_classes_are_drawn_without_names(tmp_path):
-    names = tuple(f"class {i} whose name is far too long to stand beside its bar" for i in range(300))
-    for count in (3, 300):
-        precisions = np.linspace(1, 0, count)
-        precisions[1] = np.nan
-        plot_precisions(tmp_path / f"{count}.png", precisions, np.arange(count), names[:count], "run")
-        assert (tmp_path / f"{count}.png").stat().st_size > 5000

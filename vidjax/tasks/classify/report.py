@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vidjax.data.records import VideoSet
+from vidjax.evaluation.class_plot import plot_classes
 from vidjax.evaluation.metrics import accuracies, confusion_matrix
 from vidjax.evaluation.several import THRESHOLDS, best_thresholds, mean_ap
 from vidjax.evaluation.summary_file import percent
@@ -15,7 +16,6 @@ from vidjax.tasks.classify.scores import Scores
 
 # With more classes, neither the cells nor the names of the confusion matrix are legible.
 _NAMED_CLASSES = 60
-_NAMED_BARS = 200  # more names of classes beside bars are not legible
 
 
 def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = "") -> list[str]:
@@ -53,7 +53,7 @@ def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = ""
         _write_thresholds(folder / THRESHOLDS, scores.video_scores, targets, names)
         mAP, precisions = mean_ap(scores.video_scores, targets)
         heading = "\n".join(filter(None, [title, f"video mAP {percent(mAP)}, {len(targets)} videos"]))
-        plot_precisions(folder / "ap.png", precisions, (targets > 0).sum(axis=0), names, heading)
+        plot_classes(folder / "ap.png", names, precisions, (targets > 0).sum(axis=0), "average precision", heading)
         return ["video_scores.csv", "scores.npz", THRESHOLDS, "ap.png"]
     top1 = accuracies(scores.video_scores, targets)["top1"]
     heading = "\n".join(filter(None, [title, f"video top-1 {percent(top1)}, {len(targets)} videos"]))
@@ -78,52 +78,6 @@ def _write_thresholds(path: Path, scores: np.ndarray, targets: np.ndarray, names
         },
     }
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def plot_precisions(
-    path: str | Path, precisions: np.ndarray, counts: np.ndarray, class_names: tuple[str, ...], title: str = ""
-) -> None:
-    """Draw the average precision of each class, the highest first, beside the share of videos that show it.
-
-    Args:
-      path: path of the PNG.
-      precisions: average precision by class, `(K,)`; NaN: not drawn.
-      counts: number of videos that show each class, `(K,)`.
-      class_names: K names.
-      title: title of the picture.
-    """
-    with lettering((*class_names, title)) as shown:
-        _draw_precisions(Path(path), precisions, counts, tuple(map(shown, class_names)), shown(title))
-
-
-def _draw_precisions(
-    path: Path, precisions: np.ndarray, counts: np.ndarray, names: tuple[str, ...], title: str
-) -> None:
-    from matplotlib.figure import Figure
-
-    order = np.argsort(-precisions, kind="stable")
-    order = order[~np.isnan(precisions[order])]
-    named = len(order) <= _NAMED_BARS
-    figure = Figure(figsize=(9, min(2 + 0.19 * len(order), 36) if named else 7), layout="constrained")
-    axes = figure.add_subplot()
-    places = np.arange(len(order))
-    axes.barh(places, 100 * precisions[order], height=0.8 if named else 1.0, color="#4c78a8")
-    if len(order):
-        mean = 100 * float(precisions[order].mean())
-        axes.axvline(mean, color="#d95f02", linewidth=1, label=f"mean {mean:.1f} %")
-        axes.legend(loc="lower right")
-    labels = [f"{names[i] if len(names[i]) <= 44 else names[i][:43] + '…'} ({counts[i]})" for i in order]
-    axes.set_yticks(places if named else [], labels if named else [], fontsize=7, parse_math=False)
-    missing = len(precisions) - len(order)
-    left_out = f"; {missing} without a positive left out" if missing else ""
-    axes.set(
-        xlabel="average precision, %",
-        xlim=(0, 100),
-        ylim=(max(len(order), 1) - 0.5, -0.5),
-        ylabel=f"class (videos that show it){left_out}",
-    )
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=120)
 
 
 def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str = "") -> None:
