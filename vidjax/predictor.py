@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -111,6 +112,7 @@ class Predictor:
         self._top = top
         self._mesh = parallel.make_mesh(1)
         self.title = str(model) if isinstance(model, str | Path) else type(model).__name__
+        self.spec: cfg.Spec
         own_folder = isinstance(model, str | Path)
         if isinstance(model, str | Path):
             if spec is not None:
@@ -119,16 +121,15 @@ class Predictor:
             self.spec, config, labels = meta.spec, _resampled(meta.config, sampling), meta.labels
             dtype = parallel.compute_dtype(config.model.compute_dtype)
         else:
-            _check_model(model, spec, step)
-            self.spec, labels, dtype = spec, LabelSpace(()), None
-            config = _resampled(cfg.Config(model=cfg.ModelConfig(name=spec.name)), sampling)
+            self.spec, labels, dtype = _check_model(model, spec, step), LabelSpace(()), None
+            config = _resampled(cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), sampling)
         views = cfg.EvalConfig(
             num_clips=num_clips or config.eval.num_clips, num_crops=num_crops or config.eval.num_crops
         )
         validate(dataclasses.replace(config, eval=views))
         self._views = (views.num_clips, views.num_crops)
         rule = config.data.sampling
-        self.sampling = dict(zip(("num_clips", "num_crops"), self._views, strict=True))
+        self.sampling: dict[str, Any] = {"num_clips": views.num_clips, "num_crops": views.num_crops}
         self.sampling |= {"rule": rule.eval, "hop": rule.hop}
         self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
@@ -215,9 +216,10 @@ class Predictor:
         waiting: list[tuple[list[np.ndarray], dict[str, np.ndarray]]] = []
         for path, example in self._read(videos):
             rows: list[np.ndarray] = []
-            done.append((path, example if isinstance(example, VideoError) else example[1], rows))
-            for view in range(0 if isinstance(example, VideoError) else len(example[1])):
-                waiting.append((rows, {name: array[view] for name, array in example[0].items()}))
+            inputs, views = ({}, example) if isinstance(example, VideoError) else example
+            done.append((path, views, rows))
+            for view in range(0 if isinstance(views, VideoError) else len(views)):
+                waiting.append((rows, {name: array[view] for name, array in inputs.items()}))
                 if len(waiting) == batch_size:
                     self._compute(waiting, layer, batch_size)
             while done and (isinstance(done[0][1], VideoError) or len(done[0][1]) == len(done[0][2])):
@@ -346,7 +348,8 @@ def numbered_classes(count: int) -> tuple[str, ...]:
     return tuple(f"class_{i:0{width}d}" for i in range(count))
 
 
-def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> None:
+def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> cfg.Spec:
+    """Check a model and its spec, and return the spec."""
     if not isinstance(model, nnx.Module):
         raise UserError(f"model = {model!r}: give the folder of a run, or a model from vidjax.create_model")
     if spec is None:
@@ -363,6 +366,7 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
                 f"the model takes {model.channels} channels, and the spec ({spec.name}, {video.enters}) gives "
                 f"{video.channels}: give the spec it was built with, such as spec.with_video(enters='both')"
             )
+    return spec
 
 
 def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -132,6 +132,5 @@ class ClassObjective:
 
         entered = enter(examples["inputs"], self.spec.inputs, self.dtype, between)
         logits = network(entered, rngs=dropout_stream(key))
-        partner, share = mixed or (None, None)
-        loss = classification_loss(logits, labels, self.label_smoothing, partner, share, self.loss)
+        loss = classification_loss(logits, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
         return loss, {"correct": num_correct(logits, labels, *mixed)}
