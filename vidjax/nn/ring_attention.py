@@ -8,7 +8,7 @@ device ever holds all keys. Liu et al., "Ring attention with blockwise transform
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ def ring_attention(
     """Compute `softmax(q·kᵀ·scale)·v` of tokens split over a mesh axis, the softmax in float32 or wider.
 
     On TPUs the kernel of `nn/attention_kernel.py` does each part where it applies; elsewhere matrix products do, some
-    queries at a time. The program grows with the number of devices, as the turns are written out.
+    queries at a time.
 
     Args:
       q: queries, `(B, N, heads, d)`.
@@ -110,14 +110,12 @@ def _attend(ring: _Ring, q: jax.Array, k: jax.Array, v: jax.Array, ids: Ids | No
 
 def _forward(ring: _Ring, q: jax.Array, k: jax.Array, v: jax.Array, ids: Ids | None):
     q, k, v = (attention_part(x) for x in (q, k, v))
-    found, keys = None, _Keys(k, v, None if ids is None else ids[1])
-    for turn in range(ring.size):
-        # Sent before they are used, so that the next arrive meanwhile.
-        coming = ring.passed(keys) if turn < ring.size - 1 else keys
+
+    def see(found: Part | None, keys: _Keys) -> Part:
         part = _part(ring, q, keys, ids)
-        found = part if found is None else _joined(ring, found, part)
-        keys = coming
-    sums, top, total = found
+        return part if found is None else _joined(ring, found, part)
+
+    sums, top, total = _around(ring, see, _Keys(k, v, None if ids is None else ids[1]))
     out = _by_head(ring, sums, 1 / total).astype(q.dtype)
     # Named before they become residuals: names given outside would not save a second round.
     out, top, total = (attention_part(x) for x in (out, top, total))
@@ -126,20 +124,36 @@ def _forward(ring: _Ring, q: jax.Array, k: jax.Array, v: jax.Array, ids: Ids | N
 
 def _backward(ring: _Ring, saved: tuple, d_out: jax.Array):
     q, k, v, ids, *whole = saved
-    dq, d_keys, keys = None, None, _Keys(k, v, None if ids is None else ids[1])
-    for turn in range(ring.size):
-        coming = ring.passed(keys) if turn < ring.size - 1 else keys
-        before = None if turn == 0 else ring.passed(d_keys)
-        dq_part, *d_keys = _gradients(ring, q, keys, ids, whole, d_out)
-        if before is not None:
-            # In float32: rounded to bfloat16 at each turn, the sum would be off by 20 % more with four devices.
-            dq_part, d_keys = dq + dq_part, [a + b for a, b in zip(before, d_keys, strict=True)]
-        dq, keys = dq_part, coming
+
+    def see(found: Part | None, keys: _Keys) -> Part:
+        # In float32: rounded to bfloat16 at each turn, the sums would be off by 20 % more with four devices.
+        sums = None if found is None else (found[0], *ring.passed(found[1:]))
+        parts = _gradients(ring, q, keys, ids, whole, d_out)
+        return parts if sums is None else jax.tree.map(jnp.add, sums, parts)
+
+    dq, *d_keys = _around(ring, see, _Keys(k, v, None if ids is None else ids[1]))
     dk, dv = ring.passed([x.astype(y.dtype) for x, y in zip(d_keys, (k, v), strict=True)])  # one step from home
     return dq.astype(q.dtype), dk, dv, None
 
 
 _attend.defvjp(_forward, _backward)
+
+
+def _around(ring: _Ring, see: Callable[[Any, _Keys], Any], keys: _Keys) -> Any:
+    """Call `see(what it returned before, or None; keys)` for the keys of each device, while the next ones arrive.
+
+    A loop, so that no device sends keys ahead of its work: the next ones are all that it holds.
+    """
+
+    def turn(carry: tuple[Any, _Keys], _: None) -> tuple[tuple[Any, _Keys], None]:
+        found, keys = carry
+        coming = ring.passed(keys)
+        return (see(found, keys), coming), None
+
+    # Outside of the loop the first, which has nothing to add to, and the last, which sends nothing on.
+    carry, _ = turn((None, keys), None)
+    carry, _ = jax.lax.scan(turn, carry, length=ring.size - 2)
+    return see(*carry)
 
 
 def _joined(ring: _Ring, a: Part, b: Part) -> Part:
