@@ -77,13 +77,21 @@ def part_of_attention(
     return out, numbers[..., 0], numbers[..., 1]
 
 
+def numbers_of_all(top: jax.Array, total: jax.Array, plan: Plan) -> jax.Array:
+    """Arrange for `gradients_of_part` the largest `q·k` of all keys, and the sum over them of `exp((q·k - top)·scale)`.
+
+    Both are float32 `(B, N, H)`; the result is `(B, N, programs·128)`, as the kernel reads it.
+    """
+    numbers = jnp.stack([top, total], axis=-1).reshape(*top.shape[:2], -1, 2 * plan.block)
+    return jnp.pad(numbers, [(0, 0)] * 3 + [(0, LANES - 2 * plan.block)]).reshape(*top.shape[:2], -1)
+
+
 def gradients_of_part(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
     out: jax.Array,
-    top: jax.Array,
-    total: jax.Array,
+    numbers: jax.Array,
     d_out: jax.Array,
     plan: Plan,
     *,
@@ -96,8 +104,7 @@ def gradients_of_part(
       k: some of the keys.
       v: their values.
       out: result of the attention to all keys, `(B, N, H·e)`.
-      top: largest `q·k` of all keys, float32 `(B, N, H)`.
-      total: sum over all keys of `exp((q·k - top)·scale)`, as `top`.
+      numbers: result of `numbers_of_all`.
       d_out: gradient by `out`.
       plan: as in `part_of_attention`.
       ids: as in `part_of_attention`.
@@ -105,8 +112,6 @@ def gradients_of_part(
     Returns:
       Gradients by q, k and v, float32.
     """
-    numbers = jnp.stack([top, total], axis=-1).reshape(*q.shape[:2], -1, 2 * plan.block)
-    numbers = jnp.pad(numbers, [(0, 0)] * 3 + [(0, LANES - 2 * plan.block)]).reshape(*q.shape[:2], -1)
     dq, dk, dv = _run_backward(plan, q, k, v, None, _spread(ids), out, d_out, numbers)
     return dq, dk, dv
 

@@ -123,7 +123,11 @@ def _forward(ring: _Ring, q: jax.Array, k: jax.Array, v: jax.Array, ids: Ids | N
 
 
 def _backward(ring: _Ring, saved: tuple, d_out: jax.Array):
-    q, k, v, ids, *whole = saved
+    q, k, v, ids, out, top, total = saved
+    if ring.plan is None:
+        whole = out, top, 1 / total
+    else:
+        whole = out, attention_kernel.numbers_of_all(top, total, ring.plan)
 
     def see(found: Part | None, keys: _Keys) -> Part:
         # In float32: rounded to bfloat16 at each turn, the sums would be off by 20 % more with four devices.
@@ -190,7 +194,8 @@ def _gradients(
     """Gradients by q, as far as it sees these keys, by the keys and by their values, float32 or wider.
 
     Args:
-      whole: result of all parts, the largest `q·k` of all, and the sum of their factors.
+      whole: result of all parts; the largest `q·k` of all and the inverse of their factors' sum, or in place of both
+        the kernel's `numbers_of_all`.
     """
     q_ids = None if ids is None else ids[0]
     if ring.plan is not None:
@@ -216,9 +221,7 @@ def _gradients(
         sums = [x + y.reshape(x.shape) for x, y in zip(sums, (dk, dv), strict=True)]
         return sums, dq.reshape(*dq.shape[:2], -1)
 
-    out, top, total = whole
-    # As factors: those of queries that only fill a block are 0 then.
-    args = _blocks((q, q_ids, out, top, 1 / total, d_out))
+    args = _blocks((q, q_ids, *whole, d_out))  # the inverse is 0 for queries that only fill a block
     (dk, dv), dq = jax.lax.scan(block, [jnp.zeros(x.shape, wide) for x in (keys.k, keys.v)], args)
     return _whole(dq, q.shape[1]), dk, dv
 
