@@ -37,8 +37,9 @@ def splitting_tokens(layout: NamedSharding) -> Generator[None, None, None]:
 def ring_layout(q: jax.Array, k: jax.Array) -> NamedSharding | None:
     """Sharding of the tokens, if attention of `q` and `k` `(B, N, heads, d)` is better a ring (`nn/ring_attention.py`).
 
-    It is where the devices divide both numbers of tokens, but not the heads, so that each would need all keys; for
-    fewer than `_LEAST` tokens of a device all keys are little.
+    It is where the devices divide both numbers of tokens, but not the heads, so that each would need all keys. Other
+    numbers of tokens, such as with a class token, stay with `split_attention` and `kernel_mesh.own_part`, and so do
+    fewer than `_LEAST` tokens of a device, as all keys are little then.
     """
     layout = _layout.value
     if layout is None:
