@@ -355,7 +355,8 @@ class MeshConfig(Section, path="mesh"):
     tokens: bool = anything(
         False,
         "For Transformers in training: whether mesh.model also splits the tokens between attention layers, for clips "
-        "whose activations are too large for one device.",
+        "whose activations are too large for one device. Attention splits its heads if they divide evenly; otherwise "
+        "keys and values travel between the devices.",
     )
 
 
