@@ -251,7 +251,7 @@ def score_labels(scores: str) -> Outcome:
     if found.targets.ndim == 2:
         macro, each = mean_ap(found.scores, found.targets)
         figures = {"mAP": macro, "mAP of samples": sample_mean_ap(found.scores, found.targets)[0]}
-        counts = found.targets.sum(axis=0).astype(np.int64)
+        counts = (found.targets > 0).sum(axis=0)
         return Outcome("labels", "", figures, found.class_names, each, counts, counted="num_videos", facts=facts)
     _check_classes(scores, found)
     matrix = metrics.confusion_matrix(found.scores.argmax(axis=1), found.targets, found.scores.shape[1])

@@ -1,13 +1,21 @@
-"""Arguments of `vidjax evaluate segments|boxes|tubes|labels|frames`: scores of files, without a model."""
+"""Arguments of `vidjax evaluate segments|boxes|tubes|labels|frames|embeddings`: scores of files, without a model."""
 
 import argparse
 import sys
 from typing import Any
 
 from vidjax.apps.command_parser import CommandParser, positive, share
-from vidjax.config.choices import BOX_PROTOCOLS, PROPOSAL_PROTOCOLS, PROTOCOLS, TIOUS, TUBE_PROTOCOLS
+from vidjax.config.choices import (
+    BOX_PROTOCOLS,
+    DATASETS,
+    EMBEDDING_TASKS,
+    PROPOSAL_PROTOCOLS,
+    PROTOCOLS,
+    TIOUS,
+    TUBE_PROTOCOLS,
+)
 
-KINDS = ("segments", "boxes", "tubes", "labels", "frames")
+KINDS = ("segments", "boxes", "tubes", "labels", "frames", "embeddings")
 
 
 def main(argv: list[str]) -> None:
@@ -108,7 +116,31 @@ def parser() -> argparse.ArgumentParser:
     for each in (segments, boxes, tubes, labels, frames):
         each.add_argument("--out", default="", metavar="FOLDER", help="folder for eval.json and a plot of the classes")
         each.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    _add_embeddings(kinds)
     return top
+
+
+def _add_embeddings(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "embeddings",
+        help="feature vectors of videos, on labels",
+        description="Score the vectors of `vidjax embed` by neighbours, linear classes, clusters and pairs. Test "
+        "videos ask the training videos or, without these, each asks all others.",
+    )
+    parser.add_argument("index", help="folder of `vidjax embed`")
+    parser.add_argument(
+        "--data", required=True, help="labels: CSV file, JSON Lines, folder of classes, or published annotations"
+    )
+    parser.add_argument("--eval", default="", help="labels of the test videos (default: those DATA marks as such)")
+    parser.add_argument("--root", default="", help="folder with the videos (default: that of the annotations)")
+    parser.add_argument("--dataset", default="", choices=DATASETS, metavar="NAME", help="published data set of DATA")
+    parser.add_argument("--split", type=positive, default=1, help="official split of the data set (default: 1)")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=EMBEDDING_TASKS, default=[],
+        help=f"some of {', '.join(EMBEDDING_TASKS)} (default: all)",
+    )  # fmt: skip
+    parser.add_argument("--out", default="", metavar="FOLDER", help="folder for scores.json (default: the index)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _files(kind: argparse.ArgumentParser, predictions: str, truth: str) -> None:
@@ -132,6 +164,12 @@ def _run(args: dict[str, Any]) -> int:
     from vidjax.errors import UserError
 
     kind, out, as_json = (args.pop(name) for name in ("kind", "out", "json"))
+    if kind == "embeddings":
+        from vidjax.apps.evaluate_embeddings import evaluate_embeddings
+        from vidjax.config import DataConfig
+
+        folder, tasks, labels = args.pop("index"), args.pop("tasks"), args.pop("data")
+        return evaluate_embeddings(folder, DataConfig(train=labels, **args), tasks=tasks, out=out, as_json=as_json)
     if kind == "segments":
         args["thresholds"] = _levels(args["thresholds"])
         if args["protocol"] not in PROTOCOLS and not args["proposals"]:
