@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from vidjax.models.heads import Dense
 from vidjax.nn import frame_blocks, pooling
-from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter
+from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter, TemporalAdapter
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooling, SelfAttentionBlock
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.boundary_matching import BoundaryMatching
 from vidjax.nn.conv import Conv3D, conv_formulation
+from vidjax.nn.dilated import DilatedConv3D
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.factorised import Conv2Plus1D
 from vidjax.nn.local_attention import ConvAttention, ConvAttentionBlock
@@ -230,6 +231,9 @@ LAYERS = {
     ),
     **{f"convolution, {name}": layer for name, layer in FORMULATIONS.items()},
     "convolution, replicating": convolution((3, 3, 1), padding_mode="replicate"),
+    "dilated convolution": Layer(
+        partial(DilatedConv3D, 4, 3, (1, 3, 3), 2), CLIPS, CLIP, lambda sizes: (*sizes[:3], 3), computes="input"
+    ),
     "batch norm": Layer(partial(BatchNorm, 4), CLIPS, CLIP, same, computes="input"),
     "batch norm, not affine": Layer(partial(BatchNorm, 4, affine=False), CLIPS, CLIP, same, computes="input"),
     "layer norm": Layer(partial(nnx.LayerNorm, 4, epsilon=LAYER_NORM_EPSILON), FRAMES, FRAME, same),
@@ -286,6 +290,11 @@ LAYERS = {
     "squeeze and excitation": Layer(partial(SqueezeExcitation, 4, 3), CLIPS, CLIP, same, computes="input"),
     "squeeze and excitation of each frame": Layer(
         partial(SqueezeExcitation, 4, 3, activation=nnx.silu, each_frame=True), CLIPS, CLIP, same, computes="input"
+    ),
+    "temporal adapter": Layer(
+        partial(TemporalAdapter, 4, 3), st.tuples(st.integers(1, 4), st.just(6), st.just(4)), (3, 6, 4), same,
+        lambda layer, x, rngs: layer(x.reshape(-1, *x.shape[2:]), (1, 2, 3), x.shape[1]).reshape(x.shape),
+        computes="dtype, added",
     ),
     "space-time adapter": Layer(
         partial(SpaceTimeAdapter, 4, 3, (3, 1, 3)), st.tuples(st.integers(1, 4), st.just(1 + 6), st.just(4)), (3, 7, 4),

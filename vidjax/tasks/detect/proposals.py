@@ -40,8 +40,10 @@ class FrameBoxes:
     frames: dict[str, dict[Moment, list[tuple[Corners, float]]]] = field(default_factory=dict)
 
     def add(self, video: str, seconds: float, corners: Corners, score: float) -> None:
-        """Add a box."""
-        self.frames.setdefault(stem(video), {}).setdefault(moment(seconds), []).append((corners, score))
+        """Add a box, once: files with labels have a line for each label of a box."""
+        boxes = self.frames.setdefault(stem(video), {}).setdefault(moment(seconds), [])
+        if all(corners != other for other, _ in boxes):
+            boxes.append((corners, score))
 
     def of(self, path: str) -> Mapping[Moment, list[tuple[Corners, float]]] | None:
         """Boxes of the video at `path`, by key frame; None: its name is not in the files."""
