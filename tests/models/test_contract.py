@@ -59,7 +59,7 @@ QUICK = ("conv3d_tiny", "feature_linear_tiny", "frame_pool_tiny", "tsm_tiny", "v
 
 def test_every_family_that_classifies_is_here():
     # V-JEPA 2 has no small network.
-    assert set(ALL) - set(FAMILIES) == {"videomae_pretrain", "vjepa2"}
+    assert set(ALL) - set(FAMILIES) == {"detection", "videomae_pretrain", "vjepa2"}
 
 
 @every

@@ -40,6 +40,10 @@ class ArgumentError(UserError, TypeError):
     """Error: a network does not take an argument; the message names those that it takes."""
 
 
+# Arguments of networks' classes that functions which build networks usually make themselves.
+_PARTS = ("stem", "stem_features", "stages", "block", "last", "conventions")
+
+
 def settles(*names: str) -> Callable[[Callable], Callable]:
     """Decorator that names the class's arguments which a function that builds networks sets itself."""
 
@@ -113,8 +117,8 @@ def _signature(build: Callable[..., nnx.Module]) -> dict[str, inspect.Parameter]
         own = dict(inspect.signature(build).parameters)
         if not _take_further(own):
             return own
-        # A function makes these from its own arguments.
-        settled = {"stem", "stem_features", "stages", "block", "last", "conventions", *getattr(build, "settled", ())}
+        # A function makes these from its own arguments, unless it hands on whatever it is given.
+        settled = {*_PARTS, *getattr(build, "settled", ())} if not getattr(build, "hands_on", False) else set()
         handed_on = _signature(inspect.signature(build).return_annotation)
         return own | {name: p for name, p in handed_on.items() if name not in settled and name not in own}
     found: dict[str, inspect.Parameter] = {}

@@ -22,6 +22,7 @@ from vidjax.models.heads import Drop
 from vidjax.nn.attention import attention
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.init import normal_001
+from vidjax.nn.maps import adaptive_mean, peaks
 from vidjax.nn.norm import BatchNorm
 from vidjax.nn.roi_align import roi_align
 
@@ -133,14 +134,14 @@ class RoiHead(Head, nnx.Linear):
         full = maps[self.stride].astype(jnp.float32)
         boxes = self._checked(boxes, full)
         o = self.options
-        plane = full.max(axis=1) if o.roi_time == "max" else full.mean(axis=1)
+        plane = peaks(full, (1,)) if o.roi_time == "max" else full.mean(axis=1)
         size = (o.roi_size, o.roi_size)
-        own = roi_align(plane, boxes, size, 1 / self.stride, o.roi_ratio, o.roi_aligned).max(axis=(2, 3))
+        own = peaks(roi_align(plane, boxes, size, 1 / self.stride, o.roi_ratio, o.roi_aligned), (2, 3))
         if o.roi_region == "picture":
-            whole = plane.max(axis=(1, 2))
+            whole = peaks(plane, (1, 2))
             own = jnp.broadcast_to(whole[:, None], own.shape)
         if o.roi_context == "global":
-            whole = adaptive_mean(plane, size).max(axis=(1, 2))
+            whole = peaks(adaptive_mean(plane, size), (1, 2))
             return jnp.concatenate([own, jnp.broadcast_to(whole[:, None], own.shape)], axis=-1)
         if isinstance(self.context, Relations):
             return self.context(own, plane, has_area(boxes))
@@ -158,24 +159,6 @@ class RoiHead(Head, nnx.Linear):
 def has_area(boxes: jax.Array) -> jax.Array:
     """Whether boxes `(…, 4)` have an area, bool `(…,)`; those without are padding."""
     return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-
-
-def adaptive_mean(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Means of `size` bins that cover a map, `(B, H, W, C)` → `(B, *size, C)`.
-
-    Bin i of n covers the places ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉ - 1, so neighbours may share one.
-
-    Source: `AdaptiveAvgPool2d` of PyTorch.
-    """
-    for axis, bins in ((1, size[0]), (2, size[1])):
-        places = x.shape[axis]
-        start = jnp.arange(bins) * places // bins
-        end = -(-(jnp.arange(bins) + 1) * places // bins)
-        place = jnp.arange(places)[None]
-        inside = ((place >= start[:, None]) & (place < end[:, None])).astype(x.dtype)
-        weights = inside / inside.sum(axis=1, keepdims=True)
-        x = jnp.moveaxis(jnp.tensordot(weights, x, axes=(1, axis)), 0, axis)
-    return x
 
 
 class Relations(nnx.Module):
@@ -213,7 +196,7 @@ class Relations(nnx.Module):
         x = jnp.concatenate([tiled, around], axis=-1).reshape(-1, 1, height, width, 2 * features)
         x = nnx.relu(self.norm1(self.conv1(x), real))
         x = nnx.relu(self.norm2(self.conv2(x), real))
-        return x.max(axis=(1, 2, 3)).reshape(batch, count, features).astype(jnp.float32)
+        return peaks(x, (1, 2, 3)).reshape(batch, count, features).astype(jnp.float32)
 
 
 class FeatureBank(nnx.Module):

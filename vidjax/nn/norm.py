@@ -77,7 +77,7 @@ class BatchNorm(nnx.BatchNorm):
 
         def mean_of(x: jax.Array) -> jax.Array:  # (groups, C)
             x = x.mean(tuple(range(2, x.ndim - 1)))
-            x = x.mean(axis=1) if real is None else jnp.einsum("gbc,gb->gc", x, weight) / jnp.maximum(rows, 1)
+            x = x.mean(axis=1) if real is None else (x * weight[:, :, None]).sum(axis=1) / jnp.maximum(rows, 1)
             return x.reshape(groups, columns, -1).mean(axis=1)
 
         def spread(x: jax.Array) -> jax.Array:  # (groups, C) to the channels of `parts`

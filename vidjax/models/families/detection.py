@@ -46,7 +46,7 @@ def with_boxes(build: type[VideoNetwork]) -> Callable[..., VideoNetwork]:
         network.conventions = (*network.conventions, ("roi_aligned", roi.roi_aligned))
         return network
 
-    vars(make)["positions"] = build.positions
+    vars(make).update(positions=build.positions, hands_on=True)
     return make
 
 
@@ -150,13 +150,9 @@ _I3D = _TINY | {"stem_kernel": (5, 7, 7), "temporal_kernels": ((3,), (3,), (3,))
 _SMALL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "slow_detect_tiny": ("slow_tiny", {}, _TINY),
     "i3d_detect_tiny": ("i3d_tiny", {}, _I3D),
-    "slow_acrn_detect_tiny": ("slow_tiny", {}, _TINY | {"roi_context": "relations"}),
-    "slow_global_detect_tiny": ("slow_tiny", {}, _TINY | {"roi_context": "global", "roi_hidden": 32}),
     "slow_lfb_detect_tiny": ("slow_tiny", {}, _TINY | {"roi_context": "bank", "roi_bank": 16}),
     "slowfast_detect_tiny": ("slowfast_tiny", {}, _TINY | MAXIMA | {"strides": ((1, 1, 1), (1, 2, 2), (1, 1, 1))}),
     "videomae_detect_tiny": ("videomae_tiny", {}, {"normalised_tokens": True}),
-    "swin3d_detect_tiny": ("swin3d_tiny", {}, {}),
-    "mvit_detect_tiny": ("mvit_tiny", {}, {}),
     "picture_detect_tiny": ("i3d_tiny", {}, _I3D | {"roi_region": "picture"}),
     "frame_detect_tiny": ("slow_tiny", {"num_frames": 1}, _TINY),
 }
