@@ -17,6 +17,7 @@ def test_from_generated_scenes_to_a_video_with_boxes(tmp_path):
     folder = write_people(tmp_path / "people", num_train=4, num_eval=2, size=64)
     config = motion_people.get_config()
     config.model.name, config.train.batch_size, config.train.steps = "slow_detect_tiny", 2, 2
+    config.mesh.data, config.data.reading.num_threads = 1, 1
     config.data.synthetic, config.data.clip.size, config.data.clip.resize = "", 32, (32,)
     config.data.train, config.data.eval = str(folder / "train.csv"), str(folder / "val.csv")
     train(config, tmp_path / "run")
