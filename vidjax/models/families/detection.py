@@ -125,7 +125,7 @@ BACKBONES = {
     "mvit_v2_s_ava": "mvit_v2_s",
 }
 _FOUR = {**_SHORT, "num_frames": 4, "stride": 16}
-_MAE = {"normalised_tokens": True, "positions": "index_cubic", "roi_size": 8, "dropout": 0.5}
+_MAE = {"normalised_tokens": True, "position_mode": "cubic", "roi_size": 8, "dropout": 0.5}
 
 # Name: published figure, changes of the video input, arguments.
 _TABLE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
