@@ -19,7 +19,8 @@ from vidjax.models.state import split
 from vidjax.progress import progress_bar
 from vidjax.tasks import make_task
 from vidjax.tasks.detect.ava_files import write_classes, write_detections
-from vidjax.tasks.detect.people import make_detector, person_boxes
+from vidjax.tasks.detect.detectors import make_detector
+from vidjax.tasks.detect.people import person_boxes
 from vidjax.tasks.detect.proposals import read_boxes, stem
 from vidjax.training.checkpoints import load_model
 from vidjax.video.draw import draw_boxes, redraw, track_colour
@@ -67,7 +68,7 @@ def detect_people(
       video: path of the video.
       out: folder for the results, created if necessary.
       boxes: file of boxes, see `vidjax.tasks.detect.proposals.read_boxes`; the key frames are those that it names.
-      detector: detector of people instead, see `vidjax.tasks.detect.people.make_detector`.
+      detector: detector of people instead, see `vidjax.tasks.detect.detectors.make_detector`.
       every: seconds between the key frames of a detector.
       least: least score of a box.
       min_score: least score of a class in tubes and on the video.

@@ -23,9 +23,9 @@ def load_videos(config: Config, *, need_files: bool = True) -> tuple[VideoSet, V
       DataError: if annotations cannot be used.
     """
     task = task_of(config)
-    pairs = flip_pairs(config, task)
-    train, held_out = load_sets(config.data, config.seed, kinds_of(task), flip_pairs=pairs, need_files=need_files)
-    return prepare_videos(config, task, train, training=True), prepare_videos(config, task, held_out, training=False)
+    train, held_out = load_sets(config.data, config.seed, kinds_of(task), need_files=need_files)
+    train = _ready(config, task, train, training=True).counted()
+    return train, _ready(config, task, held_out, training=False)
 
 
 def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:
@@ -39,8 +39,14 @@ def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:
     Raises:
       DataError: if annotations cannot be used, or name other classes.
     """
-    videos = pair(_annotated(config, kinds_of(task), labels), flip_pairs(config, task))
-    return prepare_videos(config, task, mark(videos, read(config.data)), training=False)
+    videos = mark(_annotated(config, kinds_of(task), labels), read(config.data))
+    return _ready(config, task, videos, training=False)
+
+
+def _ready(config: Config, task: str, videos: VideoSet, *, training: bool) -> VideoSet:
+    """Add what the settings of the task say: pairs of classes, and whatever else it prepares."""
+    paired = pair(videos, flip_pairs(config, task), f"config.task.{task}.flip_pairs")
+    return prepare_videos(config, task, paired, training=training)
 
 
 def _annotated(config: Config, kinds: frozenset[str], labels: LabelSpace) -> VideoSet:

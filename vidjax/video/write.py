@@ -31,11 +31,10 @@ class VideoWriter:
         if not 0 < fps < float("inf"):
             raise ValueError(f"fps = {fps!r}: must be positive, in frames per second")
         self.path = Path(path)
-        self._rate = Fraction(fps).limit_denominator(1001)
+        self._rate = Fraction(fps).limit_denominator(1001) or Fraction(1, 1001)
         self._options = {"crf": "20", "preset": "veryfast", **(options or {})}
         self._partial = self.path.with_suffix(".part")
-        self._container: Any = None
-        self._stream: Any = None
+        self._open: tuple[Any, Any] | None = None  # container and stream
         self._timed = False
         self._last = -1
         self._shape = (0, 0, 0)
@@ -52,8 +51,7 @@ class VideoWriter:
           ValueError: if the frame has another size than the first, its time does not rise, or only some frames have
             times.
         """
-        if self._container is None:
-            self._open(frame, timed=time is not None)
+        container, stream = self._open = self._open or self._opened(frame, timed=time is not None)
         if frame.shape != self._shape or frame.dtype != np.uint8:
             raise ValueError(f"{self.path}: a frame of {frame.dtype} {frame.shape}, not uint8 {self._shape}")
         if (time is not None) != self._timed:
@@ -67,28 +65,30 @@ class VideoWriter:
             if picture.pts <= self._last:
                 raise ValueError(f"{self.path}: time = {time}: must be after that of the frame before")
             self._last = picture.pts
-        self._container.mux(self._stream.encode(picture))
+        container.mux(stream.encode(picture))
 
     def close(self) -> None:
         """Complete the file; without a frame there is none."""
-        if self._container is None:
+        if self._open is None:
             return
-        self._container.mux(self._stream.encode())
-        self._container.close()
-        self._container = None
+        container, stream = self._open
+        container.mux(stream.encode())
+        container.close()
+        self._open = None
         self._partial.replace(self.path)
 
-    def _open(self, frame: np.ndarray, *, timed: bool) -> None:
+    def _opened(self, frame: np.ndarray, *, timed: bool) -> tuple[Any, Any]:
         if frame.ndim != 3 or frame.shape[2] != 3:
             raise ValueError(f"{self.path}: a frame of shape {frame.shape}, not (H, W, 3)")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._partial), "w", format="mp4")
-        self._stream = self._container.add_stream("libx264", rate=self._rate, options=dict(self._options))
+        container: Any = av.open(str(self._partial), "w", format="mp4")
+        stream: Any = container.add_stream("libx264", rate=self._rate, options=dict(self._options))
         self._shape, self._timed = frame.shape, timed
-        self._stream.height, self._stream.width = (side + side % 2 for side in frame.shape[:2])
-        self._stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = (side + side % 2 for side in frame.shape[:2])
+        stream.pix_fmt = "yuv420p"
         if timed:
-            self._stream.codec_context.time_base = Fraction(1, _CLOCK)
+            stream.codec_context.time_base = Fraction(1, _CLOCK)
+        return container, stream
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -96,7 +96,7 @@ class VideoWriter:
     def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is None:
             self.close()
-        elif self._container is not None:
-            self._container.close()
-            self._container = None
+        elif self._open is not None:
+            self._open[0].close()
+            self._open = None
             self._partial.unlink(missing_ok=True)

@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from vidjax.errors import UserError
 from vidjax.models.detectors import abstract_detector, get_detector
 from vidjax.models.families.detr import Detr
 from vidjax.models.state import assign, split
+from vidjax.weights.hf_config import read_object
 from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.table import recognise
@@ -47,6 +50,33 @@ def load_detector(name: str, checkpoint: str | os.PathLike | Mapping[str, Any], 
         raise CheckpointError(f"{title} into {name}: {error}", error.problems) from None
     assign(network, {path: jnp.asarray(array, current[path].dtype) for path, array in arrays.items()})
     return network
+
+
+def person_class(name: str, checkpoint: str | os.PathLike | Mapping[str, Any], num_classes: int) -> int:
+    """Number of the class of people: by the names in a transformers folder, or else the published checkpoint's.
+
+    Args:
+      name: name of the detector.
+      checkpoint: its checkpoint.
+      num_classes: K, its number of classes.
+
+    Raises:
+      UserError: if the classes are not those of the published checkpoint, and there are several without a "person".
+    """
+    spec = get_detector(name)
+    folder = None if isinstance(checkpoint, Mapping) else Path(checkpoint)
+    labels = read_object(folder / "config.json").get("id2label") if folder is not None and folder.is_dir() else None
+    for number, label in labels.items() if isinstance(labels, dict) else ():
+        if str(label).lower() == "person" and str(number).isdigit() and int(number) < num_classes:
+            return int(number)
+    if num_classes == 1:
+        return 0
+    if num_classes != spec.num_classes:
+        raise UserError(
+            f"{'state dict' if folder is None else folder}: which of its {num_classes} classes is a person? "
+            f'{name} has {spec.num_classes}; give a folder whose config.json names "person" in id2label'
+        )
+    return spec.person
 
 
 def detector_state_dict(network: Detr, to: str = "transformers") -> dict[str, np.ndarray]:

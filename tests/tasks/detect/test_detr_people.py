@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from tests.models.families.test_detr import reference, torch
+from vidjax.errors import UserError
 from vidjax.models.detectors import get_detector
+from vidjax.tasks.detect.detectors import make_detector
 from vidjax.tasks.detect.detr_people import DetrPeople, prepared
-from vidjax.tasks.detect.people import make_detector
+from vidjax.weights.detectors import person_class
 
 SPEC = get_detector("detr_tiny")
 
@@ -72,6 +74,10 @@ def test_people_of_transformers(theirs, processor, tmp_path):
         middle = margins.diff().argmax()
         theirs.class_labels_classifier.bias[SPEC.person] += margins[middle : middle + 2].mean()
         out = theirs(**inputs)
+    names = {
+        i: "person" if i == SPEC.person else f"thing {i // 2}" for i in range(5)
+    }  # some twice, as in COCO
+    theirs.config.id2label = names
     theirs.save_pretrained(tmp_path)
     people = make_detector(f"detr_tiny={tmp_path}")
     sizes = [(1, 1)] * len(x)
@@ -90,3 +96,14 @@ def test_one_program_for_sizes_that_round_to_one(theirs):
     for size in ((64, 80), (64, 90), (120, 180)):
         people(frames(1, *size))
     assert people._answer._cache_size() == 1
+
+
+def test_class_of_people(tmp_path):
+    state = {"detr_r50": 91, "detr_tiny": 5}
+    for name, count in state.items():
+        assert person_class(name, {}, count) == 1 and person_class(name, tmp_path, count) == 1
+    assert person_class("detr_tiny", {}, 1) == 0
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "N/A", "1": "N/A", "2": "Person"}}')
+    assert person_class("detr_tiny", tmp_path, 3) == person_class("detr_tiny", tmp_path, 5) == 2
+    with pytest.raises(UserError, match=r"state dict: which of its 3 classes is a person\? detr_tiny has 5"):
+        person_class("detr_tiny", {}, 3)

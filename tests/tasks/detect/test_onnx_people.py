@@ -9,8 +9,8 @@ import pytest
 from tests.peers import needs
 from vidjax.errors import UserError
 from vidjax.tasks.detect import onnx_people
+from vidjax.tasks.detect.detectors import make_detector
 from vidjax.tasks.detect.onnx_people import OnnxPeople, suppressed
-from vidjax.tasks.detect.people import make_detector
 
 SIDE = 96
 BOX = np.array([0.25, 0.5, 0.75, 0.875])  # of the rectangle
@@ -23,26 +23,28 @@ def value(name, *shape, type="tensor(float)"):
 class Session:
     """A detector that sees red: each form's answer for one rectangle, of the class `person`, among other rows."""
 
-    def __init__(self, form, person=0, classes=3, side=SIDE, names=""):
-        self.form, self.person, self.classes, self.side, self.names = form, person, classes, side, names
+    def __init__(self, form, person=0, classes=0, side=SIDE, names=""):
+        self.form, self.person, self.side, self.names = form, person, side, names
+        self.classes = classes or {"deformable": 91, "rtdetr": 80}.get(form, 3)
+        self.queries = form in ("detr", "deformable", "rtdetr")
 
     def get_inputs(self):
         shape = (1, 3, self.side, self.side) if self.side else ("batch", 3, "height", "width")
-        mask = [value("pixel_mask", 1, "height", "width", type="tensor(int64)")] if self.form == "detr" else []
+        mask = [value("pixel_mask", 1, "height", "width", type="tensor(int64)")] if self.queries else []
         return [value("pixels", *shape), *mask]
 
     def get_outputs(self):
-        return [value(name, "?") for name in (("logits", "pred_boxes") if self.form == "detr" else ("output0",))]
+        return [value(name, "?") for name in (("logits", "pred_boxes") if self.queries else ("output0",))]
 
     def get_modelmeta(self):
         return SimpleNamespace(custom_metadata_map={"names": self.names} if self.names else {})
 
     def run(self, outputs, feed):
-        picture, yolox, detr = feed["pixels"], self.form.startswith("yolox"), self.form == "detr"
+        picture, yolox, imagenet = feed["pixels"], self.form.startswith("yolox"), self.form in ("detr", "deformable")
         assert picture.dtype == np.float32 and picture.shape[:2] == (1, 3)
-        assert detr or picture.max() <= (255 if yolox else 1)
+        assert imagenet or picture.max() <= (255 if yolox else 1)
         rows, columns = np.nonzero(
-            picture[0, 2 if yolox else 0] - picture[0, 1] > (100 if yolox else 1 if detr else 0.5)
+            picture[0, 2 if yolox else 0] - picture[0, 1] > (100 if yolox else 1 if imagenet else 0.5)
         )
         top, bottom, left, right = (
             (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) if len(rows) else (0, 4, 0, 4)
@@ -51,18 +53,19 @@ class Session:
         height, width = picture.shape[2:]
         cells = np.concatenate([np.argwhere(np.ones((height // s, width // s)))[:, ::-1] for s in (8, 16, 32)])
         strides = np.repeat([8, 16, 32], [(height // s) * (width // s) for s in (8, 16, 32)])[:, None]
-        count = {"yolov5": 3 * len(cells), "yolov10": 9, "detr": 7}.get(self.form, len(cells))
+        count = {"yolov5": 3 * len(cells), "yolov10": 9}.get(self.form, 7 if self.queries else len(cells))
         boxes, chances = np.tile([width - 8.0, 8, 4, 4], (count, 1)), np.full((count, self.classes), 0.01)
         chances[:, (self.person + 1) % self.classes] = 0.3
         for row, chance in ((3, 0.9), (5, 0.8)):  # the second is suppressed, where there is suppression
             boxes[row], chances[row, self.person] = box, chance
         corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
         any_object = np.ones((count, 1))
-        if detr:
+        if self.queries:
             mask = feed["pixel_mask"][0].astype(bool)
             assert mask.any() and not picture[0][:, ~mask].any()
             own = np.argwhere(mask).max(axis=0) + 1
-            logits = np.log(np.concatenate([chances, 0.05 * any_object], axis=1))
+            nothing = np.concatenate([chances, 0.05 * any_object], axis=1)
+            logits = np.log(nothing) if self.form == "detr" else np.log(chances / (1 - chances))
             return [logits[None], (boxes / [own[1], own[0], own[1], own[0]])[None]]
         if self.form == "yolox raw":
             others = np.setdiff1d(np.arange(count), [3, 5])
@@ -87,7 +90,7 @@ def detector(monkeypatch, session, **kwargs):
     return OnnxPeople("d.onnx", **kwargs)
 
 
-@pytest.mark.parametrize("form", ["detr", "yolox", "yolox raw", "yolov5", "yolov8", "yolov10"])
+@pytest.mark.parametrize("form", ["detr", "deformable", "rtdetr", "yolox", "yolox raw", "yolov5", "yolov8", "yolov10"])
 @pytest.mark.parametrize("size", [(96, 96), (64, 160), (150, 60)])
 def test_each_form_finds_the_rectangle(monkeypatch, form, size):
     people = detector(monkeypatch, Session(form), person=0)

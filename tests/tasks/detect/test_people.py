@@ -1,11 +1,11 @@
-"""Boxes of people at times of a video: the right frames, few in memory, thresholds; which text names which detector."""
+"""Boxes of people at times of a video: the right frames, few in memory, thresholds."""
 
 import numpy as np
 import pytest
 
 from tests.videos import numbered_frames, write_video
 from vidjax.errors import UserError
-from vidjax.tasks.detect.people import make_detector, nearest_frames, person_boxes
+from vidjax.tasks.detect.people import nearest_frames, person_boxes
 from vidjax.video import VideoReader
 
 
@@ -59,10 +59,3 @@ def test_settings_out_of_range(path):
         for settings in ({"least": 2}, {"most": 0}, {"batch": 0}):
             with pytest.raises(UserError, match=f"{next(iter(settings))} = "):
                 person_boxes(reader, [0.5], level, **settings)
-
-
-def test_what_names_a_detector(tmp_path):
-    with pytest.raises(UserError, match=r"detector 'yolo': give NAME=CHECKPOINT, such as detr_r50=.*, or FILE\.onnx"):
-        make_detector("yolo")
-    with pytest.raises(UserError, match="no detector 'detr50'"):
-        make_detector("detr50=weights.pth")

@@ -78,12 +78,9 @@ class Detr(nnx.Module):
         self.backbone.head = nnx.data(None)
         features = width * 2**3 * Bottleneck.expansion
         self.input_proj = nnx.Linear(features, dim, dtype=dtype, rngs=rngs)
-        encoder, decoder = (
-            partial(layer, dim, heads=heads, hidden=hidden, dtype=dtype, rngs=rngs)
-            for layer in (EncoderLayer, DecoderLayer)
-        )
-        self.encoder = nnx.List([encoder() for _ in range(depth)])
-        self.decoder = nnx.List([decoder() for _ in range(depth)])
+        options: dict[str, Any] = {"heads": heads, "hidden": hidden, "dtype": dtype, "rngs": rngs}
+        self.encoder = nnx.List([EncoderLayer(dim, **options) for _ in range(depth)])
+        self.decoder = nnx.List([DecoderLayer(dim, **options) for _ in range(depth)])
         self.norm = _layer_norm(dim, dtype=dtype, rngs=rngs)
         self.queries = nnx.Param(scaled_normal(1.0)(rngs.params(), (queries, dim)))
         self.head = nnx.Linear(dim, num_classes + 1, rngs=rngs)

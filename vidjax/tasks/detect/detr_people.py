@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from vidjax.models.detectors import DetectorSpec, get_detector
 from vidjax.models.families.detr import STRIDE, Detr
 from vidjax.models.state import Arrays, merge, split
 from vidjax.tasks.detect.people import Found
-from vidjax.weights.detectors import load_detector
+from vidjax.weights.detectors import load_detector, person_class
 
 
 class DetrPeople:
@@ -52,10 +53,12 @@ class DetrPeople:
           dtype: dtype of the activations; None: float32.
 
         Raises:
-          UserError: if no detector has that name.
+          UserError: if no detector has that name, or it is unknown which of its classes is a person.
           CheckpointError: if the checkpoint cannot be read or does not fit.
         """
-        return cls(load_detector(name, checkpoint, dtype=dtype), get_detector(name))
+        network = load_detector(name, checkpoint, dtype=dtype)
+        person = person_class(name, checkpoint, network.head.out_features - 1)
+        return cls(network, replace(get_detector(name), person=person))
 
     def __call__(self, frames: np.ndarray) -> Sequence[Found]:
         """Boxes and scores of the people in each frame of uint8 `(B, H, W, 3)`, RGB."""

@@ -5,6 +5,8 @@ places: one for each cell of 8, 16 and 32 pixels):
 
 - "detr", as Optimum exports it: `pixel_values` (N, 3, H, W), perhaps `pixel_mask` (N, H, W); `logits` (N, Q, K + 1) and
   `pred_boxes` (N, Q, 4), centres and sizes as shares. Two outputs of such shapes may have other names.
+- "deformable", Deformable and Conditional DETR: the same with 91 columns, each with a chance of its own.
+- "rtdetr", RT-DETR: the same with 80 columns; RGB 0…1, pictures stretched to 640×640.
 - "yolox": BGR 0…255, (N, 3, H, W); (N, A, 5 + K), centres and sizes, the score of any object, those of the classes.
   Files with and without decoded boxes (`--decode_in_inference`) are told apart by their numbers: decoded centres reach
   across the picture.
@@ -12,14 +14,15 @@ places: one for each cell of 8, 16 and 32 pixels):
 - "yolov8", also YOLO11: RGB 0…1, (N, 3, H, W); (N, 4 + K, A), centres and sizes in pixels, scores of the classes.
 - "yolov10", also exports with suppression: RGB 0…1, (N, 3, H, W); (N, n, 6), corners in pixels, score, class.
 
-Sizes left open are 640×640, for DETR the short side 800 and the longest 1333. Pictures keep their aspect ratio, with
-grey around them (YOLOX: at the right and bottom; DETR: 0 there).
+Sizes left open are 640×640, for the first two the short side 800 and the longest 1333. Pictures keep their aspect
+ratio, with grey around them (YOLOX: at the right and bottom; DETR: 0 there), unless said otherwise.
 """
 
 import ast
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -35,7 +38,7 @@ _GREY = 114
 _DETR = get_detector("detr_r50")
 _STRIDES = (8, 16, 32)
 _MOST = 300  # candidates that enter the suppression
-_FORMS = "logits and pred_boxes of DETR, or one output of YOLOX, YOLOv5, YOLOv8 or YOLOv10"
+_KNOWN = "logits and pred_boxes of DETR, or one output of YOLOX, YOLOv5, YOLOv8 or YOLOv10"
 
 
 class OnnxPeople:
@@ -48,7 +51,7 @@ class OnnxPeople:
       iou: boxes of YOLO that overlap a better one by more are dropped.
 
     Attributes:
-      form: the form found, "detr", "yolox", "yolov5", "yolov8" or "yolov10".
+      form: the form found, one of those above, such as "detr".
 
     Raises:
       UserError: if onnxruntime is not installed, the file cannot be read, or it is in none of the forms above.
@@ -68,10 +71,11 @@ class OnnxPeople:
             names = ", ".join(value.name for value in self._others)
             raise self._unknown(f"it has inputs besides pictures and their mask: {names}")
         self._outputs = [value.name for value in self._session.get_outputs()]
-        self._detr = {"logits", "pred_boxes"} <= set(self._outputs) or len(self._outputs) == 2
         self._half = self._input.type == "tensor(float16)"
-        blank = self._run(*self._place(np.zeros((480, 640, 3), np.uint8), "")[:2])
-        self.form, classes = self._form_of(blank)
+        queries = {"logits", "pred_boxes"} <= set(self._outputs) or len(self._outputs) == 2
+        self.form = "detr" if queries else "yolov8"  # until a blank picture tells
+        picture, mask, _ = self._placed(np.zeros((480, 640, 3), np.uint8))
+        self.form, classes = self._form_of(self._run(picture, mask), queries, picture.shape[2:])
         self.person = self._number(classes) if person is None else person
         if classes is not None and not 0 <= self.person < classes:
             raise UserError(f"{self.path}: person = {self.person}: the file has the classes 0…{classes - 1}")
@@ -81,52 +85,45 @@ class OnnxPeople:
         return [self._one(frame) for frame in frames]
 
     def _one(self, frame: np.ndarray) -> Found:
-        picture, mask, corner, scale = self._place(frame, self.form)
-        answers = self._run(picture, mask)
-        box, score = _READ[self.form](answers, self.person, picture.shape[2:])
-        if self.form != "detr":
-            box = (box - np.tile(corner[::-1], 2)) / np.tile([frame.shape[1] * scale[1], frame.shape[0] * scale[0]], 2)
+        form = _FORMS[self.form]
+        picture, mask, box_of_frame = self._placed(frame)
+        box, score = form.read(self._run(picture, mask), self.person, picture.shape[2:])
+        if not form.shares:  # pixels of the picture
+            box = (box - np.tile(box_of_frame[:2], 2)) / np.tile(box_of_frame[2:], 2)
         best = np.argsort(-score, kind="stable")[:_MOST]
-        box, score = box[best].astype(np.float64), score[best].astype(np.float64)
-        if self.form not in ("detr", "yolov10"):
-            keep = suppressed(box, self.iou)
-            box, score = box[keep], score[keep]
-        return box, score
+        box, score = box[best], score[best]
+        keep = suppressed(box, self.iou) if form.repeats else np.arange(len(box))
+        return box[keep], score[keep]
 
-    def _place(self, frame: np.ndarray, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The picture `(1, 3, H, W)` as the file takes it, the mask of its own pixels `(1, H, W)`, its top left corner
-        (2,) in pixels, and the scales (2,) of height and width."""
-        height, width = frame.shape[:2]
+    def _placed(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The picture `(1, 3, H, W)` as the file takes it, the mask of the frame in it `(1, H, W)`, and where the frame
+        is: left, top, width and height, pixels."""
+        form, (height, width) = _FORMS[self.form], frame.shape[:2]
         fixed = [side if isinstance(side, int) and side > 0 else 0 for side in self._input.shape[2:]]
-        if self._detr:
-            size = _DETR.fitted(height, width)
+        if form.open:
+            whole = [side or form.open for side in fixed]
+            shrink = min(whole[0] / height, whole[1] / width)
+            size = whole if form.stretches else [max(1, form.cut(side * shrink)) for side in (height, width)]
+        else:
+            size = list(_DETR.fitted(height, width))
             shrink = min([1.0, *(side / own for side, own in zip(fixed, size, strict=True) if side)])
             size = [max(1, int(side * shrink)) for side in size]
             whole = [side or own for side, own in zip(fixed, size, strict=True)]
-        else:
-            whole = [side or _SIDE for side in fixed]
-            shrink = min(whole[0] / height, whole[1] / width)
-            cut = int if form == "yolox" else round
-            size = [max(1, cut(side * shrink)) for side in (height, width)]
-        thinned = self._detr and size[0] < height
+        thinned = form.imagenet and size[0] < height
         small = cv2.resize(
             frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if thinned else cv2.INTER_LINEAR
         ).astype(np.float32)
-        if self._detr:
-            small = (small / 255 - np.float32(_DETR.mean)) / np.float32(_DETR.std)
-        around = form in ("yolov5", "yolov8", "yolov10")
-        corner = np.array([(most - own) // 2 if around else 0 for most, own in zip(whole, size, strict=True)])
-        place = np.s_[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
-        canvas = np.full((*whole, 3), 0 if self._detr else _GREY, np.float32)
+        if form.imagenet:
+            small = (small / 255 - np.array(_DETR.mean, np.float32)) / np.array(_DETR.std, np.float32)
+        top, left = ((most - own) // 2 if form.around else 0 for most, own in zip(whole, size, strict=True))
+        place = np.s_[top : top + size[0], left : left + size[1]]
+        canvas = np.full((*whole, 3), 0 if form.imagenet else _GREY, np.float32)
         canvas[place] = small
-        if form == "yolox":
-            canvas = canvas[..., ::-1]
-        elif not self._detr:
-            canvas /= 255
+        canvas = canvas[..., ::-1] if form.bytes else canvas if form.imagenet else canvas / np.float32(255)
         mask = np.zeros((1, *whole), np.int64)
         mask[0][place] = 1
         picture = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], np.float16 if self._half else np.float32)
-        return picture, mask, corner, np.array(size) / [height, width]
+        return picture, mask, np.array([left, top, size[1], size[0]])
 
     def _run(self, picture: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
         kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
@@ -137,17 +134,17 @@ class OnnxPeople:
             raise self._unknown(f"it cannot be run on a picture {picture.shape}: {error}") from None
         return dict(zip(self._outputs, answers, strict=True))
 
-    def _form_of(self, answers: dict[str, np.ndarray]) -> tuple[str, int | None]:
-        """Form and number of classes, None if the outputs do not tell."""
+    def _form_of(self, answers: dict[str, np.ndarray], queries: bool, size: tuple[int, ...]) -> tuple[str, int | None]:
+        """Form and number of classes, None if the outputs do not tell; `size`: height and width of the picture."""
         shapes = {name: array.shape for name, array in answers.items()}
-        if self._detr:
+        if queries:
             logits, boxes = _detr_outputs(answers)
             if logits is not None and boxes is not None:
-                return "detr", logits.shape[-1] - 1
+                columns = logits.shape[-1]
+                return {91: ("deformable", 91), 80: ("rtdetr", 80)}.get(columns, ("detr", columns - 1))
         elif len(answers) == 1 and len(next(iter(shapes.values()))) == 3:
-            (_, rows, columns) = next(iter(shapes.values()))
-            height, width = self._place(np.zeros((480, 640, 3), np.uint8), "")[0].shape[2:]
-            cells = sum((height // s) * (width // s) for s in _STRIDES)
+            _, rows, columns = next(iter(shapes.values()))
+            cells = sum((size[0] // s) * (size[1] // s) for s in _STRIDES)
             if rows in (cells, 3 * cells) and columns > 5:
                 return ("yolox" if rows == cells else "yolov5"), columns - 5
             if columns == cells and rows > 4:
@@ -178,7 +175,7 @@ class OnnxPeople:
         return usual[classes]
 
     def _unknown(self, what: str) -> UserError:
-        return UserError(f"{self.path}: is no detector in a known form: {what}. Known are {_FORMS}.")
+        return UserError(f"{self.path}: is no detector in a known form: {what}. Known are {_KNOWN}.")
 
 
 def suppressed(box: np.ndarray, iou: float) -> np.ndarray:
@@ -241,6 +238,11 @@ def _read_detr(answers: dict[str, np.ndarray], person: int, size: tuple[int, ...
     return _only(_corners(boxes), _of_class(chances[:, :-1], person))
 
 
+def _read_chances(answers: dict[str, np.ndarray], person: int, size: tuple[int, ...]) -> Found:
+    logits, boxes = (array[0].astype(np.float64) for array in _detr_outputs(answers) if array is not None)
+    return _only(_corners(boxes), _of_class(1 / (1 + np.exp(-logits)), person))
+
+
 def _read_yolox(answers: dict[str, np.ndarray], person: int, size: tuple[int, ...]) -> Found:
     rows = next(iter(answers.values()))[0].astype(np.float64)
     box, score = rows[:, :4], rows[:, 4] * _of_class(rows[:, 5:], person)
@@ -266,10 +268,40 @@ def _read_yolov10(answers: dict[str, np.ndarray], person: int, size: tuple[int, 
     return _only(rows[:, :4], np.where(rows[:, 5].round() == person, rows[:, 4], 0))
 
 
-_READ = {
-    "detr": _read_detr,
-    "yolox": _read_yolox,
-    "yolov5": _read_yolov5,
-    "yolov8": _read_yolov8,
-    "yolov10": _read_yolov10,
+@dataclass(frozen=True)
+class _Form:
+    """What files of a form take and give.
+
+    Attributes:
+      read: function from outputs, class of people, and height and width of the picture to boxes (corners) and scores.
+      shares: whether boxes are shares of the frame, not pixels of the picture.
+      imagenet: whether pixels are normalised as for ImageNet.
+      bytes: whether pixels are BGR 0…255.
+      open: side where a file leaves it open; 0: as for DETR.
+      stretches: whether frames are stretched to the picture.
+      around: whether frames are in the middle of the picture.
+      cut: rounding of the frame's sides.
+      repeats: whether answers have to be suppressed.
+    """
+
+    read: Callable[[dict[str, np.ndarray], int, tuple[int, ...]], Found]
+    shares: bool = False
+    imagenet: bool = False
+    bytes: bool = False
+    open: int = _SIDE
+    stretches: bool = False
+    around: bool = True
+    cut: Callable[[float], int] = round
+    repeats: bool = True
+
+
+_OF_DETR = {"shares": True, "imagenet": True, "open": 0, "around": False, "repeats": False}
+_FORMS = {
+    "detr": _Form(_read_detr, **_OF_DETR),
+    "deformable": _Form(_read_chances, **_OF_DETR),
+    "rtdetr": _Form(_read_chances, shares=True, stretches=True, repeats=False),
+    "yolox": _Form(_read_yolox, bytes=True, around=False, cut=int),
+    "yolov5": _Form(_read_yolov5),
+    "yolov8": _Form(_read_yolov8),
+    "yolov10": _Form(_read_yolov10, repeats=False),
 }

@@ -1,6 +1,6 @@
 """Boxes of people in a video's frames, found by a detector of single pictures.
 
-    detector = make_detector("detr_r50=weights/detr-resnet-50")     # or make_detector("yolox.onnx")
+    detector = detectors.make_detector("detr_r50=weights/detr-resnet-50")     # or FILE.onnx
     with open_video("clip.mp4") as reader:
         found = person_boxes(reader, [0.5, 1.5, 2.5], detector)
     found.time, found.box, found.score                              # (N,), (N, 4) shares of the picture, (N,)
@@ -90,31 +90,6 @@ def person_boxes(
     if not rows:
         return PersonBoxes(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)), np.zeros(0))
     return PersonBoxes(*(np.concatenate(column) for column in zip(*rows, strict=True)))
-
-
-def make_detector(text: str) -> Detector:
-    """Load a detector of people.
-
-    Args:
-      text: `NAME=CHECKPOINT`, such as "detr_r50=weights/detr-resnet-50", see `vidjax.models.detectors`; or
-        `FILE.onnx`, or `FILE.onnx@NUMBER` with the number of its class of people, see
-        `vidjax.tasks.detect.onnx_people`.
-
-    Raises:
-      UserError: if the text is of neither form, no detector has that name, or the file cannot be read or used.
-    """
-    file, at, number = text.rpartition("@")
-    file = file if at and number.isdigit() else text
-    if file.endswith(".onnx"):
-        from vidjax.tasks.detect.onnx_people import OnnxPeople
-
-        return OnnxPeople(file, person=int(number) if file != text else None)
-    name, equals, checkpoint = text.partition("=")
-    if not (equals and name and checkpoint):
-        raise UserError(f"detector {text!r}: give NAME=CHECKPOINT, such as detr_r50=detr-resnet-50, or FILE.onnx")
-    from vidjax.tasks.detect.detr_people import DetrPeople
-
-    return DetrPeople.load(name, checkpoint)
 
 
 def nearest_frames(reader: Frames, times: np.ndarray) -> np.ndarray:
