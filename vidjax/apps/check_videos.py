@@ -14,19 +14,22 @@ from rich.console import Console
 from vidjax.config import DataConfig, with_settings
 from vidjax.config.choices import UNSTRIDED_RULES
 from vidjax.data.audit.key_frames import ANYWHERE, KeyFrames
+from vidjax.data.audit.segment_checks import outside, training_labels, unknown_labels
 from vidjax.data.listing.datasets import folder_fps
 from vidjax.data.listing.load import list_videos
 from vidjax.data.listing.rows import Row
 from vidjax.data.reading.clips import segment_frames
+from vidjax.data.reading.feature_file import SUFFIXES, FeatureFile, read_feature_file
 from vidjax.data.reading.open_video import FrameReader, is_address, open_video
-from vidjax.data.records import LABELS
+from vidjax.data.records import LABELS, Segments
 from vidjax.data.text import DataError
+from vidjax.inputs import VideoInput
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.byte_sources import exists
 from vidjax.wording import things
 
-STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short", "outside", "wrong fps")
+STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short", "wrong annotation", "wrong fps")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "at", "reason", "listed_at")
 _SHOWN = 20  # most problems printed; the report has all
 _SECTIONS = {"num_frames": "clip.", "stride": "clip.", "fps": "clip.", "timeout": "reading."}  # by argument
@@ -74,6 +77,8 @@ class Check:
     def look(self, path: str, rows: Sequence[Row], rate: float = 25.0) -> list[Finding]:
         """Check one file, opened once for all its `rows`; `rate` is the frames/s of a folder of images."""
         try:
+            if path.partition("#")[0].lower().endswith(SUFFIXES):
+                return [self._judge_features(read_feature_file(path), row) for row in rows]
             with open_video(path, timeout=self.timeout, folder_fps=rate) as reader:
                 if self.decode:
                     for first in range(0, len(reader), _CHUNK):
@@ -95,8 +100,16 @@ class Check:
         span = int((self.num_frames - 1) * step + 0.5) + 1
         reason = f"{things(frames, 'frame')}, a clip spans {span}" if frames < span else ""
         status = "too short" if reason else "ok"
+        if not reason and (reason := outside(row, reader.duration)):
+            status = "wrong annotation"
         status, reason = self.key_frames.judge(reader, row) or (status, reason)
         return Finding(row, status, reason, frames, reader.fps, reader.width, reader.height)
+
+    @staticmethod
+    def _judge_features(file: FeatureFile, row: Row) -> Finding:
+        duration = file.duration or (row.annotation.duration if isinstance(row.annotation, Segments) else None)
+        reason = outside(row, duration) if duration else ""
+        return Finding(row, "wrong annotation" if reason else "ok", reason, len(file.vectors))
 
 
 def read_check(
@@ -130,11 +143,14 @@ def read_check(
     config.data = with_settings(config.data, given)
     config = validate(config)
     published = get_spec(config.model.name)
+    annotations = functools.partial(check_annotations, config, published.task)
     spec = resolve_spec(published, config.data)
+    if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
+        how = Check(decode=decode, timeout=config.data.reading.timeout)
+        return config.data, how, kinds_of(published.task), annotations
     rules = {config.data.sampling.train, config.data.sampling.eval}
     pace = (1, 0.0) if rules <= set(UNSTRIDED_RULES) else (spec.video.stride, spec.video.fps or 0.0)
     how = Check(spec.video.num_frames, *pace, decode, config.data.reading.timeout)
-    annotations = functools.partial(check_annotations, config, published.task)
     return config.data, how, kinds_of(published.task), annotations
 
 
@@ -161,7 +177,8 @@ def check(
       console: console for progress and findings; None: standard output, with the bar on standard error.
 
     Returns:
-      0 if everything is in order, 1 if any video is missing, unreadable or too short, or annotations are wrong.
+      0 if all videos are in order, 1 if any is missing, unreadable or too short, or has annotations that are wrong, such
+      as segments or key frames outside of it, or labels that training does not have.
 
     Raises:
       DataError: if the annotations cannot be used.
@@ -171,6 +188,7 @@ def check(
     rows = list_videos(config, kinds)
     if not rows:
         raise DataError(f"{config.train}: lists no videos")
+    strange = unknown_labels(rows, training_labels(rows))
     counts: Counter[str] = Counter()
     output = console or Console()
     expected, wrong = annotations(rows) if annotations else (None, [])
@@ -183,6 +201,8 @@ def check(
         with progress_bar(console or Console(stderr=True)) as bar:
             task = bar.add_task("check", total=len(rows), info="")
             for finding in _findings(rows, how, folder_fps(config), workers or os.cpu_count() or 1):
+                if finding.status == "ok" and finding.row in strange:
+                    finding = replace(finding, status="wrong annotation", reason=strange[finding.row])
                 counts[finding.status] += 1
                 report.writerow(_row(finding))
                 problems = counts.total() - counts["ok"]

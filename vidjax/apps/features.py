@@ -13,7 +13,7 @@ from vidjax.apps.clip_network import ClipNetwork
 from vidjax.config import Config
 from vidjax.data.listing.load import list_videos
 from vidjax.data.listing.paths import VIDEO_SUFFIXES
-from vidjax.data.listing.segment_files import is_segment_source
+from vidjax.data.listing.segment_files import declares_segments
 from vidjax.data.listing.sources import open_sources, read_rows
 from vidjax.data.reading.feature_file import read_feature_file
 from vidjax.data.reading.windows import WindowReader, Windows
@@ -142,17 +142,9 @@ def listed(videos: str) -> list[str]:
     path = Path(videos).expanduser()
     if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
         return [videos]
-    kinds: frozenset[str] = frozenset()
-    if path.is_file() and is_segment_source(path) and (path.suffix.lower() == ".json" or _has_spans(path)):
-        kinds = frozenset({Segments.kind})
+    kinds = frozenset({Segments.kind}) if declares_segments(path) else frozenset()
     rows = read_rows(open_sources(videos, "", kinds, need_files=False), kinds)
     return list(dict.fromkeys(row.path for row in rows))
-
-
-def _has_spans(path: Path) -> bool:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        columns = {column.strip().strip('"') for column in file.readline().split(",")}
-    return {"start", "end"} <= columns or "start_timestamp" in columns or "actions" in columns
 
 
 class Writer:

@@ -69,6 +69,13 @@ def is_segment_source(path: Path) -> bool:
     return path.suffix.lower() in (".json", ".csv") or (path.is_dir() and any(path.glob("*.txt")))
 
 
+def declares_segments(path: Path) -> bool:
+    """Whether a file or folder has the form of segments: JSON, a CSV with their columns, or a folder of text files."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return is_segment_source(path)
+    return any(set(needed) <= set(_header(path)) for needed in _CSV_FORMATS)
+
+
 class _Gatherer:
     """Rows by video, as their segments are read."""
 
@@ -110,9 +117,13 @@ def _time(text: str) -> float | None:
     return seconds(text)
 
 
+def _header(path: Path) -> list[str]:
+    first = next(iter(lines(path)), ("", ""))[1].split(",")
+    return [column.strip().strip('"') for column in first]
+
+
 def _csv(path: Path) -> list[Row]:
-    header = next(iter(lines(path)), ("", ""))[1].split(",")
-    columns = [column.strip().strip('"') for column in header]
+    columns = _header(path)
     for needed, parse in _CSV_FORMATS.items():
         if set(needed) <= set(columns):
             gatherer = _Gatherer()

@@ -7,8 +7,8 @@ published files (.npy, .npz, .h5, .pkl) settings give them.
 
 import os
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,12 +142,34 @@ def read_feature_file(path: str, width: int = 0) -> FeatureFile:
     return FeatureFile(path, _checked(path, vectors, width), stated)
 
 
-def state_of(path: str) -> Mapping[str, Any]:
-    """What a file of features states, or nothing if it cannot be read or states nothing; see `FeatureFile`."""
-    try:
-        return read_feature_file(path).stated
-    except VideoError:
-        return {}
+def settle(settings: FeaturesConfig, paths: Iterable[str], width: int) -> FeaturesConfig:
+    """Copy of the settings in which those left open are as the first readable file states them.
+
+    All files are then held to them, also in later evaluations of the run.
+
+    Args:
+      settings: settings of features.
+      paths: files of features.
+      width: D, numbers per vector that the network reads.
+
+    Raises:
+      DataError: if the file's vectors have another width.
+    """
+    for path in paths:
+        try:
+            file = read_feature_file(path)
+        except VideoError:
+            continue
+        if (found := file.vectors.shape[1]) != width:
+            if file.vectors.shape[0] == width:
+                read_feature_file(path, width)  # which says that it is transposed
+            raise DataError(
+                f"{path}: has vectors of {found} numbers, but the network reads {width}; give "
+                f"config.data.features.width = {found}"
+            )
+        stated = {name: file.stated[name] for name in (*_FACTS, "model") if file.stated.get(name)}
+        return replace(settings, **{name: value for name, value in stated.items() if not getattr(settings, name)})
+    return settings
 
 
 def _npz(path: str) -> tuple[Any, dict[str, Any]]:

@@ -40,8 +40,8 @@ class Windows:
     def __post_init__(self):
         if not 1 <= self.stride <= self.window:
             raise UserError(
-                f"stride = {self.stride}: must be 1 to {self.window} frames, the length of a window; a larger one leaves "
-                "frames out"
+                f"stride = {self.stride}: must be 1 to {self.window} frames, the length of a window; a larger one "
+                "leaves frames out"
             )
         if self.window < self.num_frames:
             raise UserError(f"window = {self.window}: must be {self.num_frames} frames or more, those of a clip")
@@ -144,10 +144,11 @@ class WindowReader:
                 del kept[old]
             yield np.stack([kept[frame] for frame in wanted])
 
-    def frames(self) -> Iterator[np.ndarray]:
-        """Read the frames at `fps` one by one, uint8 `(size, size, 3)`, resized and cropped as in evaluation."""
-        newest, frame, upcoming = -1, np.empty(0, np.uint8), self._decoded(np.unique(self._numbers))
-        for number in self._numbers:
+    def frames(self, every: int = 1) -> Iterator[np.ndarray]:
+        """Read every n-th frame at `fps` one by one, uint8 `(size, size, 3)`, resized and cropped as in evaluation."""
+        wanted = self._numbers[::every]
+        newest, frame, upcoming = -1, np.empty(0, np.uint8), self._decoded(np.unique(wanted))
+        for number in wanted:
             while newest < number:
                 newest, frame = next(upcoming)
             yield frame

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vidjax.config import LocaliseConfig
-from vidjax.tasks.localise.nms import Found, Suppression, suppress
+from vidjax.tasks.localise.nms import Found, Suppression, hard_nms, suppress
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,17 @@ class Detections:
         segments = np.clip(self.segments, 0, np.inf if duration is None else duration)
         kept = segments[:, 1] > segments[:, 0]
         return Detections(segments[kept], self.scores[kept], self.labels[kept])
+
+    def best_of_each_place(self, least: float, overlap: float = 0.3) -> "Detections":
+        """Detections to show: those with a score of `least` or more that no better one of their class overlaps by
+        `overlap` (IoU) or more, in the order of time."""
+        numbers = [np.zeros(0, np.int64)]
+        for label in np.unique(self.labels):
+            own = np.flatnonzero((self.labels == label) & (self.scores >= least))
+            numbers.append(own[hard_nms(self.segments[own], self.scores[own], overlap)])
+        chosen = np.concatenate(numbers)
+        chosen = chosen[np.argsort(self.segments[chosen, 0], kind="stable")]
+        return Detections(self.segments[chosen], self.scores[chosen], self.labels[chosen])
 
     def entries(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Entries of the ActivityNet format: label, score, and segment in seconds."""
