@@ -177,8 +177,8 @@ def check(
       console: console for progress and findings; None: standard output, with the bar on standard error.
 
     Returns:
-      0 if all videos are in order, 1 if any is missing, unreadable or too short, or has annotations that are wrong, such
-      as segments or key frames outside of it, or labels that training does not have.
+      0 if all videos are in order, 1 if any is missing, unreadable or too short, or has wrong annotations, such as
+      segments or key frames outside of it, or labels that training does not have.
 
     Raises:
       DataError: if the annotations cannot be used.

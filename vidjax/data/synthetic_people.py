@@ -54,7 +54,7 @@ class Shape:
     turning: float
 
     def at(self, frame: float) -> tuple[np.ndarray, float]:
-        """Place of its (0, 0), pixels `(2,)`, and orientation, radians, `frame` frames after the middle of the video."""
+        """Place of its (0, 0), pixels `(2,)`, and orientation, radians, `frame` frames after the middle one."""
         right, down, turn = STEPS[self.label]
         return self.centre + frame * self.speed * np.array([right, down]), self.angle + frame * turn * self.turning
 
