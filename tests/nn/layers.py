@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vidjax.models.heads import Dense
 from vidjax.nn import frame_blocks, pooling
-from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter
+from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter, TemporalAdapter
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooling, SelfAttentionBlock
@@ -290,6 +290,11 @@ LAYERS = {
     "squeeze and excitation": Layer(partial(SqueezeExcitation, 4, 3), CLIPS, CLIP, same, computes="input"),
     "squeeze and excitation of each frame": Layer(
         partial(SqueezeExcitation, 4, 3, activation=nnx.silu, each_frame=True), CLIPS, CLIP, same, computes="input"
+    ),
+    "temporal adapter": Layer(
+        partial(TemporalAdapter, 4, 3), st.tuples(st.integers(1, 4), st.just(6), st.just(4)), (3, 6, 4), same,
+        lambda layer, x, rngs: layer(x.reshape(-1, *x.shape[2:]), (1, 2, 3), x.shape[1]).reshape(x.shape),
+        computes="dtype, added",
     ),
     "space-time adapter": Layer(
         partial(SpaceTimeAdapter, 4, 3, (3, 1, 3)), st.tuples(st.integers(1, 4), st.just(1 + 6), st.just(4)), (3, 7, 4),

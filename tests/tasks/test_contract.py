@@ -56,14 +56,19 @@ def case(name: str, folder) -> Case:
         return of_boxes()
     model = {"classify": "conv3d_tiny", "reconstruct": "videomae_tiny_pretrain"}[task_name]
     spec = get_spec(model).with_video(num_frames=4, size=16, resize=(16,))
-    labels = LabelSpace(("a", "b", "c"), several=kind == "several", directional=True, mirrored={0: 1, 1: 0})
+    labels = LabelSpace(
+        ("a", "b", "c"), several=kind in ("several", "partial"), directional=True, mirrored={0: 1, 1: 0}
+    )
     config = Config(model=ModelConfig(name=model))
     config.task.classify.flip_pairs = ("a<>b",) if task_name == "classify" else ()
     task = make_task(config, spec, labels)
     grid = {"num_frames": 4, "size": 16} if task_name == "reconstruct" else {}
     network = create_model(model, num_classes=3, **grid)
     shown = ((0,), (1, 2), (2,), ()) if labels.several else ((0,), (1,), (2,), (0,))
-    videos = VideoSet(tuple(Record(f"{i}.mp4", Labels(classes)) for i, classes in enumerate(shown)), labels)
+    annotations = [Labels(classes) for classes in shown]
+    if kind == "partial":  # what the second shows of c is not known, and the third shows c only at its beginning
+        annotations[1:3] = Labels((1,), categories=("a", "b")), Labels((2,), spans=((0.0, 1.0, 2),))
+    videos = VideoSet(tuple(Record(f"{i}.mp4", annotation) for i, annotation in enumerate(annotations)), labels)
     layout = layout_of(spec.inputs, task.targets.fields())
     drawn = layout.draw(CLIPS, 1, seed=3)
     targets = [task.targets.of(record, whole(1)) for record in videos.records]
@@ -121,7 +126,10 @@ def of_boxes() -> Case:
     return Case(task, network, VideoSet(records, labels), examples)
 
 
-CASES = ["classify-single", "classify-several", "detect", "reconstruct", "localise-localise_linear_tiny"]
+CASES = [
+    *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct"),
+    "localise-localise_linear_tiny",
+]
 
 
 @pytest.fixture(scope="module", params=CASES)

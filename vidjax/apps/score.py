@@ -16,13 +16,14 @@ from vidjax.evaluation.class_plot import plot_classes
 from vidjax.evaluation.frames import per_frame_ap
 from vidjax.evaluation.fusion import VideoScores, read_scores
 from vidjax.evaluation.matching import ThresholdAP, class_mean
-from vidjax.evaluation.paired_files import read_boxes, read_segments, read_tube_pair
+from vidjax.evaluation.paired_boxes import read_boxes
+from vidjax.evaluation.paired_files import read_segments, read_tube_pair
 from vidjax.evaluation.segments import proposal_recall, segment_ap, segment_recall
 from vidjax.evaluation.several import mean_ap, sample_mean_ap
 from vidjax.evaluation.summary_file import percent, summary_text, write_summary
 from vidjax.evaluation.tubes import video_ap
 
-_LISTED = 30  # classes in the table; the others are in eval.json
+_LISTED = 80  # classes in the table; the others are in eval.json
 _MULTIPLES = (1, 5)  # of the recalls of segments
 _PROPOSALS = (1, 5, 10, 50, 100)  # of the recalls of proposals
 
@@ -124,11 +125,11 @@ def _write(folder: Path, outcome: Outcome, summary: dict[str, Any]) -> None:
 def score_segments(
     predictions: str, truth: str, *, protocol: str, subset: str, thresholds: Sequence[float], proposals: bool
 ) -> Outcome:
-    """Score predicted segments, or proposals, in ActivityNet's JSON.
+    """Score predicted segments, or proposals.
 
     Args:
-      predictions: file with `results`.
-      truth: file with a `database`.
+      predictions: ActivityNet's JSON with `results`.
+      truth: file, or folder, of labelled segments; see `vidjax.data.listing.segment_files`.
       protocol: name in `segments.PROTOCOLS`, for proposals in `segments.PROPOSAL_PROTOCOLS`.
       subset: subset of the truth; empty: see `read_segments`.
       thresholds: temporal IoUs.
@@ -152,19 +153,23 @@ def score_segments(
     return _of_thresholds("segments", result, figures, pair.labels, facts, pair.notes)
 
 
-def score_tubes(predictions: str, truth: str, *, protocol: str, thresholds: Sequence[float]) -> Outcome:
-    """Score predicted tubes in JSON; see `vidjax.data.listing.tube_files`.
+def score_tubes(
+    predictions: str, truth: str, *, protocol: str, thresholds: Sequence[float], split: int, without: Sequence[str]
+) -> Outcome:
+    """Score predicted tubes; see `vidjax.data.listing.tube_files`.
 
     Args:
       predictions: file of tubes with scores.
-      truth: file of tubes.
+      truth: file of tubes, or pickle of annotations.
       protocol: name in `tubes.PROTOCOLS`.
       thresholds: overlaps; empty: 0.2 and 0.5:0.05:0.95.
+      split: official split of a pickle, from 1.
+      without: classes to leave out.
 
     Raises:
       UserError: if files or settings cannot be used.
     """
-    pair = read_tube_pair(Path(predictions), Path(truth))
+    pair = read_tube_pair(Path(predictions), Path(truth), protocol, split=split, without=without)
     strict = tuple(np.linspace(0.5, 0.95, 10).tolist())
     levels = tuple(thresholds) or (0.2, *strict)
     result = video_ap(pair.truth, pair.predictions, levels, protocol, len(pair.labels))
@@ -246,7 +251,7 @@ def score_labels(scores: str) -> Outcome:
     if found.targets.ndim == 2:
         macro, each = mean_ap(found.scores, found.targets)
         figures = {"mAP": macro, "mAP of samples": sample_mean_ap(found.scores, found.targets)[0]}
-        counts = found.targets.sum(axis=0).astype(np.int64)
+        counts = (found.targets > 0).sum(axis=0)
         return Outcome("labels", "", figures, found.class_names, each, counts, counted="num_videos", facts=facts)
     _check_classes(scores, found)
     matrix = metrics.confusion_matrix(found.scores.argmax(axis=1), found.targets, found.scores.shape[1])

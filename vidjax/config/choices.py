@@ -33,9 +33,12 @@ TIOUS: dict[str, tuple[float, ...]] = {
 # Rules of evaluating boxes, defined in vidjax/evaluation/boxes.py.
 BOX_PROTOCOLS = ("official", "slowfast", "mmaction2")
 
+# Tasks by which feature vectors are judged, defined in vidjax/embeddings/benchmark.py.
+EMBEDDING_TASKS = ("retrieval", "neighbours", "linear", "few_shot", "clustering", "pairs")
+
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (
-    "activitynet", "ava", "ava_kinetics", "charades", "diving48", "hmdb51", "jester", "jhmdb", "kinetics400",
+    "activitynet", "ava", "ava_kinetics", "charades", "diving48", "hmdb51", "hvu", "jester", "jhmdb", "kinetics400",
     "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2", "ucf101", "ucf101_24",
 )  # fmt: skip
 

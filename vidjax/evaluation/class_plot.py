@@ -39,11 +39,16 @@ def _draw(path: Path, names: Sequence[str], values: np.ndarray, counts: np.ndarr
     if len(order) <= _NAMED:
         axes.set_yticks(np.arange(len(order)), [names[i] for i in order], fontsize=8)
         for place, number in enumerate(order):
-            told = f"{percent(float(values[number]))}, {counts[number]}"
+            told = f"{percent(float(values[number]))} ({counts[number]})"
             axes.annotate(told, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     mean = float(np.mean(values[order])) if len(order) else float("nan")
     axes.axvline(100 * mean, color="#c44", linestyle="--", linewidth=1)
-    axes.set(xlim=(0, 100), ylim=(max(len(order), 1) - 0.4, -0.6), xlabel=f"{measure}, %; dashed: mean {percent(mean)}")
+    axes.xaxis.set_major_formatter("{x:g} %")
+    axes.set(
+        xlim=(0, 100),
+        ylim=(max(len(order), 1) - 0.4, -0.6),
+        xlabel=f"{measure} and number of truths; mean {percent(mean)}",
+    )
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     figure.suptitle(title, fontsize=10)

@@ -14,6 +14,8 @@ from vidjax.errors import UserError
 from vidjax.evaluation import metrics
 from vidjax.evaluation.several import mean_ap
 
+_ARRAYS = ("paths", "class_names", "scores", "targets")  # of scores.npz
+
 
 @dataclass(frozen=True)
 class VideoScores:
@@ -49,13 +51,12 @@ def read_scores(where: str | Path, bare: bool = False) -> VideoScores:
     path = path / "scores.npz" if path.is_dir() else path
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            scores, targets = arrays["scores"], arrays["targets"]
-            standing = {"paths": np.arange(len(scores)), "class_names": np.arange(np.shape(scores)[-1])} if bare else {}
-            paths, class_names = (
-                standing[name].astype(str) if name in standing and name not in arrays else arrays[name]
-                for name in ("paths", "class_names")
-            )
-    except (OSError, KeyError, ValueError, IndexError) as error:
+            optional = ("paths", "class_names") if bare else ()
+            found = {name: arrays[name] for name in _ARRAYS if name in arrays or name not in optional}
+        scores, targets = found["scores"], found["targets"]
+        paths = found.get("paths", np.arange(len(scores)).astype(str))
+        class_names = found.get("class_names", np.arange(scores.shape[-1]).astype(str))
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(
             f"{path} holds no scores of an evaluation ({reason}): give the folder that eval.py or train.py wrote "

@@ -48,6 +48,7 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
     """
     rule = "key_frame" if any(record.moment is not None for record in videos.records) else config.data.sampling.eval
     clips = None if rule in WHOLE_VIDEO_RULES else config.eval.num_clips
+    joined = {} if config.eval.ensemble == "mean" else {"ensemble": config.eval.ensemble}
     settings = {name: setting(config, name) for name in evaluated_names()}
     changed = {name: value for name, value in settings.items() if value != setting(Config(), name)}
     return {
@@ -55,7 +56,7 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
         "step": step,
         "checkpoint": checkpoint,
         "best_metric": config.train.best_metric,
-        "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": rule},
+        "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": rule} | joined,
         "spec": {key: fact for value in spec.inputs.values() for key, fact in value.facts.items()},
         "data": {
             "name": _data_words(config.data, _name),
@@ -89,7 +90,8 @@ def views(numbers: Mapping[str, Any]) -> str:
     """Describe the views of a video in words: `10 clips × 3 crops`."""
     clips, crops = numbers["num_clips"], numbers["num_crops"]
     taken = _count(clips, "clip") if clips is not None else f"as many clips as {numbers['sampling']} takes"
-    return f"{taken} × {_count(crops, 'crop')}"
+    joined = f", {numbers['ensemble']} of the views" if "ensemble" in numbers else ""
+    return f"{taken} × {_count(crops, 'crop')}{joined}"
 
 
 def same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ Toolboxes disagree about duplicates, so the protocol has a name, which goes besi
 Proposals may also be scored as mmaction2 does, whose temporal IoUs are of single precision, which now and then decides
 about a threshold.
 
-In all of them predictions are taken by falling score (of equal scores the later row first); each takes the free truth
+In all of them predictions are taken by falling score (equal ones as `matching.falling` says); each takes the free truth
 of its class and video with the highest temporal IoU of at least the threshold. The mean is over the classes with truth.
 """
 
@@ -100,7 +100,7 @@ def segment_ap(
     pairs = matching.overlapping(
         *_groups(truth, predictions), lambda p, t: segment_iou(predictions, truth, p, t), float(levels.min())
     )
-    order = matching.falling(score, later_first=True)
+    order = matching.falling(score, predictions.label)
     hits = matching.match(pairs, order, len(truth), levels, rule=matching.FREE, later_first=True)
     ap = matching.average_precision(hits, predictions.label, order, num_truths)
     return SegmentAP(protocol, levels, ap, num_truths)
@@ -266,9 +266,8 @@ def _groups(truth: SegmentArrays, predictions: SegmentArrays) -> tuple[np.ndarra
 
 
 def _places(group: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Place of each row in its group by falling score, from 0; of equal scores the later row comes first."""
-    order = matching.falling(score, later_first=True)
-    order = order[np.argsort(group[order], kind="stable")]
+    """Place of each row in its group by falling score, from 0."""
+    order = matching.falling(score, group)
     sorted_groups = group[order]
     places = np.empty(len(group), np.int64)
     places[order] = np.arange(len(group)) - np.searchsorted(sorted_groups, sorted_groups)

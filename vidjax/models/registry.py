@@ -26,6 +26,7 @@ from vidjax.models.probe import Probe
 # Files with a `VARIANTS` table.
 FAMILIES = (
     "actionformer",
+    "adatad",
     "bmn",
     "c3d",
     "csn",

@@ -24,7 +24,8 @@ def load_videos(config: Config, *, need_files: bool = True) -> tuple[VideoSet, V
     """
     task = task_of(config)
     train, held_out = load_sets(config.data, config.seed, kinds_of(task), need_files=need_files)
-    return _ready(config, task, train, training=True), _ready(config, task, held_out, training=False)
+    train = _ready(config, task, train, training=True).counted()
+    return train, _ready(config, task, held_out, training=False)
 
 
 def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:

@@ -26,6 +26,7 @@ log = logging.getLogger("vidjax")
 # The files with a `SOURCES` table.
 TABLES = (
     "actionformer",
+    "adatad",
     "bmn",
     "c3d",
     "csn",

@@ -39,7 +39,7 @@ class Dataset:
         `ID_000010_000020.mp4`.
       labels: name of the class list in `labels/`, if it is another data set's.
       train_videos: number of videos in its first training split; fewer may still be available. UCF-101's is counted in
-        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, Jester and
+        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, HVU, Jester and
         Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are
         approximate, as the lists have changed or no publisher's figure was found; so are those of data sets with boxes,
         in annotated frames.
@@ -162,6 +162,16 @@ DATASETS: dict[str, Dataset] = _define(
         train_files=("*_test_split{split}.txt",),
         eval_files=("*_test_split{split}.txt",),
         splits=3,
+    ),
+    Dataset(
+        name="hvu",
+        train_videos=481_417,
+        title="HVU",
+        url="https://github.com/holistic-video-understanding/HVU-Dataset",
+        parse=formats.parse_hvu,
+        train_files=("hvu_train_video.json", "hvu_train*.json"),
+        eval_files=("hvu_val_video.json", "hvu_val*.json"),
+        several=True,
     ),
     Dataset(
         name="jester",
