@@ -19,6 +19,7 @@ from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooli
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.boundary_matching import BoundaryMatching
 from vidjax.nn.conv import Conv3D, conv_formulation
+from vidjax.nn.dilated import DilatedConv3D
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.factorised import Conv2Plus1D
 from vidjax.nn.local_attention import ConvAttention, ConvAttentionBlock
@@ -230,6 +231,9 @@ LAYERS = {
     ),
     **{f"convolution, {name}": layer for name, layer in FORMULATIONS.items()},
     "convolution, replicating": convolution((3, 3, 1), padding_mode="replicate"),
+    "dilated convolution": Layer(
+        partial(DilatedConv3D, 4, 3, (1, 3, 3), 2), CLIPS, CLIP, lambda sizes: (*sizes[:3], 3), computes="input"
+    ),
     "batch norm": Layer(partial(BatchNorm, 4), CLIPS, CLIP, same, computes="input"),
     "batch norm, not affine": Layer(partial(BatchNorm, 4, affine=False), CLIPS, CLIP, same, computes="input"),
     "layer norm": Layer(partial(nnx.LayerNorm, 4, epsilon=LAYER_NORM_EPSILON), FRAMES, FRAME, same),
