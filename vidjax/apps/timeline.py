@@ -81,12 +81,12 @@ def _draw(path: Path, line: Timeline, shown) -> None:
         own = line.found.labels == label
         for (start, end), score in zip(line.found.segments[own], line.found.scores[own], strict=True):
             axes.broken_barh(
-                [(start, end - start)], (row - 0.28, 0.56), color=colour, alpha=0.3 + 0.6 * score, zorder=2
+                [(start, end - start)], (row - 0.28, 0.56), color=colour, alpha=0.3 + 0.5 * score, zorder=2
             )
             if end - start > 0.035 * line.duration:
                 middle = 0.5 * (start + end)
                 axes.text(
-                    middle, row, f"{100 * score:.0f}", ha="center", va="center", fontsize=8, color="white", zorder=3
+                    middle, row, f"{100 * score:.0f}", ha="center", va="center", fontsize=8, color="#222222", zorder=3
                 )
     if not classes:
         axes.text(0.5, 0.5, "no segments", transform=axes.transAxes, ha="center", va="center", color="#777777")
@@ -113,7 +113,7 @@ def _pictures(line: Timeline, height: int = 96) -> np.ndarray:
     with open_video(line.path) as reader:
         numbers = ((np.arange(_FRAMES) + 0.5) * len(reader) / _FRAMES).astype(int)
         frames = reader.read(numbers)
-    width = round(height * 1.4)
+    width = height  # about the shape of a twelfth of the strip
     tall, wide = frames.shape[1:3]
     # A part of every frame with the shape of its place, from the middle.
     part = min(wide, round(tall * width / height)), min(tall, round(wide * height / width))
