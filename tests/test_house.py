@@ -25,7 +25,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 # From the ground up; a folder imports from those before it.
 FLOORS = (
     *("errors", "wording", "unpickle", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn"),
-    *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan", "predictor", "embeddings"),
+    *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
+    *("predictions", "predictor", "embeddings"),
     *("apps", "__main__"),
 )
 

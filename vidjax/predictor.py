@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,69 +24,22 @@ from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views
 from vidjax.errors import UserError
 from vidjax.evaluation.engine import Forward, compile_forward
+from vidjax.evaluation.metrics import join_views
+from vidjax.evaluation.several import read_thresholds
 from vidjax.inputs import VideoInput
 from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.layer_vectors import layer_vectors
 from vidjax.models.state import merge, split
 from vidjax.nn.enter import enter
+from vidjax.predictions import ClassScore, ClipPrediction, ClipVectors, Prediction
 from vidjax.tasks import make_task
-from vidjax.training.checkpoints import CheckpointFolderError, load_model
+from vidjax.training.checkpoints import CheckpointFolderError, load_model, run_folder
 from vidjax.video import VideoError
 
 log = logging.getLogger("vidjax")
 
 File = str | Path
 Example = tuple[dict[str, np.ndarray], Views]
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Class and its probability."""
-
-    name: str
-    score: float
-
-
-@dataclass(frozen=True, eq=False)
-class ClipPrediction:
-    """Scores of one clip, averaged over its crops."""
-
-    start: float  # time of its first frame, seconds from the first frame of the file
-    end: float  # time of its last frame, seconds
-    scores: np.ndarray  # float64 (K,), probabilities
-    classes: tuple[ClassScore, ...]  # the best, best first
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Scores of one file, averaged over its clips, or the error that prevented them."""
-
-    path: str
-    scores: np.ndarray | None = None  # float64 (K,), probabilities
-    classes: tuple[ClassScore, ...] = ()  # the best, best first
-    clips: tuple[ClipPrediction, ...] = ()  # in the order of time
-    error: str = ""  # reason the file could not be used; empty: none
-
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary for JSON: `path` and `error`, or `path`, `top` (classes and scores) and, if there are several,
-        `clips`, each with `start`, `end` and `top`."""
-        if self.error:
-            return {"path": self.path, "error": self.error}
-        entry: dict[str, Any] = {"path": self.path, "top": _entries(self.classes)}
-        if len(self.clips) > 1:
-            entry["clips"] = [{"start": c.start, "end": c.end, "top": _entries(c.classes)} for c in self.clips]
-        return entry
-
-
-@dataclass(frozen=True, eq=False)
-class ClipVectors:
-    """Feature vectors of one file's clips, averaged over the crops of each, or the error that prevented them."""
-
-    path: str
-    vectors: np.ndarray | None = None  # float32 (clips, D), in the order of time
-    start: np.ndarray | None = None  # float64 (clips,), time of each clip's first frame, seconds
-    end: np.ndarray | None = None  # float64 (clips,), time of its last frame, seconds
-    error: str = ""  # reason the file could not be used; empty: none
 
 
 class Predictor:
@@ -160,6 +112,8 @@ class Predictor:
         self._top = top
         self._mesh = parallel.make_mesh(1)
         self.title = str(model) if isinstance(model, str | Path) else type(model).__name__
+        self.spec: cfg.Spec
+        own_folder = isinstance(model, str | Path)
         if isinstance(model, str | Path):
             if spec is not None:
                 raise UserError(f"{model}: a folder has its own spec; leave it out")
@@ -167,23 +121,24 @@ class Predictor:
             self.spec, config, labels = meta.spec, _resampled(meta.config, sampling), meta.labels
             dtype = parallel.compute_dtype(config.model.compute_dtype)
         else:
-            _check_model(model, spec, step)
-            self.spec, labels, dtype = spec, LabelSpace(()), None
-            config = _resampled(cfg.Config(model=cfg.ModelConfig(name=spec.name)), sampling)
+            self.spec, labels, dtype = _check_model(model, spec, step), LabelSpace(()), None
+            config = _resampled(cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), sampling)
         views = cfg.EvalConfig(
             num_clips=num_clips or config.eval.num_clips, num_crops=num_crops or config.eval.num_crops
         )
         validate(dataclasses.replace(config, eval=views))
         self._views = (views.num_clips, views.num_crops)
         rule = config.data.sampling
-        self.sampling = dict(zip(("num_clips", "num_crops"), self._views, strict=True))
+        self.sampling: dict[str, Any] = {"num_clips": views.num_clips, "num_crops": views.num_crops}
         self.sampling |= {"rule": rule.eval, "hop": rule.hop}
         self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
         self.class_names = _class_names(class_names, labels.names, 0 if head is None else head.out_features)
         several = labels.several if several is None else several
         task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
-        self._present = task.present
+        self._present, self._ensemble = task.present, config.eval.ensemble
+        folder = Path(self.title) if own_folder and several else None
+        self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
         self._model = model
@@ -261,9 +216,10 @@ class Predictor:
         waiting: list[tuple[list[np.ndarray], dict[str, np.ndarray]]] = []
         for path, example in self._read(videos):
             rows: list[np.ndarray] = []
-            done.append((path, example if isinstance(example, VideoError) else example[1], rows))
-            for view in range(0 if isinstance(example, VideoError) else len(example[1])):
-                waiting.append((rows, {name: array[view] for name, array in example[0].items()}))
+            inputs, views = ({}, example) if isinstance(example, VideoError) else example
+            done.append((path, views, rows))
+            for view in range(0 if isinstance(views, VideoError) else len(views)):
+                waiting.append((rows, {name: array[view] for name, array in inputs.items()}))
                 if len(waiting) == batch_size:
                     self._compute(waiting, layer, batch_size)
             while done and (isinstance(done[0][1], VideoError) or len(done[0][1]) == len(done[0][2])):
@@ -353,8 +309,14 @@ class Predictor:
             ClipPrediction(float(time.min()), float(time.max()), row, self._best(row))
             for time, row in zip(times, each, strict=True)
         )
-        whole = scores.mean(axis=0)
-        return Prediction(path, whole, self._best(whole), found)
+        whole = join_views(scores, self._ensemble)
+        return Prediction(path, whole, self._best(whole), self._shown(whole), found)
+
+    def _shown(self, scores: np.ndarray) -> tuple[ClassScore, ...] | None:
+        if self._thresholds is None:
+            return None
+        order = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= self._thresholds[i]]
+        return tuple(ClassScore(self.class_names[i], float(scores[i])) for i in order)
 
     def _best(self, scores: np.ndarray) -> tuple[ClassScore, ...]:
         best = np.argsort(-scores, kind="stable")[: self._top]
@@ -386,7 +348,8 @@ def numbered_classes(count: int) -> tuple[str, ...]:
     return tuple(f"class_{i:0{width}d}" for i in range(count))
 
 
-def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> None:
+def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> cfg.Spec:
+    """Check a model and its spec, and return the spec."""
     if not isinstance(model, nnx.Module):
         raise UserError(f"model = {model!r}: give the folder of a run, or a model from vidjax.create_model")
     if spec is None:
@@ -403,6 +366,7 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
                 f"the model takes {model.channels} channels, and the spec ({spec.name}, {video.enters}) gives "
                 f"{video.channels}: give the spec it was built with, such as spec.with_video(enters='both')"
             )
+    return spec
 
 
 def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -416,7 +380,3 @@ def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count:
     if len(names) != count:
         raise UserError(f"{len(names)} class names for a network of {count} classes")
     return names
-
-
-def _entries(classes: tuple[ClassScore, ...]) -> list[dict[str, Any]]:
-    return [{"class": c.name, "score": c.score} for c in classes]

@@ -5,9 +5,10 @@
 
 Draws truths and predictions as a detector with two external classes per video makes them. Ours scores all classes. The
 official algorithm takes too long for that: it scores some of the classes, which it treats one after the other, and its
-time is scaled by their predictions. Times are of the processor. It is written here as plainly as the official code, but in lists and arrays; with
+time is scaled by their predictions. It is written here as plainly as the official code, but in lists and arrays; with
 `--official`, the folder `Evaluation` of a checkout of github.com/activitynet/ActivityNet, the official functions
-themselves run, with pandas. All must agree to 12 digits. Memory is the peak of what the scorer allocates.
+themselves run, with pandas. All must agree to 12 digits. Times are of the processor; memory is the peak of what the
+scorer allocates.
 """
 
 import argparse
@@ -19,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vidjax.evaluation.segments import ACTIVITYNET_THRESHOLDS, SegmentArrays, segment_ap
+from vidjax.config.choices import TIOUS
+from vidjax.evaluation.segments import SegmentArrays, segment_ap
 
-THRESHOLDS = np.array(ACTIVITYNET_THRESHOLDS)
+THRESHOLDS = np.array(TIOUS["activitynet"])
 
 
 def main() -> None:

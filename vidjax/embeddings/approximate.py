@@ -5,9 +5,11 @@ share of the true neighbours that it finds is measured against exact search on e
 """
 
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -55,16 +57,16 @@ def recall(index: Index, top: int = 10, sample: int = _SAMPLE) -> float:
     return float(np.mean(shares))
 
 
-def _search(graph: object, queries: np.ndarray, top: int) -> Hits:
-    found = graph.search(unit(queries), top)  # type: ignore[attr-defined]
+def _search(graph: Any, queries: np.ndarray, top: int) -> Hits:
+    found = graph.search(unit(queries), top)
     keys = np.asarray(found.keys).reshape(len(queries), -1).astype(np.int64)
     distances = np.asarray(found.distances).reshape(len(queries), -1)
     return Hits(keys, (1 - distances).astype(np.float32))
 
 
-def _graph(index: Index) -> object:
+def _graph(index: Index) -> Any:
     """The graph of an index, read from its folder or made."""
-    usearch = _usearch()
+    usearch: Any = _usearch()
     path, facts = index.folder / GRAPH, index.folder / FACTS
     expected = {"vectors": _digest(index), "connectivity": CONNECTIVITY, "expansion_add": EXPANSION_ADD}
     if path.exists() and _read(facts) == expected:
@@ -89,10 +91,9 @@ def _graph(index: Index) -> object:
 
 def _usearch() -> ModuleType:
     try:
-        import usearch.index
+        return importlib.import_module("usearch.index")
     except ImportError:
         raise UserError(f"--index usearch needs the package usearch: {install('search')}") from None
-    return usearch.index
 
 
 def _digest(index: Index) -> str:

@@ -114,7 +114,9 @@ def _at(cosines: np.ndarray, offsets: np.ndarray, offset: float, near: float) ->
     side = 0 if cosines.shape[0] < cosines.shape[1] else 1
     shown = np.where(fits, cosines, -np.inf).max(axis=1 - side)  # of each clip of the shorter list, its best partner
     shown = shown[np.isfinite(shown)]
-    weights = np.where(fits, np.exp(20 * (cosines - cosines[fits].max())), 0)
+    # The offset lies between two distances of clips: nearly as similar neighbours pull it towards themselves.
+    around = np.abs(offsets - offset) <= 2 * near * (1 + 1e-9)
+    weights = np.where(around, np.exp(20 * (cosines - cosines[around].max())), 0)
     return float(np.maximum(shown, 0).sum()), float(shown.mean()), float((weights * offsets).sum() / weights.sum())
 
 

@@ -1,10 +1,10 @@
 """Feature vectors of videos as Parquet files in a folder, with the network that made them.
 
-A folder holds `index.json`, the `Origin` of its vectors, and files `part-00000.parquet`, `part-00001.parquet`, …, one
-row per clip and at least one per video: `path`, `part_start`, `part_end` (seconds, null: the whole file), `bytes` and
-`modified` (ns) of the file when it was read, `clip`, its `start` and `end` in seconds, `error` (empty, or why the file
-could not be used) and `vector`. A later file replaces the rows of the same video in earlier ones. Files are written under
-another name and then renamed, so that a killed process leaves whole ones.
+A folder holds `index.json`, the `Origin` of its vectors, and files `part-00000.parquet`, `part-00001.parquet`, …, with
+one row per clip and at least one per video: `path`, `part_start`, `part_end` (seconds, null: the whole file), `bytes`
+and `modified` (ns) of the file when it was read, `clip`, its `start` and `end` in seconds, `error` (empty, or why the
+file could not be used) and `vector`. A later file replaces the rows of the same video in earlier ones. Files are
+written under another name and then renamed, so that a killed process leaves whole ones.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from vidjax.errors import UserError, install
-from vidjax.predictor import ClipVectors
+from vidjax.predictions import ClipVectors
 
 logger = logging.getLogger("vidjax")
 
@@ -116,7 +116,7 @@ class Index:
 
     def rows(self, video: int) -> slice:
         """Rows of the clips of a video."""
-        return slice(*np.searchsorted(self.video, (video, video + 1)))
+        return slice(*np.searchsorted(self.video, (video, video + 1)).tolist())
 
     @property
     def means(self) -> np.ndarray:

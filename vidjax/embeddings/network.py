@@ -10,7 +10,8 @@ from vidjax.config import SamplingConfig
 from vidjax.data.records import Record
 from vidjax.embeddings.index import Index, Origin, VectorsError, file_state, place, refuse_other
 from vidjax.inputs import to_dict
-from vidjax.predictor import ClipVectors, Predictor
+from vidjax.predictions import ClipVectors
+from vidjax.predictor import Predictor
 from vidjax.training.checkpoints import CheckpointFolderError
 
 

@@ -10,10 +10,12 @@ Toolboxes disagree, so the protocol has a name, which goes beside every figure:
   predicted, instead of counting as 0; boxes have single precision; true boxes in excluded frames are still missed.
 
 In all of them a detection looks only at the true box of its class and frame with the highest IoU, and is false if an
-earlier one, by falling score, has it. Of equal scores the earlier row is matched first; in the curve the later comes
-first. Boxes without an area are dropped, or, by mmaction2, only inverted ones, which its own code refuses.
+earlier one, by falling score, has it. Equal scores are taken as each code takes them, in the curve as
+`matching.falling` says. Boxes without an area are dropped, or, by mmaction2, only inverted ones, which its own code
+refuses.
 """
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +81,8 @@ class BoxArrays:
 
     def rows(self, rows: np.ndarray) -> "BoxArrays":
         """Take these rows, given by their numbers or by a mask."""
-        columns = (self.frame, self.box, self.label, self.score)
-        return BoxArrays(*(None if column is None else column[rows] for column in columns))
+        score = None if self.score is None else self.score[rows]
+        return BoxArrays(self.frame[rows], self.box[rows], self.label[rows], score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +151,10 @@ def frame_ap(
     frames = truth.frame if named is None else np.concatenate([truth.frame, named])
     truth = truth.rows((truth.label >= 0) & (truth.label < count))
     found = keep(predictions, (predictions.label >= 0) & (predictions.label < count), "of other classes")
+    # In the curve, frames come in the order in which a code goes through them.
+    sequence = truth.frame if rule.frames == "boxes" else found.frame
     num_truths = np.bincount(truth.label, minlength=count)
-    outside = ~np.isin(truth.frame, excluded)
-    truth = truth.rows(outside)
+    truth = truth.rows(~np.isin(truth.frame, excluded))
     if not rule.excluded:
         num_truths = np.bincount(truth.label, minlength=count)
     found = keep(found, ~np.isin(found.frame, excluded), "in excluded frames")
@@ -159,20 +162,23 @@ def frame_ap(
         allowed = frames if rule.frames == "named" else truth.frame
         found = keep(found, np.isin(found.frame, allowed), "in frames without truth")
     if rule.most:
-        found = keep(found, _best_of_frames(found, rule.most), f"after the best {rule.most} of a frame")
+        truth, best = truth.rows(_heaped(truth, 0)), _heaped(found, rule.most)
+        if lost := len(found) - len(best):
+            left_out[f"after the best {rule.most} of a frame"] = lost
+        found = found.rows(best)
+    elif rule.by_score:
+        found = found.rows(np.argsort(-np.asarray(found.score, rule.dtype), kind="stable"))
     sides = found.box[:, 2:] - found.box[:, :2]
-    found = keep(found, ((sides >= 0) if rule.flat else (sides > 0)).all(axis=1), "without an area")
+    found = keep(found, np.all(sides >= 0 if rule.flat else sides > 0, axis=1), "without an area")
 
     found_boxes, true_boxes = found.box.astype(rule.dtype), truth.box.astype(rule.dtype)
     scores = np.asarray(found.score, rule.dtype)
     groups, own = (b.frame * count + b.label for b in (truth, found))
     pairs = matching.overlapping(groups, own, lambda p, t: box_iou(found_boxes[p], true_boxes[t]), iou)
-    order = matching.falling(scores, later_first=False) if rule.by_score else np.arange(len(found))
-    hits = matching.match(pairs, order, len(truth), np.array([iou]), rule=matching.BEST)
-    # The curve sorts anew: frames in the order of their first detection, equal scores from the end.
-    _, first, frame = np.unique(found.frame, return_index=True, return_inverse=True)
-    listed = order[np.argsort(first[frame[order]], kind="stable")]
-    order = listed[matching.falling(scores[listed], later_first=True)]
+    hits = matching.match(pairs, np.arange(len(found)), len(truth), np.array([iou]), rule=matching.BEST)
+    known, first = np.unique(sequence, return_index=True)
+    listed = np.argsort(first[np.searchsorted(known, found.frame)], kind="stable")
+    order = listed[matching.falling(scores[listed], found.label[listed])]
     ap = matching.average_precision(hits, found.label, order, num_truths)[0]
     if not rule.unpredicted:
         ap[np.bincount(found.label, minlength=count) == 0] = np.nan
@@ -200,20 +206,45 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
       a, b: boxes in one unit, float `(…, 4)`.
 
     Returns:
-      `(…)`, in the boxes' precision; 0 where neither has an area.
+      float64 `(…)`; 0 where neither has an area. Sides and areas have the precision of the boxes.
     """
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    common = sides.clip(0).prod(axis=-1)
+    common = sides.clip(0).astype(np.float64).prod(axis=-1)
     area_a, area_b = ((box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (a, b))
-    union = area_a + area_b - common
+    union = (area_a + area_b) - common
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def _best_of_frames(found: BoxArrays, most: int) -> np.ndarray:
-    """Whether a detection is among the `most` highest scores of its frame, bool `(N,)`; of equal ones, the earlier."""
-    order = matching.falling(np.asarray(found.score), later_first=False)
-    order = order[np.argsort(found.frame[order], kind="stable")]
-    frames = found.frame[order]
-    place = np.empty(len(frames), np.int64)
-    place[order] = np.arange(len(frames)) - np.searchsorted(frames, frames)
-    return place < most
+def _heaped(boxes: BoxArrays, most: int) -> np.ndarray:
+    """Rows frame by frame, in each by falling score and at most `most` (0: all), as the official code reads them.
+
+    It keeps a frame's rows in a heap, by score, class and corners. That decides which of equal scores stay, and their
+    order; without equal scores it is the order of the scores. Boxes without scores are all equal.
+    """
+    score = np.ones(len(boxes)) if boxes.score is None else np.asarray(boxes.score, np.float64)
+    order = np.lexsort((-score, boxes.frame))
+    frames, scores = boxes.frame[order], score[order]
+    kept = np.arange(len(order)) - np.searchsorted(frames, frames) < (most or len(order))
+    same = frames[1:] == frames[:-1]
+    parts = []
+    for rows, keep, equal in zip(
+        np.split(order, np.flatnonzero(~same) + 1),
+        np.split(kept, np.flatnonzero(~same) + 1),
+        np.split(np.append(same & (scores[1:] == scores[:-1]), False), np.flatnonzero(~same) + 1),
+        strict=True,
+    ):
+        parts.append(_heap(boxes, score, np.sort(rows), most) if equal.any() else rows[keep])
+    return np.concatenate(parts)
+
+
+def _heap(boxes: BoxArrays, score: np.ndarray, rows: np.ndarray, most: int) -> np.ndarray:
+    heap: list[tuple[float, ...]] = []
+    columns = (score[rows], boxes.label[rows], *boxes.box[rows][:, [1, 0, 3, 2]].T)
+    entries = list(zip(*(column.tolist() for column in columns), strict=True))
+    number = {id(entry): row for entry, row in zip(entries, rows.tolist(), strict=True)}
+    for entry in entries:
+        if not most or len(heap) < most:
+            heapq.heappush(heap, entry)
+        elif entry[0] > heap[0][0]:
+            heapq.heapreplace(heap, entry)
+    return np.array([number[id(entry)] for entry in sorted(heap, key=lambda entry: -entry[0])], np.int64)

@@ -100,15 +100,33 @@ def overlapping(
     return Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def falling(score: np.ndarray, *, later_first: bool) -> np.ndarray:
-    """Rows in the order of falling scores, int64 `(N,)`.
+def falling(score: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Rows group by group, in each by falling score, int64 `(N,)`.
+
+    Equal scores come as a reversed rising sort leaves them, which is what the published scorers do. That sort is not
+    stable, so their order depends on NumPy and the processor, and figures can only be compared to the last digit if
+    no two scores of a group are equal.
 
     Args:
       score: scores, `(N,)`.
-      later_first: order of rows with equal scores: the later one first, as a reversed rising sort has them, or the
-        earlier one.
+      group: group of each row, int `(N,)`, such as its class.
     """
-    return np.argsort(score, kind="stable")[::-1] if later_first else np.argsort(-score, kind="stable")
+    order = np.argsort(score, kind="stable")[::-1]
+    order = order[by_number(group[order])]
+    groups, scores = group[order], score[order]
+    tied = np.unique(groups[1:][(groups[1:] == groups[:-1]) & (scores[1:] == scores[:-1])])
+    ends = np.stack([np.searchsorted(groups, tied, side) for side in ("left", "right")], axis=1)
+    for first, last in ends.tolist():
+        rows = np.sort(order[first:last])
+        order[first:last] = rows[np.argsort(score[rows])[::-1]]
+    return order
+
+
+def by_number(group: np.ndarray) -> np.ndarray:
+    """Rows in the order of their groups, those of one group in the order given, int64 `(N,)`."""
+    small = len(group) > 0 and group.min() >= -(2**15) and group.max() < 2**15
+    # Sixteen bits are sorted digit by digit, which is much faster.
+    return np.argsort(group.astype(np.int16) if small else group, kind="stable")
 
 
 def match(
@@ -125,7 +143,7 @@ def match(
 
     Args:
       pairs: pairs that overlap by at least the least threshold.
-      order: rows of the N predictions by falling score, int `(N,)`.
+      order: rows of the N predictions, those of one group by falling score, int `(N,)`.
       num_truths: M, number of truths.
       thresholds: least overlaps, `(T,)`.
       rule: FREE or BEST.
@@ -187,7 +205,7 @@ def average_precision(
     Args:
       hits: whether each prediction is true, bool `(T, N)`.
       label: class of each prediction, int `(N,)`; others than 0…K-1 are left out.
-      order: rows of the predictions by falling score, int `(N,)`.
+      order: rows of the predictions, those of one class by falling score, int `(N,)`.
       num_truths: number of truths of each class, int `(K,)`.
       trapezoid: take the area under straight lines between the points, from precision 1 at recall 0, instead.
 
@@ -195,9 +213,7 @@ def average_precision(
       float64 `(T, K)`; NaN for a class without truths, 0 for one without predictions.
     """
     area = np.where(num_truths > 0, np.zeros((len(hits), 1)), np.nan)
-    # Sixteen bits are sorted digit by digit, which is much faster.
-    labels = label[order].astype(np.int16) if len(num_truths) < 2**15 and label.max(initial=0) < 2**15 else label[order]
-    by_class = order[np.argsort(labels, kind="stable")]
+    by_class = order[by_number(label[order])]
     bounds = np.searchsorted(label[by_class], np.arange(len(num_truths) + 1))
     for row, hit in zip(area, hits[:, by_class], strict=True):
         # The curve has its steps, and its highest precisions, at the true predictions.

@@ -74,6 +74,22 @@ def _average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.divide(total, positives, out=np.full(len(total), np.nan), where=positives > 0)
 
 
+def join_views(scores: np.ndarray, how: str, is_view: np.ndarray | None = None) -> np.ndarray:
+    """Scores of videos from those of their views, `(…, K)`: their mean, or the maximum of each class.
+
+    Args:
+      scores: scores of V views, `(…, V, K)`.
+      how: "mean" or "max", see `config.eval.ensemble`.
+      is_view: mask of the views that count, bool `(…, V)`; None: all. Without any, scores are 0.
+    """
+    there = np.ones(scores.shape[:-1], bool) if is_view is None else is_view
+    if how == "max":
+        highest = np.where(there[..., None], scores, -np.inf).max(axis=-2, initial=-np.inf)
+        return np.where(there.any(axis=-1, keepdims=True), highest, 0.0)
+    count = np.maximum(there.sum(axis=-1, keepdims=True), 1)
+    return np.where(there[..., None], scores, 0.0).sum(axis=-2) / count
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, in float64."""
     logits = logits.astype(np.float64)

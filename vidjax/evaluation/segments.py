@@ -10,7 +10,7 @@ Toolboxes disagree about duplicates, so the protocol has a name, which goes besi
 Proposals may also be scored as mmaction2 does, whose temporal IoUs are of single precision, which now and then decides
 about a threshold.
 
-In all of them predictions are taken by falling score (of equal scores the later row first); each takes the free truth
+In all of them predictions are taken by falling score (equal ones as `matching.falling` says); each takes the free truth
 of its class and video with the highest temporal IoU of at least the threshold. The mean is over the classes with truth.
 """
 
@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vidjax.config.choices import TIOUS
 from vidjax.errors import UserError
 from vidjax.evaluation import matching
 from vidjax.evaluation.matching import ThresholdAP
 
 OFFICIAL = "official"
-ACTIVITYNET_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
-THUMOS_THRESHOLDS = tuple(np.linspace(0.3, 0.7, 5))
+SegmentAP = ThresholdAP  # what `segment_ap` gives
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,17 @@ class SegmentArrays:
 
     def rows(self, rows: np.ndarray) -> "SegmentArrays":
         """Take these rows, given by their numbers or by a mask."""
-        columns = (self.video, self.start, self.end, self.label, self.score)
-        return SegmentArrays(*(None if column is None else column[rows] for column in columns))
+        score = None if self.score is None else self.score[rows]
+        return SegmentArrays(self.video[rows], self.start[rows], self.end[rows], self.label[rows], score)
 
 
 def segment_ap(
     truth: SegmentArrays,
     predictions: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     protocol: str = OFFICIAL,
     num_classes: int | None = None,
-) -> ThresholdAP:
+) -> SegmentAP:
     """Compute the average precision of segments by class and temporal IoU.
 
     Predictions in videos without truth are false. A class that is never predicted has 0.
@@ -100,16 +100,16 @@ def segment_ap(
     pairs = matching.overlapping(
         *_groups(truth, predictions), lambda p, t: segment_iou(predictions, truth, p, t), float(levels.min())
     )
-    order = matching.falling(score, later_first=True)
+    order = matching.falling(score, predictions.label)
     hits = matching.match(pairs, order, len(truth), levels, rule=matching.FREE, later_first=True)
     ap = matching.average_precision(hits, predictions.label, order, num_truths)
-    return ThresholdAP(protocol, levels, ap, num_truths)
+    return SegmentAP(protocol, levels, ap, num_truths)
 
 
 def segment_recall(
     truth: SegmentArrays,
     predictions: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     multiples: Sequence[int] = (1, 5),
     protocol: str = "actionformer",
     num_classes: int | None = None,
@@ -181,7 +181,7 @@ class ProposalRecall:
 def proposal_recall(
     truth: SegmentArrays,
     proposals: SegmentArrays,
-    thresholds: Sequence[float] | np.ndarray = ACTIVITYNET_THRESHOLDS,
+    thresholds: Sequence[float] | np.ndarray = TIOUS["activitynet"],
     most: float = 100,
     protocol: str = OFFICIAL,
 ) -> ProposalRecall:
@@ -266,9 +266,8 @@ def _groups(truth: SegmentArrays, predictions: SegmentArrays) -> tuple[np.ndarra
 
 
 def _places(group: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Place of each row in its group by falling score, from 0; of equal scores the later row comes first."""
-    order = matching.falling(score, later_first=True)
-    order = order[np.argsort(group[order], kind="stable")]
+    """Place of each row in its group by falling score, from 0."""
+    order = matching.falling(score, group)
     sorted_groups = group[order]
     places = np.empty(len(group), np.int64)
     places[order] = np.arange(len(group)) - np.searchsorted(sorted_groups, sorted_groups)

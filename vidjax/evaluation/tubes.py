@@ -96,7 +96,7 @@ def video_ap(
         float(levels.min()),
         most=max(_MOST_FRAMES // longest, 1),
     )
-    order = matching.falling(predictions.score, later_first=False)
+    order = np.argsort(-predictions.score, kind="stable")
     hits = matching.match(pairs, order, len(truth), levels, rule=rule.rule)
     num_truths = np.bincount(truth.label, minlength=num_classes or count)
     ap = matching.average_precision(hits, predictions.label, order, num_truths, trapezoid=rule.trapezoid)

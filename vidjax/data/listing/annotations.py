@@ -6,6 +6,7 @@ the path of a row is the one listed, or the file's name, with or without suffix.
 
 import csv
 import difflib
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,6 +48,7 @@ class AnnotationFile:
     file: Path
     role: str  # "train" or "eval"
     classes: ClassIndex
+    split: int = 1  # number of the official split, for files that hold several
 
     def row(
         self,
@@ -56,9 +58,14 @@ class AnnotationFile:
         group: str = "",
         start: float | None = None,
         end: float | None = None,
+        spans: Iterable[tuple[float, float, int]] | None = None,
+        categories: Iterable[str] = (),
     ) -> Row:
-        """Make the row of a video, or of its part from `start` to `end`, with the classes of these numbers."""
-        annotation = Labels(tuple(self.classes.names[i] for i in labels))
+        """Make the row of a video, or of its part from `start` to `end`, with the classes of these numbers; for `spans`
+        and `categories` see `Labels`."""
+        names = self.classes.names
+        times = None if spans is None else tuple((begin, stop, names[i]) for begin, stop, i in spans)
+        annotation = Labels(tuple(names[i] for i in labels), times, tuple(categories))
         return Row(path, where, annotation, group=group, start=start, end=end)
 
 
@@ -139,11 +146,11 @@ def parse_moments(source: AnnotationFile) -> list[Row]:
 
 
 def parse_charades(source: AnnotationFile) -> list[Row]:
-    """Parse Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels;
-    videos of one subject are a group."""
+    """Parse Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels,
+    with their times; videos of one subject are a group."""
     found, problems = [], []
     for where, cells in csv_with_header(source.file, ("id", "subject", "actions"), problems):
-        labels = set()
+        spans = []
         for action in filter(None, cells["actions"].split(";")):
             match = re.fullmatch(r"c(\d{3}) (\S+) (\S+)", action.strip())
             if not match or seconds(match[2]) is None or seconds(match[3]) is None:
@@ -152,10 +159,11 @@ def parse_charades(source: AnnotationFile) -> list[Row]:
                 last = len(source.classes) - 1
                 problems.append(f"{where}: there is no class c{match[1]}; the last one is c{last:03d}")
             else:
-                labels.add(int(match[1]))
+                spans.append((float(match[2]), float(match[3]), int(match[1])))
         if not cells["id"]:
             problems.append(f"{where}: the id is empty")
-        found.append(source.row(cells["id"], sorted(labels), where, cells["subject"]))
+        labels = sorted({number for *_, number in spans})
+        found.append(source.row(cells["id"], labels, where, cells["subject"], spans=spans))
     raise_problems(problems)
     return found
 
@@ -239,6 +247,31 @@ def parse_something_v2(source: AnnotationFile) -> list[Row]:
     return found
 
 
+def parse_hvu(source: AnnotationFile) -> list[Row]:
+    """Parse HVU, as in mmaction2: a list of `{"filename": "…/ID.mp4", "label": {"action": [180], "scene": [5, 6]}}`.
+
+    The numbers count within a category; in categories that are absent, a video is not annotated.
+    """
+    document, found = JsonDocument(source.file, list), []
+    numbers = {name: i for i, name in enumerate(source.classes.names)}
+    known = {name.partition("/")[0] for name in numbers}
+    for path, entry in document.entries("filename"):
+        label = entry.get("label")
+        if not isinstance(label, dict) or not all(isinstance(own, list) for own in label.values()):
+            document.note(path, 'has no label of the form {"action": [180], …}')
+            continue
+        names = [f"{category}/{number}" for category, own in label.items() for number in own]
+        if wrong := [category for category in label if category not in known]:
+            document.note(path, f"there is no category {wrong[0]!r}, only {', '.join(sorted(known))}")
+        elif wrong := [name for name in names if name not in numbers]:
+            document.note(path, f"there is no class {wrong[0]}")
+        else:
+            labels = sorted({numbers[name] for name in names})
+            found.append(source.row(path, labels, f"{source.file}: {path}", categories=sorted(label)))
+    document.raise_problems()
+    return found
+
+
 def parse_diving48(source: AnnotationFile) -> list[Row]:
     """Parse Diving48: a list of `{"vid_name": "…_00000", "label": 26, "start_frame": 0, …}`, labels from 0."""
     document, found = JsonDocument(source.file, list), []
@@ -281,7 +314,7 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
     Raises:
       DataError: if the file is not UTF-8, or a quote is not closed.
     """
-    reader = csv.reader(read_text(file).splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
     try:
         for cells in reader:
             if cells:

@@ -31,7 +31,8 @@ class JsonDocument:
         try:
             self.value = json.loads(self._text)
         except json.JSONDecodeError as error:
-            raise DataError(f"{file}:{error.lineno}: not valid JSON ({error.msg})") from None
+            reason = error.msg if self._text.strip() else "the file is empty"
+            raise DataError(f"{file}:{error.lineno}: not valid JSON ({reason})") from None
         if not isinstance(self.value, expected):
             kinds = {list: "a list of entries", dict: "an object"}
             raise DataError(f"{file}:1: must hold {kinds[expected]}, as the publisher's file does")

@@ -17,6 +17,7 @@ class Scores:
     index: np.ndarray  # int64 (N,), numbers of the records
     view_scores: np.ndarray  # float64 (N, V, K), probabilities; 0 where a video has fewer than V views
     num_views: np.ndarray | None = None  # int64 (N,), views of each video; None: V of each
+    ensemble: str = "mean"  # or "max": see `config.eval.ensemble`
 
     @property
     def is_view(self) -> np.ndarray:
@@ -27,8 +28,8 @@ class Scores:
 
     @property
     def video_scores(self) -> np.ndarray:
-        """Mean scores over each video's views, float64 `(N, K)`."""
-        return self.view_scores.sum(axis=1) / np.maximum(self.is_view.sum(axis=1, keepdims=True), 1)
+        """Scores of each video, the mean or the maximum of its views', float64 `(N, K)`."""
+        return metrics.join_views(self.view_scores, self.ensemble, self.is_view)
 
 
 def figures(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float]]:
@@ -50,7 +51,7 @@ def per_class(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float | i
     """Video-level accuracy by class name: `{"top1" or "AP", "num_videos"}`; None for a class without videos."""
     targets = videos.targets()[scores.index]
     if videos.labels.several:
-        values, counts, name = mean_ap(scores.video_scores, targets)[1], targets.sum(axis=0), "AP"
+        values, counts, name = mean_ap(scores.video_scores, targets)[1], (targets > 0).sum(axis=0), "AP"
     else:
         matrix = metrics.confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(videos.labels.names))
         counts, name = matrix.sum(axis=1), "top1"
