@@ -125,8 +125,11 @@ def _localise(finder: "_OfScores | _OfFeatures", paths: list[str], folder: Path,
                 write_timeline(folder / f"{video_id(path)}.png", line)
                 write_subtitles(folder / f"{video_id(path)}.srt", line)
                 if video:
-                    for share in write_video(folder / f"{video_id(path)}.mp4", line, finder.reading):
-                        bar.update(task, info=f"drawing {os.path.basename(path)} {100 * share:.0f} %")
+                    said = f"drawing {os.path.basename(path)}"
+                    write_video(
+                        folder / f"{video_id(path)}.mp4", line, finder.reading,
+                        lambda share, said=said: bar.update(task, info=f"{said} {100 * share:.0f} %"),
+                    )  # fmt: skip
             except VideoError as error:
                 bad.append((path, error.reason))
             bar.advance(task)
