@@ -19,7 +19,7 @@ from vidjax.evaluation.segments import SegmentArrays, segment_ap
 from vidjax.inputs import SequenceInput
 from vidjax.nn.enter import enter
 from vidjax.tasks.localise.decode import Candidates
-from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
+from vidjax.tasks.localise.detections import Detections, VideoScores, suppressed, video_id, write_results
 from vidjax.tasks.localise.methods import method_of
 from vidjax.tasks.localise.nms import Found
 
@@ -89,8 +89,13 @@ class SegmentEvaluator:
 
     def write(self, folder: Path, title: str) -> list[str]:
         """Write the detections and, for scorers of other projects, the truth: `segments.json` and `truth.json`."""
-        names = self._videos.labels.names
-        entries = {self._id(index): found.entries(names) for index, found in self._all().items()}
+        names, found = self._videos.labels.names, self._all()
+        if self._settings.video_scores:
+            classes = VideoScores.read(self._settings.video_scores)
+            joined = {index: classes.join(one, self._id(index)) for index, one in found.items()}
+            entries = {self._id(index): one.entries(classes.names) for index, one in joined.items()}
+        else:
+            entries = {self._id(index): one.entries(names) for index, one in found.items()}
         write_results(folder / "segments.json", entries, run=title)
         database = {
             self._id(index): {
