@@ -144,12 +144,13 @@ def read_check(
     config = validate(config)
     published = get_spec(config.model.name)
     spec = resolve_spec(published, config.data)
+    annotations = functools.partial(check_annotations, config, published.task)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
-        return config.data, Check(decode=decode, timeout=config.data.reading.timeout), kinds_of(published.task)
+        how = Check(decode=decode, timeout=config.data.reading.timeout)
+        return config.data, how, kinds_of(published.task), annotations
     rules = {config.data.sampling.train, config.data.sampling.eval}
     pace = (1, 0.0) if rules <= set(UNSTRIDED_RULES) else (spec.video.stride, spec.video.fps or 0.0)
     how = Check(spec.video.num_frames, *pace, decode, config.data.reading.timeout)
-    annotations = functools.partial(check_annotations, config, published.task)
     return config.data, how, kinds_of(published.task), annotations
 
 

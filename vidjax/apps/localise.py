@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -237,7 +238,7 @@ class _OfFeatures:
             for share in self._writer.write(job):
                 bar.update(task, info=f"{os.path.basename(path)} {100 * share:.0f} %")
         videos = VideoSet((Record(str(job.out)),), self._labels)
-        evaluator = self._make(videos)
+        evaluator: Any = self._make(videos)
         batches = eval_batches(videos, self._reader, batch_size=1, num_clips=1, num_crops=1)
         collect({self._name: self._forward}, {self._name: evaluator}, self._weights, batches, self._mesh)
         found, duration = evaluator.detections(0)
