@@ -32,8 +32,8 @@ def get_config() -> Config:
         ),
         task=TaskConfig(localise=LocaliseConfig(thresholds="thumos", also=("activitynet",), max_segments=32)),
         optimizer=OptimizerConfig(
-            name="adamw", learning_rate=1e-3, warmup_epochs=5.0, weight_decay=0.05, clip_norm=1.0
+            name="adamw", learning_rate=2e-3, warmup_epochs=3.0, weight_decay=0.05, clip_norm=1.0
         ),
-        train=TrainConfig(batch_size=8, epochs=60, ema_decay=0.99, eval_epochs=20, checkpoint_epochs=20),
+        train=TrainConfig(batch_size=4, epochs=60, ema_decay=0.99, eval_epochs=30, checkpoint_epochs=30),
         eval=EvalConfig(batch_size=8),
     )

@@ -272,6 +272,11 @@ class DataConfig(Section, path="data"):
         0, 0.0, "Frame rate of videos stored as folders of images; 0: the data set's, or else 25.",
         unit="frames per second", meaning="the data set's, or else 25",
     )  # fmt: skip
+    one_class: bool = anything(
+        False,
+        "Whether all classes count as one, called any, for networks that find segments of anything and leave the class "
+        "to another network.",
+    )
     synthetic: str = choice(
         "",
         *SYNTHETIC,
