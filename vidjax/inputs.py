@@ -312,9 +312,52 @@ class SequenceInput:
         return (self.steps, self.width)
 
 
-Input = VideoInput | AudioInput | TextInput | FeatureInput | SequenceInput
+@dataclass(frozen=True)
+class BoxInput:
+    """Boxes in the key frame of a clip: corners x1, y1, x2, y2 in pixels of the view that the network sees.
+
+    Attributes:
+      count: R, most boxes per clip. Clips with fewer are padded with zeros; a box without area is padding.
+    """
+
+    count: int = 32
+
+    kind: ClassVar[str] = "boxes"
+
+    @property
+    def field(self) -> Field:
+        """Shape and type of one view in a batch: up to R boxes."""
+        return Field((self.count, 4), "float32", ragged=True)
+
+    @property
+    def brief(self) -> str:
+        """Short form of a clip's length and size."""
+        return f"≤ {things(self.count, 'box', 'boxes')}"
+
+    @property
+    def preparation(self) -> str:
+        """Empty: this input needs no preparation."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts about the clips that an evaluation reports."""
+        return {"boxes": self.count}
+
+    @property
+    def phrase(self) -> str:
+        """Description of a clip, in words."""
+        return f"up to {things(self.count, 'box', 'boxes')} a clip"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one view as it enters the network: (R, 4)."""
+        return (self.count, 4)
+
+
+Input = VideoInput | AudioInput | TextInput | FeatureInput | SequenceInput | BoxInput
 KINDS: dict[str, type[Input]] = {
-    each.kind: each for each in (VideoInput, AudioInput, TextInput, FeatureInput, SequenceInput)
+    each.kind: each for each in (VideoInput, AudioInput, TextInput, FeatureInput, SequenceInput, BoxInput)
 }
 
 

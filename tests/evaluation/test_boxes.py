@@ -12,7 +12,7 @@ from vidjax.config.choices import BOX_PROTOCOLS
 from vidjax.errors import UserError
 from vidjax.evaluation import boxes
 from vidjax.evaluation.boxes import BoxArrays, box_iou, frame_ap, frame_times
-from vidjax.evaluation.paired_files import read_boxes
+from vidjax.evaluation.paired_boxes import read_boxes
 
 PREFIX = "PascalBoxes_PerformanceByCategory/AP@0.5IOU/"
 

@@ -1,13 +1,16 @@
 """Files of predictions and truths that do not fit together: an error where every figure would be 0, or a note."""
 
 import json
+import pickle
 import re
 
+import numpy as np
 import pytest
 
 from vidjax.data.text import DataError
 from vidjax.evaluation.boxes import frame_ap
-from vidjax.evaluation.paired_files import read_boxes, read_segments, read_tube_pair
+from vidjax.evaluation.paired_boxes import read_boxes
+from vidjax.evaluation.paired_files import read_segments, read_tube_pair
 
 
 def segments(label="run", start=0.0, end=1.0, **more):
@@ -129,8 +132,8 @@ def test_boxes_are_columns(read_lines):
     ("lines", "truth", "message"),
     [
         ("vid,0902,0,0,10,20,12,0.5\n", GT, r"p.csv: boxes in pixels, up to 20, beside shares of the picture"),
-        ("vid,2,0,0,1,1,12,0.5\n", GT, r"p.csv:1: no predicted box is at a time of the truth: 2 s of 'vid'.*902 to"),
-        ("vid,902,0,0,1,1,0,0.5\n", GT, r"p.csv: no action of it is in AVA's list.*numbers 0, and lists begin at 1"),
+        ("vid,2,0,0,1,1,12,0.5\n", GT, r"p.csv: no predicted box is at a time of the truth: 2 s of 'vid'.*902 to"),
+        ("vid,902,0,0,1,1,0,0.5\n", GT, r"p.csv: no action of it is in AVA's list.*numbers 0; lists begin at 1"),
         ("vid,902,0,0,1,1,12\n", GT, r"p.csv:1: needs a score as its eighth cell, not ''"),
         ("vid,902,0,0,1,1,,0.5\n", GT, r"p.csv:1: not of the form video,second,x1,y1,x2,y2,action,score"),
         ("vid.mkv,902,0,0,1,1,12,0.5\n", GT, r"none of its videos.*'vid.mkv' here, 'vid' there; write them without"),
@@ -171,3 +174,26 @@ def test_tubes(tmp_path):
         read([tube()], [tube(label="sit", score=0.1)])
     with pytest.raises(DataError, match=r"'v\.mp4' here, 'v' there"):
         read([tube()], [tube("v.mp4", score=0.1)])
+
+
+def test_tubes_in_shares_and_in_pixels(tmp_path):
+    array = np.array([[1, 0, 0, 32, 24], [2, 0, 0, 32, 24]], np.float32)
+    values = {"labels": ["run", "rare"], "train_videos": [[]], "test_videos": [["v"]], "resolution": {"v": (48, 64)},
+              "gttubes": {"v": {0: [array], 1: [array]}}}  # fmt: skip
+    (tmp_path / "t.pkl").write_bytes(pickle.dumps(values))
+
+    def write(name, *tubes):
+        (tmp_path / name).write_text(json.dumps({"tubes": tubes}))
+        return tmp_path / name
+
+    shares = write("shares.json", tube(boxes=[[0, 0, 0.5, 0.5]] * 2, score=0.5))
+    pair = read_tube_pair(shares, tmp_path / "t.pkl", "act", without=["rare"])
+    assert pair.labels == ("run",) and pair.predictions.box.tolist() == [[0, 0, 32, 24]] * 2
+    pixels = write("pixels.json", tube(boxes=[[0, 0, 32, 24]] * 2, score=0.5))
+    assert read_tube_pair(pixels, tmp_path / "t.pkl").predictions.box.tolist() == [[0, 0, 32, 24]] * 2
+    with pytest.raises(DataError, match=r"pixels.json: boxes in pixels, beside shares of the picture in .*shares.json"):
+        read_tube_pair(pixels, shares)
+    with pytest.raises(DataError, match=r"shares.json: boxes in shares of the picture; the protocol act needs pixels"):
+        read_tube_pair(shares, shares, "act")
+    with pytest.raises(DataError, match=r"t.pkl: has no class 'rae' to leave out"):
+        read_tube_pair(shares, tmp_path / "t.pkl", without=["rae"])

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidjax import parallel
-from vidjax.nn import attention_kernel
+from vidjax.nn import attention_plan
 from vidjax.nn.attention import SelfAttention, attention
-from vidjax.nn.attention_kernel import BACKWARD, FORWARD, fused_attention, plan_for
+from vidjax.nn.attention_kernel import BACKWARD, FORWARD, fused_attention
+from vidjax.nn.attention_plan import plan_for
 from vidjax.nn.remat import keeping
 from vidjax.nn.target_backend import targeting
 from vidjax.plan.chips import tpu_devices
@@ -150,7 +151,7 @@ def test_a_plan_cuts_evenly(batch, n, heads, d, bias, causal):
     assert plan.rows == n * plan.packed or (plan.group == plan.packed == 1 and plan.rows % 16 == 0)
     if bias:
         assert plan.rows == n  # its gradient is summed over whole sequences
-    assert attention_kernel._bytes(plan, n * plan.packed, n * plan.packed, d, d, 2) <= vmem
+    assert attention_plan._bytes(plan, n * plan.packed, n * plan.packed, d, d, 2) <= vmem
 
 
 def test_what_the_kernel_cannot_take():
@@ -184,7 +185,7 @@ def test_a_query_that_sees_no_key_gets_the_mean():
 @pytest.fixture
 def interpreted(monkeypatch):
     """The kernel runs in JAX's interpreter."""
-    monkeypatch.setattr(attention_kernel, "plan_for", partial(plan_for, interpret=True))
+    monkeypatch.setattr(attention_plan, "plan_for", partial(plan_for, interpret=True))
 
 
 @pytest.mark.parametrize("heads", [4, 3])

@@ -137,6 +137,13 @@ def test_collectives_inside_fusions_count_once():
     ]  # fmt: skip
 
 
+def test_permutations_of_one_number_all_count():
+    """As `shard_map` writes them."""
+    start = "(bf16[8,8]{1,0}, bf16[8,8]{1,0}, u32[], u32[]) collective-permute-start(%p), channel_id=1"
+    text = f"ENTRY %main (p: bf16[8,8]) -> bf16[8,8] {{\n  %a = {start}\n  %b = {start}\n}}\n"
+    assert read_hlo(text).counts == {"collective-permute": 2} and read_hlo(text).bytes == {"collective-permute": 256}
+
+
 @pytest.mark.parametrize(
     ("kind", "sent"),
     [("all-reduce", 150), ("all-gather", 75), ("all-to-all", 75), ("reduce-scatter", 300), ("collective-permute", 100)],

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from vidjax.batch import layout_of
 from vidjax.config import Config, ModelConfig
+from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.examples import ExampleReader
-from vidjax.data.records import Labels, LabelSpace, Record, Segments, VideoSet, map_classes
+from vidjax.data.records import Boxes, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
 from vidjax.data.views import Views, whole
 from vidjax.evaluation.engine import flat_metrics
 from vidjax.evaluation.evaluator import Rows
@@ -51,6 +52,8 @@ def case(name: str, folder) -> Case:
     task_name, _, kind = name.partition("-")
     if task_name == "localise":
         return of_segments(kind, folder)
+    if task_name == "detect":
+        return of_boxes()
     model = {"classify": "conv3d_tiny", "reconstruct": "videomae_tiny_pretrain"}[task_name]
     spec = get_spec(model).with_video(num_frames=4, size=16, resize=(16,))
     labels = LabelSpace(
@@ -99,7 +102,34 @@ def of_segments(model: str, folder) -> Case:
     return Case(task, network, VideoSet(tuple(records), labels), examples)
 
 
-CASES = ["classify-single", "classify-several", "classify-partial", "reconstruct", "localise-localise_linear_tiny"]
+def of_boxes() -> Case:
+    """Key frames with several boxes, one, one that shows none of the classes, and none."""
+    spec = get_spec("slow_detect_tiny").with_video(num_frames=4, size=32, resize=(32,))
+    labels = LabelSpace(("a", "b", "c"), several=True, directional=True, mirrored={0: 1, 1: 0})
+    config = Config(model=ModelConfig(name="slow_detect_tiny"))
+    config.task.detect.flip_pairs = ("a<>b",)
+    task, network = make_task(config, spec, labels), create_model("slow_detect_tiny", num_classes=3)
+    corners = ((0.1, 0.1, 0.5, 0.9), (0.4, 0.0, 0.9, 0.6), (0.0, 0.5, 0.3, 1.0))
+    shown = ((corners, ((0,), (1, 2), (2,))), (corners[:1], ((1,),)), (corners[1:2], ((),)), ((), ()))
+    records = tuple(Record(f"{i}.mp4", Boxes(1.0, *boxes), at=1.0) for i, boxes in enumerate(shown))
+    layout, reader = layout_of(spec.inputs, task.targets.fields()), BoxReader(spec.inputs["boxes"], spec.video.size)
+    video = layout.draw(CLIPS, 1, seed=3)["inputs"]["video"][:, 0]
+    read = [{"inputs": {"video": video[:1], "boxes": reader.of(record, whole(1))}} for record in records]
+    targets = [task.targets.of(record, whole(1)) for record in records]
+    examples = {
+        "inputs": {
+            "video": jnp.asarray(video),
+            "boxes": jnp.asarray(layout.collate(read)["inputs"]["boxes"][:, 0]),
+        },
+        "targets": {name: jnp.asarray(np.stack([t[name][0] for t in targets])) for name in targets[0]},
+    }
+    return Case(task, network, VideoSet(records, labels), examples)
+
+
+CASES = [
+    *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct"),
+    "localise-localise_linear_tiny",
+]
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -132,9 +162,7 @@ def test_mirrored_twice_is_the_same(one):
     mirrored = dataclasses.replace(plain, mirrored=~plain.mirrored)
     swap = one.videos.labels.mirrored
     for record in one.videos.records:
-        back = record.annotation
-        if isinstance(back, Labels):
-            back = map_classes(back, lambda i: swap.get(i, i))
+        back = map_classes(record.annotation, lambda i: swap.get(i, i))
         again = one.task.targets.of(dataclasses.replace(record, annotation=back), mirrored)
         chex.assert_trees_all_equal(again, one.task.targets.of(record, plain))
 

@@ -16,13 +16,14 @@ from vidjax.evaluation.class_plot import plot_classes
 from vidjax.evaluation.frames import per_frame_ap
 from vidjax.evaluation.fusion import VideoScores, read_scores
 from vidjax.evaluation.matching import ThresholdAP, class_mean
-from vidjax.evaluation.paired_files import read_boxes, read_segments, read_tube_pair
+from vidjax.evaluation.paired_boxes import read_boxes
+from vidjax.evaluation.paired_files import read_segments, read_tube_pair
 from vidjax.evaluation.segments import proposal_recall, segment_ap, segment_recall
 from vidjax.evaluation.several import mean_ap, sample_mean_ap
 from vidjax.evaluation.summary_file import percent, summary_text, write_summary
 from vidjax.evaluation.tubes import video_ap
 
-_LISTED = 30  # classes in the table; the others are in eval.json
+_LISTED = 80  # classes in the table; the others are in eval.json
 _MULTIPLES = (1, 5)  # of the recalls of segments
 _PROPOSALS = (1, 5, 10, 50, 100)  # of the recalls of proposals
 
@@ -152,19 +153,23 @@ def score_segments(
     return _of_thresholds("segments", result, figures, pair.labels, facts, pair.notes)
 
 
-def score_tubes(predictions: str, truth: str, *, protocol: str, thresholds: Sequence[float]) -> Outcome:
-    """Score predicted tubes in JSON; see `vidjax.data.listing.tube_files`.
+def score_tubes(
+    predictions: str, truth: str, *, protocol: str, thresholds: Sequence[float], split: int, without: Sequence[str]
+) -> Outcome:
+    """Score predicted tubes; see `vidjax.data.listing.tube_files`.
 
     Args:
       predictions: file of tubes with scores.
-      truth: file of tubes.
+      truth: file of tubes, or pickle of annotations.
       protocol: name in `tubes.PROTOCOLS`.
       thresholds: overlaps; empty: 0.2 and 0.5:0.05:0.95.
+      split: official split of a pickle, from 1.
+      without: classes to leave out.
 
     Raises:
       UserError: if files or settings cannot be used.
     """
-    pair = read_tube_pair(Path(predictions), Path(truth))
+    pair = read_tube_pair(Path(predictions), Path(truth), protocol, split=split, without=without)
     strict = tuple(np.linspace(0.5, 0.95, 10).tolist())
     levels = tuple(thresholds) or (0.2, *strict)
     result = video_ap(pair.truth, pair.predictions, levels, protocol, len(pair.labels))

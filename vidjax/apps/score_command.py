@@ -81,13 +81,19 @@ def parser() -> argparse.ArgumentParser:
         "boxes in pixels.",
     )
     tube = "tubes: [{video, label, frames: [number], boxes: [[x1, y1, x2, y2]]"
-    _files(tubes, f"JSON file with {tube}, score}}]", f"JSON file with {tube}}}]")
+    _files(tubes, f"JSON file with {tube}, score}}]", f"JSON file with {tube}}}], or the pickle of UCF101-24, J-HMDB "
+           "or MultiSports")  # fmt: skip
     tubes.add_argument(
         "--protocol", choices=TUBE_PROTOCOLS, default="official", help="rules of the score (default: official)"
     )
     tubes.add_argument(
         "--thresholds", nargs="+", type=share, default=[], metavar="IOU",
         help="least overlaps (default: 0.2 and 0.5:0.05:0.95)",
+    )  # fmt: skip
+    tubes.add_argument("--split", type=positive, default=1, help="official split of a pickle (default: 1)")
+    tubes.add_argument(
+        "--without", nargs="+", default=[], metavar="CLASS",
+        help="classes to leave out, as MultiSports does with six rare ones",
     )  # fmt: skip
     arrays = "folder of an evaluation, or .npz file with scores (N, K) and targets (N,) or (N, K)"
     labels = kinds.add_parser(

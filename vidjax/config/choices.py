@@ -38,9 +38,12 @@ EMBEDDING_TASKS = ("retrieval", "neighbours", "linear", "few_shot", "clustering"
 
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (
-    "activitynet", "ava", "charades", "diving48", "hmdb51", "hvu", "jester", "kinetics400", "kinetics600",
-    "kinetics700", "moments", "something_v1", "something_v2", "ucf101",
+    "activitynet", "ava", "ava_kinetics", "charades", "diving48", "hmdb51", "hvu", "jester", "jhmdb", "kinetics400",
+    "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2", "ucf101", "ucf101_24",
 )  # fmt: skip
+
+# Data sets that vidjax/data/synthetic.py writes: name → numbers of classes and of training examples.
+SYNTHETIC = {"motion": (6, 1500), "long": (6, 80), "people": (6, 800)}
 
 # Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.
 SAMPLING_RULES: dict[str, tuple[str, ...]] = {
@@ -48,6 +51,7 @@ SAMPLING_RULES: dict[str, tuple[str, ...]] = {
         ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "uniform", "linspace", "segments"),
         ("loop", "hold", "spread"),
     ),
+    "key_frame": ("hold",),
     "mmaction2_sample": ("loop", "hold"),
     "mmaction2_tsn": ("loop", "hold"),
     "mmaction2_uniform": ("spread",),
@@ -58,9 +62,11 @@ SAMPLING_RULES: dict[str, tuple[str, ...]] = {
 }
 RANDOM_RULES = ("random", "dense")  # draws differ each time: for training only
 WHOLE_VIDEO_RULES = ("sliding_window", "all")  # as many clips as the video needs: for evaluation only
-ONE_CLIP_RULES = ("centre", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
+ONE_CLIP_RULES = ("centre", "key_frame", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
 # Rules that take every τ-th frame, unless a rate is given.
-STRIDED_RULES = ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "mmaction2_sample")
+STRIDED_RULES = (
+    "random", "dense", "centre", "key_frame", "multi_clip", "sliding_window", "all", "mmaction2_sample",
+)  # fmt: skip
 # Rules that always sample by time.
 TIMED_RULES = ("slowfast", "slowfast_offset", "pytorchvideo")
 # All other rules take frames from the whole video, or a window of fixed length, whatever the stride or rate.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from vidjax.config.choices import DATASETS, PRESETS, SAMPLING_RULES
+from vidjax.config.choices import DATASETS, PRESETS, SAMPLING_RULES, SYNTHETIC
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -38,6 +38,9 @@ class ClipConfig(Section, path="data.clip"):
     size: int = at_least(
         0, 0, "Height and width of the crop; 0: the model's.", unit="pixels", meaning="the model's own"
     )
+    boxes: int = at_least(
+        0, 0, "Most boxes per clip that a network of boxes is asked about; 0: the model's.", meaning="the model's own"
+    )
     resize: tuple[int, ...] = anything(
         (), "Size of frames before the crop: (short side,) or (height, width); (): the model's.",
         unit="pixels", check=sides,
@@ -62,7 +65,12 @@ class ClipConfig(Section, path="data.clip"):
 class SamplingConfig(Section, path="data.sampling"):
     """Choice of the frames of clips."""
 
-    train: str = choice("random", *SAMPLING_RULES, help="Rule for the frames of a training clip.")
+    train: str = choice(
+        "random",
+        *SAMPLING_RULES,
+        help="Rule for the frames of a training clip. Clips of videos with boxes are always around the moment of these "
+        "(key_frame).",
+    )
     eval: str = choice(
         "multi_clip",
         *SAMPLING_RULES,
@@ -262,7 +270,10 @@ class DataConfig(Section, path="data"):
         unit="frames per second", meaning="the data set's, or else 25",
     )  # fmt: skip
     synthetic: str = choice(
-        "", "motion", "long", help="Data set to generate in the folder of data.train, unless it exists."
+        "",
+        *SYNTHETIC,
+        help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
+        "a while each in long videos (long), or each in its own way, with boxes (people).",
     )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."

@@ -10,6 +10,7 @@ from typing import Any
 
 from vidjax.config.choices import INPUTS, PROBES, PROTOCOLS, REMAT, TIOUS
 from vidjax.config.data_settings import DataConfig
+from vidjax.config.detect_settings import DetectConfig
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -195,12 +196,14 @@ class TaskConfig(Section, path="task"):
     name: str = choice(
         "auto",
         "classify",
+        "detect",
         "reconstruct",
         "localise",
-        help="Task of the network: labels (classify), without labels, hidden pixels (reconstruct), or segments of long "
-        "videos (localise); auto: the task the model is made for. Any other task is an error.",
+        help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise) or, "
+        "without labels, hidden pixels (reconstruct); auto: the task the model is made for. Any other is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
     localise: LocaliseConfig = field(default_factory=LocaliseConfig)
 
@@ -352,7 +355,8 @@ class MeshConfig(Section, path="mesh"):
     tokens: bool = anything(
         False,
         "For Transformers in training: whether mesh.model also splits the tokens between attention layers, for clips "
-        "whose activations are too large for one device.",
+        "whose activations are too large for one device. Attention splits its heads if they divide evenly; otherwise "
+        "keys and values travel between the devices.",
     )
 
 

@@ -9,7 +9,7 @@ from vidjax import inputs as streams
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.errors import UserError
-from vidjax.inputs import FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import BoxInput, FeatureInput, Input, SequenceInput, VideoInput
 
 # `config.model.input` → `VideoInput.enters`.
 ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both"}
@@ -108,6 +108,8 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     Raises:
       ConfigError: if there are settings of features for a network that reads none.
     """
+    if config.clip.boxes:
+        spec = _with_boxes(spec, config.clip.boxes)
     spec = _with_features(spec, config)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         return spec
@@ -123,6 +125,14 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     if input is not None:
         changes["enters"] = ENTERS[input]
     return spec.with_video(**changes)
+
+
+def _with_boxes(spec: Spec, count: int) -> Spec:
+    names = [name for name, value in spec.inputs.items() if isinstance(value, BoxInput)]
+    if not names:
+        raise ConfigError(f"config.data.clip.boxes = {count}: {spec.name} takes no boxes; leave it out")
+    changed = {name: dataclasses.replace(spec.inputs[name], count=count) for name in names}
+    return dataclasses.replace(spec, inputs={**spec.inputs, **changed})
 
 
 def _with_features(spec: Spec, config: DataConfig) -> Spec:

@@ -40,6 +40,11 @@ _FRACTION_BITS = 6  # of OpenCV's fixed-point coordinates
 RATE = 10  # frames per second of the files
 
 
+def turned(outline: np.ndarray, angle: float) -> np.ndarray:
+    """Turn an outline `(N, 2)` clockwise by an angle in radians; y points down."""
+    return outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
 def draw_shape(
     frame: np.ndarray, outline: np.ndarray, centre: np.ndarray, angle: float, colour: tuple[int, int, int]
 ) -> None:
@@ -53,7 +58,7 @@ def draw_shape(
       colour: RGB.
     """
     size = len(frame)
-    rotated = outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    rotated = turned(outline, angle)
     # Shapes that leave the picture on one side enter on the other.
     for dx in (-size, 0, size):
         for dy in (-size, 0, size):

@@ -46,6 +46,8 @@ class Boxes(Generic[Class]):
       corners: corners of the R boxes; may be empty.
       classes: R tuples with the classes of each box.
       tracks: R numbers, equal for the same person or object over time; empty: unknown.
+      proposals: boxes that a network is asked about instead of `corners`, such as those of a person detector; None:
+        it is asked about `corners`.
     """
 
     kind: ClassVar[str] = "boxes"
@@ -53,6 +55,12 @@ class Boxes(Generic[Class]):
     corners: tuple[Corners, ...]
     classes: tuple[tuple[Class, ...], ...]
     tracks: tuple[int, ...] = ()
+    proposals: tuple[Corners, ...] | None = None
+
+    @property
+    def asked(self) -> tuple[Corners, ...]:
+        """Boxes that a network is asked about: the proposals if there are any, or else the annotated ones."""
+        return self.corners if self.proposals is None else self.proposals
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,11 @@ class Record:
     def labels(self) -> tuple[int, ...]:
         """Classes of the whole video; () if its annotation is of another kind."""
         return self.annotation.classes if isinstance(self.annotation, Labels) else ()
+
+    @property
+    def moment(self) -> float | None:
+        """Time that every clip must show, seconds: that of the annotated boxes; None: clips may be anywhere."""
+        return self.annotation.at if isinstance(self.annotation, Boxes) else None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from vidjax.data.moving_shapes import (
     write_set,
 )
 from vidjax.data.synthetic_long import write_long
+from vidjax.data.synthetic_people import write_people
 from vidjax.errors import UserError
 
 MOTION_CLASSES = ("anticlockwise", "clockwise", "down", "left", "right", "up")
@@ -69,7 +70,7 @@ def write_asked(config: DataConfig, console: Console | None = None) -> None:
       config: data settings, of which `synthetic` and `train` are used.
       console: console for a progress bar; None: no bar.
     """
-    write = {"motion": write_motion, "long": write_long}.get(config.synthetic)
+    write = {"motion": write_motion, "long": write_long, "people": write_people}.get(config.synthetic)
     if write is not None:
         write(Path(config.train).parent, console=console)
 

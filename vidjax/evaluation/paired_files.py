@@ -1,5 +1,7 @@
 """Files of predictions and of truths, paired: the columns that scorers take, and what does not fit together.
 
+Segments and tubes are here, boxes in `paired_boxes.py`.
+
 What makes every figure 0 is an error that says why: videos that the two files name differently, labels of another list,
 boxes in pixels beside shares of the picture. What only lowers them is a note.
 """
@@ -7,25 +9,22 @@ boxes in pixels beside shares of the picture. What only lowers them is a note.
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vidjax.data.listing.activitynet import read_results
-from vidjax.data.listing.ava import AvaLine, ava_lines, read_excluded, read_label_map
-from vidjax.data.listing.class_lists import read_class_numbers
 from vidjax.data.listing.segment_files import SegmentFile
 from vidjax.data.listing.tube_files import ListedTube, read_tubes
 from vidjax.data.records import Segments
-from vidjax.data.text import DataError, raise_problems
-from vidjax.evaluation.boxes import BoxArrays, frame_times
+from vidjax.data.text import DataError
 from vidjax.evaluation.segments import OFFICIAL, SegmentArrays
 from vidjax.evaluation.tubes import TubeArrays
 from vidjax.wording import things
 
-_SHOWN = 5  # names in a message
-_SHARES = 1.5  # coordinates above are pixels
+SHOWN = 5  # names in a message
+MOST_SHARE = 1.5  # coordinates above are pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +79,7 @@ def read_segments(
     stems = {Path(name).stem: number for number, name in enumerate(videos)}
     if not names.keys() & set(found.videos) and len(stems) == len(names) and stems.keys() & set(found.videos):
         names, videos = stems, dict(zip(stems, videos.values(), strict=True))
-    notes = _videos(predictions, truth, [found.videos[i] for i in found.video.tolist()], names, "segment", subset)
+    notes = video_notes(predictions, truth, [found.videos[i] for i in found.video.tolist()], names, "segment", subset)
     number = {label: i if labelled else 0 for i, label in enumerate(labels)}
     if labelled:
         counts = Counter(found.labels[i] for i in found.label.tolist())
@@ -91,7 +90,7 @@ def read_segments(
             raise DataError(_unknown(predictions, truth, wrong, labels, hint=len(wrong) < len(counts)))
         if strange:
             what = things(sum(strange.values()), "predicted segment has", "predicted segments have")
-            notes.append(f"{what} labels without truth and do not count: {_few(strange)}")
+            notes.append(f"{what} labels without truth and do not count: {few(strange)}")
     rows = [(names[name], start, end, number[label]) for name, spans in videos.items() for start, end, label in spans]
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     # Videos that are not in the subset get numbers of their own.
@@ -120,125 +119,6 @@ def _subset(truth: Path, there: Sequence[str], wanted: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class BoxPair:
-    """True and detected boxes.
-
-    Attributes:
-      truth, predictions: boxes; labels are numbers of `labels`, -1 for others.
-      labels: names of the classes to evaluate.
-      named: frames that the truth names, int64.
-      excluded: frames to leave out, int64.
-      notes: what does not fit together, in words.
-    """
-
-    truth: BoxArrays
-    predictions: BoxArrays
-    labels: tuple[str, ...]
-    named: np.ndarray
-    excluded: np.ndarray
-    notes: tuple[str, ...]
-
-
-def read_boxes(
-    predictions: Path, truth: Path, classes: Path | None = None, exclude: Path | None = None, protocol: str = OFFICIAL
-) -> BoxPair:
-    """Read detected and true boxes in AVA's CSV form; see `vidjax.data.listing.ava`.
-
-    Args:
-      predictions: lines `video,second,x1,y1,x2,y2,action,score`.
-      truth: lines `video,second,x1,y1,x2,y2,action[,person]`, or `video,second` for a frame without boxes.
-      classes: list of the actions to evaluate; None: the 60 of AVA.
-      exclude: lines `video,second` of frames to leave out; None: none.
-      protocol: name of the protocol, which decides what tells frames apart.
-
-    Raises:
-      DataError: if a file is invalid or empty, or the files do not fit together.
-    """
-    numbers = read_label_map(classes) if classes else read_class_numbers("ava")
-    index = {number: i for i, number in enumerate(sorted(numbers))}
-    listed = classes or "AVA's list of 60 actions"
-    frames: dict[tuple[str, float], int] = {}
-
-    def frame_of(places: Iterable[tuple[str, float]]) -> np.ndarray:
-        videos, seconds = [], []
-        for video, second in places:
-            videos.append(video)
-            seconds.append(second)
-        times = frame_times(np.array(seconds, np.float64), protocol).tolist()
-        keys = zip(videos, times, strict=True)
-        return np.array([frames.setdefault(key, len(frames)) for key in keys], np.int64)
-
-    def arrays(lines: list[AvaLine], scores: list[float] | None) -> BoxArrays:
-        corners = np.array([line.corners for line in lines], np.float64).reshape(-1, 4)
-        label = np.array([index.get(line.action, -1) for line in lines], np.int64)
-        frame = frame_of((line.video, line.second) for line in lines)
-        return BoxArrays(frame, corners, label, None if scores is None else np.array(scores, np.float64))
-
-    problems: list[str] = []
-    true = list(ava_lines(truth, problems))
-    boxes = [line for line in true if line.corners]
-    problems += [
-        f"{line.where}: an inverted box: {', '.join(map(str, line.corners))}"
-        for line in boxes
-        if line.corners and (line.corners[0] > line.corners[2] or line.corners[1] > line.corners[3])
-    ]
-    found, scores = _scored(predictions, problems)
-    raise_problems(problems)
-    if not boxes or not found:
-        raise DataError(f"{truth if not boxes else predictions}: no boxes")
-    named = frame_of((line.video, line.second) for line in true)
-    pair = arrays(boxes, None), arrays(found, scores)
-    _check_actions(truth, boxes, index, str(listed))
-    _check_actions(predictions, found, index, str(listed))
-    largest = [float(np.abs(each.box).max()) for each in pair]
-    if (largest[0] > _SHARES) != (largest[1] > _SHARES):
-        pixels, shares = (predictions, truth) if largest[1] > _SHARES else (truth, predictions)
-        raise DataError(
-            f"{pixels}: boxes in pixels, up to {max(largest):g}, beside shares of the picture in {shares}; divide by "
-            "the width and height"
-        )
-    names = dict.fromkeys(line.video for line in true)
-    notes = _videos(predictions, truth, [line.video for line in found], names, "box", several="boxes")
-    if not np.isin(pair[1].frame, named).any():
-        first = next(line for line in found if line.video in names)
-        times = sorted({line.second for line in true if line.video == first.video})
-        raise DataError(
-            f"{first.where}: no predicted box is at a time of the truth: {first.second:g} s of {first.video!r}, which "
-            f"{truth} annotates from {times[0]:g} to {times[-1]:g} s; are the times counted from another start?"
-        )
-    excluded = frame_of(read_excluded(exclude)) if exclude else np.zeros(0, np.int64)
-    if exclude and not np.isin(excluded, named).any():
-        notes.append(f"no frame of {exclude} is in the truth")
-    labels = tuple(numbers[number] for number in sorted(numbers))
-    return BoxPair(*pair, labels, np.unique(named), excluded, tuple(notes))
-
-
-def _scored(file: Path, problems: list[str]) -> tuple[list[AvaLine], list[float]]:
-    """Lines of detections and their scores."""
-    found, scores = [], []
-    for line in ava_lines(file, problems, "score"):
-        try:
-            score = float(line.last) if line.corners else 0.0
-        except ValueError:
-            score = np.nan
-        if not np.isfinite(score):
-            problems.append(f"{line.where}: needs a score as its eighth cell, not {line.last!r}")
-        elif line.corners:
-            found.append(line)
-            scores.append(score)
-    return found, scores
-
-
-def _check_actions(file: Path, lines: list[AvaLine], index: dict[int, int], listed: str) -> None:
-    """Raise an error if no action is in the list."""
-    there = sorted({line.action for line in lines})
-    if not any(action in index for action in there):
-        why = ", and lists begin at 1" if 0 in there else ""
-        shown = ", ".join(map(str, there[:_SHOWN])) + (" …" if len(there) > _SHOWN else "")
-        raise DataError(f"{file}: no action of it is in {listed}: it has the numbers {shown}{why}")
-
-
-@dataclass(frozen=True, eq=False)
 class TubePair:
     """True and predicted tubes.
 
@@ -254,28 +134,56 @@ class TubePair:
     notes: tuple[str, ...]
 
 
-def read_tube_pair(predictions: Path, truth: Path) -> TubePair:
+def read_tube_pair(
+    predictions: Path, truth: Path, protocol: str = OFFICIAL, *, split: int = 1, without: Sequence[str] = ()
+) -> TubePair:
     """Read predicted and true tubes; see `vidjax.data.listing.tube_files`.
+
+    Predicted boxes that are shares of the picture become pixels if the truth has the sizes of the pictures.
+
+    Args:
+      predictions: JSON file of tubes with scores.
+      truth: JSON file of tubes, or a pickle of annotations.
+      protocol: name of the protocol.
+      split: official split of a pickle, from 1.
+      without: classes to leave out.
 
     Raises:
       DataError: if a file is invalid or empty, or the files do not fit together.
     """
-    true, found = read_tubes(truth), read_tubes(predictions, scored=True)
+    true, found = read_tubes(truth, split=split), read_tubes(predictions, scored=True)
+    if absent := [label for label in without if label not in {tube.label for tube in true}]:
+        raise DataError(f"{truth}: has no class {absent[0]!r} to leave out")
+    true, found = ([tube for tube in tubes if tube.label not in without] for tubes in (true, found))
     if not true or not found:
         raise DataError(f"{truth if not true else predictions}: no tubes")
     videos = {name: i for i, name in enumerate(dict.fromkeys(tube.video for tube in true))}
-    notes = _videos(predictions, truth, [tube.video for tube in found], videos, "tube")
+    notes = video_notes(predictions, truth, [tube.video for tube in found], videos, "tube")
     labels = tuple(sorted({tube.label for tube in true}))
     strange = Counter(tube.label for tube in found if tube.label not in labels)
     if strange.total() == len(found):
         raise DataError(_unknown(predictions, truth, strange, labels, hint=False))
     if strange:
         what = things(strange.total(), "predicted tube has a label", "predicted tubes have labels")
-        notes.append(f"{what} without truth and do not count: {_few(strange)}")
+        notes.append(f"{what} without truth and do not count: {few(strange)}")
+    found = [tube for tube in found if tube.label in labels]
+    sizes = {tube.video: tube.size for tube in true if tube.size}
+    if in_shares(found) and sizes:
+        # A video that the truth does not know has only false tubes, of any size.
+        found = [replace(tube, boxes=tube.boxes * (2 * [*sizes.get(tube.video, (1, 1))[::-1]])) for tube in found]
+    elif in_shares(found) != in_shares(true):
+        pixels, shares = (truth, predictions) if in_shares(found) else (predictions, truth)
+        raise DataError(f"{pixels}: boxes in pixels, beside shares of the picture in {shares}")
+    if protocol != OFFICIAL and in_shares(true):
+        raise DataError(f"{truth}: boxes in shares of the picture; the protocol {protocol} needs pixels")
     for tube in found:
         videos.setdefault(tube.video, len(videos))
-    kept = [tube for tube in found if tube.label in labels]
-    return TubePair(_tubes(true, videos, labels), _tubes(kept, videos, labels), labels, tuple(notes))
+    return TubePair(_tubes(true, videos, labels), _tubes(found, videos, labels), labels, tuple(notes))
+
+
+def in_shares(tubes: Sequence[ListedTube]) -> bool:
+    """Whether boxes are shares of the picture, not pixels."""
+    return all(np.abs(tube.boxes).max() <= MOST_SHARE for tube in tubes)
 
 
 def _tubes(tubes: list[ListedTube], videos: dict[str, int], labels: tuple[str, ...]) -> TubeArrays:
@@ -290,16 +198,28 @@ def _tubes(tubes: list[ListedTube], videos: dict[str, int], labels: tuple[str, .
     )
 
 
-def _videos(
+def video_notes(
     predictions: Path,
     truth: Path,
-    found: list[str],
+    found: Iterable[str] | Counter[str],
     known: Iterable[str],
     what: str,
     subset: str = "",
     several: str = "",
 ) -> list[str]:
-    """Notes about the videos of predictions, or an error if the truth knows none of them."""
+    """Notes about the videos of predictions.
+
+    Args:
+      predictions, truth: files, for messages.
+      found: video of each prediction, or the number of predictions by video.
+      known: videos of the truth.
+      what: name of a prediction.
+      subset: subset of the truth; empty: all of it.
+      several: plural of `what`; empty: with an s.
+
+    Raises:
+      DataError: if the truth knows none of the videos.
+    """
     known, notes = dict.fromkeys(known), []
     counts = Counter(found)
     strange = {name: n for name, n in counts.items() if name not in known}
@@ -312,9 +232,9 @@ def _videos(
         )
     if strange:
         many = things(sum(strange.values()), f"predicted {what} is", f"predicted {several or what + 's'} are")
-        notes.append(f"{many} in videos that {where} lacks: {_few(strange)}")
+        notes.append(f"{many} in videos that {where} lacks: {few(strange)}")
     if absent := [name for name in known if name not in counts]:
-        notes.append(f"{things(len(absent), 'video has', 'videos have')} no prediction: {_few(absent)}")
+        notes.append(f"{things(len(absent), 'video has', 'videos have')} no prediction: {few(absent)}")
     return notes
 
 
@@ -334,14 +254,15 @@ def _renamed(mine: Iterable[str], theirs: Iterable[str]) -> str:
 def _unknown(predictions: Path, truth: Path, wrong: dict[str, int], labels: Sequence[str], hint: bool) -> str:
     """Message about labels that the truth never names."""
     parts = []
-    for label, count in list(wrong.items())[:_SHOWN]:
+    for label, count in list(wrong.items())[:SHOWN]:
         close = difflib.get_close_matches(label, labels, n=1)
         parts.append(f"{label!r} ({count}×{f', did you mean {close[0]!r}?' if close else ''})")
-    more = f", … {len(wrong)} in all" if len(wrong) > _SHOWN else ""
+    more = f", … {len(wrong)} in all" if len(wrong) > SHOWN else ""
     end = "; --protocol opentad ignores them" if hint else ""
     return f"{predictions}: labels that {truth} never names: {', '.join(parts)}{more}{end}"
 
 
-def _few(names: Iterable[str]) -> str:
+def few(names: Iterable[str]) -> str:
+    """The first five of names, and their number if there are more."""
     names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f", … {len(names)} in all" if len(names) > _SHOWN else "")
+    return ", ".join(names[:SHOWN]) + (f", … {len(names)} in all" if len(names) > SHOWN else "")

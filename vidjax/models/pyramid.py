@@ -128,7 +128,7 @@ class Embedding(nnx.Module):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = nnx.relu(norm(conv(x, mask)))
         if self.positions:
-            x = x + masked(self._table(x).astype(x.dtype)[None], mask)
+            x = x + masked(jnp.asarray(self._table(x), x.dtype)[None], mask)
         return x
 
     def _table(self, x: jax.Array) -> np.ndarray:
@@ -263,8 +263,8 @@ class Pyramid(VideoNetwork):
         tokens, mask = jnp.concatenate(levels, axis=1), jnp.concatenate(masks, axis=1)
         return PyramidFeatures(pooled, tokens, (sum(lengths), 1, 1), mask=mask, levels=lengths)
 
-    def apply_head(self, features: Features, rngs: nnx.Rngs | None = None) -> SegmentOutputs:
-        """Apply the head to the features of `encode`."""
+    def apply_head(self, features: Features, rngs: nnx.Rngs | None = None) -> Any:
+        """Apply the head to the features of `encode`: `SegmentOutputs`."""
         del rngs  # nothing random comes after the levels
         assert self.head is not None, "a network without a head has nothing to apply"
         assert isinstance(features, PyramidFeatures) and features.tokens is not None and features.mask is not None

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.nn import attention_kernel
+from vidjax.nn import attention_kernel, attention_plan
 from vidjax.nn.kernel_mesh import own_part
 from vidjax.nn.remat import attention_part, layer_result
+from vidjax.nn.ring_attention import ring_attention
 from vidjax.nn.target_backend import apart, backend, target
-from vidjax.nn.token_sharding import split_attention
+from vidjax.nn.token_sharding import ring_layout, split_attention
 
 Implementation = Literal["auto", "cudnn", "pallas", "blocks", "xla"]
 Ids = tuple[jax.Array, jax.Array]
@@ -77,6 +78,10 @@ def attention(
             f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'pallas', 'blocks', 'xla'"
         )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    of_keys = (mask is None or mask.shape[1:3] == (1, 1)) and (ids is None or ids[0].shape[0] in (1, q.shape[0]))
+    ring = ring_layout(q, k) if implementation == "auto" and bias is None and of_keys and not causal else None
+    if ring is not None and scale > 0:
+        return ring_attention(q, k, v, ring, scale=scale, ids=_numbers(mask, ids, q, k))
     plain = bias is None and mask is None and ids is None and not causal
     chosen = _choose(q, k, v, plain=plain) if implementation == "auto" else implementation
     attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, implementation=chosen)
@@ -146,10 +151,7 @@ def _on_tpu(
     Raises:
       ValueError: if `must` is set and the kernel does not apply.
     """
-    if mask is not None:
-        keys = jnp.broadcast_to(mask[:, 0, 0], (mask.shape[0], k.shape[1])).astype(jnp.int32)
-        ids = (jnp.ones((mask.shape[0], q.shape[1]), jnp.int32), keys)
-
+    ids = _numbers(mask, ids, q, k)
     heads, d, e = *q.shape[2:], v.shape[3]
 
     def attend(q, k, v, bias, q_ids, k_ids):
@@ -157,7 +159,7 @@ def _on_tpu(
         ids = None if q_ids is None else (q_ids, k_ids)
         if ids is not None and q.shape[0] % q_ids.shape[0]:
             raise ValueError(f"{q_ids.shape[0]} rows of ids do not divide the {q.shape[0]} sequences of a device")
-        plan = attention_kernel.plan_for(q, k, v, scale=scale, causal=causal, bias=bias, ids=ids)
+        plan = attention_plan.plan_for(q, k, v, scale=scale, causal=causal, bias=bias, ids=ids)
         if plan is not None:
             y = attention_kernel.fused_attention(q, k, v, plan, bias=bias, ids=ids)
             return y.reshape(*y.shape[:2], -1)
@@ -176,6 +178,14 @@ def _on_tpu(
     # Flat, as in the layers around: another shape here would cost a copy there.
     flat_q, flat_k, flat_v = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
     return own_part(attend, flat_q, flat_k, flat_v, heads, others, in_order=causal).reshape(*q.shape[:3], e)
+
+
+def _numbers(mask: jax.Array | None, ids: Ids | None, q: jax.Array, k: jax.Array) -> Ids | None:
+    """Group numbers for a mask of keys, or `ids`; None also for a mask per pair."""
+    if mask is None or mask.shape[1:3] != (1, 1):
+        return ids
+    keys = jnp.broadcast_to(mask[:, 0, 0], (mask.shape[0], k.shape[1])).astype(jnp.int32)
+    return jnp.ones((mask.shape[0], q.shape[1]), jnp.int32), keys
 
 
 def _by_cudnn(

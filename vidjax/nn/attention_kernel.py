@@ -9,7 +9,6 @@ Short sequences (the frames or windows of divided attention) share a program: se
 side by side in one product, where each sees only itself.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,103 +21,12 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from vidjax.nn.attention_plan import LANES, Ids, Plan
 from vidjax.nn.remat import attention_part
-from vidjax.nn.target_backend import target
 
 FORWARD, BACKWARD = "vidjax_attention_forward", "vidjax_attention_backward"  # the kernels' names in a program
-# Bytes of vector memory that a kernel may request, by the kind of device: v5e and v6e have 128 MiB, v5p 64, others
-# (v4) 16.
-_VMEM = {"TPU v5 lite": 96 * 2**20, "TPU v5e": 96 * 2**20, "TPU v6 lite": 96 * 2**20, "TPU v6e": 96 * 2**20,
-         "TPU v5": 48 * 2**20, "TPU v5p": 48 * 2**20, "TPU7x": 48 * 2**20}  # fmt: skip
-_LEAST_VMEM = 14 * 2**20
-
-_LANES = 128  # width of a vector register: blocks are multiples of it, or as wide as the array
-_MOST_ROWS = 256  # queries per block of a long sequence
-_WHOLE = 512  # sequences up to this length are one block of queries
-_TOGETHER = 8  # maximum of sequences per program
-_PACKED = 128  # maximum of tokens of very short sequences side by side
 _NEVER = -1e30  # score below all products, finite also when multiplied
 _LOG2_E = math.log2(math.e)
-
-Ids = tuple[jax.Array, jax.Array]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Division of the work into programs.
-
-    Attributes:
-      heads: H, number of heads.
-      block: heads per program.
-      rows: queries per program.
-      group: sequences per program.
-      packed: very short sequences side by side in one.
-      scale: factor of the scores.
-      causal: whether a query sees only keys up to its own position.
-      bias: whether a bias is added to the scores.
-      ids: whether queries see only keys of their own number.
-      vmem: bytes of vector memory for the kernels.
-      interpret: whether to use JAX's interpreter, on any backend, for tests.
-    """
-
-    heads: int
-    block: int
-    rows: int
-    group: int
-    packed: int
-    scale: float
-    causal: bool
-    bias: bool
-    ids: bool
-    vmem: int
-    interpret: bool
-
-
-def plan_for(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    *,
-    scale: float,
-    causal: bool = False,
-    bias: jax.Array | None = None,
-    ids: Ids | None = None,
-    vmem: int | None = None,
-    interpret: bool = False,
-) -> Plan | None:
-    """Plan how the kernel divides the inputs of `fused_attention`; None where it does not support them.
-
-    Supported are bfloat16 and float32; a positive scale; a bias for all pairs of a query and a key, common to all
-    sequences; and keys as long as a program's part of them fits into `vmem` bytes (None: those of the target device).
-    """
-    vmem = vmem or _VMEM.get(target().kind, _LEAST_VMEM)
-    (batch, n, heads, d), (_, m, _, e) = q.shape, v.shape
-    if q.dtype not in (jnp.bfloat16, jnp.float32) or not q.dtype == k.dtype == v.dtype or not scale > 0:
-        return None
-    if bias is not None and (bias.shape[0] != 1 or bias.shape[2:] != (n, m)):
-        return None
-    block = next(
-        b for b in range(1, heads + 1) if heads % b == 0 and (b == heads or b * d % _LANES == b * e % _LANES == 0)
-    )
-    packed = 1
-    if bias is None and ids is None and not causal and n == m <= _PACKED // 2:
-        packed = _divisor(batch, _PACKED // n)
-    batch, n, m = batch // packed, n * packed, m * packed
-    # The gradient of a bias is summed over the sequences, which needs all queries of a sequence at a time.
-    rows = n if bias is not None or n <= _WHOLE else _rows(n, _MOST_ROWS)
-    group = 1
-    if rows == n:
-        group = _divisor(batch if ids is None else ids[0].shape[0], min(_TOGETHER, max(1, 2 * _WHOLE // n)))
-    plan = Plan(heads, block, rows, group, packed, scale, causal, bias is not None, ids is not None, vmem, interpret)
-    while (needed := _bytes(plan, n, m, d, e, q.dtype.itemsize)) > vmem:
-        if plan.group > 1:
-            plan = dataclasses.replace(plan, group=_divisor(plan.group, plan.group - 1))
-        elif bias is None and plan.rows > 32:
-            plan = dataclasses.replace(plan, rows=_rows(n, plan.rows // 2))
-        else:
-            return None
-    # No more than twice the estimate: the rest is for arrays that the compiler keeps there between layers.
-    return dataclasses.replace(plan, vmem=min(vmem, max(_LEAST_VMEM, 2 * needed)))
 
 
 def fused_attention(
@@ -144,9 +52,68 @@ def fused_attention(
     flat = [x.reshape(batch // plan.packed, plan.packed * x.shape[1], x.shape[2]) for x in flat]
     if bias is not None:
         bias = jnp.broadcast_to(bias[0], (heads, *bias.shape[2:])).astype(jnp.float32)
-    if ids is not None:
-        ids = (ids[0][:, :, None], ids[1][:, None, :])
-    return _attend(plan, *flat, bias, ids).reshape(batch, n, heads, -1)
+    return _attend(plan, *flat, bias, _spread(ids)).reshape(batch, n, heads, -1)
+
+
+def part_of_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, plan: Plan, *, ids: Ids | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Compute what some of the keys contribute to an attention, without gradients.
+
+    Args:
+      q: queries, `(B, N, H·d)`.
+      k: some of the keys, `(B, M, H·d)`.
+      v: their values, `(B, M, H·e)`.
+      plan: result of `plan_for` with `part`, for the same arguments in four axes.
+      ids: group numbers, as in `fused_attention`.
+
+    Returns:
+      Sum over the keys of `exp((q·k - top)·scale)·v`, float32 `(B, N, H·e)`; `top`, the largest `q·k`, and the sum of
+      the factors, float32 `(B, N, H)`.
+    """
+    out, numbers = _run_forward(plan, q, k, v, None, _spread(ids))
+    numbers = numbers.reshape(*q.shape[:2], -1, LANES)[..., : 2 * plan.block]
+    numbers = numbers.reshape(*q.shape[:2], plan.heads, 2)
+    return out, numbers[..., 0], numbers[..., 1]
+
+
+def numbers_of_all(top: jax.Array, total: jax.Array, plan: Plan) -> jax.Array:
+    """Arrange for `gradients_of_part` the largest `q·k` of all keys, and the sum over them of `exp((q·k - top)·scale)`.
+
+    Both are float32 `(B, N, H)`; the result is `(B, N, programs·128)`, as the kernel reads it.
+    """
+    numbers = jnp.stack([top, total], axis=-1).reshape(*top.shape[:2], -1, 2 * plan.block)
+    return jnp.pad(numbers, [(0, 0)] * 3 + [(0, LANES - 2 * plan.block)]).reshape(*top.shape[:2], -1)
+
+
+def gradients_of_part(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    out: jax.Array,
+    numbers: jax.Array,
+    d_out: jax.Array,
+    plan: Plan,
+    *,
+    ids: Ids | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Compute gradients by some of the keys, their values, and the queries as far as they see these keys.
+
+    Args:
+      q: queries, as in `part_of_attention`.
+      k: some of the keys.
+      v: their values.
+      out: result of the attention to all keys, `(B, N, H·e)`.
+      numbers: result of `numbers_of_all`.
+      d_out: gradient by `out`.
+      plan: as in `part_of_attention`.
+      ids: as in `part_of_attention`.
+
+    Returns:
+      Gradients by q, k and v, float32.
+    """
+    dq, dk, dv = _run_backward(plan, q, k, v, None, _spread(ids), out, d_out, numbers)
+    return dq, dk, dv
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -156,39 +123,64 @@ def _attend(plan: Plan, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Arra
 
 
 def _forward(plan: Plan, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, ids: Ids | None):
-    cut = _Cut.of(plan, q, v)
-    out = pl.pallas_call(
-        partial(_forward_kernel, plan, cut),
-        grid=cut.grid,
-        in_specs=[cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e), *cut.extras(ids)],
-        out_specs=cut.queries(cut.e),
-        out_shape=jax.ShapeDtypeStruct((*q.shape[:2], v.shape[2]), q.dtype),
-        cost_estimate=cut.cost(2, q.dtype.itemsize),
-        compiler_params=cut.params(),
-        interpret=plan.interpret,
-        name=FORWARD,
-    )(q, k, v, *_present(bias, ids))
     # Named before it becomes both result and residual: a name given outside would not save the kernel a second run.
-    out = attention_part(out)
+    out = attention_part(_run_forward(plan, q, k, v, bias, ids)[0])
     return out, (q, k, v, bias, ids, out)
 
 
 def _backward(plan: Plan, saved: tuple, d_out: jax.Array):
     q, k, v, bias, ids, out = saved
+    dq, dk, dv, *d_bias = _run_backward(plan, q, k, v, bias, ids, out, d_out)
+    return dq, dk, dv, d_bias[0] if plan.bias else None, None
+
+
+def _run_forward(
+    plan: Plan, q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, ids: Ids | None
+) -> list[jax.Array]:
+    """The result `(B, N, H·e)`; of a part of the keys also `(B, N, programs·128)`, as `_Cut.numbers` cuts it."""
+    cut = _Cut.of(plan, q, v)
+    specs, shapes = [cut.queries(cut.e)], [jax.ShapeDtypeStruct((*q.shape[:2], v.shape[2]), cut.wide(q.dtype))]
+    if plan.part:
+        specs.append(cut.numbers())
+        shapes.append(jax.ShapeDtypeStruct((*q.shape[:2], plan.heads // plan.block * LANES), jnp.float32))
+    return pl.pallas_call(
+        partial(_forward_kernel, plan, cut),
+        grid=cut.grid,
+        in_specs=[cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e), *cut.extras(ids)],
+        out_specs=specs,
+        out_shape=shapes,
+        cost_estimate=cut.cost(2, q.dtype.itemsize),
+        compiler_params=cut.params(),
+        interpret=plan.interpret,
+        name=FORWARD,
+    )(q, k, v, *_present(bias, ids))
+
+
+def _run_backward(
+    plan: Plan,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    bias: jax.Array | None,
+    ids: Ids | None,
+    *rest: jax.Array,
+) -> list[jax.Array]:
+    """Gradients by q, k, v and the bias, if there is one; `rest` is the result, its gradient, and of a part the
+    `_Cut.numbers` of the whole."""
     cut = _Cut.of(plan, q, v)
     specs = [cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e)]
-    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, k, v)]
+    shapes = [jax.ShapeDtypeStruct(x.shape, cut.wide(x.dtype)) for x in (q, k, v)]
     if plan.bias:
         specs.append(cut.bias())
         shapes.append(jax.ShapeDtypeStruct(bias.shape, jnp.float32))
     scratch = []
     if cut.blocks > 1:
         scratch = [pltpu.VMEM((cut.m, plan.block * width), jnp.float32) for width in (cut.d, cut.e)]
-    dq, dk, dv, *d_bias = pl.pallas_call(
+    return pl.pallas_call(
         partial(_backward_kernel, plan, cut),
         grid=cut.grid,
         in_specs=[cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e), *cut.extras(ids)]
-        + [cut.queries(cut.e), cut.queries(cut.e)],
+        + [cut.queries(cut.e), cut.queries(cut.e), *[cut.numbers()] * plan.part],
         out_specs=specs,
         out_shape=shapes,
         scratch_shapes=scratch,
@@ -196,8 +188,7 @@ def _backward(plan: Plan, saved: tuple, d_out: jax.Array):
         compiler_params=cut.params(),
         interpret=plan.interpret,
         name=BACKWARD,
-    )(q, k, v, *_present(bias, ids), out, d_out)
-    return dq, dk, dv, d_bias[0] if plan.bias else None, None
+    )(q, k, v, *_present(bias, ids), *rest)
 
 
 _attend.defvjp(_forward, _backward)
@@ -250,6 +241,15 @@ class _Cut:
         """Block of an array `(H, N, M)`."""
         return self._spec((self.plan.block, self.n, self.m), lambda b, h, i: (h, 0, 0))
 
+    def numbers(self) -> pl.BlockSpec:
+        """Block of an array `(B, N, programs·128)`, of which lanes 2·h and 2·h + 1 are the largest score of a program's
+        head h and the sum of its weights."""
+        return self._spec((self.plan.group, self.plan.rows, LANES), lambda b, h, i: (b, i, h))
+
+    def wide(self, dtype: Any) -> Any:
+        """Type of results: of parts float32, as they will be summed."""
+        return jnp.float32 if self.plan.part else dtype
+
     def extras(self, ids: Ids | None) -> list[pl.BlockSpec]:
         """Blocks of the bias and the group numbers, if there are any."""
         specs = [self.bias()] if self.plan.bias else []
@@ -275,18 +275,27 @@ class _Cut:
 
 
 def _forward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
-    *extras, out_ref = refs
+    number = int(plan.bias) + 2 * int(plan.ids)
+    extras, (out_ref, *numbers_ref) = refs[:number], refs[number:]
     for g in range(plan.group):
         sees = _sees(plan, cut, extras, g)
         for h in range(plan.block):
-            weights = _weights(plan, cut, q_ref, k_ref, extras, sees, g, h)
+            weights, top = _weights(plan, cut, q_ref, k_ref, extras, sees, g, h)
+            total = weights.sum(-1, keepdims=True)
             out = _dot(weights.astype(v_ref.dtype), v_ref[g, :, _of(h, cut.e)], ((1,), (0,)))
-            out_ref[g, :, _of(h, cut.e)] = (out / weights.sum(-1, keepdims=True)).astype(out_ref.dtype)
+            if plan.part:
+                numbers_ref[0][g, :, 2 * h : 2 * h + 1] = top
+                numbers_ref[0][g, :, 2 * h + 1 : 2 * h + 2] = total
+            else:
+                out = out / total
+            out_ref[g, :, _of(h, cut.e)] = out.astype(out_ref.dtype)
 
 
 def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
     number = int(plan.bias) + 2 * int(plan.ids)
-    extras, (out_ref, d_out_ref, dq_ref, dk_ref, dv_ref, *rest) = refs[:number], refs[number:]
+    extras, (out_ref, d_out_ref, *rest) = refs[:number], refs[number:]
+    numbers_ref = rest.pop(0) if plan.part else None
+    dq_ref, dk_ref, dv_ref, *rest = rest
     whole = cut.blocks == 1
     block = pl.program_id(2)
     if not whole:
@@ -317,9 +326,17 @@ def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, 
             if inside is not None:
                 q, d_out, out = (jnp.where(inside, x, jnp.zeros_like(x)) for x in (q, d_out, out))
             k, v = k_ref[g, :, _of(h, cut.d)], v_ref[g, :, _of(h, cut.e)]
-            weights = _weights(plan, cut, q, k, extras, sees, g, h)
+            top = None if numbers_ref is None else numbers_ref[g, :, 2 * h : 2 * h + 1]
+            if top is not None and inside is not None:
+                top = jnp.where(inside, top, 0.0)
+            weights, _ = _weights(plan, cut, q, k, extras, sees, g, h, top)
+            if numbers_ref is None:
+                total = weights.sum(-1, keepdims=True)
+            else:
+                total = numbers_ref[g, :, 2 * h + 1 : 2 * h + 2]
+                total = total if inside is None else jnp.where(inside, total, 1.0)
             # Factors go to the (rows, e) arrays, which are smaller than the (rows, M) ones.
-            d_out = d_out.astype(jnp.float32) * (1 / weights.sum(-1, keepdims=True))
+            d_out = d_out.astype(jnp.float32) * (1 / total)
             # Σ over keys of weight · its gradient, from the output.
             mean = (d_out * out.astype(jnp.float32)).sum(-1, keepdims=True)
             d_out = d_out.astype(v.dtype)
@@ -347,9 +364,18 @@ def _backward_kernel(plan: Plan, cut: _Cut, q_ref: Any, k_ref: Any, v_ref: Any, 
 
 
 def _weights(
-    plan: Plan, cut: _Cut, q: Any, k: Any, extras: Sequence[Any], sees: jax.Array | None, g: int, h: int
-) -> jax.Array:
-    """exp(scores - their maximum) of one head, float32 `(rows, M)`; `q` and `k` are its features, or refs to them."""
+    plan: Plan,
+    cut: _Cut,
+    q: Any,
+    k: Any,
+    extras: Sequence[Any],
+    sees: jax.Array | None,
+    g: int,
+    h: int,
+    top: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """exp(scores - their maximum) of one head, float32 `(rows, M)`, and the maximum, `top` where that is given; `q` and
+    `k` are its features, or refs to them."""
     if not isinstance(q, jax.Array):
         q, k = q[g, :, _of(h, cut.d)], k[g, :, _of(h, cut.d)]
     scores, base = _dot(q, k, ((1,), (1,))), plan.scale * _LOG2_E
@@ -358,7 +384,8 @@ def _weights(
     if sees is not None:
         scores = jnp.where(sees, scores, _NEVER)
     # The chip has only powers of 2: one factor for both scale and base.
-    return jnp.exp2((scores - scores.max(-1, keepdims=True)) * base)
+    top = scores.max(-1, keepdims=True) if top is None else top
+    return jnp.exp2((scores - top) * base), top
 
 
 def _sees(plan: Plan, cut: _Cut, extras: Sequence[Any], g: int) -> jax.Array | None:
@@ -386,27 +413,10 @@ def _of(head: int, width: int) -> slice:
     return slice(head * width, (head + 1) * width)
 
 
+def _spread(ids: Ids | None) -> Ids | None:
+    """Group numbers as the kernel compares them, `(C, N, 1)` and `(C, 1, M)`."""
+    return None if ids is None else (ids[0][:, :, None], ids[1][:, None, :])
+
+
 def _present(bias: jax.Array | None, ids: Ids | None) -> list[jax.Array]:
     return ([] if bias is None else [bias]) + ([] if ids is None else list(ids))
-
-
-def _divisor(number: int, most: int) -> int:
-    """Largest divisor of `number` that is at most `most`, at least 1."""
-    return next((d for d in range(min(number, most), 0, -1) if number % d == 0), 1)
-
-
-def _rows(n: int, most: int) -> int:
-    """Queries per block: a multiple of 16 near `most`, a divisor of `n` if there is one."""
-    whole = [rows for rows in range(most // 16 * 16, most // 2, -16) if n % rows == 0]
-    return whole[0] if whole else max(16, most // 16 * 16)
-
-
-def _bytes(plan: Plan, n: int, m: int, d: int, e: int, itemsize: int) -> int:
-    """Approximate vector memory of the backward kernel: blocks twice (one in use, the next being fetched), sums, and
-    six arrays of the size of the scores."""
-    lanes = sum(-(-plan.block * width // _LANES) * _LANES for width in (d, e))
-    blocks = 2 * plan.group * lanes * itemsize * (2 * plan.rows + 2 * m)
-    sums = lanes * m * 4 if plan.rows < n else 0
-    scores = plan.rows * -(-m // _LANES) * _LANES * 4
-    bias = 4 * plan.block * scores if plan.bias else 0
-    return blocks + sums + 6 * scores + bias

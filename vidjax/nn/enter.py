@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.inputs import FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import BoxInput, FeatureInput, Input, SequenceInput, VideoInput
 
 # Change of an input after normalisation: its name, the normalised input → the same shape.
 Between = Callable[[str, jax.Array], jax.Array]
@@ -58,6 +58,11 @@ def _enter_features(vectors: jax.Array, input: Input, dtype: Any, between: Calla
     return between(vectors.astype(jnp.float32)).astype(dtype or jnp.float32)
 
 
+def _enter_boxes(boxes: jax.Array, input: BoxInput, dtype: Any, between: Callable) -> jax.Array:
+    del input, dtype  # corners in bfloat16 would be off by pixels
+    return between(boxes.astype(jnp.float32))
+
+
 def _enter_sequence(vectors: jax.Array, input: SequenceInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
     mask = ~jnp.isnan(vectors[..., 0])
     known = jnp.where(mask[..., None], vectors.astype(jnp.float32), 0)
@@ -69,6 +74,7 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
     VideoInput: _enter_video,
     FeatureInput: _enter_features,
     SequenceInput: _enter_sequence,
+    BoxInput: _enter_boxes,
 }
 
 

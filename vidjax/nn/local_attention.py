@@ -92,10 +92,10 @@ class ConvAttention(nnx.Module):
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        if dim % heads or (window and window % 2 == 0):
-            raise ValueError(
-                f"dim = {dim}, heads = {heads}, window = {window}: heads must divide dim; odd windows only"
-            )
+        if dim % heads:
+            raise ValueError(f"heads = {heads} must divide dim = {dim}")
+        if window and window % 2 == 0:
+            raise ValueError(f"window = {window}: must be odd, to have a middle, or 0 for all places")
 
         def near() -> TimeConv:
             return TimeConv(dim, dim, 3, stride, groups=dim, use_bias=False, dtype=dtype, rngs=rngs)
@@ -117,7 +117,7 @@ class ConvAttention(nnx.Module):
           mask: bool `(B, T')`, mask of the output; keys outside it are not seen.
           rngs: random streams; `dropout` is used in training mode.
         """
-        parts = []
+        parts: list[jax.Array] = []
         for conv, norm, dense in (
             (self.q_conv, self.q_norm, self.q),
             (self.k_conv, self.k_norm, self.k),
@@ -125,8 +125,9 @@ class ConvAttention(nnx.Module):
         ):
             y = layer_result(dense(norm(conv(x, mask))))
             parts.append(y.reshape(*y.shape[:2], self.heads, -1))
+        q, k, v = parts
         seen = mask[:, None, None]
-        y = local_attention(*parts, mask, self.window) if self.window else attention(*parts, mask=seen)
+        y = local_attention(q, k, v, mask, self.window) if self.window else attention(q, k, v, mask=seen)
         y = layer_result(self.proj(y.reshape(*y.shape[:2], -1)))
         return masked(self.dropout(y, rngs=rngs), mask)
 

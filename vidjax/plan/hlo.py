@@ -254,12 +254,12 @@ def read_hlo(text: str) -> Reading:
     """Parse the text of a compiled program (`compiled.as_text()`)."""
     reading, lines = Reading(), Lines(text)
     # XLA:TPU writes an asynchronous collective into the fusions at its start, its steps and its end, all with the same
-    # channel number.
+    # channel number. Permutations stand there once, but those of one `shard_map` may share a number.
     channels: dict[str, Exchange] = {}
     for line in lines:
         if (kind := line.op.removesuffix("-start")) in COLLECTIVES:
             channel = _CHANNEL.search(line.rest)
-            key = channel[1] if channel else f"of its own {len(channels)}"
+            key = channel[1] if channel and kind != "collective-permute" else f"of its own {len(channels)}"
             before = channels.get(key)
             if before is None or before.times < line.times:
                 channels[key] = _exchange(kind, line)

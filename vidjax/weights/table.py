@@ -26,9 +26,11 @@ log = logging.getLogger("vidjax")
 # The files with a `SOURCES` table.
 TABLES = (
     "actionformer",
+    "adatad",
     "bmn",
     "c3d",
     "csn",
+    "detection",
     "efficientnet",
     "frame_networks",
     "frame_vit",
@@ -229,21 +231,23 @@ def recognise(
     model_name: str,
     source: str | None = None,
     conventions: Mapping[str, Any] | None = None,
+    among: Iterable[Source] | None = None,
 ) -> Source:
     """Find the table for a checkpoint of a model by its keys.
 
     Args:
       keys: keys of the state dict.
-      model_name: name of the model, one of `vidjax.list_models()`.
+      model_name: name of the model, such as one of `vidjax.list_models()`.
       source: name of the source, if known; overrides the signature if only one table has that name.
       conventions: those of the network, which choose among sources with the same keys, with a warning; None: unknown.
+      among: tables to choose from; None: all of `sources()`.
 
     Raises:
       CheckpointError: if no table fits, or several do; it names the keys missing for each candidate.
       ValueError: if `source` is unknown.
     """
     keys = list(keys)
-    candidates = [s for s in sources() if s.serves(model_name)]
+    candidates = [s for s in (sources() if among is None else among) if s.serves(model_name)]
     if source is not None:
         known = sorted({s.name for s in sources()})
         if source not in known:

@@ -46,17 +46,18 @@ def run(args: argparse.Namespace) -> int:
     from vidjax.apps.check_videos import Check, check, read_check
     from vidjax.config import DataConfig
     from vidjax.data.listing.segment_files import declares_segments
-    from vidjax.data.records import LABELS, Segments
+    from vidjax.data.records import LABELS, Boxes, Segments
 
     settings = args.settings
     places = {name: getattr(args, name) for name in ("eval", "root", "dataset", "split")}
     clip = {name: getattr(args, name) for name in ("num_frames", "stride", "fps", "timeout")}
     if settings:
-        config, how, kinds = read_check(args.data, settings, decode=args.decode, **places, **clip)
+        config, how, kinds, annotations = read_check(args.data, settings, decode=args.decode, **places, **clip)
     else:
         config = DataConfig(train=args.data or "", **{k: v for k, v in places.items() if v is not None})
         how = Check(decode=args.decode, **{k: v for k, v in clip.items() if v is not None})
-        kinds = frozenset() if config.dataset else LABELS  # a published data set may have any kind of annotations
+        # A published data set may have any kind of annotations, and a file labels or boxes.
+        kinds, annotations = frozenset() if config.dataset else LABELS | {Boxes.kind}, None
         if not config.dataset and declares_segments(Path(args.data or args.eval or "").expanduser()):
             kinds = frozenset({Segments.kind})
-    return check(config, how, kinds=kinds, out=args.out, workers=args.workers or 0)
+    return check(config, how, kinds=kinds, annotations=annotations, out=args.out, workers=args.workers or 0)

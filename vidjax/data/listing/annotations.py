@@ -6,6 +6,7 @@ the path of a row is the one listed, or the file's name, with or without suffix.
 
 import csv
 import difflib
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,6 +48,7 @@ class AnnotationFile:
     file: Path
     role: str  # "train" or "eval"
     classes: ClassIndex
+    split: int = 1  # number of the official split, for files that hold several
 
     def row(
         self,
@@ -312,7 +314,7 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
     Raises:
       DataError: if the file is not UTF-8, or a quote is not closed.
     """
-    reader = csv.reader(read_text(file).splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
     try:
         for cells in reader:
             if cells:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from vidjax.data.listing.annotations import AnnotationFile, csv_rows
 from vidjax.data.listing.class_lists import read_class_numbers
+from vidjax.data.listing.corners import refusal, within
 from vidjax.data.listing.json_document import read_text
 from vidjax.data.listing.rows import Row
-from vidjax.data.records import Boxes, Corners, is_box
+from vidjax.data.records import Boxes, Corners
 from vidjax.data.text import DataError, raise_problems
 
 _ACTIONS = 80  # of the publisher's list, numbered from 1
@@ -126,30 +127,36 @@ def parse_ava(source: AnnotationFile) -> list[Row]:
 
     The file is a CSV without a header, `video,second,x1,y1,x2,y2,action,person`, one line per action of a person.
     The second counts from the beginning of the untrimmed video, and corners are shares of width and height. Key frames
-    without boxes have only the first two cells, and are skipped.
+    without boxes have only the first two cells. Frames without any of the 60 actions are skipped in training; in
+    evaluation they are rows without boxes, as detections in them are false. AVA-Kinetics has the same form, in its
+    Kinetics part without persons.
 
     Raises:
       DataError: if lines are invalid; names each.
     """
     names, problems = read_class_numbers("ava"), []
-    frames: dict[tuple[str, float], _Frame] = {}
+    named: dict[tuple[str, float], _Frame] = {}
     for line in ava_lines(source.file, problems):
+        frame = named.setdefault((line.video, line.second), _Frame(line.where))
         if line.corners is None:
             continue
+        box = within(line.corners)
         if line.last and not re.fullmatch(r"-?\d+", line.last):
             problems.append(f"{line.where}: the person must be a number: {line.last!r}")
-        elif not is_box(line.corners):
-            problems.append(f"{line.where}: the box must be left, top, right, bottom within 0…1: {list(line.corners)}")
+        elif box is None:
+            problems.append(f"{line.where}: {refusal(line.corners)}")
         elif not 1 <= line.action <= _ACTIONS:
-            problems.append(f"{line.where}: action {line.action} is not in 1…{_ACTIONS}")
+            unused = "" if line.action else "; 0 is the unused class of lists with a background, and no action has it"
+            problems.append(f"{line.where}: action {line.action} is not in 1…{_ACTIONS}{unused}")
         elif line.action in names:
-            frame = frames.setdefault((line.video, line.second), _Frame(line.where))
+            frame.where = frame.where if frame.actions else line.where
             person = int(line.last) if line.last else _NOBODY
-            actions = frame.actions.setdefault((person, line.corners), [])
+            actions = frame.actions.setdefault((person, box), [])
             if names[line.action] not in actions:
                 actions.append(names[line.action])
     raise_problems(problems)
-    return [_row(video, second, frame) for (video, second), frame in frames.items()]
+    evaluated = source.role == "eval"
+    return [_row(*key, frame) for key, frame in named.items() if frame.actions or evaluated]
 
 
 def _row(video: str, second: float, frame: _Frame) -> Row:

@@ -20,7 +20,7 @@ _PREFIX = "v_"  # of ActivityNet's files
 
 @dataclass(frozen=True)
 class ByName:
-    """Source whose videos are looked for in a folder by their file names without suffix.
+    """Source whose videos are looked for in a folder: where they are listed, or else by file names without suffix.
 
     Attributes:
       source: source that names the videos.
@@ -61,7 +61,7 @@ class ByName:
           DataError: if there is no such folder, or no file of any video.
         """
         rows, files = list(self.source.rows()), self._files()
-        placed = [(row, _found(row.path, files)) for row in rows]
+        placed = [(row, self._as_listed(row.path) or _found(row.path, files)) for row in rows]
         missing = [row for row, path in placed if path is None]
         if not self.need_files:
             return [replace(row, path=path or row.path, missing=path is None) for row, path in placed]
@@ -77,6 +77,11 @@ class ByName:
                 ", ".join(row.path for row in missing[:3]),
             )  # fmt: skip
         return [replace(row, path=path, missing=False) for row, path in placed if path is not None]
+
+    def _as_listed(self, path: str) -> str | None:
+        """Path of a file at the place in the folder that the annotation gives."""
+        place = Path(self.folder).expanduser() / path
+        return str(place) if place.suffix.lower() in self.suffixes and place.is_file() else None
 
     def _files(self) -> dict[str, str]:
         """Path of each file, by its name without suffix."""
@@ -103,7 +108,7 @@ def with_features(source: Source, folder: str, need_files: bool = True) -> ByNam
 def with_videos(source: Source, folder: str, need_files: bool = True) -> ByName:
     """Find the videos that a source names in `folder`, see `ByName`."""
     suffixes = tuple(sorted(VIDEO_SUFFIXES | set(SUFFIXES)))
-    return ByName(source, folder, suffixes, "a file", "give config.data.root", need_files)
+    return ByName(source, folder, suffixes, "files", "give config.data.root", need_files)
 
 
 def _found(path: str, files: dict[str, str]) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vidjax.config import DataConfig
-from vidjax.data.listing import mirroring, quarantine, splits, union
+from vidjax.data.listing import quarantine, splits, union
 from vidjax.data.listing.paths import Presence
 from vidjax.data.listing.published import open_published
 from vidjax.data.listing.rows import UNLABELLED, Row, Source
@@ -29,7 +29,6 @@ def load_sets(
     kinds: frozenset[str] = LABELS,
     *,
     need_files: bool = True,
-    flip_pairs: Sequence[str] = (),
 ) -> tuple[VideoSet, VideoSet]:
     """Load the training and evaluation videos that `config` names; class names are sorted, so that they never change.
 
@@ -52,8 +51,6 @@ def load_sets(
         A CSV then needs only the column `path`, a folder may hold videos in sub-folders or directly, and every video
         has the one class `UNLABELLED`.
       need_files: whether the listed videos must exist; False is enough for counting them.
-      flip_pairs: pairs of classes that mirroring swaps, such as "turn left<>turn right", in addition to those that the
-        data set defines.
 
     Raises:
       DataError: if lines are invalid, naming each (up to 20): a missing file, an empty label or class, a duplicate, a
@@ -78,8 +75,6 @@ def load_sets(
     union.warn_of_twins([(row.path, row.source) for row in train])
     _warn_of_overlap(train, held_out, official=bool(config.dataset))
     sets = (make_set(train, labels), make_set(held_out, labels))
-    if kinds:
-        sets = tuple(mirroring.pair(videos, flip_pairs) for videos in sets)
     listed = quarantine.read(config)
     training = splits.take_share(quarantine.leave_out(sets[0], listed), config.train_share, seed)
     return training, quarantine.mark(sets[1], listed)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vidjax.data.listing.box_csv import BoxCsv, has_boxes
 from vidjax.data.listing.by_name import with_features, with_videos
 from vidjax.data.listing.csv_file import CsvFile
 from vidjax.data.listing.folder import Folder
@@ -100,4 +101,6 @@ def _open_files(name: str, root: str, kinds: frozenset[str], need_files: bool) -
         return JsonLines(name, path, root or folder, kinds, need_files)
     if kinds == _SEGMENTS and not is_remote(name) and is_segment_source(Path(path)):
         return with_videos(SegmentFile(name, path), root or folder, need_files)
+    if kinds == BoxCsv.kinds or has_boxes(path):  # whatever it lacks then is named
+        return BoxCsv(name, path, root or folder, need_files)
     return CsvFile(name, path, root or folder, bool(kinds), need_files)

@@ -1,20 +1,31 @@
-"""JSON files of tubes: boxes that follow a person or object through a video, annotated or predicted.
+"""Files of tubes: boxes that follow a person or object through a video, annotated or predicted.
+
+A JSON file holds either:
 
     {"tubes": [{"video": "v1", "label": "run", "score": 0.9, "frames": [12, 13], "boxes": [[x1, y1, x2, y2], …]}, …]}
 
-Frames are numbers, rising, one for each box. Annotations have no score.
+Frames are numbers, rising, one for each box. Annotations have no score. The annotations of UCF101-24, J-HMDB and
+MultiSports come as pickles instead: a dictionary with `labels`, `test_videos` (of each official split), `resolution`
+(height and width of each video) and `gttubes`, of each video and class arrays with rows of frame number, x1, y1, x2, y2
+in pixels.
 """
 
 import math
-from dataclasses import dataclass
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vidjax import unpickle
 from vidjax.data.listing.json_document import JsonDocument
 from vidjax.data.text import DataError, raise_problems
+from vidjax.wording import things
 
+PICKLES = (".pkl", ".pickle")
+_KEYS = ("labels", "test_videos", "resolution", "gttubes")
 _FORM = (
     "needs a video, a label, rising whole numbers as frames, and as many boxes [x1, y1, x2, y2] that are not inverted"
 )
@@ -30,6 +41,7 @@ class ListedTube:
       frames: frame numbers, rising, int64 `(n,)`, n > 0.
       boxes: x1, y1, x2, y2, float64 `(n, 4)`.
       score: score; NaN: an annotation.
+      size: height and width of the picture, pixels; None: not given.
     """
 
     video: str
@@ -37,18 +49,22 @@ class ListedTube:
     frames: np.ndarray
     boxes: np.ndarray
     score: float = math.nan
+    size: tuple[float, float] | None = None
 
 
-def read_tubes(file: Path, scored: bool = False) -> list[ListedTube]:
-    """Read the tubes of a JSON file.
+def read_tubes(file: Path, scored: bool = False, split: int = 1) -> list[ListedTube]:
+    """Read the tubes of a file.
 
     Args:
-      file: JSON file.
+      file: JSON file, or pickle of annotations.
       scored: whether every tube needs a score, as predictions do.
+      split: official split of a pickle, from 1, of which the test videos are read.
 
     Raises:
       DataError: if the file or its tubes are invalid; names the file and each tube by its number, from 1.
     """
+    if file.suffix.lower() in PICKLES:
+        return _annotated(file, split)
     entries = JsonDocument(file, dict).value.get("tubes")
     if not isinstance(entries, list):
         raise DataError(f"{file}: no 'tubes' in it, a list of objects with video, label, frames and boxes")
@@ -61,6 +77,50 @@ def read_tubes(file: Path, scored: bool = False) -> list[ListedTube]:
             problems.append(f"{file}: tube {number} needs a finite score")
         else:
             found.append(tube)
+    raise_problems(problems)
+    return found
+
+
+def load_tube_pickle(file: Path) -> Mapping[str, Any]:
+    """Read the dictionary of a pickle of annotated tubes, without running anything that it names.
+
+    Raises:
+      DataError: if it is no such dictionary.
+    """
+    try:
+        with open(file, "rb") as opened:
+            values = unpickle.load(opened)
+    except unpickle.ForbiddenError as error:
+        raise DataError(f"{file}: is refused, as it names {error}, which is neither numbers nor text") from None
+    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise DataError(f"{file}: not a readable pickle ({error})") from None
+    if not isinstance(values, dict) or any(key not in values for key in _KEYS):
+        raise DataError(f"{file}: not a dictionary with {', '.join(_KEYS)}")
+    return values
+
+
+def _annotated(file: Path, split: int) -> list[ListedTube]:
+    """Tubes of the test videos of one split of a pickle."""
+    values, found, problems = load_tube_pickle(file), [], []
+    splits = values["test_videos"]
+    if not isinstance(splits, list | tuple) or not 1 <= split <= len(splits):
+        count = len(splits) if isinstance(splits, list | tuple) else 0
+        raise DataError(f"{file}: has {things(count, 'split')}, and no number {split}")
+    for video in splits[split - 1]:
+        try:
+            height, width = map(float, values["resolution"][video])
+            tubes = [(values["labels"][int(k)], tube) for k, some in values["gttubes"][video].items() for tube in some]
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            problems.append(f"{file}: {video}: not a resolution, and tubes by class ({error!r})")
+            continue
+        for label, tube in tubes:
+            rows = np.asarray(tube, np.float64)
+            frames, boxes = (rows[:, 0], rows[:, 1:]) if rows.ndim == 2 and rows.shape[1] == 5 else ((), ())
+            listed = _tube({"video": str(video), "label": str(label), "frames": frames, "boxes": boxes})
+            if listed is None:
+                problems.append(f"{file}: {video}: a tube of {label!r} has not rising frames with boxes: {rows.shape}")
+            else:
+                found.append(replace(listed, size=(height, width)))
     raise_problems(problems)
     return found
 

@@ -14,7 +14,8 @@ from vidjax.data.reading.feature_file import Grid, read_feature_file
 from vidjax.data.reading.features import Parts
 from vidjax.data.records import Segments, VideoSet
 from vidjax.evaluation.evaluator import Rows
-from vidjax.evaluation.segments import SegmentAP, SegmentArrays, segment_ap
+from vidjax.evaluation.matching import ThresholdAP
+from vidjax.evaluation.segments import SegmentArrays, segment_ap
 from vidjax.inputs import SequenceInput
 from vidjax.nn.enter import enter
 from vidjax.tasks.localise.decode import Candidates
@@ -67,7 +68,7 @@ class SegmentEvaluator:
         self._detections = None
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Summarise by set of thresholds, such as `thumos`: `mAP` and the mean AP at each temporal IoU."""
+        """Summarise by set of thresholds, such as `thumos`: `mAP`, and the mean AP at single temporal IoUs."""
         settings = self._settings
         return {name: self._figures(name) for name in dict.fromkeys((settings.thresholds, *settings.also))}
 
@@ -154,10 +155,12 @@ class SegmentEvaluator:
         return suppressed(Found(segments, scores, labels), self._settings).clipped(self._duration(index))
 
     def _figures(self, name: str) -> dict[str, float]:
-        result = self._score(name)
-        return {"mAP": result.mAP} | {f"{t:g}": float(x) for t, x in zip(TIOUS[name], result.mean, strict=True)}
+        result, levels = self._score(name), TIOUS[name]
+        # Of many thresholds those that papers print: the ends and the middle.
+        shown = range(len(levels)) if len(levels) <= 5 else (0, len(levels) // 2, len(levels) - 1)
+        return {"mAP": result.mAP} | {f"{levels[i]:g}": float(result.mean[i]) for i in shown}
 
-    def _score(self, name: str) -> SegmentAP:
+    def _score(self, name: str) -> ThresholdAP:
         names, found = self._videos.labels.names, self._all()
         truth = [(index, *span) for index in found for span in self._spans(index)]
         video, start, end, label = (np.array(column) for column in zip(*truth, strict=True)) if truth else ([],) * 4

@@ -54,7 +54,7 @@ class Suppression:
     hard: float = 0.0
 
 
-def overlaps(one: np.ndarray, others: np.ndarray, extra: float = 0.0) -> np.ndarray:
+def overlaps(one: np.ndarray, others: np.ndarray, extra: float | np.floating = 0.0) -> np.ndarray:
     """IoU of one segment `(2,)`, or several `(M, 1, 2)`, with others `(N, 2)`; `extra` is added to all lengths."""
     shared = np.minimum(one[..., 1], others[..., 1]) - np.maximum(one[..., 0], others[..., 0])
     shared = np.maximum(shared, 0)
