@@ -72,7 +72,7 @@ def _evaluate(config: Config, folder: str, args: argparse.Namespace) -> int:
     from vidjax.apps.user_errors import explain
 
     def run() -> None:
-        launch.join(launch.detect(args.coordinator, args.num_processes, args.process_id))
+        launch.join(launch.discover(args.coordinator, args.num_processes, args.process_id))
         with launch.together():
             evaluate_checkpoint(folder, config, step=args.step, out=args.out)
 

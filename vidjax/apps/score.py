@@ -219,8 +219,8 @@ def score_boxes(predictions: str, truth: str, *, classes: str, exclude: str, pro
     Raises:
       UserError: if files or settings cannot be used.
     """
-    places = (Path(name) if name else None for name in (classes, exclude))
-    pair = read_boxes(Path(predictions), Path(truth), *places, protocol)
+    listed, excluded = (Path(name) if name else None for name in (classes, exclude))
+    pair = read_boxes(Path(predictions), Path(truth), listed, excluded, protocol)
     result = frame_ap(
         pair.truth,
         pair.predictions,
@@ -281,7 +281,7 @@ def score_frames(scores: str, *, background: Sequence[str] = (), ambiguous: str 
     else:
         truth = found.targets
     removed = _classes(scores, found, [ambiguous] if ambiguous else [])
-    without = truth[:, removed].any(axis=1)
+    without = np.any(truth[:, removed], axis=1)
     left_out = [*_classes(scores, found, background), *removed]
     result = per_frame_ap(found.scores, truth, without=without, left_out=left_out)
     figures = {"mAP": result.mAP, "calibrated mAP": result.mcAP}

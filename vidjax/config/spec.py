@@ -128,10 +128,10 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
 
 
 def _with_boxes(spec: Spec, count: int) -> Spec:
-    names = [name for name, value in spec.inputs.items() if isinstance(value, BoxInput)]
-    if not names:
+    boxes = {name: value for name, value in spec.inputs.items() if isinstance(value, BoxInput)}
+    if not boxes:
         raise ConfigError(f"config.data.clip.boxes = {count}: {spec.name} takes no boxes; leave it out")
-    changed = {name: dataclasses.replace(spec.inputs[name], count=count) for name in names}
+    changed = {name: dataclasses.replace(value, count=count) for name, value in boxes.items()}
     return dataclasses.replace(spec, inputs={**spec.inputs, **changed})
 
 

@@ -81,8 +81,8 @@ class BoxArrays:
 
     def rows(self, rows: np.ndarray) -> "BoxArrays":
         """Take these rows, given by their numbers or by a mask."""
-        columns = (self.frame, self.box, self.label, self.score)
-        return BoxArrays(*(None if column is None else column[rows] for column in columns))
+        score = None if self.score is None else self.score[rows]
+        return BoxArrays(self.frame[rows], self.box[rows], self.label[rows], score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +169,7 @@ def frame_ap(
     elif rule.by_score:
         found = found.rows(np.argsort(-np.asarray(found.score, rule.dtype), kind="stable"))
     sides = found.box[:, 2:] - found.box[:, :2]
-    found = keep(found, ((sides >= 0) if rule.flat else (sides > 0)).all(axis=1), "without an area")
+    found = keep(found, np.all(sides >= 0 if rule.flat else sides > 0, axis=1), "without an area")
 
     found_boxes, true_boxes = found.box.astype(rule.dtype), truth.box.astype(rule.dtype)
     scores = np.asarray(found.score, rule.dtype)

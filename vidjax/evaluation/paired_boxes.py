@@ -84,8 +84,9 @@ def read_boxes(
     if exclude and not np.isin(left_out, named).any():
         notes.append(f"no frame of {exclude} is in the truth")
     index = sorted(numbers)
-    pair = (columns.arrays(frame, index) for columns, frame in ((true, frames[0]), (found, frames[1])))
-    return BoxPair(*pair, tuple(numbers[number] for number in index), named, left_out, tuple(notes))
+    labels = tuple(numbers[number] for number in index)
+    pair = true.arrays(frames[0], index), found.arrays(frames[1], index)
+    return BoxPair(*pair, labels, named, left_out, tuple(notes))
 
 
 def _score(text: str) -> float:

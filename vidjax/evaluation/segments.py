@@ -68,8 +68,8 @@ class SegmentArrays:
 
     def rows(self, rows: np.ndarray) -> "SegmentArrays":
         """Take these rows, given by their numbers or by a mask."""
-        columns = (self.video, self.start, self.end, self.label, self.score)
-        return SegmentArrays(*(None if column is None else column[rows] for column in columns))
+        score = None if self.score is None else self.score[rows]
+        return SegmentArrays(self.video[rows], self.start[rows], self.end[rows], self.label[rows], score)
 
 
 def segment_ap(

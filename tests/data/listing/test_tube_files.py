@@ -81,7 +81,7 @@ def test_wrong_pickles_are_named(tmp_path, changes, message):
 
 def test_not_a_pickle_of_tubes(tmp_path):
     (tmp_path / "t.pkl").write_bytes(pickle.dumps({"labels": []}))
-    with pytest.raises(DataError, match="not a dictionary with labels, test_videos"):
+    with pytest.raises(DataError, match="not a dictionary with labels, train_videos"):
         read_tubes(tmp_path / "t.pkl")
     (tmp_path / "t.pkl").write_bytes(b"\x80\x02nonsense")
     with pytest.raises(DataError, match="not a readable pickle"):

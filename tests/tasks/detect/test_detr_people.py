@@ -74,9 +74,7 @@ def test_people_of_transformers(theirs, processor, tmp_path):
         middle = margins.diff().argmax()
         theirs.class_labels_classifier.bias[SPEC.person] += margins[middle : middle + 2].mean()
         out = theirs(**inputs)
-    names = {
-        i: "person" if i == SPEC.person else f"thing {i // 2}" for i in range(5)
-    }  # some twice, as in COCO
+    names = {i: "person" if i == SPEC.person else f"thing {i // 2}" for i in range(5)}  # some twice, as in COCO
     theirs.config.id2label = names
     theirs.save_pretrained(tmp_path)
     people = make_detector(f"detr_tiny={tmp_path}")

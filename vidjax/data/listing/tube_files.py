@@ -5,9 +5,9 @@ A JSON file holds either:
     {"tubes": [{"video": "v1", "label": "run", "score": 0.9, "frames": [12, 13], "boxes": [[x1, y1, x2, y2], …]}, …]}
 
 Frames are numbers, rising, one for each box. Annotations have no score. The annotations of UCF101-24, J-HMDB and
-MultiSports come as pickles instead: a dictionary with `labels`, `test_videos` (of each official split), `resolution`
-(height and width of each video) and `gttubes`, of each video and class arrays with rows of frame number, x1, y1, x2, y2
-in pixels.
+MultiSports come as pickles instead: a dictionary with `labels`, `train_videos` and `test_videos` (of each official
+split), `resolution` (height and width of each video) and `gttubes`, of each video and class arrays with rows of frame
+number, x1, y1, x2, y2 in pixels.
 """
 
 import math
@@ -25,7 +25,7 @@ from vidjax.data.text import DataError, raise_problems
 from vidjax.wording import things
 
 PICKLES = (".pkl", ".pickle")
-_KEYS = ("labels", "test_videos", "resolution", "gttubes")
+_KEYS = ("labels", "train_videos", "test_videos", "resolution", "gttubes")
 _FORM = (
     "needs a video, a label, rising whole numbers as frames, and as many boxes [x1, y1, x2, y2] that are not inverted"
 )

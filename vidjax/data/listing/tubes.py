@@ -5,20 +5,18 @@ split), `resolution` (height and width of each video) and `gttubes`: of each vid
 of frame number (from 1), x1, y1, x2, y2 in pixels.
 """
 
-import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vidjax import unpickle
 from vidjax.data.listing.annotations import AnnotationFile
 from vidjax.data.listing.corners import refusal, within
 from vidjax.data.listing.rows import Row
+from vidjax.data.listing.tube_files import load_tube_pickle
 from vidjax.data.records import Boxes, Corners
-from vidjax.data.text import DataError, raise_problems
+from vidjax.data.text import raise_problems
 
-_KEYS = ("labels", "train_videos", "test_videos", "resolution", "gttubes")
 _BEYOND = 0.05  # share by which boxes of these sets reach out of the picture; they are cut off
 
 
@@ -30,7 +28,7 @@ def tube_parser(fps: float) -> Callable[[AnnotationFile], list[Row]]:
     """
 
     def parse(source: AnnotationFile) -> list[Row]:
-        values = _load(source)
+        values = load_tube_pickle(source.file)
         names = {i: str(label) for i, label in enumerate(values["labels"])}
         problems = [
             f"{source.file}: {source.classes.unknown(name)}"
@@ -50,19 +48,6 @@ def tube_parser(fps: float) -> Callable[[AnnotationFile], list[Row]]:
         return rows
 
     return parse
-
-
-def _load(source: AnnotationFile) -> Mapping[str, Any]:
-    try:
-        with open(source.file, "rb") as file:
-            values = unpickle.load(file)
-    except unpickle.ForbiddenError as error:
-        raise DataError(f"{source.file}: is refused, as it names {error}, which is neither numbers nor text") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise DataError(f"{source.file}: not a readable pickle ({error})") from None
-    if not isinstance(values, dict) or any(key not in values for key in _KEYS):
-        raise DataError(f"{source.file}: not a dictionary with {', '.join(_KEYS)}")
-    return values
 
 
 def _rows(
