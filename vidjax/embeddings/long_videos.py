@@ -88,5 +88,7 @@ def _joined(parts: list[ClipVectors]) -> ClipVectors:
         return parts[0]
     if wrong := next((part for part in parts if part.error), None):
         return wrong
-    arrays = ([getattr(part, name) for part in parts] for name in ("vectors", "start", "end"))
-    return ClipVectors(parts[0].path, *map(np.concatenate, arrays))
+    vectors, start, end = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("vectors", "start", "end")
+    )
+    return ClipVectors(parts[0].path, vectors, start, end)
