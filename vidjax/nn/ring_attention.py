@@ -3,7 +3,8 @@
 Each device keeps its queries and, one after another, sees the keys and values of all others, while the next ones are on
 their way. What each part contributes is joined as in a softmax of one pass: with the largest score so far and the sum
 of the weights relative to it. The backward pass sends keys and values around again, with the gradients by them. So no
-device ever holds all keys. Liu et al., "Ring attention with blockwise transformers for near-infinite context"
+device ever holds all keys, at the price of more to exchange and to add up (an example, compiled and not timed, is in
+`tests/benchmarks/steps.md`). Liu et al., "Ring attention with blockwise transformers for near-infinite context"
 (arXiv 2310.01889).
 """
 
