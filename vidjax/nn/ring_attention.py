@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vidjax.nn import attention_kernel, attention_plan
 from vidjax.nn.attention_plan import Ids, Plan
 from vidjax.nn.remat import attention_part
-from vidjax.nn.target_backend import backend
+from vidjax.nn.target_backend import apart, backend
 
 _BLOCK = 512  # queries at a time where no kernel does the work
 
@@ -88,7 +89,8 @@ def ring_attention(
     def attend(q, k, v, ids):
         four = [x.reshape(*x.shape[:2], heads, -1) for x in (q, k, v)]
         plan = attention_plan.plan_for(*four, scale=scale, ids=ids, part=True) if backend() == "tpu" else None
-        return _attend(_Ring(axis, mesh.shape[axis], heads, scale, plan), q, k, v, ids)
+        q, k, v = (_in_rows(x) for x in (q, k, v))
+        return _in_rows(_attend(_Ring(axis, mesh.shape[axis], heads, scale, plan), q, k, v, ids))
 
     tokens = P(batch, axis)
     rows = P(None if ids is None or ids[0].shape[0] == 1 else batch, axis)
@@ -101,6 +103,14 @@ def ring_attention(
         check_vma=False,  # the check cannot look into a kernel
     )
     return split(*flat, ids).reshape(*q.shape[:3], v.shape[3])
+
+
+def _in_rows(x: jax.Array) -> jax.Array:
+    """A device's `x`, on GPUs with features next to each other in memory, and apart from the products around.
+
+    XLA would leave it as the products inside write it, transpose it in the products around, and find no tiles for that.
+    """
+    return apart(with_layout_constraint(x, Layout(tuple(range(x.ndim)))) if backend() == "gpu" else x)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
