@@ -24,8 +24,10 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
 FLOORS = (
-    *("errors", "wording", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn", "parallel"),
-    *("models", "data", "weights", "evaluation", "tasks", "training", "plan", "predictor", "apps", "__main__"),
+    *("errors", "wording", "unpickle", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn"),
+    *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
+    *("predictions", "predictor", "embeddings"),
+    *("apps", "__main__"),
 )
 
 
@@ -47,8 +49,9 @@ def test_imports_point_down(path):
     assert not set(imports_of(path)) & set(above)
 
 
-# What may speak of tasks by name: the tasks themselves and the settings; older files are read by their own names.
-OF_TASKS = ("tasks/", "config/")
+# What may speak of tasks by name: the tasks themselves, the settings, and the commands, some of which bear the same
+# names; older files are read by their own names.
+OF_TASKS = ("tasks/", "config/", "apps/commands/")
 OLDER = {"data/records.py", "data/prepared/read.py"}
 
 

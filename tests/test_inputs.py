@@ -1,13 +1,14 @@
 """Kinds of inputs: kept in JSON, what is read of them, what enters a network."""
 
 import json
+import math
 
 import pytest
 
 from vidjax import inputs
 from vidjax.batch import Field
 from vidjax.errors import UserError
-from vidjax.inputs import AudioInput, FeatureInput, TextInput, VideoInput
+from vidjax.inputs import AudioInput, BoxInput, FeatureInput, SequenceInput, TextInput, VideoInput
 
 EVERY = {
     "video": VideoInput(16, stride=4, fps=12.5, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), enters="both"),
@@ -15,6 +16,9 @@ EVERY = {
     "sound": AudioInput(rate=8000, mels=64, seconds=1.5),
     "words": TextInput(32, "bert-base-uncased", 30522),
     "features": FeatureInput(10, 768),
+    "boxes": BoxInput(12),
+    "steps": SequenceInput(2304, 512),
+    "resized": SequenceInput(192, 512, resized=True),
 }
 
 
@@ -41,7 +45,7 @@ def test_reading_leaves_what_was_read_as_it_is():
 
 
 def test_kinds_of_later_versions_are_refused_by_name():
-    message = r"input 'radar' has kind 'points'; this version of vidjax supports video, audio, text, features"
+    message = r"input 'radar' has kind 'points'; this version of vidjax supports video, audio, text, features, sequence"
     with pytest.raises(UserError, match=message):
         inputs.from_dict({"radar": {"kind": "points", "rate": 10}})
 
@@ -54,6 +58,8 @@ def test_kinds_of_later_versions_are_refused_by_name():
         ("sound", Field((12000,), "int16"), (150, 64)),
         ("words", Field((32,), "int32", below=30522), (32,)),
         ("features", Field((10, 768), "float32"), (10, 768)),
+        ("boxes", Field((12, 4), "float32", ragged=True), (12, 4)),
+        ("steps", Field((2304, 512), "float32", ragged=True, fill=math.nan), (2304, 512)),
     ],
 )
 def test_what_is_read_and_what_enters(name, field, shape):
@@ -67,6 +73,9 @@ def test_words():
     assert EVERY["sound"].phrase == "1.5 s of sound in 64 bands"
     assert EVERY["words"].phrase == "32 tokens of text"
     assert EVERY["features"].phrase == "clips of 10 vectors of 768 features"
+    assert EVERY["boxes"].phrase == "up to 12 boxes a clip" and BoxInput(1).brief == "≤ 1 box"
+    assert EVERY["steps"].phrase == "clips of up to 2304 vectors of 512 features"
+    assert EVERY["resized"].phrase == "clips of 192 vectors of 512 features"
 
 
 def test_what_frames_are_resized_to():

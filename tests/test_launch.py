@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from vidjax import launch
-from vidjax.launch import Cluster, LaunchError, detect
+from vidjax.launch import Cluster, LaunchError, discover
 
 ROOT = Path(__file__).parents[1]
 SLURM = {
@@ -43,7 +43,7 @@ SLICES = {"MEGASCALE_COORDINATOR_ADDRESS": "s0:99", "MEGASCALE_NUM_SLICES": "2",
     ],
 )
 def test_jax_is_told_which_launcher_has_started_the_process(environment, method, all_gpus):
-    found = detect(environment=environment)
+    found = discover(environment=environment)
     assert (found.method, found.all_gpus, found.coordinator) == (method, all_gpus, None)
 
 
@@ -60,19 +60,19 @@ def test_jax_is_told_which_launcher_has_started_the_process(environment, method,
     ],
 )
 def test_a_process_may_be_alone(environment):
-    assert detect(environment=environment) is None
+    assert discover(environment=environment) is None
 
 
 def test_place_is_read_from_jaxs_own_variables():
-    address, found = JAX["JAX_COORDINATOR_ADDRESS"], detect(environment=JAX | {"JOB_COMPLETION_INDEX": "3"})
+    address, found = JAX["JAX_COORDINATOR_ADDRESS"], discover(environment=JAX | {"JOB_COMPLETION_INDEX": "3"})
     assert found == Cluster("JAX_COORDINATOR_ADDRESS and JOB_COMPLETION_INDEX", "deactivate", address, 4, 3)
-    found = detect(environment=JAX | {"JOB_COMPLETION_INDEX": "3", "JAX_PROCESS_ID": "0"} | SLURM)
+    found = discover(environment=JAX | {"JOB_COMPLETION_INDEX": "3", "JAX_PROCESS_ID": "0"} | SLURM)
     assert found == Cluster("JAX_COORDINATOR_ADDRESS and JAX_PROCESS_ID", "deactivate", address, 4, 0)
 
 
 def test_flags_count_before_the_environment():
-    assert detect("h:1", 2, 1, environment=SLURM) == Cluster("flags", "deactivate", "h:1", 2, 1)
-    assert detect(num_processes=1, environment=SLURM) is None
+    assert discover("h:1", 2, 1, environment=SLURM) == Cluster("flags", "deactivate", "h:1", 2, 1)
+    assert discover(num_processes=1, environment=SLURM) is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_flags_count_before_the_environment():
 )
 def test_incomplete_places_are_refused(flags, environment, message):
     with pytest.raises(LaunchError, match=message):
-        detect(*flags, environment=environment)
+        discover(*flags, environment=environment)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def joined(cluster, environment):
 def test_a_tpu_machine_whose_metadata_name_no_slice_is_alone(machine):
     devices, _, _ = machine
     devices["/dev/accel0"] = ""
-    found = detect(environment={})
+    found = discover(environment={})
     assert found == Cluster("the metadata of this TPU machine", None)
     for variables in ({"JAX_PLATFORMS": "cpu"}, {"TPU_SKIP_MDS_QUERY": "1"}, {"KUBERNETES_SERVICE_HOST": "h"}):
-        assert detect(environment=variables) is None
+        assert discover(environment=variables) is None
 
 
 def test_where_jax_finds_no_others_a_process_is_alone():

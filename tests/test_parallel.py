@@ -240,7 +240,7 @@ ONE_OF_TWO = """
 import sys
 import jax, numpy as np
 from vidjax import launch, parallel
-launch.join(launch.detect())
+launch.join(launch.discover())
 from tests.test_parallel import PLACEMENTS, trained
 import tests.test_parallel as here
 parallel.LARGE = 64

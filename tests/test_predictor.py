@@ -1,5 +1,6 @@
 """Video files → classes, clips and features, from a folder and from a model in memory."""
 
+import dataclasses
 import json
 
 import jax
@@ -155,3 +156,24 @@ def test_the_command_prints_what_the_class_says(folder, files, capsys, monkeypat
     assert main(["predict", str(folder), *map(str, files[:2])]) == 1
     table = capsys.readouterr().out
     assert "broken [1].mp4" in table and all(name in table for name in NAMES)
+
+
+def test_thresholds_of_a_run_tell_which_of_several_classes_are_shown(tmp_path, model, files, capsys):
+    """Stored by the evaluation; views are joined by their maximum if the run's evaluation does so."""
+    config = dataclasses.replace(CONFIG, eval=EvalConfig(num_clips=2, num_crops=3, ensemble="max"))
+    folder = save_model(tmp_path / "several", model, Meta(config, SPEC, LabelSpace(NAMES, several=True)))
+    prediction = vidjax.Predictor(folder)(files[0])
+    assert prediction.shown is None and "shown" not in prediction.to_dict(), "nothing has been evaluated"
+    np.testing.assert_allclose(prediction.scores, sigmoid(by_hand(model, files[0], model)).max(axis=0), atol=1e-5)
+    best, middle, worst = (NAMES[i] for i in np.argsort(-prediction.scores))
+    values = {best: prediction.scores.max() - 0.01, middle: 0.999, worst: None}
+    classes = {name: {"threshold": value, "f1": 0.5} for name, value in values.items()}
+    (folder / "thresholds.json").write_text(json.dumps({"classes": classes}))
+    predictor = vidjax.Predictor(folder, top=1)
+    shown = [c.name for c in predictor(files[0]).shown]
+    assert shown == [best] + [worst] * bool(prediction.scores.min() >= 0.5)
+    assert predictor(files[0]).to_dict()["shown"][0]["class"] == best
+    assert main(["predict", str(folder), str(files[0])]) == 0 and "✓" in capsys.readouterr().out
+    (folder / "thresholds.json").write_text(json.dumps({"classes": {}}))
+    with pytest.raises(UserError, match=r"thresholds\.json is damaged or of other classes"):
+        vidjax.Predictor(folder)

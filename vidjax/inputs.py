@@ -1,6 +1,7 @@
 """Inputs of a network, stream by stream: sizes, rates and units. Data workers import this, so it needs no JAX."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -260,8 +261,104 @@ class FeatureInput:
         return (self.steps, self.width)
 
 
-Input = VideoInput | AudioInput | TextInput | FeatureInput
-KINDS: dict[str, type[Input]] = {each.kind: each for each in (VideoInput, AudioInput, TextInput, FeatureInput)}
+@dataclass(frozen=True)
+class SequenceInput:
+    """All features of a long video in the order of time, computed beforehand, one file per video.
+
+    In a batch, steps after the end of the video are NaN; the network gets zeros there, and a mask as a second array.
+
+    Attributes:
+      steps: T, most steps of a clip. Longer videos are cut at random in training, and into overlapping parts in
+        evaluation.
+      width: D, length of a step's vector.
+      resized: whether the features of every video are resized linearly to `steps`, instead of being cut or padded.
+    """
+
+    steps: int
+    width: int
+    resized: bool = False
+
+    kind: ClassVar[str] = "sequence"
+
+    @property
+    def field(self) -> Field:
+        """Shape and type of one view in a batch; NaN is padding."""
+        return Field((self.steps, self.width), "float32", ragged=True, fill=math.nan)
+
+    @property
+    def brief(self) -> str:
+        """Short form of a clip's length and size."""
+        return f"{'' if self.resized else '≤ '}{self.steps}×{self.width}"
+
+    @property
+    def preparation(self) -> str:
+        """Treatment of the features in words; empty: they are taken as they are."""
+        return f"resize to {things(self.steps, 'step')}" if self.resized else ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts about the clips that an evaluation reports."""
+        return {"steps": self.steps, "width": self.width}
+
+    @property
+    def phrase(self) -> str:
+        """Description of a clip, in words."""
+        most = "" if self.resized else "up to "
+        return f"clips of {most}{things(self.steps, 'vector')} of {self.width} features"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one view as it enters the network: (T, D)."""
+        return (self.steps, self.width)
+
+
+@dataclass(frozen=True)
+class BoxInput:
+    """Boxes in the key frame of a clip: corners x1, y1, x2, y2 in pixels of the view that the network sees.
+
+    Attributes:
+      count: R, most boxes per clip. Clips with fewer are padded with zeros; a box without area is padding.
+    """
+
+    count: int = 32
+
+    kind: ClassVar[str] = "boxes"
+
+    @property
+    def field(self) -> Field:
+        """Shape and type of one view in a batch: up to R boxes."""
+        return Field((self.count, 4), "float32", ragged=True)
+
+    @property
+    def brief(self) -> str:
+        """Short form of a clip's length and size."""
+        return f"≤ {things(self.count, 'box', 'boxes')}"
+
+    @property
+    def preparation(self) -> str:
+        """Empty: this input needs no preparation."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts about the clips that an evaluation reports."""
+        return {"boxes": self.count}
+
+    @property
+    def phrase(self) -> str:
+        """Description of a clip, in words."""
+        return f"up to {things(self.count, 'box', 'boxes')} a clip"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one view as it enters the network: (R, 4)."""
+        return (self.count, 4)
+
+
+Input = VideoInput | AudioInput | TextInput | FeatureInput | SequenceInput | BoxInput
+KINDS: dict[str, type[Input]] = {
+    each.kind: each for each in (VideoInput, AudioInput, TextInput, FeatureInput, SequenceInput, BoxInput)
+}
 
 
 def to_dict(inputs: Mapping[str, Input]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Cluster:
     all_gpus: bool = False  # whether this process uses all GPUs of its machine, although JAX would take one
 
 
-def detect(
+def discover(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
@@ -71,7 +71,7 @@ def detect(
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the options `--coordinator`, `--num-processes` and `--process-id`, for `detect`, to a parser."""
+    """Add the options `--coordinator`, `--num-processes` and `--process-id`, for `discover`, to a parser."""
     parser.add_argument("--coordinator", help="host:port of process 0, if no launcher sets it")
     parser.add_argument(
         "--num-processes", type=int, metavar="COUNT", help="number of processes of the run; with --coordinator"

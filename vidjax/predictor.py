@@ -1,11 +1,11 @@
 """Classes and features of video files, from one object that keeps the compiled network."""
 
 import dataclasses
+import functools
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from flax import nnx
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.config import SamplingConfig
 from vidjax.config.choices import DATASETS
 from vidjax.config.validate import validate
 from vidjax.data.listing.class_lists import read_class_names
@@ -23,56 +24,22 @@ from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views
 from vidjax.errors import UserError
 from vidjax.evaluation.engine import Forward, compile_forward
+from vidjax.evaluation.metrics import join_views
+from vidjax.evaluation.several import read_thresholds
 from vidjax.inputs import VideoInput
+from vidjax.models.fingerprint import weights_fingerprint
+from vidjax.models.layer_vectors import layer_vectors
 from vidjax.models.state import merge, split
 from vidjax.nn.enter import enter
+from vidjax.predictions import ClassScore, ClipPrediction, ClipVectors, Prediction
 from vidjax.tasks import make_task
-from vidjax.training.checkpoints import CheckpointFolderError, load_model
+from vidjax.training.checkpoints import CheckpointFolderError, load_model, run_folder
 from vidjax.video import VideoError
 
 log = logging.getLogger("vidjax")
 
 File = str | Path
 Example = tuple[dict[str, np.ndarray], Views]
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """Class and its probability."""
-
-    name: str
-    score: float
-
-
-@dataclass(frozen=True, eq=False)
-class ClipPrediction:
-    """Scores of one clip, averaged over its crops."""
-
-    start: float  # time of its first frame, seconds from the first frame of the file
-    end: float  # time of its last frame, seconds
-    scores: np.ndarray  # float64 (K,), probabilities
-    classes: tuple[ClassScore, ...]  # the best, best first
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Scores of one file, averaged over its clips, or the error that prevented them."""
-
-    path: str
-    scores: np.ndarray | None = None  # float64 (K,), probabilities
-    classes: tuple[ClassScore, ...] = ()  # the best, best first
-    clips: tuple[ClipPrediction, ...] = ()  # in the order of time
-    error: str = ""  # reason the file could not be used; empty: none
-
-    def to_dict(self) -> dict[str, Any]:
-        """Dictionary for JSON: `path` and `error`, or `path`, `top` (classes and scores) and, if there are several,
-        `clips`, each with `start`, `end` and `top`."""
-        if self.error:
-            return {"path": self.path, "error": self.error}
-        entry: dict[str, Any] = {"path": self.path, "top": _entries(self.classes)}
-        if len(self.clips) > 1:
-            entry["clips"] = [{"start": c.start, "end": c.end, "top": _entries(c.classes)} for c in self.clips]
-        return entry
 
 
 class Predictor:
@@ -99,6 +66,8 @@ class Predictor:
 
     Attributes:
       spec: format of the network's input.
+      title: folder of the checkpoint, or class of the model.
+      sampling: views of a file: `num_clips`, `num_crops`, and the `rule` and `hop` of its frames.
       class_names: K class names, in the order of the scores; empty for a network without a classifier.
     """
 
@@ -113,6 +82,7 @@ class Predictor:
         num_crops: int | None = None,
         step: int | None = None,
         several: bool | None = None,
+        sampling: SamplingConfig | None = None,
     ):
         """Load a checkpoint, or take a model.
 
@@ -129,6 +99,8 @@ class Predictor:
           step: update number of the checkpoint to load, for a folder; None: the best.
           several: whether a video may have several classes, so that probabilities are independent of each other; None:
             as the checkpoint was trained, or False for a model.
+          sampling: rule for the frames of clips, of which `eval` and what belongs to it are used; None: as in the
+            checkpoint's config.
 
         Raises:
           CheckpointFolderError: if a folder holds no checkpoint.
@@ -139,42 +111,53 @@ class Predictor:
             raise UserError(f"top = {top}: give the number of classes to list, 1 or more")
         self._top = top
         self._mesh = parallel.make_mesh(1)
-        self._title = str(model) if isinstance(model, str | Path) else type(model).__name__
+        self.title = str(model) if isinstance(model, str | Path) else type(model).__name__
+        self.spec: cfg.Spec
+        own_folder = isinstance(model, str | Path)
         if isinstance(model, str | Path):
             if spec is not None:
                 raise UserError(f"{model}: a folder has its own spec; leave it out")
             model, meta, _ = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
-            self.spec, config, labels = meta.spec, meta.config, meta.labels
+            self.spec, config, labels = meta.spec, _resampled(meta.config, sampling), meta.labels
             dtype = parallel.compute_dtype(config.model.compute_dtype)
         else:
-            _check_model(model, spec, step)
-            self.spec, labels, dtype = spec, LabelSpace(()), None
-            config = cfg.Config(model=cfg.ModelConfig(name=spec.name))
+            self.spec, labels, dtype = _check_model(model, spec, step), LabelSpace(()), None
+            config = _resampled(cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), sampling)
         views = cfg.EvalConfig(
             num_clips=num_clips or config.eval.num_clips, num_crops=num_crops or config.eval.num_crops
         )
         validate(dataclasses.replace(config, eval=views))
         self._views = (views.num_clips, views.num_crops)
+        rule = config.data.sampling
+        self.sampling: dict[str, Any] = {"num_clips": views.num_clips, "num_crops": views.num_crops}
+        self.sampling |= {"rule": rule.eval, "hop": rule.hop}
         self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
         self.class_names = _class_names(class_names, labels.names, 0 if head is None else head.out_features)
         several = labels.several if several is None else several
         task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
-        self._present = task.present
+        self._present, self._ensemble = task.present, config.eval.ensemble
+        folder = Path(self.title) if own_folder and several else None
+        self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
+        self._model = model
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
 
         def answer(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
             del number
             return network(enter(inputs, self.spec.inputs, dtype)).astype(np.float32)
 
-        def describe(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
-            del number
-            return network.features(enter(inputs, self.spec.inputs, dtype)).astype(np.float32)
+        @functools.cache
+        def describing(layer: str) -> Forward:
+            def describe(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
+                del number
+                return layer_vectors(network, enter(inputs, self.spec.inputs, dtype), layer)
+
+            return compile_forward(model, describe, self._mesh)
 
         self._forward = compile_forward(model, answer, self._mesh)
-        self._features = compile_forward(model, describe, self._mesh)
+        self._describing = describing
 
     def __call__(self, path: File) -> Prediction:
         """Predict the classes of one file.
@@ -205,17 +188,70 @@ class Predictor:
         The row of a file that cannot be decoded is NaN, and a warning is logged.
         """
         rows = []
-        for _, example in self._read(paths):
-            if isinstance(example, VideoError):
-                log.warning("%s: its row of features is NaN", example)
-                rows.append(None)
-            else:
-                rows.append(self._run(self._features, example[0]).mean(axis=0))
+        for found in self.embed(paths):
+            if found.vectors is None:
+                log.warning("%s: %s: its row of features is NaN", found.path, found.error)
+            rows.append(None if found.vectors is None else found.vectors.mean(axis=0))
         width = next((len(row) for row in rows if row is not None), None)
         if width is None:
-            width = self._width()
+            width = self.width()
         empty = np.full(width, np.nan, np.float32)
         return np.stack([empty if row is None else row for row in rows]) if rows else np.empty((0, width), np.float32)
+
+    def embed(
+        self, videos: Iterable[File | Record] | File | Record, *, layer: str = "", batch_size: int = 1
+    ) -> Iterator[ClipVectors]:
+        """Compute one feature vector per clip of each file, in their order, as soon as it is ready.
+
+        Args:
+          videos: files, or records of parts of them.
+          layer: path of the module of which the output is taken, such as "blocks.3", averaged over all its places; see
+            `VideoNetwork.intermediates`. Empty: the classifier's input.
+          batch_size: number of views that go through the network at a time, of one file or several.
+
+        Raises:
+          UserError: if the network has no such layer, or it names several.
+        """
+        done: deque[tuple[str, Views | VideoError, list[np.ndarray]]] = deque()
+        waiting: list[tuple[list[np.ndarray], dict[str, np.ndarray]]] = []
+        for path, example in self._read(videos):
+            rows: list[np.ndarray] = []
+            inputs, views = ({}, example) if isinstance(example, VideoError) else example
+            done.append((path, views, rows))
+            for view in range(0 if isinstance(views, VideoError) else len(views)):
+                waiting.append((rows, {name: array[view] for name, array in inputs.items()}))
+                if len(waiting) == batch_size:
+                    self._compute(waiting, layer, batch_size)
+            while done and (isinstance(done[0][1], VideoError) or len(done[0][1]) == len(done[0][2])):
+                yield self._clip_vectors(*done.popleft())
+        if waiting:
+            self._compute(waiting, layer, batch_size)
+        yield from (self._clip_vectors(*each) for each in done)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights, 16 hexadecimal digits; see `vidjax.models.fingerprint`."""
+        return weights_fingerprint(self._model)
+
+    def _compute(
+        self, waiting: list[tuple[list[np.ndarray], dict[str, np.ndarray]]], layer: str, batch_size: int
+    ) -> None:
+        """Compute the vectors of waiting views, padded to a whole batch, add each to its file's rows, and clear."""
+        views = [waiting[min(i, len(waiting) - 1)][1] for i in range(batch_size)]
+        inputs = {name: np.stack([view[name] for view in views]) for name in views[0]}
+        placed = parallel.place((inputs, np.zeros(batch_size, np.int32)), parallel.batch_sharding(self._mesh))
+        vectors = np.asarray(self._describing(layer)(*self._weights, *placed))
+        for (rows, _), vector in zip(waiting, vectors, strict=False):
+            rows.append(vector)
+        waiting.clear()
+
+    def _clip_vectors(self, path: str, views: Views | VideoError, rows: list[np.ndarray]) -> ClipVectors:
+        if isinstance(views, VideoError):
+            return ClipVectors(path, error=views.reason)
+        crops = self._views[1]
+        times = views.times[::crops]
+        vectors = np.stack(rows).reshape(-1, crops, len(rows[0])).mean(axis=1)
+        return ClipVectors(path, vectors, times.min(axis=1), times.max(axis=1))
 
     def _stream(self, paths: Iterable[File] | File) -> Iterator[Prediction]:
         for path, example in self._read(paths):
@@ -227,27 +263,28 @@ class Predictor:
     def _need_classes(self) -> None:
         if self._present is None:
             raise CheckpointFolderError(
-                f"{self._title}: {self.spec.name} was pre-trained to {self.spec.task} and has no "
+                f"{self.title}: {self.spec.name} was pre-trained to {self.spec.task} and has no "
                 "classes; fine-tune a classifier from it with --config.model.init_from"
             )
         if not self.class_names:
-            raise UserError(f"{self._title} has no classifier: it gives only features(paths)")
+            raise UserError(f"{self.title} has no classifier: it gives only features(paths)")
 
-    def _read(self, paths: Iterable[File] | File) -> Iterator[tuple[str, Example | VideoError]]:
+    def _read(self, videos: Iterable[File | Record] | File | Record) -> Iterator[tuple[str, Example | VideoError]]:
         """Yield each file's views, or its error, decoded a few files ahead."""
 
-        def read(path: str) -> Example | VideoError:
+        def read(record: Record) -> Example | VideoError:
             try:
-                return self._reader.evaluate(Record(path), *self._views)
+                return self._reader.evaluate(record, *self._views)
             except VideoError as error:
                 return error
 
-        paths = [paths] if isinstance(paths, str | Path) else paths
+        videos = [videos] if isinstance(videos, str | Path | Record) else videos
         threads = self._reader.config.reading.num_threads
         ahead: deque[tuple[str, Future]] = deque()
         with ThreadPoolExecutor(threads) as pool:
-            for path in map(str, paths):
-                ahead.append((path, pool.submit(read, path)))
+            for video in videos:
+                record = video if isinstance(video, Record) else Record(str(video))
+                ahead.append((record.path, pool.submit(read, record)))
                 if len(ahead) > threads:
                     path, future = ahead.popleft()
                     yield path, future.result()
@@ -272,19 +309,37 @@ class Predictor:
             ClipPrediction(float(time.min()), float(time.max()), row, self._best(row))
             for time, row in zip(times, each, strict=True)
         )
-        whole = scores.mean(axis=0)
-        return Prediction(path, whole, self._best(whole), found)
+        whole = join_views(scores, self._ensemble)
+        return Prediction(path, whole, self._best(whole), self._shown(whole), found)
+
+    def _shown(self, scores: np.ndarray) -> tuple[ClassScore, ...] | None:
+        if self._thresholds is None:
+            return None
+        order = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= self._thresholds[i]]
+        return tuple(ClassScore(self.class_names[i], float(scores[i])) for i in order)
 
     def _best(self, scores: np.ndarray) -> tuple[ClassScore, ...]:
         best = np.argsort(-scores, kind="stable")[: self._top]
         return tuple(ClassScore(self.class_names[i], float(scores[i])) for i in best)
 
-    def _width(self) -> int:
-        """Number of features D, found without reading a file."""
+    def width(self, layer: str = "") -> int:
+        """Number of features D of the vectors of `embed`, found without reading a file.
+
+        Raises:
+          UserError: if the network has no such layer, or it names several.
+        """
         shapes = self._reader.layout().shapes(1, 1)["inputs"]
         inputs = {name: jax.ShapeDtypeStruct((1, *shape[2:]), dtype) for name, (shape, dtype) in shapes.items()}
         number = jax.ShapeDtypeStruct((1,), np.int32)
-        return jax.eval_shape(self._features, *self._weights, inputs, number).shape[1]
+        return jax.eval_shape(self._describing(layer), *self._weights, inputs, number).shape[1]
+
+
+def _resampled(config: cfg.Config, sampling: SamplingConfig | None) -> cfg.Config:
+    if sampling is None:
+        return config
+    rule = {name: getattr(sampling, name) for name in ("eval", "hop", "short_video")}
+    own = dataclasses.replace(config.data.sampling, **rule)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, sampling=own))
 
 
 def numbered_classes(count: int) -> tuple[str, ...]:
@@ -293,7 +348,8 @@ def numbered_classes(count: int) -> tuple[str, ...]:
     return tuple(f"class_{i:0{width}d}" for i in range(count))
 
 
-def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> None:
+def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> cfg.Spec:
+    """Check a model and its spec, and return the spec."""
     if not isinstance(model, nnx.Module):
         raise UserError(f"model = {model!r}: give the folder of a run, or a model from vidjax.create_model")
     if spec is None:
@@ -310,6 +366,7 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
                 f"the model takes {model.channels} channels, and the spec ({spec.name}, {video.enters}) gives "
                 f"{video.channels}: give the spec it was built with, such as spec.with_video(enters='both')"
             )
+    return spec
 
 
 def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -323,7 +380,3 @@ def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count:
     if len(names) != count:
         raise UserError(f"{len(names)} class names for a network of {count} classes")
     return names
-
-
-def _entries(classes: tuple[ClassScore, ...]) -> list[dict[str, Any]]:
-    return [{"class": c.name, "score": c.score} for c in classes]

@@ -46,6 +46,12 @@ def test_a_terminal_of_80_columns_has_room_for_every_figure(capsys, monkeypatch)
     assert "torchvision" in capsys.readouterr().out
 
 
+def test_detectors_are_listed_with_their_origin(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["models"]) == 0
+    assert "detr_r50 (facebook/detr-resnet-50, Apache-2.0)" in capsys.readouterr().out
+
+
 def test_json(capsys):
     assert main(["models", "r2plus1d_t*", "--json"]) == 0
     (record,) = json.loads(capsys.readouterr().out)

@@ -20,9 +20,16 @@ from vidjax.models.state import merge, split
 from vidjax.nn.clips import ClipError
 from vidjax.nn.remat import keeping
 
+
 # Name and further arguments: every small model that takes clips, so that each family is there, and what is built
 # around one.
-SMALL = [name for name in vidjax.list_models("*_tiny*") if "video" in vidjax.get_spec(name).inputs]
+def of_video(pattern):
+    """Networks of videos, without those for segments, whose protocol is in tests/models/test_pyramid.py."""
+    specs = [vidjax.get_spec(name) for name in vidjax.list_models(pattern)]
+    return [spec.name for spec in specs if "video" in spec.inputs and spec.task != "localise"]
+
+
+SMALL = of_video("*_tiny*")
 NETWORKS = [(name, {}) for name in SMALL] + [
     ("i3d_inception_flow", {}),
     ("vjepa2_large_ssv2", {"depth": 1}),
@@ -37,8 +44,8 @@ IDS = ["-".join([name, *map(str, kwargs.values())]) for name, kwargs in NETWORKS
 
 
 def test_every_family_is_here():
-    families = {registry.family_of(name)[1] for name, _ in NETWORKS}
-    assert families == set(registry.FAMILIES) - {"feature_linear"}  # which takes vectors
+    families = [{registry.family_of(name)[1] for name in names} for names in (of_video("*"), dict(NETWORKS))]
+    assert families[0] == families[1]
 
 
 def given(name, kwargs):

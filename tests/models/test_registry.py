@@ -13,13 +13,16 @@ from vidjax.models.state import assign, merge, split
 
 
 def of_video(pattern):
-    return [name for name in vidjax.list_models(pattern) if "video" in vidjax.get_spec(name).inputs]
+    """Networks of videos, without those for segments, whose protocol is in tests/models/test_pyramid.py."""
+    specs = [vidjax.get_spec(name) for name in vidjax.list_models(pattern)]
+    return [spec.name for spec in specs if "video" in spec.inputs and spec.task != "localise"]
 
 
 def test_list_models_by_pattern():
     assert "r2plus1d_18" in vidjax.list_models() and vidjax.list_models() == sorted(vidjax.list_models())
-    assert vidjax.list_models("videomae_?a*") == ["videomae_base", "videomae_base_pretrain", "videomae_large",
-                                                  "videomae_large_pretrain"]  # fmt: skip
+    assert vidjax.list_models("videomae_?a*e_*") == [
+        "videomae_base_ava", "videomae_base_pretrain", "videomae_large_ava", "videomae_large_pretrain"
+    ]  # fmt: skip
     assert vidjax.list_models("nothing*") == []
 
 
@@ -35,9 +38,12 @@ def names_of_video():
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in of_video("*")]
 
 
+QUICK = [name for name in names_of_video() if isinstance(name, str)]
+
+
 @pytest.mark.parametrize("name", names_of_video())
 def test_every_model_keeps_the_protocol(name):
-    """Shapes alone: nothing is allocated or compiled."""
+    """Shapes of parameters alone; that every model can be called: test_cost_table.py."""
     spec = vidjax.get_spec(name)
     assert spec.name == name and spec.paper.startswith("http")
     assert len(spec.video.mean) == len(spec.video.std) == (2 if name.endswith("_flow") else 3)
@@ -48,20 +54,29 @@ def test_every_model_keeps_the_protocol(name):
     if spec.task == "reconstruct":
         assert name.endswith("_pretrain") and not any(path.startswith("head.") for path in params)
         return  # its protocol: tests/models/test_videomae_pretrain.py
-    assert spec.task == "classify"
     assert model.head.out_features == 7 and params["head.kernel"].shape[-1] == 7
-    video = jax.ShapeDtypeStruct(
-        (2, spec.video.num_frames, spec.video.size, spec.video.size, len(spec.video.mean)), np.float32
-    )
+    others = getattr(model.head, "reads", ())
+    assert tuple(spec.inputs) == ("video", *others)
+    if name in QUICK:
+        answer, features = shapes_of_a_call(spec, graphdef, params, stats)
+        assert answer == (*(spec.inputs[key].count for key in others[:1]), 7)
+        assert others or features == params["head.kernel"].shape[0]
 
-    def parts(params, stats, video):  # of a call, in one trace
+
+def shapes_of_a_call(spec, graphdef, params, stats):
+    """Shape of a clip's logits and width of its features; nothing is allocated or compiled."""
+    inputs = {key: jax.ShapeDtypeStruct((2, *value.shape), np.float32) for key, value in spec.inputs.items()}
+
+    def parts(params, stats, inputs):  # of a call, in one trace
         model = merge(graphdef, params, stats)
-        features = model.encode(video)
-        return model.apply_head(features), features.pooled
+        features = model.encode(inputs)
+        return model(inputs), features.pooled
 
-    logits, features = jax.eval_shape(parts, params, stats, video)
-    assert (logits.shape, logits.dtype) == ((2, 7), np.float32)
-    assert features.shape == (2, params["head.kernel"].shape[0]) and features.dtype == np.float32
+    logits, features = jax.eval_shape(parts, params, stats, inputs)
+    assert logits.shape[0] == 2
+    chex.assert_shape(features, (2, None))
+    chex.assert_type([logits, features], np.float32)
+    return logits.shape[1:], features.shape[1]
 
 
 def test_seed_decides_the_weights():

@@ -6,26 +6,33 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 from hypothesis import strategies as st
 
 from vidjax.models.heads import Dense
 from vidjax.nn import frame_blocks, pooling
-from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter
+from vidjax.nn.adapters import Bottleneck, SpaceTimeAdapter, TemporalAdapter
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooling, SelfAttentionBlock
 from vidjax.nn.blocks import Execution, stack
+from vidjax.nn.boundary_matching import BoundaryMatching
 from vidjax.nn.conv import Conv3D, conv_formulation
+from vidjax.nn.dilated import DilatedConv3D
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.factorised import Conv2Plus1D
+from vidjax.nn.local_attention import ConvAttention, ConvAttentionBlock
+from vidjax.nn.masked_conv import MaskedTower, TimeConv
 from vidjax.nn.mlp import Mlp
+from vidjax.nn.noise import Noise
 from vidjax.nn.nonlocal_ import NonLocal
 from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.pooling_attention import PoolingAttention, TokenPool
 from vidjax.nn.recurrent import CELLS, CONV_CELLS, Recurrent, unroll
 from vidjax.nn.rotary import frame_angles, rotary_angles, rotate, rotate_halves
+from vidjax.nn.sgp import SGPBlock
 from vidjax.nn.squeeze import SqueezeExcitation
 from vidjax.nn.vision_transformer import VisionTransformer
 from vidjax.nn.windows import WindowAttention
@@ -56,6 +63,11 @@ class Layer:
     call: Callable[..., Any] = lambda layer, x, rngs: layer(x)
     computes: str = "dtype"
     draws: bool = False
+
+
+def seen(x):
+    """A mask that hides nothing of sequences `(B, T, D)`."""
+    return jnp.ones(x.shape[:2], bool)
 
 
 def adapted(layer, x, _, **kwargs):
@@ -219,6 +231,9 @@ LAYERS = {
     ),
     **{f"convolution, {name}": layer for name, layer in FORMULATIONS.items()},
     "convolution, replicating": convolution((3, 3, 1), padding_mode="replicate"),
+    "dilated convolution": Layer(
+        partial(DilatedConv3D, 4, 3, (1, 3, 3), 2), CLIPS, CLIP, lambda sizes: (*sizes[:3], 3), computes="input"
+    ),
     "batch norm": Layer(partial(BatchNorm, 4), CLIPS, CLIP, same, computes="input"),
     "batch norm, not affine": Layer(partial(BatchNorm, 4, affine=False), CLIPS, CLIP, same, computes="input"),
     "layer norm": Layer(partial(nnx.LayerNorm, 4, epsilon=LAYER_NORM_EPSILON), FRAMES, FRAME, same),
@@ -245,9 +260,41 @@ LAYERS = {
         lambda x: rotate_halves(x, frame_angles(1, x.shape[1] - 1, x.shape[-1])),
         st.tuples(st.integers(2, 9), st.integers(1, 2), st.sampled_from([4, 8])), (5, 2, 8),
     ),
+    "convolution in time": Layer(
+        partial(TimeConv, 4, 3, 3, 2), FRAMES, FRAME, lambda s: (math.ceil(s[0] / 2), 3), computes="input"
+    ),
+    "masked tower": Layer(
+        partial(MaskedTower, 4, 6, 3, bias=-1.0), FRAMES, FRAME, lambda s: (s[0] + math.ceil(s[0] / 2), 3),
+        lambda layer, x, rngs: jnp.concatenate(layer([x, x[:, ::2]], [seen(x), seen(x[:, ::2])]), axis=1),
+    ),
+    **{
+        f"attention of convolutions, {name}": Layer(
+            partial(ConvAttention, 4, 2, window), FRAMES, FRAME, same, lambda layer, x, rngs: layer(x, seen(x))
+        )
+        for name, window in (("near", 3), ("all", 0))
+    },
+    **{
+        f"{name}, halving": Layer(
+            build, FRAMES, FRAME, lambda s: (math.ceil(s[0] / 2), 4), lambda layer, x, rngs: layer(x, seen(x), rngs)[0],
+            computes="dtype, added", draws=True,
+        )
+        for name, build in (
+            ("block of attention of convolutions", partial(ConvAttentionBlock, 4, 2, 3, 2, dropout=0.5, drop_path=0.5)),
+            ("block of two extents", partial(SGPBlock, 4, 6, 3, 1.5, 2, groups=2, deviation=0.1, drop_path=0.5)),
+        )
+    },
+    "noise": Layer(lambda rngs: Noise(0.5), FRAMES, FRAME, same, with_rngs, computes="input", draws=True),
+    "boundary matching": Layer(
+        partial(BoundaryMatching, 4, 3, 4), FRAMES, FRAME, lambda s: (s[0], s[0], 3), computes="input"
+    ),
     "squeeze and excitation": Layer(partial(SqueezeExcitation, 4, 3), CLIPS, CLIP, same, computes="input"),
     "squeeze and excitation of each frame": Layer(
         partial(SqueezeExcitation, 4, 3, activation=nnx.silu, each_frame=True), CLIPS, CLIP, same, computes="input"
+    ),
+    "temporal adapter": Layer(
+        partial(TemporalAdapter, 4, 3), st.tuples(st.integers(1, 4), st.just(6), st.just(4)), (3, 6, 4), same,
+        lambda layer, x, rngs: layer(x.reshape(-1, *x.shape[2:]), (1, 2, 3), x.shape[1]).reshape(x.shape),
+        computes="dtype, added",
     ),
     "space-time adapter": Layer(
         partial(SpaceTimeAdapter, 4, 3, (3, 1, 3)), st.tuples(st.integers(1, 4), st.just(1 + 6), st.just(4)), (3, 7, 4),

@@ -1,10 +1,12 @@
 """Feature maps as vectors."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidjax.nn.maps import cuboid_means, flat_map, window_means
+from tests.peers import needs
+from vidjax.nn.maps import adaptive_mean, cuboid_means, flat_map, peaks, window_means
 
 
 @pytest.mark.parametrize(("window", "positions"), [(3, (2, 3)), (0, (1, 1)), (5, (1, 1)), (4, (1, 2)), (9, (1, 1))])
@@ -35,3 +37,25 @@ def test_cuboid_means(window):
 def test_places_of_a_map_are_tokens_in_time_row_column_order():
     x = jnp.arange(2 * 3 * 4 * 5).reshape(1, 2, 3, 4, 5)
     np.testing.assert_array_equal(flat_map(x)[0, (1 * 3 + 2) * 4 + 3], x[0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("size", [(3, 2), (7, 8)])
+def test_adaptive_means_are_pytorchs(size):
+    torch = needs("torch")
+    x = np.random.default_rng(0).standard_normal((2, 5, 7, 3)).astype(np.float32)
+    wanted = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(np.moveaxis(x, -1, 1)), size).numpy()
+    np.testing.assert_allclose(adaptive_mean(jnp.asarray(x), size), np.moveaxis(wanted, 1, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(1,), (1, 2), (2, 3), (1, 2, 3)])
+def test_peaks_have_the_gradient_of_the_first(axes):
+    x = np.random.default_rng(0).integers(0, 4, (2, 3, 2, 4, 3)).astype(np.float32)  # with ties
+    found, back = jax.vjp(lambda x: peaks(x, axes), jnp.asarray(x))
+    np.testing.assert_array_equal(found, x.max(axis=axes))
+    weights = np.random.default_rng(1).standard_normal(found.shape).astype(np.float32)
+    wanted, flat = np.zeros_like(x), np.moveaxis(x, axes, range(len(axes)))
+    order = np.moveaxis(wanted, axes, range(len(axes)))
+    for rest in np.ndindex(flat.shape[len(axes) :]):
+        place = np.unravel_index(np.argmax(flat[(..., *rest)]), flat.shape[: len(axes)])
+        order[(*place, *rest)] = weights[rest]
+    np.testing.assert_array_equal(back(weights)[0], wanted)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from vidjax.batch import layout_of
 from vidjax.config import Config, ModelConfig
-from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.data.reading.boxes import BoxReader
+from vidjax.data.reading.examples import ExampleReader
+from vidjax.data.records import Boxes, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
 from vidjax.data.views import Views, whole
 from vidjax.evaluation.engine import flat_metrics
 from vidjax.evaluation.evaluator import Rows
@@ -46,18 +48,27 @@ def fixed_masks(network):
     return network
 
 
-def case(name: str) -> Case:
+def case(name: str, folder) -> Case:
     task_name, _, kind = name.partition("-")
+    if task_name == "localise":
+        return of_segments(kind, folder)
+    if task_name == "detect":
+        return of_boxes()
     model = {"classify": "conv3d_tiny", "reconstruct": "videomae_tiny_pretrain"}[task_name]
     spec = get_spec(model).with_video(num_frames=4, size=16, resize=(16,))
-    labels = LabelSpace(("a", "b", "c"), several=kind == "several", directional=True, mirrored={0: 1, 1: 0})
+    labels = LabelSpace(
+        ("a", "b", "c"), several=kind in ("several", "partial"), directional=True, mirrored={0: 1, 1: 0}
+    )
     config = Config(model=ModelConfig(name=model))
     config.task.classify.flip_pairs = ("a<>b",) if task_name == "classify" else ()
     task = make_task(config, spec, labels)
     grid = {"num_frames": 4, "size": 16} if task_name == "reconstruct" else {}
     network = create_model(model, num_classes=3, **grid)
     shown = ((0,), (1, 2), (2,), ()) if labels.several else ((0,), (1,), (2,), (0,))
-    videos = VideoSet(tuple(Record(f"{i}.mp4", Labels(classes)) for i, classes in enumerate(shown)), labels)
+    annotations = [Labels(classes) for classes in shown]
+    if kind == "partial":  # what the second shows of c is not known, and the third shows c only at its beginning
+        annotations[1:3] = Labels((1,), categories=("a", "b")), Labels((2,), spans=((0.0, 1.0, 2),))
+    videos = VideoSet(tuple(Record(f"{i}.mp4", annotation) for i, annotation in enumerate(annotations)), labels)
     layout = layout_of(spec.inputs, task.targets.fields())
     drawn = layout.draw(CLIPS, 1, seed=3)
     targets = [task.targets.of(record, whole(1)) for record in videos.records]
@@ -68,12 +79,62 @@ def case(name: str) -> Case:
     return Case(task, network, videos, examples)
 
 
-CASES = ["classify-single", "classify-several", "reconstruct"]
+def of_segments(model: str, folder) -> Case:
+    """Long videos whose features are read from files; the last has no segments, the third is longer than a clip."""
+    spec, labels = get_spec(model), LabelSpace(("a", "b", "c"))
+    (input,) = spec.inputs.values()
+    config = Config(model=ModelConfig(name=model))
+    config.data.features.stride = config.data.features.window = config.data.features.fps = 4.0
+    config.task.localise.max_segments = 5
+    task, network = make_task(config, spec, labels), create_model(model, num_classes=3)
+    rng, records = np.random.default_rng(0), []
+    spans = (((2.0, 9.5, 0),), ((1.0, 5.0, 1), (4.0, 16.0, 2)), ((3.5, 7.0, 2),), ())
+    for i, (count, own) in enumerate(zip((input.steps, 20, 3 * input.steps, 9), spans, strict=True)):
+        np.save(folder / f"{i}.npy", rng.normal(size=(count, input.width)).astype(np.float32))
+        records.append(Record(str(folder / f"{i}.npy"), Segments(own)))
+    reader = ExampleReader(spec, config.data)
+    read = [reader.train(record, np.random.default_rng(i)) for i, record in enumerate(records)]
+    targets = [task.targets.of(record, views) for record, (_, views) in zip(records, read, strict=True)]
+    batch = reader.layout(task.targets.fields()).collate(
+        [{"inputs": inputs, "targets": found} for (inputs, _), found in zip(read, targets, strict=True)]
+    )
+    examples = {group: jax.tree.map(lambda x: jnp.asarray(x[:, 0]), batch[group]) for group in ("inputs", "targets")}
+    return Case(task, network, VideoSet(tuple(records), labels), examples)
+
+
+def of_boxes() -> Case:
+    """Key frames with several boxes, one, one that shows none of the classes, and none."""
+    spec = get_spec("slow_detect_tiny").with_video(num_frames=4, size=32, resize=(32,))
+    labels = LabelSpace(("a", "b", "c"), several=True, directional=True, mirrored={0: 1, 1: 0})
+    config = Config(model=ModelConfig(name="slow_detect_tiny"))
+    config.task.detect.flip_pairs = ("a<>b",)
+    task, network = make_task(config, spec, labels), create_model("slow_detect_tiny", num_classes=3)
+    corners = ((0.1, 0.1, 0.5, 0.9), (0.4, 0.0, 0.9, 0.6), (0.0, 0.5, 0.3, 1.0))
+    shown = ((corners, ((0,), (1, 2), (2,))), (corners[:1], ((1,),)), (corners[1:2], ((),)), ((), ()))
+    records = tuple(Record(f"{i}.mp4", Boxes(1.0, *boxes), at=1.0) for i, boxes in enumerate(shown))
+    layout, reader = layout_of(spec.inputs, task.targets.fields()), BoxReader(spec.inputs["boxes"], spec.video.size)
+    video = layout.draw(CLIPS, 1, seed=3)["inputs"]["video"][:, 0]
+    read = [{"inputs": {"video": video[:1], "boxes": reader.of(record, whole(1))}} for record in records]
+    targets = [task.targets.of(record, whole(1)) for record in records]
+    examples = {
+        "inputs": {
+            "video": jnp.asarray(video),
+            "boxes": jnp.asarray(layout.collate(read)["inputs"]["boxes"][:, 0]),
+        },
+        "targets": {name: jnp.asarray(np.stack([t[name][0] for t in targets])) for name in targets[0]},
+    }
+    return Case(task, network, VideoSet(records, labels), examples)
+
+
+CASES = [
+    *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct"),
+    "localise-localise_linear_tiny",
+]
 
 
 @pytest.fixture(scope="module", params=CASES)
-def one(request):
-    return case(request.param)
+def one(request, tmp_path_factory):
+    return case(request.param, tmp_path_factory.mktemp("videos"))
 
 
 def test_every_task_has_a_case():
@@ -101,7 +162,7 @@ def test_mirrored_twice_is_the_same(one):
     mirrored = dataclasses.replace(plain, mirrored=~plain.mirrored)
     swap = one.videos.labels.mirrored
     for record in one.videos.records:
-        back = Labels(tuple(sorted(swap.get(i, i) for i in record.labels)))
+        back = map_classes(record.annotation, lambda i: swap.get(i, i))
         again = one.task.targets.of(dataclasses.replace(record, annotation=back), mirrored)
         chex.assert_trees_all_equal(again, one.task.targets.of(record, plain))
 

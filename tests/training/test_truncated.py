@@ -54,6 +54,7 @@ def config(folder, workers=0, quarantine=""):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_training_ends_and_lists_exactly_the_truncated_files(torn, tmp_path, workers):
     folder, cut = torn

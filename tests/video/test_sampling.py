@@ -8,17 +8,17 @@ import pytest
 
 from vidjax import config as cfg
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES
-from vidjax.video.sampling import RULES, SHORT_VIDEO, get_rule, sliding_window
+from vidjax.video.sampling import RULES, SHORT_VIDEO, get_rule, key_frame_window, sliding_window
 
 # Rules that know every short-video rule, and how many clips each may be asked for.
 OWN = {"random": 5, "dense": 5, "centre": 1, "multi_clip": 5, "sliding_window": 1, "uniform": 5, "linspace": 1,
        "segments": 5}  # fmt: skip
 WINDOWS = ("random", "dense", "centre", "multi_clip", "sliding_window")
-# Those of other projects, with the short-video rules they have.
-PROTOCOLS = {"mmaction2_sample": ("loop", "hold"), "mmaction2_tsn": ("loop", "hold"), "mmaction2_uniform": ("spread",),
-             "mmaction2_dense": ("loop",), "slowfast": ("hold",), "slowfast_offset": ("hold",),
-             "pytorchvideo": ("spread",)}  # fmt: skip
-SINGLE = ("centre", "sliding_window", "all", "linspace", "mmaction2_tsn")
+# Those with rules of their own for short videos, most of them of other projects.
+PROTOCOLS = {"key_frame": ("hold",), "mmaction2_sample": ("loop", "hold"), "mmaction2_tsn": ("loop", "hold"),
+             "mmaction2_uniform": ("spread",), "mmaction2_dense": ("loop",), "slowfast": ("hold",),
+             "slowfast_offset": ("hold",), "pytorchvideo": ("spread",)}  # fmt: skip
+SINGLE = ("centre", "key_frame", "sliding_window", "all", "linspace", "mmaction2_tsn")
 
 videos = {
     "N": st.integers(1, 400),
@@ -256,3 +256,19 @@ def test_unknown_rule_names_close_ones():
         get_rule("multiclip")
     with pytest.raises(ValueError, match="choose one of random, dense"):
         get_rule("xyz")
+
+
+@settings
+@hypothesis.given(at=st.integers(0, 400), **videos)
+def test_clips_around_a_key_frame(at, N, fps, T, stride, target_fps, K, seed):
+    """As SlowFast cuts them: `range(c − Tτ/2, c + Tτ/2, τ)`, clamped to the video."""
+    hypothesis.assume(at < N)
+    (out,) = key_frame_window(N, fps, T, at=at, stride=stride)
+    assert out[T // 2] == at
+    if T % 2 == 0:
+        expected = np.clip(np.arange(at - T * stride // 2, at + T * stride // 2, stride), 0, N - 1)
+        np.testing.assert_array_equal(out, expected)
+    (timed,) = key_frame_window(N, fps, T, at=at, target_fps=target_fps or fps)
+    assert timed[T // 2] == at and timed.min() >= 0 and timed.max() < N
+    (middle,) = key_frame_window(N, fps, T)
+    assert middle[T // 2] == (N - 1) // 2

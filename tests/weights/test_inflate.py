@@ -166,7 +166,15 @@ def test_every_model_that_takes_images_is_looked_at_here():
     assert all("torchvision2d" in get_spec(name).sources for name in served)
 
 
-@pytest.mark.parametrize(("listing", "name"), [(listing, name) for listing, names in IMAGES.items() for name in names])
+# The first of each image network with every run of the tests, the others with the slow ones.
+@pytest.mark.parametrize(
+    ("listing", "name"),
+    [
+        pytest.param(listing, name, marks=[pytest.mark.slow] if place else [])
+        for listing, names in IMAGES.items()
+        for place, name in enumerate(names)
+    ],
+)
 def test_every_kernel_of_the_image_has_its_place(shared, listing, name):
     state, shapes = empty_state(shared, listing), shapes_of(name, num_classes=1000)
     table = recognise(state, name)

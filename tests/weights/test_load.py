@@ -181,9 +181,18 @@ def test_the_file_is_named(state, tmp_path):
     [
         ("torchvision_swin3d_t", "swin3d_s", "swin3d_t"),  # the same keys, but fewer
         ("torchvision_r2plus1d_18", "r3d_18", "r2plus1d_18"),  # other keys
-        ("hf4_videomae_small_cls", "videomae_base", "videomae_small"),  # the same keys, other shapes
-        ("torchvision_r3d_18", "r3d_tiny", "r3d_18"),  # a model without checkpoints of others
-        ("timesformer_fb_joint_space_time", "timesformer_base_space", "timesformer_base_joint"),
+        pytest.param(
+            "hf4_videomae_small_cls", "videomae_base", "videomae_small", marks=pytest.mark.slow
+        ),  # the same keys, other shapes
+        pytest.param(
+            "torchvision_r3d_18", "r3d_tiny", "r3d_18", marks=pytest.mark.slow
+        ),  # a model without checkpoints of others
+        pytest.param(
+            "timesformer_fb_joint_space_time",
+            "timesformer_base_space",
+            "timesformer_base_joint",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_model_that_the_checkpoint_is_of_is_named(listing, name, whose):

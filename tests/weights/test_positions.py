@@ -8,7 +8,7 @@ from vidjax.models.registry import create_model
 from vidjax.models.state import assign, split
 from vidjax.weights.load import load_into
 from vidjax.weights.table import sources
-from vidjax.weights.write import _rule
+from vidjax.weights.write import rule_of
 
 torch = needs("torch")
 
@@ -20,7 +20,7 @@ def written(model, name, source):
     """The state dict of a model that is smaller than any that the source's framework has."""
     _, params, _ = split(model)
     for table in (t for t in sources() if t.name == source and t.serves(name)):
-        found = {path: _rule(table, path) for path in params}
+        found = {path: rule_of(table, path) for path in params}
         if all(found.values()):
             break
     state = {}

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.peers import needs
+from vidjax.unpickle import ELEMENTS, Tensor
 from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.torch_files import read_archive, read_legacy, write_archive
-from vidjax.weights.unpickle import ELEMENTS, Tensor
 
 torch = needs("torch")
 

@@ -29,7 +29,7 @@ from vidjax.data.synthetic import write_asked
 from vidjax.data.targets import Targets
 from vidjax.data.text import DataError
 from vidjax.models.build import build_model
-from vidjax.models.cost import module_cost, training_macs
+from vidjax.models.cost import module_cost, shapes_of, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.plan.chips import PEAK_FLOPS
 from vidjax.progress import progress_bar
@@ -172,7 +172,7 @@ def _parts(
         record = videos.records[i]
         try:
             at = time.process_time()
-            decoded = clips.decode(record.path, rng, (record.start, record.end))
+            decoded = clips.decode(record.path, rng, (record.start, record.end), record.moment)
             between = time.process_time()
             clip, _ = clips.augment(decoded, rng, mirror=targets.mirrors)
         except VideoError as error:
@@ -263,7 +263,7 @@ def _processor_seconds() -> float:
 def _train_flops(config: cfg.Config, spec: cfg.Spec, num_classes: int) -> float:
     """FLOP of one training clip: two per multiply-add of the forward pass, times the passes."""
     model = build_model(config, num_classes, dtype=None, abstract=True)
-    cost = module_cost(model, next(iter(spec.inputs.values())).shape)
+    cost = module_cost(model, shapes_of(spec))
     return 2.0 * training_macs(model, cost, _PASSES[config.model.remat])
 
 

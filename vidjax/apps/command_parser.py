@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 Commands = argparse._SubParsersAction
 
@@ -61,3 +62,21 @@ def share(text: str) -> float:
     if not 0 < (value := float(text)) <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not in 0-1")
     return value
+
+
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of sliding windows over long videos."""
+    parser.add_argument(
+        "--stride", type=positive, default=0, help="frames from window to window (default: half of one)"
+    )
+    parser.add_argument("--window", type=positive, default=0, help="frames of a window (default: the network's clip)")
+    parser.add_argument(
+        "--fps", type=positive_float, default=0.0, help="frames per second to take (default: the network's, or all)"
+    )
+    parser.add_argument("--batch-size", type=positive, help="clips at a time (default: 4 on CPUs, else 16)")
+    parser.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
+
+
+def windows_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Values of the arguments of `add_windows`, by name."""
+    return {name: getattr(args, name) for name in ("stride", "window", "fps", "batch_size", "step")}

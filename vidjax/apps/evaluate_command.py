@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidjax import launch
 from vidjax.apps.command_parser import CommandParser
+from vidjax.apps.score_command import KINDS
 from vidjax.config import Config, ConfigError, overridden, split_arguments
 from vidjax.config.help_text import settings_help
 
@@ -18,6 +19,8 @@ def parser(program: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
         usage="%(prog)s --workdir=FOLDER [options] [--config.SECTION.NAME=VALUE …]",
+        epilog=f"Files of predictions are scored, without a model, by `vidjax evaluate {'|'.join(KINDS)}`; see their "
+        "--help.",
         description="Evaluate a model with the config stored with it. An evaluation that differs from the run's own is "
         "written beside its result.",
     )
@@ -69,7 +72,7 @@ def _evaluate(config: Config, folder: str, args: argparse.Namespace) -> int:
     from vidjax.apps.user_errors import explain
 
     def run() -> None:
-        launch.join(launch.detect(args.coordinator, args.num_processes, args.process_id))
+        launch.join(launch.discover(args.coordinator, args.num_processes, args.process_id))
         with launch.together():
             evaluate_checkpoint(folder, config, step=args.step, out=args.out)
 

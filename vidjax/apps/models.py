@@ -10,6 +10,7 @@ from rich.table import Table
 from vidjax.config import Spec
 from vidjax.models.cost import Cost, Layer, model_cost
 from vidjax.models.cost_table import cost_of
+from vidjax.models.detectors import DETECTORS
 from vidjax.models.registry import family_of, get_spec, list_models
 from vidjax.weights.imagenet import package_of
 
@@ -45,6 +46,9 @@ def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False,
         _print_layers(console, pattern, costs[pattern], depth)
     else:
         _print_models(console, costs)
+        if pattern == "*":
+            found = [f"{d.name} ({d.origin}, {d.licence})" for d in DETECTORS.values() if d.origin]
+            console.print(f"detectors of people, for vidjax detect: {', '.join(found)}", highlight=False)
     return 0
 
 

@@ -24,6 +24,8 @@ def predict(
 ) -> int:
     """Print the `top` classes of each video, as a table or as JSON; files that cannot be read are listed and skipped.
 
+    With several labels per video, ✓ marks classes above the threshold that the run's evaluation has chosen.
+
     Returns:
       0, or 1 if any file could not be read.
     """
@@ -48,7 +50,9 @@ def _print_table(predictions: list[Prediction]) -> None:
         path = escape(prediction.path)
         if prediction.error:
             table.add_row(path, f"[red]{escape(prediction.error)}[/]", "", end_section=True)
+        shown = {row.name for row in prediction.shown or ()}
         for place, row in enumerate(prediction.classes):
             last = place == len(prediction.classes) - 1
-            table.add_row("" if place else path, escape(row.name), f"{100 * row.score:.1f} %", end_section=last)
+            mark = " ✓" if row.name in shown else ""
+            table.add_row("" if place else path, escape(row.name), f"{100 * row.score:.1f} %{mark}", end_section=last)
     console.print(table)

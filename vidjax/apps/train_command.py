@@ -55,7 +55,7 @@ def _train(config: Config, args: argparse.Namespace) -> int:
     from vidjax.apps.user_errors import explain
 
     def run() -> int:
-        launch.join(launch.detect(args.coordinator, args.num_processes, args.process_id))
+        launch.join(launch.discover(args.coordinator, args.num_processes, args.process_id))
         from vidjax.training.loop import dry_run, train
         from vidjax.training.stopping import Interrupted
 

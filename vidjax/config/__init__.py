@@ -7,18 +7,21 @@ from vidjax.config.data_settings import (
     AugmentConfig,
     ClipConfig,
     DataConfig,
+    FeaturesConfig,
     ReadingConfig,
     SamplingConfig,
     apply_preset,
     mirrors,
     short_video_rule,
 )
+from vidjax.config.detect_settings import DetectConfig
 from vidjax.config.overrides import overridden, split_arguments
-from vidjax.config.section import ConfigError, Section
+from vidjax.config.section import ConfigError, Section, evaluated_names
 from vidjax.config.settings import (
     ClassifyConfig,
     Config,
     EvalConfig,
+    LocaliseConfig,
     MeshConfig,
     ModelConfig,
     OptimizerConfig,
@@ -30,8 +33,9 @@ from vidjax.config.spec import Spec
 from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_settings
 
 __all__ = [
-    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "EvalConfig", "MeshConfig",
-    "ModelConfig", "OptimizerConfig", "ReadingConfig", "ReconstructConfig", "SamplingConfig", "Section", "Spec",
-    "TaskConfig", "TrainConfig", "apply_preset", "field_names", "from_dict", "mirrors", "overridden", "setting",
-    "short_video_rule", "split_arguments", "to_dict", "with_settings",
+    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "DetectConfig",
+    "EvalConfig", "FeaturesConfig", "LocaliseConfig", "MeshConfig", "ModelConfig", "OptimizerConfig", "ReadingConfig",
+    "ReconstructConfig", "SamplingConfig", "Section", "Spec", "TaskConfig", "TrainConfig", "apply_preset",
+    "evaluated_names", "field_names", "from_dict", "mirrors", "overridden", "setting", "short_video_rule",
+    "split_arguments", "to_dict", "with_settings",
 ]  # fmt: skip

@@ -13,11 +13,37 @@ REMAT = ("", "dots", "attention", "full")
 # Classifiers on the features of a frozen network, defined in vidjax/models/probe.py.
 PROBES = ("linear", "attentive")
 
+
+def _evenly(first: float, last: float, count: int) -> tuple[float, ...]:
+    """Numbers at equal distances, to the last digit those of NumPy's `linspace`, as official scorers use them."""
+    step = (last - first) / (count - 1)
+    return (*(i * step + first for i in range(count - 1)), last)
+
+
+# Rules of evaluating segments, proposals and tubes, defined in vidjax/evaluation, and named sets of temporal IoUs.
+PROTOCOLS = ("official", "actionformer", "opentad")
+PROPOSAL_PROTOCOLS = (*PROTOCOLS, "mmaction2")
+TUBE_PROTOCOLS = ("official", "act")
+TIOUS: dict[str, tuple[float, ...]] = {
+    "thumos": _evenly(0.3, 0.7, 5),
+    "activitynet": _evenly(0.5, 0.95, 10),
+    "epic": _evenly(0.1, 0.5, 5),
+    "multithumos": _evenly(0.1, 0.9, 9),
+}
+# Rules of evaluating boxes, defined in vidjax/evaluation/boxes.py.
+BOX_PROTOCOLS = ("official", "slowfast", "mmaction2")
+
+# Tasks by which feature vectors are judged, defined in vidjax/embeddings/benchmark.py.
+EMBEDDING_TASKS = ("retrieval", "neighbours", "linear", "few_shot", "clustering", "pairs")
+
 # Names of the data sets defined in vidjax/data/listing/datasets.py.
 DATASETS = (
-    "activitynet", "ava", "charades", "diving48", "hmdb51", "jester", "kinetics400", "kinetics600", "kinetics700",
-    "moments", "something_v1", "something_v2", "ucf101",
+    "activitynet", "ava", "ava_kinetics", "charades", "diving48", "hmdb51", "hvu", "jester", "jhmdb", "kinetics400",
+    "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2", "ucf101", "ucf101_24",
 )  # fmt: skip
+
+# Data sets that vidjax/data/synthetic.py writes: name → numbers of classes and of training examples.
+SYNTHETIC = {"motion": (6, 1500), "long": (6, 80), "people": (6, 800)}
 
 # Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.
 SAMPLING_RULES: dict[str, tuple[str, ...]] = {
@@ -25,6 +51,7 @@ SAMPLING_RULES: dict[str, tuple[str, ...]] = {
         ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "uniform", "linspace", "segments"),
         ("loop", "hold", "spread"),
     ),
+    "key_frame": ("hold",),
     "mmaction2_sample": ("loop", "hold"),
     "mmaction2_tsn": ("loop", "hold"),
     "mmaction2_uniform": ("spread",),
@@ -35,9 +62,11 @@ SAMPLING_RULES: dict[str, tuple[str, ...]] = {
 }
 RANDOM_RULES = ("random", "dense")  # draws differ each time: for training only
 WHOLE_VIDEO_RULES = ("sliding_window", "all")  # as many clips as the video needs: for evaluation only
-ONE_CLIP_RULES = ("centre", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
+ONE_CLIP_RULES = ("centre", "key_frame", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
 # Rules that take every τ-th frame, unless a rate is given.
-STRIDED_RULES = ("random", "dense", "centre", "multi_clip", "sliding_window", "all", "mmaction2_sample")
+STRIDED_RULES = (
+    "random", "dense", "centre", "key_frame", "multi_clip", "sliding_window", "all", "mmaction2_sample",
+)  # fmt: skip
 # Rules that always sample by time.
 TIMED_RULES = ("slowfast", "slowfast_offset", "pytorchvideo")
 # All other rules take frames from the whole video, or a window of fixed length, whatever the stride or rate.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from vidjax.config.choices import DATASETS, PRESETS, SAMPLING_RULES
+from vidjax.config.choices import DATASETS, PRESETS, SAMPLING_RULES, SYNTHETIC
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -38,6 +38,9 @@ class ClipConfig(Section, path="data.clip"):
     size: int = at_least(
         0, 0, "Height and width of the crop; 0: the model's.", unit="pixels", meaning="the model's own"
     )
+    boxes: int = at_least(
+        0, 0, "Most boxes per clip that a network of boxes is asked about; 0: the model's.", meaning="the model's own"
+    )
     resize: tuple[int, ...] = anything(
         (), "Size of frames before the crop: (short side,) or (height, width); (): the model's.",
         unit="pixels", check=sides,
@@ -62,7 +65,12 @@ class ClipConfig(Section, path="data.clip"):
 class SamplingConfig(Section, path="data.sampling"):
     """Choice of the frames of clips."""
 
-    train: str = choice("random", *SAMPLING_RULES, help="Rule for the frames of a training clip.")
+    train: str = choice(
+        "random",
+        *SAMPLING_RULES,
+        help="Rule for the frames of a training clip. Clips of videos with boxes are always around the moment of these "
+        "(key_frame).",
+    )
     eval: str = choice(
         "multi_clip",
         *SAMPLING_RULES,
@@ -184,6 +192,42 @@ class ReadingConfig(Section, path="data.reading"):
 
 
 @dataclass
+class FeaturesConfig(Section, path="data.features"):
+    """Files of features computed beforehand, one per video, for networks that read these instead of videos.
+
+    Files written by `vidjax features` state their stride, window, rate and model, and are refused if settings differ.
+    """
+
+    folder: str = anything(
+        "",
+        "Folder of the features, or one HDF5 file: the features of a video are found by its file name without suffix. "
+        "Empty: the data lists the files of features themselves.",
+    )
+    width: int = at_least(0, 0, "Numbers per vector (D); 0: the model's.", meaning="the model's own")
+    steps: int = at_least(0, 0, "Most vectors of a clip (T); 0: the model's.", meaning="the model's own")
+    stride: float = at_least(
+        0, 0.0, "Distance between neighbouring vectors; 0: as the files state.", unit="frames", meaning="the files' own"
+    )
+    window: float = at_least(
+        0, 0.0, "Frames that a vector is computed from; 0: as the files state.", unit="frames",
+        meaning="the files' own",
+    )  # fmt: skip
+    fps: float = at_least(
+        0, 0.0, "Frame rate at which the features were computed; 0: as the files, or else the annotations, state.",
+        unit="frames per second", meaning="the files' own",
+    )  # fmt: skip
+    model: str = anything(
+        "", "Fingerprint of the network that computed the features, see `vidjax features`; empty: as the files state."
+    )
+    crop: tuple[float, float] = between(
+        (1.0, 1.0), "Bounds of the share of a video's features that a training clip takes, at most `steps`.", most=1
+    )
+    keep: float = above_zero(
+        0.5, "Share of a segment that must lie inside a training clip; a segment with less is left out."
+    )
+
+
+@dataclass
 class DataConfig(Section, path="data"):
     """Sources of videos."""
 
@@ -225,7 +269,12 @@ class DataConfig(Section, path="data"):
         0, 0.0, "Frame rate of videos stored as folders of images; 0: the data set's, or else 25.",
         unit="frames per second", meaning="the data set's, or else 25",
     )  # fmt: skip
-    synthetic: str = choice("", "motion", help="Data set to generate in the folder of data.train, unless it exists.")
+    synthetic: str = choice(
+        "",
+        *SYNTHETIC,
+        help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
+        "a while each in long videos (long), or each in its own way, with boxes (people).",
+    )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."
     )
@@ -237,6 +286,7 @@ class DataConfig(Section, path="data"):
     )
 
     clip: ClipConfig = field(default_factory=ClipConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)

@@ -25,6 +25,9 @@ class Section:
     """
 
     path: ClassVar[str]
+    evaluated: ClassVar[
+        tuple[str, ...]
+    ] = ()  # fields on which the figures of an evaluation depend, outside data and eval
     _all: ClassVar[dict[str, type["Section"]]] = {}
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field]]  # of the subclasses, which are dataclasses
 
@@ -73,6 +76,11 @@ class Section:
         """Message about a field `name` that this section does not have."""
         known = [section._full(field) for section in Section._all.values() for field in section.__dataclass_fields__]
         return unknown(cls._full(name), [name for name in known if name not in Section._all])
+
+
+def evaluated_names() -> list[str]:
+    """Dotted names of the settings of tasks on which the figures of an evaluation depend."""
+    return [section._full(name) for section in Section._all.values() for name in section.evaluated]
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

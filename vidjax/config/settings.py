@@ -8,8 +8,9 @@ This module imports nothing heavy, so that data workers and `--help` stay light.
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidjax.config.choices import INPUTS, PROBES, REMAT
+from vidjax.config.choices import INPUTS, PROBES, PROTOCOLS, REMAT, TIOUS
 from vidjax.config.data_settings import DataConfig
+from vidjax.config.detect_settings import DetectConfig
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -96,6 +97,37 @@ class ClassifyConfig(Section, path="task.classify"):
     """Training with labels."""
 
     label_smoothing: float = below_one(0.0, "Share of the target that is spread over all classes.")
+    loss: str = choice(
+        "cross_entropy",
+        "focal",
+        "asymmetric",
+        help="Loss; with several labels per video it is the mean over the classes. focal: easy examples count less; "
+        "asymmetric: above all easy negatives, for several labels per video.",
+    )
+    focal_gamma: float = at_least(0, 2.0, "For loss=focal: exponent γ of the weight (1 - p)^γ; 0: cross-entropy.")
+    focal_alpha: float = anything(
+        0.25,
+        "For loss=focal with several labels: weight of positives, and 1 minus it that of negatives; -1: 1 for both.",
+        check=lambda value: "" if value == -1 or 0 <= value <= 1 else "must lie in 0…1, or be -1",
+    )
+    asymmetric_positive: float = at_least(0, 1.0, "For loss=asymmetric: exponent of the weight of positives.")
+    asymmetric_negative: float = at_least(0, 4.0, "For loss=asymmetric: exponent of the weight of negatives.")
+    asymmetric_margin: float = below_one(
+        0.05, "For loss=asymmetric: probability below which negatives count nothing; it is taken from all of them."
+    )
+    class_beta: float = below_one(
+        0.0,
+        "Weight of rare classes: each class weighs the inverse of its effective number of training videos, "
+        "(1 - β^n) / (1 - β), such as β = 0.999; 0: all classes weigh the same.",
+    )
+    positive_weight: float = at_least(
+        0, 1.0, "For several labels: weight of positives; 0: the number of negative training videos of each class "
+        "divided by that of its positive ones.", meaning="negatives divided by positives",
+    )  # fmt: skip
+    prior: float = below_one(
+        0.0, "For several labels: first probability of every class, such as 0.01, set by the classifier's bias; 0: the "
+        "model's own bias."
+    )  # fmt: skip
     mixup: float = at_least(
         0, 0.0, "Parameter of mixup: clips of a batch are blended in pairs, with shares from Beta(mixup, mixup); 0: "
         "off.", meaning="off",
@@ -127,18 +159,53 @@ class ReconstructConfig(Section, path="task.reconstruct"):
 
 
 @dataclass
+class LocaliseConfig(Section, path="task.localise"):
+    """Finding the segments of actions in long videos."""
+
+    protocol: str = choice(
+        *PROTOCOLS,
+        help="Rule for duplicate and very short segments in the annotations: counted (official), removed as in "
+        "ActionFormer's evaluation (actionformer), or removed as in OpenTAD's (opentad).",
+    )
+    thresholds: str = choice(
+        *TIOUS,
+        help="Temporal IoUs whose mean AP is the mAP: 0.3, 0.4 … 0.7 (thumos), 0.5, 0.55 … 0.95 (activitynet), "
+        "0.1, 0.2 … 0.5 (epic) or 0.1, 0.2 … 0.9 (multithumos).",
+    )
+    also: tuple[str, ...] = anything(
+        (),
+        "Further sets of thresholds to report.",
+        check=lambda names: "" if set(names) <= set(TIOUS) else f"must be some of {', '.join(TIOUS)}",
+    )
+    max_segments: int = at_least(1, 256, "Most segments of one training clip; more are an error.")
+    min_score: float = at_least(0, 0.001, "Lowest score of a detection, before and in soft suppression.")
+    candidates: int = at_least(1, 2000, "Best detections of each level of a clip before suppression.")
+    min_length: float = at_least(0, 0.05, "Shortest detection.", unit="steps of the features")
+    sigma: float = positive(0.5, "Width of the Gaussian of soft suppression.")
+    per_class: bool = anything(True, "Whether detections only suppress others of their class.")
+    voting: float = share(
+        0.0, "Least IoU of the detections whose mean refines a kept one; needs per_class=false; 0: no voting."
+    )
+    detections: int = at_least(1, 200, "Most detections of a video.")
+
+
+@dataclass
 class TaskConfig(Section, path="task"):
     """The task to learn."""
 
     name: str = choice(
         "auto",
         "classify",
+        "detect",
         "reconstruct",
-        help="Task of the network: labels (classify) or, without labels, hidden pixels (reconstruct); auto: the task "
-        "the model is made for. Any other task is an error.",
+        "localise",
+        help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise) or, "
+        "without labels, hidden pixels (reconstruct); auto: the task the model is made for. Any other is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
+    detect: DetectConfig = field(default_factory=DetectConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
+    localise: LocaliseConfig = field(default_factory=LocaliseConfig)
 
 
 @dataclass
@@ -253,6 +320,12 @@ class EvalConfig(Section, path="eval"):
     """Views and batches of evaluation."""
 
     num_clips: int = at_least(1, 1, "Clips per video, spread evenly from end to end.")
+    ensemble: str = choice(
+        "mean",
+        "max",
+        help="Scores of a video from those of its views: their mean, or for each class the highest (max), as for "
+        "Charades.",
+    )
     num_crops: int = one_of(
         1,
         (1, 3, 5, 10),

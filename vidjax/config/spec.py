@@ -9,7 +9,7 @@ from vidjax import inputs as streams
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.errors import UserError
-from vidjax.inputs import Input, VideoInput
+from vidjax.inputs import BoxInput, FeatureInput, Input, SequenceInput, VideoInput
 
 # `config.model.input` → `VideoInput.enters`.
 ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both"}
@@ -102,9 +102,15 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
 
     Args:
       spec: spec of the network.
-      config: data settings, of which `clip` is used.
+      config: data settings, of which `clip` and `features` are used.
       input: input of the network as in `config.model.input`; None: the spec's.
+
+    Raises:
+      ConfigError: if there are settings of features for a network that reads none.
     """
+    if config.clip.boxes:
+        spec = _with_boxes(spec, config.clip.boxes)
+    spec = _with_features(spec, config)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         return spec
     names = ("num_frames", "size", "resize", "mean", "std")
@@ -119,6 +125,30 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     if input is not None:
         changes["enters"] = ENTERS[input]
     return spec.with_video(**changes)
+
+
+def _with_boxes(spec: Spec, count: int) -> Spec:
+    boxes = {name: value for name, value in spec.inputs.items() if isinstance(value, BoxInput)}
+    if not boxes:
+        raise ConfigError(f"config.data.clip.boxes = {count}: {spec.name} takes no boxes; leave it out")
+    changed = {name: dataclasses.replace(value, count=count) for name, value in boxes.items()}
+    return dataclasses.replace(spec, inputs={**spec.inputs, **changed})
+
+
+def _with_features(spec: Spec, config: DataConfig) -> Spec:
+    """Copy of the spec whose input of features has the configured length and width."""
+    changes = {name: getattr(config.features, name) for name in ("steps", "width") if getattr(config.features, name)}
+    names = [name for name, value in spec.inputs.items() if isinstance(value, FeatureInput | SequenceInput)]
+    if changes and not names:
+        raise ConfigError(
+            f"config.data.features.{next(iter(changes))}: applies to networks that read features, which {spec.name} "
+            "does not; leave it out"
+        )
+    if not changes:
+        return spec
+    return dataclasses.replace(
+        spec, inputs={**spec.inputs, **{name: dataclasses.replace(spec.inputs[name], **changes) for name in names}}
+    )
 
 
 def need_colour(spec: Spec) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from vidjax.config import Config, ConfigError, ModelConfig, apply_preset, from_dict, setting
+from vidjax.config import ClassifyConfig, Config, ConfigError, ModelConfig, apply_preset, from_dict, setting
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, UNSTRIDED_RULES, WHOLE_VIDEO_RULES
 
 
@@ -119,6 +119,14 @@ def _evaluation(config: Config, checks: _Checks) -> None:
 
 
 def _classify(config: Config, checks: _Checks) -> None:
+    for loss, names in (
+        ("focal", ("focal_gamma", "focal_alpha")),
+        ("asymmetric", ("asymmetric_positive", "asymmetric_negative", "asymmetric_margin")),
+    ):
+        for name in names:
+            own = getattr(config.task.classify, name) == getattr(ClassifyConfig(), name)
+            what = f"is for config.task.classify.loss = {loss!r}"
+            checks.need(own or config.task.classify.loss == loss, f"task.classify.{name}", what)
     for name in ("mixup", "cutmix"):
         checks.need(
             getattr(config.task.classify, name) <= 0 or config.train.batch_size >= 2,

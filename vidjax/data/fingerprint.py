@@ -17,7 +17,7 @@ def fingerprint(*sets: VideoSet) -> str:
 
 def _known(record: Record, class_names: Sequence[str]) -> list:
     known = [os.path.basename(record.path), [class_names[i] for i in record.labels], record.start, record.end]
-    if record.annotation is None or isinstance(record.annotation, Labels):
+    if record.annotation is None or (isinstance(record.annotation, Labels) and record.annotation.plain):
         return known
     annotation = map_classes(record.annotation, class_names.__getitem__)
     return [*known, record.at, annotation.kind, asdict(annotation)]

@@ -16,10 +16,25 @@ Corners = tuple[float, float, float, float]  # left, top, right, bottom; shares 
 
 @dataclass(frozen=True)
 class Labels(Generic[Class]):
-    """Classes of a whole video, or of a record's part of it: one, several, or none of the data set's."""
+    """Classes of a whole video, or of a record's part of it: one, several, or none of the data set's.
+
+    Attributes:
+      classes: classes that the video shows at some time.
+      spans: times at which it shows them, as tuples of start and end, in seconds from the first frame, and class; they
+        may overlap. None: each class is that of the whole video.
+      categories: categories in which the video is annotated, the part of a class's name before its first slash; it is
+        not known whether the video shows classes of others. Empty: all.
+    """
 
     kind: ClassVar[str] = "labels"
     classes: tuple[Class, ...]
+    spans: tuple[tuple[float, float, Class], ...] | None = None
+    categories: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing but classes."""
+        return self.spans is None and not self.categories
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class Boxes(Generic[Class]):
       corners: corners of the R boxes; may be empty.
       classes: R tuples with the classes of each box.
       tracks: R numbers, equal for the same person or object over time; empty: unknown.
+      proposals: boxes that a network is asked about instead of `corners`, such as those of a person detector; None:
+        it is asked about `corners`.
     """
 
     kind: ClassVar[str] = "boxes"
@@ -38,6 +55,12 @@ class Boxes(Generic[Class]):
     corners: tuple[Corners, ...]
     classes: tuple[tuple[Class, ...], ...]
     tracks: tuple[int, ...] = ()
+    proposals: tuple[Corners, ...] | None = None
+
+    @property
+    def asked(self) -> tuple[Corners, ...]:
+        """Boxes that a network is asked about: the proposals if there are any, or else the annotated ones."""
+        return self.corners if self.proposals is None else self.proposals
 
 
 @dataclass(frozen=True)
@@ -46,10 +69,14 @@ class Segments(Generic[Class]):
 
     Attributes:
       spans: tuples of start and end, in seconds from the first frame, and class.
+      duration: length of the video, seconds; None: not stated.
+      fps: frame rate of the video, frames per second; None: not stated.
     """
 
     kind: ClassVar[str] = "segments"
     spans: tuple[tuple[float, float, Class], ...]
+    duration: float | None = None
+    fps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +105,7 @@ class Caption:
 Annotation = Labels[Class] | Boxes[Class] | Segments[Class] | Masks | Caption
 KINDS = tuple(kind.kind for kind in (Labels, Boxes, Segments, Masks, Caption))
 LABELS = frozenset({Labels.kind})  # kinds of annotations needed for classification
+UNKNOWN = -1.0  # target of a class of which it is not known whether a video shows it
 
 
 def is_box(corners: Sequence[float]) -> bool:
@@ -105,12 +133,13 @@ def map_classes(annotation: Annotation, to: Callable[[Any], Any]) -> Annotation:
 def map_classes(annotation: Annotation | None, to: Callable[[Any], Any]) -> Annotation | None:
     """Replace every class of an annotation by `to(class)`; classes of a video or a box are sorted."""
     match annotation:
-        case Labels(classes):
-            return Labels(tuple(sorted(map(to, classes))))
+        case Labels(classes, spans):
+            mapped = None if spans is None else tuple((start, end, to(name)) for start, end, name in spans)
+            return replace(annotation, classes=tuple(sorted(map(to, classes))), spans=mapped)
         case Boxes():
             return replace(annotation, classes=tuple(tuple(sorted(map(to, c))) for c in annotation.classes))
         case Segments(spans):
-            return Segments(tuple((start, end, to(name)) for start, end, name in spans))
+            return replace(annotation, spans=tuple((start, end, to(name)) for start, end, name in spans))
     return annotation
 
 
@@ -138,6 +167,11 @@ class Record:
         """Classes of the whole video; () if its annotation is of another kind."""
         return self.annotation.classes if isinstance(self.annotation, Labels) else ()
 
+    @property
+    def moment(self) -> float | None:
+        """Time that every clip must show, seconds: that of the annotated boxes; None: clips may be anywhere."""
+        return self.annotation.at if isinstance(self.annotation, Boxes) else None
+
 
 @dataclass(frozen=True)
 class LabelSpace:
@@ -148,12 +182,20 @@ class LabelSpace:
       several: whether a video, or a box, may show several classes, or none.
       directional: whether classes tell left from right, so that mirroring a clip can make its label wrong.
       mirrored: class → class of the mirrored clip, for classes that change.
+      positives: number of training videos that show each class; empty: not known, as after training.
+      annotated: number of training videos of which it is known whether they show it.
     """
 
     names: tuple[str, ...]
     several: bool = False
     directional: bool = False
     mirrored: dict[int, int] = field(default_factory=dict)
+    positives: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    annotated: tuple[int, ...] = field(default=(), compare=False, repr=False)
+
+    def known(self, categories: Sequence[str]) -> np.ndarray:
+        """Whether each class belongs to one of these categories, bool `(K,)`; empty `categories`: all do."""
+        return np.array([not categories or name.partition("/")[0] in categories for name in self.names], bool)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to the plain values that a checkpoint keeps, for JSON."""
@@ -187,10 +229,25 @@ class VideoSet:
         return len(self.records)
 
     def targets(self) -> np.ndarray:
-        """Class indices, int32 `(N,)` or, if a video may show several classes, float32 `(N, K)` zeros and ones."""
+        """Class indices, int32 `(N,)` or, if a video may show several classes, float32 `(N, K)`: zeros and ones, and
+        `UNKNOWN` for the classes of categories in which a video is not annotated."""
         if not self.labels.several:
             return np.array([r.labels[0] for r in self.records], np.int32)
         targets = np.zeros((len(self.records), len(self.labels.names)), np.float32)
         for row, record in zip(targets, self.records, strict=True):
+            if isinstance(record.annotation, Labels) and record.annotation.categories:
+                row[~self.labels.known(record.annotation.categories)] = UNKNOWN
             row[list(record.labels)] = 1
         return targets
+
+    def counted(self) -> "VideoSet":
+        """Copy with the numbers of videos of each class in its labels, for a training set."""
+        count = len(self.labels.names)
+        positives, missing = np.zeros(count, int), np.zeros(count, int)
+        for record in self.records:
+            positives[list(record.labels)] += 1
+            if isinstance(record.annotation, Labels) and record.annotation.categories:
+                missing += ~self.labels.known(record.annotation.categories)
+        annotated = len(self.records) - missing
+        numbers = {"positives": tuple(positives.tolist()), "annotated": tuple(annotated.tolist())}
+        return replace(self, labels=replace(self.labels, **numbers))

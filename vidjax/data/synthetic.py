@@ -6,44 +6,27 @@ orientations are uniform on a picture whose borders wrap around, so single frame
 classes; and since each class is another one played backwards, no unordered set of frames distinguishes the two either.
 """
 
-import json
-import os
-from concurrent.futures import ThreadPoolExecutor
+import functools
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 from rich.console import Console
 
 from vidjax.config import DataConfig
+from vidjax.data.moving_shapes import (
+    STEPS,
+    check_size,
+    contrasting_colour,
+    draw_background,
+    draw_outline,
+    draw_shape,
+    write_set,
+)
+from vidjax.data.synthetic_long import write_long
+from vidjax.data.synthetic_people import write_people
 from vidjax.errors import UserError
-from vidjax.progress import progress_bar
 
 MOTION_CLASSES = ("anticlockwise", "clockwise", "down", "left", "right", "up")
-
-# Pixels per frame to the right and down (times speed), and turns (times angular speed; y points down, so + is
-# clockwise).
-_STEPS = {
-    "left": (-1, 0, 0),
-    "right": (1, 0, 0),
-    "up": (0, -1, 0),
-    "down": (0, 1, 0),
-    "clockwise": (0, 0, 1),
-    "anticlockwise": (0, 0, -1),
-}
-# Outlines around (0, 0), about 1 across. None is so symmetric that a step of the rotation could be mistaken for its
-# reverse.
-_SHAPES = {
-    "triangle": [(-0.5, 0.4), (0.5, 0.4), (0.0, -0.55)],
-    "bar": [(-0.6, -0.18), (0.6, -0.18), (0.6, 0.18), (-0.6, 0.18)],
-    "ell": [(-0.45, -0.5), (-0.1, -0.5), (-0.1, 0.15), (0.45, 0.15), (0.45, 0.5), (-0.45, 0.5)],
-    "arrow": [(-0.55, -0.15), (0.1, -0.15), (0.1, -0.45), (0.6, 0.0), (0.1, 0.45), (0.1, 0.15), (-0.55, 0.15)],
-    "square": [(-0.42, -0.42), (0.42, -0.42), (0.42, 0.42), (-0.42, 0.42)],
-    "tee": [(-0.5, -0.45), (0.5, -0.45), (0.5, -0.12), (0.17, -0.12), (0.17, 0.5), (-0.17, 0.5), (-0.17, -0.12),
-    (-0.5, -0.12)],
-}  # fmt: skip
-_FRACTION_BITS = 6  # of OpenCV's fixed-point coordinates
 _VERSION = 1  # version of the generated videos
 
 
@@ -62,28 +45,21 @@ def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, s
     Raises:
       UserError: if the label is unknown.
     """
-    if label not in _STEPS:
+    if label not in STEPS:
         raise UserError(f"label = {label!r}: must be one of {', '.join(MOTION_CLASSES)}")
-    right, down, turn = _STEPS[label]
-    background = _background(rng, size)
+    right, down, turn = STEPS[label]
+    background = draw_background(rng, size)
     speed = rng.uniform(0.03, 0.05) * size  # pixels per frame
     angular_speed = np.deg2rad(rng.uniform(8, 14))
     frames = np.empty((num_frames, size, size, 3), np.uint8)
     frames[:] = background
     for _ in range(rng.integers(3, 6)):
-        outline = np.array(_SHAPES[list(_SHAPES)[rng.integers(len(_SHAPES))]])
-        outline = outline * rng.uniform(0.25, 0.4) * size
-        colour = _contrasting_colour(rng, background)
+        outline = draw_outline(rng, size)
+        colour = contrasting_colour(rng, background)
         angle, start = rng.uniform(0, 2 * np.pi), rng.uniform(0, size, 2)
         for t, frame in enumerate(frames):
-            a = angle + t * turn * angular_speed
-            rotated = outline @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
             centre = (start + t * speed * np.array([right, down])) % size
-            # Shapes that leave the picture on one side enter on the other.
-            for dx in (-size, 0, size):
-                for dy in (-size, 0, size):
-                    points = np.rint((rotated + centre + (dx, dy)) * 2**_FRACTION_BITS).astype(np.int32)
-                    cv2.fillPoly(frame, [points], colour, cv2.LINE_AA, _FRACTION_BITS)
+            draw_shape(frame, outline, centre, angle + t * turn * angular_speed, colour)
     return frames
 
 
@@ -94,8 +70,9 @@ def write_asked(config: DataConfig, console: Console | None = None) -> None:
       config: data settings, of which `synthetic` and `train` are used.
       console: console for a progress bar; None: no bar.
     """
-    if config.synthetic == "motion":
-        write_motion(Path(config.train).parent, console=console)
+    write = {"motion": write_motion, "long": write_long, "people": write_people}.get(config.synthetic)
+    if write is not None:
+        write(Path(config.train).parent, console=console)
 
 
 def write_motion(
@@ -128,90 +105,21 @@ def write_motion(
       UserError: if a parameter is out of range, or the folder holds such a data set, complete or not, with other
         parameters.
     """
-    for name, value, least in (("num_train", num_train, 1), ("num_eval", num_eval, 1), ("num_frames", num_frames, 1),
-                               ("size", size, 16)):  # fmt: skip
-        if value < least or (name == "size" and value % 2):
-            raise UserError(f"{name} = {value}: must be {'even and ' if name == 'size' else ''}{least} or more")
-    folder = Path(folder)
-    manifest = folder / "motion.json"
+    check_size(
+        {"num_train": (num_train, 1), "num_eval": (num_eval, 1), "num_frames": (num_frames, 1), "size": (size, 16)}
+    )
     wanted = {"version": _VERSION, "num_train": num_train, "num_eval": num_eval, "num_frames": num_frames,
               "size": size, "seed": seed}  # fmt: skip
-    if manifest.exists():
-        found = json.loads(manifest.read_text())
-        if found != wanted:
-            raise UserError(
-                f"{folder} holds moving shapes made with {found}, not {wanted}; remove it or name another folder"
-            )
-        if all((folder / name).exists() for name in ("train.csv", "val.csv")):
-            return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_text(manifest, json.dumps(wanted) + "\n")
-    jobs, rows = [], {"train": [], "val": []}
+    videos, rows = {}, {"train": ["path,label"], "val": ["path,label"]}
     for split_number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
-        (folder / split).mkdir(exist_ok=True)
         for i in range(count):
             label = MOTION_CLASSES[i % len(MOTION_CLASSES)]
-            name = f"{split}/{i:04d}.mp4"
-            rows[split].append((name, label))
-            jobs.append((folder / name, label, (seed, split_number, i)))
-
-    def write(job: tuple[Path, str, tuple[int, ...]]) -> None:
-        path, label, key = job
-        if not path.exists():
-            _encode(path, motion_clip(label, np.random.default_rng(key), num_frames=num_frames, size=size))
-
-    with progress_bar(console or Console(quiet=True)) as bar, ThreadPoolExecutor(os.cpu_count()) as threads:
-        task = bar.add_task(f"writing {folder}", total=len(jobs), info="")
-        for _ in threads.map(write, jobs):
-            bar.advance(task)
-    for split, lines in rows.items():
-        _write_text(
-            folder / f"{split}.csv", "".join(f"{path},{label}\n" for path, label in [("path", "label"), *lines])
-        )
-    return folder
+            rows[split].append(f"{split}/{i:04d}.mp4,{label}")
+            draw = functools.partial(_drawn, label, (seed, split_number, i), num_frames, size)
+            videos[f"{split}/{i:04d}.mp4"] = draw
+    lists = {f"{split}.csv": "".join(f"{line}\n" for line in lines) for split, lines in rows.items()}
+    return write_set(Path(folder), "motion.json", wanted, videos, lists, console)
 
 
-def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Background: plain, a gradient, or smooth noise; uint8 `(size, size, 3)`."""
-    base = rng.uniform(30, 225, 3)
-    kind = rng.integers(3)
-    if kind == 0:
-        picture = np.broadcast_to(base, (size, size, 3))
-    elif kind == 1:
-        direction = rng.uniform(0, 2 * np.pi)
-        y, x = np.mgrid[:size, :size] / size - 0.5
-        ramp = (x * np.cos(direction) + y * np.sin(direction))[..., None]
-        picture = base + ramp * rng.uniform(-120, 120, 3)
-    else:
-        coarse = rng.normal(0, 35, (8, 8, 3)).astype(np.float32)
-        picture = base + cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.clip(picture, 0, 255).astype(np.uint8)
-
-
-def _contrasting_colour(rng: np.random.Generator, background: np.ndarray) -> tuple[int, int, int]:
-    mean = background.mean(axis=(0, 1))
-    while True:
-        colour = rng.integers(0, 256, 3)
-        if np.abs(colour - mean).sum() > 200:
-            red, green, blue = (int(c) for c in colour)
-            return red, green, blue
-
-
-def _encode(path: Path, frames: np.ndarray) -> None:
-    temporary = path.with_suffix(".part")
-    with av.open(str(temporary), "w", format="mp4") as container:
-        # One thread and no macroblock tree: x264's tree reads stale memory at such small sizes, and bytes would differ.
-        options = {"crf": "16", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
-        stream = container.add_stream("libx264", rate=10, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    temporary.replace(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
+def _drawn(label: str, key: tuple[int, ...], num_frames: int, size: int) -> np.ndarray:
+    return motion_clip(label, np.random.default_rng(key), num_frames=num_frames, size=size)

@@ -12,6 +12,7 @@ _SHOWN = 20  # problems listed in one error
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
 # A path followed by one or more numbers: classes, possibly after a number of frames.
 _SPACED = re.compile(r"\S[^,;\t]*?( +\d+)+")
+_AVA = re.compile(r"[^,]+,\d+(,[\d.]*){4}(,\d*)+")  # video, second, four corners, action, person
 _NAMED = re.compile(r"\.\w{2,5}$")  # the end of a file name
 
 
@@ -64,6 +65,8 @@ def list_mend(line: str, columns: Sequence[str]) -> str:
         return (
             f"; looks like mmaction2's, SlowFast's or pytorchvideo's list: write {header} above it, commas for spaces"
         )
+    if "x1" in columns and _AVA.fullmatch(line):
+        return "; looks like AVA's list: give config.data.dataset=ava, which has AVA's classes"
     for separator, name in _SEPARATORS.items():
         cells = [cell.strip().strip('"') for cell in line.split(separator)]
         if len(cells) > 1 and set(columns) <= set(cells):

@@ -56,6 +56,23 @@ def mirror_affine(affine: np.ndarray) -> np.ndarray:
     return np.stack([np.array([0.0, 0.0, 1.0]) - affine[0], affine[1]])
 
 
+def boxes_through(corners: np.ndarray, affine: np.ndarray, side: int) -> np.ndarray:
+    """Map boxes of the file's picture into a view, clipped to it, float32 `(R, 4)`: left, top, right, bottom in pixels.
+
+    A box outside of the view becomes four zeros, so that the R rows stay those of the R boxes.
+
+    Args:
+      corners: left, top, right and bottom of the R boxes, as shares of the picture, `(R, 4)`.
+      affine: affine map of the view, `(2, 3)`; it may mirror.
+      side: height and width of the view, pixels.
+    """
+    points = through(np.asarray(corners, np.float64).reshape(-1, 2, 2), affine)
+    low, high = points.min(axis=1), points.max(axis=1)
+    boxes = np.clip(np.concatenate([low, high], axis=1), 0, 1).astype(np.float32) * np.float32(side)
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return np.where(inside[:, None], boxes, np.float32(0))
+
+
 def through(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Map points of the file's picture into a view, float `(…, 2)`: x and y as shares of width and height.
 

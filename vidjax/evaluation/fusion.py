@@ -12,6 +12,9 @@ import numpy as np
 
 from vidjax.errors import UserError
 from vidjax.evaluation import metrics
+from vidjax.evaluation.several import mean_ap
+
+_ARRAYS = ("paths", "class_names", "scores", "targets")  # of scores.npz
 
 
 @dataclass(frozen=True)
@@ -30,30 +33,40 @@ class VideoScores:
         """Accuracies as fractions: `{"top1", "top5"}`, with up to 5 classes `{"top1"}`, or `{"mAP"}` for multi-label
         targets; NaN without videos."""
         if self.targets.ndim == 2:
-            precisions = metrics.average_precision(self.scores, self.targets)
-            known = precisions[np.isfinite(precisions)]
-            return {"mAP": float(known.mean()) if len(known) else float("nan")}
+            return {"mAP": mean_ap(self.scores, self.targets)[0]}
         return metrics.accuracies(self.scores, self.targets)
 
 
-def read_scores(where: str | Path) -> VideoScores:
+def read_scores(where: str | Path, bare: bool = False) -> VideoScores:
     """Load the scores of an evaluation from its folder or its file `scores.npz`.
 
+    Args:
+      where: folder or file.
+      bare: whether `paths` and `class_names` may be absent, and are then numbers.
+
     Raises:
-      UserError: if there are no scores; names the path.
+      UserError: if there are no scores, or the arrays do not fit together; names the path.
     """
     path = Path(where)
     path = path / "scores.npz" if path.is_dir() else path
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            names = ("paths", "class_names", "scores", "targets")
-            paths, class_names, scores, targets = (arrays[name] for name in names)
-    except (OSError, KeyError, ValueError) as error:
+            optional = ("paths", "class_names") if bare else ()
+            found = {name: arrays[name] for name in _ARRAYS if name in arrays or name not in optional}
+        scores, targets = found["scores"], found["targets"]
+        paths = found.get("paths", np.arange(len(scores)).astype(str))
+        class_names = found.get("class_names", np.arange(scores.shape[-1]).astype(str))
+    except (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(
             f"{path} holds no scores of an evaluation ({reason}): give the folder that eval.py or train.py wrote "
-            "eval.json to"
+            f"eval.json to{', or arrays scores and targets' if bare else ''}"
         ) from None
+    if scores.ndim != 2 or targets.shape not in (scores.shape, scores.shape[:1]) or len(class_names) != scores.shape[1]:
+        raise UserError(
+            f"{path}: scores must be (N, K), targets (N,) or (N, K), and there must be K class names; they are "
+            f"{scores.shape}, {targets.shape} and {len(class_names)}"
+        )
     return VideoScores(paths, tuple(map(str, class_names)), scores, targets)
 
 

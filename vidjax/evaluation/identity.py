@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vidjax.config import Config, DataConfig, Spec, field_names, setting
+from vidjax.config import Config, DataConfig, Spec, evaluated_names, field_names, setting
 from vidjax.config.choices import WHOLE_VIDEO_RULES
 from vidjax.data.fingerprint import fingerprint
 from vidjax.data.records import VideoSet
@@ -43,15 +43,20 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
     Returns:
       `model`, its name; `step`; `checkpoint`; `best_metric`; `views`: `{"num_clips", "num_crops", "sampling"}`, where
       the number of clips is None if each video has as many as it needs; `spec`, of a clip: `{"num_frames", "size"}`;
-      `data`: `{"name", "source", "num_videos", "fingerprint"}`, of all videos, readable or not.
+      `data`: `{"name", "source", "num_videos", "fingerprint"}`, of all videos, readable or not; `settings` of the task
+      on which the figures depend, if they are not at their defaults.
     """
-    clips = None if config.data.sampling.eval in WHOLE_VIDEO_RULES else config.eval.num_clips
+    rule = "key_frame" if any(record.moment is not None for record in videos.records) else config.data.sampling.eval
+    clips = None if rule in WHOLE_VIDEO_RULES else config.eval.num_clips
+    joined = {} if config.eval.ensemble == "mean" else {"ensemble": config.eval.ensemble}
+    settings = {name: setting(config, name) for name in evaluated_names()}
+    changed = {name: value for name, value in settings.items() if value != setting(Config(), name)}
     return {
         "model": config.model.name,
         "step": step,
         "checkpoint": checkpoint,
         "best_metric": config.train.best_metric,
-        "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": config.data.sampling.eval},
+        "views": {"num_clips": clips, "num_crops": config.eval.num_crops, "sampling": rule} | joined,
         "spec": {key: fact for value in spec.inputs.values() for key, fact in value.facts.items()},
         "data": {
             "name": _data_words(config.data, _name),
@@ -59,6 +64,7 @@ def identity(config: Config, spec: Spec, videos: VideoSet, *, step: int, checkpo
             "num_videos": len(videos),
             "fingerprint": fingerprint(videos),
         },
+        **({"settings": changed} if changed else {}),
     }
 
 
@@ -84,7 +90,8 @@ def views(numbers: Mapping[str, Any]) -> str:
     """Describe the views of a video in words: `10 clips × 3 crops`."""
     clips, crops = numbers["num_clips"], numbers["num_crops"]
     taken = _count(clips, "clip") if clips is not None else f"as many clips as {numbers['sampling']} takes"
-    return f"{taken} × {_count(crops, 'crop')}"
+    joined = f", {numbers['ensemble']} of the views" if "ensemble" in numbers else ""
+    return f"{taken} × {_count(crops, 'crop')}{joined}"
 
 
 def same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
@@ -181,7 +188,7 @@ def _count(number: int, what: str) -> str:
 def _felt(config: Config) -> dict[str, Any]:
     """Settings, by name, on which an evaluation depends."""
     data = config.data
-    names = [name for name in field_names(Config) if name.startswith(("data.", "eval."))]
+    names = [name for name in field_names(Config) if name.startswith(("data.", "eval."))] + evaluated_names()
     values = {name: setting(config, name) for name in ("seed", "model.compute_dtype", *names)}
     # Explicit evaluation videos are not held out of the training videos.
     given = {"seed", "data.train", "data.eval_share"} if data.eval and not data.dataset else set()

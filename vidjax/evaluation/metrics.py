@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_BLOCK = 4_000_000  # scores sorted at once
+
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Share of rows whose label is among the k highest scores; ties count against the label.
@@ -49,20 +51,43 @@ def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     Returns:
       `(K,)`; NaN for classes without a positive.
     """
-    return np.array([_average_precision(s, t) for s, t in zip(scores.T, targets.T, strict=True)])
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    if not len(scores):
+        return np.full(scores.shape[1], np.nan)
+    step = max(_BLOCK // len(scores), 1)
+    blocks = (slice(first, first + step) for first in range(0, scores.shape[1], step))
+    found = [_average_precision(scores[:, block], targets[:, block]) for block in blocks]
+    return np.concatenate(found) if found else np.zeros(0)
 
 
-def _average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
-    if not targets.any():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    scores, targets = scores[order], targets[order]
-    # Equal scores share one threshold: only the last of each run counts.
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-    true_positives = np.cumsum(targets)[last]
-    precision = true_positives / (last + 1)
-    recall = true_positives / true_positives[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+def _average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    order = np.argsort(-scores, axis=0, kind="stable")
+    scores, targets = (np.take_along_axis(x, order, axis=0) for x in (scores, targets))
+    place = np.arange(1, len(scores) + 1)[:, None]
+    # Equal scores share one threshold: each row counts at the last of its run.
+    last = np.append(scores[1:] != scores[:-1], np.ones((1, scores.shape[1]), bool), axis=0)
+    end = np.minimum.accumulate(np.where(last, place, len(scores))[::-1], axis=0)[::-1]
+    true_positives = np.cumsum(targets, axis=0, dtype=np.float64)
+    precision = np.take_along_axis(true_positives, end - 1, axis=0) / end
+    positives = np.sum(targets, axis=0, dtype=np.float64)
+    total = (precision * targets).sum(axis=0)
+    return np.divide(total, positives, out=np.full(len(total), np.nan), where=positives > 0)
+
+
+def join_views(scores: np.ndarray, how: str, is_view: np.ndarray | None = None) -> np.ndarray:
+    """Scores of videos from those of their views, `(…, K)`: their mean, or the maximum of each class.
+
+    Args:
+      scores: scores of V views, `(…, V, K)`.
+      how: "mean" or "max", see `config.eval.ensemble`.
+      is_view: mask of the views that count, bool `(…, V)`; None: all. Without any, scores are 0.
+    """
+    there = np.ones(scores.shape[:-1], bool) if is_view is None else is_view
+    if how == "max":
+        highest = np.where(there[..., None], scores, -np.inf).max(axis=-2, initial=-np.inf)
+        return np.where(there.any(axis=-1, keepdims=True), highest, 0.0)
+    count = np.maximum(there.sum(axis=-1, keepdims=True), 1)
+    return np.where(there[..., None], scores, 0.0).sum(axis=-2) / count
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Report of an evaluation: `eval.json`, files of the evaluators, and a table on the console."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.table import Table
 from vidjax.evaluation.engine import levels
 from vidjax.evaluation.evaluator import Evaluator
 from vidjax.evaluation.identity import caption, read, same
+from vidjax.evaluation.summary_file import percent, write_summary
 from vidjax.wording import things
 
 
@@ -27,10 +27,7 @@ def write(folder: str | Path, summary: dict[str, Any], evaluators: Iterable[Eval
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = [name for evaluator in evaluators for name in evaluator.write(folder, run)]
-    text = json.dumps(_finite(summary | {"files": files}), indent=2, ensure_ascii=False)
-    temporary = folder / "eval.tmp"
-    temporary.write_text(f"{text}\n", encoding="utf-8")
-    temporary.replace(folder / "eval.json")
+    write_summary(folder, summary | {"files": files})
 
 
 def read_whole(folder: str | Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -88,17 +85,3 @@ def _spelled(name: str) -> str:
 def _figure(name: str, value: float | None) -> str:
     """Format a loss as a number and everything else as a percentage."""
     return f"{value:.4f}" if name == "loss" and value is not None and math.isfinite(value) else percent(value)
-
-
-def percent(value: float | None) -> str:
-    """Format a fraction as a percentage; None is NaN read from JSON."""
-    return "n/a" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN, which JSON lacks, by null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

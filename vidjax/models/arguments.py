@@ -5,11 +5,13 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from flax import nnx
 
 from vidjax.errors import UserError
+
+T = TypeVar("T")
 
 # Arguments that `create_model` passes to every constructor.
 GIVEN = ("num_classes", "dtype", "rngs")
@@ -38,6 +40,10 @@ class ArgumentError(UserError, TypeError):
     """Error: a network does not take an argument; the message names those that it takes."""
 
 
+# Arguments of networks' classes that functions which build networks usually make themselves.
+_PARTS = ("stem", "stem_features", "stages", "block", "last", "conventions")
+
+
 def settles(*names: str) -> Callable[[Callable], Callable]:
     """Decorator that names the class's arguments which a function that builds networks sets itself."""
 
@@ -48,8 +54,8 @@ def settles(*names: str) -> Callable[[Callable], Callable]:
     return mark
 
 
-def by_field(init: Callable[..., None]) -> Callable[..., None]:
-    """Decorator that flattens a constructor's groups of options into keyword arguments.
+def by_field(init: Callable[..., T]) -> Callable[..., T]:
+    """Decorator that flattens groups of options of a constructor, or a function that builds, into keyword arguments.
 
     A group is a keyword parameter annotated with a dataclass. Callers pass its fields by name; omitted fields take
     the values of the default group, or else the dataclass's defaults. So
@@ -68,7 +74,7 @@ def by_field(init: Callable[..., None]) -> Callable[..., None]:
     shown = signature.replace(parameters=flat)
 
     @functools.wraps(init)
-    def with_fields(*args: Any, **kwargs: Any) -> None:
+    def with_fields(*args: Any, **kwargs: Any) -> T:
         shown.bind(*args, **kwargs)
         for name, parameter in groups.items():
             fields = {p.name: kwargs.pop(p.name) for p in _fields(parameter) if p.name in kwargs}
@@ -78,7 +84,7 @@ def by_field(init: Callable[..., None]) -> Callable[..., None]:
                 if default is inspect.Parameter.empty
                 else dataclasses.replace(default, **fields)
             )
-        init(*args, **kwargs)
+        return init(*args, **kwargs)
 
     vars(with_fields)["__signature__"] = shown
     return with_fields
@@ -111,8 +117,8 @@ def _signature(build: Callable[..., nnx.Module]) -> dict[str, inspect.Parameter]
         own = dict(inspect.signature(build).parameters)
         if not _take_further(own):
             return own
-        # A function makes these from its own arguments.
-        settled = {"stem", "stem_features", "stages", "block", "last", "conventions", *getattr(build, "settled", ())}
+        # A function makes these from its own arguments, unless it hands on whatever it is given.
+        settled = {*_PARTS, *getattr(build, "settled", ())} if not getattr(build, "hands_on", False) else set()
         handed_on = _signature(inspect.signature(build).return_annotation)
         return own | {name: p for name, p in handed_on.items() if name not in settled and name not in own}
     found: dict[str, inspect.Parameter] = {}

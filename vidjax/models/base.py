@@ -99,9 +99,12 @@ class Head(nnx.Module):
 
     Attributes:
       sees: name of the part of `Features` that the head reads, one of `PARTS`.
+      reads: names of further inputs of the network that the head alone reads, such as "boxes". Its call takes them
+        after `drop`, in this order.
     """
 
     sees: ClassVar[str] = "pooled"
+    reads: tuple[str, ...] = ()
 
 
 def named(inputs: Any, name: str, network: str) -> Any:
@@ -205,14 +208,38 @@ class VideoNetwork(nnx.Module):
         self.width_of("tokens")
         return self.encode(video, rngs=rngs).tokens
 
-    @_checked
-    def __call__(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Map normalised float clips `(B, T, H, W, C)` to logits `(B, K)` float32; without a head, to features."""
-        features = self.encode(video, rngs=rngs)
-        return features.pooled if self.head is None else self.apply_head(features, rngs=rngs)
+    def __call__(self, video: Any, *others: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Map normalised float clips `(B, T, H, W, C)` to logits `(B, K)` float32; without a head, to features.
 
-    def apply_head(self, features: Features, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Apply the head to its part of the features: logits `(B, K)` float32.
+        Args:
+          video: the clips, or a mapping of inputs by name.
+          *others: inputs that the head reads, see `Head.reads`, unless they are in the mapping.
+          rngs: random streams; `dropout` is used in training mode.
+
+        Raises:
+          UserError: if an input is missing.
+        """
+        features = self.encode(video, rngs=rngs)
+        return (
+            features.pooled if self.head is None else self.apply_head(features, *self._others(video, others), rngs=rngs)
+        )
+
+    def _others(self, inputs: Any, given: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        names = self.head.reads if isinstance(self.head, Head) else ()
+        if isinstance(inputs, Mapping) and not given:
+            return tuple(named(inputs, name, type(self).__name__) for name in names)
+        if len(given) != len(names):
+            wanted = ", ".join(("video", *names))
+            raise UserError(f"{type(self).__name__} with this head takes {wanted}; it got {1 + len(given)} of them")
+        return given
+
+    def apply_head(self, features: Features, *others: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Apply the head to its part of the features: logits `(B, K)` float32, for boxes `(B, R, K)`.
+
+        Args:
+          features: result of `encode`.
+          *others: further inputs that the head reads, see `Head.reads`.
+          rngs: random streams; `dropout` is used in training mode.
 
         Raises:
           NoSuchPartError: if the network has no such part.
@@ -222,7 +249,7 @@ class VideoNetwork(nnx.Module):
         if not isinstance(self.head, Head):
             return self.head(drop(features.pooled))
         self.width_of(self.head.sees, type(self.head).__name__)
-        return self.head(getattr(features, self.head.sees), drop)
+        return self.head(getattr(features, self.head.sees), drop, *others)
 
     def width_of(self, part: str, user: str = "") -> Any:
         """Width of a part of the features: D of `pooled` and `windows`, D' of `tokens`, `{stride: C}` of `maps`.

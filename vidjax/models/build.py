@@ -46,6 +46,8 @@ def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) 
         kwargs.setdefault("num_frames", config.data.clip.num_frames)
     if config.data.clip.size and tables:
         kwargs.setdefault("size", config.data.clip.size)
+    if config.data.features.width:
+        kwargs.setdefault("width", config.data.features.width)
     probe_options = _probe_options(model)
     if model.dropout >= 0:
         (probe_options if model.probe else kwargs)["dropout"] = model.dropout

@@ -8,7 +8,7 @@ counted.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.config import Spec
 from vidjax.models.base import VideoNetwork
 from vidjax.models.calls import intercepted, module_paths
 from vidjax.models.registry import abstract_model, get_spec
@@ -78,17 +79,24 @@ def model_cost(
     """
     spec = get_spec(name)
     changes = {key: value for key, value in (("num_frames", num_frames), ("size", size)) if value}
-    shape = next(iter((spec.with_video(**changes) if changes else spec).inputs.values())).shape
-    return module_cost(abstract_model(name, num_classes=num_classes, **kwargs), shape)
+    spec = spec.with_video(**changes) if changes else spec
+    return module_cost(abstract_model(name, num_classes=num_classes, **kwargs), shapes_of(spec))
 
 
-def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
+def shapes_of(spec: Spec) -> dict[str, tuple[int, ...]]:
+    """Shapes of a network's inputs for one clip, by name."""
+    return {name: value.shape for name, value in spec.inputs.items()}
+
+
+def module_cost(model: nnx.Module, shapes: tuple[int, ...] | Mapping[str, tuple[int, ...]]) -> Cost:
     """Cost of a model for one clip.
 
     Args:
       model: model, real or abstract (`nnx.eval_shape`), in evaluation mode.
-      shape: shape of the network's input for one clip, such as (T, H, W, C).
+      shapes: shape of the network's input for one clip, such as (T, H, W, C), or those of its inputs by name, of which
+        the first stands in the result.
     """
+    shape = next(iter(shapes.values())) if isinstance(shapes, Mapping) else shapes
     graphdef, state = nnx.split(model)
     calls: dict[str, tuple[int, ...]] = {}
     counts: dict[str, int] = defaultdict(int)
@@ -102,14 +110,19 @@ def module_cost(model: nnx.Module, shape: tuple[int, ...]) -> Cost:
         calls[path] = tuple(arrays[0].shape) if arrays else ()
         return out
 
-    def run(state: nnx.State, video: jax.Array) -> jax.Array:
+    def run(state: nnx.State, inputs: Any) -> jax.Array:
         merged = nnx.merge(graphdef, state)
         with intercepted(merged, around):
-            return merged(video)
+            return merged(inputs)
+
+    def one(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+
+    inputs = {name: one(each) for name, each in shapes.items()} if isinstance(shapes, Mapping) else one(shapes)
 
     # In the formulation with visible products: an accelerator's kernels hide theirs.
     with targeting("cpu"), conv_formulation("native"):
-        jaxpr = jax.make_jaxpr(run)(state, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).jaxpr
+        jaxpr = jax.make_jaxpr(run)(state, inputs).jaxpr
     macs: dict[str, int] = defaultdict(int)
     activations = 0
     for path, mac, elements in _products(jaxpr, (), 1):

@@ -20,18 +20,23 @@ from vidjax.config.spec import ENTERS
 from vidjax.errors import UserError
 from vidjax.inputs import VideoInput
 from vidjax.models.arguments import arguments_of, check_arguments
-from vidjax.models.base import VideoNetwork
+from vidjax.models.base import Head, VideoNetwork
 from vidjax.models.probe import Probe
 
 # Files with a `VARIANTS` table.
 FAMILIES = (
+    "actionformer",
+    "adatad",
+    "bmn",
     "c3d",
     "csn",
+    "detection",
     "efficientnet",
     "feature_linear",
     "frame_networks",
     "frame_vit",
     "inception",
+    "localise_linear",
     "mvit",
     "recurrent",
     "resnet3d",
@@ -40,7 +45,9 @@ FAMILIES = (
     "slow",
     "slowfast",
     "swin",
+    "temporalmaxer",
     "timesformer",
+    "tridet",
     "videomae",
     "videomae_pretrain",
     "vivit",
@@ -205,10 +212,10 @@ def abstract_model(
     Raises:
       UnknownModelError, ArgumentError, ValueError: as for `create_model`.
     """
-    return nnx.eval_shape(lambda: _build(name, num_classes, _OneKey(), dtype, input, probe, probe_options, kwargs))
+    return nnx.eval_shape(lambda: _build(name, num_classes, OneKey(), dtype, input, probe, probe_options, kwargs))
 
 
-class _OneKey:
+class OneKey:
     """Random streams for abstract models, with the same key every time.
 
     Flax's streams count their draws, and counting inside a trace takes time that grows with the square of the number of
@@ -253,6 +260,8 @@ def _build(
     if probe:
         if model.head is None:
             raise ValueError(f"probe = {probe!r}: {name} has no classifier; use the model that is fine-tuned from it")
+        if isinstance(model.head, Head) and model.head.reads:
+            raise ValueError(f"probe = {probe!r}: {name} classifies {', '.join(model.head.reads)}, not whole clips")
         model = Probe(model, outputs, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
     elif probe_options:
         raise ValueError(f"probe_options = {dict(probe_options)}: apply only to a probe")

@@ -2,12 +2,15 @@
 
 - `SpaceTimeAdapter`: down, a depthwise convolution over frames, up, added to the patches. Pan et al., ST-Adapter
   (2206.13559); code: linziyi96/st-adapter, `models_adapter.py`.
+- `TemporalAdapter`: down, GELU, a convolution over all steps of a long clip, up. Liu et al., AdaTAD (2311.17241); code:
+  sming256/OpenTAD, `opentad/models/backbones/vit_adapter.py`.
 - `Bottleneck`: down, GELU, up. Yang et al., AIM (2302.03024), which puts three into every block and applies the block's
   own attention once more, over time; code: taoyang1122/adapt-image-models, `mmaction/models/backbones/vit_clip.py`.
 
 All start as no change of the image network.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -16,7 +19,7 @@ from flax import nnx
 
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.grids import Grid
-from vidjax.nn.init import normal_002, uniform_fan_in
+from vidjax.nn.init import normal_002, scaled_normal, uniform_fan_in
 from vidjax.nn.mlp import gelu
 from vidjax.nn.remat import layer_result
 
@@ -56,6 +59,35 @@ class SpaceTimeAdapter(nnx.Module):
         y = self.conv(y.reshape(-1, t, h, w, y.shape[-1]))
         y = layer_result(self.fc2(y.reshape(x.shape[0], h * w, -1)))
         return jnp.concatenate([x[:, :first], x[:, first:] + y], axis=1)
+
+
+class TemporalAdapter(nnx.Module):
+    """Adapter over the chunks of a long clip: down, a convolution over all their steps in time, up, times a factor.
+
+    Args:
+      dim: D, features of a token.
+      width: features between.
+      dtype: dtype of the computation; None: float32.
+      rngs: random streams; `params` draws the initial weights.
+    """
+
+    def __init__(self, dim: int, width: int, *, dtype: Any = None, rngs: nnx.Rngs):
+        self.fc1 = nnx.Linear(dim, width, kernel_init=normal_002, dtype=dtype, rngs=rngs)
+        self.conv = Conv3D(
+            width, width, (3, 1, 1), padding=(1, 0, 0), feature_group_count=width, use_bias=True,
+            kernel_init=scaled_normal(math.sqrt(2 / 3)), dtype=dtype, rngs=rngs,
+        )  # fmt: skip
+        self.mix = nnx.Linear(width, width, kernel_init=scaled_normal(math.sqrt(2 / width)), dtype=dtype, rngs=rngs)
+        self.fc2 = nnx.Linear(width, dim, kernel_init=nnx.initializers.zeros_init(), dtype=dtype, rngs=rngs)
+        self.scale = nnx.Param(jnp.ones(1))
+
+    def __call__(self, x: jax.Array, grid: Grid, chunks: int) -> jax.Array:
+        """Map the chunks' tokens `(B·chunks, N, D)`, N those of the grid `(t, h, w)`, to the same shape."""
+        t, h, w = grid
+        y = gelu(layer_result(self.fc1(x)))
+        steps = self.mix(self.conv(y.reshape(-1, chunks * t, h, w, y.shape[-1])))
+        y = layer_result(self.fc2(y + steps.reshape(y.shape)))
+        return x + y * self.scale[...].astype(y.dtype)[None, None]
 
 
 class Bottleneck(nnx.Module):

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.inputs import FeatureInput, Input, VideoInput
+from vidjax.inputs import BoxInput, FeatureInput, Input, SequenceInput, VideoInput
 
 # Change of an input after normalisation: its name, the normalised input → the same shape.
 Between = Callable[[str, jax.Array], jax.Array]
@@ -53,19 +53,35 @@ def _enter_video(video: jax.Array, input: VideoInput, dtype: Any, between: Calla
     return network_input(between(normalise(video, input)), input, dtype)
 
 
-def _enter_features(vectors: jax.Array, input: FeatureInput, dtype: Any, between: Callable) -> jax.Array:
+def _enter_features(vectors: jax.Array, input: Input, dtype: Any, between: Callable) -> jax.Array:
     del input
     return between(vectors.astype(jnp.float32)).astype(dtype or jnp.float32)
 
 
-# (array as read (B, …), its input, dtype, change of the normalised input) → array for the network
-ENTER: dict[type[Input], Callable[..., jax.Array]] = {VideoInput: _enter_video, FeatureInput: _enter_features}
+def _enter_boxes(boxes: jax.Array, input: BoxInput, dtype: Any, between: Callable) -> jax.Array:
+    del input, dtype  # corners in bfloat16 would be off by pixels
+    return between(boxes.astype(jnp.float32))
+
+
+def _enter_sequence(vectors: jax.Array, input: SequenceInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
+    mask = ~jnp.isnan(vectors[..., 0])
+    known = jnp.where(mask[..., None], vectors.astype(jnp.float32), 0)
+    return {"features": _enter_features(known, input, dtype, between), "mask": mask}
+
+
+# (array as read (B, …), its input, dtype, change of the normalised input) → array for the network, or several by name
+ENTER: dict[type[Input], Callable[..., Any]] = {
+    VideoInput: _enter_video,
+    FeatureInput: _enter_features,
+    SequenceInput: _enter_sequence,
+    BoxInput: _enter_boxes,
+}
 
 
 def enter(
     arrays: Mapping[str, jax.Array], inputs: Mapping[str, Input], dtype: Any = None, between: Between | None = None
 ) -> dict[str, jax.Array]:
-    """Make the inputs of a network, by name.
+    """Make the inputs of a network, by name; a sequence also gives "mask", bool `(B, T)`, false after its end.
 
     Args:
       arrays: arrays as read, `(B, …)` each, by name.
@@ -77,4 +93,8 @@ def enter(
     def change(name: str) -> Callable[[jax.Array], jax.Array]:
         return lambda array: between(name, array) if between else array
 
-    return {name: ENTER[type(inputs[name])](array, inputs[name], dtype, change(name)) for name, array in arrays.items()}
+    entered: dict[str, jax.Array] = {}
+    for name, array in arrays.items():
+        made = ENTER[type(inputs[name])](array, inputs[name], dtype, change(name))
+        entered |= made if isinstance(made, dict) else {name: made}
+    return entered

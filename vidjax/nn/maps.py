@@ -46,3 +46,54 @@ def cuboid_means(x: jax.Array, window: Triple | None) -> jax.Array:
     sizes = triple_of(x.shape[1:4])
     window = sizes if window is None else triple_of(min(pair) for pair in zip(window, sizes, strict=True))
     return avg_pool3d(x.astype(jnp.float32), window, 1)
+
+
+def adaptive_mean(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Means of `size` bins that cover a map, `(B, H, W, C)` → `(B, *size, C)`.
+
+    Bin i of n covers the places ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉ - 1, so neighbours may share one.
+
+    Source: `AdaptiveAvgPool2d` of PyTorch.
+    """
+    for axis, bins in ((1, size[0]), (2, size[1])):
+        places = x.shape[axis]
+        start = jnp.arange(bins) * places // bins
+        end = -(-(jnp.arange(bins) + 1) * places // bins)
+        place = jnp.arange(places)[None]
+        inside = ((place >= start[:, None]) & (place < end[:, None])).astype(x.dtype)
+        weights = inside / inside.sum(axis=1, keepdims=True)
+        x = jnp.moveaxis(jnp.tensordot(weights, x, axes=(1, axis)), 0, axis)
+    return x
+
+
+def peaks(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Maxima of an array `(…, C)` along neighbouring axes; the gradient goes to the first place of each maximum.
+
+    The gradient of `x.max(axes)` goes to the places that equal the maximum, divided by their number. Where a compiler
+    computes the array once more and rounds otherwise, none does, and the gradient is not a number.
+
+    Args:
+      x: array of two axes or more.
+      axes: axes next to each other, in order, without the last.
+    """
+    first, last = axes[0], axes[-1] + 1
+    x = x.reshape(*x.shape[:first], -1, *x.shape[last:])
+    return _first_peak(jnp.moveaxis(x, first, -2))
+
+
+@jax.custom_vjp
+def _first_peak(x: jax.Array) -> jax.Array:
+    return x.max(axis=-2)
+
+
+def _forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return x.max(axis=-2), (jnp.argmax(x, axis=-2), jnp.arange(x.shape[-2]))
+
+
+def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array]:
+    where, places = kept
+    here = jnp.expand_dims(where, -2) == places.reshape(*(1,) * (where.ndim - 1), -1, 1)
+    return (jnp.where(here, jnp.expand_dims(gradient, -2), 0),)
+
+
+_first_peak.defvjp(_forward, _backward)

@@ -52,23 +52,33 @@ class BatchNorm(nnx.BatchNorm):
         self.mean, self.var = (RunningStatistic(statistic[...]) for statistic in (self.mean, self.var))
         self.groups = 1
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, real: jax.Array | None = None) -> jax.Array:
         """Normalise (B, …, C), keeping shape and dtype; training mode updates the running statistics.
+
+        Args:
+          x: input, (B, …, C).
+          real: rows of which statistics are taken, bool (B,); the others are padding. None: all.
 
         Raises:
           ValueError: in training, if the groups do not divide the batch.
         """
         groups = 1 if self.use_running_average else self.groups
         columns = columns_in(x, self.num_features)
-        if groups == columns == 1:
+        if groups == columns == 1 and (real is None or self.use_running_average):
             return super().__call__(x).astype(x.dtype)
         if x.shape[0] % groups:
             raise ValueError(f"a batch of {x.shape[0]} does not divide into {groups} equal parts")
         # Devices split the leading axis, so a part on one device is normalised without the others.
         parts = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(groups, -1, *x.shape[1:])
 
+        weight = jnp.ones(x.shape[0], parts.dtype) if real is None else real.astype(parts.dtype)
+        weight = weight.reshape(groups, -1)
+        rows = weight.sum(axis=1, keepdims=True)
+
         def mean_of(x: jax.Array) -> jax.Array:  # (groups, C)
-            return x.mean(tuple(range(1, x.ndim - 1))).reshape(groups, columns, -1).mean(axis=1)
+            x = x.mean(tuple(range(2, x.ndim - 1)))
+            x = x.mean(axis=1) if real is None else (x * weight[:, :, None]).sum(axis=1) / jnp.maximum(rows, 1)
+            return x.reshape(groups, columns, -1).mean(axis=1)
 
         def spread(x: jax.Array) -> jax.Array:  # (groups, C) to the channels of `parts`
             return jnp.tile(x, (1, columns)).reshape(groups, *(1,) * (parts.ndim - 2), -1)
@@ -79,6 +89,8 @@ class BatchNorm(nnx.BatchNorm):
             mean = mean_of(parts)
             var = jnp.maximum(mean_of(jnp.square(parts)) - jnp.square(mean), 0)
             for running, new in ((self.mean, mean), (self.var, var)):
+                # Without any row there is nothing to learn.
+                new = jnp.where(rows > 0, new, running[...][None])
                 running[...] = self.momentum * running[...] + (1 - self.momentum) * new.mean(axis=0)
         factor = jax.lax.rsqrt(var + self.epsilon)
         if self.scale is None or self.bias is None:

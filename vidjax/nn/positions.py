@@ -6,7 +6,7 @@ NumPy; sinusoids in float64: angles of a thousand radians need the precision.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -23,11 +23,11 @@ def sinusoid_table(num_positions: int, dim: int) -> np.ndarray:
     return np.where(columns[None] % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
 
 
-def resize_table(table: np.ndarray, old: Grid, new: Grid) -> np.ndarray:
-    """Interpolate a table over an `old` grid, `(T·H·W, D)` in t, h, w order, linearly to a `new` one.
+def resize_table(table: np.ndarray, old: Grid, new: Grid, mode: str = "linear") -> np.ndarray:
+    """Interpolate a table over an `old` grid, `(T·H·W, D)` in t, h, w order, to a `new` one.
 
     Token centres are aligned as for resized images: the new token i is at (i + ½)·old/new − ½ along each axis, clamped
-    at the border.
+    at the border. `mode` is one of `MODES`.
 
     Raises:
       ValueError: if the table does not have a row per token of `old`.
@@ -36,12 +36,12 @@ def resize_table(table: np.ndarray, old: Grid, new: Grid) -> np.ndarray:
         raise ValueError(f"a table of {len(table)} positions does not match a grid of {' × '.join(map(str, old))}")
     values = table.reshape(*old, -1).astype(np.float64)
     for axis, (n_old, n_new) in enumerate(zip(old, new, strict=True)):
-        values = np.moveaxis(np.tensordot(_interpolation(n_old, n_new), values, axes=(1, axis)), 0, axis)
+        values = np.moveaxis(np.tensordot(MODES[mode](n_old, n_new), values, axes=(1, axis)), 0, axis)
     return values.reshape(-1, table.shape[-1]).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
-def sinusoid_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
+def sinusoid_positions(grid: Grid, dim: int, base: Grid, mode: str = "linear") -> np.ndarray:
     """Sinusoids, float32 `(T'·H'·W', dim)`, for a `grid` of tokens, in a network trained on the grid `base`.
 
     The sinusoid runs over the flat token index, so rows of a table for another grid would mean other places.
@@ -49,7 +49,7 @@ def sinusoid_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
     """
     table = sinusoid_table(int(np.prod(base)), dim)
     if grid != base:
-        table = resize_table(table, base, grid)
+        table = resize_table(table, base, grid, mode)
     table.flags.writeable = False
     return table
 
@@ -81,11 +81,16 @@ def axis_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
     return table
 
 
-_FIXED = {"index": sinusoid_positions, "axes": axis_positions}
+_FIXED: dict[str, Callable[[Grid, int, Grid], np.ndarray]] = {
+    "index": sinusoid_positions,
+    "index_cubic": partial(sinusoid_positions, mode="cubic"),
+    "axes": axis_positions,
+}
 
 
 def fixed_positions(kind: str) -> Callable[[Grid, int, Grid], np.ndarray]:
-    """Look up fixed positions: `sinusoid_positions` by "index", `axis_positions` by "axes".
+    """Look up fixed positions: `sinusoid_positions` by "index" (interpolated linearly) or "index_cubic",
+    `axis_positions` by "axes".
 
     Raises:
       ValueError: for any other kind.

@@ -12,9 +12,10 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from vidjax import config as cfg
+from vidjax.config.choices import SYNTHETIC
 from vidjax.config.spec import resolve_spec
 from vidjax.data.records import LabelSpace
-from vidjax.models.cost import module_cost, training_macs
+from vidjax.models.cost import module_cost, shapes_of, training_macs
 from vidjax.models.registry import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.parallel import HOST_MEMORY
@@ -83,8 +84,9 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
 
     published = get_spec(config.model.name)
     kinds = kinds_of(published.task)
-    if config.data.synthetic == "motion":
-        return DataFacts(num_classes or 6, num_videos or 1500, False)
+    if config.data.synthetic:
+        classes, examples = SYNTHETIC[config.data.synthetic]
+        return DataFacts(num_classes or classes, num_videos or examples, False)
     if known := DATASETS.get(config.data.dataset):
         refuse_kinds(open_published(config.data)["train"][0], kinds)
         return DataFacts(num_classes or len(known.class_names), num_videos or known.train_videos, known.several)
@@ -385,7 +387,7 @@ def argument_bytes(program: Program) -> int:
 def model_macs(program: Program) -> int:
     """Count the multiply-adds of one clip in the forward pass of the update."""
     program.model.eval()
-    cost = module_cost(program.model, next(iter(program.spec.inputs.values())).shape)
+    cost = module_cost(program.model, shapes_of(program.spec))
     return training_macs(program.model, cost)
 
 

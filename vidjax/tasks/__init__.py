@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 from vidjax.config import Config, ConfigError, Spec
 
 if TYPE_CHECKING:
-    from vidjax.data.records import LabelSpace
+    from collections.abc import Sequence
+
+    from vidjax.data.audit.key_frames import KeyFrames
+    from vidjax.data.listing.rows import Row
+    from vidjax.data.records import LabelSpace, VideoSet
     from vidjax.tasks.task import Task
 
 # Loaded on use, so that data workers and `--help` stay light.
 TASKS = {
     "classify": "vidjax.tasks.classify",
+    "detect": "vidjax.tasks.detect",
     "reconstruct": "vidjax.tasks.reconstruct",
+    "localise": "vidjax.tasks.localise",
 }
 
 
@@ -26,6 +32,45 @@ def _module(name: str) -> ModuleType:
 def kinds_of(name: str) -> frozenset[str]:
     """Kinds of annotation that a task needs, such as {"labels"}; empty: none."""
     return _module(name).KINDS
+
+
+def flip_pairs(config: Config, name: str) -> tuple[str, ...]:
+    """Pairs of classes that mirroring swaps, by the settings of a task; () if it has no such setting."""
+    return getattr(getattr(config.task, name), "flip_pairs", ())
+
+
+def prepare_videos(config: Config, name: str, videos: "VideoSet", *, training: bool) -> "VideoSet":
+    """Prepare the annotations of a set for a task, by the task's own settings; most tasks take them as they are.
+
+    Args:
+      config: config of the run.
+      name: name of the task.
+      videos: videos with their annotations.
+      training: whether they are for training.
+
+    Raises:
+      DataError: if files that the task's settings name cannot be used.
+    """
+    prepare = getattr(_module(name), "prepare_videos", None)
+    return prepare(config, videos, training=training) if prepare else videos
+
+
+def check_annotations(config: Config, name: str, rows: "Sequence[Row]") -> "tuple[KeyFrames | None, list[str]]":
+    """Check the annotations of a data set for a task before training, where the task has checks of its own.
+
+    Args:
+      config: config of the run.
+      name: name of the task.
+      rows: rows of all its videos.
+
+    Returns:
+      Expectations of the videos' key frames, None if there are none, and problems, one line each.
+
+    Raises:
+      DataError: if files that the task's settings name cannot be used.
+    """
+    check = getattr(_module(name), "check_annotations", None)
+    return check(config, rows) if check else (None, [])
 
 
 def task_of(config: Config) -> str:

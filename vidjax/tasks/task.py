@@ -78,6 +78,7 @@ class Task:
       words: description of the labels for people, such as "of 6 classes".
       present: outputs of one video's views `(V, …)` → probabilities `(V, K)`; None: the task has no answer to show.
       balance: rule that balances classes in training, see `vidjax.data.order`; empty: none.
+      start: change of a new network's first weights, before any are loaded from elsewhere; None: none.
       head: `(network, rngs)` → the head that replaces the network's own; None: keep the network's own.
     """
 
@@ -90,4 +91,5 @@ class Task:
     words: str
     present: Callable[[np.ndarray], np.ndarray] | None = None
     balance: str = ""
+    start: Callable[[nnx.Module], None] | None = None
     head: Callable[[nnx.Module, nnx.Rngs], nnx.Module] | None = None

@@ -8,7 +8,7 @@ from vidjax.data.listing.mirroring import pair
 from vidjax.data.listing.quarantine import mark, read
 from vidjax.data.records import LabelSpace, VideoSet
 from vidjax.data.text import DataError
-from vidjax.tasks import kinds_of, task_of
+from vidjax.tasks import flip_pairs, kinds_of, prepare_videos, task_of
 
 
 def load_videos(config: Config, *, need_files: bool = True) -> tuple[VideoSet, VideoSet]:
@@ -22,8 +22,10 @@ def load_videos(config: Config, *, need_files: bool = True) -> tuple[VideoSet, V
       ConfigError: if the network is not made for the task.
       DataError: if annotations cannot be used.
     """
-    pairs = config.task.classify.flip_pairs
-    return load_sets(config.data, config.seed, kinds_of(task_of(config)), flip_pairs=pairs, need_files=need_files)
+    task = task_of(config)
+    train, held_out = load_sets(config.data, config.seed, kinds_of(task), need_files=need_files)
+    train = _ready(config, task, train, training=True).counted()
+    return train, _ready(config, task, held_out, training=False)
 
 
 def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:
@@ -37,7 +39,14 @@ def load_eval_videos(config: Config, task: str, labels: LabelSpace) -> VideoSet:
     Raises:
       DataError: if annotations cannot be used, or name other classes.
     """
-    return mark(pair(_annotated(config, kinds_of(task), labels), config.task.classify.flip_pairs), read(config.data))
+    videos = mark(_annotated(config, kinds_of(task), labels), read(config.data))
+    return _ready(config, task, videos, training=False)
+
+
+def _ready(config: Config, task: str, videos: VideoSet, *, training: bool) -> VideoSet:
+    """Add what the settings of the task say: pairs of classes, and whatever else it prepares."""
+    paired = pair(videos, flip_pairs(config, task), f"config.task.{task}.flip_pairs")
+    return prepare_videos(config, task, paired, training=training)
 
 
 def _annotated(config: Config, kinds: frozenset[str], labels: LabelSpace) -> VideoSet:

@@ -198,6 +198,8 @@ class _Run:
         self.announce()
         classes = len(self.videos.labels.names)
         model = build_model(self.config, classes, dtype=self.dtype, head=self.task.head)
+        if self.task.start is not None:
+            self.task.start(model)
         return self._train(model, make_optimizer(self.config.optimizer, self.schedule), stack)
 
     def _train(

@@ -4,8 +4,12 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
+from vidjax.config.spec import resolve_spec
+from vidjax.data.reading.feature_file import settle
 from vidjax.data.records import VideoSet
 from vidjax.data.synthetic import write_asked
+from vidjax.inputs import SequenceInput
+from vidjax.models.registry import get_spec
 from vidjax.tasks.task import Task
 from vidjax.tasks.videos import load_videos
 from vidjax.training import workdir as workdir_of
@@ -13,6 +17,8 @@ from vidjax.training import workdir as workdir_of
 
 def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, VideoSet]:
     """Load the training and evaluation videos of a run, generating them first if requested.
+
+    Settings of features that are left open become those of the files.
 
     Args:
       config: config of the run.
@@ -24,6 +30,9 @@ def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, Video
     """
     parallel.on_writer(lambda: write_asked(config.data, console))
     videos, eval_videos = load_videos(config)
+    spec = resolve_spec(get_spec(config.model.name), config.data)
+    if reads := [value for value in spec.inputs.values() if isinstance(value, SequenceInput)]:
+        config.data.features = settle(config.data.features, (r.path for r in videos.records), reads[0].width)
     workdir_of.check_alike(config, videos, eval_videos)
     return videos, eval_videos
 

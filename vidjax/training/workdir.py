@@ -137,10 +137,15 @@ def _usable(workdir: Path) -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def lock(workdir: Path) -> Generator[None, None, None]:
+def lock(workdir: Path, work: str = "training", given: str = "--workdir") -> Generator[None, None, None]:
     """Context that keeps other trainings out of `workdir`; the system releases the lock whenever the process ends.
 
     It is a file-system lock, which shared file systems (NFS) support too; without that support nothing is locked.
+
+    Args:
+      workdir: folder to lock, made if absent.
+      work: what is done in the folder, for the message.
+      given: how a user names the folder, for the message.
 
     Raises:
       WorkdirError: if another process trains there, which is named, or the folder cannot be made or written.
@@ -158,8 +163,8 @@ def lock(workdir: Path) -> Generator[None, None, None]:
             else:
                 file.seek(0)
                 raise WorkdirError(
-                    f"another training is running in {workdir} ({file.read().strip() or 'unknown process'}); "
-                    "wait for it to end, stop it, or choose another --workdir"
+                    f"another {work} is running in {workdir} ({file.read().strip() or 'unknown process'}); "
+                    f"wait for it to end, stop it, or choose another {given}"
                 ) from None
         else:
             file.truncate(0)

@@ -15,8 +15,8 @@ from vidjax.errors import UserError
 from vidjax.video.protocols import PROTOCOLS
 from vidjax.video.sampling_rule import SHORT_VIDEO, Ask, Rule, enter_into
 
-__all__ = ["RULES", "SHORT_VIDEO", "all_frames", "centre_window", "get_rule", "linspace", "multi_clip",
-           "random_window", "segments", "sliding_window", "uniform"]  # fmt: skip
+__all__ = ["RULES", "SHORT_VIDEO", "all_frames", "centre_window", "get_rule", "key_frame_window", "linspace",
+           "multi_clip", "random_window", "segments", "sliding_window", "uniform"]  # fmt: skip
 
 RULES: dict[str, Rule] = {}
 _rule = functools.partial(enter_into, RULES)
@@ -48,6 +48,15 @@ def random_window(ask: Ask) -> np.ndarray:
 def centre_window(ask: Ask) -> np.ndarray:
     """One window in the middle of the video."""
     return _windows(np.array([ask.last_start // 2]), ask.offsets, ask)
+
+
+@_rule("key_frame", short=("hold",), default="hold", single="the window is around the key frame")
+def key_frame_window(ask: Ask, at: int | None = None) -> np.ndarray:
+    """One window around a key frame, which is the frame number T // 2 of the clip; beyond the ends of the video, its
+    first or last frame is repeated. `at` is the number of the key frame; None: the middle of the video."""
+    centre = (ask.num_frames - 1) // 2 if at is None else at
+    offsets = np.floor((np.arange(ask.T) - ask.T // 2) * ask.step + 0.5).astype(np.int64)
+    return np.clip(centre + offsets, 0, ask.num_frames - 1)[None]
 
 
 @_rule("multi_clip")

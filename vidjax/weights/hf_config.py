@@ -125,7 +125,7 @@ def describe(checkpoint: str | os.PathLike | Mapping[str, Any]) -> Description:
     if isinstance(checkpoint, Mapping) or not os.path.isdir(checkpoint):
         return Description()
     folder = Path(checkpoint)
-    config = _read(folder / "config.json")
+    config = read_object(folder / "config.json")
     clip = {}
     for name, keys in (("num_frames", ("num_frames", "frames_per_clip")), ("size", ("image_size", "crop_size"))):
         value = next((config[key] for key in keys if key in config), None)
@@ -133,12 +133,17 @@ def describe(checkpoint: str | os.PathLike | Mapping[str, Any]) -> Description:
             clip[name] = value
     for name in _PROCESSORS:
         if (folder / name).is_file():
-            clip |= _processing(_read(folder / name), folder / name)
+            clip |= _processing(read_object(folder / name), folder / name)
             break
     return Description(_labels(config, folder / "config.json"), clip)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds an object; {} if there is no such file.
+
+    Raises:
+      CheckpointError: if it holds something else.
+    """
     if not file.is_file():
         return {}
     try:

@@ -48,6 +48,13 @@ POINTWISE = Transform(
 )
 # The same of an image network.
 POINTWISE2D = Transform("O·I·1·1 → I·O", lambda x: np.squeeze(x, (2, 3)).T, lambda x: (np.expand_dims(x.T, (2, 3)),))
+# A convolution along time as a 3D one, and one of a single place as a dense layer.
+CONV1D = Transform(
+    "O·I·T → T·1·1·I·O", lambda x: np.transpose(x, (2, 1, 0))[:, None, None], lambda x: (np.transpose(x[:, 0, 0]),)
+)
+POINTWISE1D = Transform("O·I·1 → I·O", lambda x: np.squeeze(x, 2).T, lambda x: (x.T[..., None],))
+# Values of channels, stored with axes of length 1 around them.
+CHANNELS = Transform("1·C·1 → C", lambda x: np.squeeze(x, (0, 2)), lambda x: (x[None, :, None],))
 # A token, or a table of tokens, with axes of length 1 before its own.
 TOKEN = Transform("D → 1·1·D", lambda x: x.reshape(1, 1, *x.shape), lambda x: (x[0, 0],))
 TOKENS = Transform("N·D → 1·N·D", lambda x: x[None], lambda x: (x[0],))

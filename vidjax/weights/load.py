@@ -117,7 +117,10 @@ def warn_of_pixels(
       whose: name of the spec's owner, for the message.
       mend: remedy, for the message; None: the training settings that give the checkpoint's normalisation.
     """
-    alike = {key: value for key, value in clip.items() if key in ("mean", "std") and len(value) == len(spec.video.mean)}
+    known = {key: value for key, value in clip.items() if key in ("mean", "std")}
+    if not known:
+        return
+    alike = {key: value for key, value in known.items() if len(value) == len(spec.video.mean)}
     if other := other_input(alike, spec.video):
         if mend is None:
             values = {key: ",".join(f"{v:.6g}" for v in value) for key, value in other.items()}
@@ -212,6 +215,10 @@ def _set(
             model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation
         )
         checkpoint_classes = head_classes(state_dict, table)
+        if table.problem:
+            arrays = {short: state_dict[key] for short, key in table.stripped(state_dict).items()}
+            if problem := table.problem(arrays):
+                raise CheckpointError(f"the checkpoint is of another network: {problem}")
     assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
     model_classes = shapes[f"{table.head}.kernel"][-1] if f"{table.head}.kernel" in shapes else 0
     report = LoadReport(

@@ -121,7 +121,7 @@ def conversion(
       source: the table to apply.
       shapes: shapes of all parameters and statistics of the model, by dotted path. A model without a classifier, such
         as the backbone of a probe, takes the rest.
-      allow_head_mismatch: whether to leave out the classifier (all paths under `source.head`) if it differs from the
+      allow_head_mismatch: whether to leave out the classifier (all paths of `Source.of_head`) if it differs from the
         model's only in the number of classes, its last axis; if the source may lack it, also for other differences.
       inflation: kind of inflation of image kernels, one of `INFLATIONS`; empty: the table's.
       grid: the model's number of tokens along T, H and W, for resizing position tables.
@@ -142,7 +142,7 @@ def conversion(
     problems = list(plan.problems)
     left = [f"{key} ({dims(np.shape(state_dict[key]))})" for key in plan.unmatched]
     copies = {path: made for path, made in plan.copies.items() if path in shapes}
-    without = [path for path in shapes if path not in plan.params and path not in copies]
+    without = [path for path in shapes if path not in plan.params and path not in copies and not source.keeps(path)]
     fresh = [path for path in without if source.may_lack(path)]
     unset = [f"{path} ({dims(shapes[path])})" for path in without if path not in fresh]
     differing: list[str] = []
@@ -150,9 +150,10 @@ def conversion(
     other_head: list[str] = []
     dropped = list(plan.dropped)
     fitted: dict[str, list[str]] = {"inflated": [], "resized": [], "widened": []}
-    headless = source.head and not any(path.startswith(f"{source.head}.") for path in shapes)
+    top = f"{source.head.partition('.')[0]}."  # the whole head, of which the classifier may be a part
+    headless = source.head and not any(path.startswith(top) for path in shapes)
     for path, (rule, keys) in {**plan.params, **copies}.items():
-        if headless and path.startswith(f"{source.head}."):
+        if headless and path.startswith(top):
             dropped += keys
             continue
         if path not in shapes:
@@ -180,7 +181,7 @@ def conversion(
         if array.shape == wanted:
             arrays[path] = (copy or _copied)(array)
             continue
-        in_head = path.startswith(f"{source.head}.")
+        in_head = source.of_head(path)
         same_inputs = len(wanted) == array.ndim and wanted[:-1] == array.shape[:-1]
         if allow_head_mismatch and in_head and (same_inputs or source.may_lack(path)):
             other_head.append(path)
@@ -202,7 +203,7 @@ def conversion(
             text.append(f"Networks of this source are built with {settings} (load_pretrained does so by itself).")
         raise CheckpointError("\n".join(text), {title: lines for title, lines in groups.items() if lines})
     if other_head:
-        arrays = {path: array for path, array in arrays.items() if not path.startswith(f"{source.head}.")}
+        arrays = {path: array for path, array in arrays.items() if not source.of_head(path)}
     return Conversion(
         arrays,
         inflated=tuple(fitted["inflated"]),

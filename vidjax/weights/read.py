@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from vidjax.errors import UserError
+from vidjax.unpickle import ForbiddenError, load
 from vidjax.weights.torch_files import LEGACY_MAGIC, read_archive, read_legacy
-from vidjax.weights.unpickle import ForbiddenError, load
 
 # Entries under which training scripts save the state dict, beside the epoch, the optimiser and the like.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "encoder", "blobs")
+# Entry of the weights' moving average, which is what such checkpoints are evaluated with; it is read if it is there.
+AVERAGE = "state_dict_ema"
 _LEVELS = 16  # deepest nesting of these entries: a damaged or malicious file can hold a mapping within itself
 # Prefixes that wrapper modules (DataParallel, torch.compile, a Lightning module) add to every key.
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -54,7 +56,8 @@ def read_state_dict(
       checkpoint: a PyTorch file (`.pth`, `.pt`, `.pyth`, `.th`, `.ckpt`, `.bin`; zip or legacy pickle), a plain pickle
         of NumPy arrays (caffe2's `.pkl`; from Python 2 too), a `.safetensors` file, a folder as transformers saves it
         (whole or in shards), or a mapping of PyTorch tensors, NumPy or JAX arrays. The arrays may be nested under the
-        names in `WRAPPERS`, several levels deep; entries beside these names are ignored.
+        names in `WRAPPERS`, several levels deep; entries beside these names are ignored. Where there is a moving
+        average of the weights, `AVERAGE`, it is taken.
       prefixes: prefixes removed, repeatedly, if every key has them.
 
     Returns:
@@ -99,7 +102,8 @@ def _unwrapped(content: Any, where: str) -> Mapping[Any, Any]:
             at = f" under {'.'.join(path)}" if path else ""
             hint = " Save its state_dict() instead." if hasattr(content, "state_dict") else ""
             raise CheckpointError(f"{where}: has a {type(content).__name__}{at}, not a state dict.{hint}")
-        inner = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
+        averaged = isinstance(content.get(AVERAGE), Mapping)
+        inner = [AVERAGE] if averaged else [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
         if not inner:
             return content
         if len(inner) > 1:

@@ -25,8 +25,12 @@ log = logging.getLogger("vidjax")
 
 # The files with a `SOURCES` table.
 TABLES = (
+    "actionformer",
+    "adatad",
+    "bmn",
     "c3d",
     "csn",
+    "detection",
     "efficientnet",
     "frame_networks",
     "frame_vit",
@@ -39,8 +43,10 @@ TABLES = (
     "slow",
     "slowfast",
     "swin",
+    "temporalmaxer",
     "timesformer",
     "torchvision",
+    "tridet",
     "videomae",
     "vivit",
     "vjepa2",
@@ -124,11 +130,16 @@ class Source:
       ignore: shell-style patterns of keys that hold no parameter, such as `*.num_batches_tracked`.
       head: path of the classifier in the model, the only part that may be left out if the number of classes differs;
         empty: the network has none.
+      heads: paths of further parts with outputs for each class, which are left out with the classifier.
       prefixes: prefixes removed, repeatedly, from each key that has one, before anything is matched.
       absent: keys that no checkpoint of this source has, to distinguish it from sources that have all its keys and
         more.
       fresh: shell-style patterns of the model's parameters that the source's network may lack: if the checkpoint has
         none of their keys, they keep their initial values, and the `LoadReport` and the log name them.
+      kept: shell-style patterns of running statistics that belong to training here and are in no checkpoint of this
+        source: they keep their values, and are not written.
+      problem: function from the state dict without prefixes to what is wrong with arrays that the model computes by
+        itself, as a clause; empty: nothing. None: there are no such arrays to compare.
       buffers: function from the state dict without prefixes to the arrays other than parameters that the source keeps,
         `{key: array}`, for writing; None: it keeps only the counters of norms that `ignore` names.
       dropped: shell-style patterns of keys with parameters of a larger network that contains the model: they are left
@@ -147,14 +158,17 @@ class Source:
     rules: tuple[Rule, ...]
     ignore: tuple[str, ...] = ()
     head: str = "head"
+    heads: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     read_only: bool = False
     conventions: Mapping[str, Any] = field(default_factory=dict, hash=False)
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    problem: Callable[[Mapping[str, np.ndarray]], str] | None = None
 
     def serves(self, model_name: str) -> bool:
         """Whether this source has checkpoints for a model; for small test models only if it lists them by name."""
@@ -193,6 +207,14 @@ class Source:
         """This source's conventions where those of a network, by name, are others."""
         return {key: value for key, value in self.conventions.items() if conventions.get(key, value) != value}
 
+    def of_head(self, path: str) -> bool:
+        """Whether a parameter belongs to the classifier, or to another part with outputs for each class."""
+        return path.startswith(tuple(f"{head}." for head in (self.head, *self.heads)))
+
+    def keeps(self, path: str) -> bool:
+        """Whether a statistic has no place in this source's checkpoints."""
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.kept)
+
     def may_lack(self, path: str) -> bool:
         """Whether a parameter may keep its initial values."""
         return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.fresh)
@@ -209,21 +231,23 @@ def recognise(
     model_name: str,
     source: str | None = None,
     conventions: Mapping[str, Any] | None = None,
+    among: Iterable[Source] | None = None,
 ) -> Source:
     """Find the table for a checkpoint of a model by its keys.
 
     Args:
       keys: keys of the state dict.
-      model_name: name of the model, one of `vidjax.list_models()`.
+      model_name: name of the model, such as one of `vidjax.list_models()`.
       source: name of the source, if known; overrides the signature if only one table has that name.
       conventions: those of the network, which choose among sources with the same keys, with a warning; None: unknown.
+      among: tables to choose from; None: all of `sources()`.
 
     Raises:
       CheckpointError: if no table fits, or several do; it names the keys missing for each candidate.
       ValueError: if `source` is unknown.
     """
     keys = list(keys)
-    candidates = [s for s in sources() if s.serves(model_name)]
+    candidates = [s for s in (sources() if among is None else among) if s.serves(model_name)]
     if source is not None:
         known = sorted({s.name for s in sources()})
         if source not in known:

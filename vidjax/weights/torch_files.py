@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vidjax.weights.unpickle import ELEMENTS, STORAGES, Elements, ElementType, Repeats, Storage, load
+from vidjax.unpickle import ELEMENTS, STORAGES, Elements, ElementType, Repeats, Storage, load
 
 # Start of a legacy file: a pickle of this number, then one of the format's version.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C

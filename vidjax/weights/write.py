@@ -25,6 +25,7 @@ from vidjax.weights.table import Rule, Source, nobodys, sources
 from vidjax.weights.torch_files import write_archive
 
 StateDict = dict[str, np.ndarray]
+Filled = dict[str, tuple[Rule, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class _Layout:
 
     entry: str = ""
     prefix: str = ""
-    bare: str = ""  # keys with this start have no prefix
+    bare: tuple[str, ...] = ()  # keys with one of these starts have no prefix
 
 
 _LAYOUTS = {
-    "mmaction2": _Layout("state_dict", "backbone.", "cls_head."),
-    "video_swin": _Layout("state_dict", "backbone.", "cls_head."),
+    "mmaction2": _Layout("state_dict", "backbone.", ("cls_head.", "roi_head.")),
+    "video_swin": _Layout("state_dict", "backbone.", ("cls_head.",)),
     "pytorchvideo": _Layout("model_state"),
     "slowfast": _Layout("model_state"),
     "timesformer": _Layout("model_state", "model."),
@@ -78,16 +79,27 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
     if differs := table.differs(dict(getattr(model, "conventions", ()))):
         theirs = "\n".join(f"  {key} = {value!r}" for key, value in differs.items())
         raise CheckpointError(f"this {name} is not the network that {to} has, with the same shapes; there\n{theirs}")
-    out: StateDict = {}
-    for path, (rule, keys) in filled.items():
-        out |= dict(zip(keys, rule.transform.inverse(arrays[path]), strict=True))
+    out = written(arrays, filled)
     if table.buffers is not None:
         out |= table.buffers(out)
     if _COUNTERS in table.ignore:
         layers = [key.removesuffix(".running_mean") for key in out if key.endswith(".running_mean")]
         out |= {f"{layer}.num_batches_tracked": np.zeros((), np.int64) for layer in layers}
     prefix, bare = _LAYOUTS.get(to, _Layout()).prefix, _LAYOUTS.get(to, _Layout()).bare
-    return {key if bare and key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
+    return {key if key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
+
+
+def written(arrays: Mapping[str, np.ndarray], filled: Filled) -> StateDict:
+    """Apply rules backwards.
+
+    Args:
+      arrays: parameters and statistics by their paths.
+      filled: rule and keys of each path, see `rule_of`.
+    """
+    out: StateDict = {}
+    for path, (rule, keys) in filled.items():
+        out |= dict(zip(keys, rule.transform.inverse(arrays[path]), strict=True))
+    return out
 
 
 def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> None:
@@ -139,9 +151,6 @@ def write_transformers(
         (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-Filled = dict[str, tuple[Rule, tuple[str, ...]]]
-
-
 def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source, Filled]:
     """The first table of the framework that has every parameter, and the rule and keys of each."""
     known = writable(name)
@@ -155,8 +164,8 @@ def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source
     for table in sources():
         if table.name != to or not table.serves(name) or not _writes(table):
             continue
-        filled = {path: found for path in arrays if (found := _rule(table, path))}
-        lacking = [path for path in arrays if path not in filled]
+        filled = {path: found for path in arrays if (found := rule_of(table, path))}
+        lacking = [path for path in arrays if path not in filled and not table.keeps(path)]
         keys = {key for _, keys in filled.values() for key in keys}
         if not lacking and all(key not in keys for key in table.absent):
             return table, filled
@@ -169,8 +178,8 @@ def _only_read(name: str, to: str) -> bool:
     return any(s.name == to and s.serves(name) for s in sources())
 
 
-def _rule(table: Source, path: str) -> tuple[Rule, tuple[str, ...]] | None:
-    """The rule that makes a parameter, and the keys from which it makes it."""
+def rule_of(table: Source, path: str) -> tuple[Rule, tuple[str, ...]] | None:
+    """The rule of a table that makes a parameter, and the keys from which it makes it; None: the source lacks it."""
     for rule in table.rules:
         values = unfill(rule.path, path)
         if values is None:
@@ -201,7 +210,7 @@ def _check_network(
     different = [
         f"  {path}: {arrays[path].shape if path in arrays else 'absent'}, there {wanted.get(path, 'absent')}"
         for path in paths
-        if path not in free and (path not in arrays or arrays[path].shape != wanted.get(path))
+        if path not in free and not table.keeps(path) and (path not in arrays or arrays[path].shape != wanted.get(path))
     ]
     # Arguments that leave no trace in the shapes, such as the place of a pooling.
     own = {

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vidjax.data.listing import annotations as formats
+from vidjax.data.listing.activitynet import parse_activitynet
 from vidjax.data.listing.annotations import AnnotationFile, ClassIndex
 from vidjax.data.listing.datasets import DATASETS
 from vidjax.data.text import DataError
@@ -144,6 +145,33 @@ def test_charades_has_all_actions_of_a_video_or_none(tmp_path):
     ]
 
 
+def test_charades_has_the_times_of_its_actions(tmp_path):
+    (tmp_path / "a.csv").write_text(CHARADES)
+    classes = ClassIndex(DATASETS["charades"].class_names)
+    first, second = formats.parse_charades(AnnotationFile(tmp_path / "a.csv", "train", classes))
+    assert first.annotation.spans == ((11.9, 21.2, classes.names[92]), (0.0, 12.6, classes.names[147]))
+    assert second.annotation.spans == ()
+
+
+HVU = [
+    {
+        "filename": "wash/--0edUL8zmA_001015_001035.mp4",
+        "label": {"concept": [250, 131], "object": [1570], "action": [180]},
+    },
+    {"filename": "a/b.mp4", "label": {"scene": []}},
+]
+
+
+def test_hvu_has_the_categories_that_are_annotated(tmp_path):
+    assert parse(tmp_path, "hvu", "hvu_train_video.json", HVU) == [
+        ("wash/--0edUL8zmA_001015_001035.mp4", ["action/180", "concept/131", "concept/250", "object/1570"], ""),
+        ("a/b.mp4", [], ""),
+    ]
+    classes = ClassIndex(DATASETS["hvu"].class_names)
+    rows = formats.parse_hvu(AnnotationFile(tmp_path / "hvu_train_video.json", "train", classes))
+    assert [row.annotation.categories for row in rows] == [("action", "concept", "object"), ("scene",)]
+
+
 def test_diving48_and_moments(tmp_path):
     assert parse(tmp_path, "diving48", "train.json", DIVING) == [
         ("IxnOVgBBAQ4_00000", ["Forward+35som+NoTwis+PIKE"], ""),
@@ -158,12 +186,12 @@ def test_activitynet_has_a_record_per_segment(tmp_path):
     file = tmp_path / "activity_net.v1-3.min.json"
     file.write_text(json.dumps(ACTIVITYNET))
     classes = ClassIndex(DATASETS["activitynet"].class_names)
-    found = formats.parse_activitynet(AnnotationFile(file, "train", classes))
+    found = parse_activitynet(AnnotationFile(file, "train", classes))
     assert [(a.path, a.labels[0], a.start, a.end) for a in found] == [
         ("v_sJxn3QKkbxA", "Surfing", 0.5, 9.25),
         ("v_sJxn3QKkbxA", "Arm wrestling", 20.0, 55.0),
     ]
-    assert [a.path for a in formats.parse_activitynet(AnnotationFile(file, "eval", classes))] == ["v_Hnl_z0yEg0Q"]
+    assert [a.path for a in parse_activitynet(AnnotationFile(file, "eval", classes))] == ["v_Hnl_z0yEg0Q"]
 
 
 HEADER = KINETICS.splitlines()[0] + "\n"
@@ -196,6 +224,9 @@ HEADER = KINETICS.splitlines()[0] + "\n"
         ("something_v2", "a.json", '[{"id": "1",\n]', r"a.json:2: not valid JSON"),
         ("charades", "a.csv", CHARADES.replace("c147", "c157"), r"a.csv:2: there is no class c157; .* c156"),
         ("charades", "a.csv", CHARADES.replace("0.00 12.60", "0.00"), r"a.csv:2: not of the form c092"),
+        ("hvu", "a.json", [{"filename": "x.mp4", "label": [1]}], r"a.json:3: x.mp4: has no label of the form"),
+        ("hvu", "a.json", [{"filename": "x.mp4", "label": {"place": [1]}}], r"x.mp4: there is no category 'place'"),
+        ("hvu", "a.json", [{"filename": "x.mp4", "label": {"event": [69]}}], r"x.mp4: there is no class event/69"),
         ("diving48", "a.json", [{"vid_name": "x_0", "label": 48}], r"a.json:3: x_0: label 48 is not a number in 0…47"),
         ("activitynet", "a.json", {"videos": {}}, r"a.json: no 'database'"),
         ("activitynet", "a.json", {"database": {"x": {"subset": "training", "annotations": [{"label": "Surfing"}]}}},

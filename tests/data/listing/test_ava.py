@@ -4,7 +4,7 @@ import pytest
 
 from vidjax.config import Config, DataConfig
 from vidjax.data.listing.annotations import AnnotationFile, ClassIndex
-from vidjax.data.listing.ava import parse_ava
+from vidjax.data.listing.ava import parse_ava, read_excluded, read_label_map
 from vidjax.data.listing.class_lists import read_class_names, read_class_numbers
 from vidjax.data.listing.load import list_videos, load_sets
 from vidjax.data.records import Boxes
@@ -118,3 +118,42 @@ def test_planning_a_classifier_on_it_is_refused():
 def test_check_looks_at_each_video_whatever_it_is_annotated_with(ava):
     found = list_videos(ava, frozenset())
     assert [(row.at, row.missing) for row in found] == [(902, False), (904, False), (902, True), (950, False)]
+
+
+def test_a_label_map_is_read_however_it_is_spaced(tmp_path):
+    file = tmp_path / "list.pbtxt"
+    file.write_text(
+        'item {\n  name: "bend/bow (at the waist)"\n  id: 1\n}\nitem { name: \'say "no" {\' label_id: 7 }\n'
+        'label{label_id:9 name:"a \\"b\\""}\n'
+    )
+    assert read_label_map(file) == {1: "bend/bow (at the waist)", 7: 'say "no" {', 9: 'a "b"'}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sit\nstand\n", "list.pbtxt: no items of the form"),
+        ('item { name: "a" id: 1 }\nitem { id: 2 }\n', "list.pbtxt:2: an item needs a name and an id"),
+        ('item { name: "a" id: 1 }\nitem { name: "b" id: 1 }\n', "list.pbtxt:2: the number or the name of 'b' is in"),
+        ('item { name: "a" id: 1 }\nitem { name: "a" id: 2 }\n', "list.pbtxt:2: the number or the name of 'a' is in"),
+    ],
+)
+def test_a_wrong_label_map_is_named(tmp_path, text, message):
+    (tmp_path / "list.pbtxt").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_label_map(tmp_path / "list.pbtxt")
+
+
+def test_excluded_frames(tmp_path):
+    file = tmp_path / "excluded.csv"
+    file.write_text("a,0902\nb,1000.5\n")
+    assert read_excluded(file) == [("a", 902.0), ("b", 1000.5)]
+    file.write_text("a,0902\nb\nc,1,0,0,1,1,3\n")
+    with pytest.raises(DataError, match=r"(?s)excluded.csv:2: not of the form.*excluded.csv:3: not of"):
+        read_excluded(file)
+
+
+def test_frames_may_be_named_with_empty_cells(tmp_path):
+    assert parse(tmp_path, "x,10,,,,,,\nx,11\n") == []
+    with pytest.raises(DataError, match=r"ava.csv:1: the person must be a number: '0\.5'"):
+        parse(tmp_path, "x,10,0,0,1,1,12,0.5\n")

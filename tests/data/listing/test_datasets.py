@@ -23,8 +23,9 @@ from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.tasks.classify.targets import make_targets
 
 CLASSES = {
-    "activitynet": 200, "ava": 60, "charades": 157, "diving48": 48, "hmdb51": 51, "jester": 27, "kinetics400": 400,
-    "kinetics600": 600, "kinetics700": 700, "moments": 339, "something_v1": 174, "something_v2": 174, "ucf101": 101,
+    "activitynet": 200, "ava": 60, "ava_kinetics": 60, "charades": 157, "diving48": 48, "hmdb51": 51, "hvu": 3142,
+    "jester": 27, "jhmdb": 21, "kinetics400": 400, "kinetics600": 600, "kinetics700": 700, "moments": 339,
+    "multisports": 66, "something_v1": 174, "something_v2": 174, "ucf101": 101, "ucf101_24": 24,
 }  # fmt: skip
 
 
@@ -39,8 +40,8 @@ def test_classes(name):
     assert len(dataset.class_names) == len(set(dataset.class_names)) == CLASSES[name]
     index = ClassIndex(dataset.class_names)
     assert [index.get(label) for label in dataset.class_names] == list(range(CLASSES[name]))
-    assert dataset.metric == ("mAP" if name in ("ava", "charades") else "top1")
-    assert dataset.splits == (3 if name in ("ucf101", "hmdb51") else 1)
+    assert dataset.metric == ("mAP" if name in ("ava", "ava_kinetics", "charades", "hvu", "multisports") else "top1")
+    assert dataset.splits == (3 if name in ("ucf101", "hmdb51", "jhmdb") else 1)
 
 
 @pytest.mark.parametrize(

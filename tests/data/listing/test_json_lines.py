@@ -65,6 +65,35 @@ def test_labels_are_those_that_a_csv_gives(write, tmp_path):
     assert [r.labels for r in evaluated.records] == [(0,), (1,), (0,)]
 
 
+def test_segments_are_labels_with_times_where_labels_are_needed(write):
+    spans = [[0.5, 4.0, "run"], [3.0, 6.5, "jump"], [8.0, 9.0, "run"]]
+    train = load(write(line(0, segments=spans), line(1, segments=[])), "labels")
+    assert train.labels.several and train.targets().tolist() == [[1, 1], [0, 0]]
+    assert train.records[0].annotation.spans == ((0.5, 4.0, 1), (3.0, 6.5, 0), (8.0, 9.0, 1))
+    assert load(write(line(0, label="run", segments=spans), line(1, label="jump")), "labels").labels.several is False
+    for annotation in (
+        Labels(("jump", "run"), ((0.5, 4.0, "run"), (3.0, 6.5, "jump"))),
+        Labels(("a/x",), categories=("a", "b")),
+        Labels((), (), ("a",)),
+    ):
+        written = json.loads(json.dumps(write_annotation(annotation)))
+        assert read_annotation(written, frozenset({"labels"})) == annotation
+
+
+def test_categories_that_are_not_annotated_are_not_known(write):
+    rows = [line(0, labels=["action/run", "scene/beach"]), line(1, labels=["action/jump"], categories=["action"])]
+    train = load(write(*rows), "labels")
+    assert train.labels.names == ("action/jump", "action/run", "scene/beach")
+    assert train.targets().tolist() == [[0, 1, 1], [1, 0, -1]]
+    for values, message in (
+        ({"labels": [], "categories": ["place"]}, "no class is of the category 'place'.*there are action, scene"),
+        ({"labels": ["action/run"], "categories": ["scene"]}, "has the label 'action/run', but not its category"),
+        ({"labels": [], "categories": "scene"}, "categories must be a list of texts"),
+    ):
+        with pytest.raises(DataError, match=f"list.jsonl:3: .*{message}"):
+            load(write(*rows, line(2, **values)), "labels")
+
+
 def test_several_labels_or_none(write):
     train = load(write(line(0, labels=["run", "jump"]), line(1, labels=[])), "labels")
     assert train.labels.several and train.targets().tolist() == [[1, 1], [0, 0]]
@@ -108,7 +137,7 @@ def test_annotations_that_are_not_needed_are_not_looked_at(write):
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        ("labels", {}, r"there is no 'label' or 'labels' of 'v1.mp4'"),
+        ("labels", {}, r"there is no 'label' or 'labels' or 'segments' of 'v1.mp4'"),
         ("labels", {"label": " "}, "the label of 'v1.mp4' is empty"),
         ("labels", {"label": 3}, "the label of 'v1.mp4' must be text, not 3"),
         ("labels", {"labels": "run"}, 'the labels of .v1.mp4. must be a list of texts, not "run"'),

@@ -93,7 +93,7 @@ def test_sources_stay_with_their_videos(tmp_path):
         ("gone.csv", None, r"config.data.quarantine: gone.csv: no such file"),
         ("list.csv", "file\nt0.mp4\n", r"list.csv:1: .* must have a column path"),
         ("list.jsonl", '{"path": "t0.mp4"}\nt1.mp4\n{"path": "t2.mp4"}\n', r"list.jsonl:2: must be \{\"path\""),
-        ("list.csv", "path,start,end\nt0.mp4,a,b\n", r"list.csv:2: start and end must be seconds"),
+        ("list.csv", "path,start,end\nt0.mp4,a,b\n", r"list.csv:2: start, end and at must be seconds"),
         ("list.csv", "path\nt0.mp4\nt1.mp4\nt2.mp4\nt3.mp4\n", r"lists every training video"),
         ("empty", "", r"has no bad_records.jsonl"),
     ],

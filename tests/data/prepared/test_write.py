@@ -387,3 +387,23 @@ def test_tfds_is_imported_only_where_it_is_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_labels_keep_their_times_and_categories(sets, tmp_path):
+    """The records have the classes, for other readers; the index has all."""
+    space = LabelSpace(("action/run", "scene/beach"), several=True)
+    given = [
+        Labels((0, 1), ((0.2, 0.5, 0), (0.1, 0.9, 1), (0.4, 0.6, 0))), Labels((0,), categories=("action",)),
+        Labels((1,)), Labels((), ()),
+    ]  # fmt: skip
+    records = [
+        dataclasses.replace(record, annotation=annotation)
+        for record, annotation in zip(sets["train"].records, given, strict=False)
+    ]
+    folder = prepare({"train": VideoSet(tuple(records), space)}, tmp_path / "timed", Encoding()).folder
+    train = load_sets(DataConfig(train=f"{folder}@train", eval=f"{folder}@train"))[0]
+    assert train.labels == space and [record.annotation for record in train.records] == given
+    cut = [dataclasses.replace(records[0], start=0.25, end=0.75)]
+    folder = prepare({"train": VideoSet(tuple(cut), space)}, tmp_path / "cut", JPEG).folder
+    (record,) = load_sets(DataConfig(train=f"{folder}@train", eval=f"{folder}@train"))[0].records
+    np.testing.assert_allclose(record.annotation.spans, [(0.0, 0.25, 0), (0.0, 0.65, 1), (0.15, 0.35, 0)], atol=1e-9)

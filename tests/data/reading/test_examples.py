@@ -64,7 +64,7 @@ def test_features_are_read_from_their_files(tmp_path):
     ],
 )
 def test_other_inputs_are_refused_by_name(inputs, given):
-    message = f"toy takes {given}; files can be read only for one input of kind video or features"
+    message = f"toy takes {given}; files can be read only for one input of kind video or features or sequence"
     with pytest.raises(ConfigError, match=message):
         ExampleReader(Spec("toy", inputs), DataConfig())
 

@@ -100,9 +100,11 @@ def test_pickles_and_arrays_of_other_shapes_are_refused(tmp_path):
     np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], object))
     np.save(tmp_path / "flat.npy", np.zeros(3, np.float32))
     np.save(tmp_path / "text.npy", np.full((4, 3), "x"))
-    np.savez(tmp_path / "several.npz", np.zeros((4, 3)))
-    for name in ("text.npy", "several.npz"):
-        with pytest.raises(VideoError, match=f"{name}: is no .npy file of numbers"):
+    np.savez(tmp_path / "several.npz", np.zeros((4, 3)), np.zeros((4, 3)))
+    with pytest.raises(VideoError, match=r"several.npz: has no array features or feats .*, only arr_0, arr_1"):
+        reader().evaluate(Record(str(tmp_path / "several.npz")), 1, 1)
+    for name in ("text.npy",):
+        with pytest.raises(VideoError, match=f"{name}: holds no array of numbers"):
             reader().evaluate(Record(str(tmp_path / name)), 1, 1)
     with pytest.raises(VideoError, match=r"pickled.npy.* is not a readable .npy file"):
         reader().evaluate(Record(str(tmp_path / "pickled.npy")), 1, 1)

@@ -68,8 +68,8 @@ def test_both_dense_layers_are_dropped_out():
     @nnx.jit
     def answer(model, seed):
         rngs = nnx.Rngs(dropout=jax.random.key(seed))
-        features = model.features(video, rngs)
-        return features, model.head(features), model(video, nnx.Rngs(dropout=jax.random.key(seed)))
+        features = model.features(video, rngs=rngs)
+        return features, model.head(features), model(video, rngs=nnx.Rngs(dropout=jax.random.key(seed)))
 
     first, again, other = (answer(model, seed) for seed in (0, 0, 1))
     chex.assert_trees_all_equal(first, again)

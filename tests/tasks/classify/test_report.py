@@ -1,11 +1,13 @@
 """Scores as files: a table, arrays, a confusion matrix, and their names."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
+from vidjax.evaluation.several import read_thresholds
 from vidjax.tasks.classify.report import write_scores
 from vidjax.tasks.classify.scores import Scores
 
@@ -40,7 +42,17 @@ def test_several_classes_have_no_confusion_matrix(tmp_path):
     records = tuple(
         Record(f"{i}.mp4", Labels(classes)) for i, classes in enumerate(((0, 2), (), (1,), (0,), (0, 1, 2)))
     )
-    assert write_scores(tmp_path, SCORES, VideoSet(records, labels)) == ["video_scores.csv", "scores.npz"]
+    names = write_scores(tmp_path, SCORES, VideoSet(records, labels))
+    assert names == ["video_scores.csv", "scores.npz", "thresholds.json", "ap.png"]
+    assert (tmp_path / "ap.png").read_bytes()[:4] == b"\x89PNG"
+    found = json.loads((tmp_path / "thresholds.json").read_text())
+    thresholds = read_thresholds(tmp_path, labels.names)
+    assert [found["classes"][name]["threshold"] for name in labels.names] == thresholds.tolist()
+    decided = SCORES.video_scores >= thresholds
+    truth = VideoSet(records, labels).targets()[SCORES.index]
+    f1 = [2 * (d & (t > 0)).sum() / (d.sum() + t.sum()) for d, t in zip(decided.T, truth.T, strict=True)]
+    assert [found["classes"][name]["f1"] for name in labels.names] == pytest.approx(f1)
+    assert found["macro_f1"] == pytest.approx(np.mean(f1)) and found["num_videos"] == 4
     lines = (tmp_path / "video_scores.csv").read_text().splitlines()
     assert lines[1] == "0.mp4,a|c,a,0.500000,1" and lines[2] == "1.mp4,,b,0.700000,0"
     assert np.load(tmp_path / "scores.npz")["targets"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]]

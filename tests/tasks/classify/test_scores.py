@@ -1,5 +1,7 @@
 """Accuracies of scores: views, their mean over a video, classes one by one."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,44 @@ def test_video_level_is_the_mean_over_views():
     videos = VideoSet((Record("v", Labels((0,))),), LabelSpace(("a", "b")))
     found = figures(scores_of([[[0.4, 0.6], [0.4, 0.6], [0.9, 0.1]]]), videos)
     assert found["clip"]["top1"] == pytest.approx(1 / 3) and found["video"]["top1"] == 1.0
+
+
+def test_the_published_figures_of_both_ensembles(shared):
+    """Views joined by their maximum, as SlowFast does for Charades, and by their mean."""
+    file = shared / "reference/golden-localisation/evaluators/multilabel_retrieval_expected.json"
+    expected = json.loads(file.read_text())["multi_label"]
+    views = np.random.default_rng(9).random((40, 3, 12))
+    truth = np.random.default_rng(10).random((40, 12)) < 0.15
+    truth[:, [3, 7]] = False
+    views = 0.7 * views + 0.3 * truth[:, None] * np.random.default_rng(11).random((40, 3, 12))
+    labels = LabelSpace(tuple("abcdefghijkl"), several=True)
+    videos = VideoSet(
+        tuple(Record(f"{i}", Labels(tuple(np.flatnonzero(row).tolist()))) for i, row in enumerate(truth)), labels
+    )
+    for how in ("max", "mean"):
+        found = figures(Scores(np.arange(40), views, ensemble=how), videos)
+        assert found["video"]["mAP"] == pytest.approx(expected[f"clip_{how}_mAP"], abs=1e-12)
+
+
+def test_classes_that_are_not_known_of_a_video_are_not_negatives():
+    names = ("action/run", "action/jump", "scene/beach")
+    records = (
+        Record("v", Labels((0, 2))), Record("w", Labels((0,), categories=("action",))),
+        Record("x", Labels((2,), categories=("scene",))), Record("y", Labels((1,))),
+    )  # fmt: skip
+    videos = VideoSet(records, LabelSpace(names, several=True))
+    assert videos.targets().tolist() == [[1, 0, 1], [1, 0, -1], [-1, -1, 1], [0, 1, 0]]
+    labels = videos.counted().labels
+    assert labels.positives == (2, 1, 2) and labels.annotated == (3, 3, 3)
+    scores = scores_of([[[0.9, 0.1, 0.6]], [[0.8, 0.2, 0.9]], [[0.99, 0.9, 0.7]], [[0.1, 0.3, 0.5]]])
+    assert figures(scores, videos)["video"]["mAP"] == 1.0, "the highest scores are of what nobody has annotated"
+    assert per_class(scores, videos)["scene/beach"] == {"AP": 1.0, "num_videos": 2}
+
+
+def test_the_maximum_ignores_the_padding_of_videos_with_fewer_views():
+    scores = Scores(np.arange(2), np.array([[[-0.5], [-0.2]], [[-0.7], [0.0]]]), np.array([2, 1]), "max")
+    assert scores.video_scores.tolist() == [[-0.2], [-0.7]]
+    assert Scores(np.zeros(0, int), np.zeros((0, 1, 3)), np.zeros(0, int), "max").video_scores.shape == (0, 3)
 
 
 def test_top_5_is_reported_where_there_are_more_classes():

@@ -8,7 +8,7 @@ import pytest
 
 from vidjax.batch import BatchLayout
 from vidjax.config import AugmentConfig
-from vidjax.data.records import Labels, LabelSpace, Record
+from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.data.views import Views
 from vidjax.tasks.classify.targets import ClassTargets, make_targets
 
@@ -49,6 +49,25 @@ def test_classes_that_do_not_tell_left_from_right_stay(several):
     targets = ClassTargets(LabelSpace(NAMES, several))
     plain, mirrored = labels(targets, (1,), False, True)
     np.testing.assert_array_equal(plain, mirrored)
+
+
+def test_labels_with_times_are_those_of_the_frames_of_each_view():
+    """The times of Charades: from the first frame of the clip to its last, ends included."""
+    annotation = Labels((0, 1, 2), ((0.0, 2.0, 0), (1.5, 6.0, 2), (8.0, 9.0, 1), (1.0, 1.2, 0)))
+    times = np.array([[0.0, 0.5, 1.0], [2.0, 2.5, 3.0], [6.5, 7.0, 7.5], [5.0, 6.5, 8.0]])
+    seen = Views.of(np.zeros((4, 3), int), times, [False, False, False, True], [np.eye(2, 3)] * 4)
+    found = ClassTargets(SEVERAL).of(Record("x", annotation), seen)["label"]
+    # The last is mirrored: what was right is left.
+    assert found.tolist() == [[1, 0, 0], [1, 0, 1], [0, 0, 0], [1, 0, 1]]
+    assert VideoSet((Record("x", annotation),), SEVERAL).targets().tolist() == [[1, 1, 1]], "in evaluation all count"
+
+
+def test_categories_that_are_not_annotated_are_unknown():
+    space = LabelSpace(("action/run", "action/jump", "scene/beach"), several=True)
+    found = labels(ClassTargets(space), (0,), False)
+    assert found.tolist() == [[1, 0, 0]]
+    record = Record("x", Labels((0,), categories=("action",)))
+    assert ClassTargets(space).of(record, views(False, True))["label"].tolist() == [[1, 0, -1]] * 2
 
 
 def test_fields_tell_the_classes():

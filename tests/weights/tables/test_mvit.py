@@ -82,6 +82,7 @@ def test_every_published_key_and_shape_has_its_place(shared, name, listing, sour
         assert place_everything(name, renamed) == "mmaction2"
 
 
+@pytest.mark.slow
 def test_the_large_one_is_read_in_slowfasts_and_mmaction2s_names():
     """There is no published list of its keys: SlowFast's names of the small one, in 48 blocks."""
     blocks = {}

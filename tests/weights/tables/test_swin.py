@@ -62,6 +62,7 @@ def test_every_key_of_the_goldens_has_its_place(table):
     place_everything("swin3d_t", zeros((key, shape) for key, shape, _ in read_keys(table)))
 
 
+@pytest.mark.slow
 def test_the_large_one_is_read_in_the_repositorys_names():
     """There is no published list of its keys: those of the tiny one, with its widths and 18 blocks in stage 3."""
     state, heads = {}, {3: 6, 6: 12, 12: 24, 24: 48}

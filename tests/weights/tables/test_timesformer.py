@@ -100,6 +100,7 @@ def test_every_published_key_and_shape_has_its_place(shared, listing, name, sour
     assert convert(state, table, shapes).keys() == shapes.keys()
 
 
+@pytest.mark.slow
 def test_all_namings_of_divided_attention_give_the_same_parameters():
     original = {key.removeprefix("model."): a for key, a in small_state("timesformer_fb_divided_space_time").items()}
     names = {
@@ -172,6 +173,7 @@ def test_networks_of_another_attention_are_refused(shared):
         recognise(states["joint"], "timesformer_base_space")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_length_and_size_gives_what_its_own_model_gives_there():
     """The reference's rule while it runs, and this one while it loads, are one rule."""
     name = "timesformer_base_divided"

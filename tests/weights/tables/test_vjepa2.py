@@ -75,6 +75,7 @@ def test_full_size_logits_are_the_references():
     assert relative_error(logits, expected) < 1e-4
 
 
+@pytest.mark.slow
 def test_an_encoder_alone_and_the_original_names(reference, video):
     import torch
 
@@ -105,6 +106,7 @@ def original(encoder):
     return out
 
 
+@pytest.mark.slow
 def test_a_pooler_has_no_place_in_an_encoder(reference):
     with pytest.raises(CheckpointError, match=r"no place in the model[\s\S]*pooler\.query_tokens"):
         load_pretrained("vjepa2_large", reference[1], **TINY)

@@ -88,6 +88,7 @@ def test_transforms_are_undone(table):
         np.testing.assert_array_equal(rule.transform.inverse(rule.transform.forward(array))[0], array)
 
 
+@pytest.mark.slow
 def test_where_the_norm_comes_from_is_said():
     state = zeros((key, shape) for key, shape, _ in read_keys("slowfast_X3D_M"))
     with pytest.raises(CheckpointError, match=r"branch1_bn\.weight[^$]*--config\.model\.kwargs\.norm_every_shortcut"):

@@ -1,6 +1,7 @@
 """The command `vidjax check`."""
 
 import argparse
+from pathlib import Path
 
 from vidjax.apps.command_parser import SETTINGS, Commands, positive, positive_float
 
@@ -13,8 +14,9 @@ def add(commands: Commands) -> None:
         "check",
         help="find missing, unreadable and too short videos of a data set",
         description="Find videos that are missing, that do not open, whose first frame does not decode, or that end "
-        "before their header says. With --config, or --num-frames and --stride or --fps, also find those shorter than "
-        "a clip. With --decode, also find damage after the first frame.",
+        "before their header says, and segments that end after their video. With --config, or --num-frames and "
+        "--stride or --fps, also find videos shorter than a clip. With --decode, also find damage after the first "
+        "frame.",
         epilog=f"{SETTINGS} The options above override the config.",
     )
     parser.add_argument(
@@ -43,15 +45,19 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from vidjax.apps.check_videos import Check, check, read_check
     from vidjax.config import DataConfig
-    from vidjax.data.records import LABELS
+    from vidjax.data.listing.segment_files import declares_segments
+    from vidjax.data.records import LABELS, Boxes, Segments
 
     settings = args.settings
     places = {name: getattr(args, name) for name in ("eval", "root", "dataset", "split")}
     clip = {name: getattr(args, name) for name in ("num_frames", "stride", "fps", "timeout")}
     if settings:
-        config, how, kinds = read_check(args.data, settings, decode=args.decode, **places, **clip)
+        config, how, kinds, annotations = read_check(args.data, settings, decode=args.decode, **places, **clip)
     else:
         config = DataConfig(train=args.data or "", **{k: v for k, v in places.items() if v is not None})
         how = Check(decode=args.decode, **{k: v for k, v in clip.items() if v is not None})
-        kinds = frozenset() if config.dataset else LABELS  # a published data set may have any kind of annotations
-    return check(config, how, kinds=kinds, out=args.out, workers=args.workers or 0)
+        # A published data set may have any kind of annotations, and a file labels or boxes.
+        kinds, annotations = frozenset() if config.dataset else LABELS | {Boxes.kind}, None
+        if not config.dataset and declares_segments(Path(args.data or args.eval or "").expanduser()):
+            kinds = frozenset({Segments.kind})
+    return check(config, how, kinds=kinds, annotations=annotations, out=args.out, workers=args.workers or 0)

@@ -6,7 +6,7 @@ the path of a row is the one listed, or the file's name, with or without suffix.
 
 import csv
 import difflib
-import json
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidjax.data.listing.json_document import JsonDocument, read_text
 from vidjax.data.listing.rows import TRAIN_SPLITS, Row
 from vidjax.data.records import Labels
-from vidjax.data.text import DataError, decode, raise_problems
+from vidjax.data.text import DataError, raise_problems
 from vidjax.wording import things
 
 
@@ -47,6 +48,7 @@ class AnnotationFile:
     file: Path
     role: str  # "train" or "eval"
     classes: ClassIndex
+    split: int = 1  # number of the official split, for files that hold several
 
     def row(
         self,
@@ -56,9 +58,14 @@ class AnnotationFile:
         group: str = "",
         start: float | None = None,
         end: float | None = None,
+        spans: Iterable[tuple[float, float, int]] | None = None,
+        categories: Iterable[str] = (),
     ) -> Row:
-        """Make the row of a video, or of its part from `start` to `end`, with the classes of these numbers."""
-        annotation = Labels(tuple(self.classes.names[i] for i in labels))
+        """Make the row of a video, or of its part from `start` to `end`, with the classes of these numbers; for `spans`
+        and `categories` see `Labels`."""
+        names = self.classes.names
+        times = None if spans is None else tuple((begin, stop, names[i]) for begin, stop, i in spans)
+        annotation = Labels(tuple(names[i] for i in labels), times, tuple(categories))
         return Row(path, where, annotation, group=group, start=start, end=end)
 
 
@@ -71,7 +78,7 @@ Parser = Callable[[AnnotationFile], list[Row]]
 def parse_ucf101(source: AnnotationFile) -> list[Row]:
     """Parse UCF-101: `trainlist01.txt` (`Class/v_Class_g01_c01.avi 1`, classes from 1) and `testlist01.txt` (paths)."""
     found, problems = [], []
-    for where, line in _lines(source.file):
+    for where, line in lines(source.file):
         path, _, number = line.partition(" ")
         folder, _, name = path.rpartition("/")
         match = re.fullmatch(r"v_.+_g(\d+)_c\d+\.avi", name)
@@ -95,7 +102,7 @@ def parse_hmdb51(source: AnnotationFile) -> list[Row]:
     if (index := source.classes.get(match[1])) is None:
         raise DataError(f"{source.file}: {source.classes.unknown(match[1])}")
     found, problems = [], []
-    for where, line in _lines(source.file):
+    for where, line in lines(source.file):
         name, _, number = line.rpartition(" ")
         if number not in ("0", "1", "2") or not name.strip():
             problems.append(f"{where}: not a file name followed by 0, 1 or 2: {line!r}")
@@ -108,7 +115,7 @@ def parse_hmdb51(source: AnnotationFile) -> list[Row]:
 def parse_id_and_label(source: AnnotationFile) -> list[Row]:
     """Parse Something-Something V1 and Jester: lines `id;label`."""
     found, problems = [], []
-    for where, line in _lines(source.file):
+    for where, line in lines(source.file):
         name, _, label = (part.strip().strip('"') for part in line.partition(";"))
         if not name or not label:
             problems.append(f"{where}: not of the form id;label (test sets come without labels): {line!r}")
@@ -139,23 +146,24 @@ def parse_moments(source: AnnotationFile) -> list[Row]:
 
 
 def parse_charades(source: AnnotationFile) -> list[Row]:
-    """Parse Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels;
-    videos of one subject are a group."""
+    """Parse Charades: a column `actions` of `c092 11.90 21.20;c147 0.00 12.60`. All actions of a video are its labels,
+    with their times; videos of one subject are a group."""
     found, problems = [], []
-    for where, cells in _csv_with_header(source.file, ("id", "subject", "actions"), problems):
-        labels = set()
+    for where, cells in csv_with_header(source.file, ("id", "subject", "actions"), problems):
+        spans = []
         for action in filter(None, cells["actions"].split(";")):
             match = re.fullmatch(r"c(\d{3}) (\S+) (\S+)", action.strip())
-            if not match or _seconds(match[2]) is None or _seconds(match[3]) is None:
+            if not match or seconds(match[2]) is None or seconds(match[3]) is None:
                 problems.append(f"{where}: not of the form c092 11.90 21.20: {action!r}")
             elif int(match[1]) >= len(source.classes):
                 last = len(source.classes) - 1
                 problems.append(f"{where}: there is no class c{match[1]}; the last one is c{last:03d}")
             else:
-                labels.add(int(match[1]))
+                spans.append((float(match[2]), float(match[3]), int(match[1])))
         if not cells["id"]:
             problems.append(f"{where}: the id is empty")
-        found.append(source.row(cells["id"], sorted(labels), where, cells["subject"]))
+        labels = sorted({number for *_, number in spans})
+        found.append(source.row(cells["id"], labels, where, cells["subject"], spans=spans))
     raise_problems(problems)
     return found
 
@@ -170,8 +178,8 @@ def parse_kinetics(source: AnnotationFile) -> list[Row]:
         return _kinetics_json(source)
     found, problems = [], []
     columns = ("label", "youtube_id", "time_start", "time_end", "split")
-    for where, cells in _csv_with_header(source.file, columns, problems):
-        segment = (_seconds(cells["time_start"]), _seconds(cells["time_end"]))
+    for where, cells in csv_with_header(source.file, columns, problems):
+        segment = (seconds(cells["time_start"]), seconds(cells["time_end"]))
         row = _kinetics(source, where, cells["label"], cells["youtube_id"], segment)
         if isinstance(row, str):
             problems.append(f"{where}: {row}")
@@ -182,11 +190,11 @@ def parse_kinetics(source: AnnotationFile) -> list[Row]:
 
 
 def _kinetics_json(source: AnnotationFile) -> list[Row]:
-    document, found = _Json(source.file, dict), []
+    document, found = JsonDocument(source.file, dict), []
     for name, entry in document.value.items():
         try:
             label, segment, split = entry["annotations"]["label"], entry["annotations"]["segment"], entry["subset"]
-            start, end = map(_seconds, segment)
+            start, end = map(seconds, segment)
         except (KeyError, TypeError, ValueError):
             document.note(name, "needs annotations with a label and a segment of two numbers, and a subset")
             continue
@@ -225,7 +233,7 @@ def _of_role(found: list[tuple[str, Row]], role: str) -> list[Row]:
 
 def parse_something_v2(source: AnnotationFile) -> list[Row]:
     """Parse Something-Something V2: a list of `{"id": "78687", "label": …, "template": "Holding [something]", …}`."""
-    document, found = _Json(source.file, list), []
+    document, found = JsonDocument(source.file, list), []
     for name, entry in document.entries("id"):
         if not isinstance(template := entry.get("template"), str):
             document.note(name, "has no template (test sets come without labels)")
@@ -239,44 +247,40 @@ def parse_something_v2(source: AnnotationFile) -> list[Row]:
     return found
 
 
+def parse_hvu(source: AnnotationFile) -> list[Row]:
+    """Parse HVU, as in mmaction2: a list of `{"filename": "…/ID.mp4", "label": {"action": [180], "scene": [5, 6]}}`.
+
+    The numbers count within a category; in categories that are absent, a video is not annotated.
+    """
+    document, found = JsonDocument(source.file, list), []
+    numbers = {name: i for i, name in enumerate(source.classes.names)}
+    known = {name.partition("/")[0] for name in numbers}
+    for path, entry in document.entries("filename"):
+        label = entry.get("label")
+        if not isinstance(label, dict) or not all(isinstance(own, list) for own in label.values()):
+            document.note(path, 'has no label of the form {"action": [180], …}')
+            continue
+        names = [f"{category}/{number}" for category, own in label.items() for number in own]
+        if wrong := [category for category in label if category not in known]:
+            document.note(path, f"there is no category {wrong[0]!r}, only {', '.join(sorted(known))}")
+        elif wrong := [name for name in names if name not in numbers]:
+            document.note(path, f"there is no class {wrong[0]}")
+        else:
+            labels = sorted({numbers[name] for name in names})
+            found.append(source.row(path, labels, f"{source.file}: {path}", categories=sorted(label)))
+    document.raise_problems()
+    return found
+
+
 def parse_diving48(source: AnnotationFile) -> list[Row]:
     """Parse Diving48: a list of `{"vid_name": "…_00000", "label": 26, "start_frame": 0, …}`, labels from 0."""
-    document, found = _Json(source.file, list), []
+    document, found = JsonDocument(source.file, list), []
     for name, entry in document.entries("vid_name"):
         label = entry.get("label")
         if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < len(source.classes):
             document.note(name, f"label {label!r} is not a number in 0…{len(source.classes) - 1}")
         else:
             found.append(source.row(name, (label,), f"{source.file}: {name}"))
-    document.raise_problems()
-    return found
-
-
-def parse_activitynet(source: AnnotationFile) -> list[Row]:
-    """Parse ActivityNet: `{"database": {id: {"subset": "training", "annotations": [{"segment": [0.0, 9.5], …}]}}}`.
-
-    Every labelled part of an untrimmed video is a separate annotation; files are named `v_ID.mp4`.
-    """
-    document, found = _Json(source.file, dict), []
-    subset = {"train": "training", "eval": "validation"}[source.role]
-    database = document.value.get("database")
-    if not isinstance(database, dict):
-        raise DataError(f"{source.file}: no 'database' in it; give the publisher's activity_net.v1-3.min.json")
-    for name, entry in database.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get("annotations"), list) or "subset" not in entry:
-            document.note(name, "needs a subset and a list of annotations")
-            continue
-        for part in entry["annotations"] if entry["subset"] == subset else ():
-            try:
-                start, end, label = *map(_seconds, part["segment"]), part["label"]
-            except (KeyError, TypeError, ValueError):
-                start, end, label = None, None, ""
-            if start is None or end is None or end < start:
-                document.note(name, f"not a label with a segment of two rising numbers: {part}")
-            elif (index := source.classes.get(label)) is None:
-                document.note(name, source.classes.unknown(label))
-            else:
-                found.append(source.row(f"v_{name}", (index,), f"{source.file}: {name}", name, start, end))
     document.raise_problems()
     return found
 
@@ -288,20 +292,18 @@ def _plain(name: str) -> str:
     return " ".join(re.sub(r"[_+\"]", " ", str(name)).casefold().split())
 
 
-def _seconds(value: Any) -> float | None:
+def seconds(value: Any) -> float | None:
+    """Read a time in seconds; None: it is no finite number from 0 on."""
     try:
-        seconds = float(value)
+        time = float(value)
     except (TypeError, ValueError):
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return time if math.isfinite(time) and time >= 0 else None
 
 
-def _text(file: Path) -> str:
-    return decode(str(file), file.read_bytes())
-
-
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(_text(file).split("\n"), 1):
+def lines(file: Path) -> Iterator[tuple[str, str]]:
+    """Lines of a text file: location, such as "file.txt:12", and text; empty lines are skipped."""
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if line.strip():
             yield f"{file}:{number}", line.strip()
 
@@ -312,7 +314,7 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
     Raises:
       DataError: if the file is not UTF-8, or a quote is not closed.
     """
-    reader = csv.reader(_text(file).splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
     try:
         for cells in reader:
             if cells:
@@ -321,7 +323,12 @@ def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
         raise DataError(f"{file}:{reader.line_num}: not a valid CSV line ({error})") from None
 
 
-def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a CSV file below its header: location and cells by column; rows of another length go to `problems`.
+
+    Raises:
+      DataError: if the header lacks one of `columns`, and as `csv_rows` does.
+    """
     rows = csv_rows(file)
     where, header = next(rows, (f"{file}:1", []))
     header = [cell.strip() for cell in header]
@@ -334,42 +341,3 @@ def _csv_with_header(file: Path, columns: Sequence[str], problems: list[str]) ->
             problems.append(f"{where}: {things(len(cells), 'cell')} where the header has {len(header)}")
         else:
             yield where, dict(zip(header, (cell.strip() for cell in cells), strict=True))
-
-
-class _Json:
-    """JSON file and the problems of its entries; line numbers are looked up only for problems.
-
-    Raises:
-      DataError: if the file is not JSON, or its outermost value is not of the type `expected`.
-    """
-
-    def __init__(self, file: Path, expected: type):
-        self._file, self._text, self._problems = file, _text(file), []
-        try:
-            self.value = json.loads(self._text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{file}:{error.lineno}: not valid JSON ({error.msg})") from None
-        if not isinstance(self.value, expected):
-            kinds = {list: "a list of entries", dict: "an object"}
-            raise DataError(f"{file}:1: must hold {kinds[expected]}, as the publisher's file does")
-
-    def entries(self, key: str) -> Iterator[tuple[str, dict]]:
-        """Entries of a list that are objects with a name under `key`; the others are problems."""
-        for number, entry in enumerate(self.value, 1):
-            name = entry.get(key) if isinstance(entry, dict) else None
-            if isinstance(name, int | str) and str(name):
-                yield str(name), entry
-            else:
-                self.note("", f"entry {number} has no {key!r}: {str(entry)[:80]}")
-
-    def note(self, name: str, problem: str) -> None:
-        self._problems.append((name, problem))
-
-    def raise_problems(self) -> None:
-        """Raise a `DataError` with all problems, if there are any, each with the line of its entry."""
-        messages = []
-        for name, problem in self._problems:
-            at = self._text.find(json.dumps(name, ensure_ascii=False)) if name else -1
-            line = f":{self._text.count(chr(10), 0, at) + 1}" if at >= 0 else ""
-            messages.append(f"{self._file}{line}: {name}{': ' if name else ''}{problem}")
-        raise_problems(messages)

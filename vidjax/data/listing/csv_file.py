@@ -4,21 +4,15 @@ Videos cut from one recording share a group. Several labels of one video are joi
 be remote: `gs://bucket/train.csv`.
 """
 
-import csv
-import io
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vidjax.data.listing.csv_table import read_table
 from vidjax.data.listing.gather import Gathered
 from vidjax.data.listing.paths import locate
 from vidjax.data.listing.rows import LISTED, Row
 from vidjax.data.records import LABELS, Labels
-from vidjax.data.text import DataError, decode, list_mend
-from vidjax.video.byte_sources import read_bytes
-from vidjax.wording import things
-
-logger = logging.getLogger("vidjax")
+from vidjax.data.text import DataError
 
 
 @dataclass(frozen=True)
@@ -45,40 +39,14 @@ class CsvFile:
     def rows(self) -> list[Row]:
         """Read the rows; see `Source`."""
         found = Gathered(self.need_files)
-        with io.StringIO(decode(self.path, read_bytes(self.path)), newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            try:
-                reader.fieldnames = columns = self._columns(reader.fieldnames or (), file.getvalue())
-                for cells in reader:
-                    self._parse(cells, len(columns), f"{self.path}:{reader.line_num}", found)
-            except csv.Error as error:
-                raise DataError(f"{self.path}:{reader.line_num}: not a valid CSV line ({error})") from None
+        needed, optional = (("path", "label"), ()) if self.labelled else (("path",), ("label",))
+        for where, values in read_table(self.path, needed, (*optional, "split", "group"), found):
+            self._parse(values, where, found)
         if not (rows := found.rows()):
             raise DataError(f"{self.path}: no videos below the header line")
         return rows
 
-    def _columns(self, header: Sequence[str], text: str) -> list[str]:
-        columns = [c.strip() for c in header]
-        needed = ("path", "label")[: 1 + self.labelled]
-        if missing := [c for c in needed if c not in columns]:
-            first = text.split("\n", 1)[0]
-            raise DataError(
-                f"{self.path}:1: no column {' and no column '.join(map(repr, missing))} in the header "
-                f"{','.join(columns)!r}; the first line must be path,label[,split,group]{list_mend(first, needed)}"
-            )
-        if unknown := [c for c in columns if c not in ("path", "label", "split", "group")]:
-            logger.warning("%s:1: unused columns: %s", self.path, ", ".join(unknown))
-        return columns
-
-    def _parse(self, cells: dict, num_columns: int, where: str, found: Gathered) -> None:
-        count = sum(v is not None for k, v in cells.items() if k is not None) + len(cells.get(None, ()))
-        if count != num_columns:
-            found.note(
-                where,
-                f"{things(count, 'cell')} where the header has {num_columns}; quote cells that hold a comma",
-            )
-            return
-        values = {k: v.strip() for k, v in cells.items()}
+    def _parse(self, values: Mapping[str, str], where: str, found: Gathered) -> None:
         labels = tuple(part.strip() for part in values["label"].split("|")) if self.labelled else None
         if not values["path"]:
             found.note(where, "the path is empty")
@@ -94,4 +62,4 @@ class CsvFile:
                 values.get("split", "").lower(),
                 values.get("group", ""),
             )
-            found.add(row, cells["path"])
+            found.add(row, values["path"])

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 
 from vidjax.config import DataConfig
 from vidjax.data.listing import annotations as formats
+from vidjax.data.listing.activitynet import parse_activitynet
 from vidjax.data.listing.annotations import Parser
 from vidjax.data.listing.ava import parse_ava
 from vidjax.data.listing.class_lists import read_class_names
+from vidjax.data.listing.tubes import tube_parser
 from vidjax.data.reading.open_video import ASSUMED_FPS
 from vidjax.data.records import LABELS, Boxes
+
+_TUBE_FPS = 25.0  # of data sets whose boxes are annotated by frame number
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,14 @@ class Dataset:
       several: whether a video, or a box, may show several classes, or none.
       directional: whether its classes tell left from right, so that mirroring changes them.
       folder_fps: frame rate of a data set distributed as one folder of JPEG files per video, frames/s; 0: video files.
+      timed: whether files are also found by names that end in the start and end of a part of a video, in seconds:
+        `ID_000010_000020.mp4`.
+      labels: name of the class list in `labels/`, if it is another data set's.
       train_videos: number of videos in its first training split; fewer may still be available. UCF-101's is counted in
-        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, Jester and
+        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, HVU, Jester and
         Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are
-        approximate, as the lists have changed or no publisher's figure was found; so is AVA's, in key frames.
+        approximate, as the lists have changed or no publisher's figure was found; so are those of data sets with boxes,
+        in annotated frames.
     """
 
     name: str
@@ -48,6 +56,8 @@ class Dataset:
     several: bool = False
     directional: bool = False
     folder_fps: float = 0.0
+    timed: bool = False
+    labels: str = ""
     train_videos: int = 0
 
     @property
@@ -58,7 +68,7 @@ class Dataset:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the K classes, in the order of the publisher's class numbers if there are any."""
-        return read_class_names(self.name)
+        return read_class_names(self.labels or self.name)
 
     @property
     def mirrored(self) -> dict[int, int]:
@@ -96,7 +106,7 @@ DATASETS: dict[str, Dataset] = _define(
         train_videos=10024,
         title="ActivityNet 1.3",
         url="http://activity-net.org",
-        parse=formats.parse_activitynet,
+        parse=parse_activitynet,
         train_files=("activity_net.v1-3.min.json", "activity_net*.json"),
         eval_files=("activity_net.v1-3.min.json", "activity_net*.json"),
     ),
@@ -110,6 +120,19 @@ DATASETS: dict[str, Dataset] = _define(
         eval_files=("ava_val_v2.2.csv", "ava_val_v*.csv"),
         kinds=frozenset({Boxes.kind}),
         several=True,
+    ),
+    Dataset(
+        name="ava_kinetics",
+        train_videos=350_000,
+        title="AVA-Kinetics",
+        url="https://research.google.com/ava",
+        parse=parse_ava,
+        train_files=("*train_v*.csv",),
+        eval_files=("*val_v*.csv",),
+        kinds=frozenset({Boxes.kind}),
+        several=True,
+        timed=True,
+        labels="ava",
     ),
     Dataset(
         name="charades",
@@ -141,6 +164,16 @@ DATASETS: dict[str, Dataset] = _define(
         splits=3,
     ),
     Dataset(
+        name="hvu",
+        train_videos=481_417,
+        title="HVU",
+        url="https://github.com/holistic-video-understanding/HVU-Dataset",
+        parse=formats.parse_hvu,
+        train_files=("hvu_train_video.json", "hvu_train*.json"),
+        eval_files=("hvu_val_video.json", "hvu_val*.json"),
+        several=True,
+    ),
+    Dataset(
         name="jester",
         train_videos=118562,
         title="Jester",
@@ -150,6 +183,18 @@ DATASETS: dict[str, Dataset] = _define(
         eval_files=("jester-v1-validation.csv",),
         directional=True,
         folder_fps=12.0,
+    ),
+    Dataset(
+        name="jhmdb",
+        train_videos=22_000,
+        title="J-HMDB",
+        url="http://jhmdb.is.tue.mpg.de",
+        parse=tube_parser(_TUBE_FPS),
+        train_files=("JHMDB-GT.pkl",),
+        eval_files=("JHMDB-GT.pkl",),
+        kinds=frozenset({Boxes.kind}),
+        splits=3,
+        folder_fps=_TUBE_FPS,
     ),
     _kinetics(400, 240_000),
     _kinetics(600, 392_622),
@@ -162,6 +207,18 @@ DATASETS: dict[str, Dataset] = _define(
         parse=formats.parse_moments,
         train_files=("trainingSet.csv",),
         eval_files=("validationSet.csv",),
+    ),
+    Dataset(
+        name="multisports",
+        train_videos=600_000,
+        title="MultiSports",
+        url="https://deeperaction.github.io/datasets/multisports.html",
+        parse=tube_parser(_TUBE_FPS),
+        train_files=("multisports_GT.pkl",),
+        eval_files=("multisports_GT.pkl",),
+        kinds=frozenset({Boxes.kind}),
+        several=True,
+        folder_fps=_TUBE_FPS,
     ),
     Dataset(
         name="something_v1",
@@ -193,6 +250,17 @@ DATASETS: dict[str, Dataset] = _define(
         train_files=("trainlist{split:02d}.txt",),
         eval_files=("testlist{split:02d}.txt",),
         splits=3,
+    ),
+    Dataset(
+        name="ucf101_24",
+        train_videos=250_000,
+        title="UCF101-24",
+        url="https://github.com/gurkirt/corrected-UCF101-Annots",
+        parse=tube_parser(_TUBE_FPS),
+        train_files=("UCF101v2-GT.pkl",),
+        eval_files=("UCF101v2-GT.pkl",),
+        kinds=frozenset({Boxes.kind}),
+        folder_fps=_TUBE_FPS,
     ),
 )
 

@@ -2,14 +2,16 @@
 
     {"path": "a.mp4", "label": "run"}
     {"path": "b.mp4", "labels": ["run", "jump"], "split": "val", "group": "camera 2"}
+    {"path": "b.mp4", "labels": ["action/run", "scene/beach"], "categories": ["action", "scene"]}
     {"path": "c.mp4", "boxes": [{"corners": [0.1, 0.2, 0.5, 0.9], "labels": ["run"], "track": 3}], "at": 2.5}
     {"path": "d.mp4", "segments": [[0.5, 4.0, "run"], [4.0, 6.5, "jump"]]}
     {"path": "e.mp4", "caption": "a dog runs along a beach", "start": 10.0, "end": 14.5}
     {"path": "f.mp4", "mask": {"path": "masks/f", "ids": [1, 2]}}
 
-Times are seconds from the first frame; corners are left, top, right and bottom, as shares of width and height. Only the
-needed kind of annotation is read. A video may be listed several times, with different times. The file and its videos
-may be remote.
+Of classes named CATEGORY/CLASS, those of other categories than the given ones are not known of the video. Where labels
+are needed, segments are labels with their times. Times are seconds from the first frame; corners are left, top, right
+and bottom, as shares of width and height. Only the needed kind of annotation is read. A video may be listed several
+times, with different times. The file and its videos may be remote.
 """
 
 import json
@@ -31,13 +33,15 @@ logger = logging.getLogger("vidjax")
 
 # Keys of each kind of annotation in a line.
 KEYS = {
-    "labels": ("label", "labels"),
+    "labels": ("label", "labels", "segments"),
     "boxes": ("boxes",),
     "segments": ("segments",),
     "masks": ("mask",),
     "caption": ("caption",),
 }
-_FIELDS = frozenset({"path", "split", "group", "start", "end", "at", *(key for keys in KEYS.values() for key in keys)})
+_FIELDS = frozenset(
+    {"path", "split", "group", "start", "end", "at", "categories", *(key for keys in KEYS.values() for key in keys)}
+)
 
 
 @dataclass(frozen=True)
@@ -130,8 +134,10 @@ def read_annotation(
 def write_annotation(annotation: Annotation[str]) -> dict[str, Any]:
     """Convert an annotation to the values that `read_annotation` reads."""
     match annotation:
-        case Labels(classes):
-            return {"labels": list(classes)}
+        case Labels(classes, spans, categories):
+            known = {"categories": list(categories)} if categories else {}
+            times = {} if spans is None else {"segments": [list(span) for span in spans]}
+            return (times or {"labels": list(classes)}) | known
         case Boxes():
             tracks = [{"track": track} for track in annotation.tracks] or [{}] * len(annotation.corners)
             boxes = [
@@ -148,7 +154,14 @@ def write_annotation(annotation: Annotation[str]) -> dict[str, Any]:
 
 
 def _labels(values: Mapping[str, Any], place: Callable[[str], str]) -> Labels[str]:
-    return Labels(_classes(values, f"of {values.get('path')!r}"))
+    categories = values.get("categories", [])
+    if not isinstance(categories, list):
+        raise _Wrong(f"categories must be a list of texts, not {_short(categories)}")
+    categories = tuple(_text(name, "each of the categories") for name in categories)
+    if "segments" in values and not {"label", "labels"} & values.keys():
+        spans = _segments(values, place).spans
+        return Labels(tuple(sorted({name for _, _, name in spans})), spans, categories)
+    return Labels(_classes(values, f"of {values.get('path')!r}"), categories=categories)
 
 
 def _boxes(values: Mapping[str, Any], place: Callable[[str], str]) -> Boxes[str]:

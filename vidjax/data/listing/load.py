@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vidjax.config import DataConfig
-from vidjax.data.listing import mirroring, quarantine, splits, union
+from vidjax.data.listing import quarantine, splits, union
 from vidjax.data.listing.paths import Presence
 from vidjax.data.listing.published import open_published
 from vidjax.data.listing.rows import UNLABELLED, Row, Source
@@ -29,7 +29,6 @@ def load_sets(
     kinds: frozenset[str] = LABELS,
     *,
     need_files: bool = True,
-    flip_pairs: Sequence[str] = (),
 ) -> tuple[VideoSet, VideoSet]:
     """Load the training and evaluation videos that `config` names; class names are sorted, so that they never change.
 
@@ -52,8 +51,6 @@ def load_sets(
         A CSV then needs only the column `path`, a folder may hold videos in sub-folders or directly, and every video
         has the one class `UNLABELLED`.
       need_files: whether the listed videos must exist; False is enough for counting them.
-      flip_pairs: pairs of classes that mirroring swaps, such as "turn left<>turn right", in addition to those that the
-        data set defines.
 
     Raises:
       DataError: if lines are invalid, naming each (up to 20): a missing file, an empty label or class, a duplicate, a
@@ -77,9 +74,7 @@ def load_sets(
     labels = _label_space(sources["train"], train, held_out, kinds)
     union.warn_of_twins([(row.path, row.source) for row in train])
     _warn_of_overlap(train, held_out, official=bool(config.dataset))
-    sets = (_video_set(train, labels), _video_set(held_out, labels))
-    if kinds:
-        sets = tuple(mirroring.pair(videos, flip_pairs) for videos in sets)
+    sets = (make_set(train, labels), make_set(held_out, labels))
     listed = quarantine.read(config)
     training = splits.take_share(quarantine.leave_out(sets[0], listed), config.train_share, seed)
     return training, quarantine.mark(sets[1], listed)
@@ -104,7 +99,7 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
         if source.labels.names != labels.names:
             raise DataError(f"{source.name} has other classes than the checkpoint")
         labels = replace(source.labels, several=labels.several)
-    return _video_set(splits.by_role(sources, rows)["eval"], labels)
+    return make_set(splits.by_role(sources, rows)["eval"], labels)
 
 
 def list_videos(config: DataConfig, kinds: frozenset[str] = LABELS) -> list[Row]:
@@ -135,7 +130,8 @@ def _open(
     if config.dataset:
         published = open_published(config, need_files)
         return {role: [refuse_kinds(source, kinds) for source in published[role]] for role in roles}
-    return {role: open_sources(getattr(config, role), config.root, kinds, need_files) for role in roles}
+    root, features = config.root, config.features.folder
+    return {role: open_sources(getattr(config, role), root, kinds, need_files, features) for role in roles}
 
 
 def _need_classes(rows: list[Row], sources: Sequence[Source], text: str, kinds: frozenset[str]) -> None:
@@ -168,10 +164,15 @@ def _shows_several(row: Row) -> bool:
     """Whether a video, or a box, shows several classes or none."""
     if isinstance(row.annotation, Boxes):
         return any(len(classes) != 1 for classes in row.annotation.classes)
-    return isinstance(row.annotation, Labels) and len(row.labels) != 1
+    return isinstance(row.annotation, Labels) and (len(row.labels) != 1 or row.annotation.spans is not None)
 
 
-def _video_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
+def make_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
+    """Make the set of the videos of rows, with the numbers of their classes.
+
+    Raises:
+      DataError: if a row has other classes, or several where each video has one; names each (up to 20).
+    """
     index = {name: i for i, name in enumerate(labels.names)}
     records, sources, problems = [], [], []
     for row in rows:
@@ -186,10 +187,27 @@ def _video_set(rows: Iterable[Row], labels: LabelSpace) -> VideoSet:
             problems.append(f"{row.where}: {number}, but the model was trained with one per video")
         else:
             annotation = map_classes(row.annotation, index.__getitem__)
+            if isinstance(annotation, Labels) and (problem := _wrong_category(annotation, labels)):
+                problems.append(f"{row.where}: {problem}")
             records.append(Record(row.path, annotation, row.group, row.start, row.end, row.at))
             sources.append(row.source)
     raise_problems(problems)
     return VideoSet(tuple(records), labels, sources=tuple(sources) if any(sources) else ())
+
+
+def _wrong_category(annotation: Labels, labels: LabelSpace) -> str:
+    """Problem with the categories of an annotation; empty: none."""
+    if not annotation.categories:
+        return ""
+    known = sorted({name.partition("/")[0] for name in labels.names})
+    for category in annotation.categories:
+        if category not in known:
+            return f"no class is of the category {category!r}, the part of its name before a slash; there are " + (
+                ", ".join(known[:10])
+            )
+    outside = ~labels.known(annotation.categories)
+    wrong = [labels.names[i] for i in annotation.classes if outside[i]]
+    return f"has the label {wrong[0]!r}, but not its category among {annotation.categories}" if wrong else ""
 
 
 def _warn_of_overlap(train: list[Row], held_out: list[Row], official: bool) -> None:

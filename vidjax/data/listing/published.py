@@ -8,6 +8,7 @@ folder, and `config.data.root` is the folder of the videos, in any sub-folders. 
 import functools
 import logging
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,7 +116,7 @@ def read_annotations(config: DataConfig, role: str) -> list[Row]:
     found, problems = {}, []
     for file in _annotation_files(config, role):
         try:
-            for row in dataset.parse(AnnotationFile(file, role, classes)):
+            for row in dataset.parse(AnnotationFile(file, role, classes, config.split)):
                 found.setdefault(row.part, row)
         except DataError as error:
             problems += str(error).splitlines()
@@ -172,10 +173,23 @@ class VideoFolder:
                     found[stem].append(os.path.normpath(os.path.join(below, name)))
         return found
 
+    @functools.cached_property
+    def _timed(self) -> dict[str, list[tuple[float, float, str]]]:
+        """Name without suffix and times → start and end of the parts of a video, seconds, and their paths."""
+        found = defaultdict(list)
+        for stem, paths in self._files.items() if self._dataset.timed else ():
+            name, start, end = cut_times(stem)
+            if end:
+                found[name] += [(start, end, path) for path in paths]
+        return found
+
     def find(self, row: Row, role: str) -> str | None:
         """Find the file, or the folder of frames, of a row; None if there is none."""
         stem = _without_suffix(os.path.basename(row.path))
         if not (found := self._files.get(stem)):
+            at = row.at or 0.0
+            found = [path for start, end, path in sorted(self._timed.get(stem, ())) if start <= at <= end]
+        if not found:
             return None
         if len(found) == 1:
             return str(self.root / found[0])
@@ -188,6 +202,13 @@ class VideoFolder:
             return -(4 * as_listed + 2 * bool(folders & names) + bool(folders & splits)), path
 
         return str(self.root / min(found, key=mismatch))
+
+
+def cut_times(stem: str) -> tuple[str, float, float]:
+    """Name of a video, and start and end of its part, seconds, from a name such as `ID_000010_000020`; without these
+    times, the name as it is and 0."""
+    match = re.fullmatch(r"(.+)_(\d{6})_(\d{6})", stem)
+    return (match[1], float(match[2]), float(match[3])) if match else (stem, 0.0, 0.0)
 
 
 def _annotation_files(config: DataConfig, role: str) -> list[Path]:

@@ -32,17 +32,17 @@ class Quarantine:
     Attributes:
       name: value of the setting, for messages.
       files: reasons for whole files, by absolute path.
-      parts: reasons for parts, by (absolute path, start, end).
+      parts: reasons for parts, by (absolute path, start, end, key time).
     """
 
     name: str = ""
     files: dict[str, str] = field(default_factory=dict)
-    parts: dict[tuple[str, float | None, float | None], str] = field(default_factory=dict)
+    parts: dict[tuple[str, float | None, float | None, float | None], str] = field(default_factory=dict)
 
     def reason(self, record: Record) -> str | None:
         """Reason why a record is quarantined; None: it is not."""
         path = _absolute(record.path)
-        return self.files.get(path) or self.parts.get((path, record.start, record.end))
+        return self.files.get(path) or self.parts.get((path, record.start, record.end, record.at))
 
     def __len__(self) -> int:
         return len(self.files) + len(self.parts)
@@ -65,12 +65,13 @@ def read(config: DataConfig) -> Quarantine:
             if not file.is_file():
                 raise DataError(f"config.data.quarantine: {file}: no such file")
             rows = _read_lines(file) if file.suffix in (".jsonl", ".json") else _read_csv(file)
-            for video, reason, start, end in rows:
+            for video, reason, *part in rows:
                 where = _find(video, [Path(), Path(config.root).expanduser(), file.parent])
-                if start is None and end is None:
+                if part == [None, None, None]:
                     listed.files[where] = reason
                 else:
-                    listed.parts[where, start, end] = reason
+                    start, end, at = part
+                    listed.parts[where, start, end, at] = reason
     return listed
 
 
@@ -103,7 +104,7 @@ def mark(videos: VideoSet, listed: Quarantine) -> VideoSet:
     return replace(videos, quarantined={i: f"in quarantine ({reason})" for i, reason in reasons.items()})
 
 
-_Entry = tuple[str, str, float | None, float | None]  # path, reason, start, end
+_Entry = tuple[str, str, float | None, float | None, float | None]  # path, reason, start, end, key time
 
 
 def _read_lines(file: Path) -> list[_Entry]:
@@ -112,7 +113,7 @@ def _read_lines(file: Path) -> list[_Entry]:
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
-            found.append((str(values["path"]), str(values.get("reason", "listed")), None, None))
+            found.append((str(values["path"]), str(values.get("reason", "listed")), None, None, None))
         except (ValueError, TypeError, KeyError, AttributeError):
             if number < len(lines):  # the last line of a run that was killed may be cut off
                 problems.append(f'{file}:{number}: must be {{"path": …, "reason": …}}')
@@ -134,10 +135,10 @@ def _read_csv(file: Path) -> list[_Entry]:
                 continue
             reason = ": ".join(filter(None, (status, (cells.get("reason") or "").strip()))) or "listed"
             try:
-                start, end = (float(cells[c]) if cells.get(c) else None for c in ("start", "end"))
+                start, end, at = (float(cells[c]) if cells.get(c) else None for c in ("start", "end", "at"))
             except ValueError:
-                raise DataError(f"{file}:{reader.line_num}: start and end must be seconds") from None
-            found.append((path, reason, start, end))
+                raise DataError(f"{file}:{reader.line_num}: start, end and at must be seconds") from None
+            found.append((path, reason, start, end, at))
     return found
 
 

@@ -9,19 +9,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vidjax.data.listing.box_csv import BoxCsv, has_boxes
+from vidjax.data.listing.by_name import with_features, with_videos
 from vidjax.data.listing.csv_file import CsvFile
 from vidjax.data.listing.folder import Folder
 from vidjax.data.listing.json_lines import JsonLines
 from vidjax.data.listing.prepared import open_prepared
 from vidjax.data.listing.rows import UNLABELLED, OneSplit, Row, Source
+from vidjax.data.listing.segment_files import SegmentFile, is_segment_source
 from vidjax.data.listing.union import is_list_file, names, part
-from vidjax.data.records import KINDS, LABELS, Labels
+from vidjax.data.records import KINDS, LABELS, Labels, Segments
 from vidjax.data.text import DataError
 from vidjax.video import VideoError
 from vidjax.video.byte_sources import is_remote
 
+_SEGMENTS = frozenset({Segments.kind})
 
-def open_sources(text: str, root: str, kinds: frozenset[str] = LABELS, need_files: bool = True) -> list[Source]:
+
+def open_sources(
+    text: str, root: str, kinds: frozenset[str] = LABELS, need_files: bool = True, features: str = ""
+) -> list[Source]:
     """Open the comma-separated sources of a setting.
 
     Args:
@@ -29,11 +36,13 @@ def open_sources(text: str, root: str, kinds: frozenset[str] = LABELS, need_file
       root: base folder of relative paths in files; empty: the file's own folder.
       kinds: kinds of annotations needed; empty: annotations are ignored.
       need_files: whether a listed but missing video is an error.
+      features: folder in which the features of the listed videos are read instead of these; empty: none.
 
     Raises:
       DataError: if a name is not a source, or a source has none of the `kinds`.
     """
-    return [refuse_kinds(_open(name, root, kinds, need_files), kinds) for name in names(text)]
+    sources = [refuse_kinds(_open(name, root, kinds, need_files and not features), kinds) for name in names(text)]
+    return [with_features(source, features, need_files) for source in sources] if features else sources
 
 
 def refuse_kinds(source: Source, kinds: frozenset[str]) -> Source:
@@ -83,11 +92,15 @@ def _open_files(name: str, root: str, kinds: frozenset[str], need_files: bool) -
         path, folder = name, name.rpartition("/")[0]
     else:
         local = Path(name).expanduser()
-        if local.is_dir():
+        if local.is_dir() and not (kinds == _SEGMENTS and is_segment_source(local)):
             return Folder(name, str(local), bool(kinds))
         if not local.exists():
             raise DataError(f"{name}: no such file or folder (current folder: {os.getcwd()})")
         path, folder = str(local), str(local.parent)
     if is_list_file(name, (".jsonl",)):
         return JsonLines(name, path, root or folder, kinds, need_files)
+    if kinds == _SEGMENTS and not is_remote(name) and is_segment_source(Path(path)):
+        return with_videos(SegmentFile(name, path), root or folder, need_files)
+    if kinds == BoxCsv.kinds or has_boxes(path):  # whatever it lacks then is named
+        return BoxCsv(name, path, root or folder, need_files)
     return CsvFile(name, path, root or folder, bool(kinds), need_files)

@@ -82,8 +82,8 @@ def load(source: str, root: str = "") -> Prepared | None:
 def write_index(path: Any, data: Prepared) -> None:
     """Write the index of a data set beside its shards, for `load`.
 
-    An entry has the numbers of its classes or, for annotations of another kind than labels, the values of a line of
-    JSON Lines, followed by a key time.
+    An entry has the numbers of its classes or, for annotations of another kind and for labels with times or categories,
+    the values of a line of JSON Lines, followed by a key time.
     """
     labels = data.labels
     index = {name: i for i, name in enumerate(labels.names)}
@@ -99,7 +99,7 @@ def write_index(path: Any, data: Prepared) -> None:
             row.start,
             row.end,
         ]
-        if data.kind != Labels.kind:
+        if data.kind != Labels.kind or (isinstance(row.annotation, Labels) and not row.annotation.plain):
             assert row.annotation is not None  # all are of that kind
             entry[3] = write_annotation(row.annotation)
         entries.append(entry if row.at is None else [*entry, row.at])
@@ -169,7 +169,7 @@ def _read_index(folder: str) -> Prepared:
     labels = LabelSpace(names, values["multi_label"], values["directional"], dict(values["mirrored"]))
     rows = []
     for source, split, index, known, group, start, end, *at in values["entries"]:
-        if kind == Labels.kind:
+        if isinstance(known, list):
             annotation = Labels(tuple(names[i] for i in known))
         else:
             annotation = read_annotation(known, frozenset({kind}))

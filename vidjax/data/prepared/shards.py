@@ -71,9 +71,15 @@ def _earlier(annotation: Annotation | None, seconds: float) -> Annotation | None
         case Boxes():
             return replace(annotation, at=max(annotation.at - seconds, 0.0))
         case Segments(spans):
-            left = ((max(start - seconds, 0.0), end - seconds, name) for start, end, name in spans)
-            return Segments(tuple(span for span in left if span[1] > 0))
+            return replace(annotation, spans=_spans_earlier(spans, seconds))
+        case Labels(spans=spans) if spans is not None:
+            return replace(annotation, spans=_spans_earlier(spans, seconds))
     return annotation
+
+
+def _spans_earlier(spans: Sequence[tuple[float, float, Any]], seconds: float) -> tuple[tuple[float, float, Any], ...]:
+    left = ((max(start - seconds, 0.0), end - seconds, name) for start, end, name in spans)
+    return tuple(span for span in left if span[1] > 0)
 
 
 def _size(path: str) -> int:
@@ -106,7 +112,7 @@ def _known(record: Record) -> dict[str, Any]:
     """Contents of a record, in the form used since records had only labels."""
     known = {"path": record.path, "labels": record.labels, "group": record.group}
     known |= {"start": record.start, "end": record.end}
-    if record.annotation is not None and not isinstance(record.annotation, Labels):
+    if record.annotation is not None and not (isinstance(record.annotation, Labels) and record.annotation.plain):
         known |= {"at": record.at, record.annotation.kind: asdict(record.annotation)}
     return known
 

@@ -50,6 +50,7 @@ def clip_indices(
     *,
     num_clips: int = 1,
     rng: np.random.Generator | None = None,
+    at: int | None = None,
 ) -> np.ndarray:
     """Frame numbers of the clips that a sampling rule takes from a video, int64 `(K, T)`.
 
@@ -63,7 +64,9 @@ def clip_indices(
       config: settings of the short-video rule and the hop.
       num_clips: K, number of clips, unless the length of the video decides it.
       rng: generator for random rules, in training.
+      at: number of the frame that every clip must show: the rule is `key_frame` then; None: any.
     """
+    rule = rule if at is None else "key_frame"
     short, T = short_video_rule(config, rule), spec.video.num_frames
     indices = RULES[rule](
         num_frames,
@@ -75,6 +78,7 @@ def clip_indices(
         short_video=short,
         rng=rng,
         **({"hop": config.hop or None} if rule == "sliding_window" else {}),
+        **({"at": at} if rule == "key_frame" else {}),
     )
     if rule != "all":
         return indices
@@ -82,6 +86,19 @@ def clip_indices(
     if not rest.size:
         return whole
     return np.concatenate([whole, rest[RULES["linspace"](rest.size, fps, T, short_video=short)]])
+
+
+def frame_at(timestamps: np.ndarray, seconds: float) -> int:
+    """Number of the frame nearest to a time, the earlier of two.
+
+    Args:
+      timestamps: times of the frames, `(N,)`, seconds from the first frame, ascending.
+      seconds: time, seconds from the first frame.
+    """
+    after = int(np.searchsorted(timestamps, seconds))
+    if after in (0, len(timestamps)):
+        return min(after, len(timestamps) - 1)
+    return after - int(seconds - timestamps[after - 1] <= timestamps[after] - seconds)
 
 
 @dataclass(frozen=True)
@@ -132,9 +149,12 @@ class ClipReader:
         Raises:
           VideoError: if the file cannot be decoded.
         """
-        return self.augment(self.decode(record.path, rng, (record.start, record.end)), rng, mirror=mirror)
+        decoded = self.decode(record.path, rng, (record.start, record.end), record.moment)
+        return self.augment(decoded, rng, mirror=mirror)
 
-    def decode(self, path: str, rng: np.random.Generator, segment: Segment = (None, None)) -> Decoded:
+    def decode(
+        self, path: str, rng: np.random.Generator, segment: Segment = (None, None), moment: float | None = None
+    ) -> Decoded:
         """First half of `train`: draw frame numbers and sizes, and decode.
 
         Raises:
@@ -142,7 +162,8 @@ class ClipReader:
         """
         config = self.config
         with self._open(path) as reader:
-            indices = np.concatenate([self._train_indices(reader, segment, rng) for _ in range(config.sampling.views)])
+            draws = range(config.sampling.views)
+            indices = np.concatenate([self._train_indices(reader, segment, rng, moment) for _ in draws])
             sizes = [self._train_resize(rng) for _ in indices]
             # Views of different sizes come from one pass at full size.
             early = config.clip.resize_rule == "opencv" and len(set(sizes)) == 1
@@ -197,7 +218,9 @@ class ClipReader:
         """
         with self._open(record.path) as reader:
             segment = record.start, record.end
-            indices = self._indices(self.config.sampling.eval, reader, segment, num_clips, None)
+            first, count = segment_frames(reader.timestamps, segment)
+            rule, sampling, at = self.config.sampling.eval, self.config.sampling, self._at(reader, first, record.moment)
+            indices = first + clip_indices(rule, count, reader.fps, self.spec, sampling, num_clips=num_clips, at=at)
             wanted, where = np.unique(indices, return_inverse=True)
             early = self.config.clip.resize_rule == "opencv"
             frames = reader.read(wanted, resize=self._resize() if early else None)
@@ -278,8 +301,12 @@ class ClipReader:
             )
         return frames
 
+    def _at(self, reader: VideoReader | FrameReader, first: int, moment: float | None) -> int | None:
+        """Number of the frame shown at `moment`, counted from the frame `first`."""
+        return None if moment is None else frame_at(reader.timestamps, moment) - first
+
     def _train_indices(
-        self, reader: VideoReader | FrameReader, segment: Segment, rng: np.random.Generator
+        self, reader: VideoReader | FrameReader, segment: Segment, rng: np.random.Generator, moment: float | None
     ) -> np.ndarray:
         """Frame numbers of one training clip, `(1, T)`, in display order."""
         config, spec = self.config.sampling, self.spec
@@ -288,25 +315,14 @@ class ClipReader:
             factor = transforms.draw_speed(config.speed, rng)
             stride, fps = spec.video.stride, spec.video.fps
             spec = spec.with_video(**({"stride": stride * factor} if fps is None else {"fps": fps / factor}))
-        indices = first + clip_indices(config.train, count, reader.fps, spec, config, rng=rng)
+        at = self._at(reader, first, moment)
+        indices = first + clip_indices(config.train, count, reader.fps, spec, config, rng=rng, at=at)
         if config.temporal_jitter:
             step = spec.video.stride if spec.video.fps is None else reader.fps / spec.video.fps
             indices = transforms.jitter_times(indices, step, first + count - 1, rng)
         if config.reverse and rng.random() < config.reverse:
             indices = indices[:, ::-1]
         return indices
-
-    def _indices(
-        self,
-        rule: str,
-        reader: VideoReader | FrameReader,
-        segment: Segment,
-        num_clips: int,
-        rng: np.random.Generator | None,
-    ) -> np.ndarray:
-        first, count = segment_frames(reader.timestamps, segment)
-        sampling = self.config.sampling
-        return first + clip_indices(rule, count, reader.fps, self.spec, sampling, num_clips=num_clips, rng=rng)
 
     def _train_resize(self, rng: np.random.Generator) -> int | tuple[int, int]:
         if self.config.augment.crop == "short_side":

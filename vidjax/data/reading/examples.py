@@ -1,7 +1,7 @@
 """Reading the inputs of an example from a record, with the same views for every input.
 
 Training, evaluation and prediction share `ExampleReader`, so that all three see the same data. A new kind of input is a
-line in `READERS`.
+line in `READERS` if it draws the views, or in `FOLLOWERS` if it follows those of another input.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,12 @@ import numpy as np
 
 from vidjax.batch import BatchLayout, layout_of
 from vidjax.config import ConfigError, DataConfig, Spec
+from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
-from vidjax.data.reading.features import FeatureReader
+from vidjax.data.reading.features import FeatureReader, SequenceReader
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import FeatureInput, Field, Input, VideoInput
+from vidjax.inputs import BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
 
 
 class Reader(Protocol):
@@ -49,10 +50,30 @@ class Reader(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Reader of one kind of input for the views that another input has drawn."""
+
+    def of(self, record: Record, views: Views) -> np.ndarray:
+        """Read the views of an example, `(V, …)`.
+
+        Args:
+          record: record to read.
+          views: views that the reader of the other input has drawn.
+
+        Raises:
+          VideoError: if the file cannot be read.
+        """
+        ...
+
+
 # Kind of input → constructor of its reader from the input, its spec and the config.
 READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
     VideoInput: lambda input, spec, config: ClipReader(spec, config),
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
+    SequenceInput: lambda input, spec, config: SequenceReader(input, config),
+}
+FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
+    BoxInput: lambda input, spec, config: BoxReader(input, spec.video.size),
 }
 
 
@@ -65,7 +86,7 @@ class ExampleReader:
       config: settings of sampling, augmentation and reading.
 
     Raises:
-      ConfigError: if the network takes several inputs, or an input of a kind that cannot be read from files.
+      ConfigError: if not exactly one input draws views, or an input is of a kind that cannot be read from files.
       UserError: if the network takes video other than colour.
     """
 
@@ -73,21 +94,35 @@ class ExampleReader:
     config: DataConfig
 
     def __post_init__(self):
-        kinds = [type(value) for value in self.spec.inputs.values()]
-        if len(kinds) != 1 or kinds[0] not in READERS:
-            given = ", ".join(f"{name} ({value.kind})" for name, value in self.spec.inputs.items()) or "nothing"
-            known = " or ".join(kind.kind for kind in READERS)
-            raise ConfigError(f"{self.spec.name} takes {given}; files can be read only for one input of kind {known}")
-        object.__setattr__(self, "_reader", READERS[kinds[0]](self._input, self.spec, self.config))
-
-    @property
-    def _input(self) -> Input:
-        return next(iter(self.spec.inputs.values()))
+        inputs = self.spec.inputs
+        leading = [name for name, value in inputs.items() if type(value) in READERS]
+        if len(leading) != 1 or not all(type(value) in READERS | FOLLOWERS for value in inputs.values()):
+            given = ", ".join(f"{name} ({value.kind})" for name, value in inputs.items()) or "nothing"
+            known, beside = (" or ".join(kind.kind for kind in table) for table in (READERS, FOLLOWERS))
+            raise ConfigError(
+                f"{self.spec.name} takes {given}; files can be read only for one input of kind {known}, and {beside} "
+                "beside it"
+            )
+        (name,) = leading
+        followers = {
+            other: FOLLOWERS[type(value)](value, self.spec, self.config)
+            for other, value in inputs.items()
+            if other != name
+        }
+        object.__setattr__(self, "_leading", name)
+        object.__setattr__(self, "_reader", READERS[type(inputs[name])](inputs[name], self.spec, self.config))
+        object.__setattr__(self, "_followers", followers)
 
     @property
     def reader(self) -> Reader:
-        """Reader of the network's input."""
+        """Reader of the input that draws the views."""
         return self._reader  # type: ignore[attr-defined]
+
+    def _together(self, record: Record, array: np.ndarray, views: Views) -> dict[str, np.ndarray]:
+        """All inputs by name, in the order of the spec."""
+        followers: Mapping[str, Follower] = self._followers  # type: ignore[attr-defined]
+        own: str = self._leading  # type: ignore[attr-defined]
+        return {name: array if name == own else followers[name].of(record, views) for name in self.spec.inputs}
 
     def layout(self, targets: Mapping[str, Field] | None = None) -> BatchLayout:
         """Layout of batches of these examples, with `targets` in training."""
@@ -98,9 +133,9 @@ class ExampleReader:
     ) -> tuple[dict[str, np.ndarray], Views]:
         """Read the inputs of a training example by name, `(V, …)` each, and its views; see `Reader.train`."""
         array, views = self.reader.train(record, rng, mirror=mirror)
-        return {next(iter(self.spec.inputs)): array}, views
+        return self._together(record, array, views), views
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[dict[str, np.ndarray], Views]:
         """Read the inputs of an evaluation example by name, `(V, …)` each, and its views; see `Reader.evaluate`."""
         array, views = self.reader.evaluate(record, num_clips, num_crops)
-        return {next(iter(self.spec.inputs)): array}, views
+        return self._together(record, array, views), views

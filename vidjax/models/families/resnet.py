@@ -17,6 +17,7 @@ from flax import nnx
 
 from vidjax.models.base import Features, Head, VideoNetwork, Widths
 from vidjax.nn.conv import Conv3D, Padding
+from vidjax.nn.dilated import DilatedConv3D
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
 from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_001
@@ -41,6 +42,20 @@ def frame_conv(in_features: int, out_features: int, strides: Triple, block_featu
     """Make a 1×3×3 convolution: every frame by itself."""
     del block_features
     return Conv3D(in_features, out_features, (1, 3, 3), strides, (0, 1, 1), **kwargs)
+
+
+def dilated_frame_conv(
+    in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any
+) -> Conv3D:
+    """Make a 1×3×3 convolution of every second row and column of each frame.
+
+    Raises:
+      ValueError: for strides, which a dilation stands in for.
+    """
+    del block_features
+    if strides != (1, 1, 1):
+        raise ValueError(f"strides = {strides}: a dilated convolution has none")
+    return DilatedConv3D(in_features, out_features, (1, 3, 3), 2, **kwargs)
 
 
 def joint_conv(in_features: int, out_features: int, strides: Triple, block_features: int, **kwargs: Any) -> Conv3D:

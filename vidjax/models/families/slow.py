@@ -73,6 +73,7 @@ class PathwayShape:
       pool_strides: strides of the stem's 3×3 max-pool along T, H, W; None: no max-pool.
       strides: strides of each stage's first bottleneck.
       conv: kind of the bottlenecks' middle convolution.
+      last_conv: its kind in the last stage; None: `conv`.
       frame_pool: number of frames max-pooled into one after the first stage; 1: no pooling.
     """
 
@@ -84,6 +85,7 @@ class PathwayShape:
     pool_strides: Triple | None = (1, 2, 2)
     strides: Sequence[Triple] = STRIDES
     conv: ConvKind = frame_conv
+    last_conv: ConvKind | None = None
     frame_pool: int = 1
 
 
@@ -135,6 +137,8 @@ class Pathway(nnx.Module):
         features, stride, widths = width, self.stem.stride, []
         for stage, depth in enumerate(shape.depths):
             kernels = shape.temporal_kernels[stage]
+            last = stage == len(shape.depths) - 1
+            conv = shape.last_conv if last and shape.last_conv is not None else shape.conv
             features += extra_features[stage]
             blocks, behind = nnx.List(), nnx.List()
             for index in range(depth):
@@ -142,7 +146,7 @@ class Pathway(nnx.Module):
                     features,
                     width * 2**stage,
                     shape.strides[stage] if index == 0 else (1, 1, 1),
-                    shape.conv,
+                    conv,
                     temporal_kernel=kernels[index % len(kernels)],
                     zero_init=zero_init,
                     **layer,

@@ -22,11 +22,12 @@ from flax import nnx
 from vidjax.errors import UserError
 from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
-from vidjax.models.families.resnet import DEPTHS
-from vidjax.models.families.slow import ALL, MM, Pathway, variant
+from vidjax.models.families.resnet import DEPTHS, ConvKind
+from vidjax.models.families.slow import ALL, MM, STRIDES, Pathway, variant
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
+from vidjax.nn.grids import Triple
 from vidjax.nn.init import normal_001
 from vidjax.nn.maps import window_means
 from vidjax.nn.norm import BatchNorm
@@ -113,10 +114,13 @@ class PathwayPair:
       width: channels of Slow's stem, see `PathwayShape`.
       slow_kernels: Slow's `temporal_kernels`, see `PathwayShape`.
       fast_kernels: Fast's `temporal_kernels`.
+      strides: strides of each stage's first bottleneck, of both pathways.
+      last_conv: kind of the middle convolutions of the last stage, see `PathwayShape`.
       slow_frames: choice of Slow's frames: "spread" or "every", see `slow_frames`.
+      fast_frames: what stands for Fast's α frames beside each of Slow's in maps and tokens: their "mean" or "max".
 
     Raises:
-      ValueError: for an unknown `slow_frames`.
+      ValueError: for an unknown `slow_frames` or `fast_frames`.
     """
 
     depths: Sequence[int]
@@ -126,9 +130,14 @@ class PathwayPair:
     width: int = 64
     slow_kernels: Sequence[Sequence[int]] = ((1,), (1,), (3,), (3,))
     fast_kernels: Sequence[Sequence[int]] = ((3,), (3,), (3,), (3,))
+    strides: Sequence[Triple] = STRIDES
+    last_conv: ConvKind | None = None
     slow_frames: str = "spread"
+    fast_frames: str = "mean"
 
     def __post_init__(self) -> None:
+        if self.fast_frames not in ("mean", "max"):
+            raise ValueError(f"fast_frames = {self.fast_frames!r}: must be 'mean' or 'max'")
         if self.slow_frames not in SLOW_FRAMES:
             raise ValueError(f"slow_frames = {self.slow_frames!r}: must be one of {', '.join(SLOW_FRAMES)}")
 
@@ -173,7 +182,7 @@ class SlowFast(VideoNetwork):
       rngs: random streams for the initial weights.
 
     Raises:
-      ValueError: for an unknown `slow_frames`.
+      ValueError: for an unknown `slow_frames` or `fast_frames`.
     """
 
     @by_field
@@ -193,7 +202,8 @@ class SlowFast(VideoNetwork):
         alpha, channels = pathways.alpha, pathways.fast_channels()
         given = tuple(lateral.lateral_ratio * c for c in channels)
         shared = {
-            "in_channels": in_channels, "zero_init": zero_init, "rngs": rngs, **dataclasses.asdict(execution)
+            "in_channels": in_channels, "zero_init": zero_init, "strides": pathways.strides,
+            "last_conv": pathways.last_conv, "rngs": rngs, **dataclasses.asdict(execution),
         }  # fmt: skip
         self.slow = Pathway(
             depths=pathways.depths,
@@ -221,12 +231,13 @@ class SlowFast(VideoNetwork):
         self.channels = in_channels
         self.alpha = alpha
         self.slow_frames = pathways.slow_frames
+        self.fast_frames = pathways.fast_frames
         self.window = window
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """Encode normalised clips (B, T, H, W, C) as features, Slow's then Fast's; windows are (B, 1, H', W', D).
 
-        In maps and tokens, each of Slow's frames is concatenated with the mean of Fast's α frames.
+        In maps and tokens, each of Slow's frames is concatenated with the mean, or maximum, of Fast's α frames.
 
         Raises:
           ClipLengthError: if α does not divide T.
@@ -241,16 +252,16 @@ class SlowFast(VideoNetwork):
                 given, fast = lateral(fast), self.fast.stage(index, fast)
             slow = jnp.concatenate([slow, unpack(given, lateral.features)], axis=-1)
             slow = self.slow.stage(index, slow)
-            maps[stride] = _side_by_side(slow, unpack(fast, self.fast.map_widths[index][1]))
+            maps[stride] = self._side_by_side(slow, unpack(fast, self.fast.map_widths[index][1]))
         fast = unpack(fast, self.fast.out_features)
         windows = jnp.concatenate([window_means(x, self.window) for x in (slow, fast)], axis=-1)
         return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 
-
-def _side_by_side(slow: jax.Array, fast: jax.Array) -> jax.Array:
-    """Concatenate both pathways' maps: (B, T, H, W, C) and (B, α·T, H, W, C') → (B, T, H, W, C + C')."""
-    fast = fast.reshape(*slow.shape[:2], -1, *fast.shape[2:]).mean(axis=2, dtype=jnp.float32)
-    return jnp.concatenate([slow, fast.astype(slow.dtype)], axis=-1)
+    def _side_by_side(self, slow: jax.Array, fast: jax.Array) -> jax.Array:
+        """Concatenate both pathways' maps: (B, T, H, W, C) and (B, α·T, H, W, C') → (B, T, H, W, C + C')."""
+        fast = fast.reshape(*slow.shape[:2], -1, *fast.shape[2:])
+        fast = fast.max(axis=2) if self.fast_frames == "max" else fast.mean(axis=2, dtype=jnp.float32)
+        return jnp.concatenate([slow, fast.astype(slow.dtype)], axis=-1)
 
 
 R50_4X16 = {"depths": DEPTHS[50], "alpha": 8, "lateral_kernel": 5}

@@ -79,7 +79,7 @@ class Encoder(VisionTransformer):
       transformer: width, depth and heads.
       clip: size of the clips for which the positions are made.
       tubelet: frames, rows and columns of a token.
-      positions: kind of positions, "index" or "axes", see `fixed_positions`.
+      positions: kind of positions, see `fixed_positions`.
       drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       execution: dtype, rematerialisation and scanning of the blocks.
       in_channels: C, channels of the clips.
@@ -156,8 +156,11 @@ class VideoMAE(Encoder, VideoNetwork):
       num_frames: T, frames of the clips for which the position table is made.
       size: height and width of the clips for which the position table is made, pixels.
       tubelet: frames, rows and columns of a token.
-      positions: kind of positions: "index", the reference's sinusoid over the flat index of a token; "axes", one for
-        time, row and column each, with which small networks learn faster, see `axis_positions`.
+      positions: kind of positions: "index", the reference's sinusoid over the flat index of a token; "index_cubic", the
+        same, interpolated cubically; "axes", one for time, row and column each, with which small networks learn faster,
+        see `axis_positions`.
+      normalised_tokens: whether the last norm is of every token, and the classifier reads their mean (mmaction2 with
+        `use_mean_pooling=False`); if not, the norm is of the mean.
       dropout: dropout probability between the normalised mean and the classifier.
       drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       head_init_scale: factor of the initial standard deviation 0.02 of the classifier's kernel; small, so that an
@@ -181,6 +184,7 @@ class VideoMAE(Encoder, VideoNetwork):
         clip: ClipSize = CLIP,
         tubelet: Grid = (2, 16, 16),
         positions: str = "index",
+        normalised_tokens: bool = False,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         head_init_scale: float = 0.001,
@@ -191,6 +195,7 @@ class VideoMAE(Encoder, VideoNetwork):
         super().__init__(transformer, clip, tubelet, positions, drop_path, execution, in_channels, rngs=rngs)
         dim = transformer.dim
         self.widths = Widths(dim, dim, {tubelet[1]: dim})
+        self.normalised_tokens = normalised_tokens
         self.fc_norm = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         head_init = nnx.initializers.normal(0.02 * head_init_scale)
@@ -198,13 +203,17 @@ class VideoMAE(Encoder, VideoNetwork):
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """Encode normalised float clips `(B, T, H, W, C)`: return the last block's tokens, and the normalised mean of
-        them.
+        them; or the normalised tokens, and the mean of them.
 
         Raises:
           ValueError: if the tubelet does not divide the video, naming the sizes.
         """
         x, grid = self.encoded(video, rngs)
-        pooled = self.fc_norm(x.mean(axis=1, dtype=jnp.float32))
+        if self.normalised_tokens:
+            x = self.fc_norm(x)
+            pooled = x.mean(axis=1, dtype=jnp.float32)
+        else:
+            pooled = self.fc_norm(x.mean(axis=1, dtype=jnp.float32))
         return Features(pooled, x, grid, self.patch_map(x, grid))
 
 

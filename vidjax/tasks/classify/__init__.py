@@ -1,5 +1,6 @@
 """Classification of videos into one class or several."""
 
+import functools
 from typing import Any
 
 from vidjax.config import Config, ConfigError, Spec
@@ -12,6 +13,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     """Build the task; see `vidjax.tasks.make_task`."""
     from vidjax.evaluation import metrics
     from vidjax.tasks.classify.evaluator import ClassEvaluator
+    from vidjax.tasks.classify.losses import ClassLoss, prior_bias
     from vidjax.tasks.classify.mix import MixRule
     from vidjax.tasks.classify.objective import ClassObjective
     from vidjax.tasks.task import Task
@@ -25,13 +27,28 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         name="classify",
         labels=labels,
         targets=make_targets(labels, config.data.augment, settings.flip_pairs),
-        objective=ClassObjective(spec, settings.label_smoothing, mix, dtype),
-        evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype)},
+        objective=ClassObjective(spec, settings.label_smoothing, mix, dtype, ClassLoss.of(settings, labels)),
+        evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype, config.eval.ensemble)},
         metrics=tuple(f"{level}/{name}" for level in ("video", "clip") for name in names),
         words=f"of {len(labels.names)} classes" + (" (a video may have several)" if labels.several else ""),
         balance=settings.balance,
         present=metrics.sigmoid if labels.several else metrics.softmax,
+        start=functools.partial(_set_bias, prior_bias(settings.prior)) if settings.prior else None,
     )
+
+
+def _set_bias(value: float, network: Any) -> None:
+    """Set the biases of a network's last layer."""
+    import jax.numpy as jnp
+    from flax import nnx
+
+    bias = getattr(network.head, "bias", None)
+    if bias is None:
+        raise ConfigError(
+            f"config.task.classify.prior: the classifier of this network, {type(network.head).__name__}, has no bias "
+            "of its own; leave it out"
+        )
+    network.head.bias = nnx.Param(jnp.full_like(bias.get_value(), value))
 
 
 __all__ = ["KINDS", "make"]

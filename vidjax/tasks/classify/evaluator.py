@@ -1,7 +1,7 @@
 """Clip- and video-level accuracy: every view of every video is scored once, then averaged.
 
-Video scores are the mean, over a video's views, of the softmax of the logits, or of their sigmoid if a video may have
-several classes.
+Video scores are the mean or the maximum, over a video's views, of the softmax of the logits, or of their sigmoid if a
+video may have several classes.
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,11 @@ class ClassEvaluator:
       videos: videos to evaluate, with their labels.
       spec: spec of the network, with its inputs and their normalisation.
       dtype: type of the network's inputs; None: float32.
+      ensemble: rule of a video's scores, "mean" or "max" over its views; see `config.eval.ensemble`.
     """
 
-    def __init__(self, videos: VideoSet, spec: Spec, dtype: Any = None):
-        self._videos, self._spec, self._dtype = videos, spec, dtype
+    def __init__(self, videos: VideoSet, spec: Spec, dtype: Any = None, ensemble: str = "mean"):
+        self._videos, self._spec, self._dtype, self._ensemble = videos, spec, dtype, ensemble
         self._rows: list[tuple[Rows, np.ndarray]] = []
 
     def forward(self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
@@ -61,7 +62,8 @@ class ClassEvaluator:
         scores = np.zeros((len(order), max(count.values(), default=1), classes))
         for rows, values in self._rows:
             scores[[order[int(i)] for i in rows.index], rows.view] = values
-        return Scores(np.array(sorted(count), np.int64), scores, np.array([count[i] for i in sorted(count)], np.int64))
+        views = np.array([count[i] for i in sorted(count)], np.int64)
+        return Scores(np.array(sorted(count), np.int64), scores, views, self._ensemble)
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Summarise clip- and video-level accuracies; see `scores.figures`."""

@@ -1,4 +1,4 @@
-"""Training objective of classifiers: cross-entropy with the classes of clips, which may be mixed."""
+"""Training objective of classifiers: the loss of the classes of clips, which may be mixed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.nn.enter import enter, normalise
 from vidjax.nn.fast_variables import dropout_stream
+from vidjax.tasks.classify.losses import CROSS_ENTROPY, ClassLoss
 from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips
 from vidjax.tasks.task import Examples, Sum
 
@@ -21,13 +22,13 @@ def soft_targets(labels: jax.Array, num_classes: int, label_smoothing: float = 0
     """Target probabilities of a batch, float32 `(B, K)`.
 
     Args:
-      labels: int32 `(B,)` class indices; or float32 `(B, K)` zeros and ones.
+      labels: int32 `(B,)` class indices; or float32 `(B, K)` zeros and ones, and -1 for what is not known.
       num_classes: K, number of classes.
       label_smoothing: share of the target that is spread evenly over all classes (multi-label: moved towards 1/2).
     """
     if jnp.issubdtype(labels.dtype, jnp.integer):
         return optax.smooth_labels(jax.nn.one_hot(labels, num_classes), label_smoothing)
-    return labels * (1 - label_smoothing) + 0.5 * label_smoothing
+    return jnp.maximum(labels, 0) * (1 - label_smoothing) + 0.5 * label_smoothing
 
 
 def classification_loss(
@@ -36,16 +37,18 @@ def classification_loss(
     label_smoothing: float = 0.0,
     partner_labels: jax.Array | None = None,
     weight: jax.Array | None = None,
+    loss: ClassLoss = CROSS_ENTROPY,
 ) -> jax.Array:
-    """Cross-entropy summed over the batch, in float32.
+    """Loss summed over the batch, in float32.
 
     Args:
       logits: logits of any float type, `(B, K)`.
-      labels: int32 `(B,)`: softmax cross-entropy; or float32 `(B, K)` zeros and ones: sigmoid cross-entropy, mean
-        over classes.
+      labels: int32 `(B,)`: one class each, softmax; or float32 `(B, K)` zeros and ones, and -1 for classes that are
+        not known: sigmoid, mean over the known classes.
       label_smoothing: share of the target that is smoothed, see `soft_targets`.
       partner_labels: labels of the clips mixed in, in the form of `labels`; None: nothing is mixed.
       weight: share of `labels` in the targets of mixed clips, float32 `(B,)`.
+      loss: loss of one clip.
     """
     chex.assert_rank(logits, 2)
     logits = logits.astype(jnp.float32)
@@ -54,8 +57,11 @@ def classification_loss(
         share = weight[:, None]
         targets = share * targets + (1 - share) * soft_targets(partner_labels, logits.shape[-1], label_smoothing)
     if jnp.issubdtype(labels.dtype, jnp.integer):
-        return optax.softmax_cross_entropy(logits, targets).sum()
-    return optax.sigmoid_binary_cross_entropy(logits, targets).mean(axis=-1).sum()
+        return loss.softmax(logits, targets).sum()
+    known = labels >= 0
+    if partner_labels is not None:
+        known &= partner_labels >= 0
+    return loss.sigmoid(logits, targets, known.astype(jnp.float32)).sum()
 
 
 def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -63,7 +69,7 @@ def is_correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
     best = jnp.argmax(logits, -1)
     if jnp.issubdtype(labels.dtype, jnp.integer):
         return (best == labels).astype(jnp.float32)
-    return jnp.take_along_axis(labels, best[:, None], axis=-1)[:, 0]
+    return jnp.maximum(jnp.take_along_axis(labels, best[:, None], axis=-1)[:, 0], 0)
 
 
 def num_correct(
@@ -77,19 +83,21 @@ def num_correct(
 
 @dataclass(frozen=True)
 class ClassObjective:
-    """Cross-entropy of a classifier's logits: softmax or, if a video may have several classes, sigmoid.
+    """Loss of a classifier's logits: softmax or, if a video may have several classes, sigmoid.
 
     Attributes:
       spec: spec of the network, with its inputs and their normalisation.
       label_smoothing: share of the target that is smoothed, see `soft_targets`.
       mix: settings of mixing the clips of a batch; None: no mixing.
       dtype: type of the network's inputs; None: float32.
+      loss: loss of one clip.
     """
 
     spec: Spec
     label_smoothing: float = 0.0
     mix: MixRule | None = None
     dtype: Any = None
+    loss: ClassLoss = CROSS_ENTROPY
 
     sums: ClassVar[Mapping[str, Sum]] = {"correct": Sum("accuracy", "top-1")}
     whole_batch: ClassVar[bool] = False
@@ -124,5 +132,5 @@ class ClassObjective:
 
         entered = enter(examples["inputs"], self.spec.inputs, self.dtype, between)
         logits = network(entered, rngs=dropout_stream(key))
-        loss = classification_loss(logits, labels, self.label_smoothing, *mixed)
+        loss = classification_loss(logits, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
         return loss, {"correct": num_correct(logits, labels, *mixed)}

@@ -1,13 +1,16 @@
 """Files of video scores: a table for people, arrays for programs, and a picture of the confusion matrix."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 
 from vidjax.data.records import VideoSet
+from vidjax.evaluation.class_plot import plot_classes
 from vidjax.evaluation.metrics import accuracies, confusion_matrix
-from vidjax.evaluation.report import percent
+from vidjax.evaluation.several import THRESHOLDS, best_thresholds, mean_ap
+from vidjax.evaluation.summary_file import percent
 from vidjax.lettering import lettering
 from vidjax.tasks.classify.scores import Scores
 
@@ -16,7 +19,8 @@ _NAMED_CLASSES = 60
 
 
 def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = "") -> list[str]:
-    """Write `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png`.
+    """Write `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png` or, for several, `ap.png` and the
+    best thresholds, `thresholds.json`.
 
     Args:
       folder: existing folder to write to.
@@ -46,12 +50,34 @@ def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = ""
         class_names=np.array(names),
     )
     if videos.labels.several:
-        return ["video_scores.csv", "scores.npz"]
+        _write_thresholds(folder / THRESHOLDS, scores.video_scores, targets, names)
+        mAP, precisions = mean_ap(scores.video_scores, targets)
+        heading = "\n".join(filter(None, [title, f"video mAP {percent(mAP)}, {len(targets)} videos"]))
+        plot_classes(folder / "ap.png", names, precisions, (targets > 0).sum(axis=0), "average precision", heading)
+        return ["video_scores.csv", "scores.npz", THRESHOLDS, "ap.png"]
     top1 = accuracies(scores.video_scores, targets)["top1"]
     heading = "\n".join(filter(None, [title, f"video top-1 {percent(top1)}, {len(targets)} videos"]))
     matrix = confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(names))
     plot_confusion(folder / "confusion.png", matrix, names, heading)
     return ["video_scores.csv", "scores.npz", "confusion.png"]
+
+
+def _write_thresholds(path: Path, scores: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> None:
+    """Write the thresholds of the highest F1 by class; those of classes without a positive are null."""
+    thresholds, f1 = best_thresholds(scores, targets)
+    known = ~np.isnan(f1)
+    decided = (scores >= thresholds) & (targets >= 0)
+    hits, total = (decided & (targets > 0)).sum(), decided.sum() + (targets[:, known] > 0).sum()
+    values = {
+        "macro_f1": float(f1[known].mean()) if known.any() else None,
+        "micro_f1": float(2 * hits / total) if total else None,
+        "num_videos": len(scores),
+        "classes": {
+            name: {"threshold": float(threshold), "f1": float(value)} if there else {"threshold": None, "f1": None}
+            for name, threshold, value, there in zip(names, thresholds, f1, known, strict=True)
+        },
+    }
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def plot_confusion(path: str | Path, matrix: np.ndarray, class_names: tuple[str, ...], title: str = "") -> None:

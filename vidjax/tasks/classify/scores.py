@@ -7,6 +7,7 @@ import numpy as np
 
 from vidjax.data.records import VideoSet
 from vidjax.evaluation import metrics
+from vidjax.evaluation.several import mean_ap
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Scores:
     index: np.ndarray  # int64 (N,), numbers of the records
     view_scores: np.ndarray  # float64 (N, V, K), probabilities; 0 where a video has fewer than V views
     num_views: np.ndarray | None = None  # int64 (N,), views of each video; None: V of each
+    ensemble: str = "mean"  # or "max": see `config.eval.ensemble`
 
     @property
     def is_view(self) -> np.ndarray:
@@ -26,8 +28,8 @@ class Scores:
 
     @property
     def video_scores(self) -> np.ndarray:
-        """Mean scores over each video's views, float64 `(N, K)`."""
-        return self.view_scores.sum(axis=1) / np.maximum(self.is_view.sum(axis=1, keepdims=True), 1)
+        """Scores of each video, the mean or the maximum of its views', float64 `(N, K)`."""
+        return metrics.join_views(self.view_scores, self.ensemble, self.is_view)
 
 
 def figures(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float]]:
@@ -41,7 +43,7 @@ def figures(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float]]:
     clip_targets = np.repeat(targets, is_view.sum(axis=1), axis=0)
     levels = {"clip": (scores.view_scores[is_view], clip_targets), "video": (scores.video_scores, targets)}
     if videos.labels.several:
-        return {level: {"mAP": _nanmean(metrics.average_precision(s, t))} for level, (s, t) in levels.items()}
+        return {level: {"mAP": mean_ap(s, t)[0]} for level, (s, t) in levels.items()}
     return {level: metrics.accuracies(s, t) for level, (s, t) in levels.items()}
 
 
@@ -49,7 +51,7 @@ def per_class(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float | i
     """Video-level accuracy by class name: `{"top1" or "AP", "num_videos"}`; None for a class without videos."""
     targets = videos.targets()[scores.index]
     if videos.labels.several:
-        values, counts, name = metrics.average_precision(scores.video_scores, targets), targets.sum(axis=0), "AP"
+        values, counts, name = mean_ap(scores.video_scores, targets)[1], (targets > 0).sum(axis=0), "AP"
     else:
         matrix = metrics.confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(videos.labels.names))
         counts, name = matrix.sum(axis=1), "top1"
@@ -64,7 +66,3 @@ def details(scores: Scores, videos: VideoSet) -> dict[str, Any]:
     """`per_class` figures and, if videos have different numbers of views, the total `num_clips_scored`."""
     uneven = {} if scores.is_view.all() else {"num_clips_scored": int(scores.is_view.sum())}
     return uneven | {"per_class": per_class(scores, videos)}
-
-
-def _nanmean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

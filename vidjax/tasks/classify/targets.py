@@ -1,4 +1,8 @@
-"""Class targets of clips that may be mirrored: class numbers, or zeros and ones."""
+"""Class targets of clips that may be mirrored: class numbers, or zeros and ones.
+
+Labels with times are those of the frames inside the clip, from its first to its last, as SlowFast trains on Charades;
+in evaluation all of a video's classes count, see `VideoSet.targets`.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from vidjax.config import AugmentConfig, mirrors
-from vidjax.data.records import LabelSpace, Record
+from vidjax.data.records import UNKNOWN, Labels, LabelSpace, Record
 from vidjax.data.views import Views
 from vidjax.inputs import Field
 
@@ -58,15 +62,32 @@ class ClassTargets:
         return {"label": Field((), "int32", below=count)}
 
     def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
-        """Targets `label` of a video, int32 `(V,)` or float32 `(V, K)`; mirrored views get the mirrored classes."""
-        swap = self.labels.mirrored if self.labels.directional and self.mirrors else {}
-        plain, swapped = (self._row(record, classes) for classes in ({}, swap))
-        return {"label": np.stack([swapped if mirrored else plain for mirrored in views.mirrored])}
+        """Targets `label` of a video, int32 `(V,)` or float32 `(V, K)`; mirrored views get the mirrored classes.
 
-    def _row(self, record: Record, swap: Mapping[int, int]) -> np.ndarray:
-        classes = [swap.get(i, i) for i in record.labels]
+        Classes of categories in which the video is not annotated are `UNKNOWN`.
+        """
+        swap = self.labels.mirrored if self.labels.directional and self.mirrors else {}
+        rows = [
+            self._row(record, shown, swap if mirrored else {})
+            for shown, mirrored in zip(_shown(record, views), views.mirrored, strict=True)
+        ]
+        return {"label": np.stack(rows)}
+
+    def _row(self, record: Record, shown: Sequence[int], swap: Mapping[int, int]) -> np.ndarray:
+        classes = [swap.get(i, i) for i in shown]
         if not self.labels.several:
             return np.array(classes[0], np.int32)
         row = np.zeros(len(self.labels.names), np.float32)
+        if isinstance(record.annotation, Labels) and record.annotation.categories:
+            row[~self.labels.known(record.annotation.categories)] = UNKNOWN
         row[classes] = 1
         return row
+
+
+def _shown(record: Record, views: Views) -> list[tuple[int, ...]]:
+    """Classes of each view: those of the whole video or, if their times are known, of its frames."""
+    spans = record.annotation.spans if isinstance(record.annotation, Labels) else None
+    if spans is None:
+        return [record.labels] * len(views)
+    bounds = [(times.min(), times.max()) for times in views.times]
+    return [tuple({i for start, end, i in spans if start <= last and end >= first}) for first, last in bounds]

@@ -16,6 +16,7 @@ from vidjax.weights.fit import BESIDE, FIRST, INFLATIONS
 from vidjax.weights.layer_rules import batch_norm
 from vidjax.weights.layouts import CONV2D, LINEAR
 from vidjax.weights.table import Rule, Source
+from vidjax.weights.tables.slowfast import MMACTION2_MODELS, MODELS
 from vidjax.weights.tables.torchvision import RESNET_2D
 
 
@@ -31,7 +32,7 @@ def _inflating(rule: Rule, prefix: str = "") -> Rule:
 
 RESNET = replace(
     RESNET_2D,
-    models=("c2d_r*", "i3d_r*", "slow_r*", "r3d_18", "r3d_34", "mc3_18"),
+    models=("c2d_r*", "i3d_r*", "slow_r50", "slow_r50_4x16", "slow_r50_mm", "r3d_18", "r3d_34", "mc3_18"),
     rules=tuple(_inflating(rule) for rule in RESNET_2D.rules),
     fresh=("nonlocals.*",),
 )
@@ -39,7 +40,7 @@ RESNET = replace(
 # The classifier sees both pathways, so it is not the image network's.
 SLOW_PATHWAY = replace(
     RESNET_2D,
-    models=("slowfast_*",),
+    models=(*MODELS, *MMACTION2_MODELS),
     rules=tuple(_inflating(rule, "slow.") for rule in RESNET_2D.rules if not rule.path.startswith("head.")),
     ignore=(*RESNET_2D.ignore, "fc.*"),
     fresh=("fast.*", "laterals.*", "head.*"),

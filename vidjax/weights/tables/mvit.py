@@ -64,7 +64,7 @@ def _absolute(prefix: str) -> tuple[Rule, ...]:
 # facebookresearch/SlowFast, both versions.
 SLOWFAST = Source(
     name="slowfast",
-    models=("mvit_v1_b_16x4", "mvit_v1_b24_32x3", "mvit_v2_*"),
+    models=("mvit_v1_b_16x4", "mvit_v1_b24_32x3", "mvit_v2_[sbl]"),
     signature=("cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "head.projection.weight"),
     rules=(
         *conv("patch_embed.proj", "patch_embed"),
@@ -81,7 +81,7 @@ SLOWFAST = Source(
 # open-mmlab/mmaction2, version 2.
 MMACTION2 = Source(
     name="mmaction2",
-    models=("mvit_v2_*",),
+    models=("mvit_v2_[sbl]",),
     signature=("cls_token", "patch_embed.projection.weight", "blocks.0.attn.qkv.weight", "cls_head.fc_cls.weight"),
     rules=(
         *conv("patch_embed.projection", "patch_embed"),

@@ -20,6 +20,7 @@ from vidjax.weights.tables.bottlenecks import (
 )
 
 MODELS = tuple(f"slowfast_{name}" for name in ("r50_4x16", "r50_8x8", "r101_8x8", "r101_16x8"))
+MMACTION2_MODELS = tuple(f"slowfast_{name}_mm" for name in ("r50_4x16", "r50_8x8", "r101_8x8", "r101_r50_4x16"))
 
 _PATHWAY = "multipathway_blocks"
 PYTORCHVIDEO = Source(
@@ -106,7 +107,7 @@ FAST_FIRST = Transform(
 
 MMACTION2 = Source(
     name="mmaction2",
-    models=("slowfast_*_mm",),
+    models=MMACTION2_MODELS,
     signature=(
         "slow_path.conv1.conv.weight", "fast_path.conv1.conv.weight", "slow_path.conv1_lateral.conv.weight",
         "cls_head.fc_cls.weight",

@@ -75,7 +75,7 @@ def _openmmlab(name: str, norm: str) -> Source:
     """Table of the names that mmaction2 took over; `norm` is the name of the last layer norm."""
     return Source(
         name=name,
-        models=("swin3d_*",),
+        models=("swin3d_[tsbl]",),
         signature=(
             "patch_embed.proj.weight",
             "layers.0.blocks.0.attn.qkv.weight",
@@ -101,7 +101,7 @@ MMACTION2 = _openmmlab("mmaction2", "norm3")
 # microsoft/Swin-Transformer, models/swin_transformer.py.
 IMAGE = Source(
     name="swin_image",
-    models=("swin3d_*",),
+    models=("swin3d_[tsbl]",),
     signature=("patch_embed.proj.weight", "layers.0.blocks.0.attn.qkv.weight", "norm.weight"),
     rules=(
         Rule("patch_embed.proj.weight", "patch_embed.kernel", CONV2D, INFLATIONS["average"]),

@@ -11,9 +11,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from vidjax.weights import unpickle
+from vidjax import unpickle
+from vidjax.unpickle import ForbiddenError, Repeats, Storage, load
 from vidjax.weights.read import CheckpointError, read_state_dict
-from vidjax.weights.unpickle import ForbiddenError, Repeats, Storage, load
 
 
 def text(value):
@@ -34,7 +34,7 @@ HOSTILE = [
     ("builtins", "open"), ("operator", "attrgetter"), ("functools", "partial"), ("importlib", "import_module"),
     ("pickle", "loads"), ("numpy", "load"), ("numpy", "memmap"), ("numpy.core.multiarray", "fromfile"),
     ("numpy.f2py", "compile"), ("torch", "load"), ("torch.hub", "load"), ("torch.utils.cpp_extension", "load"),
-    ("torch._utils", "_rebuild_wrapper_subclass"), ("vidjax.weights.unpickle", "_Function"), ("ctypes", "CDLL"),
+    ("torch._utils", "_rebuild_wrapper_subclass"), ("vidjax.unpickle", "_Function"), ("ctypes", "CDLL"),
     ("torch._utils", "_rebuild_tensor_v2.__globals__"), ("numpy", "dtype.__new__"), ("collections", "abc.sys"),
     ("torch", "FloatStorage.dtype"), ("torch", "Storage"),
 ]  # fmt: skip

@@ -1,0 +1,58 @@
+"""Decoding and suppression against the references' own, to rounding."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests import localisation
+from vidjax.models.pyramid import SegmentOutputs
+from vidjax.tasks.localise import decode
+from vidjax.tasks.localise.nms import Suppression, suppress
+
+SEEDS = {"decode_actionformer_anet": 22, "decode_actionformer_thumos": 21, "decode_tridet_thumos": 24}
+
+
+def found_by(name):
+    entry = localisation.INDEX[name]
+    levels, classes, bins = entry["levels"], entry["num_classes"], entry["num_bins"]
+    draw = {"lengths": levels, "num_classes": classes, "channels": 2 * (bins + 1) if bins else 2}
+    logits, distances = localisation.predictions(**draw, seed=SEEDS[name])
+    mask = np.concatenate([np.arange(n) * 2**level < entry["valid"] for level, n in enumerate(levels)])
+    if bins:
+        ends = [localisation.predictions(levels, classes, draw["channels"], seed=seed)[0] for seed in (124, 224)]
+        outputs = SegmentOutputs(*(x[None] for x in (logits, distances, mask, *ends)), levels=tuple(levels))
+        distances = np.asarray(jax.jit(SegmentOutputs.distances)(outputs))[0]
+    rule = entry["test_cfg"]
+    return entry, rule, decode.candidates(
+        logits, distances, mask, levels,
+        min_score=rule["pre_nms_thresh"], most=rule["pre_nms_topk"], min_length=rule["duration_thresh"],
+    )  # fmt: skip
+
+
+def close(found, arrays, prefix, tolerance=1e-5):
+    kept = len(arrays[f"{prefix}scores"])
+    np.testing.assert_array_equal(found.labels[:kept], arrays[f"{prefix}labels"])
+    np.testing.assert_allclose(found.scores[:kept], arrays[f"{prefix}scores"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.segments[:kept], arrays[f"{prefix}segments"], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_decodings_are_the_references(name):
+    entry, rule, before = found_by(name)
+    arrays, meta = localisation.arrays(name), entry["meta"]
+    assert len(before.scores) == entry["num_before"]
+    close(before, arrays, "before_", 1e-4)
+    after = suppress(
+        before.found,
+        Suppression(
+            sigma=rule["nms_sigma"], min_score=rule["min_score"], per_class=rule["multiclass_nms"],
+            detections=rule["max_seg_num"], voting=rule["voting_thresh"],
+        ),
+    )  # fmt: skip
+    assert len(after.scores) == entry["num_after"]
+    seconds = decode.to_seconds(
+        after.segments, meta["feat_stride"], meta["feat_num_frames"], meta["fps"], meta["duration"]
+    )
+    close(after._replace(segments=seconds), arrays, "")
+    hard = suppress(before.found, Suppression(min_score=0.01, detections=50, hard=0.3))
+    close(hard, arrays, "hard_", 1e-4)

@@ -1,0 +1,47 @@
+"""Detections: within the video, the best of each place, and the files of ActivityNet's format."""
+
+import json
+
+import numpy as np
+
+from vidjax.config import LocaliseConfig
+from vidjax.data.listing.activitynet import read_results
+from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
+from vidjax.tasks.localise.nms import Found
+
+FOUND = Detections(
+    np.array([[-1.0, 4.0], [1.0, 4.5], [8.0, 12.0], [11.0, 14.0]]),
+    np.array([0.9, 0.8, 0.5, 0.2]),
+    np.array([0, 0, 1, 1]),
+)
+
+
+def test_detections_end_with_the_video():
+    kept = FOUND.clipped(10.0)
+    np.testing.assert_array_equal(kept.segments, [[0, 4], [1, 4.5], [8, 10]])
+    np.testing.assert_array_equal(FOUND.clipped(None).segments[:, 1], FOUND.segments[:, 1])
+
+
+def test_one_of_each_place_is_shown():
+    shown = FOUND.best_of_each_place(0.4)
+    np.testing.assert_array_equal(shown.segments, [[-1, 4], [8, 12]])
+    assert len(FOUND.best_of_each_place(0.95)) == 0
+
+
+def test_the_file_is_read_by_scorers(tmp_path):
+    write_results(tmp_path / "s.json", {"v": FOUND.entries(("a", "b")), "w": []}, model="toy")
+    results = read_results(tmp_path / "s.json")
+    assert results.videos == ("v", "w") and results.labels == ("a", "b")
+    np.testing.assert_allclose(results.start, FOUND.segments[:, 0])
+    assert json.loads((tmp_path / "s.json").read_text())["external_data"] == {"model": "toy"}
+
+
+def test_settings_of_suppression_are_used():
+    found = Found(FOUND.segments, FOUND.scores, FOUND.labels)
+    assert len(suppressed(found, LocaliseConfig(detections=2))) == 2
+    one = suppressed(found, LocaliseConfig(sigma=0.1)).scores
+    assert (np.sort(one) <= np.sort(suppressed(found, LocaliseConfig(sigma=10.0)).scores) + 1e-9)[: len(one)].all()
+
+
+def test_names_of_videos():
+    assert video_id("a/b/v_x.mp4") == "v_x" and video_id("all.h5#v_y") == "v_y"

@@ -1,0 +1,34 @@
+"""TemporalMaxer's table: every key has its place, and the outputs are the reference's."""
+
+import numpy as np
+import pytest
+
+from tests import localisation
+from tests.golden import relative_error
+from tests.weights.listing import golden_keys
+from tests.weights.segments import assert_complete, outputs_of
+from vidjax.weights.tables.temporalmaxer import LISTED
+
+
+def test_every_key_and_shape_has_its_place():
+    state = golden_keys("temporalmaxer_thumos_i3d")
+    assert assert_complete("temporalmaxer_thumos_i3d", state, 20).name == "temporalmaxer"
+
+
+def test_a_norm_listed_for_each_level_is_one_layer():
+    value = np.arange(3.0)[None, :, None]
+    np.testing.assert_array_equal(LISTED.forward(*[value] * 6), np.arange(3.0))
+    assert [array.shape for array in LISTED.inverse(np.arange(3.0))] == [(1, 3, 1)] * 6
+    with pytest.raises(ValueError, match="equal"):
+        LISTED.forward(*[value] * 5, value + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wide", [False, True])
+def test_outputs_are_the_references(shared, wide):
+    expected = localisation.of_shared("temporalmaxer_thumos_i3d", shared)
+    found = outputs_of("temporalmaxer_thumos_i3d", localisation.features(2048, 128, [128, 70]), wide)
+    np.testing.assert_array_equal(found.mask, expected["mask"])
+    bits = "64" if wide else ""
+    for ours, theirs in (("classes", "cls"), ("offsets", "offset")):
+        assert relative_error(getattr(found, ours), expected[theirs + bits]) < (1e-11 if wide else 1e-5)

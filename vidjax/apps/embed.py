@@ -1,0 +1,152 @@
+"""Feature vectors of many videos, kept as an index for search (`vidjax embed RUN VIDEOS OUT`)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from vidjax.config import SamplingConfig
+from vidjax.data.listing.paths import VIDEO_SUFFIXES
+from vidjax.data.listing.sources import open_sources, read_rows
+from vidjax.data.records import Record
+from vidjax.embeddings.index import Index, IndexWriter, Key, Video, file_state, parquet, place
+from vidjax.embeddings.network import origin_of, pooled
+from vidjax.errors import UserError
+from vidjax.predictor import Predictor
+from vidjax.progress import progress_bar
+from vidjax.training.workdir import lock
+from vidjax.wording import things
+
+_LISTED = 10  # unreadable videos shown
+_CLIPS = 10  # of a video, if neither their number nor a hop is given
+
+
+def embed(
+    run: str,
+    videos: Sequence[str],
+    out: str | Path,
+    *,
+    layer: str = "",
+    per: str = "clip",
+    num_clips: int | None = None,
+    num_crops: int | None = None,
+    hop: int | None = None,
+    batch_size: int | None = None,
+    step: int | None = None,
+    as_json: bool = False,
+) -> int:
+    """Add the vectors of videos to the index `out`; those that are there, of files that have not changed, stay.
+
+    Args:
+      run: work directory of a run, or folder written by `convert`.
+      videos: video files, folders, CSV files with a column `path`, or JSON Lines.
+      out: folder of the index, new or made by this command with the same network and settings.
+      layer: path of the layer, such as "stages.3"; empty: the classifier's input.
+      per: "clip", or "video": the mean of its clips.
+      num_clips: clips per video, spread from end to end; None: 10, or with a `hop` as many as needed.
+      num_crops: crops per clip, whose vectors are averaged; None: 1.
+      hop: distance from one clip to the next, source frames, instead of a number of clips.
+      batch_size: views that go through the network at a time; None: 1 on CPUs, 16 on accelerators.
+      step: update number of the checkpoint; None: the best.
+      as_json: print JSON instead of text.
+
+    Returns:
+      0, or 1 if any video could not be used.
+
+    Raises:
+      VectorsError: if `out` has vectors of another network or with other settings, or other files.
+      DataError: if `videos` names no videos.
+      UserError: if settings cannot be used, or pyarrow is not installed.
+    """
+    parquet()
+    if hop is not None and num_clips is not None:
+        raise UserError("give either --num-clips or --hop, which takes as many clips as a video needs")
+    records = list_videos(videos)
+    views = SamplingConfig(eval="sliding_window", hop=hop) if hop else SamplingConfig(eval="multi_clip")
+    predictor = Predictor(
+        run, num_clips=1 if hop else num_clips or _CLIPS, num_crops=num_crops or 1, step=step, sampling=views
+    )
+    origin = origin_of(predictor, layer=layer, per=per, step=step)
+    batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 16)
+    with lock(Path(out), "embedding", "folder"):
+        writer = IndexWriter(out, origin)
+        known = writer.known
+        todo = [record for record in records if _needs(known, record)]
+        states = {_key(record): file_state(record.path) for record in todo}  # as before they are read
+        with progress_bar(Console(stderr=True)) as bar:
+            task = bar.add_task("embed", total=len(records), completed=len(records) - len(todo), info="")
+            try:
+                for record, found in zip(todo, predictor.embed(todo, layer=layer, batch_size=batch_size), strict=True):
+                    size, modified = states[_key(record)]
+                    video = Video(record.path, record.start, record.end, size, modified, found.error)
+                    writer.add(video, pooled(found, per))
+                    bar.advance(task)
+            except KeyboardInterrupt:
+                writer.flush()
+                raise KeyboardInterrupt("what was embedded is kept; the same command goes on from there") from None
+        index = writer.close()
+    return _report(index, records, {_key(record) for record in todo}, as_json)
+
+
+def list_videos(videos: Sequence[str]) -> list[Record]:
+    """List the videos that files, folders and lists name, each once, in their order.
+
+    Raises:
+      DataError: if a folder has no videos, or a list cannot be used.
+    """
+    found: dict[Key, Record] = {}
+    for given in videos:
+        if Path(given).suffix.lower() in VIDEO_SUFFIXES and not Path(given).is_dir():
+            records = [Record(place(given))]
+        else:
+            rows = read_rows(open_sources(given, "", frozenset(), need_files=False), frozenset())
+            records = [Record(place(row.path), start=row.start, end=row.end) for row in rows]
+        found |= {_key(record): record for record in records}
+    return list(found.values())
+
+
+def _key(record: Record) -> Key:
+    return record.path, record.start, record.end
+
+
+def _needs(known: dict[Key, Video], record: Record) -> bool:
+    """Whether a video is new, has changed, or could not be reached."""
+    video = known.get(_key(record))
+    if video is None:
+        return True
+    size, modified = file_state(record.path)
+    return (size, modified) != (video.bytes, video.modified) or (size < 0 and bool(video.error))
+
+
+def _report(index: Index, records: Sequence[Record], fresh: set[Key], as_json: bool) -> int:
+    usable = {video.key: number for number, video in enumerate(index.videos)}
+    errors = {video.key: video.error for video in index.unusable}
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        key = _key(record)
+        row: dict[str, Any] = {"path": record.path}
+        row |= {} if record.start is None and record.end is None else {"start": record.start, "end": record.end}
+        if key in errors:
+            row |= {"status": "unreadable", "reason": errors[key]}
+        else:
+            own = index.rows(usable[key])
+            row |= {"status": "embedded" if key in fresh else "unchanged", "vectors": own.stop - own.start}
+        rows.append(row)
+    bad = [row for row in rows if row["status"] == "unreadable"]
+    counts = {name: sum(row["status"] == name for row in rows) for name in ("embedded", "unchanged", "unreadable")}
+    if as_json:
+        summary = counts | {"index": str(index.folder), "model": index.origin.words, "vectors": len(index.vectors)}
+        print(json.dumps(summary | {"width": index.origin.width, "videos": rows}, indent=2, ensure_ascii=False))
+        return int(bool(bad))
+    console = Console()
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    total = f"{things(len(index.vectors), 'vector')} of {things(len(index.videos), 'video')}"
+    console.print(f"{told}; {index.folder} has {total}, {index.origin.width} numbers each", highlight=False)
+    for row in bad[:_LISTED]:
+        console.print(f"[yellow]unreadable:[/] {row['path']}: {row['reason']}", highlight=False, soft_wrap=True)
+    if len(bad) > _LISTED:
+        console.print(f"[yellow]… and {len(bad) - _LISTED} more; --json lists all[/]")
+    return int(bool(bad))

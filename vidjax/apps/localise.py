@@ -1,0 +1,241 @@
+"""Segments of actions in long videos (`vidjax localise RUN VIDEO --out DIR`)."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from vidjax import parallel
+from vidjax.apps.clip_network import ClipNetwork
+from vidjax.apps.features import Job, Writer, listed
+from vidjax.apps.follow import follow_videos
+from vidjax.apps.timeline import Timeline, write_subtitles, write_timeline, write_video
+from vidjax.config import LocaliseConfig
+from vidjax.data.pipeline import eval_batches
+from vidjax.data.reading.examples import ExampleReader
+from vidjax.data.reading.feature_file import Grid
+from vidjax.data.reading.windows import WindowReader, Windows
+from vidjax.data.records import Record, VideoSet
+from vidjax.errors import UserError
+from vidjax.evaluation.engine import collect, compile_forward
+from vidjax.inputs import SequenceInput
+from vidjax.models.state import split
+from vidjax.progress import progress_bar
+from vidjax.tasks import make_task
+from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
+from vidjax.tasks.localise.nms import Found
+from vidjax.tasks.localise.runs import RunSettings, find_runs, smooth
+from vidjax.training.checkpoints import load_meta, load_model
+from vidjax.video import VideoError
+from vidjax.wording import things
+
+LEAST = 0.3  # score from which segments are shown
+_NO_SMOOTHING = "none"
+
+
+def localise(
+    run: str,
+    videos: str,
+    out: str,
+    *,
+    features_run: str | None = None,
+    video: bool = False,
+    follow: bool = False,
+    least: float | None = None,
+    smoothing: str | None = None,
+    stride: int = 0,
+    window: int = 0,
+    fps: float = 0.0,
+    batch_size: int | None = None,
+    step: int | None = None,
+) -> int:
+    """Find the segments of actions in videos, and write JSON, subtitles and a timeline of each.
+
+    Args:
+      run: run of a classifier, whose scores over time become segments, or of a network that localises.
+      videos: video, folder, or list of videos.
+      out: folder for the results, created if necessary.
+      features_run: run of the network that computes the features which a network that localises reads.
+      video: whether to write each video with its segments drawn on it.
+      follow: whether to print events as they come, from a causal network, instead of segments.
+      least: score from which segments are shown in pictures and subtitles; None: 0.3.
+      smoothing: smoothing of a classifier's scores, "median", "gaussian" or "none"; None: median.
+      stride, window, fps, batch_size, step: as for `vidjax.apps.features.features`.
+
+    Returns:
+      0, or 1 if any video could not be read.
+
+    Raises:
+      UserError: if the run, or the combination of options, cannot be used.
+    """
+    paths, folder = listed(videos), Path(out).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    reads_features = any(isinstance(value, SequenceInput) for value in load_meta(run).spec.inputs.values())
+    if follow and (reads_features or video):
+        raise UserError("--follow is for a causal classifier of video, and writes no --video; leave one of them out")
+    if bool(features_run) != reads_features:
+        raise UserError(
+            f"{run}: reads features; give --features-run, the run of the network that computes them"
+            if reads_features
+            else f"{run}: reads videos itself; leave out --features-run"
+        )
+    if follow:
+        network = ClipNetwork(run, step=step, batch_size=1)
+        network.needs_classes(run)
+        return follow_videos(network, paths, folder, window=window, fps=fps, least=LEAST if least is None else least)
+    finder: _OfScores | _OfFeatures
+    if features_run:
+        if smoothing:
+            raise UserError("--smoothing is for the scores of a classifier; leave it out")
+        finder = _OfFeatures(
+            run, features_run, folder, stride=stride, window=window, fps=fps, batch_size=batch_size, step=step
+        )
+    else:
+        finder = _OfScores(
+            run, smoothing or "median", stride=stride, window=window, fps=fps, batch_size=batch_size, step=step
+        )
+    return _localise(finder, paths, folder, video, LEAST if least is None else least)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """Segments of a video, and what its timeline shows besides."""
+
+    found: Detections
+    duration: float
+    times: np.ndarray | None = None  # of the scores, seconds, (T,)
+    scores: np.ndarray | None = None  # (T, K)
+
+
+def _localise(finder: "_OfScores | _OfFeatures", paths: list[str], folder: Path, video: bool, least: float) -> int:
+    console, names = Console(stderr=True), finder.classes
+    entries, files, bad = {}, [], []
+    with progress_bar(console) as bar:
+        task = bar.add_task("localising", total=len(paths), info="")
+        for path in paths:
+            try:
+                result = finder.find(path, bar, task)
+                shown = result.found.best_of_each_place(least)
+                line = Timeline(path, result.duration, names, shown, result.times, result.scores)
+                entries[video_id(path)] = result.found.entries(names)
+                files.append(write_timeline(folder / f"{video_id(path)}.png", line))
+                files.append(write_subtitles(folder / f"{video_id(path)}.srt", line))
+                if video:
+                    for share in write_video(folder / f"{video_id(path)}.mp4", line, finder.reading):
+                        bar.update(task, info=f"drawing {os.path.basename(path)} {100 * share:.0f} %")
+            except VideoError as error:
+                bad.append((path, error.reason))
+            bar.advance(task)
+    write_results(folder / "segments.json", entries, **finder.facts)
+    for path, reason in bad:
+        console.print(f"[yellow]unreadable:[/] {path}: {reason}", highlight=False, soft_wrap=True)
+    count = sum(entry["score"] >= least for each in entries.values() for entry in each)
+    print(
+        f"{things(count, 'segment')} with a score of {least:g} or more in {things(len(entries), 'video')}"
+        f"{f', {len(bad)} could not be read' if bad else ''}: {folder}/segments.json, and a timeline (.png) and "
+        f"subtitles (.srt){' and a video (.mp4)' if video else ''} of each in {folder}"
+    )
+    return int(bool(bad))
+
+
+class _OfScores:
+    """Segments from the scores of a classifier over time."""
+
+    def __init__(
+        self,
+        run: str,
+        smoothing: str,
+        *,
+        stride: int,
+        window: int,
+        fps: float,
+        batch_size: int | None,
+        step: int | None,
+    ):
+        self._network = ClipNetwork(run, step=step, batch_size=batch_size)
+        self._network.needs_classes(run)
+        self._windows, self._fps = Windows.of(self._network.spec.video, stride, window), fps
+        self._rules = RunSettings(smoothing="" if smoothing == _NO_SMOOTHING else smoothing)
+        self._settings = LocaliseConfig()
+        self.classes, self.reading = self._network.classes, self._network.data.reading
+        self.facts = {
+            "model": self._network.spec.name,
+            "fingerprint": self._network.fingerprint,
+            "method": "thresholds",
+        }
+
+    def find(self, path: str, bar: Progress, task: TaskID) -> _Result:
+        """Find the segments of a video."""
+        with WindowReader(path, self._network.spec, self._network.data, self._windows, self._fps) as reader:
+            rows = []
+            for number, outputs in enumerate(self._network(reader.clips()), 1):
+                rows.append(outputs["scores"].astype(np.float32))
+                if number % 16 == 0:
+                    bar.update(task, info=f"{os.path.basename(path)} {100 * number / len(reader):.0f} %")
+            grid = Grid.of_frames(self._windows.stride, self._windows.window, reader.fps)
+            scores, duration = np.stack(rows), reader.duration
+        segments, values, labels = find_runs(scores, self._rules)
+        best = np.argsort(-values, kind="stable")[: self._settings.candidates]
+        found = Found(grid.seconds(segments[best]), values[best], labels[best])
+        times = grid.seconds(np.arange(len(scores)))
+        smoothed = smooth(scores, self._rules.smoothing, self._rules.width)
+        return _Result(suppressed(found, self._settings).clipped(duration), duration, times, smoothed)
+
+
+class _OfFeatures:
+    """Segments from the features of one network, by another one that was trained on such features."""
+
+    def __init__(
+        self,
+        run: str,
+        features_run: str,
+        folder: Path,
+        *,
+        stride: int,
+        window: int,
+        fps: float,
+        batch_size: int | None,
+        step: int | None,
+    ):
+        self._mesh = parallel.make_mesh(1)
+        model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
+        network, wanted = ClipNetwork(features_run, batch_size=batch_size), meta.config.data.features
+        if wanted.model and wanted.model != network.fingerprint:
+            raise UserError(
+                f"{run} was trained on features of another network than {features_run}: their fingerprints are "
+                f"{wanted.model} and {network.fingerprint}; give the run with which its features were computed"
+            )
+        for name, given in (("stride", stride), ("window", window), ("fps", fps)):
+            if given and getattr(wanted, name) and given != getattr(wanted, name):
+                raise UserError(
+                    f"--{name} {given:g}: {run} was trained on features with {name} {getattr(wanted, name):g}"
+                )
+        windows = Windows.of(network.spec.video, stride or round(wanted.stride), window or round(wanted.window))
+        own = network.spec.video.fps
+        self._writer = Writer(network, windows, fps or (wanted.fps if own is None else 0.0) or 0.0)
+        self._folder = folder / "features"
+        config = replace(meta.config, data=replace(meta.config.data, features=replace(wanted, folder="")))
+        task = make_task(config, meta.spec, meta.labels, parallel.compute_dtype(config.model.compute_dtype))
+        self._name, self._make = next(iter(task.evaluators.items()))
+        self._labels, self._reader = meta.labels, ExampleReader(meta.spec, config.data)
+        self._weights = split(model)[1:]
+        empty = VideoSet((), meta.labels)
+        self._forward = compile_forward(model, self._make(empty).forward, self._mesh)
+        self.classes, self.reading = meta.labels.names, network.data.reading
+        self.facts = {"model": meta.spec.name, "features": network.spec.name, "fingerprint": network.fingerprint}
+
+    def find(self, path: str, bar: Progress, task: TaskID) -> _Result:
+        """Find the segments of a video; its features are kept in the folder `features` of the results."""
+        job = Job(path, self._folder / f"{video_id(path)}.npz")
+        if not self._writer.is_done(job.out):
+            for share in self._writer.write(job):
+                bar.update(task, info=f"{os.path.basename(path)} {100 * share:.0f} %")
+        videos = VideoSet((Record(str(job.out)),), self._labels)
+        evaluator = self._make(videos)
+        batches = eval_batches(videos, self._reader, batch_size=1, num_clips=1, num_crops=1)
+        collect({self._name: self._forward}, {self._name: evaluator}, self._weights, batches, self._mesh)
+        found, duration = evaluator.detections(0)
+        return _Result(found, duration)

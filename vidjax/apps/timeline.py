@@ -1,0 +1,216 @@
+"""Segments of a video for people: a timeline as a picture, subtitles, and the video with its segments drawn on it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from vidjax.config import ReadingConfig
+from vidjax.data.reading.open_video import open_video
+from vidjax.lettering import lettering
+from vidjax.tasks.localise.detections import Detections
+
+_ROWS = 24  # most classes in a timeline: those with the best scores
+_FRAMES = 12  # pictures above a timeline
+_BLOCK = 16  # frames decoded at a time
+# Colours that differ for people with any colour vision (Okabe and Ito, 2008), without black and yellow.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is shown of a video.
+
+    Attributes:
+      path: path of the video.
+      duration: length, seconds.
+      names: names of the K classes.
+      found: segments to show, in the order of time.
+      times: times of the scores, seconds, `(T,)`; None: there are none.
+      scores: scores over time, `(T, K)`; None: there are none.
+    """
+
+    path: str
+    duration: float
+    names: tuple[str, ...]
+    found: Detections
+    times: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+    @property
+    def classes(self) -> list[int]:
+        """Classes shown: those of segments, at most 24 with the best scores, in the order of their first segments."""
+        best: dict[int, float] = {}
+        for label, score in zip(self.found.labels.tolist(), self.found.scores.tolist(), strict=True):
+            best[label] = max(best.get(label, 0.0), score)
+        kept = sorted(best, key=lambda label: -best[label])[:_ROWS]
+        return [label for label in best if label in kept]
+
+    def colour(self, label: int) -> str:
+        """Colour of a class, as #RRGGBB."""
+        order = self.classes
+        return _COLOURS[(order.index(label) if label in order else label) % len(_COLOURS)]
+
+
+def write_timeline(path: Path, line: Timeline) -> Path:
+    """Draw a timeline: pictures of the video, and below them a row of segments for each class, over its scores."""
+    with lettering((*line.names, Path(line.path).name)) as shown:
+        _draw(path, line, shown)
+    return path
+
+
+def _draw(path: Path, line: Timeline, shown) -> None:
+    from matplotlib.figure import Figure
+
+    classes, frames = line.classes, _pictures(line)
+    rows, high = max(1, len(classes)), 0.9
+    figure = Figure(figsize=(13, 0.9 + high + 0.42 * rows + 0.5), layout="constrained")
+    strip, axes = figure.subplots(2, 1, height_ratios=[high, 0.42 * rows + 0.3])
+    strip.imshow(frames, aspect="auto", extent=(0, line.duration, 0, 1))
+    strip.set(xlim=(0, line.duration), xticks=[], yticks=[])
+    strip.set_title(_title(line, shown), fontsize=11, loc="left")
+    for row, label in enumerate(classes):
+        colour = line.colour(label)
+        axes.axhspan(row - 0.5, row + 0.5, color="#f4f4f4" if row % 2 else "white", zorder=0)
+        if line.times is not None and line.scores is not None:
+            curve = row + 0.42 - 0.84 * line.scores[:, label]
+            axes.fill_between(line.times, row + 0.42, curve, color=colour, alpha=0.18, linewidth=0, zorder=1)
+        own = line.found.labels == label
+        for (start, end), score in zip(line.found.segments[own], line.found.scores[own], strict=True):
+            axes.broken_barh(
+                [(start, end - start)], (row - 0.28, 0.56), color=colour, alpha=0.3 + 0.6 * score, zorder=2
+            )
+            if end - start > 0.035 * line.duration:
+                middle = 0.5 * (start + end)
+                axes.text(
+                    middle, row, f"{100 * score:.0f}", ha="center", va="center", fontsize=8, color="white", zorder=3
+                )
+    if not classes:
+        axes.text(0.5, 0.5, "no segments", transform=axes.transAxes, ha="center", va="center", color="#777777")
+    axes.set(xlim=(0, line.duration), ylim=(rows - 0.5, -0.5))
+    axes.set_yticks(range(len(classes)), [shown(line.names[label]) for label in classes])
+    ticks = _ticks(line.duration)
+    axes.set_xticks(ticks, [clock(t) for t in ticks])
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6, zorder=0.5)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    figure.savefig(path, dpi=110)
+
+
+def _title(line: Timeline, shown) -> str:
+    count, kinds = len(line.found), len(set(line.found.labels.tolist()))
+    left = f", the best {_ROWS} shown" if kinds > _ROWS else ""
+    many = f"{count} segment{'' if count == 1 else 's'} of {kinds} class{'' if kinds == 1 else 'es'}{left}"
+    return f"{shown(Path(line.path).name)}   {clock(line.duration)}   {many}; numbers are scores in %"
+
+
+def _pictures(line: Timeline, height: int = 96) -> np.ndarray:
+    """Frames of the video side by side, evenly spread, uint8 `(height, W, 3)`."""
+    with open_video(line.path) as reader:
+        numbers = ((np.arange(_FRAMES) + 0.5) * len(reader) / _FRAMES).astype(int)
+        frames = reader.read(numbers)
+    width = round(height * 1.4)
+    tall, wide = frames.shape[1:3]
+    # A part of every frame with the shape of its place, from the middle.
+    part = min(wide, round(tall * width / height)), min(tall, round(wide * height / width))
+    left, top = (wide - part[0]) // 2, (tall - part[1]) // 2
+    cut = [frame[top : top + part[1], left : left + part[0]] for frame in frames]
+    return np.concatenate([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in cut], axis=1)
+
+
+def _ticks(duration: float) -> np.ndarray:
+    """Round times, about ten over the video."""
+    steps = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+    step = next((s for s in steps if duration / s <= 14), 7200)
+    return np.arange(0, duration + 1e-6, step)
+
+
+def clock(seconds: float) -> str:
+    """Time as m:ss, with tenths where they matter, or h:mm:ss."""
+    tenths = round(10 * seconds)
+    hours, minutes, rest = tenths // 36000, tenths // 600 % 60, tenths % 600 / 10
+    text = f"{rest:04.1f}" if rest % 1 else f"{int(rest):02d}"
+    return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
+
+
+def write_subtitles(path: Path, line: Timeline) -> Path:
+    """Write the segments as SubRip subtitles, which players show over the video."""
+    blocks = []
+    for number, ((start, end), score, label) in enumerate(
+        zip(line.found.segments, line.found.scores, line.found.labels, strict=True), 1
+    ):
+        text = f"{line.names[label]} ({100 * score:.0f} %)"
+        blocks.append(f"{number}\n{_srt(start)} --> {_srt(end)}\n{text}\n")
+    path.write_text("\n".join(blocks), encoding="utf-8")
+    return path
+
+
+def _srt(seconds: float) -> str:
+    thousandths = round(1000 * float(seconds))
+    hours, minutes, rest = thousandths // 3_600_000, thousandths // 60_000 % 60, thousandths % 60_000
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d},{rest % 1000:03d}"
+
+
+def write_video(path: Path, line: Timeline, how: ReadingConfig) -> Iterator[float]:
+    """Write the video, without sound, with the names of what is happening and a timeline below; yields the share done.
+
+    Raises:
+      VideoError: if the video cannot be read.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with (
+        open_video(line.path, timeout=how.timeout, isolate=how.isolate) as reader,
+        av.open(str(part), "w", format="mp4") as container,
+    ):
+        scale = max(1.0, 320 / min(reader.height, reader.width))
+        height, width = (2 * round(side * scale / 2) for side in (reader.height, reader.width))
+        foot = max(24, 2 * round(height / 24))
+        stream = container.add_stream("libx264", rate=round(reader.fps) or 25, options={"crf": "20"})
+        stream.height, stream.width, stream.pix_fmt = height + foot, width, "yuv420p"
+        below = _foot(line, width, foot)
+        for first in range(0, len(reader), _BLOCK):
+            numbers = np.arange(first, min(first + _BLOCK, len(reader)))
+            frames, times = reader.read(numbers), reader.timestamps[numbers]
+            for frame, time in zip(frames, times, strict=True):
+                picture = _drawn(cv2.resize(frame, (width, height)), below, line, float(time))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            yield min(1.0, (first + _BLOCK) / len(reader))
+        container.mux(stream.encode())
+    part.replace(path)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return red, green, blue
+
+
+def _foot(line: Timeline, width: int, height: int) -> np.ndarray:
+    """Timeline of all classes in one strip, uint8 `(height, width, 3)`."""
+    strip = np.full((height, width, 3), 30, np.uint8)
+    for (start, end), label in zip(line.found.segments, line.found.labels, strict=True):
+        left, right = (round(t / line.duration * width) for t in (start, end))
+        strip[3:-3, left : max(right, left + 1)] = _rgb(line.colour(int(label)))
+    return strip
+
+
+def _drawn(frame: np.ndarray, below: np.ndarray, line: Timeline, time: float) -> np.ndarray:
+    height, width = frame.shape[:2]
+    now = (line.found.segments[:, 0] <= time) & (time < line.found.segments[:, 1])
+    size = max(0.45, height / 500)
+    for row, number in enumerate(np.flatnonzero(now)[:4]):
+        text = f"{line.names[line.found.labels[number]]}  {100 * line.found.scores[number]:.0f} %"
+        text = text.encode("ascii", "replace").decode()  # all that OpenCV can write
+        (wide, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        top = round((row + 0.3) * 1.9 * tall)
+        colour = _rgb(line.colour(int(line.found.labels[number])))
+        cv2.rectangle(frame, (6, top), (18 + wide, top + round(1.7 * tall)), colour, -1)
+        cv2.putText(
+            frame, text, (12, top + round(1.3 * tall)), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA
+        )
+    foot, at = below.copy(), min(width - 2, round(time / line.duration * width))
+    foot[:, at : at + 2] = 255
+    return np.concatenate([frame, foot])

@@ -1,0 +1,1 @@
+"""Feature vectors of many videos: their files, search, near-duplicates, recommendation and scores."""

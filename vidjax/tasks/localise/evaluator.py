@@ -1,0 +1,187 @@
+"""Evaluation of networks that find segments: mean average precision by temporal IoU."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from vidjax.config import Config, Spec
+from vidjax.config.choices import TIOUS
+from vidjax.data.reading.feature_file import Grid, read_feature_file
+from vidjax.data.reading.features import Parts
+from vidjax.data.records import Segments, VideoSet
+from vidjax.evaluation.evaluator import Rows
+from vidjax.evaluation.matching import ThresholdAP
+from vidjax.evaluation.segments import SegmentArrays, segment_ap
+from vidjax.inputs import SequenceInput
+from vidjax.nn.enter import enter
+from vidjax.tasks.localise.decode import Candidates
+from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
+from vidjax.tasks.localise.methods import method_of
+from vidjax.tasks.localise.nms import Found
+
+
+class SegmentEvaluator:
+    """Average precision of the segments found in whole videos.
+
+    A video longer than the network's clips comes in parts that overlap; each part answers for the places up to the
+    middle of what it shares with its neighbours, and suppression runs over all of them together.
+
+    Args:
+      videos: videos with their segments.
+      spec: spec of the network, with its input.
+      config: settings, of which `task.localise` and `data.features` are used.
+      dtype: type of the network's inputs; None: float32.
+    """
+
+    def __init__(self, videos: VideoSet, spec: Spec, config: Config, dtype: Any = None):
+        self._videos, self._spec, self._dtype = videos, spec, dtype
+        self._settings, self._features = config.task.localise, config.data.features
+        (self._input,) = (value for value in spec.inputs.values() if isinstance(value, SequenceInput))
+        self._found: dict[tuple[int, int], Candidates] = {}  # by record and view, in seconds
+        self._files: dict[int, tuple[Grid, float]] = {}
+        self._detections: dict[int, Detections] | None = None
+
+    def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> Any:
+        """Compute the network's outputs for B clips."""
+        del number
+        return network(enter(inputs, self._spec.inputs, self._dtype))
+
+    def wants(self, index: np.ndarray, view: int) -> bool:
+        """Whether a batch has any view to score."""
+        return bool((index >= 0).any())
+
+    def add(self, rows: Rows, outputs: Any) -> None:
+        """Decode the outputs of one view of each video."""
+        self._detections = None
+        for row, (index, views) in enumerate(zip(rows.index.tolist(), rows.views.tolist(), strict=True)):
+            one = jax.tree.map(lambda x, row=row: np.asarray(x[row]), outputs)
+            found = method_of(one).decode(one, self._settings)
+            self._found[index, rows.view] = self._in_seconds(found, index, rows.view, views)
+
+    def merge(self, other: Self) -> None:
+        """Add the detections of another evaluator."""
+        self._found |= other._found
+        self._detections = None
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Summarise by set of thresholds, such as `thumos`: `mAP`, and the mean AP at single temporal IoUs."""
+        settings = self._settings
+        return {name: self._figures(name) for name in dict.fromkeys((settings.thresholds, *settings.also))}
+
+    def details(self) -> dict[str, Any]:
+        """Further entries of `eval.json`: the protocol, the thresholds, and the AP of each class."""
+        settings, result = self._settings, self._score(self._settings.thresholds)
+        names, counts = self._videos.labels.names, result.num_truths
+        each = [None if np.isnan(column).all() else float(column.mean()) for column in result.ap.T]
+        return {
+            "protocol": settings.protocol,
+            "thresholds": {name: list(TIOUS[name]) for name in (settings.thresholds, *settings.also)},
+            "num_detections": sum(map(len, self._all().values())),
+            "per_class": {
+                name: {"AP": ap, "num_segments": int(count)}
+                for name, ap, count in zip(names, each, counts, strict=True)
+            },
+        }
+
+    def write(self, folder: Path, title: str) -> list[str]:
+        """Write the detections and, for scorers of other projects, the truth: `segments.json` and `truth.json`."""
+        names = self._videos.labels.names
+        entries = {self._id(index): found.entries(names) for index, found in self._all().items()}
+        write_results(folder / "segments.json", entries, run=title)
+        database = {
+            self._id(index): {
+                "subset": "validation",
+                "duration": self._duration(index),
+                "annotations": [{"segment": [start, end], "label": names[label]} for start, end, label in spans],
+            }
+            for index in self._all()
+            for spans in [self._spans(index)]
+        }
+        text = json.dumps({"database": database}, indent=1, ensure_ascii=False)
+        (folder / "truth.json").write_text(f"{text}\n", encoding="utf-8")
+        return ["segments.json", "truth.json"]
+
+    def detections(self, index: int) -> tuple[Detections, float]:
+        """Detections of one video after suppression, and the video's duration in seconds."""
+        return self._all()[index], self._duration(index)
+
+    def _in_seconds(self, found: Candidates, index: int, view: int, views: int) -> Candidates:
+        parts, (grid, _) = Parts(self._input.steps), self._file(index)
+        first, last = parts.owned(view, views)
+        kept = (found.places >= first) & (found.places < last)
+        start = view * parts.hop
+        times = grid.seconds(found.segments[kept].astype(np.float64) + start)
+        return Candidates(times, found.scores[kept], found.labels[kept], found.places[kept] + start)
+
+    def _file(self, index: int) -> tuple[Grid, float]:
+        """Grid of a video's features, and the video's duration."""
+        if index not in self._files:
+            record = self._videos.records[index]
+            file = read_feature_file(record.path, self._input.width)
+            grid, count = file.grid(self._features, record.annotation), len(file.vectors)
+            stated = record.annotation.duration if isinstance(record.annotation, Segments) else None
+            seconds = file.duration or stated or float(grid.seconds(count - 1 + grid.reach))
+            grid = grid.resized(count, self._input.steps) if self._input.resized else grid
+            self._files[index] = grid, seconds
+        return self._files[index]
+
+    def _duration(self, index: int) -> float:
+        return self._file(index)[1]
+
+    def _id(self, index: int) -> str:
+        return video_id(self._videos.records[index].path)
+
+    def _spans(self, index: int) -> tuple[tuple[float, float, int], ...]:
+        annotation = self._videos.records[index].annotation
+        return annotation.spans if isinstance(annotation, Segments) else ()
+
+    def _all(self) -> dict[int, Detections]:
+        """Detections of every video, after suppression."""
+        if self._detections is None:
+            by_video: dict[int, list[Candidates]] = {}
+            for (index, _), found in sorted(self._found.items(), key=lambda item: item[0]):
+                by_video.setdefault(index, []).append(found)
+            self._detections = {index: self._suppressed(index, parts) for index, parts in by_video.items()}
+        return self._detections
+
+    def _suppressed(self, index: int, parts: list[Candidates]) -> Detections:
+        segments, scores, labels = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("segments", "scores", "labels")
+        )
+        return suppressed(Found(segments, scores, labels), self._settings).clipped(self._duration(index))
+
+    def _figures(self, name: str) -> dict[str, float]:
+        result, levels = self._score(name), TIOUS[name]
+        # Of many thresholds those that papers print: the ends and the middle.
+        shown = range(len(levels)) if len(levels) <= 5 else (0, len(levels) // 2, len(levels) - 1)
+        return {"mAP": result.mAP} | {f"{levels[i]:g}": float(result.mean[i]) for i in shown}
+
+    def _score(self, name: str) -> ThresholdAP:
+        names, found = self._videos.labels.names, self._all()
+        truth = [(index, *span) for index in found for span in self._spans(index)]
+        video, start, end, label = (np.array(column) for column in zip(*truth, strict=True)) if truth else ([],) * 4
+        true = SegmentArrays(*_columns(video, start, end, label))
+        each = [(np.full(len(one), index), one) for index, one in found.items()]
+        predicted = SegmentArrays(
+            *_columns(
+                _joined([video for video, _ in each]),
+                _joined([one.segments[:, 0] for _, one in each]),
+                _joined([one.segments[:, 1] for _, one in each]),
+                _joined([one.labels for _, one in each]),
+            ),
+            _joined([one.scores for _, one in each]).astype(np.float64),
+        )
+        return segment_ap(true, predicted, TIOUS[name], self._settings.protocol, num_classes=len(names))
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _columns(video: Any, start: Any, end: Any, label: Any) -> tuple[np.ndarray, ...]:
+    whole, seconds = (lambda x: np.asarray(x, np.int64)), (lambda x: np.asarray(x, np.float64))
+    return whole(video), seconds(start), seconds(end), whole(label)
