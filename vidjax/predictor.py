@@ -264,7 +264,8 @@ class Predictor:
         if self._present is None:
             raise CheckpointFolderError(
                 f"{self.title}: {self.spec.name} was pre-trained to {self.spec.task} and has no "
-                "classes; fine-tune a classifier from it with --config.model.init_from"
+                "classes; fine-tune a classifier from it with --config.model.init_from, or see `vidjax --help` for the "
+                "command of its task"
             )
         if not self.class_names:
             raise UserError(f"{self.title} has no classifier: it gives only features(paths)")
