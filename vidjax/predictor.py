@@ -304,7 +304,7 @@ class Predictor:
     def _prediction(self, path: str, inputs: Mapping[str, np.ndarray], views: Views) -> Prediction:
         scores = self._present(self._run(self._forward, inputs))
         crops = self._views[1]
-        each = scores.reshape(-1, crops, scores.shape[-1]).mean(axis=1)
+        each = join_views(scores.reshape(-1, crops, scores.shape[-1]), self._ensemble)
         times = views.times[::crops]
         found = tuple(
             ClipPrediction(float(time.min()), float(time.max()), row, self._best(row))

@@ -145,6 +145,7 @@ def read_check(
     published = get_spec(config.model.name)
     annotations = functools.partial(check_annotations, config, published.task)
     spec = resolve_spec(published, config.data)
+    annotations = functools.partial(check_annotations, config, published.task)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         how = Check(decode=decode, timeout=config.data.reading.timeout)
         return config.data, how, kinds_of(published.task), annotations

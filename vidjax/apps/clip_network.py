@@ -43,7 +43,9 @@ class ClipNetwork:
 
     def __init__(self, run: str | Path, *, step: int | None = None, batch_size: int | None = None):
         self._mesh = parallel.make_mesh(1)
+        model: Any
         model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
+        self.model: Any
         self.model, self.spec, self.data, self.config = model, meta.spec, meta.config.data, meta.config
         if [type(value) for value in self.spec.inputs.values()] != [VideoInput]:
             given = " and ".join(value.kind for value in self.spec.inputs.values())
@@ -55,7 +57,7 @@ class ClipNetwork:
         task = make_task(meta.config, self.spec, meta.labels, dtype)
         present = task.present
         self.present = present
-        self.classes: tuple[str, ...] = meta.labels.names if present is not None and model.head is not None else ()
+        self.classes: tuple[str, ...] = meta.labels.names if present is not None and self.model.head is not None else ()
         _, params, stats = split(model)
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
 

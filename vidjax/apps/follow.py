@@ -104,7 +104,7 @@ class Stream:
         (name, video), dtype = next(iter(network.spec.inputs.items())), network.dtype
 
         def step(params: Any, stats: Any, frame: jax.Array, state: Any) -> tuple[jax.Array, Any]:
-            model = merge(graphdef, params, stats)
+            model: Any = merge(graphdef, params, stats)
             entered = enter({name: frame[None, None]}, {name: video}, dtype)[name]
             logits, state = model.step(entered[:, 0], state)
             return logits.astype(np.float32), state

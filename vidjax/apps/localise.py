@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -112,7 +113,7 @@ class _Result:
 
 def _localise(finder: "_OfScores | _OfFeatures", paths: list[str], folder: Path, video: bool, least: float) -> int:
     console, names = Console(stderr=True), finder.classes
-    entries, files, bad = {}, [], []
+    entries, bad, count = {}, [], 0
     with progress_bar(console) as bar:
         task = bar.add_task("localising", total=len(paths), info="")
         for path in paths:
@@ -121,18 +122,21 @@ def _localise(finder: "_OfScores | _OfFeatures", paths: list[str], folder: Path,
                 shown = result.found.best_of_each_place(least)
                 line = Timeline(path, result.duration, names, shown, result.times, result.scores)
                 entries[video_id(path)] = result.found.entries(names)
-                files.append(write_timeline(folder / f"{video_id(path)}.png", line))
-                files.append(write_subtitles(folder / f"{video_id(path)}.srt", line))
+                count += len(shown)
+                write_timeline(folder / f"{video_id(path)}.png", line)
+                write_subtitles(folder / f"{video_id(path)}.srt", line)
                 if video:
-                    for share in write_video(folder / f"{video_id(path)}.mp4", line, finder.reading):
-                        bar.update(task, info=f"drawing {os.path.basename(path)} {100 * share:.0f} %")
+                    said = f"drawing {os.path.basename(path)}"
+                    write_video(
+                        folder / f"{video_id(path)}.mp4", line, finder.reading,
+                        lambda share, said=said: bar.update(task, info=f"{said} {100 * share:.0f} %"),
+                    )  # fmt: skip
             except VideoError as error:
                 bad.append((path, error.reason))
             bar.advance(task)
     write_results(folder / "segments.json", entries, **finder.facts)
     for path, reason in bad:
         console.print(f"[yellow]unreadable:[/] {path}: {reason}", highlight=False, soft_wrap=True)
-    count = sum(entry["score"] >= least for each in entries.values() for entry in each)
     print(
         f"{things(count, 'segment')} with a score of {least:g} or more in {things(len(entries), 'video')}"
         f"{f', {len(bad)} could not be read' if bad else ''}: {folder}/segments.json, and a timeline (.png) and "
@@ -234,7 +238,7 @@ class _OfFeatures:
             for share in self._writer.write(job):
                 bar.update(task, info=f"{os.path.basename(path)} {100 * share:.0f} %")
         videos = VideoSet((Record(str(job.out)),), self._labels)
-        evaluator = self._make(videos)
+        evaluator: Any = self._make(videos)
         batches = eval_batches(videos, self._reader, batch_size=1, num_clips=1, num_crops=1)
         collect({self._name: self._forward}, {self._name: evaluator}, self._weights, batches, self._mesh)
         found, duration = evaluator.detections(0)

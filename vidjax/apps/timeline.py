@@ -1,10 +1,9 @@
 """Segments of a video for people: a timeline as a picture, subtitles, and the video with its segments drawn on it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
@@ -12,10 +11,11 @@ from vidjax.config import ReadingConfig
 from vidjax.data.reading.open_video import open_video
 from vidjax.lettering import lettering
 from vidjax.tasks.localise.detections import Detections
+from vidjax.video.draw import draw_label, redraw
 
 _ROWS = 24  # most classes in a timeline: those with the best scores
 _FRAMES = 12  # pictures above a timeline
-_BLOCK = 16  # frames decoded at a time
+_LABELS = 6  # most names on a frame
 # Colours that differ for people with any colour vision (Okabe and Ito, 2008), without black and yellow.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -81,12 +81,12 @@ def _draw(path: Path, line: Timeline, shown) -> None:
         own = line.found.labels == label
         for (start, end), score in zip(line.found.segments[own], line.found.scores[own], strict=True):
             axes.broken_barh(
-                [(start, end - start)], (row - 0.28, 0.56), color=colour, alpha=0.3 + 0.6 * score, zorder=2
+                [(start, end - start)], (row - 0.28, 0.56), color=colour, alpha=0.3 + 0.5 * score, zorder=2
             )
             if end - start > 0.035 * line.duration:
                 middle = 0.5 * (start + end)
                 axes.text(
-                    middle, row, f"{100 * score:.0f}", ha="center", va="center", fontsize=8, color="white", zorder=3
+                    middle, row, f"{100 * score:.0f}", ha="center", va="center", fontsize=8, color="#222222", zorder=3
                 )
     if not classes:
         axes.text(0.5, 0.5, "no segments", transform=axes.transAxes, ha="center", va="center", color="#777777")
@@ -113,7 +113,7 @@ def _pictures(line: Timeline, height: int = 96) -> np.ndarray:
     with open_video(line.path) as reader:
         numbers = ((np.arange(_FRAMES) + 0.5) * len(reader) / _FRAMES).astype(int)
         frames = reader.read(numbers)
-    width = round(height * 1.4)
+    width = height  # about the shape of a twelfth of the strip
     tall, wide = frames.shape[1:3]
     # A part of every frame with the shape of its place, from the middle.
     part = min(wide, round(tall * width / height)), min(tall, round(wide * height / width))
@@ -155,62 +155,46 @@ def _srt(seconds: float) -> str:
     return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d},{rest % 1000:03d}"
 
 
-def write_video(path: Path, line: Timeline, how: ReadingConfig) -> Iterator[float]:
-    """Write the video, without sound, with the names of what is happening and a timeline below; yields the share done.
+def write_video(path: Path, line: Timeline, how: ReadingConfig, advance: Callable[[float], None]) -> None:
+    """Write the video, without sound, with the names of what is happening and a timeline along the lower edge.
+
+    Args:
+      path: path of the MP4 file.
+      line: segments to draw.
+      how: settings of reading.
+      advance: function called with the share that is done, 0…1.
 
     Raises:
       VideoError: if the video cannot be read.
     """
-    part = path.with_name(f"{path.name}.part")
-    with (
-        open_video(line.path, timeout=how.timeout, isolate=how.isolate) as reader,
-        av.open(str(part), "w", format="mp4") as container,
-    ):
-        scale = max(1.0, 320 / min(reader.height, reader.width))
-        height, width = (2 * round(side * scale / 2) for side in (reader.height, reader.width))
-        foot = max(24, 2 * round(height / 24))
-        stream = container.add_stream("libx264", rate=round(reader.fps) or 25, options={"crf": "20"})
-        stream.height, stream.width, stream.pix_fmt = height + foot, width, "yuv420p"
-        below = _foot(line, width, foot)
-        for first in range(0, len(reader), _BLOCK):
-            numbers = np.arange(first, min(first + _BLOCK, len(reader)))
-            frames, times = reader.read(numbers), reader.timestamps[numbers]
-            for frame, time in zip(frames, times, strict=True):
-                picture = _drawn(cv2.resize(frame, (width, height)), below, line, float(time))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            yield min(1.0, (first + _BLOCK) / len(reader))
-        container.mux(stream.encode())
-    part.replace(path)
+    done = 0
+
+    def count(frames: int) -> None:
+        nonlocal done
+        done += frames
+        advance(done / len(reader))
+
+    with open_video(line.path, timeout=how.timeout, isolate=how.isolate) as reader:
+        redraw(reader, path, lambda frame, time: _paint(frame, line, time), advance=count)
+
+
+def _paint(frame: np.ndarray, line: Timeline, time: float) -> None:
+    height, width = frame.shape[:2]
+    foot = max(12, height // 30)
+    strip = frame[height - foot :]
+    strip[:] = 30
+    for (start, end), label in zip(line.found.segments, line.found.labels, strict=True):
+        left, right = (round(t / line.duration * width) for t in (start, end))
+        strip[3:-3, left : max(right, left + 1)] = _rgb(line.colour(int(label)))
+    at = min(width - 2, round(time / line.duration * width))
+    strip[:, at : at + 2] = 255
+    now = (line.found.segments[:, 0] <= time) & (time < line.found.segments[:, 1])
+    for row, number in enumerate(np.flatnonzero(now)[:_LABELS]):
+        label = int(line.found.labels[number])
+        text = f"{line.names[label]}  {100 * line.found.scores[number]:.0f} %"
+        draw_label(frame, text, 6, 6 + row * max(18, height // 18), _rgb(line.colour(label)))
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return red, green, blue
-
-
-def _foot(line: Timeline, width: int, height: int) -> np.ndarray:
-    """Timeline of all classes in one strip, uint8 `(height, width, 3)`."""
-    strip = np.full((height, width, 3), 30, np.uint8)
-    for (start, end), label in zip(line.found.segments, line.found.labels, strict=True):
-        left, right = (round(t / line.duration * width) for t in (start, end))
-        strip[3:-3, left : max(right, left + 1)] = _rgb(line.colour(int(label)))
-    return strip
-
-
-def _drawn(frame: np.ndarray, below: np.ndarray, line: Timeline, time: float) -> np.ndarray:
-    height, width = frame.shape[:2]
-    now = (line.found.segments[:, 0] <= time) & (time < line.found.segments[:, 1])
-    size = max(0.45, height / 500)
-    for row, number in enumerate(np.flatnonzero(now)[:4]):
-        text = f"{line.names[line.found.labels[number]]}  {100 * line.found.scores[number]:.0f} %"
-        text = text.encode("ascii", "replace").decode()  # all that OpenCV can write
-        (wide, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-        top = round((row + 0.3) * 1.9 * tall)
-        colour = _rgb(line.colour(int(line.found.labels[number])))
-        cv2.rectangle(frame, (6, top), (18 + wide, top + round(1.7 * tall)), colour, -1)
-        cv2.putText(
-            frame, text, (12, top + round(1.3 * tall)), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA
-        )
-    foot, at = below.copy(), min(width - 2, round(time / line.duration * width))
-    foot[:, at : at + 2] = 255
-    return np.concatenate([frame, foot])

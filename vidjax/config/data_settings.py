@@ -41,6 +41,9 @@ class ClipConfig(Section, path="data.clip"):
     boxes: int = at_least(
         0, 0, "Most boxes per clip that a network of boxes is asked about; 0: the model's.", meaning="the model's own"
     )
+    bank: str = anything(
+        "", "Folder of a long-term feature bank, a file NAME.npz per video NAME.mp4, for networks that read one."
+    )
     resize: tuple[int, ...] = anything(
         (), "Size of frames before the crop: (short side,) or (height, width); (): the model's.",
         unit="pixels", check=sides,
@@ -269,6 +272,11 @@ class DataConfig(Section, path="data"):
         0, 0.0, "Frame rate of videos stored as folders of images; 0: the data set's, or else 25.",
         unit="frames per second", meaning="the data set's, or else 25",
     )  # fmt: skip
+    one_class: bool = anything(
+        False,
+        "Whether all classes count as one, called any, for networks that find segments of anything and leave the class "
+        "to another network.",
+    )
     synthetic: str = choice(
         "",
         *SYNTHETIC,

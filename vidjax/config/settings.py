@@ -187,6 +187,11 @@ class LocaliseConfig(Section, path="task.localise"):
         0.0, "Least IoU of the detections whose mean refines a kept one; needs per_class=false; 0: no voting."
     )
     detections: int = at_least(1, 200, "Most detections of a video.")
+    video_scores: str = anything(
+        "",
+        'JSON file {"class": [name, …], "results": {video: [score of each class, …]}} of another network: in the '
+        "segments.json of an evaluation, every segment gets the 2 best classes of its video. Empty: the network's own.",
+    )
 
 
 @dataclass

@@ -23,10 +23,12 @@ class Sum:
     Attributes:
       log: name in log files of its mean over the quantity that `Objective.weight` counts.
       short: short name of that mean on the console.
+      share: whether it is a share, shown as a percentage.
     """
 
     log: str
     short: str
+    share: bool = True
 
 
 class Objective(Protocol):

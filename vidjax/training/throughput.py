@@ -84,5 +84,6 @@ def in_words(values: Mapping[str, float], shown: Mapping[str, Sum]) -> str:
 
 def in_short(values: Mapping[str, float], shown: Mapping[str, Sum]) -> str:
     """Format the loss and the objective's further figures."""
-    further = "".join(f"  {how.short} {100 * values[how.log]:.1f} %" for how in shown.values())
+    figures = (f"{100 * values[how.log]:.1f} %" if how.share else f"{values[how.log]:.3f}" for how in shown.values())
+    further = "".join(f"  {how.short} {figure}" for how, figure in zip(shown.values(), figures, strict=True))
     return f"loss {values['loss']:.3f}{further}"

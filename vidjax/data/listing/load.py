@@ -22,6 +22,8 @@ from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
+ANY = "any"  # the class of everything, with `config.one_class`
+
 
 def load_sets(
     config: DataConfig,
@@ -63,7 +65,7 @@ def load_sets(
             "config.data.train is empty: give a CSV file (path,label) or a folder with one sub-folder per class"
         )
     sources = _open(config, ("train", "eval") if config.eval or config.dataset else ("train",), kinds, need_files)
-    rows = {role: read_rows(own, kinds) for role, own in sources.items()}
+    rows = {role: _rows(config, own, kinds) for role, own in sources.items()}
     if "eval" in sources:
         taken = splits.by_role(sources, rows)
         train, held_out = taken["train"], taken["eval"]
@@ -71,7 +73,7 @@ def load_sets(
     else:
         _need_classes(rows["train"], sources["train"], config.train, kinds)
         train, held_out = splits.divide(rows["train"], sources["train"], config.train, config.eval_share, seed)
-    labels = _label_space(sources["train"], train, held_out, kinds)
+    labels = LabelSpace((ANY,)) if config.one_class else _label_space(sources["train"], train, held_out, kinds)
     union.warn_of_twins([(row.path, row.source) for row in train])
     _warn_of_overlap(train, held_out, official=bool(config.dataset))
     sets = (make_set(train, labels), make_set(held_out, labels))
@@ -92,9 +94,9 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
       DataError: as in `load_sets`, or if a published data set has other classes than the model.
     """
     sources = _open(config, ("eval",), kinds)
-    rows = {"eval": read_rows(sources["eval"], kinds)}
+    rows = {"eval": _rows(config, sources["eval"], kinds)}
     shown: tuple[int, ...] = ()
-    if config.dataset and kinds:
+    if config.dataset and kinds and not config.one_class:
         (source,) = sources["eval"]
         assert source.labels is not None  # published data sets declare their classes
         boxes = Boxes.kind in source.kinds
@@ -122,7 +124,7 @@ def list_videos(config: DataConfig, kinds: frozenset[str] = LABELS) -> list[Row]
     """
     given = tuple(role for role in ("train", "eval") if config.dataset or getattr(config, role))
     sources = _open(config, given, kinds, need_files=False)
-    rows = {role: read_rows(own, kinds) for role, own in sources.items()}
+    rows = {role: _rows(config, own, kinds) for role, own in sources.items()}
     if len(given) == 2:
         rows = splits.by_role(sources, rows)
     there = Presence()
@@ -139,6 +141,14 @@ def _open(
         return {role: [refuse_kinds(source, kinds) for source in published[role]] for role in roles}
     root, features = config.root, config.features.folder
     return {role: open_sources(getattr(config, role), root, kinds, need_files, features) for role in roles}
+
+
+def _rows(config: DataConfig, sources: Sequence[Source], kinds: frozenset[str]) -> list[Row]:
+    """Rows of sources, with `config.one_class` all of the class `ANY`."""
+    rows = read_rows(sources, kinds)
+    if not config.one_class:
+        return rows
+    return [replace(row, annotation=map_classes(row.annotation, lambda _: ANY)) for row in rows]
 
 
 def _need_classes(rows: list[Row], sources: Sequence[Source], text: str, kinds: frozenset[str]) -> None:

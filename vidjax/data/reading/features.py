@@ -74,8 +74,12 @@ class Parts:
 
     @property
     def hop(self) -> int:
-        """Steps from the beginning of one part to that of the next: they share a quarter."""
-        return max(1, self.steps - self.steps // 4)
+        """Steps from the beginning of one part to that of the next: they share about a quarter.
+
+        It is a multiple of a power of two, up to 64, so that places on coarser grids are the same in all parts.
+        """
+        unit = 1 << min(6, max(0, (self.steps // 8).bit_length() - 1))
+        return max(1, (self.steps - self.steps // 4) // unit * unit)
 
     def starts(self, count: int) -> np.ndarray:
         """First step of each part of a sequence of `count` steps, int64."""

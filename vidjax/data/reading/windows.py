@@ -169,5 +169,6 @@ class WindowReader:
             frames = self._reader.read(block, resize=video.target if early else None)
             if not early:
                 frames = transforms.resize(frames, video.target, rule)
-            (box,) = transforms.eval_boxes(*frames.shape[1:3], video.size, 1, rule)
+            height, width = frames.shape[1:3]
+            (box,) = transforms.eval_boxes(height, width, video.size, 1, rule)
             yield from zip(block.tolist(), transforms.crop(frames, box, video.size).copy(), strict=True)

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from vidjax.config import LocaliseConfig
-from vidjax.tasks.localise.nms import Found, Suppression, hard_nms, suppress
+from vidjax.data.listing.json_document import JsonDocument
+from vidjax.data.text import DataError
+from vidjax.tasks.localise.decode import with_video_classes
+from vidjax.tasks.localise.nms import Found, Suppression, suppress
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,22 @@ class Detections:
         kept = segments[:, 1] > segments[:, 0]
         return Detections(segments[kept], self.scores[kept], self.labels[kept])
 
-    def best_of_each_place(self, least: float, overlap: float = 0.3) -> "Detections":
-        """Detections to show: those with a score of `least` or more that no better one of their class overlaps by
-        `overlap` (IoU) or more, in the order of time."""
-        numbers = [np.zeros(0, np.int64)]
-        for label in np.unique(self.labels):
-            own = np.flatnonzero((self.labels == label) & (self.scores >= least))
-            numbers.append(own[hard_nms(self.segments[own], self.scores[own], overlap)])
-        chosen = np.concatenate(numbers)
-        chosen = chosen[np.argsort(self.segments[chosen, 0], kind="stable")]
-        return Detections(self.segments[chosen], self.scores[chosen], self.labels[chosen])
+    def best_of_each_place(self, least: float) -> "Detections":
+        """Detections to show, in the order of time: those with a score of `least` or more that share less than half of
+        the shorter length with any better one of their class."""
+        chosen: list[int] = []
+        for number in np.argsort(-self.scores, kind="stable").tolist():
+            rivals = [i for i in chosen if self.labels[i] == self.labels[number]]
+            if self.scores[number] >= least and not (self._shared(number, rivals) >= 0.5).any():
+                chosen.append(number)
+        order = sorted(chosen, key=lambda i: self.segments[i, 0])
+        return Detections(self.segments[order], self.scores[order], self.labels[order])
+
+    def _shared(self, number: int, others: list[int]) -> np.ndarray:
+        """Time that a detection shares with others, as a share of the shorter of the two."""
+        (start, end), segments = self.segments[number], self.segments[others].reshape(-1, 2)
+        shared = np.minimum(end, segments[:, 1]) - np.maximum(start, segments[:, 0])
+        return shared / np.maximum(np.minimum(end - start, segments[:, 1] - segments[:, 0]), 1e-9)
 
     def entries(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Entries of the ActivityNet format: label, score, and segment in seconds."""
@@ -60,6 +69,47 @@ def suppressed(found: Found, settings: LocaliseConfig) -> Detections:
     names = {field.name for field in dataclasses.fields(Suppression)} & set(LocaliseConfig.__dataclass_fields__)
     rule = Suppression(**{name: getattr(settings, name) for name in names})
     return Detections(*suppress(found, rule))
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """Scores of the classes of whole videos, by another network.
+
+    Attributes:
+      path: path of the file.
+      names: names of the K classes.
+      scores: scores of each video's classes, `(K,)`.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    scores: Mapping[str, Sequence[float]]
+
+    @classmethod
+    def read(cls, path: str) -> "VideoScores":
+        """Read `{"class": [name, …], "results": {video: [score, …]}}`.
+
+        Raises:
+          DataError: if the file is another.
+        """
+        document = JsonDocument(Path(path).expanduser(), dict).value
+        names, scores = document.get("class"), document.get("results")
+        if not isinstance(names, list) or not isinstance(scores, dict):
+            raise DataError(f'{path}: must hold "class", a list of names, and "results", the scores of each video')
+        return cls(path, tuple(map(str, names)), scores)
+
+    def join(self, found: Detections, video: str) -> Detections:
+        """Give every detection of a video its 2 best classes; the score is the root of the product of both.
+
+        Raises:
+          DataError: if the file has no scores of the video.
+        """
+        scores = self.scores.get(video, self.scores.get(video.removeprefix("v_")))
+        if scores is None or len(scores) != len(self.names):
+            raise DataError(f"{self.path}: has no {len(self.names)} scores of {video}")
+        joined = with_video_classes(Found(found.segments, found.scores, found.labels), np.asarray(scores, np.float64))
+        order = np.argsort(-joined.scores, kind="stable")
+        return Detections(joined.segments[order], joined.scores[order], joined.labels[order])
 
 
 def video_id(path: str) -> str:

@@ -19,7 +19,7 @@ from vidjax.evaluation.segments import SegmentArrays, segment_ap
 from vidjax.inputs import SequenceInput
 from vidjax.nn.enter import enter
 from vidjax.tasks.localise.decode import Candidates
-from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
+from vidjax.tasks.localise.detections import Detections, VideoScores, suppressed, video_id, write_results
 from vidjax.tasks.localise.methods import method_of
 from vidjax.tasks.localise.nms import Found
 
@@ -89,8 +89,13 @@ class SegmentEvaluator:
 
     def write(self, folder: Path, title: str) -> list[str]:
         """Write the detections and, for scorers of other projects, the truth: `segments.json` and `truth.json`."""
-        names = self._videos.labels.names
-        entries = {self._id(index): found.entries(names) for index, found in self._all().items()}
+        names, found = self._videos.labels.names, self._all()
+        if self._settings.video_scores:
+            classes = VideoScores.read(self._settings.video_scores)
+            joined = {index: classes.join(one, self._id(index)) for index, one in found.items()}
+            entries = {self._id(index): one.entries(classes.names) for index, one in joined.items()}
+        else:
+            entries = {self._id(index): one.entries(names) for index, one in found.items()}
         write_results(folder / "segments.json", entries, run=title)
         database = {
             self._id(index): {
@@ -164,24 +169,22 @@ class SegmentEvaluator:
         names, found = self._videos.labels.names, self._all()
         truth = [(index, *span) for index in found for span in self._spans(index)]
         video, start, end, label = (np.array(column) for column in zip(*truth, strict=True)) if truth else ([],) * 4
-        true = SegmentArrays(*_columns(video, start, end, label))
+        true = SegmentArrays(_whole(video), _seconds(start), _seconds(end), _whole(label))
         each = [(np.full(len(one), index), one) for index, one in found.items()]
+        segments = np.concatenate([np.zeros((0, 2)), *(one.segments for _, one in each)])
         predicted = SegmentArrays(
-            *_columns(
-                _joined([video for video, _ in each]),
-                _joined([one.segments[:, 0] for _, one in each]),
-                _joined([one.segments[:, 1] for _, one in each]),
-                _joined([one.labels for _, one in each]),
-            ),
-            _joined([one.scores for _, one in each]).astype(np.float64),
+            _whole(np.concatenate([np.zeros(0), *(video for video, _ in each)])),
+            start=_seconds(segments[:, 0]),
+            end=_seconds(segments[:, 1]),
+            label=_whole(np.concatenate([np.zeros(0), *(one.labels for _, one in each)])),
+            score=_seconds(np.concatenate([np.zeros(0), *(one.scores for _, one in each)])),
         )
         return segment_ap(true, predicted, TIOUS[name], self._settings.protocol, num_classes=len(names))
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0)
+def _whole(values: Any) -> np.ndarray:
+    return np.asarray(values, np.int64)
 
 
-def _columns(video: Any, start: Any, end: Any, label: Any) -> tuple[np.ndarray, ...]:
-    whole, seconds = (lambda x: np.asarray(x, np.int64)), (lambda x: np.asarray(x, np.float64))
-    return whole(video), seconds(start), seconds(end), whole(label)
+def _seconds(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float64)

@@ -28,8 +28,8 @@ class SegmentObjective:
     dtype: Any = None
 
     sums: ClassVar[Mapping[str, Sum]] = {
-        "classes": Sum("class_loss", "classes"),
-        "offsets": Sum("offset_loss", "offsets"),
+        "classes": Sum("class_loss", "classes", share=False),
+        "offsets": Sum("offset_loss", "offsets", share=False),
     }
     whole_batch: ClassVar[bool] = False
     teacher: ClassVar[bool] = False

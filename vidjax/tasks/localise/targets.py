@@ -32,7 +32,11 @@ class SegmentTargets:
     keep: float = 0.5
 
     kinds: ClassVar[frozenset[str]] = KINDS
-    mirrors: ClassVar[bool] = False  # features cannot be mirrored
+
+    @property
+    def mirrors(self) -> bool:
+        """False: features cannot be mirrored."""
+        return False
 
     def fields(self) -> Mapping[str, Field]:
         """Fields `segments`, starts and ends, of which both are 0 in padding, and `classes`, class numbers."""
