@@ -1,8 +1,9 @@
 """Moving shapes with boxes: a generated data set in which every shape of a picture acts for itself.
 
 Six shapes of random form, colour, size and orientation each move in a way of their own, all six ways in every video:
-left, right, up, down, or about its own centre, clockwise or anticlockwise. Single frames do not tell who does what, and
-the whole picture is the same for all classes: both leave a network at chance, one in six. Shapes never overlap.
+left, right, up, down, or about its own centre, clockwise or anticlockwise. Single frames hardly tell who does what, as
+forms, orientations and distances from the borders are alike for all motions; and every picture has all of them, so that
+the whole of it tells nothing: both leave a network near chance, one in six. Shapes never overlap.
 """
 
 import functools
