@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from tests import localisation
-from tests.golden import read_keys, relative_error
+from tests.golden import read_keys
 from tests.models.abstract import filled
 from tests.weights.listing import golden_keys
-from tests.weights.segments import assert_complete, outputs_of
+from tests.weights.segments import assert_complete, compare_with_golden
 from tests.weights.test_write import empty
 from vidjax.models.registry import abstract_model
 from vidjax.models.state import split
@@ -24,14 +23,9 @@ def test_every_key_and_shape_has_its_place():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wide", [False, True])
-def test_outputs_are_the_references(shared, wide):
-    expected = localisation.of_shared("actionformer_thumos_i3d", shared)
-    found = outputs_of("actionformer_thumos_i3d", localisation.features(2048, 576, [576, 401]), wide)
-    np.testing.assert_array_equal(found.mask, expected["mask"])
-    bits = "64" if wide else ""
-    for ours, theirs in (("classes", "cls"), ("offsets", "offset")):
-        assert relative_error(getattr(found, ours), expected[theirs + bits]) < (1e-11 if wide else 1e-5)
+def test_outputs_are_the_references(shared):
+    fields = {"classes": "cls", "offsets": "offset"}
+    compare_with_golden("actionformer_thumos_i3d", [576, 401], fields, shared)
 
 
 def state_of_tiny(name="actionformer_tiny", classes=3, seed=0):

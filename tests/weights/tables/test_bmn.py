@@ -32,15 +32,14 @@ def test_the_matrix_of_samples_is_computed_and_compared(shared):
     assert zlib.crc32(matrix.tobytes()) == entry["crc32_of_float32"]
     state, expected = localisation.state_of("bmn_400x100"), localisation.of_shared("bmn_400x100", shared)
     inputs = localisation.features(400, 100, [100])
-    found = outputs_of("bmn", inputs, state=state | {"sample_mask": matrix.reshape(100, -1)})
+    found, wide = outputs_of("bmn", inputs, state | {"sample_mask": matrix.reshape(100, -1)})
     cells = tuple(cells_of(100).T)
     for name, ours in (("start", found.start), ("end", found.end)):
         assert relative_error(ours, expected[name]) < 1e-5
     for channel, ours in enumerate((found.overlap, found.match)):
         assert relative_error(ours[0][cells], expected["confidence"][0, channel]) < 1e-5
     with pytest.raises(CheckpointError, match="sample_mask is not that of 100 places"):
-        outputs_of("bmn", inputs, state=state | {"sample_mask": np.zeros((100, 320000), np.float32)})
-    wide = outputs_of("bmn", inputs, wide=True, state=state)
+        outputs_of("bmn", inputs, state | {"sample_mask": np.zeros((100, 320000), np.float32)})
     for name, ours in (("start", wide.start), ("end", wide.end)):
         assert relative_error(ours, expected[f"{name}64"]) < 1e-11
     for channel, ours in enumerate((wide.overlap, wide.match)):  # stored in float32

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from tests import localisation
-from tests.golden import relative_error
 from tests.weights.listing import golden_keys
-from tests.weights.segments import assert_complete, outputs_of
+from tests.weights.segments import assert_complete, compare_with_golden
 from vidjax.weights.tables.temporalmaxer import LISTED
 
 
@@ -24,11 +22,6 @@ def test_a_norm_listed_for_each_level_is_one_layer():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wide", [False, True])
-def test_outputs_are_the_references(shared, wide):
-    expected = localisation.of_shared("temporalmaxer_thumos_i3d", shared)
-    found = outputs_of("temporalmaxer_thumos_i3d", localisation.features(2048, 128, [128, 70]), wide)
-    np.testing.assert_array_equal(found.mask, expected["mask"])
-    bits = "64" if wide else ""
-    for ours, theirs in (("classes", "cls"), ("offsets", "offset")):
-        assert relative_error(getattr(found, ours), expected[theirs + bits]) < (1e-11 if wide else 1e-5)
+def test_outputs_are_the_references(shared):
+    fields = {"classes": "cls", "offsets": "offset"}
+    compare_with_golden("temporalmaxer_thumos_i3d", [128, 70], fields, shared)

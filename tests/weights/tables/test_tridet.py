@@ -1,12 +1,9 @@
 """TriDet's table: every key has its place, and the outputs are the reference's."""
 
-import numpy as np
 import pytest
 
-from tests import localisation
-from tests.golden import relative_error
 from tests.weights.listing import golden_keys
-from tests.weights.segments import assert_complete, outputs_of
+from tests.weights.segments import assert_complete, compare_with_golden
 
 
 def test_every_key_and_shape_has_its_place():
@@ -14,11 +11,6 @@ def test_every_key_and_shape_has_its_place():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wide", [False, True])
-def test_outputs_are_the_references(shared, wide):
-    expected = localisation.of_shared("tridet_thumos_i3d", shared)
-    found = outputs_of("tridet_thumos_i3d", localisation.features(2048, 128, [128, 93]), wide)
-    np.testing.assert_array_equal(found.mask, expected["mask"])
-    bits = "64" if wide else ""
-    for ours, theirs in (("classes", "cls"), ("offsets", "offset"), ("start", "start"), ("end", "end")):
-        assert relative_error(getattr(found, ours), expected[theirs + bits]) < (1e-11 if wide else 1e-5)
+def test_outputs_are_the_references(shared):
+    fields = {"classes": "cls", "offsets": "offset", "start": "start", "end": "end"}
+    compare_with_golden("tridet_thumos_i3d", [128, 93], fields, shared)
