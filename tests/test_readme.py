@@ -60,6 +60,9 @@ RUN = {
     r"python eval.py --workdir=runs/motion .*": ("", "runs/motion/eval_10x3/eval.json"),
     r"python eval.py --checkpoint=runs/k400 .*": (SMALL, "runs/k400/eval*/eval.json"),
     r"python -m vidjax predict runs/motion some.mp4 other.mp4": ("", ""),
+    r"python -m vidjax localise runs/motion some.mp4 .*": ("", "found/*"),
+    r"python -m vidjax embed runs/motion .*": ("--num-clips 2", "vectors/*"),
+    r"python -m vidjax search vectors some.mp4": ("", "search/*"),
     r"python -m vidjax plan --config=configs/k400_i3d_r50.py .*": (
         "--config.model.name=single_frame_tiny --config.model.init_from= --config.data.clip.num_frames=1 "
         "--config.data.clip.size=32",
@@ -75,11 +78,14 @@ RUN = {
 
 # Commands that are only parsed here → why.
 PARSED = {
+    r"python train.py --config=configs/motion_people.py .*": "minutes; tests/apps/test_detect_people.py trains a small one",
+    r"python -m vidjax detect runs/people .*": "needs that run",
     r"sbatch .*": "needs SLURM; tests/test_launch.py runs the script without",
     r"configs/launch/tpu.sh .*": "needs gcloud and a TPU slice; tests/test_launch.py runs the script without",
     r"kubectl apply -f configs/launch/jobset.yaml": "needs a cluster; tests/test_launch.py runs the pods' command",
     r"python -m tests.benchmarks.data.loading": "measures against decord, which the tests do without",
     r"python -m tests.benchmarks.data.(views|prepared)": "fails where its ratio is missed, as on busy machines",
+    r"python -m tests.benchmarks.scorers --official .*": "needs ActivityNet's code",
     r"python -m tests.benchmarks.models .*": "full-size networks against PyTorch's; minutes each",
     r"python -m tests.benchmarks.blocks --topology .*": "the TPU's compiler takes minutes",
     r"JAX_PLATFORMS=cpu python -m tests.benchmarks.checkpointing .*": "fails where its ratio is missed",

@@ -57,7 +57,8 @@ class ClipNetwork:
         task = make_task(meta.config, self.spec, meta.labels, dtype)
         present = task.present
         self.present = present
-        self.classes: tuple[str, ...] = meta.labels.names if present is not None and self.model.head is not None else ()
+        headed = getattr(self.model, "head", None) is not None
+        self.classes: tuple[str, ...] = meta.labels.names if present is not None and headed else ()
         _, params, stats = split(model)
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
 

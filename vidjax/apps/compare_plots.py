@@ -13,8 +13,10 @@ class Compared(Protocol):
     """Runs that differ only in the seed: their label, values in 0…1 by level, and multiply-adds of a clip in 10⁹."""
 
     label: str
-    values: Mapping[str, Sequence[float]]
     gmacs: float | None
+
+    @property
+    def values(self) -> Mapping[str, Sequence[float]]: ...
 
     def mean(self, level: str) -> float: ...
 

@@ -69,8 +69,8 @@ def boxes_through(corners: np.ndarray, affine: np.ndarray, side: int) -> np.ndar
     points = through(np.asarray(corners, np.float64).reshape(-1, 2, 2), affine)
     low, high = points.min(axis=1), points.max(axis=1)
     boxes = np.clip(np.concatenate([low, high], axis=1), 0, 1).astype(np.float32) * np.float32(side)
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return np.where(inside[:, None], boxes, np.float32(0))
+    inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1, keepdims=True)
+    return np.where(inside, boxes, np.float32(0))
 
 
 def through(points: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -171,6 +171,7 @@ def _run_backward(
     specs = [cut.queries(cut.d), cut.keys(cut.d), cut.keys(cut.e)]
     shapes = [jax.ShapeDtypeStruct(x.shape, cut.wide(x.dtype)) for x in (q, k, v)]
     if plan.bias:
+        assert bias is not None
         specs.append(cut.bias())
         shapes.append(jax.ShapeDtypeStruct(bias.shape, jnp.float32))
     scratch = []

@@ -86,7 +86,8 @@ def ring_attention(
     if q.shape[0] % math.prod(mesh.shape[name] for name in batch):
         batch = None
 
-    def attend(q, k, v, ids):
+    def attend(*arrays):
+        q, k, v, ids = arrays
         four = [x.reshape(*x.shape[:2], heads, -1) for x in (q, k, v)]
         plan = attention_plan.plan_for(*four, scale=scale, ids=ids, part=True) if backend() == "tpu" else None
         q, k, v = (_in_rows(x) for x in (q, k, v))
@@ -184,7 +185,7 @@ def _part(ring: _Ring, q: jax.Array, keys: _Keys, ids: Ids | None) -> Part:
     the factors, `(B, n, heads)`."""
     q_ids = None if ids is None else ids[0]
     if ring.plan is not None:
-        pair = None if q_ids is None else (q_ids, keys.ids)
+        pair = None if q_ids is None or keys.ids is None else (q_ids, keys.ids)
         return attention_kernel.part_of_attention(q, keys.k, keys.v, ring.plan, ids=pair)
     k, v = (_heads(ring, x) for x in (keys.k, keys.v))
 
@@ -210,8 +211,9 @@ def _gradients(
     """
     q_ids = None if ids is None else ids[0]
     if ring.plan is not None:
-        pair = None if q_ids is None else (q_ids, keys.ids)
-        return attention_kernel.gradients_of_part(q, keys.k, keys.v, *whole, d_out, ring.plan, ids=pair)
+        pair = None if q_ids is None or keys.ids is None else (q_ids, keys.ids)
+        out, numbers = whole
+        return attention_kernel.gradients_of_part(q, keys.k, keys.v, out, numbers, d_out, ring.plan, ids=pair)
     k, v = (_heads(ring, x) for x in (keys.k, keys.v))
     wide = jnp.promote_types(q.dtype, jnp.float32)
 
@@ -243,7 +245,7 @@ def _scores(
     """`q·k` by head, `(B, heads, n, m)`, without the scale, and which of them count (None: all)."""
     q = q if q.ndim == 4 else _heads(ring, q)
     scores = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.promote_types(q.dtype, jnp.float32))
-    if q_ids is None:
+    if q_ids is None or k_ids is None:
         return scores, None
     sees = (q_ids[:, :, None] == k_ids[:, None, :])[:, None]
     return jnp.where(sees, scores, jnp.finfo(scores.dtype).min), sees

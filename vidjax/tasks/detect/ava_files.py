@@ -109,7 +109,7 @@ def _scored(
     lines = []
     for corners, row in zip(boxes, scores, strict=False):
         place = [*key, *_corner_texts(corners)]
-        lines += [[*place, numbers[k], f"{row[k]:.6g}"] for k in np.flatnonzero(row >= _LEAST)]
+        lines += [[*place, numbers[k], f"{row[k]:.6g}"] for k in np.flatnonzero(row >= _LEAST).tolist()]
     return lines
 
 
