@@ -2,7 +2,7 @@
 
     python train.py --config=configs/motion_people.py --workdir=runs/motion_people
 
-Writes its videos to runs/data/people on first use. CPU: about 310 s of processor time for 5 epochs, under 8 minutes on 2
+Writes its videos to runs/data/people on first use. CPU: about 310 s of processor time (5 epochs), under 8 minutes on 2
 idle cores. Measured once, seed 0, frame mAP at an overlap (IoU) of 0.5; chance is 16.7 %, one of six motions:
 
 | network | true boxes | boxes that overlap them by 0.7 |
