@@ -68,6 +68,7 @@ RUN = {
     r"python train.py --config=configs/motion.py --workdir=runs/x .*": (f"{BRIEF} --config.data.synthetic=", "runs/x"),
     r"python -m tests.benchmarks.data.decoding": ("--repeats 1 --peers", ""),
     r"python -m tests.benchmarks.attention .*": ("--repeats 1", ""),
+    r"python -m tests.benchmarks.search .*": ("--count 2000 --width 16 --graph 500", ""),
     r"python -m tests.benchmarks.pretraining": ("--size tiny --repeats 1", ""),
     r'python -m tests.benchmarks.blocks --remat ""': ("--model videomae_tiny", ""),
 }

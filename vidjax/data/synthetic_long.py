@@ -82,7 +82,7 @@ def long_video(rng: np.random.Generator, *, num_frames: int = 300, size: int = 6
 def _motion(rng: np.random.Generator, label: str, size: int) -> np.ndarray:
     """Change of place and orientation per frame in a motion of drawn speed: pixels right and down, radians."""
     right, down, turn = STEPS[label]
-    speed, angular = rng.uniform(0.03, 0.05) * size, np.deg2rad(rng.uniform(8, 14))
+    speed, angular = rng.uniform(0.03, 0.05) * size, np.deg2rad(rng.uniform(11, 14))
     return np.array([right * speed, down * speed, turn * angular])
 
 
