@@ -2,7 +2,17 @@
 
     python train.py --config=configs/motion_people.py --workdir=runs/motion_people
 
-Writes its videos to runs/data/people on first use.
+Writes its videos to runs/data/people on first use. CPU: about 310 s of processor time (5 epochs), under 8 minutes on 2
+idle cores. Measured once, seed 0, frame mAP at an overlap (IoU) of 0.5; chance is 16.7 %, one of six motions:
+
+| network | true boxes | boxes that overlap them by 0.7 |
+|---|---|---|
+| this one, with 5 epochs | 87.2 % | 87.1 % |
+| a single frame: `--config.model.name=frame_detect_tiny` | 19.1 % | |
+| the whole picture: `--config.model.name=picture_detect_tiny --config.train.steps=40` | 17.1 % | |
+
+The third column: `python eval.py --workdir=runs/motion_people --config.task.detect.eval_jitter=0.7`. Mirrored clips
+count as the opposite motion, and training moves and resizes the boxes, down to an overlap of 0.6.
 """
 
 from vidjax.config import (
