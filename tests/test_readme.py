@@ -78,7 +78,7 @@ RUN = {
 
 # Commands that are only parsed here → why.
 PARSED = {
-    r"python train.py --config=configs/motion_people.py .*": "minutes; tests/apps/test_detect_people.py trains a small one",
+    r"python train.py --config=configs/motion_people.py .*": "tests/apps/test_detect_people.py trains a small one",
     r"python -m vidjax detect runs/people .*": "needs that run",
     r"sbatch .*": "needs SLURM; tests/test_launch.py runs the script without",
     r"configs/launch/tpu.sh .*": "needs gcloud and a TPU slice; tests/test_launch.py runs the script without",
