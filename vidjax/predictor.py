@@ -263,7 +263,7 @@ class Predictor:
     def _need_classes(self) -> None:
         if self._present is None:
             raise CheckpointFolderError(
-                f"{self.title}: {self.spec.name} was pre-trained to {self.spec.task} and has no "
+                f"{self.title}: {self.spec.name} is trained to {self.spec.task} and has no "
                 "classes; fine-tune a classifier from it with --config.model.init_from, or see `vidjax --help` for the "
                 "command of its task"
             )

@@ -98,7 +98,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     assert f"{other} by mAP" in capsys.readouterr().err
     (tmp_path / "tsm0" / "eval.json").write_text('{"reconstruction": {"explained": 0.5}}')
     assert main(["compare", runs[0]]) == 1
-    assert f"{runs[0]} is a pre-training, which has no accuracy" in capsys.readouterr().err
+    assert f"{runs[0]} reports reconstruction, and no accuracy of videos" in capsys.readouterr().err
 
 
 def of(clips=1, *, step=24, checkpoint="best", data="val.csv"):

@@ -67,7 +67,7 @@ def compare(
       gmacs: also count the multiply-adds of a clip, and plot accuracies against them.
 
     Raises:
-      UserError: if no run has been evaluated, one is a pre-training, they were evaluated by different measures, or
+      UserError: if no run has been evaluated, one has no accuracy of videos, they were evaluated by different measures, or
         `show` has a name that is not a setting of any run.
     """
     results = {run: found for run in runs if (found := identity.read(Path(run)))}
@@ -95,7 +95,8 @@ def _read(
     names, chances = {}, set()
     for run, result in results.items():
         if "video" not in result:
-            raise UserError(f"{run} is a pre-training, which has no accuracy: leave it out")
+            told = ", ".join(result.get("levels", ())) or "reconstruction"
+            raise UserError(f"{run} reports {told}, and no accuracy of videos: leave it out")
         config = _of_today(_config(Path(run)))
         settings = dict(flat(config))
         seed, evaluated = settings["seed"], _evaluated(result, settings, known)
