@@ -114,7 +114,7 @@ def test_a_pretrained_network_and_one_without_a_classifier_give_features_alone(f
     spec = vidjax.get_spec("videomae_tiny_pretrain")
     predictor = vidjax.Predictor(network, spec)
     assert predictor.features(files[0]).shape == (1, network.norm.num_features)
-    with pytest.raises(UserError, match=r"pre-trained to reconstruct and has no classes.*init_from"):
+    with pytest.raises(UserError, match=r"is trained to reconstruct and has no classes.*init_from"):
         predictor.stream(files)
     headless = vidjax.Predictor(vidjax.create_model("conv3d_tiny", num_classes=0), SPEC)
     assert headless.features(files[0]).shape == (1, 24) and headless.class_names == ()

@@ -67,8 +67,8 @@ def compare(
       gmacs: also count the multiply-adds of a clip, and plot accuracies against them.
 
     Raises:
-      UserError: if no run has been evaluated, one has no accuracy of videos, they were evaluated by different measures, or
-        `show` has a name that is not a setting of any run.
+      UserError: if no run has been evaluated, one has no accuracy of videos, they were evaluated by different measures,
+        or `show` has a name that is not a setting of any run.
     """
     results = {run: found for run in runs if (found := identity.read(Path(run)))}
     groups, name, chance = _read(results, show, runs)

@@ -96,7 +96,7 @@ def test_evaluation_hides_the_same_tubes_whatever_the_batch(pretrained, tmp_path
     again = evaluate_checkpoint(workdir, other, out=tmp_path, console=QUIET)
     assert again["reconstruction"]["loss"] == pytest.approx(summary["reconstruction"]["loss"], rel=1e-5)
     assert (tmp_path / "reconstructions.png").exists()
-    with pytest.raises(CheckpointFolderError, match=r"pre-trained to reconstruct.*init_from"):
+    with pytest.raises(CheckpointFolderError, match=r"is trained to reconstruct.*init_from"):
         Predictor(workdir).predict([])
 
 
