@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import vidjax
+from tests.peers import needs
 from tests.videos import write_video
 from vidjax.__main__ import main
 from vidjax.apps.evaluate_embeddings import evaluate_embeddings
@@ -25,7 +26,7 @@ from vidjax.models.calls import module_paths
 from vidjax.models.layer_vectors import layer_vectors
 from vidjax.training.checkpoints import Meta, save_model
 
-pytest.importorskip("pyarrow", reason="needs the extra search")
+needs("pyarrow")
 
 DATA = DataConfig(clip=ClipConfig(num_frames=4, size=16, resize=(16,)))
 CONFIG = Config(model=ModelConfig(name="conv3d_tiny", compute_dtype="float32"), data=DATA)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.peers import needs
 from vidjax.config.choices import EMBEDDING_TASKS
 from vidjax.embeddings.benchmark import TASKS, Labelled, LogisticRegression, retrieval, run_tasks, v_measure
 
@@ -35,7 +36,7 @@ def test_the_protocol_of_neighbours_gives_the_published_figures(shared):
 
 
 def test_linear_classes_and_clusters_are_those_of_scikit_learn():
-    sklearn = pytest.importorskip("sklearn.linear_model")
+    sklearn = needs("sklearn.linear_model")
     from sklearn.metrics import v_measure_score
 
     x, y = blobs(spread=2.0)

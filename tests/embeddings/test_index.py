@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.peers import needs
 from vidjax.embeddings.index import IndexWriter, Origin, VectorsError, Video, read_index
 from vidjax.predictions import ClipVectors
 
-pytest.importorskip("pyarrow", reason="needs the extra search")
+needs("pyarrow")
 
 ORIGIN = Origin(
     "conv3d_tiny", "/runs/toy", None, "0123456789abcdef", "", {"video": {"kind": "video"}}, {"hop": 0}, "clip", 3

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.embeddings.test_index import ORIGIN
+from tests.peers import needs
 from vidjax.embeddings.approximate import FACTS, approximate_search, recall
 from vidjax.embeddings.duplicates import align, centred, find_duplicates, groups
 from vidjax.embeddings.exact import exact_search, unit
@@ -102,7 +103,7 @@ def test_the_offset_of_two_whole_copies_is_nothing_and_alignment_has_a_mirror_im
 
 
 def test_the_approximate_graph_is_kept_remade_and_its_recall_measured(tmp_path):
-    pytest.importorskip("usearch", reason="needs the extra search")
+    needs("usearch")
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((20, 16))
     clips = [centres[i % 20] + 0.3 * rng.standard_normal((10, 16)) for i in range(40)]

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.golden import Keys, read_keys
 from tests.models.abstract import abstract
-from vidjax.models.registry import get_spec
+from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import split
 from vidjax.weights.mapping import convert
 from vidjax.weights.table import Source, recognise
@@ -56,3 +56,8 @@ def assert_complete(name: str, state: State, num_classes: int) -> Source:
     floats = [array for key, array in state.items() if not key.endswith("num_batches_tracked")]
     assert sum(array.size for array in floats) == sum(map(math.prod, wanted.values()))
     return table
+
+
+def of_classes(pattern: str) -> list[str]:
+    """Names of the classifiers that match; networks of other tasks on the same backbones have tests of their own."""
+    return [name for name in list_models(pattern) if get_spec(name).task == "classify"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers import needs
 from vidjax.config import FeaturesConfig
 from vidjax.data.reading.feature_file import Grid, read_feature_file, settle, videos_in
 from vidjax.data.records import Segments
@@ -39,7 +40,7 @@ def test_formats(tmp_path, name):
 
 
 def test_hdf5_of_one_video_and_of_many(tmp_path):
-    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed")
+    h5py = needs("h5py")
     with h5py.File(tmp_path / "all.h5", "w") as file:
         file["v_one"], file["two/feats"] = VECTORS, VECTORS + 1
     assert sorted(videos_in(str(tmp_path / "all.h5"))) == ["two", "v_one"]

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.peers import needs
 from vidjax.config import ClassifyConfig, Config, ConfigError, ModelConfig
 from vidjax.config.validate import validate
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
@@ -49,7 +50,7 @@ def test_focal_is_that_of_the_paper(alpha, gamma):
 
 
 def test_focal_is_torchvisions():
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     bce = torch.nn.functional.binary_cross_entropy_with_logits(*map(torch.tensor, (LOGITS, TRUTH)), reduction="none")
     p, t = torch.sigmoid(torch.tensor(LOGITS)), torch.tensor(TRUTH)
     expected = (0.25 * t + 0.75 * (1 - t)) * (1 - (p * t + (1 - p) * (1 - t))) ** 2 * bce
@@ -59,7 +60,7 @@ def test_focal_is_torchvisions():
 @pytest.mark.parametrize("positive", [0.0, 1.0])
 def test_asymmetric_is_that_of_the_papers_code(positive):
     """Values and gradients: the weights have none."""
-    torch = pytest.importorskip("torch")
+    torch = needs("torch")
     loss = ClassLoss("asymmetric", gamma_positive=positive)
     x, y = torch.tensor(LOGITS, dtype=torch.float64, requires_grad=True), torch.tensor(TRUTH, dtype=torch.float64)
     p = torch.sigmoid(x)

@@ -6,7 +6,8 @@ import pytest
 from tests.golden import read_index, read_keys
 from tests.models.abstract import abstract
 from tests.weights.answers import errors
-from vidjax.models.registry import get_spec, list_models
+from tests.weights.listing import of_classes
+from vidjax.models.registry import get_spec
 from vidjax.models.state import split
 from vidjax.weights.mapping import convert
 from vidjax.weights.read import CheckpointError
@@ -105,7 +106,7 @@ def test_the_large_one_is_read_in_slowfasts_and_mmaction2s_names():
 
 
 def test_every_model_that_names_a_source_is_compared():
-    named = {(name, source) for name in list_models("mvit_*") for source in get_spec(name).sources}
+    named = {(name, source) for name in of_classes("mvit_*") for source in get_spec(name).sources}
     compared = {(name, source) for name, _, source in LISTINGS}
     renamed = {("mvit_v2_b", "mmaction2"), ("mvit_v2_l", "mmaction2"), ("mvit_v2_l", "slowfast")}
     assert named == compared | renamed

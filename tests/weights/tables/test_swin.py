@@ -7,6 +7,7 @@ import pytest
 from tests.golden import read_keys
 from tests.models.abstract import abstract
 from tests.weights.answers import errors
+from tests.weights.listing import of_classes
 from vidjax.models.registry import get_spec, list_models
 from vidjax.models.state import split
 from vidjax.weights import load_pretrained
@@ -85,7 +86,7 @@ def test_the_large_one_is_read_in_the_repositorys_names():
 
 
 def test_every_model_that_names_a_source_is_compared():
-    named = {(name, source) for name in list_models("swin3d_*") for source in get_spec(name).sources}
+    named = {(name, source) for name in of_classes("swin3d_*") for source in get_spec(name).sources}
     compared = {(name, source) for name, _, source in LISTINGS}
     tables = {(name, source) for name in set(list_models("swin3d_?")) for source in ("mmaction2", "video_swin")}
     images = {(name, "swin_image") for name in IMAGES}
