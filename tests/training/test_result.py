@@ -104,7 +104,7 @@ def test_a_finished_run_started_again_does_nothing(again):
     assert said.splitlines()[-1].endswith(f"results in {workdir}")
 
 
-@pytest.mark.parametrize("missing", ["eval.json", "scores.npz"])
+@pytest.mark.parametrize("missing", [pytest.param("eval.json", marks=pytest.mark.slow), "scores.npz"])
 def test_what_is_missing_of_a_finished_run_is_written_again(again, missing):
     config, workdir, made = again
     before = files(workdir)

@@ -141,7 +141,7 @@ class Points(Of):
         return error.sum(), {"near": (there & (error < 1)).sum(dtype=jnp.float32)}
 
 
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize("parts", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_parts_add_up_where_what_is_counted_varies(parts):
     batches = [counted(seed=i) for i in range(2)]
     whole, split_up = run(Toy(), batches, Points()), run(Toy(), batches, Points(), accumulate=parts)

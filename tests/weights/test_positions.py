@@ -38,18 +38,21 @@ def interpolated(table, sides, size, **how):
 @pytest.mark.parametrize(
     ("name", "source", "kwargs", "clip", "resized"),
     [
-        ("vivit_base_16x2", "transformers", SMALL, {"num_frames": 48, "size": 256}, {"pos_embed"}),
-        (
+        pytest.param(
+            "vivit_base_16x2", "transformers", SMALL, {"num_frames": 48, "size": 256}, {"pos_embed"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "timesformer_base_divided", "timesformer", SMALL, {"num_frames": 16, "size": 256},
-            {"pos_embed", "time_embed"},
+            {"pos_embed", "time_embed"}, marks=pytest.mark.slow,
         ),
         (
             "mvit_v1_b_16x4", "torchvision", MVIT | {"version": 1}, {"num_frames": 32, "size": 256},
             {"spatial_positions", "temporal_positions"},
         ),
-        (
+        pytest.param(
             "mvit_v2_s", "slowfast", MVIT, {"num_frames": 32, "size": 256},
-            {f"blocks.{i}.attn.relative_{x}" for i in (0, 1) for x in "thw"},
+            {f"blocks.{i}.attn.relative_{x}" for i in (0, 1) for x in "thw"}, marks=pytest.mark.slow,
         ),
     ],
 )  # fmt: skip

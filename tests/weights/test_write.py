@@ -82,9 +82,12 @@ def test_every_key_of_the_reference_is_written(shared, name, source, listing):
     assert found == wanted
 
 
+LARGER = [("r3d_18", "torchvision"), ("tsm_r50", "mmaction2")]
+
+
 @pytest.mark.parametrize(
     ("name", "source"), [(name, source) for name in list_models("*_tiny") for source in writable(name)] +
-    [("x3d_xs", "pytorchvideo"), ("r3d_18", "torchvision"), ("tsm_r50", "mmaction2")]
+    [("x3d_xs", "pytorchvideo"), *(pytest.param(*n, marks=pytest.mark.slow) for n in LARGER)]
 )  # fmt: skip
 def test_what_is_written_reads_back_as_it_was(name, source):
     variant = get_variant(name)

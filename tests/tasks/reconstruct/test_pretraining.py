@@ -138,9 +138,15 @@ def watched(monkeypatch):
     return seen, evaluate.explained
 
 
+AGAIN = [0.1, 0.2, 0.9, 0.4, 0.9], 3, True
+
+
 @pytest.mark.parametrize(
     ("explained", "best", "again"),
-    [([0.1, 0.2, 0.3, 0.4], 4, False), ([0.1, 0.9, 0.3, 0.4], 2, False), ([0.1, 0.2, 0.9, 0.4, 0.9], 3, True)],
+    [
+        ([0.1, 0.9, 0.3, 0.4], 2, False),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (([0.1, 0.2, 0.3, 0.4], 4, False), AGAIN)),
+    ],
 )
 def test_an_evaluator_with_a_cadence_runs_at_every_so_many_and_at_the_last(
     pretrained, tmp_path, watched, explained, best, again

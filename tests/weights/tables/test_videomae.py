@@ -50,9 +50,9 @@ def small_state(shared, name: str, seed: int = 0) -> dict[str, np.ndarray]:
     ("listing", "name", "source"),
     [
         ("videomae_mcg_vit_small_patch16_224", "videomae_small", "videomae"),
-        ("videomae_mcg_vit_base_patch16_224", "videomae_base", "videomae"),
-        ("videomae_mcg_vit_large_patch16_224", "videomae_large", "videomae"),
-        ("hf4_videomae_base_cls", "videomae_base", "transformers"),
+        pytest.param("videomae_mcg_vit_base_patch16_224", "videomae_base", "videomae", marks=pytest.mark.slow),
+        pytest.param("videomae_mcg_vit_large_patch16_224", "videomae_large", "videomae", marks=pytest.mark.slow),
+        pytest.param("hf4_videomae_base_cls", "videomae_base", "transformers", marks=pytest.mark.slow),
         ("hf5_videomae_base_cls", "videomae_base", "transformers"),
         ("mmaction2_videomae", "videomae_base", "mmaction2"),
     ],
