@@ -89,7 +89,7 @@ def test_adapters_start_from_an_image_network(caplog):
 @pytest.mark.parametrize(
     ("source", "name", "model", "config"),
     [
-        ("dinov2", "frame_dinov2_b14", "Dinov2Model", "Dinov2Config"),
+        pytest.param("dinov2", "frame_dinov2_b14", "Dinov2Model", "Dinov2Config", marks=pytest.mark.slow),
         ("dinov2", "frame_dinov2_b14_registers", "Dinov2WithRegistersModel", "Dinov2WithRegistersConfig"),
         ("dinov3", "frame_dinov3_b16", "DINOv3ViTModel", "DINOv3ViTConfig"),
         ("clip", "frame_clip_b16", "CLIPVisionModel", "CLIPVisionConfig"),

@@ -84,7 +84,12 @@ def by_mmaction2(state: dict[str, np.ndarray], divided: bool) -> dict[str, np.nd
 @pytest.mark.parametrize(
     ("listing", "name", "source"),
     [
-        *((f"timesformer_fb_{KINDS[kind]}", f"timesformer_base_{kind}", "timesformer") for kind in KINDS),
+        *(
+            pytest.param(
+                f"timesformer_fb_{KINDS[kind]}", f"timesformer_base_{kind}", "timesformer", marks=pytest.mark.slow
+            )
+            for kind in KINDS
+        ),
         ("hf4_timesformer", "timesformer_base_divided", "transformers"),
         ("hf5_timesformer", "timesformer_base_divided", "transformers"),
         ("mmaction2_timesformer", "timesformer_base_divided", "mmaction2"),
