@@ -177,7 +177,7 @@ def test_configs_are_documented():
 def test_readme_stays_short_and_its_files_exist():
     text = (ROOT / "README.md").read_text()
     prose = text[: text.index("<!-- models -->")] + text[text.index("<!-- /models -->") :]  # a generated table
-    assert len(prose.splitlines()) < 320
+    assert len(prose.splitlines()) < 330
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / target).exists(), target
 

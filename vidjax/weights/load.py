@@ -275,14 +275,16 @@ def _converted(
 
 
 def takers(state_dict: Mapping[str, Any], name: str) -> list[str]:
-    """List models other than `name` that fit a checkpoint with all its classes, those of its family first.
+    """List models other than `name`, of the same inputs, that fit a checkpoint with all its classes.
 
-    Only keys and shapes are compared; no array is read or copied.
+    Those of its family come first. Only keys and shapes are compared; no array is read or copied.
     """
     state_dict = {key: np.broadcast_to(np.float32(0), np.shape(array)) for key, array in state_dict.items()}
     tables = [table for table in sources() if not table.missing(state_dict)]
     found = set()
     for other in list_models():
+        if get_spec(other).inputs.keys() != get_spec(name).inputs.keys():  # one with boxes starts from a classifier
+            continue
         for table in tables:
             if other == name or not table.serves(other):
                 continue
