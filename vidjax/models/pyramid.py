@@ -263,9 +263,9 @@ class Pyramid(VideoNetwork):
         tokens, mask = jnp.concatenate(levels, axis=1), jnp.concatenate(masks, axis=1)
         return PyramidFeatures(pooled, tokens, (sum(lengths), 1, 1), mask=mask, levels=lengths)
 
-    def apply_head(self, features: Features, rngs: nnx.Rngs | None = None) -> Any:
+    def apply_head(self, features: Features, *others: jax.Array, rngs: nnx.Rngs | None = None) -> Any:
         """Apply the head to the features of `encode`: `SegmentOutputs`."""
-        del rngs  # nothing random comes after the levels
+        del others, rngs  # nothing else is read, and nothing is random
         assert self.head is not None, "a network without a head has nothing to apply"
         assert isinstance(features, PyramidFeatures) and features.tokens is not None and features.mask is not None
         levels = split_levels(features.tokens, features.levels)

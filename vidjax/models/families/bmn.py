@@ -133,9 +133,9 @@ class BMN(VideoNetwork):
             x = nnx.relu(layer(x))
         return Features(x.mean(axis=1, dtype=jnp.float32), x, (x.shape[1], 1, 1))
 
-    def apply_head(self, features: Features, rngs: nnx.Rngs | None = None) -> Any:
+    def apply_head(self, features: Features, *others: jax.Array, rngs: nnx.Rngs | None = None) -> Any:
         """Apply the head to the features of `encode`: `BoundaryOutputs`."""
-        del rngs
+        del others, rngs  # nothing else is read, and nothing is random
         assert self.head is not None, "a network without a head has nothing to apply"
         return self.head(features.tokens)
 
