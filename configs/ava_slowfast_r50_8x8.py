@@ -6,8 +6,8 @@
         --config.task.detect.boxes=ava_detection_val_boxes_and_labels.csv \\
         --config.task.detect.exclude=ANNOTATIONS/ava_val_excluded_timestamps_v2.2.csv
 
-VIDEOS are AVA's, cut from minute 15 to 30; ANNOTATIONS is the folder of ava_train_v2.2.csv and ava_val_v2.2.csv. The two
-lists of detected boxes are SlowFast's (its DATASET.md). `vidjax check` with the same flags finds what does not fit
+VIDEOS are AVA's, cut from minute 15 to 30; ANNOTATIONS is the folder of ava_train_v2.2.csv and ava_val_v2.2.csv. The
+two lists of detected boxes are SlowFast's (its DATASET.md). `vidjax check` with the same flags finds what does not fit
 together.
 
 Published: 24.67 mAP on AVA v2.2 (pytorchvideo's model zoo), by SlowFast's rules, on detected boxes of a score of 0.8 or

@@ -6,7 +6,7 @@
         --config.task.detect.boxes=ava_dense_proposals_val.FAIR.recall_93.9.pkl \\
         --config.task.detect.exclude=ANNOTATIONS/ava_val_excluded_timestamps_v2.2.csv
 
-CHECKPOINT is a classifier of Kinetics-400 (`videomae_base`) by mmaction2, MCG-NJU/VideoMAE or transformers. VIDEOS holds
+CHECKPOINT is a classifier of Kinetics-400 (`videomae_base`) by mmaction2, MCG-NJU/VideoMAE or transformers. VIDEOS has
 AVA's films, cut from minute 15 to 30, and Kinetics' clips, named `ID_000010_000020.mp4`; ANNOTATIONS is the folder of
 ava_train_v2.2.csv, kinetics_train_v1.0.csv and the same for val. The proposals are mmaction2's (its tools/data/ava).
 

@@ -5,7 +5,7 @@
     python train.py --config=configs/motion_long.py --workdir=runs/motion_long
 
 The second command writes the videos to runs/data/motion_long, and their features. The same shapes stay in view all the
-time, actions often follow each other without a pause, and some shapes take no part.
+time, actions often follow each other without a pause, and one shape takes no part.
 """
 
 from vidjax.config import (
@@ -32,8 +32,8 @@ def get_config() -> Config:
         ),
         task=TaskConfig(localise=LocaliseConfig(thresholds="thumos", also=("activitynet",), max_segments=32)),
         optimizer=OptimizerConfig(
-            name="adamw", learning_rate=2e-3, warmup_epochs=3.0, weight_decay=0.05, clip_norm=1.0
+            name="adamw", learning_rate=2e-3, warmup_epochs=2.0, weight_decay=0.05, clip_norm=1.0
         ),
-        train=TrainConfig(batch_size=4, epochs=60, ema_decay=0.99, eval_epochs=30, checkpoint_epochs=30),
+        train=TrainConfig(batch_size=4, epochs=36, ema_decay=0.99, eval_epochs=12, checkpoint_epochs=12),
         eval=EvalConfig(batch_size=8),
     )

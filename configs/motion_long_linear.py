@@ -29,6 +29,6 @@ def get_config() -> Config:
         ),
         task=TaskConfig(localise=LocaliseConfig(thresholds="thumos", also=("activitynet",), max_segments=32)),
         optimizer=OptimizerConfig(name="adamw", learning_rate=1e-2, warmup_epochs=1.0, weight_decay=0.0),
-        train=TrainConfig(batch_size=4, epochs=30, eval_epochs=30, checkpoint_epochs=30),
+        train=TrainConfig(batch_size=4, epochs=20, eval_epochs=20, checkpoint_epochs=20),
         eval=EvalConfig(batch_size=8),
     )

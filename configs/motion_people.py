@@ -34,6 +34,6 @@ def get_config() -> Config:
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=3e-3, warmup_epochs=1.0, weight_decay=0.01, clip_norm=1.0
         ),
-        train=TrainConfig(batch_size=16, epochs=14, eval_epochs=2, checkpoint_epochs=14),
+        train=TrainConfig(batch_size=16, epochs=5, eval_epochs=0, checkpoint_epochs=5),
         eval=EvalConfig(batch_size=16),
     )

@@ -3,7 +3,8 @@
 from vidjax.config import DataConfig, field_names, with_settings
 
 _NAMES: dict[str, str] = {}
-for _name in field_names(DataConfig):
+# Names that features have as well are those of videos.
+for _name in sorted(field_names(DataConfig), key=lambda name: name.startswith("features.")):
     _NAMES.setdefault(_name.rpartition(".")[2], _name)
     _NAMES[_name.replace(".", "_")] = _name
 

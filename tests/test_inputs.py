@@ -8,7 +8,7 @@ import pytest
 from vidjax import inputs
 from vidjax.batch import Field
 from vidjax.errors import UserError
-from vidjax.inputs import AudioInput, BoxInput, FeatureInput, SequenceInput, TextInput, VideoInput
+from vidjax.inputs import AudioInput, BankInput, BoxInput, FeatureInput, SequenceInput, TextInput, VideoInput
 
 EVERY = {
     "video": VideoInput(16, stride=4, fps=12.5, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), enters="both"),
@@ -17,6 +17,7 @@ EVERY = {
     "words": TextInput(32, "bert-base-uncased", 30522),
     "features": FeatureInput(10, 768),
     "boxes": BoxInput(12),
+    "bank": BankInput(60, 8, seconds=30),
     "steps": SequenceInput(2304, 512),
     "resized": SequenceInput(192, 512, resized=True),
 }
@@ -58,6 +59,7 @@ def test_kinds_of_later_versions_are_refused_by_name():
         ("sound", Field((12000,), "int16"), (150, 64)),
         ("words", Field((32,), "int32", below=30522), (32,)),
         ("features", Field((10, 768), "float32"), (10, 768)),
+        ("bank", Field((60, 8), "float32"), (60, 8)),
         ("boxes", Field((12, 4), "float32", ragged=True), (12, 4)),
         ("steps", Field((2304, 512), "float32", ragged=True, fill=math.nan), (2304, 512)),
     ],
@@ -73,6 +75,7 @@ def test_words():
     assert EVERY["sound"].phrase == "1.5 s of sound in 64 bands"
     assert EVERY["words"].phrase == "32 tokens of text"
     assert EVERY["features"].phrase == "clips of 10 vectors of 768 features"
+    assert EVERY["bank"].phrase == "60 vectors of 8 features of the 30 s around a clip"
     assert EVERY["boxes"].phrase == "up to 12 boxes a clip" and BoxInput(1).brief == "≤ 1 box"
     assert EVERY["steps"].phrase == "clips of up to 2304 vectors of 512 features"
     assert EVERY["resized"].phrase == "clips of 192 vectors of 512 features"

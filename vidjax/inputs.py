@@ -355,9 +355,27 @@ class BoxInput:
         return (self.count, 4)
 
 
-Input = VideoInput | AudioInput | TextInput | FeatureInput | SequenceInput | BoxInput
+@dataclass(frozen=True)
+class BankInput(FeatureInput):
+    """Vectors of boxes long before and after a clip, from a feature bank: as many for each second, padded with zeros.
+
+    Attributes:
+      seconds: length of the part of the video around the clip, a divisor of `steps`.
+    """
+
+    seconds: int = 60
+
+    kind: ClassVar[str] = "bank"
+
+    @property
+    def phrase(self) -> str:
+        """Description of a clip's part of the bank, in words."""
+        return f"{things(self.steps, 'vector')} of {self.width} features of the {self.seconds} s around a clip"
+
+
+Input = VideoInput | AudioInput | TextInput | FeatureInput | SequenceInput | BoxInput | BankInput
 KINDS: dict[str, type[Input]] = {
-    each.kind: each for each in (VideoInput, AudioInput, TextInput, FeatureInput, SequenceInput, BoxInput)
+    each.kind: each for each in (VideoInput, AudioInput, TextInput, FeatureInput, SequenceInput, BoxInput, BankInput)
 }
 
 

@@ -16,7 +16,7 @@ class ClassScore:
 
 @dataclass(frozen=True, eq=False)
 class ClipPrediction:
-    """Scores of one clip, averaged over its crops."""
+    """Scores of one clip, the mean or the maximum of its crops'."""
 
     start: float  # time of its first frame, seconds from the first frame of the file
     end: float  # time of its last frame, seconds

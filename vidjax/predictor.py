@@ -264,7 +264,8 @@ class Predictor:
         if self._present is None:
             raise CheckpointFolderError(
                 f"{self.title}: {self.spec.name} was pre-trained to {self.spec.task} and has no "
-                "classes; fine-tune a classifier from it with --config.model.init_from"
+                "classes; fine-tune a classifier from it with --config.model.init_from, or see `vidjax --help` for the "
+                "command of its task"
             )
         if not self.class_names:
             raise UserError(f"{self.title} has no classifier: it gives only features(paths)")
@@ -303,7 +304,7 @@ class Predictor:
     def _prediction(self, path: str, inputs: Mapping[str, np.ndarray], views: Views) -> Prediction:
         scores = self._present(self._run(self._forward, inputs))
         crops = self._views[1]
-        each = scores.reshape(-1, crops, scores.shape[-1]).mean(axis=1)
+        each = join_views(scores.reshape(-1, crops, scores.shape[-1]), self._ensemble)
         times = views.times[::crops]
         found = tuple(
             ClipPrediction(float(time.min()), float(time.max()), row, self._best(row))

@@ -229,3 +229,19 @@ def test_wrong_flags(folder, flag, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["check", "list.csv", flag])
     assert stop.value.code == 2 and flag.split("=")[0] in capsys.readouterr().err
+
+
+def test_segments_are_checked_against_their_videos_and_classes(tmp_path, capsys):
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, numbered_frames(20))
+    lines = ["a.mp4,0.5,1.5,run,train", "b.mp4,0,1,run,val", "b.mp4,30,45,run,val"]
+    (tmp_path / "s.csv").write_text("\n".join(["path,start,end,label,split", *lines]) + "\n")
+    command = ["check", str(tmp_path / "s.csv"), "--out", str(tmp_path / "check.csv")]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "1 ok, 1 wrong annotation" in said.out
+    assert "1 segment ends after the video, which lasts 2.00 s, such as 'run' from 30 to 45 s" in said.err + said.out
+    (tmp_path / "s.csv").write_text("\n".join(["path,start,end,label,split", lines[0], "b.mp4,0,1,rum,val"]) + "\n")
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "1 label that training does not have: rum" in said.err + said.out

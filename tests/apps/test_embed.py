@@ -19,6 +19,7 @@ from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig
 from vidjax.config.spec import resolve_spec
 from vidjax.data.records import LabelSpace, Record
 from vidjax.embeddings.index import IndexWriter, read_index
+from vidjax.embeddings.long_videos import embed_in_parts, parts_of
 from vidjax.errors import UserError
 from vidjax.models.calls import module_paths
 from vidjax.models.layer_vectors import layer_vectors
@@ -82,6 +83,26 @@ def test_vectors_are_those_of_the_network_clip_by_clip(run, library, index):
     np.testing.assert_allclose(found.vectors[rows], own.vectors, atol=1e-6)
     np.testing.assert_array_equal(found.start[rows], own.start)
     assert np.diff(found.start[rows])[:-1] == pytest.approx(0.4), "every 4th frame of 10 a second begins a clip"
+
+
+def test_long_videos_are_read_in_parts_with_the_same_windows(run, library, tmp_path):
+    clip = resolve_spec(vidjax.get_spec("conv3d_tiny"), DATA).video
+    sampling = vidjax.config.SamplingConfig(eval="sliding_window", hop=4)
+    predictor = vidjax.Predictor(run, sampling=sampling)
+    records = [
+        Record(str(library / "odd" / "3.mp4")), Record(str(library / "odd" / "broken.mp4")),
+        Record(str(library / "even" / "4.mp4"), start=0.55, end=3.42), Record(str(library / "even" / "copy.mp4")),
+    ]  # fmt: skip
+    whole = list(predictor.embed(records))
+    for most in (1, 3, 64):
+        parts = [parts_of(record, clip, 4, most) for record in records]
+        assert len(parts[0]) == -(-len(whole[0].vectors) // most) and len(parts[1]) == 1
+        found = embed_in_parts(records, lambda record, most=most: parts_of(record, clip, 4, most), predictor.embed)
+        for a, b in zip(whole, found, strict=True):
+            assert a.path == b.path and a.error == b.error
+            if not a.error:
+                np.testing.assert_allclose(a.start, b.start, atol=1e-9)
+                np.testing.assert_allclose(a.vectors, b.vectors, atol=1e-5)
 
 
 def test_batches_of_several_files_and_other_layers_give_the_same_vectors(run, library):

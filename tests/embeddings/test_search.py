@@ -111,6 +111,8 @@ def test_the_approximate_graph_is_kept_remade_and_its_recall_measured(tmp_path):
     truth = exact_search(index.vectors, index.vectors[:7], 5)
     assert found.rows[:, 0].tolist() == list(range(7)) and recall(index, 5) >= 0.95
     np.testing.assert_allclose(found.scores[:, 0], truth.scores[:, 0], atol=1e-5)
+    (tmp_path / "equal").mkdir()
+    assert recall(index_of([np.ones((30, 3)), np.eye(3)[:1].repeat(30, 0)], folder=tmp_path / "equal"), 5) == 1.0
     made = (tmp_path / FACTS).stat().st_mtime_ns
     approximate_search(index, index.vectors[:1], 5)
     assert (tmp_path / FACTS).stat().st_mtime_ns == made

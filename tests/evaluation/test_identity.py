@@ -99,3 +99,11 @@ def test_a_broken_eval_json_is_none(tmp_path):
     assert identity.read(tmp_path) is identity.read(Path(__file__)) is None
     (tmp_path / "eval.json").write_text('{"step": ')
     assert identity.read(tmp_path) is None
+
+
+def test_the_maximum_over_views_is_part_of_the_identity():
+    assert identity.views({"num_clips": 10, "num_crops": 3, "sampling": "multi_clip", "ensemble": "max"}) == (
+        "10 clips × 3 crops, max of the views"
+    )
+    other = changed(eval__ensemble="max")
+    assert identity.folder_name(OWN, other, None) == "eval_ensemble-max"

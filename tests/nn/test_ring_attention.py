@@ -1,6 +1,7 @@
 """Keys and values in a ring of devices, against dense attention."""
 
 import dataclasses
+import importlib.util
 import re
 from functools import partial
 
@@ -9,12 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from vidjax import parallel
 from vidjax.nn import attention_plan, ring_attention, token_sharding
-from vidjax.nn.attention import attention
+from vidjax.nn.attention import SelfAttention, attention
+from vidjax.nn.attention_kernel import BACKWARD, FORWARD
 from vidjax.nn.attention_plan import plan_for
 from vidjax.nn.target_backend import targeting
+from vidjax.plan.chips import tpu_devices
+from vidjax.plan.estimates import without_cache
+from vidjax.plan.gpu_targets import can_compile, compiling_for, gpu_devices
 
 
 @dataclasses.dataclass
@@ -154,3 +160,30 @@ def test_short_sequences_do_not(monkeypatch):
     x = jax.ShapeDtypeStruct((4, 16, 3, 4), jnp.float32)
     mesh = parallel.make_mesh(1, jax.devices()[:4], model=4)
     assert "ppermute" not in str(jax.make_jaxpr(around(mesh))(x, x, x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["v5e:2x2", "h100:4"])
+def test_compilers_of_accelerators_take_it(monkeypatch, name):
+    """A layer and its gradient, in which no array has all tokens."""
+    monkeypatch.setattr(attention_plan, "plan_for", plan_for)
+    gpu = name.startswith("h100")
+    if not (can_compile(name) if gpu else importlib.util.find_spec("libtpu")):
+        pytest.skip(f"needs the extra {'gpu-plan' if gpu else 'tpu'}")
+    devices = (gpu_devices if gpu else tpu_devices)(name)
+    mesh = parallel.make_mesh(1, devices, model=4)
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: SelfAttention(384, 6, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))))
+
+    def shape(x, *axes):
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    def loss(state, x):
+        with parallel.splitting_tokens(mesh):
+            return (x + nnx.merge(graphdef, state)(x)).astype(jnp.float32).sum()
+
+    arguments = jax.tree.map(shape, state), shape(jax.ShapeDtypeStruct((2, 1568, 384), jnp.bfloat16), None, "model")
+    with compiling_for(devices[0]) if gpu else targeting("tpu", devices[0]), without_cache():
+        text = jax.jit(jax.grad(loss, (0, 1))).lower(*arguments).compile().as_text()
+    assert "collective-permute" in text and "1568" not in text
+    assert gpu or (FORWARD in text and BACKWARD in text)

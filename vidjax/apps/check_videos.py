@@ -29,7 +29,7 @@ from vidjax.video import VideoError, VideoReader
 from vidjax.video.byte_sources import exists
 from vidjax.wording import things
 
-STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short", "outside", "wrong fps", "wrong annotation")
+STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short", "wrong annotation", "wrong fps")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "at", "reason", "listed_at")
 _SHOWN = 20  # most problems printed; the report has all
 _SECTIONS = {"num_frames": "clip.", "stride": "clip.", "fps": "clip.", "timeout": "reading."}  # by argument
@@ -100,9 +100,9 @@ class Check:
         span = int((self.num_frames - 1) * step + 0.5) + 1
         reason = f"{things(frames, 'frame')}, a clip spans {span}" if frames < span else ""
         status = "too short" if reason else "ok"
-        status, reason = self.key_frames.judge(reader, row) or (status, reason)
         if not reason and (reason := outside(row, reader.duration)):
             status = "wrong annotation"
+        status, reason = self.key_frames.judge(reader, row) or (status, reason)
         return Finding(row, status, reason, frames, reader.fps, reader.width, reader.height)
 
     @staticmethod
@@ -143,6 +143,7 @@ def read_check(
     config.data = with_settings(config.data, given)
     config = validate(config)
     published = get_spec(config.model.name)
+    annotations = functools.partial(check_annotations, config, published.task)
     spec = resolve_spec(published, config.data)
     annotations = functools.partial(check_annotations, config, published.task)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
@@ -177,7 +178,8 @@ def check(
       console: console for progress and findings; None: standard output, with the bar on standard error.
 
     Returns:
-      0 if everything is in order, 1 if any video is missing, unreadable or too short, or annotations are wrong.
+      0 if all videos are in order, 1 if any is missing, unreadable or too short, or has wrong annotations, such as
+      segments or key frames outside of it, or labels that training does not have.
 
     Raises:
       DataError: if the annotations cannot be used.

@@ -1,5 +1,6 @@
 """Feature vectors of many videos, kept as an index for search (`vidjax embed RUN VIDEOS OUT`)."""
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from vidjax.data.listing.paths import VIDEO_SUFFIXES
 from vidjax.data.listing.sources import open_sources, read_rows
 from vidjax.data.records import Record
 from vidjax.embeddings.index import Index, IndexWriter, Key, Video, file_state, parquet, place
+from vidjax.embeddings.long_videos import embed_in_parts, parts_of
 from vidjax.embeddings.network import origin_of, pooled
 from vidjax.errors import UserError
+from vidjax.inputs import VideoInput
 from vidjax.predictor import Predictor
 from vidjax.progress import progress_bar
 from vidjax.training.workdir import lock
@@ -71,6 +74,13 @@ def embed(
     )
     origin = origin_of(predictor, layer=layer, per=per, step=step)
     batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 16)
+    each = functools.partial(predictor.embed, layer=layer, batch_size=batch_size)
+
+    def divide(record: Record) -> list[Record]:
+        """Parts of a video that are read one after the other: only windows can be."""
+        clip = next(iter(predictor.spec.inputs.values()))
+        return parts_of(record, clip, hop) if hop and isinstance(clip, VideoInput) else [record]
+
     with lock(Path(out), "embedding", "folder"):
         writer = IndexWriter(out, origin)
         known = writer.known
@@ -79,7 +89,7 @@ def embed(
         with progress_bar(Console(stderr=True)) as bar:
             task = bar.add_task("embed", total=len(records), completed=len(records) - len(todo), info="")
             try:
-                for record, found in zip(todo, predictor.embed(todo, layer=layer, batch_size=batch_size), strict=True):
+                for record, found in zip(todo, embed_in_parts(todo, divide, each), strict=True):
                     size, modified = states[_key(record)]
                     video = Video(record.path, record.start, record.end, size, modified, found.error)
                     writer.add(video, pooled(found, per))

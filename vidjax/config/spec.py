@@ -9,7 +9,7 @@ from vidjax import inputs as streams
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.errors import UserError
-from vidjax.inputs import BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
 
 # `config.model.input` → `VideoInput.enters`.
 ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both"}
@@ -106,10 +106,14 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
       input: input of the network as in `config.model.input`; None: the spec's.
 
     Raises:
-      ConfigError: if there are settings of features for a network that reads none.
+      ConfigError: if there are settings of features, boxes or a feature bank for a network that reads none.
     """
     if config.clip.boxes:
         spec = _with_boxes(spec, config.clip.boxes)
+    if config.clip.bank and not any(isinstance(value, BankInput) for value in spec.inputs.values()):
+        raise ConfigError(
+            f"config.data.clip.bank = {config.clip.bank!r}: {spec.name} reads no feature bank; leave it out"
+        )
     spec = _with_features(spec, config)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         return spec
@@ -138,7 +142,7 @@ def _with_boxes(spec: Spec, count: int) -> Spec:
 def _with_features(spec: Spec, config: DataConfig) -> Spec:
     """Copy of the spec whose input of features has the configured length and width."""
     changes = {name: getattr(config.features, name) for name in ("steps", "width") if getattr(config.features, name)}
-    names = [name for name, value in spec.inputs.items() if isinstance(value, FeatureInput | SequenceInput)]
+    names = [name for name, value in spec.inputs.items() if type(value) in (FeatureInput, SequenceInput)]
     if changes and not names:
         raise ConfigError(
             f"config.data.features.{next(iter(changes))}: applies to networks that read features, which {spec.name} "

@@ -218,12 +218,14 @@ class VideoSet:
       labels: classes of the annotations.
       sources: number of each record's source in `config.train`; (): there is only one source.
       quarantined: reasons why records must not be opened, by index, see `vidjax.data.listing.quarantine`.
+      shown: classes that the annotations can show, if a model has more; (): all of them.
     """
 
     records: tuple[Record, ...]
     labels: LabelSpace
     sources: tuple[int, ...] = ()
     quarantined: dict[int, str] = field(default_factory=dict)
+    shown: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)

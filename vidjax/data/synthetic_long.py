@@ -2,7 +2,7 @@
 
 The same shapes stay in view through a whole video and change only how they move. Four or five of them act together:
 one of six motions for a while, then another, often without a pause, or nothing in particular: they rest, or each goes
-its own way. Another shape or two take no part and change their own motion at any time. So no frame tells an action, and
+its own way. Another shape takes no part and changes its motion at any time. So no frame tells an action, and
 neither does the motion of a single shape.
 """
 
@@ -66,7 +66,7 @@ def long_video(rng: np.random.Generator, *, num_frames: int = 300, size: int = 6
     spans, background = long_plan(rng, num_frames), draw_background(rng, size)
     frames = np.empty((num_frames, size, size, 3), np.uint8)
     frames[:] = background
-    together, alone = int(rng.integers(4, 6)), int(rng.integers(1, 3))
+    together, alone = int(rng.integers(4, 6)), 1
     common = _common_steps(rng, spans, num_frames, size)
     for number in range(together + alone):
         outline, colour = draw_outline(rng, size), contrasting_colour(rng, background)
@@ -118,7 +118,7 @@ def _idle(own: np.ndarray, common: np.ndarray) -> np.ndarray:
 def write_long(
     folder: str | Path,
     *,
-    num_train: int = 80,
+    num_train: int = 140,
     num_eval: int = 40,
     num_frames: int = 300,
     size: int = 64,

@@ -54,7 +54,7 @@ class Shape:
     turning: float
 
     def at(self, frame: float) -> tuple[np.ndarray, float]:
-        """Place of its (0, 0), pixels `(2,)`, and orientation, radians, `frame` frames after the middle of the video."""
+        """Place of its (0, 0), pixels `(2,)`, and orientation, radians, `frame` frames after the middle one."""
         right, down, turn = STEPS[self.label]
         return self.centre + frame * self.speed * np.array([right, down]), self.angle + frame * turn * self.turning
 
@@ -119,13 +119,15 @@ def _place(
 ) -> tuple[Shape, np.ndarray] | None:
     """A shape whose reach is free, with that reach; None: there is no room."""
     size = len(scenery)
-    outline = np.array(SHAPES[list(SHAPES)[rng.integers(len(SHAPES))]]) * rng.uniform(0.15, 0.2) * size
+    outline = np.array(SHAPES[list(SHAPES)[rng.integers(len(SHAPES))]]) * rng.uniform(0.14, 0.18) * size
     colour = contrasting_colour(rng, scenery)
     angle, turning = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(8, 14))
-    speed = rng.uniform(0.008, 0.013) * size
+    speed = rng.uniform(0.006, 0.01) * size
     own = Shape(label, outline, colour, np.zeros(2), angle, speed, turning).reach(num_frames)
+    # As far from each border as any way to move needs, or a shape's place would tell its way.
+    margin = np.hypot(*outline.T).max() + speed * num_frames / 2
     for _ in range(_TRIES):
-        centre = rng.uniform(-own[:2], size - own[2:])
+        centre = rng.uniform(margin, size - margin, 2)
         reach = own + np.tile(centre, 2)
         if all((reach[:2] > t[2:] + _GAP).any() or (reach[2:] < t[:2] - _GAP).any() for t in taken):
             return Shape(label, outline, colour, centre, angle, speed, turning), reach

@@ -22,6 +22,7 @@ GRAPH, FACTS = "graph.usearch", "graph.json"
 # only two thirds of the ten nearest of clustered vectors.
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 256, 256
 _SAMPLE = 100  # vectors of the index that measure the recall
+_ROUNDING = 1e-5  # of a cosine
 
 
 def approximate_search(index: Index, queries: np.ndarray, top: int) -> Hits:
@@ -41,7 +42,7 @@ def approximate_search(index: Index, queries: np.ndarray, top: int) -> Hits:
 def recall(index: Index, top: int = 10, sample: int = _SAMPLE) -> float:
     """Share of the `top` nearest vectors that the graph finds, over a sample of the index's own vectors.
 
-    The vectors themselves, which are their own nearest neighbours, are not counted.
+    The vectors themselves, which are their own nearest neighbours, are left out; of equally similar ones, any counts.
     """
     count = len(index.vectors)
     top = min(top, count - 1)
@@ -51,9 +52,11 @@ def recall(index: Index, top: int = 10, sample: int = _SAMPLE) -> float:
     queries = index.vectors[chosen]
     truth, found = exact_search(index.vectors, queries, top + 1), _search(_graph(index), queries, top + 1)
     shares = []
-    for row, own, got in zip(chosen, truth.rows, found.rows, strict=True):
-        own = [each for each in own if each != row][:top]
-        shares.append(len(set(own) & set(got.tolist())) / len(own))
+    for row, query, best, got in zip(chosen, unit(queries), truth.rows, found.rows, strict=True):
+        nearest = [each for each in best if each != row][:top]
+        others = [each for each in got if each != row][:top]
+        least, cosines = (unit(index.vectors[each]) @ query for each in (nearest[-1:], others))
+        shares.append((cosines >= least - _ROUNDING).sum() / len(nearest))
     return float(np.mean(shares))
 
 

@@ -207,7 +207,7 @@ def levels(summary: Mapping[str, Any]) -> list[str]:
     """Levels at which an `eval.json` has figures, also for older versions, which do not list them."""
     if "levels" in summary:
         return list(summary["levels"])
-    others = ("views", "spec", "data", "per_class")
+    others = ("views", "spec", "data", "per_class", "per_category")
     return [
         name
         for name, figures in summary.items()

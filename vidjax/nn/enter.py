@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.inputs import BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
 
 # Change of an input after normalisation: its name, the normalised input → the same shape.
 Between = Callable[[str, jax.Array], jax.Array]
@@ -75,6 +75,7 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
     FeatureInput: _enter_features,
     SequenceInput: _enter_sequence,
     BoxInput: _enter_boxes,
+    BankInput: _enter_features,
 }
 
 

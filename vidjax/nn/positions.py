@@ -81,23 +81,24 @@ def axis_positions(grid: Grid, dim: int, base: Grid) -> np.ndarray:
     return table
 
 
-_FIXED: dict[str, Callable[[Grid, int, Grid], np.ndarray]] = {
-    "index": sinusoid_positions,
-    "index_cubic": partial(sinusoid_positions, mode="cubic"),
-    "axes": axis_positions,
-}
+_FIXED: dict[str, Callable[..., np.ndarray]] = {"index": sinusoid_positions, "axes": axis_positions}
 
 
-def fixed_positions(kind: str) -> Callable[[Grid, int, Grid], np.ndarray]:
-    """Look up fixed positions: `sinusoid_positions` by "index" (interpolated linearly) or "index_cubic",
-    `axis_positions` by "axes".
+def fixed_positions(kind: str, mode: str = "linear") -> Callable[[Grid, int, Grid], np.ndarray]:
+    """Look up fixed positions: `sinusoid_positions` by "index", `axis_positions` by "axes".
+
+    Args:
+      kind: name of the positions.
+      mode: interpolation of the sinusoids to another grid, one of `MODES`; positions by axis need none.
 
     Raises:
-      ValueError: for any other kind.
+      ValueError: for any other kind or mode.
     """
+    if mode not in MODES or (kind == "axes" and mode != "linear"):
+        raise ValueError(f"position_mode = {mode!r}: must be one of {', '.join(MODES)}, for positions = 'index'")
     if kind not in _FIXED:
         raise ValueError(f"positions = {kind!r}: must be one of {', '.join(_FIXED)}")
-    return _FIXED[kind]
+    return _FIXED[kind] if mode == "linear" else partial(_FIXED[kind], mode=mode)
 
 
 def nearest(old: int, new: int) -> np.ndarray:

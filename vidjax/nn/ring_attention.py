@@ -3,7 +3,8 @@
 Each device keeps its queries and, one after another, sees the keys and values of all others, while the next ones are on
 their way. What each part contributes is joined as in a softmax of one pass: with the largest score so far and the sum
 of the weights relative to it. The backward pass sends keys and values around again, with the gradients by them. So no
-device ever holds all keys. Liu et al., "Ring attention with blockwise transformers for near-infinite context"
+device ever holds all keys, at the price of more to exchange and to add up (an example, compiled and not timed, is in
+`tests/benchmarks/steps.md`). Liu et al., "Ring attention with blockwise transformers for near-infinite context"
 (arXiv 2310.01889).
 """
 
@@ -15,13 +16,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from vidjax.nn import attention_kernel, attention_plan
 from vidjax.nn.attention_plan import Ids, Plan
 from vidjax.nn.remat import attention_part
-from vidjax.nn.target_backend import backend
+from vidjax.nn.target_backend import apart, backend
 
 _BLOCK = 512  # queries at a time where no kernel does the work
 
@@ -87,7 +89,8 @@ def ring_attention(
     def attend(q, k, v, ids):
         four = [x.reshape(*x.shape[:2], heads, -1) for x in (q, k, v)]
         plan = attention_plan.plan_for(*four, scale=scale, ids=ids, part=True) if backend() == "tpu" else None
-        return _attend(_Ring(axis, mesh.shape[axis], heads, scale, plan), q, k, v, ids)
+        q, k, v = (_in_rows(x) for x in (q, k, v))
+        return _in_rows(_attend(_Ring(axis, mesh.shape[axis], heads, scale, plan), q, k, v, ids))
 
     tokens = P(batch, axis)
     rows = P(None if ids is None or ids[0].shape[0] == 1 else batch, axis)
@@ -100,6 +103,14 @@ def ring_attention(
         check_vma=False,  # the check cannot look into a kernel
     )
     return split(*flat, ids).reshape(*q.shape[:3], v.shape[3])
+
+
+def _in_rows(x: jax.Array) -> jax.Array:
+    """A device's `x`, on GPUs with features next to each other in memory, and apart from the products around.
+
+    XLA would leave it as the products inside write it, transpose it in the products around, and find no tiles for that.
+    """
+    return apart(with_layout_constraint(x, Layout(tuple(range(x.ndim)))) if backend() == "gpu" else x)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -45,10 +45,9 @@ def roi_align(
         jax.vmap(jax.vmap(partial(_weights, bins=bins, places=places, ratio=ratio, aligned=aligned)))(*ends)
         for ends, bins, places in (((y1, y2), size[0], maps.shape[1]), ((x1, x2), size[1], maps.shape[2]))
     )
-    pooled = jnp.einsum("brph,bhwc->brpwc", rows.astype(maps.dtype), maps, preferred_element_type=dtype)
-    pooled = pooled.astype(maps.dtype)
-    pooled = jnp.einsum("brqw,brpwc->brpqc", columns.astype(maps.dtype), pooled, preferred_element_type=dtype)
-    return pooled.astype(maps.dtype)
+    product = partial(jnp.einsum, precision="highest", preferred_element_type=dtype)
+    pooled = product("brph,bhwc->brpwc", rows.astype(maps.dtype), maps).astype(maps.dtype)
+    return product("brqw,brpwc->brpqc", columns.astype(maps.dtype), pooled).astype(maps.dtype)
 
 
 def _weights(low: jax.Array, high: jax.Array, *, bins: int, places: int, ratio: int, aligned: bool) -> jax.Array:

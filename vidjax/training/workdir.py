@@ -59,7 +59,9 @@ def refuse_changes(workdir: Path, old: cfg.Config, new: cfg.Config) -> None:
 
 
 def _changed_views(old: cfg.Config, new: cfg.Config) -> list[str]:
-    return [name for name in ("num_clips", "num_crops") if getattr(old.eval, name) != getattr(new.eval, name)]
+    return [
+        name for name in ("num_clips", "num_crops", "ensemble") if getattr(old.eval, name) != getattr(new.eval, name)
+    ]
 
 
 def refuse_classes(workdir: Path, old: Sequence[str], new: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vidjax.data.audit.key_frames import ANYWHERE, KeyFrames
+from vidjax.data.audit.key_frames import ANYWHERE, WRONG, KeyFrames
 from vidjax.data.listing.rows import Row
 
 
@@ -26,9 +26,19 @@ def test_what_fits():
 @pytest.mark.parametrize(
     ("expected", "at", "status", "reason"),
     [
-        (ANYWHERE, 1000.0, "outside", "after the end at 900.00 s; if the videos are cut at 900 s, as AVA's are"),
-        (ANYWHERE, 5000.0, "outside", "after the end at 900.00 s; do its times count frames at another rate"),
-        (KeyFrames(start=lambda path: 900.0), 10.0, "outside", "before the beginning of the file, 890 s later"),
+        (
+            ANYWHERE,
+            1000.0,
+            WRONG,
+            "after the end at 900.00 s; if the videos are cut at 900 s, as AVA's are",
+        ),
+        (ANYWHERE, 5000.0, WRONG, "after the end at 900.00 s; do its times count frames at another rate"),
+        (
+            KeyFrames(start=lambda path: 900.0),
+            10.0,
+            WRONG,
+            "before the beginning of the file, 890 s later",
+        ),
         (KeyFrames(fps=25.0), 10.0, "wrong fps", "30 frames/s, but the annotations number frames at 25 frames/s"),
     ],
 )

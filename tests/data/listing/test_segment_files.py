@@ -165,3 +165,9 @@ def test_unknown_labels_are_named(tmp_path):
         DataError, match=r"s.csv:2: label 'run' is not one of the 1 training classes; did you mean 'runs'"
     ):
         load_eval_set(settings("", eval=f"{write(tmp_path / 's.csv', OWN)}@train"), LabelSpace(("runs",)), KINDS)
+
+
+def test_all_classes_may_count_as_one(tmp_path, features):
+    train, held_out = load_sets(settings(write(tmp_path / "s.json", JSON), features, one_class=True), kinds=KINDS)
+    assert train.labels.names == held_out.labels.names == ("any",)
+    assert train.records[0].annotation.spans == ((0.0, 4.5, 0),)

@@ -96,6 +96,8 @@ def test_the_tokens_of_a_detector_are_normalised():
     np.testing.assert_allclose(found.maps[4].mean(axis=-1), 0, atol=1e-5)
     np.testing.assert_allclose(found.tokens.mean(axis=1), found.pooled, atol=1e-6)
     table = sinusoid_table(2 * 4 * 4, 12)
-    cubic = fixed_positions("index_cubic")((2, 4, 6), 12, (2, 4, 4))
+    cubic = fixed_positions("index", "cubic")((2, 4, 6), 12, (2, 4, 4))
     np.testing.assert_array_equal(cubic, resize_table(table, (2, 4, 4), (2, 4, 6), "cubic"))
+    with pytest.raises(ValueError, match=r"position_mode = 'cubic': must be one of .*, for positions = 'index'"):
+        fixed_positions("axes", "cubic")
     assert np.abs(cubic - fixed_positions("index")((2, 4, 6), 12, (2, 4, 4))).max() > 1e-2

@@ -135,9 +135,9 @@ def test_each_network_adds_the_positions_it_was_built_with(positions, monkeypatc
     asked = []
     of = videomae.fixed_positions
 
-    def watched(kind):
+    def watched(kind, mode="linear"):
         asked.append(kind)
-        return of(kind)
+        return of(kind, mode)
 
     monkeypatch.setattr(videomae, "fixed_positions", watched)
     model = tiny(positions=positions)

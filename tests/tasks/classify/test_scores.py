@@ -51,6 +51,7 @@ def test_classes_that_are_not_known_of_a_video_are_not_negatives():
     scores = scores_of([[[0.9, 0.1, 0.6]], [[0.8, 0.2, 0.9]], [[0.99, 0.9, 0.7]], [[0.1, 0.3, 0.5]]])
     assert figures(scores, videos)["video"]["mAP"] == 1.0, "the highest scores are of what nobody has annotated"
     assert per_class(scores, videos)["scene/beach"] == {"AP": 1.0, "num_videos": 2}
+    assert details(scores, videos)["per_category"] == {"action": {"mAP": 1.0}, "scene": {"mAP": 1.0}}
 
 
 def test_the_maximum_ignores_the_padding_of_videos_with_fewer_views():

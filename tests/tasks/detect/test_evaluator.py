@@ -2,13 +2,16 @@
 
 import csv
 import dataclasses
+from importlib.resources import files
 
 import numpy as np
 import pytest
 
-from vidjax.config import DetectConfig
-from vidjax.data.listing.class_lists import read_class_names
+from vidjax.config import DataConfig, DetectConfig
+from vidjax.data.listing.class_lists import read_class_names, read_class_numbers
+from vidjax.data.listing.load import load_eval_set
 from vidjax.data.records import Boxes, LabelSpace, Record, VideoSet
+from vidjax.data.text import DataError
 from vidjax.evaluation.boxes import BoxArrays, frame_ap
 from vidjax.evaluation.evaluator import Rows
 from vidjax.models import get_spec
@@ -111,3 +114,24 @@ def test_names_and_times():
     assert [seconds_text(t) for t in (902.0, 3.25, 0.1)] == ["0902", "3.25", "0.1"]
     assert video_names({0: "x/a.mp4", 1: "x/b.mp4"}) == {0: "a", 1: "b"}
     assert video_names({0: "x/a.mp4", 1: "y/a.mp4", 2: "y/c.mp4"}) == {0: "x/a", 1: "y/a", 2: "c"}
+
+
+def test_classes_that_the_data_cannot_show_do_not_count(tmp_path):
+    """A network of AVA's 80 actions is evaluated on the 60: the best 50 detections of a frame are of these."""
+    (tmp_path / "ava_val_v2.2.csv").write_text("x,0902,0.1,0.1,0.5,0.9,12,1\nx,0902,0.1,0.1,0.5,0.9,80,1\n")
+    (tmp_path / "x.mp4").touch()
+    names = (files("vidjax.data") / "labels" / "ava_80.txt").read_text().splitlines()
+    assert len(names) == 80 and {n: names[n - 1] for n in read_class_numbers("ava")} == read_class_numbers("ava")
+    config = DataConfig(dataset="ava", eval=str(tmp_path), root=str(tmp_path))
+    videos = load_eval_set(config, LabelSpace(tuple(names)), frozenset({"boxes"}))
+    assert len(videos.shown) == 60 and videos.records[0].annotation.classes == ((11, 79),)
+    made = BoxEvaluator(videos, SPEC, DetectConfig())
+    logits = np.where(np.isin(np.arange(80), [11, 79]), 0.5, 2.0)  # the wrong ones are surer
+    made.add(rows(0), (np.broadcast_to(logits, (1, 8, 80)).astype(np.float32), np.ones((1, 8), np.float32)))
+    assert made.summary()["boxes"]["mAP"] == 0.0  # 58 others are surer, and only 50 count
+    logits = np.where(np.isin(np.arange(80), [11, 79, *(set(range(80)) - set(videos.shown))]), 2.0, 0.5)
+    made = BoxEvaluator(videos, SPEC, DetectConfig())
+    made.add(rows(0), (np.broadcast_to(logits, (1, 8, 80)).astype(np.float32), np.ones((1, 8), np.float32)))
+    assert made.summary()["boxes"]["mAP"] == 1.0
+    with pytest.raises(DataError, match="has other classes than the checkpoint"):
+        load_eval_set(config, LabelSpace(("a", "b")), frozenset({"boxes"}))

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from vidjax.config import LocaliseConfig
 from vidjax.data.listing.activitynet import read_results
-from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
+from vidjax.data.text import DataError
+from vidjax.tasks.localise.detections import Detections, VideoScores, suppressed, video_id, write_results
 from vidjax.tasks.localise.nms import Found
 
 FOUND = Detections(
@@ -41,6 +43,20 @@ def test_settings_of_suppression_are_used():
     assert len(suppressed(found, LocaliseConfig(detections=2))) == 2
     one = suppressed(found, LocaliseConfig(sigma=0.1)).scores
     assert (np.sort(one) <= np.sort(suppressed(found, LocaliseConfig(sigma=10.0)).scores) + 1e-9)[: len(one)].all()
+
+
+def test_classes_of_videos_by_another_network(tmp_path):
+    scores = {"class": ["run", "jump", "sit"], "results": {"x": [0.5, 0.1, 0.4]}}
+    (tmp_path / "s.json").write_text(json.dumps(scores))
+    classes = VideoScores.read(str(tmp_path / "s.json"))
+    joined = classes.join(Detections(FOUND.segments[:2], FOUND.scores[:2], np.zeros(2, int)), "v_x")
+    np.testing.assert_allclose(joined.scores, np.sqrt([0.45, 0.4, 0.36, 0.32]))
+    assert [classes.names[i] for i in joined.labels] == ["run", "run", "sit", "sit"]
+    with pytest.raises(DataError, match=r"s.json: has no 3 scores of y"):
+        classes.join(FOUND, "y")
+    (tmp_path / "w.json").write_text("{}")
+    with pytest.raises(DataError, match=r'w.json: must hold "class", a list of names'):
+        VideoScores.read(str(tmp_path / "w.json"))
 
 
 def test_names_of_videos():

@@ -133,6 +133,7 @@ def network():
     return create_model("actionformer_tiny", num_classes=2, seed=3)
 
 
+@pytest.mark.slow
 def test_two_halves_joined_are_the_whole_away_from_the_cut(network, tmp_path):
     videos = long_features(tmp_path, 400, 16)
     whole = candidates(videos, 400, "actionformer_tiny", network)
@@ -145,6 +146,7 @@ def test_two_halves_joined_are_the_whole_away_from_the_cut(network, tmp_path):
         np.testing.assert_allclose(one[0], other[0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_detections_do_not_depend_on_padding(network, tmp_path):
     videos = long_features(tmp_path, 90, 16)
     short, long = (candidates(videos, steps, "actionformer_tiny", network) for steps in (96, 160))

@@ -39,15 +39,15 @@ def test_a_whole_video_gives_the_annotation_back(record):
 def test_a_clip_cuts_segments_or_leaves_them_out(record):
     _, views = reader(20).evaluate(record, 1, 1)
     found = SegmentTargets(LABELS, 5, keep=0.3).of(record, views)
-    assert views.frames[:, 0].tolist() == [0, 15, 30, 45, 60, 75, 90]
-    # Steps 15 … 34, seconds 16 … 35, and a second of reach on both sides: 15 … 36.
+    assert views.frames[:, 0].tolist() == [0, 14, 28, 42, 56, 70, 84]
+    # Steps 14 … 33, seconds 15 … 34, and a second of reach on both sides: 14 … 35.
     first, second = found["segments"][1, :2]
-    np.testing.assert_allclose(first, [-1, 4])
-    np.testing.assert_allclose(second, [-1, 21])
+    np.testing.assert_allclose(first, [-1, 5])
+    np.testing.assert_allclose(second, [0, 21])
     np.testing.assert_array_equal(found["classes"][1, :2], [1, 2])
     # Seconds 0 … 21: less than a third of the long one.
     assert (found["segments"][0, :, 1] > 0).sum() == 1 and found["classes"][0, 0] == 1
-    assert (found["segments"][5] == 0).all()
+    assert (found["segments"][6] == 0).all()
 
 
 def test_views_without_times_have_seconds(record):

@@ -8,6 +8,7 @@ import pytest
 
 from tests.golden import FOLDER, channels_last, coarse_noise, fill_state, noise, read_keys, relative_error
 from tests.models.abstract import shapes_of
+from tests.weights import blobs
 from tests.weights.listings import keys_here, zeros
 from vidjax.models.families.detection import BACKBONES
 from vidjax.models.registry import abstract_model, get_spec
@@ -16,7 +17,7 @@ from vidjax.weights import load_into, load_pretrained
 from vidjax.weights.mapping import convert, head_classes
 from vidjax.weights.read import CheckpointError, SourceError
 from vidjax.weights.table import recognise, sources
-from vidjax.weights.write import to_state_dict
+from vidjax.weights.write import rule_of, to_state_dict
 
 # Reference → network, frames, boxes of both clips, checksum of the filled tensors.
 GOLDENS = {
@@ -103,6 +104,36 @@ def test_layers_of_contexts_have_their_place():
         state, shapes = zeros(keys), shapes_of(name, num_classes=80, **kwargs)
         arrays = convert(state, recognise(state, name), shapes)
         assert {path: array.shape for path, array in arrays.items()} == shapes
+
+
+@pytest.mark.slow
+def test_blobs_of_101_layers_with_non_local_blocks():
+    """A third stage of 23 blocks, three of them followed by a non-local one."""
+    name = "slowfast_r101_8x8_ava"
+    shapes = shapes_of(name, num_classes=80)
+    table = next(source for source in sources() if source.name == "slowfast" and source.serves(name))
+    state = {}
+    for path, shape in shapes.items():
+        rule, keys = rule_of(table, path)
+        state |= dict(zip(keys, rule.transform.inverse(np.broadcast_to(np.float32(0), shape)), strict=True))
+    assert "s4.pathway0_nonlocal20.conv_theta.weight" in state and len(state) == len(shapes)
+    written = blobs.named(state, last_blocks={2: 2, 3: 3, 4: 22})
+    found = recognise(written, name)
+    assert found.name == "caffe2" and found.kwargs == {"roi_aligned": False}
+    assert convert(written, found, shapes).keys() == shapes.keys()
+
+
+def test_videomae_has_a_norm_of_its_tokens():
+    keys = {
+        key.removeprefix("backbone."): shape for key, shape in keys_here("mmaction2_videomae_vit_base_16x224").items()
+    }
+    state = {key: shape for key, shape in keys.items() if not key.startswith(("fc_norm.", "cls_head."))}
+    state |= {"norm.weight": (768,), "norm.bias": (768,)}
+    state = {f"backbone.{key}": shape for key, shape in state.items()}
+    state |= {"roi_head.bbox_head.fc_cls.weight": (81, 768), "roi_head.bbox_head.fc_cls.bias": (81,)}
+    shapes = shapes_of("videomae_base_ava", num_classes=80)
+    arrays = convert(zeros(state), recognise(zeros(state), "videomae_base_ava"), shapes)
+    assert {path: array.shape for path, array in arrays.items()} == shapes
 
 
 def test_networks_of_other_alignment_are_refused():

@@ -8,6 +8,7 @@ from typing import Protocol
 from vidjax.data.listing.rows import Row
 
 _SLACK = 0.02  # share by which a rate or a length may differ
+WRONG = "wrong annotation"
 _CUT = 900.0  # seconds at which AVA's videos are usually cut
 
 
@@ -60,13 +61,16 @@ class KeyFrames:
         if 0 <= seconds <= video.duration + 1 / video.fps:
             return None
         if seconds < 0:
-            return "outside", f"its key frame at {row.at:g} s is before the beginning of the file, {-seconds:g} s later"
+            return (
+                "wrong annotation",
+                f"its key frame at {row.at:g} s is before the beginning of the file, {-seconds:g} s later",
+            )
         mend = "do its times count frames at another rate, or from another cut of the video?"
         if 0 <= seconds - _CUT <= video.duration:
             mend = f"if the videos are cut at {_CUT:g} s, as AVA's are, give config.task.detect.file_start={_CUT:g}"
         elif os.path.isdir(video.path):
             mend = f"is config.data.folder_fps, now {video.fps:g}, the rate of the frames?"
-        return "outside", f"its key frame at {row.at:g} s is after the end at {video.duration:.2f} s; {mend}"
+        return WRONG, f"its key frame at {row.at:g} s is after the end at {video.duration:.2f} s; {mend}"
 
 
 ANYWHERE = KeyFrames()  # times count from the first frame

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from vidjax.data.audit.clip_checks import Finding, of, percent
-from vidjax.data.records import VideoSet
+from vidjax.data.records import Boxes, Segments, VideoSet, classes_of
 
 IMBALANCE = 5.0  # ratio of videos in the largest class to the smallest, beyond which there is a warning
 
@@ -20,9 +20,10 @@ def check_classes(train: VideoSet, evaluation: VideoSet) -> Finding:
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     ratio = float(counts[largest] / max(counts[smallest], 1))
     names = train.labels.names
+    what, total = _labelled(train)
     text = (
         f"{len(names)} classes of {counts[smallest]} ({names[smallest]}) to {counts[largest]} ({names[largest]}) "
-        f"training videos; always {names[largest]!r} would be right on {percent(counts[largest] / max(len(train), 1))}"
+        f"training {what}; always {names[largest]!r} would be right on {percent(counts[largest] / max(total, 1))}"
     )
     if ratio > IMBALANCE:
         text += f": {ratio:.1f}-fold, so look at the per-class figures of eval.json, not at top-1 alone"
@@ -85,6 +86,13 @@ def content_digests(paths: Iterable[str]) -> dict[str, str]:
     return digests
 
 
+def _labelled(videos: VideoSet) -> tuple[str, int]:
+    """What has the labels, in words, and how many of these there are."""
+    boxes = [len(r.annotation.corners) for r in videos.records if isinstance(r.annotation, Boxes)]
+    segments = [len(r.annotation.spans) for r in videos.records if isinstance(r.annotation, Segments)]
+    return ("boxes", sum(boxes)) if boxes else ("segments", sum(segments)) if segments else ("videos", len(videos))
+
+
 def _class_counts(videos: VideoSet) -> np.ndarray:
-    labels = [i for r in videos.records for i in r.labels]
+    labels = [i for r in videos.records for i in classes_of(r.annotation)]
     return np.bincount(np.array(labels, int), minlength=len(videos.labels.names))

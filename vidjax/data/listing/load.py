@@ -95,13 +95,20 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
     """
     sources = _open(config, ("eval",), kinds)
     rows = {"eval": _rows(config, sources["eval"], kinds)}
+    shown: tuple[int, ...] = ()
     if config.dataset and kinds and not config.one_class:
         (source,) = sources["eval"]
         assert source.labels is not None  # published data sets declare their classes
-        if source.labels.names != labels.names:
+        boxes = Boxes.kind in source.kinds
+        several = labels.several or (boxes and source.labels.several)  # a box may, whatever the model was trained with
+        if source.labels.names == labels.names:
+            labels = replace(source.labels, several=several)
+        elif boxes and set(source.labels.names) < set(labels.names):  # AVA's 60 of 80
+            labels = replace(labels, several=several)
+            shown = tuple(labels.names.index(name) for name in source.labels.names)
+        else:
             raise DataError(f"{source.name} has other classes than the checkpoint")
-        labels = replace(source.labels, several=labels.several)
-    return make_set(splits.by_role(sources, rows)["eval"], labels)
+    return replace(make_set(splits.by_role(sources, rows)["eval"], labels), shown=shown)
 
 
 def list_videos(config: DataConfig, kinds: frozenset[str] = LABELS) -> list[Row]:

@@ -12,12 +12,13 @@ import numpy as np
 
 from vidjax.batch import BatchLayout, layout_of
 from vidjax.config import ConfigError, DataConfig, Spec
+from vidjax.data.reading.bank import BankReader
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.features import FeatureReader, SequenceReader
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
+from vidjax.inputs import BankInput, BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
 
 
 class Reader(Protocol):
@@ -74,6 +75,7 @@ READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
 }
 FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
     BoxInput: lambda input, spec, config: BoxReader(input, spec.video.size),
+    BankInput: lambda input, spec, config: BankReader(input, config.clip.bank),
 }
 
 

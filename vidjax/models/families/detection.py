@@ -15,7 +15,7 @@ from typing import Any
 
 from flax import nnx
 
-from vidjax.inputs import BoxInput, FeatureInput
+from vidjax.inputs import BankInput, BoxInput
 from vidjax.models.arguments import by_field
 from vidjax.models.base import VideoNetwork
 from vidjax.models.families import mvit, slow, slowfast, swin, videomae
@@ -26,8 +26,6 @@ from vidjax.nn.grids import Triple
 
 AVA_CLASSES = 80
 DEFAULTS = RoiOptions()
-# A bank holds five boxes for each second of a minute.
-BANK_ROWS = 60 * 5
 
 
 @cache
@@ -36,12 +34,13 @@ def with_boxes(build: type[VideoNetwork]) -> Callable[..., VideoNetwork]:
 
     It takes the class's arguments and the fields of `vidjax.models.roi_head.RoiOptions`.
     """
+    construct: Callable[..., VideoNetwork] = build
 
     @by_field
     def make(
         num_classes: int, *, roi: RoiOptions = DEFAULTS, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
     ) -> build:  # type: ignore[valid-type]
-        network = build(1, dtype=dtype, rngs=rngs, **kwargs)
+        network = construct(1, dtype=dtype, rngs=rngs, **kwargs)
         network.head = RoiHead(network, num_classes, roi, dtype=dtype, rngs=rngs)
         network.conventions = (*network.conventions, ("roi_aligned", roi.roi_aligned))
         return network
@@ -85,7 +84,7 @@ def _variant(
     inputs = {**spec.inputs, "boxes": BoxInput(boxes)}
     if kwargs.get("roi_context") == "bank":
         width = kwargs.get("roi_bank", DEFAULTS.roi_bank)
-        inputs["bank"] = FeatureInput(8 if tiny else BANK_ROWS, width)
+        inputs["bank"] = BankInput(2 * 60 if tiny else 5 * 60, width)
     spec = dataclasses.replace(spec, inputs=inputs)
     return dataclasses.replace(base, build=with_boxes(base.build), spec=spec, kwargs={**base.kwargs, **kwargs})
 
@@ -93,6 +92,11 @@ def _variant(
 # The last stage keeps the size of the third.
 _STRIDES: tuple[Triple, ...] = (*slow.STRIDES[:3], (1, 1, 1))
 DILATED = {"strides": _STRIDES, "last_conv": dilated_frame_conv, "dropout": 0.5}
+# SlowFast's networks of 101 layers have non-local blocks in the third stage of the Slow pathway.
+NONLOCAL = DILATED | {
+    "nonlocal_blocks": ((), (), (6, 13, 20), ()),
+    "nonlocal_options": {"mode": "dot_product", "pool": (2, 2, 2)},
+}
 PLAIN = {"strides": _STRIDES, "roi_size": 8, "dropout": 0.5}
 MAXIMA = {"fast_frames": "max", "roi_time": "max"}
 _SHORT = {"resize": (256,)}
@@ -103,6 +107,8 @@ BACKBONES = {
     "slow_r50_ava": "slow_r50_4x16",
     "slow_r50_8x8_ava": "slow_r50",
     "slowfast_r50_8x8_ava": "slowfast_r50_8x8",
+    "slowfast_r101_8x8_ava": "slowfast_r101_16x8",
+    "slowfast_r101_16x8_ava": "slowfast_r101_16x8",
     "slow_r50_ava_mm": "slow_r50_mm",
     "slow_r50_8x8_ava_mm": "slow_r50_mm",
     "slow_r50_ava_global_mm": "slow_r50_mm",
@@ -119,13 +125,15 @@ BACKBONES = {
     "mvit_v2_s_ava": "mvit_v2_s",
 }
 _FOUR = {**_SHORT, "num_frames": 4, "stride": 16}
-_MAE = {"normalised_tokens": True, "positions": "index_cubic", "roi_size": 8, "dropout": 0.5}
+_MAE = {"normalised_tokens": True, "position_mode": "cubic", "roi_size": 8, "dropout": 0.5}
 
 # Name: published figure, changes of the video input, arguments.
 _TABLE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "slow_r50_ava": ("AVA v2.2 mAP 19.5 (pytorchvideo)", _SHORT, DILATED),
     "slow_r50_8x8_ava": ("", _SHORT, DILATED),
     "slowfast_r50_8x8_ava": ("AVA v2.2 mAP 24.67 (pytorchvideo)", _SHORT, DILATED),
+    "slowfast_r101_8x8_ava": ("AVA v2.2 mAP 29.1 from Kinetics-600 (SlowFast)", _SHORT | {"num_frames": 32}, NONLOCAL),
+    "slowfast_r101_16x8_ava": ("AVA v2.2 mAP 29.4 from Kinetics-600 (SlowFast)", _SHORT, NONLOCAL),
     "slow_r50_ava_mm": ("", _FOUR, PLAIN),
     "slow_r50_8x8_ava_mm": ("", _SHORT, PLAIN),
     "slow_r50_ava_global_mm": ("", _FOUR, PLAIN | {"roi_context": "global"}),

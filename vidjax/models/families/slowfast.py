@@ -23,7 +23,7 @@ from vidjax.errors import UserError
 from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.resnet import DEPTHS, ConvKind
-from vidjax.models.families.slow import ALL, MM, STRIDES, Pathway, variant
+from vidjax.models.families.slow import ALL, MM, STRIDES, NonLocalBlocks, Pathway, variant
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
@@ -173,6 +173,7 @@ class SlowFast(VideoNetwork):
       num_classes: K, number of classes.
       pathways: sizes of the pathways, passed as the fields of `PathwayPair`.
       lateral: sizes of the lateral convolutions, passed as the fields of `LateralShape`.
+      nonlocals: non-local blocks of the Slow pathway, passed as the fields of `NonLocalBlocks`.
       window: height and width of the windows of the last maps that are classified, see `vidjax.models.heads.Dense`;
         0: the whole maps.
       in_channels: C, channels of the video.
@@ -192,6 +193,7 @@ class SlowFast(VideoNetwork):
         *,
         pathways: PathwayPair,
         lateral: LateralShape,
+        nonlocals: NonLocalBlocks,
         window: int = 7,
         in_channels: int = 3,
         dropout: float = 0.5,
@@ -210,6 +212,8 @@ class SlowFast(VideoNetwork):
             temporal_kernels=pathways.slow_kernels,
             width=pathways.width,
             extra_features=given,
+            nonlocal_blocks=nonlocals.nonlocal_blocks,
+            nonlocal_options=nonlocals.nonlocal_options,
             **shared,
         )
         self.fast = Pathway(

@@ -79,10 +79,11 @@ class Encoder(VisionTransformer):
       transformer: width, depth and heads.
       clip: size of the clips for which the positions are made.
       tubelet: frames, rows and columns of a token.
-      positions: kind of positions, see `fixed_positions`.
+      positions: kind of positions, "index" or "axes", see `fixed_positions`.
       drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       execution: dtype, rematerialisation and scanning of the blocks.
       in_channels: C, channels of the clips.
+      position_mode: interpolation of the positions to clips of another size, see `fixed_positions`.
       embedding_init: initialiser of the embedding's kernel.
       kernel_init: initialiser of the blocks' kernels.
       rngs: random streams; `params` draws the initial weights.
@@ -103,12 +104,14 @@ class Encoder(VisionTransformer):
         execution: Execution,
         in_channels: int,
         *,
+        position_mode: str = "linear",
         embedding_init: nnx.Initializer = TORCH_UNIFORM,
         kernel_init: nnx.Initializer = whole_normal_002,
         rngs: nnx.Rngs,
     ):
-        fixed_positions(positions)
+        fixed_positions(positions, position_mode)
         self.position_kind = positions
+        self.position_mode = position_mode
         super().__init__(
             transformer.dim,
             tubelet,
@@ -127,7 +130,9 @@ class Encoder(VisionTransformer):
     def places(self, grid: Grid, like: jax.Array) -> jax.Array:
         """Positions `(N, D)` of a `grid`, with the width and dtype of the tokens `like`."""
         assert self.position_kind is not None  # as built
-        return jnp.asarray(fixed_positions(self.position_kind)(grid, like.shape[-1], self.table_grid), like.dtype)
+        return jnp.asarray(
+            fixed_positions(self.position_kind, self.position_mode)(grid, like.shape[-1], self.table_grid), like.dtype
+        )
 
 
 def block_stack(
@@ -156,9 +161,9 @@ class VideoMAE(Encoder, VideoNetwork):
       num_frames: T, frames of the clips for which the position table is made.
       size: height and width of the clips for which the position table is made, pixels.
       tubelet: frames, rows and columns of a token.
-      positions: kind of positions: "index", the reference's sinusoid over the flat index of a token; "index_cubic", the
-        same, interpolated cubically; "axes", one for time, row and column each, with which small networks learn faster,
-        see `axis_positions`.
+      positions: kind of positions: "index", the reference's sinusoid over the flat index of a token; "axes", one for
+        time, row and column each, with which small networks learn faster, see `axis_positions`.
+      position_mode: interpolation of "index" to clips of another size: "linear", or "cubic" as in mmaction2.
       normalised_tokens: whether the last norm is of every token, and the classifier reads their mean (mmaction2 with
         `use_mean_pooling=False`); if not, the norm is of the mean.
       dropout: dropout probability between the normalised mean and the classifier.
@@ -184,6 +189,7 @@ class VideoMAE(Encoder, VideoNetwork):
         clip: ClipSize = CLIP,
         tubelet: Grid = (2, 16, 16),
         positions: str = "index",
+        position_mode: str = "linear",
         normalised_tokens: bool = False,
         dropout: float = 0.0,
         drop_path: float = 0.0,
@@ -192,7 +198,10 @@ class VideoMAE(Encoder, VideoNetwork):
         execution: Execution,
         rngs: nnx.Rngs,
     ):
-        super().__init__(transformer, clip, tubelet, positions, drop_path, execution, in_channels, rngs=rngs)
+        super().__init__(
+            transformer, clip, tubelet, positions, drop_path, execution, in_channels,
+            position_mode=position_mode, rngs=rngs,
+        )  # fmt: skip
         dim = transformer.dim
         self.widths = Widths(dim, dim, {tubelet[1]: dim})
         self.normalised_tokens = normalised_tokens

@@ -1,11 +1,12 @@
 """A classifier's scores for every view of every video, and the accuracies that follow from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vidjax.data.records import VideoSet
+from vidjax.data.records import Labels, VideoSet
 from vidjax.evaluation import metrics
 from vidjax.evaluation.several import mean_ap
 
@@ -63,6 +64,18 @@ def per_class(scores: Scores, videos: VideoSet) -> dict[str, dict[str, float | i
 
 
 def details(scores: Scores, videos: VideoSet) -> dict[str, Any]:
-    """`per_class` figures and, if videos have different numbers of views, the total `num_clips_scored`."""
+    """Report `per_class` figures, if videos are annotated in some categories only `per_category` ones, and if videos
+    have different numbers of views the total `num_clips_scored`."""
     uneven = {} if scores.is_view.all() else {"num_clips_scored": int(scores.is_view.sum())}
-    return uneven | {"per_class": per_class(scores, videos)}
+    figures = per_class(scores, videos)
+    return uneven | _per_category(figures, videos) | {"per_class": figures}
+
+
+def _per_category(figures: Mapping[str, Mapping[str, Any]], videos: VideoSet) -> dict[str, Any]:
+    """Mean of the classes' figures by category, the part of a name before its first slash, as HVU is evaluated."""
+    if not any(isinstance(r.annotation, Labels) and r.annotation.categories for r in videos.records):
+        return {}
+    found: dict[str, list[float]] = {}
+    for name, own in figures.items():
+        found.setdefault(name.partition("/")[0], []).extend([own["AP"]] if own["AP"] is not None else [])
+    return {"per_category": {name: {"mAP": float(np.mean(v)) if v else None} for name, v in found.items()}}

@@ -141,6 +141,7 @@ class BoxEvaluator:
     def _result(self) -> FrameAP:
         """Frame mAP of everything added so far."""
         numbers, labels = sorted(self._views), len(self._videos.labels.names)
+        counted = np.array(self._videos.shown or range(labels))
         truth, guess = [_EMPTY], [_EMPTY]
         scores = self.detections
         for index in numbers:
@@ -150,8 +151,8 @@ class BoxEvaluator:
             truth.append(np.array(rows, np.float64).reshape(-1, 7))
             seen = np.flatnonzero(~np.isnan(scores[index]).any(axis=-1))
             corners = np.array(boxes.asked[: self._count(index)], np.float64).reshape(-1, 4)[seen]
-            columns = [np.full(len(seen) * labels, index), *corners.repeat(labels, axis=0).T]
-            columns += [np.tile(np.arange(labels), len(seen)), scores[index][seen].ravel()]
+            columns = [np.full(len(seen) * len(counted), index), *corners.repeat(len(counted), axis=0).T]
+            columns += [np.tile(counted, len(seen)), scores[index][seen][:, counted].ravel()]
             guess.append(np.stack(columns, axis=1))
         true, found = (_columns(np.concatenate(rows)) for rows in (truth, guess))
         settings = self._settings

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from vidjax.models.families.detection import BACKBONES
+from vidjax.nn.positions import sinusoid_table
 from vidjax.weights.layer_rules import batch_norm, conv, dense, layer_norm
 from vidjax.weights.layouts import CONV3D, POINTWISE, Transform
 from vidjax.weights.table import Rule, Source
@@ -59,7 +60,7 @@ def _pytorchvideo(classifier: Source, models: tuple[str, ...]) -> Source:
 
 PYTORCHVIDEO = (
     _pytorchvideo(slow.PYTORCHVIDEO, _SLOW),
-    _pytorchvideo(slowfast.PYTORCHVIDEO, _SLOWFAST),
+    _pytorchvideo(slowfast.PYTORCHVIDEO, ("slowfast_r50_8x8_ava",)),
 )
 # The names are those of the classifiers. Only the files of caffe2 have the older RoIAlign.
 SLOWFAST = tuple(
@@ -134,7 +135,11 @@ MMACTION2 = (
     *_mmaction2(slow.MMACTION2, tuple(name for name in _MM if name.startswith("slow_"))),
     *_mmaction2(slowfast.MMACTION2, tuple(name for name in _MM if name.startswith("slowfast_"))),
     *_mmaction2(
-        replace(videomae.MMACTION2, rules=tuple(r for r in videomae.MMACTION2.rules if "fc_norm" not in r.path)),
+        replace(
+            videomae.MMACTION2,
+            rules=tuple(rule for rule in videomae.MMACTION2.rules if "fc_norm" not in rule.path),
+            buffers=lambda state: {"pos_embed": sinusoid_table(8 * 14 * 14, len(state["norm.weight"]))[None]},
+        ),
         _VIDEOMAE,
         *layer_norm("norm", "fc_norm"),
     ),
@@ -152,7 +157,9 @@ def _starting() -> tuple[Source, ...]:
             if source.serves(backbone) and not any(s.serves(name) and s.name == source.name for s in SLOWFAST)
         )
         if models:
-            found.append(replace(source, models=models, fresh=(*source.fresh, "head.*"), read_only=True))
+            found.append(
+                replace(source, models=models, fresh=(*source.fresh, "slow.nonlocals.*", "head.*"), read_only=True)
+            )
     return tuple(found)
 
 
