@@ -18,6 +18,8 @@ from vidjax.nn.clips import ClipError
 
 NAMES = ("actionformer_tiny", "tridet_tiny", "temporalmaxer_tiny")
 every = pytest.mark.parametrize("name", NAMES)
+# The first with every run of the tests, the others with the slow ones.
+most = pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 
 
 @functools.cache
@@ -42,7 +44,7 @@ def sequences(length=64, lengths=(64, 40), seed=0):
     return x * mask[..., None], mask
 
 
-@every
+@most
 def test_outputs_have_a_row_for_each_place(name):
     outputs, pooled = program(name)(*sequences())
     assert outputs.levels == (64, 32, 16, 8) and pooled.shape == (2, 16)
@@ -53,9 +55,6 @@ def test_outputs_have_a_row_for_each_place(name):
     assert (outputs.offsets >= 0).all() and (distances >= 0).all()
     # Nothing is said where there is no vector.
     assert not outputs.classes[~outputs.mask].any() and not outputs.offsets[~outputs.mask].any()
-
-
-most = pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 
 
 @most
