@@ -9,7 +9,7 @@ Source: "ActionFormer" (arXiv 2202.07925), `libs/modeling/meta_archs.py` in happ
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vidjax.config import Spec
+from vidjax.inputs import SequenceInput
 from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.registry import Variant
 from vidjax.models.sequences import sequence_of
 from vidjax.nn.clips import ClipError
 from vidjax.nn.fast_variables import RunningStatistic
@@ -282,3 +285,73 @@ class Pyramid(VideoNetwork):
 def _wide(x: jax.Array) -> Any:
     """Type of outputs: at least float32."""
     return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def climb(
+    stem: Iterable[Callable[..., Any]],
+    branch: Iterable[Callable[..., Any]],
+    norms: Iterable[Callable[[jax.Array], jax.Array]],
+    x: jax.Array,
+    mask: jax.Array,
+    rngs: nnx.Rngs | None,
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Compute levels by blocks that each map `(x, mask, rngs)` to the next vectors and mask.
+
+    Args:
+      stem: blocks before the first level.
+      branch: a block for each further level.
+      norms: a norm for each level.
+      x: vectors, `(B, T, C)`.
+      mask: their mask, bool `(B, T)`.
+      rngs: random stream for dropping branches; None in evaluation.
+
+    Returns:
+      The levels `(B, T_l, C)` and their masks `(B, T_l)`.
+    """
+    for block in stem:
+        x, mask = block(x, mask, rngs)
+    levels, masks = [x], [mask]
+    for block in branch:
+        x, mask = block(x, mask, rngs)
+        levels.append(x)
+        masks.append(mask)
+    return [norm(level) for norm, level in zip(norms, levels, strict=True)], masks
+
+
+def sequence_variant(
+    build: Callable[..., Pyramid],
+    source: str,
+    paper: str,
+    name: str,
+    steps: int,
+    width: int,
+    num_classes: int,
+    published: str = "",
+    *,
+    resized: bool = False,
+    **kwargs: Any,
+) -> Variant:
+    """Make the table entry of a network on sequences of feature vectors.
+
+    Args:
+      build: class of the network.
+      source: format of its checkpoints, which small networks for tests (`*_tiny`) do not have.
+      paper: publication that describes the network.
+      name: name of the network.
+      steps: T, vectors of a sequence.
+      width: D, length of a vector.
+      num_classes: K, number of classes of the published checkpoints.
+      published: accuracy reported elsewhere.
+      resized: whether sequences are resized to T vectors, instead of padded.
+      **kwargs: further arguments of the class.
+    """
+    spec = Spec(
+        name,
+        {"features": SequenceInput(steps=steps, width=width, resized=resized)},
+        task="localise",
+        num_classes=num_classes,
+        paper=paper,
+        sources=() if name.endswith("_tiny") else (source,),
+        published=published,
+    )
+    return Variant(build, spec, {"width": width, **kwargs})

@@ -8,14 +8,13 @@ Source: Zhang, Wu and Li, "ActionFormer: localizing moments of actions with Tran
 happyharrycn/actionformer_release, with its `configs/*.yaml`.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import nnx
 
-from vidjax.config import Spec
-from vidjax.inputs import SequenceInput
 from vidjax.models.arguments import by_field
 from vidjax.models.pyramid import (
     DOUBLING,
@@ -26,8 +25,9 @@ from vidjax.models.pyramid import (
     Range,
     SegmentHead,
     SegmentTraining,
+    climb,
+    sequence_variant,
 )
-from vidjax.models.registry import Variant
 from vidjax.nn.local_attention import ConvAttentionBlock
 from vidjax.nn.masked_conv import channel_norm
 
@@ -90,34 +90,16 @@ class ActionFormer(Pyramid):
 
     def pyramid(self, x: jax.Array, mask: jax.Array, rngs: nnx.Rngs | None) -> tuple[list[jax.Array], list[jax.Array]]:
         """Map vectors `(B, T, D)` and their mask `(B, T)` to the levels `(B, T_l, C)` and their masks `(B, T_l)`."""
-        x = self.embedding(x, mask)
-        for block in self.stem:
-            x, mask = block(x, mask, rngs)
-        levels, masks = [x], [mask]
-        for block in self.branch:
-            x, mask = block(x, mask, rngs)
-            levels.append(x)
-            masks.append(mask)
-        return [norm(level) for norm, level in zip(self.norms, levels, strict=True)], masks
+        return climb(self.stem, self.branch, self.norms, self.embedding(x, mask), mask, rngs)
 
 
-def _variant(name: str, steps: int, width: int, num_classes: int, published: str = "", **kwargs: Any) -> Variant:
-    spec = Spec(
-        name,
-        {"features": SequenceInput(steps=steps, width=width, resized="positions" in kwargs)},
-        task="localise",
-        num_classes=num_classes,
-        paper=PAPER,
-        sources=() if name.endswith("_tiny") else ("actionformer",),
-        published=published,
-    )
-    return Variant(ActionFormer, spec, {"width": width, **kwargs})
+_variant = functools.partial(sequence_variant, ActionFormer, "actionformer", PAPER)
 
 
 # ActivityNet: one class, whatever acts; the classes are another network's. Features are resized to 192 vectors.
 _ANET = {
     "dim": 256, "windows": (7, 7, 7, 7, 7, 0), "positions": 192,
-    "label_smoothing": 0.1, "offset_weight": 2.0, "positives": 200 / 16,
+    "label_smoothing": 0.1, "offset_weight": 2.0, "positives": 200 / 16, "resized": True,
 }  # fmt: skip
 _EPIC = {"windows": 9, "ranges": OVERLAPPING, "positives": 250 / 2}
 _TINY = {"dim": 16, "heads": 2, "depths": (1, 1, 3), "windows": 5, "ranges": TINY_RANGES, "positives": 10.0}

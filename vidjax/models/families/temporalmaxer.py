@@ -7,14 +7,13 @@ Source: Tang, Kim and Sohn, "TemporalMaxer: maximize temporal context with only 
 localization" (arXiv 2303.09055), and TuanTNG/TemporalMaxer, with its `configs/*.yaml`.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import nnx
 
-from vidjax.config import Spec
-from vidjax.inputs import SequenceInput
 from vidjax.models.arguments import by_field
 from vidjax.models.pyramid import (
     DOUBLING,
@@ -25,8 +24,8 @@ from vidjax.models.pyramid import (
     Range,
     SegmentHead,
     SegmentTraining,
+    sequence_variant,
 )
-from vidjax.models.registry import Variant
 from vidjax.nn.masked_conv import CHANNEL_NORM_EPSILON, channel_norm, halved_mask, halved_max, masked
 
 PAPER = "https://arxiv.org/abs/2303.09055"
@@ -94,17 +93,7 @@ class TemporalMaxer(Pyramid):
         return [self.norm(level) for level in levels], masks
 
 
-def _variant(name: str, width: int, num_classes: int, published: str = "", steps: int = 2304, **kwargs: Any) -> Variant:
-    spec = Spec(
-        name,
-        {"features": SequenceInput(steps=steps, width=width)},
-        task="localise",
-        num_classes=num_classes,
-        paper=PAPER,
-        sources=() if name.endswith("_tiny") else ("temporalmaxer",),
-        published=published,
-    )
-    return Variant(TemporalMaxer, spec, {"width": width, **kwargs})
+_variant = functools.partial(sequence_variant, TemporalMaxer, "temporalmaxer", PAPER)
 
 
 _EPIC = {"ranges": OVERLAPPING, "positives": 250 / 2}
@@ -113,10 +102,10 @@ _TINY = {"dim": 16, "depths": (1, 3), "ranges": TINY_RANGES, "positives": 10.0}
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
-        _variant("temporalmaxer_thumos_i3d", 2048, 20, "THUMOS14 mAP 67.7, 0.3:0.7 (repository)"),
-        _variant("temporalmaxer_multithumos_i3d", 1024, 65, depths=(3, 5), norm="channels"),
-        _variant("temporalmaxer_epic_verb", 2304, 97, norm="channels", **_EPIC),
-        _variant("temporalmaxer_epic_noun", 2304, 300, **_EPIC),
-        _variant("temporalmaxer_tiny", 16, 6, steps=64, **_TINY),
+        _variant("temporalmaxer_thumos_i3d", 2304, 2048, 20, "THUMOS14 mAP 67.7, 0.3:0.7 (repository)"),
+        _variant("temporalmaxer_multithumos_i3d", 2304, 1024, 65, depths=(3, 5), norm="channels"),
+        _variant("temporalmaxer_epic_verb", 2304, 2304, 97, norm="channels", **_EPIC),
+        _variant("temporalmaxer_epic_noun", 2304, 2304, 300, **_EPIC),
+        _variant("temporalmaxer_tiny", 64, 16, 6, **_TINY),
     )
 }

@@ -8,6 +8,7 @@ Source: Shi et al., "TriDet: temporal action detection with relative boundary mo
 dingfengshi/TriDet, with its `configs/*.yaml`.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,6 @@ from typing import Any
 import jax
 from flax import nnx
 
-from vidjax.config import Spec
-from vidjax.inputs import SequenceInput
 from vidjax.models.arguments import by_field
 from vidjax.models.pyramid import (
     DOUBLING,
@@ -28,8 +27,9 @@ from vidjax.models.pyramid import (
     Range,
     SegmentHead,
     SegmentTraining,
+    climb,
+    sequence_variant,
 )
-from vidjax.models.registry import Variant
 from vidjax.nn.masked_conv import MaskedTower, channel_norm
 from vidjax.nn.noise import Noise
 from vidjax.nn.sgp import SGPBlock
@@ -153,27 +153,10 @@ class TriDet(Pyramid):
     def pyramid(self, x: jax.Array, mask: jax.Array, rngs: nnx.Rngs | None) -> tuple[list[jax.Array], list[jax.Array]]:
         """Map vectors `(B, T, D)` and their mask `(B, T)` to the levels `(B, T_l, C)` and their masks `(B, T_l)`."""
         x = self.embedding(self.noise(x, rngs), mask)
-        for block in self.stem:
-            x, mask = block(x, mask, rngs)
-        levels, masks = [x], [mask]
-        for block in self.branch:
-            x, mask = block(x, mask, rngs)
-            levels.append(x)
-            masks.append(mask)
-        return [norm(level) for norm, level in zip(self.norms, levels, strict=True)], masks
+        return climb(self.stem, self.branch, self.norms, x, mask, rngs)
 
 
-def _variant(name: str, steps: int, width: int, num_classes: int, published: str = "", **kwargs: Any) -> Variant:
-    spec = Spec(
-        name,
-        {"features": SequenceInput(steps=steps, width=width)},
-        task="localise",
-        num_classes=num_classes,
-        paper=PAPER,
-        sources=() if name.endswith("_tiny") else ("tridet",),
-        published=published,
-    )
-    return Variant(TriDet, spec, {"width": width, **kwargs})
+_variant = functools.partial(sequence_variant, TriDet, "tridet", PAPER)
 
 
 _ANET = {
