@@ -6,7 +6,6 @@ from flax import nnx
 
 from vidjax.models import list_models
 from vidjax.models.cost import model_cost, module_cost
-from vidjax.models.cost_table import cost_of
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.norm import BatchNorm
@@ -127,7 +126,7 @@ def test_published_figures(shared, reference):
     rows = [line.split("\t") for line in (shared / "reference" / "models.tsv").read_text().splitlines()[1:]]
     params, gmacs = next((int(row[1]), float(row[2])) for row in rows if row[0] == reference)
     name, clip = PUBLISHED[reference]
-    cost = model_cost(name, **clip) if clip else cost_of(name)  # test_cost_table.py counts all as they are
+    cost = model_cost(name, **clip)
     assert cost.params == params
     assert cost.gmacs == pytest.approx(gmacs, rel=0.01)
 

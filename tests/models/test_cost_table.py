@@ -8,8 +8,14 @@ import pytest
 import vidjax
 from vidjax.models import cost_table
 from vidjax.models.cost import model_cost
+from vidjax.models.registry import get_variant
 
 QUICK = vidjax.list_models("*_tiny")[::4]
+# Counting a large network takes seconds: the smallest and the largest that a constructor makes stand for the others.
+_COSTS = {name: cost_table.cost_of(name).macs for name in vidjax.list_models() if name not in QUICK}
+_KINDS = {get_variant(name).build for name in _COSTS}
+_BY_KIND = [sorted((n for n in _COSTS if get_variant(n).build == kind), key=_COSTS.__getitem__) for kind in _KINDS]
+ENDS = sorted({name for names in _BY_KIND for name in (names[0], names[-1])})
 AGAIN = "count anew: python -m vidjax.models.cost_table"
 
 
@@ -18,9 +24,7 @@ def test_every_model_has_a_row_and_no_other():
     assert list(stored) == vidjax.list_models(), AGAIN
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in vidjax.list_models()]
-)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ENDS)])
 def test_the_stored_cost_is_the_counted_one(name):
     counted = model_cost(name)
     assert cost_table.cost_of(name) == cost_table.without_layers(counted), AGAIN

@@ -43,7 +43,7 @@ QUICK = [name for name in names_of_video() if isinstance(name, str)]
 
 @pytest.mark.parametrize("name", names_of_video())
 def test_every_model_keeps_the_protocol(name):
-    """Shapes of parameters alone; that every model can be called: test_cost_table.py."""
+    """Shapes of parameters alone; that large models can be called: test_cost_table.py."""
     spec = vidjax.get_spec(name)
     assert spec.name == name and spec.paper.startswith("http")
     assert len(spec.video.mean) == len(spec.video.std) == (2 if name.endswith("_flow") else 3)
