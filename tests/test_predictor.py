@@ -15,6 +15,7 @@ from vidjax.config.spec import resolve_spec
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import LabelSpace, Record
 from vidjax.errors import UserError
+from vidjax.evaluation.calibration import Calibration, write_calibration
 from vidjax.evaluation.metrics import sigmoid, softmax
 from vidjax.training.checkpoints import Meta, save_model
 
@@ -156,6 +157,21 @@ def test_the_command_prints_what_the_class_says(folder, files, capsys, monkeypat
     assert main(["predict", str(folder), *map(str, files[:2])]) == 1
     table = capsys.readouterr().out
     assert "broken [1].mp4" in table and all(name in table for name in NAMES)
+
+
+def test_a_calibrated_run_gives_calibrated_scores(tmp_path, model, files, caplog):
+    folder = save_model(tmp_path / "run", model, Meta(CONFIG, SPEC, LabelSpace(NAMES)))
+    before = vidjax.Predictor(folder)(files[0])
+    write_calibration(folder, Calibration(2.0, 0, 40))
+    after = vidjax.Predictor(folder)(files[0])
+    for clip, cooler in zip(before.clips, after.clips, strict=True):
+        flat = np.sqrt(clip.scores) if len(before.clips) == 1 else None
+        assert cooler.scores.max() < clip.scores.max() and cooler.scores.argmax() == clip.scores.argmax()
+        if flat is not None:
+            np.testing.assert_allclose(cooler.scores, flat / flat.sum(), atol=1e-6)
+    write_calibration(folder, Calibration(2.0, 1, 40))
+    np.testing.assert_array_equal(vidjax.Predictor(folder)(files[0]).scores, before.scores)
+    assert "is of update 1 and not used for update 0" in caplog.text
 
 
 def test_thresholds_of_a_run_tell_which_of_several_classes_are_shown(tmp_path, model, files, capsys):

@@ -23,6 +23,7 @@ from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views
 from vidjax.errors import UserError
+from vidjax.evaluation.calibration import stored_temperature, tempered
 from vidjax.evaluation.engine import Forward, compile_forward
 from vidjax.evaluation.metrics import join_views
 from vidjax.evaluation.several import read_thresholds
@@ -117,12 +118,12 @@ class Predictor:
         if isinstance(model, str | Path):
             if spec is not None:
                 raise UserError(f"{model}: a folder has its own spec; leave it out")
-            model, meta, _ = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
+            model, meta, loaded = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
             self.spec, config, labels = meta.spec, _resampled(meta.config, sampling), meta.labels
             dtype = parallel.compute_dtype(config.model.compute_dtype)
         else:
             self.spec, labels, dtype = _check_model(model, spec, step), LabelSpace(()), None
-            config = _resampled(cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), sampling)
+            config, loaded = _resampled(cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), sampling), 0
         views = cfg.EvalConfig(
             num_clips=num_clips or config.eval.num_clips, num_crops=num_crops or config.eval.num_crops
         )
@@ -139,6 +140,8 @@ class Predictor:
         self._present, self._ensemble = task.present, config.eval.ensemble
         folder = Path(self.title) if own_folder and several else None
         self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
+        self._several = several
+        self._temperature = stored_temperature(run_folder(self.title), loaded) if own_folder else 1.0
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
         self._model = model
@@ -302,7 +305,8 @@ class Predictor:
         return np.concatenate([np.asarray(x) for x in outputs])
 
     def _prediction(self, path: str, inputs: Mapping[str, np.ndarray], views: Views) -> Prediction:
-        scores = self._present(self._run(self._forward, inputs))
+        given = self._present(self._run(self._forward, inputs))
+        scores = given if self._temperature == 1 else tempered(given, self._temperature, self._several)
         crops = self._views[1]
         each = join_views(scores.reshape(-1, crops, scores.shape[-1]), self._ensemble)
         times = views.times[::crops]
@@ -311,7 +315,7 @@ class Predictor:
             for time, row in zip(times, each, strict=True)
         )
         whole = join_views(scores, self._ensemble)
-        return Prediction(path, whole, self._best(whole), self._shown(whole), found)
+        return Prediction(path, whole, self._best(whole), self._shown(join_views(given, self._ensemble)), found)
 
     def _shown(self, scores: np.ndarray) -> tuple[ClassScore, ...] | None:
         if self._thresholds is None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "models": False,
     "fuse": False,
     "compare": False,
+    "calibrate": False,
     "check": True,
     "inspect": True,
     "features": True,

@@ -1,0 +1,125 @@
+"""Calibration of a run's probabilities (`vidjax calibrate RUN`)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vidjax.errors import UserError
+from vidjax.evaluation import identity
+from vidjax.evaluation.calibration import (
+    Calibration,
+    Reliability,
+    fit_temperature,
+    log_loss,
+    reliability,
+    tempered,
+    write_calibration,
+)
+from vidjax.evaluation.fusion import read_scores
+from vidjax.evaluation.metrics import join_views
+from vidjax.evaluation.summary_file import percent
+
+PLOT = "reliability.png"
+
+
+def calibrate(folder: str, *, as_json: bool = False) -> int:
+    """Choose the temperature of a run on the videos of its evaluation, and store it with the run.
+
+    `predict` uses it from then on. What is printed as "held out" was measured on halves of the videos with the
+    temperature of the other half.
+
+    Args:
+      folder: work directory of an evaluated run.
+      as_json: print JSON instead of a table.
+
+    Raises:
+      UserError: if the folder has no evaluation with scores of clips, or fewer than 4 videos.
+    """
+    run = Path(folder)
+    told, scores = identity.read(run), _Scores(run)
+    if told is None or "step" not in told:
+        raise UserError(f"{run / 'eval.json'} is not there or does not name its checkpoint; evaluate the run again")
+    if len(scores.targets) < 4:
+        raise UserError(f"{run}: {len(scores.targets)} evaluated videos are too few to choose a temperature")
+    scores.ensemble = told.get("views", {}).get("ensemble", "mean")
+    everything = np.arange(len(scores.targets))
+    found = Calibration(scores.fit(everything), told["step"], len(everything))
+    rows = {"as trained": scores.at(1.0), "calibrated": scores.at(found.temperature), "held out": scores.held_out()}
+    figures = {name: _figures(joined, scores.targets) for name, joined in rows.items()}
+    write_calibration(run, found)
+    curves = {name: reliability(rows[name], scores.targets) for name in ("as trained", "held out")}
+    _plot(curves, run / PLOT)
+    if as_json:
+        print(json.dumps({"temperature": found.temperature, "num_videos": found.num_videos, **figures}, indent=2))
+        return 0
+    table = Table("", "ECE", "log loss")
+    for name, values in figures.items():
+        table.add_row(name, percent(values["ece"]), f"{values['loss']:.4f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"temperature {found.temperature:.3f} from {found.num_videos} videos, stored in {run / 'calibration.json'}; "
+        f"predict uses it; plot in {run / PLOT}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+class _Scores:
+    """Scores of the views of an evaluation's videos, at any temperature."""
+
+    ensemble = "mean"
+
+    def __init__(self, run: Path):
+        self.targets = read_scores(run).targets
+        with np.load(run / "scores.npz") as arrays:
+            if "view_scores" not in arrays:
+                raise UserError(f"{run / 'scores.npz'} holds no scores of clips; evaluate the run again")
+            self._views, count = arrays["view_scores"].astype(np.float64), arrays["num_views"]
+        self._is_view = np.arange(self._views.shape[1]) < count[:, None]
+
+    def at(self, temperature: float, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Scores of videos, `(N, K)`."""
+        views = tempered(self._views[rows], temperature, self.targets.ndim == 2)
+        return join_views(views, self.ensemble, self._is_view[rows])
+
+    def fit(self, rows: np.ndarray) -> float:
+        return fit_temperature(lambda temperature: self.at(temperature, rows), self.targets[rows])
+
+    def held_out(self) -> np.ndarray:
+        """Scores of each half of the videos at the temperature of the other, `(N, K)`."""
+        order = np.random.default_rng(0).permutation(len(self.targets))
+        halves = order[::2], order[1::2]
+        joined = np.empty((len(order), self._views.shape[-1]))
+        for own, other in (halves, halves[::-1]):
+            joined[own] = self.at(self.fit(other), own)
+        return joined
+
+
+def _figures(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    return {"ece": reliability(scores, targets).error, "loss": log_loss(scores, targets)}
+
+
+def _plot(curves: dict[str, Reliability], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * len(curves), 4.6), layout="constrained")
+    axes: Any
+    for axes, (name, curve) in zip(figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True):
+        bins = len(curve.count)
+        middles, full = (np.arange(bins) + 0.5) / bins, curve.count > 0
+        share = curve.count / max(curve.count.sum(), 1)
+        axes.bar(100 * middles, 100 * share, 90 / bins, color="#d9dee4", label="share of answers")
+        axes.plot([0, 100], [0, 100], color="#c44", linestyle="--", linewidth=1, label="calibrated")
+        axes.plot(100 * curve.confidence[full], 100 * curve.accuracy[full], "o-", color="#1b3a5c", label="answers")
+        axes.set(xlim=(0, 100), ylim=(0, 102), xlabel="confidence, %", title=f"{name}: ECE {percent(curve.error)}")
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+    figure.axes[0].set_ylabel("right answers, %")
+    figure.axes[0].legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=110)
