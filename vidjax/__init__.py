@@ -11,6 +11,7 @@ _HOMES = {
     "Config": "vidjax.config",
     "ConfigError": "vidjax.config",
     "Spec": "vidjax.config",
+    "Cascade": "vidjax.cascade",
     "Predictor": "vidjax.predictor",
     "create_model": "vidjax.models",
     "get_spec": "vidjax.models",
@@ -25,6 +26,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from vidjax.cascade import Cascade
     from vidjax.config import Config, ConfigError, Spec
     from vidjax.data.reading.preprocess import preprocess
     from vidjax.models import create_model, get_spec, list_models

@@ -231,6 +231,10 @@ class Predictor:
             self._compute(waiting, layer, batch_size)
         yield from (self._clip_vectors(*each) for each in done)
 
+    def views_of(self, prediction: Prediction) -> int:
+        """Number of views, crops of clips, that a prediction comes from."""
+        return len(prediction.clips) * self._views[1]
+
     @property
     def fingerprint(self) -> str:
         """Hash of the weights, 16 hexadecimal digits; see `vidjax.models.fingerprint`."""

@@ -9,18 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax.errors import UserError
-from vidjax.evaluation import identity
 from vidjax.evaluation.calibration import (
     Calibration,
     Reliability,
+    ViewScores,
     fit_temperature,
     log_loss,
     reliability,
-    tempered,
     write_calibration,
 )
-from vidjax.evaluation.fusion import read_scores
-from vidjax.evaluation.metrics import join_views
 from vidjax.evaluation.summary_file import percent
 
 PLOT = "reliability.png"
@@ -40,18 +37,18 @@ def calibrate(folder: str, *, as_json: bool = False) -> int:
       UserError: if the folder has no evaluation with scores of clips, or fewer than 4 videos.
     """
     run = Path(folder)
-    told, scores = identity.read(run), _Scores(run)
-    if told is None or "step" not in told:
+    views = ViewScores(run)
+    targets = views.scores.targets
+    if views.step is None:
         raise UserError(f"{run / 'eval.json'} is not there or does not name its checkpoint; evaluate the run again")
-    if len(scores.targets) < 4:
-        raise UserError(f"{run}: {len(scores.targets)} evaluated videos are too few to choose a temperature")
-    scores.ensemble = told.get("views", {}).get("ensemble", "mean")
-    everything = np.arange(len(scores.targets))
-    found = Calibration(scores.fit(everything), told["step"], len(everything))
-    rows = {"as trained": scores.at(1.0), "calibrated": scores.at(found.temperature), "held out": scores.held_out()}
-    figures = {name: _figures(joined, scores.targets) for name, joined in rows.items()}
+    if len(targets) < 4:
+        raise UserError(f"{run}: {len(targets)} evaluated videos are too few to choose a temperature")
+    everything = np.arange(len(targets))
+    found = Calibration(_fit(views, everything), views.step, len(everything))
+    rows = {"as trained": views.at(1.0), "calibrated": views.at(found.temperature), "held out": _held_out(views)}
+    figures = {name: _figures(joined, targets) for name, joined in rows.items()}
     write_calibration(run, found)
-    curves = {name: reliability(rows[name], scores.targets) for name in ("as trained", "held out")}
+    curves = {name: reliability(rows[name], targets) for name in ("as trained", "held out")}
     _plot(curves, run / PLOT)
     if as_json:
         print(json.dumps({"temperature": found.temperature, "num_videos": found.num_videos, **figures}, indent=2))
@@ -70,35 +67,18 @@ def calibrate(folder: str, *, as_json: bool = False) -> int:
     return 0
 
 
-class _Scores:
-    """Scores of the views of an evaluation's videos, at any temperature."""
+def _fit(scores: ViewScores, rows: np.ndarray) -> float:
+    return fit_temperature(lambda temperature: scores.at(temperature, rows), scores.scores.targets[rows])
 
-    ensemble = "mean"
 
-    def __init__(self, run: Path):
-        self.targets = read_scores(run).targets
-        with np.load(run / "scores.npz") as arrays:
-            if "view_scores" not in arrays:
-                raise UserError(f"{run / 'scores.npz'} holds no scores of clips; evaluate the run again")
-            self._views, count = arrays["view_scores"].astype(np.float64), arrays["num_views"]
-        self._is_view = np.arange(self._views.shape[1]) < count[:, None]
-
-    def at(self, temperature: float, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Scores of videos, `(N, K)`."""
-        views = tempered(self._views[rows], temperature, self.targets.ndim == 2)
-        return join_views(views, self.ensemble, self._is_view[rows])
-
-    def fit(self, rows: np.ndarray) -> float:
-        return fit_temperature(lambda temperature: self.at(temperature, rows), self.targets[rows])
-
-    def held_out(self) -> np.ndarray:
-        """Scores of each half of the videos at the temperature of the other, `(N, K)`."""
-        order = np.random.default_rng(0).permutation(len(self.targets))
-        halves = order[::2], order[1::2]
-        joined = np.empty((len(order), self._views.shape[-1]))
-        for own, other in (halves, halves[::-1]):
-            joined[own] = self.at(self.fit(other), own)
-        return joined
+def _held_out(scores: ViewScores) -> np.ndarray:
+    """Scores of each half of the videos at the temperature of the other, `(N, K)`."""
+    order = np.random.default_rng(0).permutation(len(scores.scores))
+    halves = order[::2], order[1::2]
+    joined = np.empty(scores.scores.scores.shape)
+    for own, other in (halves, halves[::-1]):
+        joined[own] = scores.at(_fit(scores, other), own)
+    return joined
 
 
 def _figures(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from vidjax import config as cfg
 from vidjax.apps.compare_labels import flat, label
 from vidjax.apps.compare_plots import draw_bars, draw_costs, figure_of
+from vidjax.apps.run_costs import gmacs_of
 from vidjax.errors import UserError
 from vidjax.evaluation import identity
 
@@ -75,7 +76,7 @@ def compare(
     plot = ("" if as_json else "compare.png") if plot is None else plot
     if gmacs:
         for group in groups:
-            group.gmacs = _gmacs(group.config, len(group.classes))
+            group.gmacs = gmacs_of(group.config, len(group.classes))
     if plot:
         (draw_costs if gmacs else draw_bars)(groups, name, chance, Path(plot))
     left_out = [run for run in runs if run not in results]
@@ -153,19 +154,6 @@ def _of_today(config: dict[str, Any]) -> dict[str, Any]:
         return cfg.to_dict(cfg.from_dict(config))
     except cfg.ConfigError:  # with a setting that no longer exists
         return config
-
-
-def _gmacs(config: Mapping[str, Any], num_classes: int) -> float:
-    """Multiply-adds in 10⁹ of a clip in the network of a run."""
-    from vidjax.config.spec import resolve_spec
-    from vidjax.models.build import build_model
-    from vidjax.models.cost import module_cost
-    from vidjax.models.registry import get_spec
-
-    run = cfg.from_dict(dict(config))
-    spec = resolve_spec(get_spec(run.model.name), run.data, run.model.input)
-    model = build_model(run, num_classes, dtype=None, abstract=True)
-    return module_cost(model, next(iter(spec.inputs.values())).shape).gmacs
 
 
 def _print(groups: Sequence[Group], name: str, *, as_json: bool, markdown: bool) -> None:

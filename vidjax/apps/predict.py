@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vidjax.predictor import Prediction, Predictor
+from vidjax.cascade import Cascade, open_predictor
+from vidjax.predictions import Prediction
 from vidjax.progress import progress_bar
 
 
@@ -29,7 +30,7 @@ def predict(
     Returns:
       0, or 1 if any file could not be read.
     """
-    predictor = Predictor(folder, top=top, num_clips=num_clips, num_crops=num_crops, step=step)
+    predictor = open_predictor(folder, top=top, num_clips=num_clips, num_crops=num_crops, step=step)
     predictions = []
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("predict", total=len(videos), info="")
@@ -40,6 +41,8 @@ def predict(
         print(json.dumps([prediction.to_dict() for prediction in predictions], indent=2, ensure_ascii=False))
     else:
         _print_table(predictions)
+    if isinstance(predictor, Cascade) and predictor.told:
+        Console(stderr=True).print(predictor.told, highlight=False)
     return int(any(prediction.error for prediction in predictions))
 
 

@@ -8,13 +8,16 @@ number, which changes no ranking of a view's classes. Paper: Guo et al., On Cali
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from vidjax.errors import UserError
+from vidjax.evaluation import identity
+from vidjax.evaluation.fusion import VideoScores, read_scores
+from vidjax.evaluation.metrics import join_views
 
 log = logging.getLogger("vidjax")
 
@@ -135,6 +138,52 @@ def fit_temperature(joined: Callable[[float], np.ndarray], targets: np.ndarray) 
 
     most = float(np.log(_LARGEST))
     return float(np.exp(minimize_scalar(loss, bounds=(-most, most), method="bounded", options={"xatol": 1e-4}).x))
+
+
+class ViewScores:
+    """Scores of every view of an evaluation's N videos, at any temperature.
+
+    Args:
+      folder: folder of the evaluation, with `scores.npz` and `eval.json`.
+
+    Attributes:
+      scores: scores of the videos, as evaluated.
+      step: update of the evaluated checkpoint; None: the evaluation does not name it.
+
+    Raises:
+      UserError: if there are no scores of views.
+    """
+
+    def __init__(self, folder: Path):
+        self.scores = read_scores(folder)
+        with np.load(folder / "scores.npz") as arrays:
+            if "view_scores" not in arrays:
+                raise UserError(f"{folder / 'scores.npz'} holds no scores of clips; evaluate the run again")
+            self._views, count = arrays["view_scores"].astype(np.float64), arrays["num_views"]
+        self._is_view = np.arange(self._views.shape[1]) < count[:, None]
+        told = identity.read(folder) or {}
+        self.step: int | None = told.get("step")
+        self._ensemble = told.get("views", {}).get("ensemble", "mean")
+
+    @property
+    def mean_views(self) -> float:
+        """Mean number of views per video."""
+        return float(self._is_view.sum(axis=1).mean())
+
+    def at(self, temperature: float, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Scores of videos at a temperature, float64 `(N, K)`.
+
+        Args:
+          temperature: divisor of the logits.
+          rows: numbers of the videos; all by default.
+        """
+        views = tempered(self._views[rows], temperature, self.scores.targets.ndim == 2)
+        return join_views(views, self._ensemble, self._is_view[rows])
+
+    def calibrated(self, folder: Path) -> VideoScores:
+        """Scores at the temperature stored with the run in `folder`, as predictions have them."""
+        temperature = 1.0 if self.step is None else stored_temperature(folder, self.step)
+        return replace(self.scores, scores=self.at(temperature))
 
 
 def write_calibration(folder: Path, found: Calibration) -> Path:

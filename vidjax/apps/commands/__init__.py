@@ -15,6 +15,7 @@ COMMANDS = {
     "fuse": False,
     "compare": False,
     "calibrate": False,
+    "cascade": False,
     "check": True,
     "inspect": True,
     "features": True,

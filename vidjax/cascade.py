@@ -1,0 +1,127 @@
+"""Classes of video files from two networks: the dear one sees only files of which the cheap one is not sure."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidjax.errors import UserError
+from vidjax.predictions import Prediction
+from vidjax.predictor import File, Predictor
+
+CASCADE = "cascade.json"
+
+
+@dataclass(frozen=True)
+class CascadeSettings:
+    """Runs and threshold of a cascade, as `vidjax cascade` writes them.
+
+    Attributes:
+      fast: folder of the cheap run; a relative path is relative to the folder of the cascade.
+      slow: folder of the dear run, likewise.
+      threshold: confidence of the cheap network below which the dear one is asked.
+      gmacs: multiply-adds of a clip in each network, 10⁹.
+    """
+
+    fast: str
+    slow: str
+    threshold: float
+    gmacs: tuple[float, float]
+
+
+def write_settings(folder: Path, settings: CascadeSettings) -> Path:
+    """Write a cascade to its folder; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / CASCADE
+    file.write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
+    return file
+
+
+def read_settings(folder: File) -> CascadeSettings | None:
+    """Read the cascade of a folder; None: it has none.
+
+    Raises:
+      UserError: if the file is damaged.
+    """
+    path = Path(folder) / CASCADE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return CascadeSettings(**values | {"gmacs": tuple(values["gmacs"])})
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); run `vidjax cascade` again") from None
+
+
+class Cascade:
+    """Two trained networks for video files.
+
+    Args:
+      folder: folder that `vidjax cascade` wrote.
+      options: arguments of both `Predictor`s: `top`, `num_clips`, `num_crops`.
+
+    Raises:
+      UserError: if the folder holds no cascade, or the networks have different classes.
+    """
+
+    def __init__(self, folder: File, **options: Any):
+        found = read_settings(folder)
+        if found is None:
+            raise UserError(f"{folder} holds no cascade: write one with `vidjax cascade FAST SLOW --out {folder}`")
+        self._threshold, self._gmacs = found.threshold, found.gmacs
+        self._fast = Predictor(Path(folder) / found.fast, **options)
+        self._slow = Predictor(Path(folder) / found.slow, **options)
+        if self._fast.class_names != self._slow.class_names:
+            raise UserError(f"{folder}: the runs {found.fast} and {found.slow} have different classes")
+        self.class_names = self._fast.class_names
+        self.files, self.asked, self._cost = 0, 0, 0.0
+
+    def stream(self, paths: Iterable[File] | File) -> Iterator[Prediction]:
+        """Predict several files in their order; one that cannot be decoded has an `error` instead."""
+        for prediction in self._fast.stream(paths):
+            if prediction.error:
+                yield prediction
+                continue
+            self.files += 1
+            self._cost += self._fast.views_of(prediction) * self._gmacs[0]
+            if prediction.classes[0].score < self._threshold:
+                self.asked += 1
+                (prediction,) = self._slow.stream(prediction.path)
+                self._cost += self._slow.views_of(prediction) * self._gmacs[1]
+            yield prediction
+
+    def predict(self, paths: Iterable[File] | File) -> list[Prediction]:
+        """Predict several files, in their order."""
+        return list(self.stream(paths))
+
+    def __call__(self, path: File) -> Prediction:
+        """Predict one file; one that cannot be decoded has an `error` instead."""
+        return self.predict(path)[0]
+
+    @property
+    def told(self) -> str:
+        """What the files so far have cost, in words; empty before the first."""
+        if not self.files:
+            return ""
+        return (
+            f"the dear network was asked about {self.asked} of {self.files} files; "
+            f"{self._cost / self.files:.3g} GMACs per file on average"
+        )
+
+
+def open_predictor(folder: File, **options: Any) -> Predictor | Cascade:
+    """Predictor of a folder, which holds a run, a converted model, or a cascade.
+
+    Args:
+      folder: the folder.
+      options: arguments of `Predictor`.
+
+    Raises:
+      UserError: as `Predictor` and `Cascade` do, and for `step` with a cascade.
+    """
+    if read_settings(folder) is None:
+        return Predictor(folder, **options)
+    if options.pop("step", None) is not None:
+        raise UserError(f"{folder} is a cascade of two runs, which have steps of their own: leave the step out")
+    return Cascade(folder, **options)

@@ -1,0 +1,66 @@
+"""Cascade of two classifiers: the dear one is asked only where the cheap one is not sure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy and cost of a cascade by its threshold, from the cheap network alone to the dear one for every video.
+
+    Attributes:
+      thresholds: confidences of the cheap network below which the dear one is asked, ascending, float64 `(P,)`.
+      asked: share of the videos about which the dear one is asked, float64 `(P,)`.
+      accuracy: share of right answers, float64 `(P,)`.
+    """
+
+    thresholds: np.ndarray
+    asked: np.ndarray
+    accuracy: np.ndarray
+
+    def place(self, drop: float) -> int:
+        """Index of the smallest threshold with at most `drop` less accuracy than the dear network has alone.
+
+        Args:
+          drop: loss of accuracy, 0…1.
+        """
+        return int(np.argmax(self.accuracy >= self.accuracy[-1] - drop - 1e-9))
+
+
+def curve(fast: np.ndarray, slow: np.ndarray, targets: np.ndarray) -> Curve:
+    """Measure a cascade at every threshold that makes a difference.
+
+    Args:
+      fast: scores of the cheap network for N videos, `(N, K)`; the highest is its confidence.
+      slow: scores of the dear network for the same videos, `(N, K)`.
+      targets: classes of the videos, int `(N,)`.
+    """
+    sure = fast.max(axis=1)
+    levels = np.unique(sure)
+    # Between two levels any threshold gives the same; the middle is the safest.
+    thresholds = np.concatenate([[0.0], (levels[:-1] + levels[1:]) / 2, [np.inf]])
+    order = np.argsort(sure, kind="stable")
+    gained = np.concatenate(
+        [[0], np.cumsum((slow.argmax(axis=1) == targets)[order].astype(int) - (fast.argmax(axis=1) == targets)[order])]
+    )
+    number = np.searchsorted(sure[order], thresholds)
+    right = (fast.argmax(axis=1) == targets).sum() + gained[number]
+    return Curve(thresholds, number / len(targets), right / len(targets))
+
+
+def held_out(fast: np.ndarray, slow: np.ndarray, targets: np.ndarray, drop: float) -> tuple[float, float]:
+    """Accuracy and share of videos for the dear network, on halves of the videos with the other half's threshold.
+
+    Args:
+      fast, slow, targets: as for `curve`.
+      drop: accepted loss of accuracy, 0…1.
+    """
+    order = np.random.default_rng(0).permutation(len(targets))
+    halves, right, asked = (order[::2], order[1::2]), 0, 0
+    for own, other in (halves, halves[::-1]):
+        found = curve(fast[other], slow[other], targets[other])
+        unsure = fast[own].max(axis=1) < found.thresholds[found.place(drop)]
+        answers = np.where(unsure, slow[own].argmax(axis=1), fast[own].argmax(axis=1))
+        right, asked = right + (answers == targets[own]).sum(), asked + unsure.sum()
+    return float(right / len(targets)), float(asked / len(targets))
