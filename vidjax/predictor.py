@@ -309,8 +309,12 @@ class Predictor:
         return np.concatenate([np.asarray(x) for x in outputs])
 
     def _prediction(self, path: str, inputs: Mapping[str, np.ndarray], views: Views) -> Prediction:
-        given = self._present(self._run(self._forward, inputs))
-        scores = given if self._temperature == 1 else tempered(given, self._temperature, self._several)
+        scores = self._present(self._run(self._forward, inputs))
+        whole = join_views(scores, self._ensemble)
+        shown = self._shown(whole)  # by thresholds for the scores of evaluations, which have no temperature
+        if self._temperature != 1:
+            scores = tempered(scores, self._temperature, self._several)
+            whole = join_views(scores, self._ensemble)
         crops = self._views[1]
         each = join_views(scores.reshape(-1, crops, scores.shape[-1]), self._ensemble)
         times = views.times[::crops]
@@ -318,8 +322,7 @@ class Predictor:
             ClipPrediction(float(time.min()), float(time.max()), row, self._best(row))
             for time, row in zip(times, each, strict=True)
         )
-        whole = join_views(scores, self._ensemble)
-        return Prediction(path, whole, self._best(whole), self._shown(join_views(given, self._ensemble)), found)
+        return Prediction(path, whole, self._best(whole), shown, found)
 
     def _shown(self, scores: np.ndarray) -> tuple[ClassScore, ...] | None:
         if self._thresholds is None:

@@ -57,8 +57,8 @@ def cascade(fast: str, slow: str, *, out: str, drop: float = 0.005, as_json: boo
         "cascade, held out": (accuracy, costs[0] + share * costs[1], share),
     }
     folder = Path(out)
-    relative = (os.path.relpath(run, folder) for run in runs.values())
-    write_settings(folder, CascadeSettings(*relative, min(threshold, _ALWAYS), (clips[0], clips[1])))
+    near, far = (os.path.relpath(run, folder) for run in (fast, slow))
+    write_settings(folder, CascadeSettings(near, far, min(threshold, _ALWAYS), (clips[0], clips[1])))
     _plot(found, costs, rows, folder / "cascade.png")
     if as_json:
         figures = {n: {"top1": a, "gmacs": g, "asked": s} for n, (a, g, s) in rows.items()}
