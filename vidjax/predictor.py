@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from vidjax import config as cfg
 from vidjax import parallel
 from vidjax.config import SamplingConfig
-from vidjax.config.choices import DATASETS
 from vidjax.config.validate import validate
-from vidjax.data.listing.class_lists import read_class_names
+from vidjax.data.listing.class_lists import class_names_of
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views
@@ -134,7 +134,7 @@ class Predictor:
         self.sampling |= {"rule": rule.eval, "hop": rule.hop}
         self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
-        self.class_names = _class_names(class_names, labels.names, 0 if head is None else head.out_features)
+        self.class_names = class_names_of(class_names, labels.names, 0 if head is None else head.out_features)
         several = labels.several if several is None else several
         task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
         self._present, self._ensemble = task.present, config.eval.ensemble
@@ -230,6 +230,20 @@ class Predictor:
         if waiting:
             self._compute(waiting, layer, batch_size)
         yield from (self._clip_vectors(*each) for each in done)
+
+    @property
+    def network(self) -> nnx.Module:
+        """The network, in evaluation mode."""
+        return self._model
+
+    def clips(self, path: File) -> tuple[dict[str, np.ndarray], dict[str, jax.Array], Views]:
+        """Read the views of a file: its inputs as read, `(V, …)` each, as they enter the network, and the views.
+
+        Raises:
+          VideoError: if the file cannot be decoded.
+        """
+        inputs, views = self._reader.evaluate(Record(str(path)), *self._views)
+        return inputs, enter({name: jnp.asarray(array) for name, array in inputs.items()}, self.spec.inputs), views
 
     def views_of(self, prediction: Prediction) -> int:
         """Number of views, crops of clips, that a prediction comes from."""
@@ -354,12 +368,6 @@ def _resampled(config: cfg.Config, sampling: SamplingConfig | None) -> cfg.Confi
     return dataclasses.replace(config, data=dataclasses.replace(config.data, sampling=own))
 
 
-def numbered_classes(count: int) -> tuple[str, ...]:
-    """Placeholder names class_0, class_1, …, with leading zeros, for classes without known names."""
-    width = len(str(count - 1))
-    return tuple(f"class_{i:0{width}d}" for i in range(count))
-
-
 def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> cfg.Spec:
     """Check a model and its spec, and return the spec."""
     if not isinstance(model, nnx.Module):
@@ -379,16 +387,3 @@ def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> 
                 f"{video.channels}: give the spec it was built with, such as spec.with_video(enters='both')"
             )
     return spec
-
-
-def _class_names(given: Sequence[str] | str | None, own: tuple[str, ...], count: int) -> tuple[str, ...]:
-    if isinstance(given, str):
-        if given not in DATASETS:
-            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(DATASETS)}")
-        given = read_class_names(given)
-    if given is None:
-        return own or (numbered_classes(count) if count else ())
-    names = tuple(given)
-    if len(names) != count:
-        raise UserError(f"{len(names)} class names for a network of {count} classes")
-    return names

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig
 from vidjax.config.spec import resolve_spec
+from vidjax.data.listing.class_lists import numbered_classes
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
-from vidjax.predictor import numbered_classes
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.hf_config import Description, describe, other_input
 from vidjax.weights.load import load_with_arguments

@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": False,
     "calibrate": False,
     "cascade": False,
+    "explain": False,
     "check": True,
     "inspect": True,
     "features": True,

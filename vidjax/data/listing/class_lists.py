@@ -6,6 +6,10 @@ A line may begin with the publisher's number of the class, if not all numbers ar
 import functools
 import importlib.resources
 import re
+from collections.abc import Sequence
+
+from vidjax.config.choices import DATASETS
+from vidjax.errors import UserError
 
 
 @functools.cache
@@ -25,3 +29,35 @@ def read_class_names(name: str) -> tuple[str, ...]:
 def read_class_numbers(name: str) -> dict[int, str]:
     """Read class names by the publisher's number, for lines that have one."""
     return {number: label for number, label in _lines(name) if number is not None}
+
+
+def numbered_classes(count: int) -> tuple[str, ...]:
+    """Placeholder names class_0, class_1, …, with leading zeros, for classes without known names."""
+    width = len(str(count - 1))
+    return tuple(f"class_{i:0{width}d}" for i in range(count))
+
+
+def class_names_of(given: Sequence[str] | str | None, own: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Names of a network's K classes.
+
+    Args:
+      given: the names, or the data set whose classes they are; None: not given.
+      own: names that the network's checkpoint has; empty: none.
+      count: K; 0: the network has no classifier.
+
+    Returns:
+      The names; without any, numbers.
+
+    Raises:
+      UserError: for an unknown data set or another number of names.
+    """
+    if isinstance(given, str):
+        if given not in DATASETS:
+            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(DATASETS)}")
+        given = read_class_names(given)
+    if given is None:
+        return own or (numbered_classes(count) if count else ())
+    names = tuple(given)
+    if len(names) != count:
+        raise UserError(f"{len(names)} class names for a network of {count} classes")
+    return names

@@ -1,0 +1,48 @@
+"""`vidjax explain`, on a small network and a generated video."""
+
+import json
+
+import numpy as np
+import pytest
+
+import vidjax
+from tests.test_predictor import CONFIG, NAMES, SPEC
+from tests.videos import numbered_frames, write_video
+from vidjax.__main__ import main
+from vidjax.data.records import LabelSpace
+from vidjax.training.checkpoints import Meta, save_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    model = vidjax.create_model("conv3d_tiny", num_classes=3)
+    return str(save_model(tmp_path_factory.mktemp("models") / "toy", model, Meta(CONFIG, SPEC, LabelSpace(NAMES))))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return str(write_video(tmp_path_factory.mktemp("videos") / "a [1].mp4", numbered_frames(30)))
+
+
+@pytest.mark.parametrize("method", ["hirescam", "occlusion"])
+def test_a_video_a_plot_and_figures(folder, video, tmp_path, capsys, method):
+    assert main(["explain", folder, video, "--out", str(tmp_path / "why"), "--method", method, "--blocks", "2"]) == 0
+    told = json.loads((tmp_path / "why" / "explanation.json").read_text())
+    prediction = vidjax.Predictor(folder, num_crops=1)(video)
+    assert told["class"] == prediction.classes[0].name and told["score"] == pytest.approx(prediction.classes[0].score)
+    assert [len(clip["times"]) for clip in told["clips"]] == [4, 4]
+    assert list(told["order"]) == ["as it is", "backwards", "shuffled", "frozen"]
+    assert all(0 <= value <= 1 for value in told["order"].values())
+    with vidjax.VideoReader(tmp_path / "why" / "explanation.mp4") as reader:
+        assert len(reader) == 8 and (reader.height, reader.width) == (256, 512)
+        assert np.ptp(reader.read(range(8))) > 50
+    assert (tmp_path / "why" / "explanation.png").stat().st_size > 20_000
+    assert f"results in {tmp_path / 'why'}" in capsys.readouterr().out
+
+
+def test_an_unknown_class_and_a_broken_file(folder, video, tmp_path, capsys):
+    assert main(["explain", folder, video, "--out", str(tmp_path), "--class", "sideways"]) == 1
+    assert "'sideways' is no class of this network; it has up, down, still" in capsys.readouterr().err
+    (tmp_path / "x.mp4").write_bytes(b"no video")
+    assert main(["explain", folder, str(tmp_path / "x.mp4"), "--out", str(tmp_path)]) == 1
+    assert "x.mp4" in capsys.readouterr().err
