@@ -11,7 +11,7 @@ from tests.models.abstract import abstract
 from tests.models.small import draw, plain_convolutions  # noqa: F401
 from vidjax.models import create_model, list_models
 from vidjax.models.arguments import arguments_of
-from vidjax.models.inputs import fit_differences
+from vidjax.models.inputs import fit_channels
 from vidjax.models.registry import get_variant
 from vidjax.models.state import merge, split
 from vidjax.nn.enter import network_input
@@ -79,7 +79,7 @@ def test_weights_for_frames_answer_as_before_whatever_the_differences():
     answer = nnx.jit(lambda model, video: model(video))
     kernel = both.stem.conv.kernel
     before = answer(both, jnp.concatenate([video, other], axis=-1))
-    kernel.set_value(jnp.asarray(fit_differences(np.asarray(one.stem.conv.kernel[...]), kernel.shape)))
+    kernel.set_value(jnp.asarray(fit_channels(np.asarray(one.stem.conv.kernel[...]), kernel.shape)))
     after = answer(both, jnp.concatenate([video, other], axis=-1))
     chex.assert_trees_all_close(after, answer(one, video), atol=1e-6)
     # Fresh networks see both.
@@ -89,7 +89,7 @@ def test_weights_for_frames_answer_as_before_whatever_the_differences():
 def test_other_kernels_are_left_alone():
     for shape, wanted in (((3, 3), (3, 6)), ((1, 3, 3, 8, 4), (1, 3, 3, 16, 4)), ((1, 3, 3, 3, 4), (1, 3, 3, 3, 4))):
         kernel = np.ones(shape, np.float32)
-        assert fit_differences(kernel, wanted) is kernel
+        assert fit_channels(kernel, wanted) is kernel
 
 
 def test_channels_are_an_argument_of_every_model():

@@ -15,7 +15,6 @@ from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.errors import UserError
-from vidjax.models import get_spec
 from vidjax.tasks.classify.targets import make_targets
 
 SPEC = Spec.of_video("toy", num_frames=4, stride=4, size=16, resize=(20,), mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -43,9 +42,9 @@ def clips(path, seed=0, directional=False, spec=SPEC, **settings):
     return ClipReader(spec, config).train(Record(path), np.random.default_rng(seed), mirror=targets.mirrors)
 
 
-def test_a_network_of_optical_flow_is_not_fed_with_colour():
-    with pytest.raises(UserError, match=r"i3d_inception_flow takes 2 channels \(data.clip.mean: \(0.5, 0.5\)\)"):
-        ClipReader(get_spec("i3d_inception_flow"), DataConfig())
+def test_a_network_of_other_channels_is_not_fed_with_colour():
+    with pytest.raises(UserError, match=r"depth takes 1 channels \(data.clip.mean: \(0.5,\)\), but videos have 3"):
+        ClipReader(Spec.of_video("depth", 4, mean=(0.5,), std=(0.5,)), DataConfig())
 
 
 def seen(path, **settings):
