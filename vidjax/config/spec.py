@@ -181,6 +181,24 @@ def with_input(spec: Spec, input: str | None, flow: FlowFields) -> Spec:
     return spec.with_video(content=content, flow=fields, **scaled, **changes)
 
 
+def other_flow(trained: Spec, now: Spec) -> str:
+    """Description of the difference if a network reads flow of another kind than it was trained on; empty: it does not.
+
+    Args:
+      trained: spec that the network was trained with.
+      now: spec by which it is given clips.
+
+    Raises:
+      ConfigError: if the numbers of fields differ, which a trained network cannot read.
+    """
+    old, new = (spec.any_video.flow if spec.any_video else None for spec in (trained, now))
+    if old is None or new is None:
+        return ""
+    if old.count != new.count:
+        raise ConfigError(f"config.data.flow_fields = {new.count}: {trained.name} was trained on {old.count}")
+    return f"trained on {old.phrase}, now given {new.phrase}" if old != new else ""
+
+
 def _check_flow(spec: Spec, config: DataConfig) -> None:
     """Refuse settings that cannot be kept with flow, or mean nothing without it.
 

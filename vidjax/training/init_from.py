@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import ConfigError, Spec
+from vidjax.config.spec import other_flow
 from vidjax.inputs import VideoInput
 from vidjax.models.inputs import fit_channels
 from vidjax.models.probe import EPSILON, Probe
@@ -65,6 +66,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         return
     source, meta, _ = ckpt.load_model(checkpoint)
     if spec is not None:
+        if different := other_flow(meta.spec, spec):
+            logger.warning("%s: %s", checkpoint, different)
         for name_of, value in meta.spec.inputs.items():
             if isinstance(value, VideoInput) and isinstance(spec.inputs.get(name_of), VideoInput):
                 warn_of_pixels(checkpoint, {"mean": value.mean, "std": value.std}, spec, "this run")

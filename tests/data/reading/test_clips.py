@@ -149,7 +149,7 @@ def test_short_side_shows_the_smaller_part_the_larger_it_is(coloured):
 )  # fmt: skip
 def test_a_part_cut_out_while_decoding_is_the_part_that_was_drawn(coloured, settings):
     """Up to the half pixel of the video by which it is rounded."""
-    spec, picture = SPEC.with_video(resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured).read([0])[0]
+    spec, picture = SPEC.with_video(resize=(32,)), ClipReader(SPEC, DataConfig())._open(coloured)[0].read([0])[0]
     for seed in range(12):
         reader = ClipReader(spec, data_config(sampling_train="centre", **settings))
         (seen,), _ = reader.train(Record(coloured), np.random.default_rng(seed), mirror=False)
