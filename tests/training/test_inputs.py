@@ -150,5 +150,5 @@ def test_a_run_on_flow_from_training_to_prediction(halves, tmp_path, caplog):
     other = with_settings(meta.config, {"data.flow": "farneback"})
     evaluate_checkpoint(run, other, console=QUIET)
     assert "trained on 2 fields of flow (dis_fast, ±8 pixels), now given 2 fields of flow (farneback" in caplog.text
-    with pytest.raises(ConfigError, match="config.data.flow_fields = 3: frame_pool_tiny was trained on 2"):
+    with pytest.raises(ConfigError, match=r"config\.data\.flow_fields = 3: frame_pool_tiny was trained on 2"):
         evaluate_checkpoint(run, with_settings(meta.config, {"data.flow_fields": 3}), console=QUIET)
