@@ -22,7 +22,7 @@ SPEC = Spec.of_video("toy", num_frames=2, stride=2, size=24, resize=(32,), mean=
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return write_halves(tmp_path_factory.mktemp("files"), count=4)
+    return write_halves(tmp_path_factory.mktemp("files"), count=12)
 
 
 @pytest.fixture(scope="module", params=["file", "jpeg"])
