@@ -69,11 +69,12 @@ class SoundDecoder:
             self.close()
             raise
         self._rate, self._channels = first.sample_rate, first.layout.nb_channels
+        self._format, self._kind = first.format.name, _kind(first)
         if not 0 < self._rate <= _FASTEST:
             self.close()
             raise VideoError(path, f"has {self._rate:,} samples per second of sound, {_FASTEST:,} at most", _MEND)
         self._begin = first.time or 0.0  # time of the first sample by the file's clock, seconds
-        tick = float(self._stream.time_base or 0)
+        self._tick = tick = float(first.time_base or self._stream.time_base or 0)
         self._slack = 2 + 1.5 * tick * self._rate  # samples by which times and counts may differ
         # Samples of the first frame, which may be trimmed, and of those after it: where the clock of a file is coarser
         # than the samples, they tell the exact place after a seek.
@@ -223,12 +224,14 @@ class SoundDecoder:
                 raise VideoError(self.path, reason, _MEND)
             place = self._place(frame)
             self._next = place + frame.samples
-            yield place, _one_channel(frame)
+            if frame.format.name != self._format or frame.layout.nb_channels != self._kind[1]:  # from here on
+                self._format, self._kind = frame.format.name, _kind(frame)
+            yield place, _one_channel(frame, self._kind)
 
     def _place(self, frame: av.AudioFrame) -> int:
-        if frame.time is None:
+        if frame.pts is None:
             return self._next or 0
-        by_time = round((frame.time - self._begin) * self._rate)
+        by_time = round((frame.pts * self._tick - self._begin) * self._rate)
         first, size = self._grid
         if self._next is None and size == frame.samples > 2 * self._slack:
             snapped = first + round((by_time - first) / size) * size
@@ -245,7 +248,7 @@ class SoundDecoder:
         except av.FFmpegError:
             self._kept, self._next = [], None
             return False
-        if not self._kept or self._kept[0].time is None:
+        if not self._kept or self._kept[0].pts is None:
             return False
         return self._place(self._kept[0]) <= low - 0.8 * self._preroll * self._rate
 
@@ -299,14 +302,21 @@ def _resampled(sound: np.ndarray, own: int, rate: int) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def _one_channel(frame: av.AudioFrame) -> np.ndarray:
-    """Mean of a frame's channels, float32, full scale at 1."""
-    array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, frame.layout.nb_channels).T
-    if array.dtype == np.uint8:
+def _one_channel(frame: av.AudioFrame, kind: tuple[bool, int, np.dtype]) -> np.ndarray:
+    """Mean of a frame's channels, float32, full scale at 1; `kind` is from `_kind`."""
+    planar, channels, dtype = kind
+    count = frame.samples if planar else frame.samples * channels
+    # As `to_ndarray` does, which takes longer than decoding.
+    parts = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
+    array = np.stack(parts) if planar and channels > 1 else parts[0].reshape(frame.samples, -1).T
+    if dtype == np.uint8:
         array = (array.astype(np.float32) - 128) / 128
-    elif array.dtype.kind == "i":
-        array = array.astype(np.float32) / np.float32(-float(np.iinfo(array.dtype).min))
+    elif dtype.kind == "i":
+        array = array.astype(np.float32) / np.float32(-float(np.iinfo(dtype).min))
     array = array.astype(np.float32, copy=False)
     return array[0] if len(array) == 1 else array.mean(axis=0, dtype=np.float32)
+
+
+def _kind(frame: av.AudioFrame) -> tuple[bool, int, np.dtype]:
+    """Whether channels lie in planes of their own, their number, and the type of samples."""
+    return frame.format.is_planar, frame.layout.nb_channels, frame.to_ndarray().dtype
