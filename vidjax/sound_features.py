@@ -43,7 +43,8 @@ def features(wave: Any, settings: Spectrogram, frames: int = 0, xp: ModuleType =
     if settings.emphasis:
         before = xp.concatenate([pieces[..., :1], pieces[..., :-1]], axis=-1)
         pieces = pieces - settings.emphasis * before
-    spectrum = xp.fft.rfft(pieces * _constant(taper(settings), pieces, xp), settings.fft)
+    window = _constant(taper(settings), pieces, xp).reshape((1,) * (pieces.ndim - 1) + (-1,))
+    spectrum = xp.fft.rfft(pieces * window, settings.fft)
     power = spectrum.real**2 + spectrum.imag**2
     bands = xp.matmul(power if settings.power == 2 else xp.sqrt(power), _constant(filters(settings), wave, xp))
     values = _logarithm(bands, settings, xp)
@@ -99,6 +100,8 @@ def _logarithm(bands: Any, settings: Spectrogram, xp: ModuleType) -> Any:
 @functools.lru_cache(maxsize=64)
 def taper(settings: Spectrogram) -> np.ndarray:
     """Window function, float64 `(window,)`."""
+    if settings.taper == "sine":
+        return np.sin(np.pi * (np.arange(settings.window) + 0.5) / settings.window)
     periodic = settings.taper == "hann"
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.window) / (settings.window - (not periodic)))
     return hann**0.85 if settings.taper == "povey" else hann

@@ -1,13 +1,17 @@
 """Encoding of videos for prepared data sets: as the bytes of the file or as JPEG frames."""
 
+import io
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 
 from vidjax.data.reading.clips import Segment, segment_frames
 from vidjax.data.reading.open_video import ASSUMED_FPS, is_address, open_video
+from vidjax.data.reading.sound import open_sound, to_int16
 from vidjax.video import VideoError, VideoReader, flow
 from vidjax.video.byte_sources import read_bytes
 
@@ -28,6 +32,7 @@ class Encoding:
       flow: name of the algorithm of optical flow that is stored beside the video, of frames of the same `short_side`,
         in 8 bits, rounded to the nearest; empty: none.
       flow_bound: motion that becomes 255, pixels.
+      sound: whether to store the sound beside JPEG frames, losslessly, one channel; files contain it anyway.
     """
 
     jpeg: bool = False
@@ -36,11 +41,14 @@ class Encoding:
     folder_fps: float = ASSUMED_FPS
     flow: str = ""
     flow_bound: float = 20.0
+    sound: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Fields by name, those of flow only if it is stored, so that data sets without it are recognised."""
-        return {name: value for name, value in asdict(self).items() if self.flow or not name.startswith("flow")}
+        """Fields by name, those of flow and sound only if stored, so that data sets without them are recognised."""
+        own = asdict(self)
+        left_out = ([] if self.flow else ["flow", "flow_bound"]) + ([] if self.sound else ["sound"])
+        return {name: value for name, value in own.items() if name not in left_out}
 
 
 def encode(path: str, encoding: Encoding, *, segment: Segment = (None, None), timeout: float = 60.0) -> dict[str, Any]:
@@ -50,7 +58,8 @@ def encode(path: str, encoding: Encoding, *, segment: Segment = (None, None), ti
 
     Returns:
       Features `video` (bytes, or a list of JPEGs), `fps` and `num_frames`; with flow also `flow`, a grey JPEG per field
-      with motion down below motion to the right, `flow_method` and `flow_bound`.
+      with motion down below motion to the right, `flow_method` and `flow_bound`; if asked for, `sound` (a FLAC file;
+      empty: the video has none).
 
     Raises:
       VideoError: if the file is not a video or, for JPEG, if one of its frames cannot be decoded.
@@ -74,8 +83,39 @@ def encode(path: str, encoding: Encoding, *, segment: Segment = (None, None), ti
                 fields += [_field(field, encoding.flow_bound) for field in flow.flow(joined, encoding.flow)]
                 last = read[-1:]
         stored |= {"video": frames} if encoding.jpeg else {}
-        about = {"flow": fields, "flow_method": encoding.flow, "flow_bound": encoding.flow_bound}
-        return stored | (about if encoding.flow else {})
+        if encoding.flow:
+            stored |= {"flow": fields, "flow_method": encoding.flow, "flow_bound": encoding.flow_bound}
+        if encoding.jpeg and encoding.sound:
+            stored["sound"] = encode_sound(path, float(reader.timestamps[first]), count / reader.fps, timeout)
+        return stored
+
+
+def encode_sound(path: str, start: float, seconds: float, timeout: float = 60.0) -> bytes:
+    """Encode a part of the sound of a video, one channel, as a FLAC file of 16 bits; empty if the sound cannot be read.
+
+    Args:
+      path: path of the video, or address of a stored one.
+      start: beginning of the part, seconds from the first picture.
+      seconds: length of the part; what lies outside of the track is silent.
+      timeout: time limit of opening and of each minute that is read, seconds.
+    """
+    try:
+        with open_sound(path, timeout=timeout) as reader, io.BytesIO() as file:
+            with av.open(file, "w", format="flac") as container:
+                stream = container.add_stream("flac", rate=reader.rate, layout="mono")
+                stream.codec_context.format = "s16"
+                at, total = 0, round(seconds * reader.rate)
+                while at < total:
+                    count = min(60 * reader.rate, total - at)
+                    wave = reader.read(start + at / reader.rate, count / reader.rate)
+                    frame = av.AudioFrame.from_ndarray(to_int16(wave)[None], format="s16", layout="mono")
+                    frame.sample_rate, frame.pts, frame.time_base = reader.rate, at, Fraction(1, reader.rate)
+                    container.mux(stream.encode(frame))
+                    at += count
+                container.mux(stream.encode(None))
+            return file.getvalue()
+    except VideoError:
+        return b""
 
 
 def _field(field: np.ndarray, bound: float) -> bytes:

@@ -223,6 +223,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 "flow_method": tfds.features.Text(doc="Algorithm."),
                 "flow_bound": tfds.features.Scalar(np.float32, doc="Motion in pixels that is stored as 255."),
             }
+        if self.encoding.jpeg and self.encoding.sound:
+            features["sound"] = tfds.features.Text(doc="A FLAC file of one channel; empty: the video has no sound.")
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
         )

@@ -79,16 +79,14 @@ def open_stored(
         return FrameReader(path, ImageFiles(path), folder_fps), None
     if match is None:
         return VideoReader(path, timeout=timeout, isolate=isolate), None
-    if match["index"] == "-":
-        raise VideoError(path, "could not be read when the data set was prepared", "see its bad_records.jsonl")
-    features, kind = _read(path, match["folder"], match["split"], int(match["index"]))
-    stored, flow = features["video"].bytes_list.value, _flow(path, features)
+    features, kind = stored(path)
+    images, flow = features["video"].bytes_list.value, _flow(path, features)
     if kind == "file":
-        return VideoReader(path, timeout=timeout, content=stored[0], isolate=isolate), flow
+        return VideoReader(path, timeout=timeout, content=images[0], isolate=isolate), flow
     rates = features["fps"].float_list.value if "fps" in features else ()
     # Rates are stored in single precision; real rates, such as 30000/1001, are small fractions.
     fps = float(Fraction(rates[0]).limit_denominator(1001)) if rates else ASSUMED_FPS
-    return FrameReader(path, stored, fps), flow
+    return FrameReader(path, images, fps), flow
 
 
 def _flow(path: str, features: Any) -> StoredFlow | None:
@@ -194,8 +192,15 @@ class FrameReader:
         return image
 
 
-def _read(path: str, folder: str, split: str, index: int) -> tuple[Any, str]:
-    """Undecoded features of one example, and whether its video is a "file" or "frames"."""
+def stored(path: str) -> tuple[Any, str]:
+    """Undecoded features of the stored video at an address, and whether it is a "file" or "frames".
+
+    Raises:
+      VideoError: if the video could not be read when the data set was prepared, or cannot be read now.
+    """
+    folder, split, index, _ = parse_address(path)
+    if index is None:
+        raise VideoError(path, "could not be read when the data set was prepared", "see its bad_records.jsonl")
     try:
         with _opening:
             description = describe(folder)
