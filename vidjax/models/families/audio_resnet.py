@@ -164,9 +164,7 @@ def picture_resnet(
     """
     stem = Stem(64, (1, 7, 7), max_pool=True, in_channels=1, dtype=dtype, rngs=rngs)
     stages = _stages(depths, 64, (frame_conv,) * len(depths))
-    return AudioResNet(
-        num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs
-    )
+    return AudioResNet(num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
 
 
 @settles("grid")

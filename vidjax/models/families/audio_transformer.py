@@ -6,8 +6,7 @@ distilled DeiT with a class and a distillation token, whose mean is classified.
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,6 @@ from vidjax.models.sound import SoundNetwork, as_picture
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.frame_blocks import Adapters, Block, Form
-from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002
 from vidjax.nn.maps import flat_map
 from vidjax.nn.patches import TORCH_UNIFORM
@@ -119,7 +117,9 @@ class AST(SoundNetwork):
             raise UserError(f"a sound of {video.shape[1]} frames is too short for patches of {self.patch}")
         x = self.patch_embed(as_picture(jnp.swapaxes(video, 1, 2)))
         batch, _, bands, times, dim = x.shape
-        tokens = (jnp.broadcast_to(token[...].astype(x.dtype), (batch, 1, dim)) for token in (self.cls_token, self.dist_token))
+        tokens = (
+            jnp.broadcast_to(token[...].astype(x.dtype), (batch, 1, dim)) for token in (self.cls_token, self.dist_token)
+        )
         x = jnp.concatenate([*tokens, flat_map(x)], axis=1) + self._places(times, bands).astype(x.dtype)
         grid = (times, 1, bands)
         x = self.norm(self.execution.run(self.blocks, x, grid, rngs=rngs).astype(jnp.float32))
