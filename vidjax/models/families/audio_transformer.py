@@ -77,7 +77,7 @@ class AST(SoundNetwork):
         dim, dtype = transformer.dim, execution.dtype
         if min(frames, mels) < patch:
             raise ValueError(f"frames = {frames}, mels = {mels}: a patch of {patch}×{patch} needs as many of both")
-        self.execution, self.mels, self.patch = execution, mels, patch
+        self.execution, self.frames, self.mels, self.patch = execution, frames, mels, patch
         self.strides, self.epsilon = tuple(strides), epsilon
         # The reference's pictures have bands as rows and frames as columns, and so its kernels.
         self.patch_embed = Conv3D(
