@@ -23,7 +23,7 @@ from vidjax.weights.load import position_fit, warn_of_pixels
 from vidjax.weights.mapping import convert, head_classes
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.table import recognise
-from vidjax.weights.write import write_transformers
+from vidjax.weights.write import rule_of, write_transformers
 
 SMALL = {"dim": 24, "depth": 2, "heads": 2, "frames": 32, "mels": 16, "patch": 4, "strides": (4, 4)}
 
@@ -97,8 +97,8 @@ def image(dim=24, side=4, first=1, seed=0):
     """A small image ViT under timm's names."""
     rng = np.random.default_rng(seed)
     shapes = {
-        "cls_token": (1, 1, dim), "pos_embed": (1, first + side**2, dim),
-        "patch_embed.proj.weight": (dim, 3, 4, 4), "patch_embed.proj.bias": (dim,), "norm.weight": (dim,), "norm.bias": (dim,), "head.weight": (10, dim),
+        "cls_token": (1, 1, dim), "pos_embed": (1, first + side**2, dim), "patch_embed.proj.weight": (dim, 3, 4, 4),
+        "patch_embed.proj.bias": (dim,), "norm.weight": (dim,), "norm.bias": (dim,), "head.weight": (10, dim),
         "head.bias": (10,),
     }  # fmt: skip
     if first == 2:
