@@ -10,6 +10,8 @@ VIDEO_SUFFIXES = frozenset((
     ".gif", ".vob", ".mts", ".divx", ".asf",
 ))  # fmt: skip
 
+SOUND_SUFFIXES = frozenset((".wav", ".mp3", ".flac", ".m4a", ".ogg", ".opus", ".aac", ".aif", ".aiff", ".wma"))
+
 
 def locate(root: str, path: str) -> str:
     """Resolve a path or address of an annotation file, relative to `root` unless it is absolute."""
