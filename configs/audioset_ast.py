@@ -5,8 +5,8 @@
         --config.data.train=train.csv --config.data.eval=eval.csv
 
 The files have one line per sound or video, `path,label`, with all its classes joined by `|`. Published: mAP 0.448 after
-five epochs of the two million clips of AudioSet (0.459 with the weights averaged over the epochs), 0.347 on the balanced
-20 thousand. From weights of AudioSet instead, such as a folder of transformers, for an own set of sounds:
+five epochs of the two million clips of AudioSet (0.459 with the weights averaged over the epochs), and 0.347 on the
+balanced 20 thousand. From weights of AudioSet instead, such as a folder of transformers, for an own set of sounds:
 
     … --config.model.init_from=ast-finetuned-audioset-10-10-0.4593 --config.data.train=FOLDER \\
         --config.task.classify.balance= --config.optimizer.learning_rate=5e-5

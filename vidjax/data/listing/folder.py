@@ -1,6 +1,6 @@
 """Folders of videos: one sub-folder per class or, if no labels are needed, videos anywhere below.
 
-A folder in which there is no video at all, but sound, is one of sound files, for networks that only hear.
+Files of sound are listed where there is not one video, and left out beside videos.
 """
 
 import logging
@@ -47,8 +47,8 @@ class Folder:
             classes = {"": own_files(path), **{name: files for name, files in classes.items() if files}}
         elif not classes:
             raise DataError(f"{path}: no sub-folders; put the videos of each class into a sub-folder named after it")
-        found = {_suffix(p) for files in classes.values() for p in files}
-        suffixes = SOUND_SUFFIXES if found & SOUND_SUFFIXES and not found & VIDEO_SUFFIXES else VIDEO_SUFFIXES
+        every = [p for files in classes.values() for p in files]
+        suffixes = VIDEO_SUFFIXES if any(_suffix(p) in VIDEO_SUFFIXES for p in every) else SOUND_SUFFIXES
         for name, files in classes.items():
             videos = [p for p in files if _suffix(p) in suffixes]
             ignored += [p for p in files if _suffix(p) not in suffixes]
@@ -58,8 +58,7 @@ class Folder:
             rows += [Row(p, p, annotation, missing=False) for p in videos]
         if ignored:
             names = ", ".join(p[len(path) :].lstrip("/") for p in ignored[:_SHOWN])
-            kind = "sound" if suffixes is SOUND_SUFFIXES else "video"
-            what = things(len(ignored), f"file without a {kind} suffix is", f"files without a {kind} suffix are")
+            what = things(len(ignored), "file without a video suffix is", "files without a video suffix are")
             logger.warning("%s: %s ignored: %s", path, what, names)
         raise_problems(problems)
         if not rows:
