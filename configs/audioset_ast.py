@@ -11,8 +11,7 @@ balanced 20 thousand. From weights of AudioSet instead, such as a folder of tran
     … --config.model.init_from=ast-finetuned-audioset-10-10-0.4593 --config.data.train=FOLDER \\
         --config.task.classify.balance= --config.optimizer.learning_rate=5e-5
 
-A folder has one sub-folder of .wav files, or of videos, per class. CNN14 takes the same data, at 32 kHz:
-    … --config.model.name=panns_cnn14 --config.model.init_from=Cnn14_mAP=0.431.pth --config.model.kwargs="{}"
+A folder has one sub-folder of .wav files, or of videos, per class; folder_sound.py is a smaller recipe for it.
 
 Not trained here. Source: Gong et al. (2104.01778), and YuanGongND/ast, egs/audioset/run.sh: 12 clips per update, one
 mask of up to 192 spectra and one of up to 48 bands, half of the clips mixed with shares from Beta(10, 10), Adam with
