@@ -40,7 +40,8 @@ def own_config(folder):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     settings = {
-        "model.name": "panns_tiny", "model.kwargs.widths": "(8, 16)", "model.kwargs.pools": "2", "data.train": str(folder),
+        "model.name": "panns_tiny", "model.kwargs.widths": "(8, 16)", "model.kwargs.pools": "2",
+        "data.train": str(folder),
         "data.sound.seconds": "0.5", "data.sound.time_mask": "4", "data.reading.num_workers": "0",
         "optimizer.learning_rate": "1e-2", "train.epochs": "6", "train.eval_epochs": "6", "eval.num_clips": "2",
         "train.checkpoint_epochs": "6",

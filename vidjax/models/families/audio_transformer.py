@@ -130,6 +130,7 @@ class AST(SoundNetwork):
 
     def _places(self, times: int, bands: int) -> jax.Array:
         """Positions `(1, 2 + bands·times, D)` for a grid of patches."""
+        assert self.base_grid is not None
         old_times, _, old_bands = self.base_grid
         table = self.pos_embed[...]
         if (times, bands) == (old_times, old_bands):
