@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -351,7 +351,7 @@ def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
 
 
 @contextlib.contextmanager
-def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> Iterator[None]:
+def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> Generator[None, None, None]:
     """Context that adds the file and the model to the message of a `CheckpointError`, and the models that do fit."""
     try:
         yield
