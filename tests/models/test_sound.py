@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import vidjax
-from tests.models.abstract import abstract
+from tests.models.abstract import abstract, traced
 from tests.models.tiny import clips, tiny
 from vidjax.errors import UserError
 from vidjax.inputs import AudioInput
@@ -47,12 +47,10 @@ def test_other_inputs_are_refused_with_the_shape_that_is_taken(name):
 def test_the_first_axis_of_grids_and_maps_is_time(name):
     model, audio = tiny(name), clips(name)
 
-    graphdef, state = nnx.split(model)
-
-    def run(state, audio):
-        return nnx.merge(graphdef, state).encode({"audio": audio, "heard": np.ones(2, bool)})
-
-    found, longer = (jax.eval_shape(run, state, np.concatenate([audio] * times, axis=1)) for times in (1, 2))
+    found, longer = (
+        traced(model, {"audio": np.concatenate([audio] * times, axis=1), "heard": np.ones(2, bool)}, "encode")
+        for times in (1, 2)
+    )
     times, one, bands = found.grid
     assert one == 1 and longer.grid[0] > times and longer.grid[1:] == (1, bands)
     for stride, width in model.widths.maps.items():
@@ -65,14 +63,10 @@ def test_the_first_axis_of_grids_and_maps_is_time(name):
 def test_samples_of_its_own_input_give_logits(name):
     (input,) = vidjax.get_spec(name).inputs.values()
     assert isinstance(input, AudioInput)
-    model = abstract(name, 5)
     samples = jax.ShapeDtypeStruct((2, *input.field.shape), input.field.dtype)
-
-    def run(state, samples):
-        return nnx.merge(graphdef, state)(enter({"audio": samples}, {"audio": input}))
-
-    graphdef, state = nnx.split(model)
-    assert jax.eval_shape(run, state, samples).shape == (2, 5)
+    entered = jax.eval_shape(lambda samples: enter({"audio": samples}, {"audio": input}), samples)
+    assert entered["audio"].shape == (2, *input.shape)
+    assert traced(abstract(name, 5), entered).shape == (2, 5)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -82,15 +76,15 @@ def test_heads_are_replaced_and_left_out(name):
     assert features.head is None
     (input,) = vidjax.get_spec(name).inputs.values()
     shape = jax.ShapeDtypeStruct((2, *input.shape), np.float32)
-    assert jax.eval_shape(features, shape).shape == (2, features.widths.pooled)
+    assert traced(features, shape).shape == (2, features.widths.pooled)
     for kind in ("linear", "attentive"):
         probe = abstract(name, 4, probe=kind)
-        assert jax.eval_shape(probe, {"audio": shape}).shape == (2, 4)
+        assert traced(probe, {"audio": shape}).shape == (2, 4)
         assert probe.frozen == ("backbone.",)
     model = tiny(name)
     replaced = nnx.clone(model)
     replaced.head = Attentive(model.width_of("tokens"), 5, rngs=nnx.Rngs(0))
-    assert jax.eval_shape(replaced, audio).shape == (2, 5)
+    assert traced(replaced, audio).shape == (2, 5)
 
 
 def test_a_layer_inside_answers_by_its_path():

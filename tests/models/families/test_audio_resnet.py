@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 import vidjax
-from tests.models.abstract import abstract, drawn
+from tests.models.abstract import abstract, drawn, traced
 from tests.models.tiny import clips, tiny
 from tests.weights.listing import num_params
 from vidjax.models.families.audio_resnet import AudioBottleneck, Parallel, ParallelStem
@@ -21,7 +21,7 @@ def test_sizes_as_published():
     for name in ("audio_r18_mm", "audio_r50_mm"):
         (input,) = vidjax.get_spec(name).inputs.values()
         assert input.shape == (64, 80)
-        found = jax.eval_shape(abstract(name, 400).encode, jax.ShapeDtypeStruct((1, 64, 80), np.float32))
+        found = traced(abstract(name, 400), jax.ShapeDtypeStruct((1, 64, 80), np.float32), "encode")
         assert found.grid == ((2, 1, 3) if name == "audio_r18_mm" else (8, 1, 10))
 
 
@@ -54,7 +54,7 @@ def test_a_bottleneck_joins_both_and_strides_once(parallel):
 
 def test_pooling_over_time_can_be_learned():
     model = tiny("audio_resnet_tiny")
-    found = model.encode(clips("audio_resnet_tiny"))
+    found = nnx.jit(lambda model, audio: model.encode(audio))(model, clips("audio_resnet_tiny"))
     np.testing.assert_allclose(found.pooled, np.asarray(found.tokens).mean(axis=1), rtol=1e-4, atol=1e-5)
     assert "attention" in abstract("audio_resnet_tiny", 3, temporal_pooling="attention").pooling.name
     with pytest.raises(TypeError, match="takes no argument 'grid'"):

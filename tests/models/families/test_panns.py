@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 import vidjax
-from tests.models.abstract import abstract, drawn
+from tests.models.abstract import abstract, drawn, traced
 from tests.models.tiny import clips, tiny
 from tests.weights.listing import num_params
 from vidjax.errors import UserError
@@ -28,14 +28,14 @@ def test_the_last_map_of_ten_seconds():
     (input,) = vidjax.get_spec("panns_cnn14").inputs.values()
     assert input.shape == (1001, 64)
     audio = jax.ShapeDtypeStruct((1, *input.shape), np.float32)
-    found = jax.eval_shape(abstract("panns_cnn14", 527).encode, audio)
+    found = traced(abstract("panns_cnn14", 527), audio, "encode")
     assert found.grid == (31, 1, 2) and found.pooled.shape == (1, 2048)
     assert {stride: x.shape[1::2] for stride, x in found.maps.items()}[16] == (62, 4)
 
 
 def test_the_embedding_reads_mean_and_maximum_over_time():
     model, audio = tiny("panns_tiny"), clips("panns_tiny")
-    found = model.encode(audio)
+    found = nnx.jit(lambda model, audio: model.encode(audio))(model, audio)
     times = np.asarray(found.maps[8])[:, :, 0].mean(axis=2)
     layer = times.max(axis=1) + times.mean(axis=1)
     expected = np.maximum(layer @ np.asarray(model.fc.kernel) + np.asarray(model.fc.bias), 0)
@@ -49,7 +49,8 @@ def test_every_band_is_normalised_by_itself():
     factor = np.linspace(1, 3, 16).astype(np.float32)
     scaled.norm.mean.set_value(scaled.norm.mean[...] * factor)
     scaled.norm.var.set_value(scaled.norm.var[...] * factor**2 + 1e-5 * (factor**2 - 1))
-    np.testing.assert_allclose(scaled(audio * factor), model(audio), rtol=1e-3, atol=1e-4)
+    run = nnx.jit(lambda model, audio: model(audio))
+    np.testing.assert_allclose(run(scaled, audio * factor), run(model, audio), rtol=1e-3, atol=1e-4)
 
 
 def test_dropout_is_where_the_reference_has_it():
@@ -58,12 +59,14 @@ def test_dropout_is_where_the_reference_has_it():
         model = drawn(lambda rngs: PANN(3, mels=16, widths=(4, 8), pools=2, depth=1, **{**none, **rates}, rngs=rngs))
         for layer in (model.block_dropout, model.pooled_dropout, model.dropout):
             layer.deterministic = False
-        audio = clips("panns_tiny")
 
-        def run(method, seed):
-            return np.asarray(getattr(model, method)(audio, rngs=nnx.Rngs(dropout=seed)))
+        @nnx.jit
+        def run(model, audio, seed):
+            methods = (getattr(model, name) for name in ("tokens", "features", "__call__"))
+            return [method(audio, rngs=nnx.Rngs(dropout=seed)) for method in methods]
 
-        return [bool((run(m, 0) != run(m, 1)).any()) for m in ("tokens", "features", "__call__")]
+        first, second = (run(model, clips("panns_tiny"), jax.random.key(seed)) for seed in (0, 1))
+        return [bool((np.asarray(a) != np.asarray(b)).any()) for a, b in zip(first, second, strict=True)]
 
     assert differs() == [False, False, False]
     assert differs(block_dropout=0.5) == [True, True, True]
