@@ -50,7 +50,7 @@ def test_energy_is_the_first_coefficient_of_kaldi():
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")  # so it is published
-@pytest.mark.parametrize("name", ["slaney", "htk", "kaldi", "ast", "panns", "panns_16k", "vggish", "mbt"])
+@pytest.mark.parametrize("name", ["slaney", "htk", "kaldi", "ast", "panns", "panns_16k", "vggish", "mbt", "avslowfast"])
 def test_transformers(name):
     """A second implementation of all mel scales, window functions and edges, in float64."""
     needs("transformers")
@@ -130,3 +130,11 @@ def test_mel_scales_are_inverted(scale):
 def test_too_little_sound():
     with pytest.raises(UserError, match="399 samples are fewer than the 400 of one spectrum"):
         features(np.zeros(399, np.float32), SPECTROGRAMS["ast"])
+
+
+def test_the_window_of_mmaction2_gives_the_sound_back():
+    """Its square, in steps of the hop, adds up to one: so lws, with which its features were made, defines it."""
+    settings = SPECTROGRAMS["mmaction2"]
+    square = taper(settings) ** 2
+    np.testing.assert_allclose(square[: settings.hop] + square[settings.hop :], 1)
+    np.testing.assert_allclose(taper(settings), taper(settings)[::-1])

@@ -100,6 +100,8 @@ def _logarithm(bands: Any, settings: Spectrogram, xp: ModuleType) -> Any:
 @functools.lru_cache(maxsize=64)
 def taper(settings: Spectrogram) -> np.ndarray:
     """Window function, float64 `(window,)`."""
+    if settings.taper == "sine":
+        return np.sin(np.pi * (np.arange(settings.window) + 0.5) / settings.window)
     periodic = settings.taper == "hann"
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(settings.window) / (settings.window - (not periodic)))
     return hann**0.85 if settings.taper == "povey" else hann

@@ -19,7 +19,8 @@ class Spectrogram:
       window: samples of one spectrum.
       fft: points of the Fourier transform; samples beyond `window` are zeros.
       hop: samples from one spectrum to the next.
-      taper: window function: "hann" (periodic), "hann_symmetric" or "povey" (the latter to the power of 0.85).
+      taper: window function: "hann" (periodic), "hann_symmetric", "povey" (the latter to the power of 0.85) or "sine"
+        (half a period, of which no sample is 0).
       edges: sound before its beginning and after its end. "snipped": spectra lie within the samples. "zeros" or
         "reflect": the first is centred on the first sample, with zeros or the reflected sound around. "end": the first
         begins with the first sample, and zeros follow the last one, so that there is a spectrum for every hop.
@@ -114,12 +115,15 @@ SPECTROGRAMS: dict[str, Spectrogram] = {
         source="Hershey et al. 2017, arXiv 1609.09430",
     ),
     "mmaction2": Spectrogram(
-        window=512, fft=512, hop=256, power=1, scale="slaney", area=True, bands=80, low=125.0, high=7_600.0, floor=1e-5,
-        mean=-80.0, std=100.0, bounds=(0.0, 1.0), rms=0.1, source="mmaction2 1.2, tools/data/build_audio_features.py",
+        window=512, fft=512, hop=256, taper="sine", power=1, scale="slaney", area=True, bands=80, low=125.0,
+        high=7_600.0, floor=1e-5, mean=-80.0, std=100.0, bounds=(0.0, 1.0), rms=0.1,
+        source="mmaction2 1.2, tools/data/build_audio_features.py, and lws 1.2",
     ),
     "avslowfast": Spectrogram(
         window=512, fft=512, hop=256, bands=80, log="natural", floor=1e-6, source="Xiao et al. 2020, arXiv 2001.08740",
     ),
+    # The authors' spectrograms were made beforehand by code that is not public: of the paper are size, rate and
+    # normalisation; magnitude and logarithm are those of VGGish.
     "mbt": Spectrogram(
         fft=512, edges="end", power=1, bands=128, log="offset", floor=0.01, mean=1.102, std=2.762,
         source="Nagrani et al. 2021, arXiv 2107.00135",

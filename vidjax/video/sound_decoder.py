@@ -21,7 +21,9 @@ from vidjax.video.deadline import Clock
 from vidjax.video.decoder import kinds_of_streams, open_container, pictures
 from vidjax.video.errors import VideoError
 
-_PREROLL = 0.6  # seconds decoded before a window and dropped; Opus needs half a second, 8 kHz AAC a quarter
+_PREROLL = 0.6  # most seconds decoded before a window and dropped; Opus needs half a second, 8 kHz AAC a quarter
+_WARM = 8  # frames that suffice instead, for codecs that remember only a few
+_REMEMBERING = frozenset(("opus", "vorbis"))
 _ONWARD = 2.0  # seconds to the next window up to which decoding goes on, instead of seeking
 _TOGETHER = 60.0  # longest stretch decoded at a time, seconds, unless a window is longer
 _FASTEST = 1_000_000  # samples per second; a header may claim more, and with it the memory
@@ -67,15 +69,18 @@ class SoundDecoder:
             self.close()
             raise
         self._rate, self._channels = first.sample_rate, first.layout.nb_channels
+        self._format, self._kind = first.format.name, _kind(first)
         if not 0 < self._rate <= _FASTEST:
             self.close()
             raise VideoError(path, f"has {self._rate:,} samples per second of sound, {_FASTEST:,} at most", _MEND)
         self._begin = first.time or 0.0  # time of the first sample by the file's clock, seconds
-        tick = float(self._stream.time_base or 0)
+        self._tick = tick = float(first.time_base or self._stream.time_base or 0)
         self._slack = 2 + 1.5 * tick * self._rate  # samples by which times and counts may differ
         # Samples of the first frame, which may be trimmed, and of those after it: where the clock of a file is coarser
         # than the samples, they tell the exact place after a seek.
         self._grid = (first.samples, self._kept[-1].samples if tick * self._rate > 1 else 0)
+        warm = _PREROLL if self._codec.name in _REMEMBERING else _WARM * self._kept[-1].samples / self._rate
+        self._preroll = min(_PREROLL, warm)
         clear = [s for s in pictures(self._container) if s.start_time is not None and s.time_base is not None]
         self._origin = float(clear[0].start_time * clear[0].time_base) if clear else self._begin
 
@@ -200,12 +205,14 @@ class SoundDecoder:
                 there[begin - low : end - low] = True
             if place + len(samples) >= high:
                 break
+        if not np.isfinite(sound.sum()):  # a float track may hold anything; what is no number is silent
+            np.nan_to_num(sound, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         return sound, there
 
     def _from(self, low: int) -> Iterator[tuple[int, np.ndarray]]:
         """Pieces of the track with their places, in order, the first at or before `low`."""
         ahead = self._next is not None and 0 <= low - self._next < _ONWARD * self._rate
-        if not ahead and not (low > _PREROLL * self._rate and self._seek(low)) and self._next != 0:
+        if not ahead and not (low > self._preroll * self._rate and self._seek(low)) and self._next != 0:
             self._open()
         while True:
             frame = self._kept.pop(0) if self._kept else next(self._frames, None)
@@ -217,12 +224,14 @@ class SoundDecoder:
                 raise VideoError(self.path, reason, _MEND)
             place = self._place(frame)
             self._next = place + frame.samples
-            yield place, _one_channel(frame)
+            if frame.format.name != self._format or frame.layout.nb_channels != self._kind[1]:  # from here on
+                self._format, self._kind = frame.format.name, _kind(frame)
+            yield place, _one_channel(frame, self._kind)
 
     def _place(self, frame: av.AudioFrame) -> int:
-        if frame.time is None:
+        if frame.pts is None:
             return self._next or 0
-        by_time = round((frame.time - self._begin) * self._rate)
+        by_time = round((frame.pts * self._tick - self._begin) * self._rate)
         first, size = self._grid
         if self._next is None and size == frame.samples > 2 * self._slack:
             snapped = first + round((by_time - first) / size) * size
@@ -231,7 +240,7 @@ class SoundDecoder:
 
     def _seek(self, low: int) -> bool:
         """Seek to some time before `low`; returns whether that is where the next frame is."""
-        goal = low / self._rate - _PREROLL + self._begin
+        goal = low / self._rate - self._preroll + self._begin
         try:
             self._container.seek(math.floor(goal / self._stream.time_base), stream=self._stream)
             self._frames, self._next = self._decoded(), None
@@ -239,9 +248,9 @@ class SoundDecoder:
         except av.FFmpegError:
             self._kept, self._next = [], None
             return False
-        if not self._kept or self._kept[0].time is None:
+        if not self._kept or self._kept[0].pts is None:
             return False
-        return self._place(self._kept[0]) <= low - 0.8 * _PREROLL * self._rate
+        return self._place(self._kept[0]) <= low - 0.8 * self._preroll * self._rate
 
 
 @dataclass(frozen=True)
@@ -271,15 +280,16 @@ class _Window:
         """The window, float32 `(count,)`, NaN where the track has nothing."""
         own, rate = self.rates
         out = np.full(self.count, np.nan, np.float32)
-        length = int(np.flatnonzero(there)[-1]) + 1 if there.any() else 0
+        length = len(there) - int(there[::-1].argmax()) if there.any() else 0  # up to the end of the track
         if not length:
             return out
-        made = sound if own == rate else _resampled(sound[:length], own, rate)
-        wanted = np.arange(self.skipped, self.skipped + self.count)
-        place = np.floor(wanted * (own / rate)).astype(np.int64)
-        inside = (wanted >= 0) & (wanted < len(made)) & (place < len(there))
-        inside[inside] = there[place[inside]]
-        out[inside] = made[wanted[inside]]
+        made = sound[:length] if own == rate else _resampled(sound[:length], own, rate)
+        first, last = max(self.skipped, 0), min(self.skipped + self.count, len(made))
+        if first < last:
+            out[first - self.skipped : last - self.skipped] = made[first:last]
+        if not there[:length].all():
+            place = np.floor(np.arange(self.skipped, self.skipped + self.count) * (own / rate)).astype(np.int64)
+            out[~there[np.clip(place, 0, length - 1)]] = np.nan
         return out
 
 
@@ -292,16 +302,21 @@ def _resampled(sound: np.ndarray, own: int, rate: int) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def _one_channel(frame: av.AudioFrame) -> np.ndarray:
-    """Mean of a frame's channels, float32, full scale at 1."""
-    array = frame.to_ndarray()
-    if not frame.format.is_planar:
-        array = array.reshape(-1, frame.layout.nb_channels).T
-    if array.dtype == np.uint8:
+def _one_channel(frame: av.AudioFrame, kind: tuple[bool, int, np.dtype]) -> np.ndarray:
+    """Mean of a frame's channels, float32, full scale at 1; `kind` is from `_kind`."""
+    planar, channels, dtype = kind
+    count = frame.samples if planar else frame.samples * channels
+    # As `to_ndarray` does, which takes longer than decoding.
+    parts = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
+    array = np.stack(parts) if planar and channels > 1 else parts[0].reshape(frame.samples, -1).T
+    if dtype == np.uint8:
         array = (array.astype(np.float32) - 128) / 128
-    elif array.dtype.kind == "i":
-        array = array.astype(np.float32) / np.float32(-float(np.iinfo(array.dtype).min))
+    elif dtype.kind == "i":
+        array = array.astype(np.float32) / np.float32(-float(np.iinfo(dtype).min))
     array = array.astype(np.float32, copy=False)
-    mono = array[0] if len(array) == 1 else array.mean(axis=0, dtype=np.float32)
-    # A float track may hold anything; what is no number is silent.
-    return np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+    return array[0] if len(array) == 1 else array.mean(axis=0, dtype=np.float32)
+
+
+def _kind(frame: av.AudioFrame) -> tuple[bool, int, np.dtype]:
+    """Whether channels lie in planes of their own, their number, and the type of samples."""
+    return frame.format.is_planar, frame.layout.nb_channels, frame.to_ndarray().dtype
