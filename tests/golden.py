@@ -132,6 +132,11 @@ class Golden:
         """The first clip of the noise and the second of the coarse noise, as one batch."""
         return np.concatenate([self.video[:1], self.coarse_video[1:]])
 
+    @property
+    def sound(self) -> np.ndarray:
+        """`both` as spectrograms `(2, frames, mels)`, of networks whose input is a picture of one channel."""
+        return self.both[:, 0, :, :, 0]
+
     def of_both(self, field: str) -> np.ndarray:
         """What the reference gives for `both`: "logits", "logits64", or an entry of `others`."""
         arrays = vars(self) | self.others

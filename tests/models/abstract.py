@@ -63,3 +63,13 @@ def _shapes(build: Callable[..., nnx.Module]) -> nnx.Module:
     model = nnx.eval_shape(lambda: build(rngs=rngs))
     model.eval()
     return model
+
+
+def traced(model: nnx.Module, inputs, method: str = "__call__"):
+    """Shapes and types of what a method of a model, whose arrays are shapes alone, gives for shapes or arrays."""
+    graphdef, params, stats = split(model)
+
+    def run(params, stats, inputs):
+        return getattr(merge(graphdef, params, stats), method)(inputs)
+
+    return jax.eval_shape(run, params, stats, inputs)

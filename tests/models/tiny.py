@@ -32,6 +32,10 @@ _CHANGES = {
     "vivit_fdp_tiny": {**_CLIP, **_NARROW},
     "vivit_fsa_tiny": {**_CLIP, **_NARROW},
     "vivit_fe_tiny": {**_CLIP, **_NARROW, "temporal_depth": 1},
+    "ast_tiny": {**_NARROW, "frames": 24, "mels": 16, "patch": 8, "strides": (6, 4)},
+    "audio_resnet_tiny": {"mels": 16, "width": 4},
+    "panns_tiny": {"mels": 16, "widths": (4, 8, 16)},
+    "vggish_tiny": {"mels": 16, "frames": 8, "stages": ((8,), (16,)), "hidden": 32, "embedding": 32},
     "x3d_tiny": {"widths": (8, 16), "depths": (1, 1), "out_features": 16},
     "slowfast_tiny": {"width": 16},
 }
@@ -49,8 +53,8 @@ def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
 
 
 def clips(name: str, batch: int = 2, seed: int = 0) -> np.ndarray:
-    """What the network takes, `(B, 4, 16, 16, 3)` or three vectors of each clip."""
-    shape = (3, 16) if name == "feature_linear_tiny" else (4, 16, 16, 3)
+    """What the network takes: `(B, 4, 16, 16, 3)`, three vectors of each clip, or spectrograms of 24 frames."""
+    shape = {"features": (3, 16), "audio": (24, 16)}.get(*get_spec(name).inputs, (4, 16, 16, 3))
     return np.random.default_rng(seed).standard_normal((batch, *shape)).astype(np.float32)
 
 

@@ -13,11 +13,12 @@ from vidjax.config.spec import resolve_spec
 from vidjax.data.listing.class_lists import numbered_classes
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
+from vidjax.inputs import VideoInput
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.hf_config import Description, describe, other_input
-from vidjax.weights.load import load_with_arguments
+from vidjax.weights.load import load_with_arguments, warn_of_pixels
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.table import sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
@@ -58,7 +59,11 @@ def convert(
     """
     own = get_spec(name)
     said = describe(checkpoint)
-    changed = other_input(said.clip, own.video, ("num_frames", "size", "resize", "mean", "std"))
+    changed: dict[str, Any] = {}
+    if any(isinstance(value, VideoInput) for value in own.inputs.values()):
+        changed = other_input(said.clip, own.video, ("num_frames", "size", "resize", "mean", "std"))
+    else:
+        warn_of_pixels(checkpoint, said.clip, own, name)
     if "size" in changed:  # the model's own resizing does not suit another size
         changed["resize"] = said.clip.get("resize", own.video.resize)
     data = DataConfig(clip=ClipConfig(**changed))
@@ -116,11 +121,10 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int
         write_transformers(out, state, model, meta.spec, meta.labels.names)
     else:
         write_file(out, state, to)
-    video = meta.spec.video
+    given = "; ".join(f"{value.phrase}, {value.preparation}" for value in meta.spec.inputs.values())
     Console().print(
         f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.labels.names)} classes; written to {out}\n"
-        f"its input: RGB in 0…1, minus {video.mean}, divided by {video.std}; clips of {video.num_frames} frames at "
-        f"{video.size}²",
+        f"its input: {given}",
         highlight=False,
         soft_wrap=True,
     )
