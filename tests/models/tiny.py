@@ -49,8 +49,8 @@ def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
 
 
 def clips(name: str, batch: int = 2, seed: int = 0) -> np.ndarray:
-    """What the network takes, `(B, 4, 16, 16, 3)` or three vectors of each clip."""
-    shape = (3, 16) if name == "feature_linear_tiny" else (4, 16, 16, 3)
+    """What the network takes, `(B, 4, 16, 16, C)` or three vectors of each clip."""
+    shape = (3, 16) if name == "feature_linear_tiny" else (4, 16, 16, get_spec(name).video.channels)
     return np.random.default_rng(seed).standard_normal((batch, *shape)).astype(np.float32)
 
 

@@ -135,8 +135,8 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None, stream
     pixels = "RGB" if video.content == "rgb" else video.content
     Console().print(
         f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.labels.names)} classes; written to {out}\n"
-        f"its input: {pixels} in 0…1, minus {video.mean}, divided by {video.std}; clips of {video.num_frames} frames at "
-        f"{video.size}²",
+        f"its input: {pixels} in 0…1, minus {video.mean}, divided by {video.std}; clips of {video.num_frames} frames "
+        f"at {video.size}²",
         highlight=False,
         soft_wrap=True,
     )
