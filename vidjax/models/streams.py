@@ -95,7 +95,7 @@ class ScoreFusion(Head):
     Attributes:
       classifiers: names of the streams; the attribute of that name is the stream's classifier.
       rule: what is averaged, one of `vidjax.nn.score_fusion.RULES`.
-      exclusive: whether a clip has one class.
+      exclusive: whether a clip has one class; None: logits are averaged, for which it does not matter.
       out_features: K, number of classes.
 
     Args:
@@ -112,7 +112,7 @@ class ScoreFusion(Head):
     def __init__(self, classifiers: Mapping[str, nnx.Module], num_classes: int, options: FusionOptions):
         self.rule = options.scores or RULES[0]
         self.weights = checked_weights(options.weights, len(classifiers), self.rule)
-        self.exclusive = options.exclusive
+        self.exclusive = options.exclusive if self.rule == "probabilities" else None
         self.out_features = num_classes
         self.classifiers = tuple(classifiers)
         for name, classifier in classifiers.items():
@@ -132,7 +132,7 @@ class ScoreFusion(Head):
         """Fuse the logits of the streams, `(B, K)` each."""
         shares: Any = self.weights if self.balance is None else jax.nn.softmax(self.balance[...])
         shares = list(shares)
-        if self.rule == "logits":
+        if self.exclusive is None:
             return fused_logs(logits, shares, self.rule, jnp)
         log = jax.nn.log_softmax if self.exclusive else jax.nn.log_sigmoid
         fused = fused_logs([log(z) for z in logits], shares, self.rule, jnp)

@@ -93,7 +93,9 @@ def _stream(
 ) -> VideoNetwork:
     """Network of one stream."""
     variant = get_variant(name)
-    if variant.build is two_stream or list(variant.spec.inputs) != ["video"]:
+    if variant.build is two_stream:
+        raise UserError(f"{stream} = {name!r}: is itself one of two streams")
+    if list(variant.spec.inputs) != ["video"]:
         raise UserError(f"{stream} = {name!r}: takes other inputs than a video; give a network of clips")
     given = {key: value for key, value in shared.items() if value and variant.sized.get(key, True)}
     return construct(name, num_classes, given | dict(options or {}), {"in_channels": channels}, **layers)
