@@ -1,5 +1,6 @@
 """Networks of several streams: every kind of fusion against its definition, from what the two networks give alone."""
 
+import dataclasses
 import functools
 
 import jax
@@ -13,9 +14,9 @@ from tests.models.abstract import abstract, filled
 from tests.models.tiny import clips
 from vidjax.errors import UserError
 from vidjax.models.heads import Attentive
-from vidjax.models.registry import abstract_model
+from vidjax.models.registry import OneKey, abstract_model, create_model
 from vidjax.models.state import assign, split
-from vidjax.models.streams import FusionOptions
+from vidjax.models.streams import FusionOptions, Streams, summing
 
 pytestmark = pytest.mark.usefixtures("plain_convolutions")
 
@@ -166,13 +167,13 @@ def test_last_maps_joined_by_a_convolution(size):
     np.testing.assert_allclose(parts.maps[max(parts.maps)], joined, atol=1e-4)
     np.testing.assert_allclose(parts.pooled, joined.mean(axis=(1, 2, 3)), atol=1e-5)
     head = np.asarray(model.head.kernel[...])
-    np.testing.assert_allclose(call(model), joined.mean(axis=(1, 2, 3)) @ head + model.head.bias[...], atol=1e-4)
+    bias = np.asarray(model.head.bias[...])
+    np.testing.assert_allclose(call(model), joined.mean(axis=(1, 2, 3)) @ head + bias, atol=1e-4)
 
 
 def test_a_joining_convolution_starts_as_the_sum_of_the_maps():
-    from vidjax.models.registry import create_model
-
-    kernel = np.asarray(create_model(NAME, num_classes=3, fusion="conv", kernel=3).join.kernel[...])
+    fresh = abstract_model(NAME, num_classes=3, fusion="conv", kernel=3).join.kernel
+    kernel = np.asarray(summing((64, 64))(jax.random.key(0), fresh.shape, jnp.float32))
     x = np.random.default_rng(0).standard_normal((1, 2, 3, 3, 128))
     np.testing.assert_allclose(convolved(x, kernel), x[..., :64] + x[..., 64:], atol=1e-6)
 
@@ -194,7 +195,7 @@ def test_motion_enters_the_stages_of_appearance(kind):
                 if index < 2:
                     y = flow[(4, 8)[index]] @ model.laterals[index].kernel[...][0, 0, 0]
                     x = x + y if kind == "add" else x * (1 + y)
-            return x.mean(axis=(1, 2, 3)) @ own.head.kernel[...] + own.head.bias[...]
+            return own.head(x.mean(axis=(1, 2, 3)))
 
     expected = (softmax(np.asarray(rgb(model), np.float64)) + scores(softmax)[1]) / 2
     np.testing.assert_allclose(softmax(call(model)), expected, atol=1e-5)
@@ -211,7 +212,7 @@ def test_lateral_connections_start_without_effect():
 
 
 def test_maps_of_other_lengths_and_grids_are_averaged_to_the_coarser():
-    """A stream that halves time beside one that does not; and one of tokens without maps."""
+    """A stream that halves time beside one that does not."""
     model = abstract(NAME, num_classes=3, fusion="concat", rgb="r2plus1d_tiny")
     video = jax.ShapeDtypeStruct((2, 8, 64, 64, 5), np.float32)
     parts = nnx.eval_shape(lambda net, video: net.encode(video), model, video)
@@ -222,7 +223,8 @@ def test_maps_of_other_lengths_and_grids_are_averaged_to_the_coarser():
     for stride, x in parts.maps.items():
         assert x.shape[1:4] == tuple(map(min, *(m[stride].shape[1:4] for m in maps)))
         assert x.shape[-1] == model.widths.maps[stride] == sum(m[stride].shape[-1] for m in maps)
-    mixed = abstract(NAME, num_classes=3, fusion="concat", flow="videomae_tiny")
+    # Maps of strides 2 and 4 beside those of 8 have nothing in common; tokens are places all the same.
+    mixed = abstract(NAME, num_classes=3, fusion="concat", rgb="conv3d_tiny", flow="videomae_tiny")
     parts = nnx.eval_shape(lambda net, video: net.encode(video), mixed, video)
     assert mixed.widths.maps is None and parts.maps is None
     assert parts.tokens.shape == (2, np.prod(parts.grid), mixed.widths.tokens)
@@ -283,17 +285,34 @@ def test_options_that_do_not_apply_are_refused(options, message):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"fusion": "conv", "flow": "videomae_tiny"}, r"joins the last maps, which videomae_tiny \(flow\) lacks"),
-        ({"fusion": "conv", "flow": "c3d"}, "strides in pixels differ: rgb 16, flow 32"),
+        ({"fusion": "conv", "flow": "videomae_tiny"}, "strides in pixels differ: rgb 16, flow 8"),
         ({"fusion": "lateral", "rgb": "videomae_tiny"}, "rgb = 'videomae_tiny' takes nothing in between its stages"),
-        ({"fusion": "lateral", "flow": "videomae_tiny"}, "those of videomae_tiny no maps"),
-        ({"fusion": "lateral", "rgb": "i3d_inception_tiny"}, "strides of 8, 16 pixels, those of frame_pool_tiny 4, 8"),
+        ({"fusion": "lateral", "flow": "videomae_tiny"}, "strides of 4, 8, 16 pixels, those of videomae_tiny 8; take"),
         ({"fusion": "weighted", "weights": (1, 2, 3)}, "one for each of the 2 networks"),
     ],
 )
 def test_networks_that_do_not_fit_the_fusion_are_named(kwargs, message):
     with pytest.raises(UserError, match=message):
         abstract_model(NAME, num_classes=3, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        ("conv", r"joins the last maps, which frame_pool_tiny \(flow\) lacks; take"),
+        ("lateral", "strides of 4, 8, 16 pixels, those of frame_pool_tiny no maps; take"),
+    ],
+)
+def test_networks_without_maps_are_named(fusion, message):
+    names = {"rgb": "frame_pool_tiny", "flow": "frame_pool_tiny"}
+
+    def build():
+        networks = {stream: create_model(name, num_classes=3) for stream, name in names.items()}
+        networks["flow"].widths = dataclasses.replace(networks["flow"].widths, maps=None)
+        return Streams(networks, 3, names=names, options=FusionOptions(fusion), rngs=OneKey())
+
+    with pytest.raises(UserError, match=message):
+        nnx.eval_shape(build)
 
 
 def test_lateral_maps_of_another_length_are_refused():

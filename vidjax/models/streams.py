@@ -10,7 +10,7 @@ enters the stages of the network for appearance by addition and by multiplicatio
 
 import contextlib
 import inspect
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -214,16 +214,10 @@ class Streams(VideoNetwork):
         wide = [width for _, width in last.values()]
         size = options.kernel or 1
 
-        def summing(key: jax.Array, shape: Sequence[int], dtype: Any) -> jax.Array:
-            del key  # nothing is drawn
-            kernel = jnp.concatenate([jnp.eye(width, wide[0], dtype=dtype) for width in wide])
-            middle = tuple(k // 2 for k in shape[:3])
-            return jnp.zeros(shape, dtype).at[middle].set(kernel)
-
         stride = max(self.widths.maps or {})
         maps = {**(self.widths.maps or {}), stride: wide[0]}
         self.widths = Widths.of_maps(maps)
-        return Conv3D(sum(wide), wide[0], size, 1, size // 2, kernel_init=summing, **layers)
+        return Conv3D(sum(wide), wide[0], size, 1, size // 2, kernel_init=summing(wide), **layers)
 
     def _laterals(self, networks: Mapping[str, VideoNetwork], **layers: Any) -> dict[int, Conv3D]:
         """Convolutions from the second network's maps to the first one's, by stride, after every stage but the
@@ -318,6 +312,17 @@ class Streams(VideoNetwork):
             yield network
         finally:
             network.head = nnx.data(None)
+
+
+def summing(widths: Sequence[int]) -> Callable[..., jax.Array]:
+    """Initialiser of a convolution (k, k, k, I, O) that adds maps side by side, of these widths, at each place."""
+
+    def kernel(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        del key  # nothing is drawn
+        eyes = jnp.concatenate([jnp.eye(width, shape[-1], dtype=dtype) for width in widths])
+        return jnp.zeros(shape, dtype).at[tuple(k // 2 for k in shape[:3])].set(eyes)
+
+    return kernel
 
 
 def _side_by_side(streams: Mapping[str, Widths]) -> Widths:

@@ -36,14 +36,14 @@ def test_published_protocols(name):
 
 def test_any_two_networks_by_config():
     """Names, kind of fusion and fields from the settings, down to lengths and sizes of tables."""
-    kwargs = {"rgb": "videomae_tiny", "flow": "early_fusion_tiny", "fusion": "weighted", "weights": (1, 2)}
+    kwargs = {"rgb": "vivit_tiny", "flow": "early_fusion_tiny", "fusion": "weighted", "weights": (1, 2)}
     config = Config(
         model=ModelConfig(name="two_stream_tiny", kwargs=kwargs),
         data=DataConfig(flow_fields=3, clip=ClipConfig(num_frames=4, size=32)),
     )
     model = build_model(config, 7, dtype=None, abstract=True)
     assert (model.channels, model.flow.channels) == (9, 6)
-    assert model.rgb.base_grid == (2, 2, 2) and model.flow.stem.conv.kernel.shape[0] == 4
+    assert model.rgb.base_grid == (2, 4, 4) and model.flow.stem.conv.kernel.shape[0] == 4
     answer = nnx.eval_shape(lambda net, video: net(video), model, jax.ShapeDtypeStruct((2, 4, 32, 32, 9), np.float32))
     assert answer.shape == (2, 7)
 
@@ -76,7 +76,7 @@ def test_networks_whose_stages_take_motion(pair):
 
 
 def test_arguments_of_one_stream():
-    model = abstract("two_stream_tiny", num_classes=2, rgb_options={"temporal_pooling": "max"}, remat="full")
+    model = abstract_model("two_stream_tiny", num_classes=2, rgb_options={"temporal_pooling": "max"}, remat="full")
     assert (model.rgb.pooling.name, model.flow.pooling.name) == ("max", "mean")
     assert model.rgb.remat == model.flow.remat == "full"
     with pytest.raises(ArgumentError, match="frame_pool_tiny takes no argument 'share'"):
