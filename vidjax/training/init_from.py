@@ -17,7 +17,8 @@ from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
 from vidjax.weights.hf_config import describe
 from vidjax.weights.inflate import inflate
-from vidjax.weights.load import grouped, position_fit, warn_of_pixels
+from vidjax.weights.load import grouped, warn_of_pixels
+from vidjax.weights.positions import position_fit
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.streams import by_stream, example, spec_of
 

@@ -1,9 +1,7 @@
 """Loading of a checkpoint's weights into a named model: `load_pretrained`, `load_into`."""
 
 import contextlib
-import fnmatch
 import logging
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,12 +19,11 @@ from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
 from vidjax.models.streams import Streams
-from vidjax.nn.grids import Grid
-from vidjax.nn.positions import Table, grid_of
 from vidjax.weights import imagenet
-from vidjax.weights.fit import Conversion, Fit
+from vidjax.weights.fit import Conversion
 from vidjax.weights.hf_config import describe, other_input
 from vidjax.weights.mapping import conversion, head_classes
+from vidjax.weights.positions import position_fit
 from vidjax.weights.read import CheckpointError, SourceError, read_state_dict
 from vidjax.weights.streams import joined, need_by_stream, of_streams
 from vidjax.weights.table import Source, recognise, sources
@@ -333,43 +330,6 @@ def _whose(state_dict: Mapping[str, Any], name: str) -> str:
     if patterns := sorted({pattern for table in tables for pattern in table.models}):
         return f"\nThese are keys of another model: {', '.join(patterns)}."
     return ""
-
-
-def position_fit(model: nnx.Module, name: str, path: str, old: Grid | None = None) -> Fit | None:
-    """Fit that resizes a checkpoint's position table for a model, in the mode of the model's reference.
-
-    Args:
-      model: the model; its `base_grid` is the new grid.
-      name: name of the model.
-      path: path of the parameter.
-      old: grid of the checkpoint's tables; None: that of the published model, or, if it does not match the number of
-        rows, one that differs from the model's own only in length or only in size.
-
-    Returns:
-      The fit, or None if the parameter is not a learned table of positions.
-    """
-    tables = getattr(model, "positions", {})
-    found = next((table for pattern, table in tables.items() if fnmatch.fnmatchcase(path, pattern)), None)
-    if found is None:
-        return None
-
-    def forward(array: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
-        made_for = old or _grid_of(array.shape[-2], found, name, grid)
-        return found.fit(array, shape, made_for, grid)
-
-    return Fit("resized", forward)
-
-
-def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
-    if not table.axes:
-        return grid
-    published = abstract_model(name).base_grid
-    count = math.prod(published[axis] for axis in table.axes)
-    if rows in (count, count + 1):
-        return published
-    if found := grid_of(rows, grid, table.axes):
-        return found
-    raise ValueError("the number of rows does not tell which length and size it is made for")
 
 
 @contextlib.contextmanager

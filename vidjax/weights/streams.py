@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidjax.config import Spec
+from vidjax.inputs import VideoInput
 from vidjax.models.registry import get_variant
 from vidjax.models.streams import Streams
 from vidjax.weights.read import CheckpointError
@@ -64,11 +65,16 @@ def example(model: Streams) -> str:
     return ",".join(f"{stream}=PATH" for stream, _ in model.names)
 
 
+def video_of(video: VideoInput, model: Streams, stream: str) -> VideoInput:
+    """Video that one stream reads, from that of all channels."""
+    own, fields = model.channel_ranges[stream], video.flow if stream == "flow" else None
+    return dataclasses.replace(video, mean=video.mean[own], std=video.std[own], content=stream, flow=fields)
+
+
 def spec_of(spec: Spec, model: Streams, stream: str) -> Spec:
     """Spec of one stream's clips, from that of all channels."""
-    video, own = spec.video, model.channel_ranges[stream]
-    fields = video.flow if stream == "flow" else None
-    return spec.with_video(mean=video.mean[own], std=video.std[own], content=stream, flow=fields)
+    name = next(name for name, value in spec.inputs.items() if value is spec.video)
+    return dataclasses.replace(spec, inputs={**spec.inputs, name: video_of(spec.video, model, stream)})
 
 
 def joined(reports: Mapping[str, Any]) -> Any:
