@@ -53,8 +53,10 @@ def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
 
 
 def clips(name: str, batch: int = 2, seed: int = 0) -> np.ndarray:
-    """What the network takes: `(B, 4, 16, 16, 3)`, three vectors of each clip, or spectrograms of 24 frames."""
-    shape = {"features": (3, 16), "audio": (24, 16)}.get(*get_spec(name).inputs, (4, 16, 16, 3))
+    """What the network takes: `(B, 4, 16, 16, C)`, three vectors of each clip, or spectrograms of 24 frames."""
+    spec = get_spec(name)
+    video = (4, 16, 16, spec.any_video.channels) if spec.any_video else None
+    shape = {"features": (3, 16), "audio": (24, 16)}.get(*spec.inputs, video)
     return np.random.default_rng(seed).standard_normal((batch, *shape)).astype(np.float32)
 
 
