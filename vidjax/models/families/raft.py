@@ -19,7 +19,6 @@ from vidjax.nn.conv import Conv3D, conv3d
 from vidjax.nn.correlation import correlation_lookup, correlation_pyramid
 from vidjax.nn.init import kaiming_fan_out, uniform_fan_in
 from vidjax.nn.norm import BatchNorm, InstanceNorm
-from vidjax.nn.target_backend import backend
 from vidjax.nn.upsampling import convex_upsampled, upsampled
 
 STRIDE = 8  # of the maps on which flow is estimated, in pixels
@@ -131,9 +130,7 @@ class Raft(nnx.Module):
 
         start = jnp.zeros((count, height // STRIDE, width // STRIDE, 2), jnp.float32), hidden
         length = self.updates if updates is None else updates
-        # XLA's CPU library does not run the convolutions inside a loop.
-        unroll = length if backend() == "cpu" else 1
-        last, flows = jax.lax.scan(update, start, None, length=length, unroll=unroll)
+        last, flows = jax.lax.scan(update, start, None, length=length)
         return flows if enlarge else last
 
     def _enlarged(self, flow: jax.Array, hidden: jax.Array) -> jax.Array:
