@@ -349,9 +349,7 @@ class ConvGRU(nnx.Module):
       rngs: random streams for the initial weights.
     """
 
-    def __init__(
-        self, hidden: int, context: int, motion: int, kernel: tuple[int, int], *, dtype: Any, rngs: nnx.Rngs
-    ):
+    def __init__(self, hidden: int, context: int, motion: int, kernel: tuple[int, int], *, dtype: Any, rngs: nnx.Rngs):
         make = partial(
             _conv, hidden + context + motion, hidden, kernel, kernel_init=uniform_fan_in, dtype=dtype, rngs=rngs
         )
