@@ -30,13 +30,18 @@ def test_order_is_that_of_the_numbers(tmp_path, pattern):
     [
         ((), "without numbered images"),
         (("cover.jpg",), "without numbered images"),
-        (("img_1.jpg", "flow_x_1.jpg"), "several kinds.*'flow_x_…', 'img_…'"),
+        (("img_1.jpg", "depth_1.jpg"), "several kinds.*'depth_…', 'img_…'"),
         (("1.jpg", "2.jpg", "5.jpg"), "lacks the images 3, 4 between 1 and 5"),
     ],
 )
 def test_what_is_no_video(tmp_path, names, message):
     with pytest.raises(VideoError, match=message):
         ImageFiles(fill(tmp_path, *names))
+
+
+def test_flow_beside_the_frames_is_not_theirs(tmp_path):
+    fill(tmp_path, "img_1.jpg", "img_2.jpg", "flow_x_1.jpg", "flow_y_1.jpg", "x_1.jpg")
+    assert len(ImageFiles(tmp_path)) == 2
 
 
 def test_image_that_is_gone(tmp_path):

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidjax.config import DataConfig, SamplingConfig, Spec, short_video_rule
-from vidjax.config.spec import need_colour
+from vidjax.config.spec import need_pixels
 from vidjax.data.listing.datasets import folder_fps
-from vidjax.data.reading import augment, transforms
-from vidjax.data.reading.open_video import FrameReader, open_video
+from vidjax.data.reading import augment, flow_clips, transforms
+from vidjax.data.reading.flow_clips import ComputedFields, Fields, FlowReader, ResizedFields
+from vidjax.data.reading.open_video import FrameReader, is_address, open_stored, open_video
 from vidjax.data.records import Record
 from vidjax.data.views import Views, crop_affine, mirror_affine
-from vidjax.video import VideoReader
+from vidjax.video import VideoError, VideoReader
 from vidjax.video.crops import CROPS, spatial_flips
+from vidjax.video.flow_folder import FlowPictures, StoredFlow, find_folder
 from vidjax.video.sampling import RULES
 
+AnyReader = VideoReader | FrameReader | FlowReader
 # Start and end in seconds from the first frame; None: the video's own.
 Segment = tuple[float | None, float | None]
 
@@ -105,12 +108,15 @@ def frame_at(timestamps: np.ndarray, seconds: float) -> int:
 class Decoded:
     """Decoded frames of a training video's V clips, before augmentation."""
 
-    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once; only the crop if `cut` is set
+    frames: np.ndarray  # uint8 (N, H, W, 3), each frame once; only the crop if `cut` is set; flow alone: those it needs
     where: np.ndarray  # int64 (V, T), indices into `frames` of each clip
     indices: np.ndarray  # int64 (V, T), numbers in the file
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
     sizes: list[int | tuple[int, int] | None]  # (V,) sizes still to be applied; None: already decoded at its size
     cut: np.ndarray | None = None  # (2, 3), affine map from the picture to the crop already made; None: not cropped yet
+    numbers: np.ndarray | None = None  # int64 (N,), numbers of `frames` in the file, of clips with flow
+    starts: np.ndarray | None = None  # int64 (V, T, L), numbers of the fields of flow
+    stored: StoredFlow | None = None  # fields computed beforehand; None: they are computed from `frames`
 
 
 @dataclass(frozen=True)
@@ -122,18 +128,64 @@ class ClipReader:
       config: settings of sampling, augmentation and reading.
 
     Raises:
-      UserError: if the network does not take colour, by its number of channels.
+      UserError: if the network's channels are not those of videos, or its flow cannot be read here.
     """
 
     spec: Spec
     config: DataConfig
 
     def __post_init__(self):
-        need_colour(self.spec)
+        need_pixels(self.spec)
+        if self.spec.video.flow is not None:
+            flow_clips.check_fields(self.spec.video.flow)
 
-    def _open(self, path: str) -> VideoReader | FrameReader:
-        how = self.config.reading
-        return open_video(path, timeout=how.timeout, folder_fps=folder_fps(self.config), isolate=how.isolate)
+    def _open(self, path: str) -> tuple[AnyReader, StoredFlow | None]:
+        """Open a video, and its stored fields of flow, if they are used."""
+        how, fields, fps = self.config.reading, self.spec.video.flow, folder_fps(self.config)
+        options = {"timeout": how.timeout, "folder_fps": fps, "isolate": how.isolate}
+        if fields is None:
+            return open_video(path, **options), None
+        if fields.method == "folder" and not is_address(path):
+            pictures = FlowPictures(find_folder(self.config.flow_folder, path))
+            stored = StoredFlow(pictures.folder, pictures, fields.bound, fields.rounding)
+            if self.spec.video.content == "flow":
+                return FlowReader(path, stored, fps), stored
+            return open_video(path, **options), stored
+        reader, stored = open_stored(path, **options)
+        if stored is None and fields.method == "folder":
+            reader.close()
+            raise VideoError(path, "has no stored flow", "prepare the data set with --flow, or set another data.flow")
+        return reader, flow_clips.suited(stored, fields)
+
+    def _needed(
+        self, indices: np.ndarray, length: int, stored: StoredFlow | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Numbers of the frames to read, and of the fields of flow `(K, T, L)`, for clips `(K, T)`."""
+        fields = self.spec.video.flow
+        if fields is None:
+            return np.unique(indices), None
+        if stored is not None:
+            length = min(length, len(stored) + 1)
+        starts = flow_clips.stacks(indices, fields.count, length)
+        colours = indices if self.spec.video.colours else np.empty(0, np.int64)
+        if stored is not None:
+            return np.unique(colours), starts
+        return flow_clips.frames_with_stacks(colours, starts, length), starts
+
+    def _fields(self, frames: np.ndarray, numbers: np.ndarray, stored: StoredFlow | None, *, keep: bool) -> Fields:
+        """Fields of the flow of resized frames."""
+        if stored is not None:
+            return ResizedFields(stored, *frames.shape[1:3])
+        assert self.spec.video.flow is not None  # only asked for then
+        return ComputedFields(frames, numbers, self.spec.video.flow.method, keep=keep)
+
+    def _complete(self, count: int, first: int, length: int) -> int:
+        """Number of frames of a part of a video, from the frame `first` on, at which all fields of flow begin.
+
+        Published two-stream protocols count fields, not frames: a clip's last frame has all its fields, too.
+        """
+        fields = self.spec.video.flow
+        return count if fields is None else max(1, min(count, length - fields.count - first))
 
     def train(self, record: Record, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
         """Read augmented clips of a video, or of the record's part of it, in one decoding pass.
@@ -144,7 +196,7 @@ class ClipReader:
           mirror: whether half of the clips are mirrored.
 
         Returns:
-          Clips, uint8 `(V, T, size, size, 3)` with V = `config.sampling.views`, and their views.
+          Clips, uint8 `(V, T, size, size, C)` with V = `config.sampling.views`, and their views.
 
         Raises:
           VideoError: if the file cannot be decoded.
@@ -161,15 +213,18 @@ class ClipReader:
           VideoError: if the file cannot be decoded.
         """
         config = self.config
-        with self._open(path) as reader:
+        reader, stored = self._open(path)
+        with reader:
             draws = range(config.sampling.views)
             indices = np.concatenate([self._train_indices(reader, segment, rng, moment) for _ in draws])
             sizes = [self._train_resize(rng) for _ in indices]
             # Views of different sizes come from one pass at full size.
             early = config.clip.resize_rule == "opencv" and len(set(sizes)) == 1
-            wanted, where = np.unique(indices, return_inverse=True)
-            # Pixels outside a single clip's crop are neither resized nor kept.
-            box = self._source_box(reader, sizes[0], rng) if early and len(sizes) == 1 else None
+            wanted, starts = self._needed(indices, len(reader), stored)
+            # Pixels outside a single clip's crop are neither resized nor kept, but flow is of the whole picture.
+            box = None
+            if early and len(sizes) == 1 and starts is None and not isinstance(reader, FlowReader):
+                box = self._source_box(reader, sizes[0], rng)
             if box:
                 frames = reader.read(wanted, crop=box, resize=(self.spec.video.size, self.spec.video.size))
             else:
@@ -177,10 +232,13 @@ class ClipReader:
             times = reader.timestamps[indices]
             cut = crop_affine(box, reader.height, reader.width) if box else None
         sizes = [None if early else s for s in sizes]
-        return Decoded(frames, where.reshape(indices.shape), indices, times, sizes, cut)
+        where = np.searchsorted(wanted, indices)
+        return Decoded(frames, where, indices, times, sizes, cut, wanted, starts, stored)
 
     def augment(self, decoded: Decoded, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
         """Second half of `train`: resize clips not resized yet, mirror, crop and augment them."""
+        if decoded.starts is not None:
+            return self._augment_with_flow(decoded, rng, mirror=mirror)
         indices = decoded.indices
         mirrored = (rng.random(len(indices)) < 0.5) & mirror
         views, affine = [], []
@@ -196,9 +254,38 @@ class ClipReader:
                 view = transforms.crop(view, box, self.spec.video.size)
             else:
                 affine.append(mirror_affine(decoded.cut) if flipped else decoded.cut)
-            views.append(self._augment(transforms.mirror(view) if flipped else view.copy(), rng))
+            view = self._recolour(transforms.mirror(view) if flipped else view.copy(), rng)
+            views.append(self._erase(view, rng))
         video = np.stack(views) if len(views) > 1 else views[0][None]
         return video, Views.of(indices, decoded.times, mirrored, affine)
+
+    def _augment_with_flow(
+        self, decoded: Decoded, rng: np.random.Generator, *, mirror: bool
+    ) -> tuple[np.ndarray, Views]:
+        """Crop, mirror and augment clips with flow; colours change without it. See `augment`."""
+        video, starts, numbers = self.spec.video, decoded.starts, decoded.numbers
+        assert starts is not None and numbers is not None and video.flow is not None
+        mirrored = (rng.random(len(starts)) < 0.5) & mirror
+        out = np.empty((*starts.shape[:2], video.size, video.size, video.read_channels), np.uint8)
+        frames = decoded.frames
+        fields = self._fields(frames, numbers, decoded.stored, keep=len(starts) > 1)
+        affine = []
+        for index, (view, size, flipped) in enumerate(zip(out, decoded.sizes, mirrored, strict=True)):
+            if size is not None:
+                frames = transforms.resize(decoded.frames, size, self.config.clip.resize_rule)
+                fields = self._fields(frames, numbers, decoded.stored, keep=False)
+            height, width = frames.shape[1:3]
+            box = self._box(height, width, rng)
+            affine.append(crop_affine(box, height, width, mirrored=flipped))
+            if video.colours:
+                colours = transforms.crop(frames[decoded.where[index]], box, video.size)
+                colours = transforms.mirror(colours) if flipped else colours.copy()
+                view[..., : video.colours] = self._recolour(colours, rng)
+            flow_clips.write_stacks(
+                out[index, None], starts[index, None], fields, video.flow, [(0, box, bool(flipped))]
+            )
+            view[:] = self._erase(view, rng)
+        return out, Views.of(decoded.indices, decoded.times, mirrored, affine)
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[np.ndarray, Views]:
         """Read all evaluation views of a video, or of the record's part of it, in one decoding pass, clip by clip.
@@ -211,30 +298,36 @@ class ClipReader:
           num_crops: crops per clip.
 
         Returns:
-          Clips, uint8 `(K · num_crops, T, size, size, 3)`, and their views.
+          Clips, uint8 `(K · num_crops, T, size, size, C)`, and their views.
 
         Raises:
           VideoError: if the file cannot be decoded.
         """
-        with self._open(record.path) as reader:
+        reader, stored = self._open(record.path)
+        with reader:
             segment = record.start, record.end
             first, count = segment_frames(reader.timestamps, segment)
             rule, sampling, at = self.config.sampling.eval, self.config.sampling, self._at(reader, first, record.moment)
+            count = self._complete(count, first, len(reader)) if at is None else count
             indices = first + clip_indices(rule, count, reader.fps, self.spec, sampling, num_clips=num_clips, at=at)
-            wanted, where = np.unique(indices, return_inverse=True)
+            wanted, starts = self._needed(indices, len(reader), stored)
             early = self.config.clip.resize_rule == "opencv"
             frames = reader.read(wanted, resize=self._resize() if early else None)
             times = reader.timestamps[indices]
         if not early:
             frames = transforms.resize(frames, self._resize(), self.config.clip.resize_rule)
         height, width = frames.shape[1:3]
-        clips, size = where.reshape(indices.shape), self.spec.video.size
+        clips, size, input = np.searchsorted(wanted, indices), self.spec.video.size, self.spec.video
         boxes = transforms.eval_boxes(height, width, size, num_crops, self.config.clip.resize_rule)
         flips = spatial_flips(CROPS[num_crops])
-        video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, 3), np.uint8)
-        for view, (clip, (box, flip)) in zip(
-            video, itertools.product(clips, list(zip(boxes, flips, strict=True))), strict=True
-        ):
+        video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, input.read_channels), np.uint8)
+        crops = list(zip(boxes, flips, strict=True))
+        if input.flow is not None and starts is not None:
+            fields = self._fields(frames, wanted, stored, keep=False)
+            views = [(clip, *crop) for clip, crop in itertools.product(range(len(clips)), crops)]
+            flow_clips.write_stacks(video, starts, fields, input.flow, views)
+        colours = video[..., : input.colours] if input.colours else ()
+        for view, (clip, (box, flip)) in zip(colours, itertools.product(clips, crops), strict=False):
             # Frame by frame: gathering the frames of a clip first would copy more than its crops hold.
             for target, number in zip(view, clip, strict=True):
                 (part,) = transforms.crop(frames[number, None], box, size)
@@ -260,8 +353,8 @@ class ClipReader:
         tall, wide = max(1, round(tall * down)), max(1, round(wide * across))
         return min(round(top * down), reader.height - tall), min(round(left * across), reader.width - wide), tall, wide
 
-    def _augment(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Change the colours of one clip `(T, size, size, 3)` and erase a box, possibly in place."""
+    def _recolour(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Change the colours of one clip `(T, size, size, 3)`, possibly in place."""
         config, video = self.config.augment, self.spec.video
         fill = [round(255 * m) for m in video.mean]
         # A share of 1 needs no draw, so that runs from before this setting stay the same.
@@ -289,6 +382,11 @@ class ClipReader:
                 alpha=config.augmix_alpha,
                 fill=fill,
             )
+        return frames
+
+    def _erase(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Erase a box of one clip `(T, size, size, C)`, perhaps."""
+        config, video = self.config.augment, self.spec.video
         if config.erase and rng.random() < config.erase:
             frames = transforms.erase(
                 frames,
@@ -301,12 +399,12 @@ class ClipReader:
             )
         return frames
 
-    def _at(self, reader: VideoReader | FrameReader, first: int, moment: float | None) -> int | None:
+    def _at(self, reader: AnyReader, first: int, moment: float | None) -> int | None:
         """Number of the frame shown at `moment`, counted from the frame `first`."""
         return None if moment is None else frame_at(reader.timestamps, moment) - first
 
     def _train_indices(
-        self, reader: VideoReader | FrameReader, segment: Segment, rng: np.random.Generator, moment: float | None
+        self, reader: AnyReader, segment: Segment, rng: np.random.Generator, moment: float | None
     ) -> np.ndarray:
         """Frame numbers of one training clip, `(1, T)`, in display order."""
         config, spec = self.config.sampling, self.spec
@@ -316,6 +414,7 @@ class ClipReader:
             stride, fps = spec.video.stride, spec.video.fps
             spec = spec.with_video(**({"stride": stride * factor} if fps is None else {"fps": fps / factor}))
         at = self._at(reader, first, moment)
+        count = self._complete(count, first, len(reader)) if at is None else count
         indices = first + clip_indices(config.train, count, reader.fps, spec, config, rng=rng, at=at)
         if config.temporal_jitter:
             step = spec.video.stride if spec.video.fps is None else reader.fps / spec.video.fps

@@ -20,6 +20,7 @@ import numpy as np
 
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.byte_sources import is_folder
+from vidjax.video.flow_folder import StoredFlow
 from vidjax.video.image_folder import ImageFiles
 from vidjax.video.pixels import Box, check_crop, fit, target_size
 
@@ -62,21 +63,42 @@ def open_video(
     Raises:
       VideoError: if the video cannot be read.
     """
+    return open_stored(path, timeout=timeout, folder_fps=folder_fps, isolate=isolate)[0]
+
+
+def open_stored(
+    path: str, *, timeout: float = 60.0, folder_fps: float = ASSUMED_FPS, isolate: bool = True
+) -> "tuple[VideoReader | FrameReader, StoredFlow | None]":
+    """Open a video, see `open_video`, and the fields of flow that a prepared data set stores beside it, if any.
+
+    Raises:
+      VideoError: if the video cannot be read.
+    """
     match = _ADDRESS.fullmatch(path)
     if match is None and is_folder(path):
-        return FrameReader(path, ImageFiles(path), folder_fps)
+        return FrameReader(path, ImageFiles(path), folder_fps), None
     if match is None:
-        return VideoReader(path, timeout=timeout, isolate=isolate)
+        return VideoReader(path, timeout=timeout, isolate=isolate), None
     if match["index"] == "-":
         raise VideoError(path, "could not be read when the data set was prepared", "see its bad_records.jsonl")
     features, kind = _read(path, match["folder"], match["split"], int(match["index"]))
-    stored = features["video"].bytes_list.value
+    stored, flow = features["video"].bytes_list.value, _flow(path, features)
     if kind == "file":
-        return VideoReader(path, timeout=timeout, content=stored[0], isolate=isolate)
+        return VideoReader(path, timeout=timeout, content=stored[0], isolate=isolate), flow
     rates = features["fps"].float_list.value if "fps" in features else ()
     # Rates are stored in single precision; real rates, such as 30000/1001, are small fractions.
     fps = float(Fraction(rates[0]).limit_denominator(1001)) if rates else ASSUMED_FPS
-    return FrameReader(path, stored, fps)
+    return FrameReader(path, stored, fps), flow
+
+
+def _flow(path: str, features: Any) -> StoredFlow | None:
+    """Fields of flow stored in an example; None: there are none."""
+    if "flow_method" not in features:
+        return None
+    method = features["flow_method"].bytes_list.value[0].decode()
+    (bound,) = features["flow_bound"].float_list.value
+    pictures = features["flow"].bytes_list.value if "flow" in features else ()
+    return StoredFlow(path, [(picture,) for picture in pictures], bound, method=method)
 
 
 class FrameReader:

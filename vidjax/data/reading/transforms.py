@@ -38,6 +38,8 @@ def resize(frames: np.ndarray, target: int | tuple[int, int], rule: str = "openc
     height, width = resized(frames.shape[1], frames.shape[2], target, rule)
     if (height, width) == frames.shape[1:3]:
         return frames
+    if not len(frames):
+        return np.empty((0, height, width, 3), np.uint8)
     if rule == "opencv":
         return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR) for frame in frames])
     (top, bottom, low), (left, right, near) = _taps(frames.shape[1], height), _taps(frames.shape[2], width)
@@ -197,7 +199,7 @@ def erase(
     If ten draws do not fit into the frame, nothing is erased.
 
     Args:
-      frames: RGB frames, uint8 `(T, H, W, 3)`.
+      frames: frames, uint8 `(T, H, W, C)`.
       rng: generator of the box and the noise.
       mode: content of the box. "pixel": normal noise with the data's mean and deviation, the same in all frames;
         "const": the mean colour, which is zero once normalised.
@@ -206,7 +208,7 @@ def erase(
       mean, std: mean and standard deviation per channel, of values in 0…1.
 
     Returns:
-      Frames, uint8 `(T, H, W, 3)`; the argument does not change.
+      Frames, uint8 `(T, H, W, C)`; the argument does not change.
     """
     height, width = frames.shape[1:3]
     for _ in range(_ATTEMPTS):
@@ -218,7 +220,7 @@ def erase(
     else:
         return frames
     top, left, h, w = _anywhere(height, width, h, w, rng)
-    fill = np.asarray(mean) + (np.asarray(std) * rng.standard_normal((h, w, 3)) if mode == "pixel" else 0)
+    fill = np.asarray(mean) + (np.asarray(std) * rng.standard_normal((h, w, len(mean))) if mode == "pixel" else 0)
     out = frames.copy()
     out[:, top : top + h, left : left + w] = np.clip(np.rint(255 * fill), 0, 255).astype(np.uint8)
     return out
