@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": True,
     "features": True,
     "detect": False,
+    "flow": False,
     "localise": False,
     "embed": False,
     "search": False,

@@ -152,6 +152,11 @@ class Raft(nnx.Module):
             )
 
 
+def scaled(pictures: jax.Array) -> jax.Array:
+    """Scale 8-bit pictures to −1…1, float32."""
+    return pictures.astype(jnp.float32) / 127.5 - 1
+
+
 def padded_flow(
     network: Raft, first: jax.Array, second: jax.Array, *, bottom: bool = False, updates: int | None = None
 ) -> jax.Array:
