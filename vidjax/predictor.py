@@ -146,13 +146,13 @@ class Predictor:
 
         def answer(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
             del number
-            return network(enter(inputs, self.spec.inputs, dtype)).astype(np.float32)
+            return network(enter(inputs, self.spec.inputs, dtype, network=network)).astype(np.float32)
 
         @functools.cache
         def describing(layer: str) -> Forward:
             def describe(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
                 del number
-                return layer_vectors(network, enter(inputs, self.spec.inputs, dtype), layer)
+                return layer_vectors(network, enter(inputs, self.spec.inputs, dtype, network=network), layer)
 
             return compile_forward(model, describe, self._mesh)
 

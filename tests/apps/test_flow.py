@@ -41,6 +41,7 @@ def test_files(video, tmp_path, form, ending):
     assert abs(np.median(field[..., 0]) - 1) < 0.3 and abs(np.median(field[..., 1])) < 0.3  # half the size
 
 
+@pytest.mark.slow
 def test_a_network(video, tmp_path, monkeypatch):
     """A small one stands in for `raft_large`."""
     from vidjax.models import flow_networks

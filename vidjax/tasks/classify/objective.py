@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.nn.enter import enter, normalise
+from vidjax.nn.enter import enter, normalise, read_pixels
 from vidjax.nn.fast_variables import dropout_stream
 from vidjax.tasks.classify.losses import CROSS_ENTROPY, ClassLoss
 from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips
@@ -128,9 +128,10 @@ class ClassObjective:
 
             def between(name: str, video: jax.Array) -> jax.Array:
                 # Normalised for each part here: the batch stays uint8 until it is used.
-                return mix_clips(video, normalise(partner[name], self.spec.video), draws)
+                others = read_pixels(partner[name], self.spec.video, network)
+                return mix_clips(video, normalise(others, self.spec.video), draws)
 
-        entered = enter(examples["inputs"], self.spec.inputs, self.dtype, between)
+        entered = enter(examples["inputs"], self.spec.inputs, self.dtype, between, network=network)
         logits = network(entered, rngs=dropout_stream(key))
         loss = classification_loss(logits, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
         return loss, {"correct": num_correct(logits, labels, *mixed)}
