@@ -10,7 +10,17 @@ from vidjax.config.choices import PRESETS
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.errors import UserError
-from vidjax.inputs import CONTENTS, BankInput, BoxInput, FeatureInput, FlowFields, Input, SequenceInput, VideoInput
+from vidjax.inputs import (
+    CONTENTS,
+    DEVICE_FLOWS,
+    BankInput,
+    BoxInput,
+    FeatureInput,
+    FlowFields,
+    Input,
+    SequenceInput,
+    VideoInput,
+)
 
 # `config.model.input` → `VideoInput.enters`; names with flow are contents, too.
 ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both", "flow": "frames", "rgb+flow": "frames"}
@@ -121,6 +131,11 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
             raise ConfigError(f"config.data.flow = {config.flow!r}: {spec.name} takes no video; leave it out")
         return spec
     spec = with_input(spec, input, FlowFields(config.flow, config.flow_fields, config.flow_bound))
+    if config.flow_weights and not (spec.video.flow and spec.video.flow.on_device):
+        raise ConfigError(
+            f"config.data.flow_weights = {config.flow_weights!r}: these are weights of a network; set config.data.flow to "
+            f"{' or '.join(DEVICE_FLOWS)}, or leave them out"
+        )
     names = ("num_frames", "size", "resize")
     changes: dict[str, Any] = {**_normalisation(spec, config)}
     changes |= {name: getattr(config.clip, name) for name in names if getattr(config.clip, name)}
