@@ -53,8 +53,8 @@ def config_of(data, weights="", input="rgb+flow", **settings):
             flow_weights=str(weights), **settings,
         ),
         optimizer=OptimizerConfig(name="adamw", learning_rate=0.01),
-        train=TrainConfig(batch_size=4, steps=2, log_every=1, ema_decay=0.9),
-        eval=EvalConfig(num_clips=1, batch_size=4),
+        train=TrainConfig(batch_size=8, steps=2, log_every=1, ema_decay=0.9),
+        eval=EvalConfig(num_clips=1, batch_size=8),
     )  # fmt: skip
 
 
@@ -80,6 +80,7 @@ def test_training_leaves_the_flow_network_as_it_is(weights, tmp_path):
     assert Predictor(tmp_path / "run").predict([str(video)])
 
 
+@pytest.mark.slow
 def test_no_gradient_and_no_training_mode(weights):
     config = config_of("unused", input="flow")
     model = build_model(config, 3, dtype=None)
@@ -88,6 +89,7 @@ def test_no_gradient_and_no_training_mode(weights):
     model.train()
     norms = [module for _, module in nnx.iter_modules(model.flow_network) if hasattr(module, "use_running_average")]
     assert norms and all(norm.use_running_average for norm in norms)
+    model.eval()
     video = np.random.default_rng(0).integers(0, 256, (1, 2, 16, 16, 6)).astype(np.uint8)
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
@@ -114,13 +116,13 @@ def test_frames_that_are_read(input, tmp_path):
     rgb = resolve_spec(get_spec("frame_pool_tiny"), data_config(num_frames=3, size=16, resize=(20,)), "rgb")
     clips, views = reader.evaluate(Record(video), 1, 3)
     assert clips.shape == (3, 2, 16, 16, 9)
-    for t, start in enumerate(views.indices[0]):
+    for t, start in enumerate(views.frames[0]):
         for level in range(3):
             single = rgb.with_video(num_frames=1)
             whole, found = ClipReader(single, data_config(num_frames=1, size=16, resize=(20,))).evaluate(
                 Record(video), 8, 3
             )
-            row = np.flatnonzero(found.indices[:, 0] == start + level)
+            row = np.flatnonzero(found.frames[:, 0] == start + level)
             np.testing.assert_array_equal(clips[:, t, ..., 3 * level : 3 * level + 3], whole[row][:, 0])
     clips, views = reader.train(Record(video), np.random.default_rng(0))
     assert clips.shape == (1, 2, 16, 16, 9) and clips.dtype == np.uint8

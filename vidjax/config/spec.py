@@ -133,8 +133,8 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     spec = with_input(spec, input, FlowFields(config.flow, config.flow_fields, config.flow_bound))
     if config.flow_weights and not (spec.video.flow and spec.video.flow.on_device):
         raise ConfigError(
-            f"config.data.flow_weights = {config.flow_weights!r}: these are weights of a network; set config.data.flow to "
-            f"{' or '.join(DEVICE_FLOWS)}, or leave them out"
+            f"config.data.flow_weights = {config.flow_weights!r}: these are weights of a network; set config.data.flow "
+            f"to {' or '.join(DEVICE_FLOWS)}, or leave them out"
         )
     names = ("num_frames", "size", "resize")
     changes: dict[str, Any] = {**_normalisation(spec, config)}

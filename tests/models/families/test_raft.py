@@ -75,6 +75,7 @@ def test_pictures_of_any_size(tiny):
         np.testing.assert_allclose(cut, whole[:, top : top + 27, 2:45], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fewer_updates_and_the_last_of_all(tiny):
     first, second = noise_pair(32, 40)
     flows = jax.jit(lambda a, b: tiny.all_flows(a, b))(first, second)
@@ -84,26 +85,17 @@ def test_fewer_updates_and_the_last_of_all(tiny):
         np.testing.assert_allclose(flow, flows[(updates or 3) - 1], atol=1e-5)
 
 
-def test_gradients_stop_between_updates(tiny):
-    """An update sees the flow before it as a constant: the first flow's error says nothing about the second's."""
+@pytest.mark.slow
+def test_gradients_stop_between_updates():
+    """An update sees the flow before it as a constant: what the last flow asks of its change counts once, not twice."""
     first, second = noise_pair(32, 32)
-    graph, params, stats = nnx.split(tiny, nnx.Param, ...)
+    graph, params, stats = nnx.split(create_flow_network("raft_small_tiny"), nnx.Param, ...)
 
     def loss(params):
-        network = nnx.merge(graph, params, stats)
-        flows = network.all_flows(first, second, updates=2)
-        return flows[1].sum() - flows[0].sum()  # the second change, were the enlargements not learned
+        return nnx.merge(graph, params, stats).all_flows(first, second, updates=2)[1].sum()
 
-    def of_small(params):
-        return loss(params)
-
-    network = create_flow_network("raft_small_tiny")
-    graph, params, stats = nnx.split(network, nnx.Param, ...)
-    gradient = jax.jit(jax.grad(of_small))(params)
-    norms = [float(jnp.abs(x).max()) for x in jax.tree.leaves(gradient)]
-    assert all(np.isfinite(norms)) and max(norms) > 0
-
-    # The last change of the flow alone: the bias of the layer that gives it counts once, not twice.
+    gradient = jax.jit(jax.grad(loss))(params)
+    assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(gradient))
     bias = gradient["flow_head"]["conv2"]["bias"][...]
     np.testing.assert_allclose(bias, np.full(2, 8.0 * 32 * 32), rtol=1e-3)
 

@@ -46,7 +46,7 @@ def test_keys_of_torchvision(name):
     same(flow_network_state_dict(network, name), state)
 
 
-@pytest.mark.parametrize("name", ["raft_tiny", "raft_small_tiny"])
+@pytest.mark.parametrize("name", ["raft_tiny", pytest.param("raft_small_tiny", marks=pytest.mark.slow)])
 def test_original_there_and_back(name):
     network = create_flow_network(name)
     state = flow_network_state_dict(network, name, "princeton")
