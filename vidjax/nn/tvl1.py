@@ -1,8 +1,8 @@
 """TV-L1 optical flow on the device: the motion that keeps grey values, of least total variation.
 
 Papers: Zach et al., A Duality Based Approach for Realtime TV-L1 Optical Flow (2007); Sánchez Pérez et al., TV-L1
-Optical Flow Estimation (IPOL 2013), whose names are used. Reference code: OpenCV's `DualTVL1OpticalFlow`, whose defaults these
-are: it filters the flow by medians, and stops as soon as it hardly changes.
+Optical Flow Estimation (IPOL 2013), whose names are used. Reference code: OpenCV's `DualTVL1OpticalFlow`, whose
+defaults these are: it filters the flow by medians, and stops as soon as it hardly changes.
 """
 
 from dataclasses import dataclass
