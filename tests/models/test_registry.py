@@ -46,7 +46,9 @@ def test_every_model_keeps_the_protocol(name):
     """Shapes of parameters alone; that every model can be called: test_cost_table.py."""
     spec = vidjax.get_spec(name)
     assert spec.name == name and spec.paper.startswith("http")
-    assert len(spec.video.mean) == len(spec.video.std) == (2 if name.endswith("_flow") else 3)
+    fields = spec.video.flow.count if spec.video.flow else 0
+    assert len(spec.video.mean) == len(spec.video.std) == spec.video.colours + 2 * fields
+    assert ("_flow" in name) == (spec.video.content == "flow")
     assert len(spec.video.resize) in (1, 2) and spec.video.size <= min(spec.video.resize)
     model = abstract(name, num_classes=7)
     assert isinstance(model, VideoNetwork) and model.channels == len(spec.video.mean)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tests.models.small import plain_convolutions  # noqa: F401
 from vidjax import parallel
+from vidjax.apps.evaluate import evaluate_checkpoint
 from vidjax.config import (
     ClassifyConfig,
     ClipConfig,
@@ -22,10 +23,12 @@ from vidjax.config import (
     Spec,
     TaskConfig,
     TrainConfig,
+    with_settings,
 )
 from vidjax.config.validate import validate
 from vidjax.data.records import LabelSpace, VideoSet
 from vidjax.evaluation.engine import compile_forward
+from vidjax.inputs import FlowFields
 from vidjax.models import create_model, get_spec
 from vidjax.models.build import build_model
 from vidjax.models.state import split
@@ -119,3 +122,33 @@ def test_a_run_on_both_starts_from_one_on_frames(finished):
 def test_an_unknown_input_is_a_setting_with_choices():
     with pytest.raises(ConfigError, match=r"config\.model\.input = 'depth': must be one of 'rgb', 'diff', 'rgb\+diff'"):
         validate(Config(model=ModelConfig(input="depth")))
+
+
+@pytest.mark.slow
+def test_a_run_on_flow_from_training_to_prediction(halves, tmp_path, caplog):
+    """From a network for frames, through evaluation, also with flow of another kind, to the prediction of one file."""
+    rgb = create_model("frame_pool_tiny", num_classes=2, seed=1)
+    spec = get_spec("frame_pool_tiny")
+    meta = Meta(Config(model=ModelConfig(name=spec.name)), spec, LabelSpace(("left", "right")))
+    save_model(tmp_path / "rgb", rgb, meta)
+    clip = ClipConfig(num_frames=2, size=16, resize=(20,))
+    config = Config(
+        model=ModelConfig(name="frame_pool_tiny", input="rgb+flow", init_from=str(tmp_path / "rgb")),
+        data=DataConfig(train=str(halves), eval_share=0.3, clip=clip, flow_fields=2, flow_bound=8.0),
+        train=TrainConfig(batch_size=8, steps=1, log_every=1),
+        eval=EvalConfig(batch_size=8),
+    )
+    run = tmp_path / "run"
+    train(config, run, QUIET)
+    model, meta, _ = load_model(run)
+    assert meta.spec.video.flow == FlowFields("dis_fast", 2, 8.0) and meta.spec.video.channels == 7
+    kernel = np.asarray(build_model(config, 2, dtype=None).stem.conv.kernel[...])
+    assert model.stem.conv.kernel.shape == kernel.shape == (1, 7, 7, 7, 16)
+    scores = Predictor(run)(next(halves.rglob("*.mp4"))).scores
+    assert scores.shape == (2,) and np.isfinite(scores).all()
+    assert "trained on" not in caplog.text
+    other = with_settings(meta.config, {"data.flow": "farneback"})
+    evaluate_checkpoint(run, other, console=QUIET)
+    assert "trained on 2 fields of flow (dis_fast, ±8 pixels), now given 2 fields of flow (farneback" in caplog.text
+    with pytest.raises(ConfigError, match=r"config\.data\.flow_fields = 3: frame_pool_tiny was trained on 2"):
+        evaluate_checkpoint(run, with_settings(meta.config, {"data.flow_fields": 3}), console=QUIET)

@@ -162,7 +162,11 @@ def test_a_repeated_frame_gives_the_images_features(trained, how):
 
 def test_every_model_that_takes_images_is_looked_at_here():
     served = {name for name in list_models() if any(table.serves(name) for table in SOURCES)}
-    assert served == {name for names in IMAGES.values() for name in names} | {"i3d_inception_rgb", "i3d_inception_flow"}
+    assert served == {name for names in IMAGES.values() for name in names} | {
+        "i3d_inception_rgb",
+        "i3d_inception_flow",
+        "slow_r50_flow_mm",
+    }
     assert all("torchvision2d" in get_spec(name).sources for name in served)
 
 

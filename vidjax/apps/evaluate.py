@@ -1,6 +1,7 @@
 """Evaluation of a trained model, as by `eval.py`."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.config.spec import resolve_spec
+from vidjax.config.spec import other_flow, resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.errors import UserError
@@ -21,6 +22,8 @@ from vidjax.tasks import make_task
 from vidjax.tasks.videos import load_eval_videos
 from vidjax.training.checkpoints import best_step, find, is_checkpoint, load_model, run_folder, steps
 from vidjax.wording import things
+
+log = logging.getLogger("vidjax")
 
 
 def evaluate_checkpoint(
@@ -57,6 +60,8 @@ def evaluate_checkpoint(
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
     videos = load_eval_videos(config, meta.spec.task, meta.labels)
     spec = resolve_spec(meta.spec, config.data)
+    if different := other_flow(meta.spec, spec):
+        log.warning("%s: %s", folder, different)
     run, standing = run_folder(folder), _standing(folder, step)
     of = identity(config, spec, videos, step=step, checkpoint=standing)
     name = folder_name(validate(meta.config), config, None if standing == BEST else step)

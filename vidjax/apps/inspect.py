@@ -22,6 +22,7 @@ from vidjax.data.listing.datasets import folder_fps
 from vidjax.data.reading.clips import ClipReader, clip_indices, segment_frames
 from vidjax.data.reading.open_video import open_video
 from vidjax.data.records import Record, VideoSet
+from vidjax.inputs import VideoInput
 from vidjax.models.registry import get_spec
 from vidjax.progress import progress_bar
 from vidjax.tasks import make_task
@@ -228,7 +229,16 @@ def _rows(
     shown = range(len(views))
     if not draws and len(views) > _VIEWS_SHOWN:
         shown = np.unique(np.round(np.linspace(0, len(views) - 1, _VIEWS_SHOWN)).astype(int))
-    return [Row(f"{_short(labels)}\n{names[v]}", *views[v]) for v in shown]
+    video = reader.spec.video
+    return [Row(f"{_short(labels)}\n{names[v]}", _pictures(views[v][0], video), *views[v][1:]) for v in shown]
+
+
+def _pictures(view: np.ndarray, video: VideoInput) -> np.ndarray:
+    """Colours of a view, uint8 `(T, H, W, 3)`; of flow alone, its first field: motion to the right as red, down as
+    green, so that a still picture is grey."""
+    if video.colours:
+        return view[..., : video.colours]
+    return np.concatenate([view[..., :2], np.full_like(view[..., :1], 128)], axis=-1)
 
 
 def _names(paths: Iterable[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from vidjax.data.reading.open_video import is_address
 from vidjax.data.text import DataError
 from vidjax.progress import progress_bar
 from vidjax.tasks.videos import load_videos
+from vidjax.video.flow import check_method
 from vidjax.wording import things
 
 
@@ -47,6 +48,7 @@ def prepare(
 
     Raises:
       DataError: if the annotations or `out` cannot be used.
+      UserError: if the flow cannot be computed here.
     """
     console = console or Console()
     config = validate(config)
@@ -58,8 +60,11 @@ def prepare(
         from vidjax.data.prepared.write import prepare as write
     except ModuleNotFoundError as error:
         raise DataError(f"preparing data needs {error.name}: pip install tensorflow-datasets") from None
+    if encoding.flow:
+        check_method(encoding.flow)
     total = len(train) + len(held_out)
     what = f"JPEG frames of {encoding.short_side or 'full'} px" if encoding.jpeg else "files as they are"
+    what += f" and flow by {encoding.flow}" if encoding.flow else ""
     console.print(
         f"{len(train)} training and {things(len(held_out), 'evaluation video')} of {len(train.labels.names)} classes, "
         f"{what}",

@@ -80,6 +80,12 @@ class Spec:
             raise UserError(f"{self.name} has {len(found) or 'no'} video inputs where one is needed: it takes {kinds}")
         return found[0]
 
+    @property
+    def any_video(self) -> VideoInput | None:
+        """The video among the inputs; None: there is none, or more than one."""
+        found = [value for value in self.inputs.values() if isinstance(value, VideoInput)]
+        return found[0] if len(found) == 1 else None
+
     def with_video(self, **changes: Any) -> "Spec":
         """Copy of the spec with changed fields of its `VideoInput`."""
         name = next(name for name, value in self.inputs.items() if value is self.video)
@@ -136,6 +142,7 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
             f"config.data.flow_weights = {config.flow_weights!r}: these are weights of a network; set config.data.flow "
             f"to {' or '.join(DEVICE_FLOWS)}, or leave them out"
         )
+    _check_flow(spec, config)
     names = ("num_frames", "size", "resize")
     changes: dict[str, Any] = {**_normalisation(spec, config)}
     changes |= {name: getattr(config.clip, name) for name in names if getattr(config.clip, name)}
@@ -187,6 +194,50 @@ def with_input(spec: Spec, input: str | None, flow: FlowFields) -> Spec:
         pairs = {name: getattr(video, name)[kept : kept + 2] for name in colours}
     scaled = {name: colours[name] + pairs[name] * fields.count for name in colours}
     return spec.with_video(content=content, flow=fields, **scaled, **changes)
+
+
+def other_flow(trained: Spec, now: Spec) -> str:
+    """Description of the difference if a network reads flow of another kind than it was trained on; empty: it does not.
+
+    Args:
+      trained: spec that the network was trained with.
+      now: spec by which it is given clips.
+
+    Raises:
+      ConfigError: if the numbers of fields differ, which a trained network cannot read.
+    """
+    old, new = (spec.any_video.flow if spec.any_video else None for spec in (trained, now))
+    if old is None or new is None:
+        return ""
+    if old.count != new.count:
+        raise ConfigError(f"config.data.flow_fields = {new.count}: {trained.name} was trained on {old.count}")
+    return f"trained on {old.phrase}, now given {new.phrase}" if old != new else ""
+
+
+def _check_flow(spec: Spec, config: DataConfig) -> None:
+    """Refuse settings that cannot be kept with flow, or mean nothing without it.
+
+    Raises:
+      ConfigError: names the setting.
+    """
+    fields, augment, setting, why = spec.video.flow, config.augment, "", ""
+    if config.flow_folder and (fields is None or fields.method != "folder"):
+        raise ConfigError(
+            f"config.data.flow_folder = {config.flow_folder!r}: is for config.data.flow = 'folder'; leave it out"
+        )
+    if fields is None:
+        return
+    if config.sampling.reverse:
+        setting, why = "sampling.reverse", "the flow of a clip played backwards is not that of its frames"
+    elif augment.randaugment_m or augment.augmix_m:
+        setting = "augment.randaugment_m" if augment.randaugment_m else "augment.augmix_m"
+        why = "moves the picture without its flow"
+    elif not spec.video.colours:
+        why = "changes colours, and the network reads flow alone"
+        named = ("colour_jitter", "hue", "greyscale")
+        setting = next((f"augment.{name}" for name in named if getattr(augment, name)), "")
+    if setting:
+        raise ConfigError(f"config.data.{setting}: {why}; leave it out")
 
 
 def _normalisation(spec: Spec, config: DataConfig) -> dict[str, tuple[float, ...]]:

@@ -7,9 +7,10 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import ConfigError, Spec
+from vidjax.config.spec import other_flow
 from vidjax.inputs import VideoInput
 from vidjax.models.flow_input import PREFIX, without_flow_network
-from vidjax.models.inputs import fit_differences
+from vidjax.models.inputs import fit_channels
 from vidjax.models.probe import EPSILON, Probe
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays, assign, split
@@ -56,7 +57,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     """
     if not ckpt.is_checkpoint(checkpoint):
         try:
-            load_into(model.backbone if isinstance(model, Probe) else model, checkpoint, name=name, inflation=inflation)
+            network = model.backbone if isinstance(model, Probe) else model
+            load_into(network, checkpoint, name=name, inflation=inflation, video=spec.any_video if spec else None)
         except ValueError as error:
             if isinstance(error, CheckpointError) or not inflation:
                 raise
@@ -66,6 +68,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         return
     source, meta, _ = ckpt.load_model(checkpoint)
     if spec is not None:
+        if different := other_flow(meta.spec, spec):
+            logger.warning("%s: %s", checkpoint, different)
         for name_of, value in meta.spec.inputs.items():
             if isinstance(value, VideoInput) and isinstance(spec.inputs.get(name_of), VideoInput):
                 warn_of_pixels(checkpoint, {"mean": value.mean, "std": value.std}, spec, "this run")
@@ -81,7 +85,9 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         arrays = _unwrapped(arrays, own, checkpoint)
     if meta.spec.task != get_spec(name).task:
         arrays = _encoder(arrays, own, f"{checkpoint} ({meta.config.model.name}) into {name}")
-    arrays = {p: fit_differences(a, own[p].shape) if p in own else a for p, a in arrays.items()}
+    video = spec.any_video if spec else None
+    other = {p: np.asarray(a) for p, a in arrays.items() if p in own and a.shape != own[p].shape}
+    arrays |= {p: jnp.asarray(fit_channels(a, own[p].shape, video)) for p, a in other.items()}
     arrays = _fitted(arrays, own, model, name, getattr(source, "backbone", source), f"{checkpoint} into {name}")
     new_head = {p for p in own if p.startswith("head.") and p in arrays and arrays[p].shape != own[p].shape}
     kept = {p: a for p, a in arrays.items() if p not in new_head}

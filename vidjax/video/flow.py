@@ -120,6 +120,7 @@ def estimate(first: np.ndarray, second: np.ndarray, method: str) -> np.ndarray:
     estimators: dict[tuple[str, bool], Estimator] = _kept.__dict__.setdefault("estimators", {})
     if (method, small) not in estimators:
         estimators[method, small] = METHODS[method](small)
+    first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
     height, width = first.shape
     if min(height, width) >= _LEAST:
         return estimators[method, small](first, second)
@@ -200,7 +201,7 @@ def quantise(field: np.ndarray, bound: float, rounding: str = "nearest") -> np.n
         raise UserError(f"rounding = {rounding!r}: must be one of {', '.join(ROUNDINGS)}")
     if rounding == "truncated":
         clipped = np.clip(field, -bound, bound)
-        return ((clipped + np.float32(bound)) * np.float32(255 / (2 * bound))).astype(np.uint8)
+        return ((clipped + np.float32(bound)) * np.float32(255) / np.float32(2 * bound)).astype(np.uint8)
     flat = np.ascontiguousarray(field, np.float32).reshape(field.shape[0], -1)
     return cv2.addWeighted(flat, 127.5 / bound, flat, 0, 127.5, dtype=cv2.CV_8U).reshape(field.shape)
 

@@ -17,6 +17,8 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.config.spec import with_input
+from vidjax.inputs import FlowFields, VideoInput
 from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
@@ -156,7 +158,10 @@ def load_with_arguments(
     kwargs = {**table.kwargs, **kwargs}
     # Drawing initial weights, only to replace them with the checkpoint's, would take most of the loading time.
     model = abstract_model(name, num_classes=num_classes, dtype=dtype, **kwargs)
-    _set(model, state_dict, checkpoint, name, source, allow_head_mismatch=True, inflation=inflation)
+    spec = get_spec(name)
+    if spec.any_video:
+        spec = with_input(spec, kwargs.get("input"), FlowFields("", kwargs.get("flow_fields", 0), 0))
+    _set(model, state_dict, checkpoint, name, source, True, inflation, spec.any_video)
     _, params, stats = split(model)
     missing = [path for path, array in {**params, **stats}.items() if isinstance(array, jax.ShapeDtypeStruct)]
     if missing:
@@ -174,6 +179,7 @@ def load_into(
     source: str | None = None,
     allow_head_mismatch: bool = True,
     inflation: str = "",
+    video: VideoInput | None = None,
 ) -> LoadReport:
     """Set a model's parameters and statistics, in place, from a checkpoint.
 
@@ -186,13 +192,14 @@ def load_into(
       allow_head_mismatch: whether the classifier keeps its weights, with a warning, if the number of classes differs;
         otherwise that raises an error.
       inflation: placement of an image network's kernels over time, as for `load_pretrained`.
+      video: video that the network reads, if other than that of `get_spec(name)`.
 
     Raises:
       CheckpointError: if the checkpoint cannot be read, is of no known source, or does not fit; the model is unchanged.
       ValueError: if the source or inflation is unknown, or nothing can be inflated.
     """
     checkpoint = imagenet.found(checkpoint, name)
-    return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation)
+    return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation, video)
 
 
 def _set(
@@ -203,6 +210,7 @@ def _set(
     source: str | None,
     allow_head_mismatch: bool,
     inflation: str,
+    video: VideoInput | None = None,
 ) -> LoadReport:
     _, params, stats = split(model)
     current = {**params, **stats}
@@ -212,8 +220,9 @@ def _set(
         table = recognise(state_dict, name, source, conventions)
         _check_conventions(table, conventions)
         made = _converted(
-            model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation
-        )
+            model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation,
+            video=video or get_spec(name).any_video,
+        )  # fmt: skip
         checkpoint_classes = head_classes(state_dict, table)
         if table.problem:
             arrays = {short: state_dict[key] for short, key in table.stripped(state_dict).items()}

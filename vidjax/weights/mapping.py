@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.models.inputs import fit_differences
+from vidjax.inputs import VideoInput
+from vidjax.models.inputs import fit_channels
 from vidjax.nn.grids import Grid
 from vidjax.weights.fit import Conversion, Fit, by, check_inflation
 from vidjax.weights.layouts import Transform, dims
@@ -113,6 +114,7 @@ def conversion(
     grid: Grid | None = None,
     positions: Callable[[str], Fit | None] = lambda path: None,
     copy: Callable[[np.ndarray], Any] | None = None,
+    video: VideoInput | None = None,
 ) -> Conversion:
     """Convert a source's arrays to a model's parameters and statistics.
 
@@ -127,6 +129,7 @@ def conversion(
       grid: the model's number of tokens along T, H and W, for resizing position tables.
       positions: function from a path to the fit of its position table, for rules without a fit.
       copy: function applied to each array of the result; None: a float32 copy.
+      video: video that the network reads, for the channels of first kernels; None: colours or a field of flow.
 
     Returns:
       `{path: float32 array}`, copies; every path in `shapes`, or all but the classifier's and the fresh ones.
@@ -166,7 +169,7 @@ def conversion(
             problems.append(f"{path}: {rule.transform.name} cannot take {given}: {error}")
             continue
         wanted = tuple(shapes[path])
-        if (wide := fit_differences(array, wanted)) is not array:
+        if (wide := fit_channels(array, wanted, video)) is not array:
             array = wide
             fitted["widened"].append(path)
         if array.shape != wanted and (fit := rule.fit or positions(path)):

@@ -12,7 +12,6 @@ from vidjax.data.reading.features import FeatureReader
 from vidjax.data.records import Record
 from vidjax.errors import UserError
 from vidjax.inputs import AudioInput, FeatureInput, TextInput, VideoInput
-from vidjax.models import get_spec
 
 VIDEO = VideoInput(4, 2, size=16, resize=(20,))
 
@@ -69,6 +68,6 @@ def test_other_inputs_are_refused_by_name(inputs, given):
         ExampleReader(Spec("toy", inputs), DataConfig())
 
 
-def test_a_network_of_optical_flow_is_refused():
-    with pytest.raises(UserError, match="i3d_inception_flow takes 2 channels"):
-        ExampleReader(get_spec("i3d_inception_flow"), DataConfig())
+def test_a_network_of_other_channels_is_refused():
+    with pytest.raises(UserError, match="depth takes 1 channels"):
+        ExampleReader(Spec.of_video("depth", 4, mean=(0.5,), std=(0.5,)), DataConfig())

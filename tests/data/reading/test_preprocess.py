@@ -79,7 +79,7 @@ def test_what_is_no_decoded_clip_is_refused_with_the_mend(frames, message):
 
 def test_settings_that_cannot_be_are_named():
     frames = np.zeros((2, 8, 8, 3), np.uint8)
-    with pytest.raises(UserError, match="i3d_inception_flow takes 2 channels"):
+    with pytest.raises(UserError, match=r"i3d_inception_flow takes 1 field of flow \(tvl1"):
         vidjax.preprocess(frames, vidjax.get_spec("i3d_inception_flow"))
     with pytest.raises(UserError, match="resize_rule = 'pil': must be 'opencv' or 'torchvision'"):
         vidjax.preprocess(frames, SPEC, resize_rule="pil")

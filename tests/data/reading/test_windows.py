@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 
 from tests.videos import numbered_frames, write_video
 from vidjax.config import ClipConfig, DataConfig, Spec
+from vidjax.config.spec import with_input
+from vidjax.data.reading.transforms import eval_boxes
 from vidjax.data.reading.windows import WindowReader, Windows, frames_at
 from vidjax.errors import UserError
-from vidjax.inputs import VideoInput
+from vidjax.inputs import FlowFields, VideoInput
+from vidjax.video import VideoReader, flow
 
 SPEC = Spec.of_video("toy", 4, stride=2, size=16, resize=(16,))
 DATA = DataConfig(clip=ClipConfig())
@@ -92,3 +95,28 @@ def test_few_frames_are_held_at_a_time(tmp_path):
         for number, _ in enumerate(reader.clips()):
             assert most[-1] <= 4 * number + 7  # no frame is decoded before its window
     assert most[1:] == sorted(set(most[1:]))  # each once, in order
+
+
+@pytest.mark.parametrize("content", ["flow", "rgb+flow"])
+def test_windows_of_flow(tmp_path, content):
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    noise = np.kron(noise[:15, :20], np.ones((4, 4, 1), np.uint8))
+    frames = np.stack([np.roll(noise, (t, 2 * t), (0, 1))[:32, :48] for t in range(40)])
+    path = str(write_video(tmp_path / "v.mp4", frames))
+    spec = with_input(SPEC, content, FlowFields("farneback", 2, 8.0))
+    with WindowReader(path, spec, DATA, Windows.of(spec.video, 5)) as reader:
+        clips, pictures = list(reader.clips()), list(reader.frames(3))
+    with VideoReader(path) as video:
+        fields = flow.flow(read := video.read(range(40), resize=16), "farneback")
+    ((top, left, tall, wide),) = eval_boxes(16, 24, 16, 1)
+    for number, clip in enumerate(clips):
+        assert clip.shape == (4, 16, 16, spec.video.channels)
+        wanted = np.minimum(5 * number + np.array([0, 2, 4, 6]), 39)
+        for view, first in zip(clip, wanted, strict=True):
+            for k in range(2):
+                part = fields[min(first + k, 38), top : top + tall, left : left + wide]
+                given = view[..., view.shape[-1] - 4 + 2 * k :][..., :2]
+                np.testing.assert_array_equal(given, flow.quantise(np.ascontiguousarray(part), 8.0))
+            if content == "rgb+flow":
+                np.testing.assert_array_equal(view[..., :3], read[first, top : top + tall, left : left + wide])
+    assert len(pictures) == 14 and np.array_equal(pictures[0], clips[0][0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.golden import golden, relative_error
+from tests.golden import golden, read_keys, relative_error
 from tests.weights.answers import compiled, errors
 from tests.weights.tables.test_torchvision import empty_state, shapes_of
 from vidjax.models.registry import create_model, get_spec, get_variant, list_models
@@ -117,6 +117,36 @@ def test_weights_for_frames_start_a_network_for_frames_and_differences(resnet18)
     kernel = np.asarray(model.stem.conv.kernel[...])
     assert kernel.shape == (1, 7, 7, 6, 64) and not kernel[..., 3:, :].any()
     np.testing.assert_array_equal(kernel[0, ..., :3, :], resnet18["conv1.weight"].transpose(2, 3, 1, 0))
+
+
+@pytest.mark.parametrize(("name", "input", "fields"), [
+    ("frame_pool_r18", "flow", 3), ("frame_pool_r18", "rgb+flow", 2), ("frame_pool_r18", "flow", 1),
+])  # fmt: skip
+def test_channels_of_flow_start_from_the_mean_of_the_colours(resnet18, name, input, fields):
+    """Three fields have as many channels as frames and their differences, which start at zero."""
+    model = load_pretrained(name, resnet18, input=input, flow_fields=fields)
+    kernel = np.asarray(model.stem.conv.kernel[...])
+    colours = resnet18["conv1.weight"].transpose(2, 3, 1, 0)[None]
+    mean = colours.mean(axis=3, keepdims=True).repeat(2 * fields, axis=3)
+    expected = mean if input == "flow" else np.concatenate([colours, mean], axis=3)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_every_key_of_mmaction2s_flow_has_its_place():
+    state = {key: np.broadcast_to(np.float32(0), shape) for key, shape, _ in read_keys("mmaction2_tsn_flow_r50_3x224")}
+    shapes = shapes_of("tsn_r50_flow", 400)
+    arrays = convert(state, recognise(state, "tsn_r50_flow"), shapes)
+    assert arrays.keys() == shapes.keys() and arrays["stem.conv.kernel"].shape == (1, 7, 7, 10, 64)
+
+
+@pytest.mark.slow
+def test_logits_of_flow_are_mmaction2s():
+    expected = golden("mmaction2_tsn_flow_r50_3x224")
+    noise, coarse = (x.reshape(2, 3, *x.shape[2:]) for x in (expected.video, expected.coarse_video))
+    model = load_pretrained("tsn_r50_flow", expected.state)
+    given = np.asarray(compiled(model)(np.concatenate([noise[:1], coarse[1:]])))
+    for one, answer in zip(given, expected.of_both("logits"), strict=True):
+        assert relative_error(one, answer) < 1e-4
 
 
 @pytest.mark.slow

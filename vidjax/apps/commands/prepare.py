@@ -7,7 +7,7 @@ from vidjax.apps.command_parser import Commands, positive
 
 def add(commands: Commands) -> None:
     """Add the command's parser."""
-    from vidjax.config.choices import DATASETS
+    from vidjax.config.choices import DATASETS, FLOWS
 
     parser = commands.add_parser("prepare", help="write a data set as shards for fast random access")
     parser.add_argument("data", help="CSV file, folder with one subfolder per class, or published annotations")
@@ -22,6 +22,10 @@ def add(commands: Commands) -> None:
     parser.add_argument("--jpeg", action="store_true", help="store JPEG frames (default: store the files unchanged)")
     parser.add_argument("--short-side", type=int, default=256, help="frames' short side, px; 0: full (default: 256)")
     parser.add_argument("--quality", type=quality, default=75, help="quality of JPEG frames, 1-100 (default: 75)")
+    flows = [name for name in FLOWS if not name.startswith(("raft", "folder"))]
+    parser.add_argument("--flow", default="", choices=flows, metavar="METHOD", help="store optical flow beside the "
+                        f"frames, of the same short side: {', '.join(flows)}")  # fmt: skip
+    parser.add_argument("--flow-bound", type=float, default=20.0, help="motion stored as 255, pixels (default: 20)")
     parser.add_argument("--workers", type=positive, help="encoding processes (default: number of cores)")
     parser.add_argument("--shard-mb", type=positive, help="megabytes per shard (default: 256)")
     parser.add_argument(
@@ -41,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     return prepare(
         Config(seed=args.seed, data=data),
         args.out,
-        Encoding(args.jpeg, max(args.short_side, 0), args.quality),
+        Encoding(args.jpeg, max(args.short_side, 0), args.quality, flow=args.flow, flow_bound=args.flow_bound),
         num_workers=args.workers,
         beam=args.beam,
         shard_mb=args.shard_mb,

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from vidjax.config import DataConfig, Spec
-from vidjax.config.spec import need_colour
+from vidjax.config.spec import need_pixels
 from vidjax.data.listing.datasets import folder_fps
 from vidjax.data.reading import transforms
+from vidjax.data.reading.flow_clips import ComputedFields, frames_with_stacks, stacks, write_stacks
 from vidjax.data.reading.open_video import FrameReader, open_video
 from vidjax.errors import UserError
-from vidjax.inputs import VideoInput
+from vidjax.inputs import FlowFields, VideoInput
 from vidjax.video import VideoReader
+from vidjax.video.flow import check_method
 
 _BLOCK = 32  # frames decoded at a time
 
@@ -95,11 +97,13 @@ class WindowReader:
 
     Raises:
       VideoError: if the video cannot be opened; while windows are read, if it does not decode.
-      UserError: if the network does not take colour.
+      UserError: if the network's channels are not those of videos, or its flow cannot be computed from frames here.
     """
 
     def __init__(self, path: str, spec: Spec, config: DataConfig, windows: Windows, fps: float = 0.0):
-        need_colour(spec)
+        need_pixels(spec)
+        if spec.video.flow is not None:
+            check_method(spec.video.flow.method)
         self._spec, self._config, self.windows = spec, config, windows
         how = config.reading
         self._reader: VideoReader | FrameReader = open_video(
@@ -131,7 +135,7 @@ class WindowReader:
         self.close()
 
     def clips(self) -> Iterator[np.ndarray]:
-        """Read the windows one by one, uint8 `(T, size, size, 3)`, resized and cropped as in evaluation."""
+        """Read the windows one by one, uint8 `(T, size, size, C)`, resized and cropped as in evaluation."""
         kept: dict[int, np.ndarray] = {}
         upcoming, total = self._pixels(), len(self._numbers)
         newest = -1
@@ -145,7 +149,7 @@ class WindowReader:
             yield np.stack([kept[frame] for frame in wanted])
 
     def frames(self, every: int = 1) -> Iterator[np.ndarray]:
-        """Read every n-th frame at `fps` one by one, uint8 `(size, size, 3)`, resized and cropped as in evaluation."""
+        """Read every n-th frame at `fps` one by one, uint8 `(size, size, C)`, resized and cropped as in evaluation."""
         wanted = self._numbers[::every]
         newest, frame, upcoming = -1, np.empty(0, np.uint8), self._decoded(np.unique(wanted))
         for number in wanted:
@@ -162,13 +166,43 @@ class WindowReader:
         return self._decoded(np.unique(self._numbers[needed]))
 
     def _decoded(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Views of frames of the file, in order, with their numbers."""
         video, rule = self._spec.video, self._config.clip.resize_rule
+        if video.flow is not None:
+            yield from self._with_flow(numbers, video.flow)
+            return
+        for number, frame in self._resized(numbers):
+            height, width = frame.shape[:2]
+            (box,) = transforms.eval_boxes(height, width, video.size, 1, rule)
+            yield number, transforms.crop(frame[None], box, video.size)[0].copy()
+
+    def _resized(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Frames of the file, resized, with their numbers."""
+        target, rule = self._spec.video.target, self._config.clip.resize_rule
         early = rule == "opencv"
         for first in range(0, len(numbers), _BLOCK):
             block = numbers[first : first + _BLOCK]
-            frames = self._reader.read(block, resize=video.target if early else None)
-            if not early:
-                frames = transforms.resize(frames, video.target, rule)
-            height, width = frames.shape[1:3]
-            (box,) = transforms.eval_boxes(height, width, video.size, 1, rule)
-            yield from zip(block.tolist(), transforms.crop(frames, box, video.size).copy(), strict=True)
+            frames = self._reader.read(block, resize=target if early else None)
+            yield from zip(block.tolist(), frames if early else transforms.resize(frames, target, rule), strict=True)
+
+    def _with_flow(self, numbers: np.ndarray, flow: FlowFields) -> Iterator[tuple[int, np.ndarray]]:
+        """Views with flow: frames are decoded once, and kept until the last field that begins at them is written."""
+        video, length = self._spec.video, len(self._reader)
+        starts = stacks(numbers, flow.count, length)
+        upcoming = self._resized(frames_with_stacks(numbers if video.colours else numbers[:0], starts, length))
+        kept: dict[int, np.ndarray] = {}
+        for number, fields in zip(numbers.tolist(), starts, strict=True):
+            last = min(int(fields[-1]) + 1, length - 1)
+            while not kept or max(kept) < max(last, number if video.colours else 0):
+                place, frame = next(upcoming)
+                kept[place] = frame
+            kept = {place: frame for place, frame in kept.items() if place >= min(number, int(fields[0]))}
+            height, width = kept[last].shape[:2]
+            (box,) = transforms.eval_boxes(height, width, video.size, 1, self._config.clip.resize_rule)
+            view = np.empty((1, 1, video.size, video.size, video.read_channels), np.uint8)
+            if video.colours:
+                view[0, ..., : video.colours] = transforms.crop(kept[number][None], box, video.size)
+            places = np.array(sorted(kept))
+            computed = ComputedFields(np.stack([kept[place] for place in places]), places, flow.method, keep=False)
+            write_stacks(view, fields[None, None], computed, flow, [(0, box, False)])
+            yield number, view[0, 0]

@@ -17,6 +17,7 @@ import jax
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.inputs import FlowFields
 from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.resnet import DEPTHS, Bottleneck, ConvKind, Stem, frame_conv
@@ -254,8 +255,10 @@ def variant(
     paper: str,
     sources: tuple[str, ...],
     published: str,
+    **content: Any,
 ) -> Variant:
-    """Named network trained on Kinetics-400: `frames` are T and τ, `published` top-1 / top-5 of its first source."""
+    """Named network trained on Kinetics-400: `frames` are T and τ, `published` top-1 / top-5 of its first source, and
+    `content` further fields of its video."""
     # Kernels of an image network fit all but factorised convolutions.
     images = () if "conv" in kwargs else ("torchvision2d",)
     statistics = {} if sources == ("mmaction2",) else {"mean": (0.45,) * 3, "std": (0.225,) * 3}
@@ -268,8 +271,8 @@ def variant(
         num_classes=400,
         paper=f"https://arxiv.org/abs/{paper}",
         sources=(*sources, *images),
-        published=f"K400 {published}, 10×3 views of 256² ({ZOOS[sources[0]]})",
-        **statistics,
+        published=f"K400 {published}, 10×3 views of 256² ({ZOOS[sources[0]]})" if published else "",
+        **statistics | content,
     )
     return Variant(build, spec, dict(kwargs))
 
@@ -316,3 +319,8 @@ VARIANTS = {
         ("i3d_nl_tiny", TINY_I3D | {"nonlocal_blocks": ((), (0,), ())}, _NONLOCAL),
     )
 }
+# mmaction2's network of flow: fields of neighbouring frames, 4 apart; no accuracy is published.
+VARIANTS["slow_r50_flow_mm"] = variant(
+    VideoResNet, "slow_r50_flow_mm", SLOW | MMACTION2, frames=(16, 4), paper=_SLOW, sources=MM, published="",
+    content="flow", flow=FlowFields("tvl1", 1, 20.0, "truncated"), mean=(128 / 255,) * 2, std=(128 / 255,) * 2,
+)  # fmt: skip

@@ -32,7 +32,17 @@ def _inflating(rule: Rule, prefix: str = "") -> Rule:
 
 RESNET = replace(
     RESNET_2D,
-    models=("c2d_r*", "i3d_r*", "slow_r50", "slow_r50_4x16", "slow_r50_mm", "r3d_18", "r3d_34", "mc3_18"),
+    models=(
+        "c2d_r*",
+        "i3d_r*",
+        "slow_r50",
+        "slow_r50_4x16",
+        "slow_r50_mm",
+        "slow_r50_flow_mm",
+        "r3d_18",
+        "r3d_34",
+        "mc3_18",
+    ),
     rules=tuple(_inflating(rule) for rule in RESNET_2D.rules),
     fresh=("nonlocals.*",),
 )

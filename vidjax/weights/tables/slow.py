@@ -65,7 +65,7 @@ CAFFE2 = Source(
 
 MMACTION2 = Source(
     name="mmaction2",
-    models=("slow_r50_mm", "i3d_r50_mm", "i3d_r50_nl_mm", "i3d_r50_nl_dot_mm"),
+    models=("slow_r50_mm", "slow_r50_flow_mm", "i3d_r50_mm", "i3d_r50_nl_mm", "i3d_r50_nl_dot_mm"),
     signature=("conv1.conv.weight", "layer1.0.conv1.conv.weight", "cls_head.fc_cls.weight"),
     rules=(*mmaction2_pathway("", ""), *dense("cls_head.fc_cls", "head")),
     ignore=IGNORE,
