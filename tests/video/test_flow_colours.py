@@ -11,7 +11,7 @@ torchvision()
 
 
 def test_colours_of_a_real_field():
-    with np.load(FOLDER / "flow" / "arm_wrestling.npz") as stored:
+    with np.load(FOLDER / "flow" / "colours_arm_wrestling.npz") as stored:
         flow, wanted = stored["farneback"].astype(np.float32), stored["colours"]
     colours = flow_colours(flow)[::2, ::2].astype(int)
     assert np.abs(colours - wanted).max() <= 1
