@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _of_network(method: str, weights: str, updates: int, bottom: bool) -> Estima
 
     @jax.jit
     def run(params, stats, first, second):
-        network = merge(graph, params, stats)
+        network: Any = merge(graph, params, stats)
         return padded_flow(network, scaled(first), scaled(second), bottom=bottom, updates=updates or None)
 
     return lambda first, second: np.asarray(run(params, stats, first[None], second[None])[0])

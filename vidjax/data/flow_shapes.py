@@ -43,9 +43,9 @@ def flow_pair(rng: np.random.Generator, *, size: int = 64, fastest: float = 6.0)
     return first, second, flow, known
 
 
-def flow_batch(seed: int, count: int, **kwargs: float) -> tuple[np.ndarray, ...]:
+def flow_batch(seed: int, count: int, *, size: int = 64) -> tuple[np.ndarray, ...]:
     """Draw a batch of pairs, see `flow_pair`: each array with an axis `count` in front, the same for the same seed."""
-    pairs = [flow_pair(np.random.default_rng((seed, index)), **kwargs) for index in range(count)]
+    pairs = [flow_pair(np.random.default_rng((seed, index)), size=size) for index in range(count)]
     return tuple(map(np.stack, zip(*pairs, strict=True)))
 
 

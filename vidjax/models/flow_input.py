@@ -48,8 +48,8 @@ def estimate_flow(model: VideoNetwork, method: str, *, dtype: Any = None, abstra
 @contextlib.contextmanager
 def without_flow_network(model: nnx.Module) -> Generator[None, None, None]:
     """Context in which a network lacks its flow network, so that other weights are those of the network itself."""
-    kept = getattr(model, "flow_network", None)
-    if kept is None:
+    kept = model.flow_network if isinstance(model, VideoNetwork) else None
+    if kept is None or not isinstance(model, VideoNetwork):
         yield
         return
     del model.flow_network

@@ -70,7 +70,8 @@ def _of_pair(first: jax.Array, second: jax.Array, settings: TVL1) -> jax.Array:
         size = tuple(round(n * settings.scale_step) for n in pyramid[-1][0].shape)
         if min(size) < _LEAST:
             break
-        pyramid.append(tuple(_resized(x, size, settings.scale_step) for x in pyramid[-1]))
+        smaller = partial(_resized, size=size, scale=settings.scale_step)
+        pyramid.append((smaller(pyramid[-1][0]), smaller(pyramid[-1][1])))
     flow = jnp.zeros((2, *pyramid[-1][0].shape))
     for level in range(len(pyramid) - 1, -1, -1):
         flow = _at_scale(*pyramid[level], flow, settings)

@@ -77,7 +77,7 @@ def train_flow(
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=1e-4))
 
     def loss_of(params, stats, batch):
-        model = merge(graph, params, stats)
+        model: Any = merge(graph, params, stats)
         first, second, true, known = batch
         loss = sequence_loss(model.all_flows(scaled(first), scaled(second)), true, known)
         return loss, split(model)[2]

@@ -77,7 +77,7 @@ def _read_flo(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     width, height = (int(n) for n in np.frombuffer(content, "<i4", 2, 4))
     _check_size(path, content[12:], width, height, 8)
     flow = np.frombuffer(content, "<f4", 2 * width * height, 12).reshape(height, width, 2).astype(np.float32)
-    known = (np.abs(flow) <= UNKNOWN).all(axis=2)  # false for NaN
+    known = (np.abs(flow[..., 0]) <= UNKNOWN) & (np.abs(flow[..., 1]) <= UNKNOWN)  # false for NaN
     return np.where(known[..., None], flow, 0), known
 
 
@@ -119,7 +119,7 @@ def _read_pfm(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     _check_size(path, content[start:], width, height, 12)
     order = "<f4" if scale < 0 else ">f4"
     rows = np.frombuffer(content, order, 3 * width * height, start).reshape(height, width, 3)[::-1, :, :2]
-    known = np.isfinite(rows).all(axis=2)
+    known = np.isfinite(rows[..., 0]) & np.isfinite(rows[..., 1])
     return np.where(known[..., None], rows, 0).astype(np.float32), known
 
 

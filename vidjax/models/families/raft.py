@@ -364,7 +364,7 @@ class ConvGRU(nnx.Module):
     def known(self, context: jax.Array) -> jax.Array:
         """What the context (B, H, W, C) adds to z, r and q in every step, biases included: float32 (B, H, W, 3·F)."""
         start, stop = self.hidden, self.hidden + self.context
-        bias = jnp.concatenate([conv.bias[...] for conv in self._all])
+        bias = jnp.concatenate([conv.bias[...] for conv in self._all if conv.bias is not None])
         return self._sum(context, slice(start, stop), self._all) + bias[None, None, None]
 
     def __call__(self, hidden: jax.Array, motion: jax.Array, known: jax.Array) -> jax.Array:
