@@ -11,6 +11,7 @@ from vidjax.spectrograms import Spectrogram, spectrogram
 from vidjax.wording import ordinal, things
 
 CONTENTS = ("rgb", "flow", "rgb+flow")  # of a video
+DEVICE_FLOWS = ("raft_small", "raft_large")  # methods of flow that run on the device, from colours
 UNHEARD = -32768  # sample of a clip where a video has no sound
 
 
@@ -70,6 +71,11 @@ class FlowFields:
     def channels(self) -> int:
         """Number of channels, 2·L, in the order x1, y1, x2, y2 and so on."""
         return 2 * self.count
+
+    @property
+    def on_device(self) -> bool:
+        """Whether a network estimates the fields on the device; the host then gives the colours of L + 1 frames."""
+        return self.method in DEVICE_FLOWS
 
     @property
     def phrase(self) -> str:
@@ -136,6 +142,12 @@ class VideoInput:
         return len(self.mean)
 
     @property
+    def host_channels(self) -> int:
+        """Channels of what is read from the file: `read_channels`, or the colours of L + 1 frames, one after the other,
+        from which the device estimates flow."""
+        return 3 * (self.flow.count + 1) if self.flow and self.flow.on_device else self.read_channels
+
+    @property
     def channels(self) -> int:
         """C, channels of the network's input."""
         return self.read_channels * (2 if self.enters == "both" else 1)
@@ -148,7 +160,7 @@ class VideoInput:
     @property
     def field(self) -> Field:
         """Shape and type of one view in a batch."""
-        return Field((self.num_frames, self.size, self.size, self.read_channels), "uint8", below=256)
+        return Field((self.num_frames, self.size, self.size, self.host_channels), "uint8", below=256)
 
     @property
     def brief(self) -> str:

@@ -149,13 +149,13 @@ class Predictor:
 
         def answer(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
             del number
-            return network(enter(inputs, self.spec.inputs, dtype)).astype(np.float32)
+            return network(enter(inputs, self.spec.inputs, dtype, network=network)).astype(np.float32)
 
         @functools.cache
         def describing(layer: str) -> Forward:
             def describe(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
                 del number
-                return layer_vectors(network, enter(inputs, self.spec.inputs, dtype), layer)
+                return layer_vectors(network, enter(inputs, self.spec.inputs, dtype, network=network), layer)
 
             return compile_forward(model, describe, self._mesh)
 
@@ -243,7 +243,8 @@ class Predictor:
           VideoError: if the file cannot be decoded.
         """
         inputs, views = self._reader.evaluate(Record(str(path)), *self._views)
-        return inputs, enter({name: jnp.asarray(array) for name, array in inputs.items()}, self.spec.inputs), views
+        arrays = {name: jnp.asarray(array) for name, array in inputs.items()}
+        return inputs, enter(arrays, self.spec.inputs, network=self._model), views
 
     def views_of(self, prediction: Prediction) -> int:
         """Number of views, crops of clips, that a prediction comes from."""

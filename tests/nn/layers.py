@@ -27,7 +27,7 @@ from vidjax.nn.masked_conv import MaskedTower, TimeConv
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.noise import Noise
 from vidjax.nn.nonlocal_ import NonLocal
-from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm
+from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm, InstanceNorm
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.pooling_attention import PoolingAttention, TokenPool
 from vidjax.nn.recurrent import CELLS, CONV_CELLS, Recurrent, unroll
@@ -236,6 +236,7 @@ LAYERS = {
     ),
     "batch norm": Layer(partial(BatchNorm, 4), CLIPS, CLIP, same, computes="input"),
     "batch norm, not affine": Layer(partial(BatchNorm, 4, affine=False), CLIPS, CLIP, same, computes="input"),
+    "instance norm": Layer(lambda rngs: InstanceNorm(), CLIPS, CLIP, same, computes="input"),
     "layer norm": Layer(partial(nnx.LayerNorm, 4, epsilon=LAYER_NORM_EPSILON), FRAMES, FRAME, same),
     "mlp": Layer(
         partial(Mlp, 4, 6, 3, dropout=0.5),

@@ -64,7 +64,7 @@ class ClipNetwork:
 
         def describe(network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> dict[str, jax.Array]:
             del number
-            found = network.encode(enter(inputs, self.spec.inputs, dtype))
+            found = network.encode(enter(inputs, self.spec.inputs, dtype, network=network))
             outputs = {"features": found.pooled.astype(np.float32)}
             if self.classes:
                 outputs["logits"] = network.apply_head(found).astype(np.float32)

@@ -236,8 +236,8 @@ def _rows(
 def _pictures(view: np.ndarray, video: VideoInput) -> np.ndarray:
     """Colours of a view, uint8 `(T, H, W, 3)`; of flow alone, its first field: motion to the right as red, down as
     green, so that a still picture is grey."""
-    if video.colours:
-        return view[..., : video.colours]
+    if video.colours or (video.flow is not None and video.flow.on_device):
+        return view[..., :3]
     return np.concatenate([view[..., :2], np.full_like(view[..., :1], 128)], axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""Arguments of `vidjax evaluate segments|boxes|tubes|labels|frames|embeddings`: scores of files, without a model."""
+"""Arguments of `vidjax evaluate segments|boxes|tubes|labels|frames|embeddings|flow`: scores of files, without a run."""
 
 import argparse
 import sys
@@ -9,13 +9,15 @@ from vidjax.config.choices import (
     BOX_PROTOCOLS,
     DATASETS,
     EMBEDDING_TASKS,
+    FLOW_LAYOUTS,
+    FLOWS,
     PROPOSAL_PROTOCOLS,
     PROTOCOLS,
     TIOUS,
     TUBE_PROTOCOLS,
 )
 
-KINDS = ("segments", "boxes", "tubes", "labels", "frames", "embeddings")
+KINDS = ("segments", "boxes", "tubes", "labels", "frames", "embeddings", "flow")
 
 
 def main(argv: list[str]) -> None:
@@ -117,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
         each.add_argument("--out", default="", metavar="FOLDER", help="folder for eval.json and a plot of the classes")
         each.add_argument("--json", action="store_true", help="print JSON instead of tables")
     _add_embeddings(kinds)
+    _add_flow(kinds)
     return top
 
 
@@ -140,6 +143,28 @@ def _add_embeddings(kinds: Any) -> None:
         help=f"some of {', '.join(EMBEDDING_TASKS)} (default: all)",
     )  # fmt: skip
     parser.add_argument("--out", default="", metavar="FOLDER", help="folder for scores.json (default: the index)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_flow(kinds: Any) -> None:
+    methods = [name for name in FLOWS if name != "folder"]
+    parser = kinds.add_parser(
+        "flow",
+        help="optical flow by an algorithm or a network, on the true flow of a benchmark",
+        description="Estimate the flow of a benchmark's pairs of pictures and compare it with the true one. Sintel: "
+        "mean over all pixels, of each pass; KITTI: mean over pairs, and outliers.",
+    )
+    parser.add_argument("folder", help="folder of the benchmark, as it is unpacked")
+    parser.add_argument("--layout", required=True, choices=FLOW_LAYOUTS, help="whose folders these are")
+    parser.add_argument(
+        "--method", choices=methods, default="dis_fast", metavar="NAME",
+        help=f"one of {', '.join(methods)} (default: dis_fast)",
+    )  # fmt: skip
+    parser.add_argument("--weights", default="", metavar="FILE", help="checkpoint of raft_small or raft_large")
+    parser.add_argument(
+        "--updates", type=positive, default=0, help="updates of the network (default: 32 on Sintel, else 24)"
+    )
+    parser.add_argument("--out", default="", metavar="FOLDER", help="folder for eval.json")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -170,6 +195,10 @@ def _run(args: dict[str, Any]) -> int:
 
         folder, tasks, labels = args.pop("index"), args.pop("tasks"), args.pop("data")
         return evaluate_embeddings(folder, DataConfig(train=labels, **args), tasks=tasks, out=out, as_json=as_json)
+    if kind == "flow":
+        from vidjax.apps.evaluate_flow import evaluate_flow
+
+        return evaluate_flow(**args, out=out, as_json=as_json)
     if kind == "segments":
         args["thresholds"] = _levels(args["thresholds"])
         if args["protocol"] not in PROTOCOLS and not args["proposals"]:

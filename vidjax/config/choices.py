@@ -12,6 +12,9 @@ FLOWS = (
     "farneback", "dis_ultrafast", "dis_fast", "dis_medium", "tvl1", "raft_small", "raft_large", "folder",
 )  # fmt: skip
 
+# Folders of benchmarks with true flow, of vidjax/data/listing/flow_pairs.py.
+FLOW_LAYOUTS = ("sintel", "kitti", "chairs")
+
 # Values that blocks keep for the backward pass, from most memory to least; costs are in vidjax/nn/remat.py.
 REMAT = ("", "dots", "attention", "full")
 # Classifiers on the features of a frozen network, defined in vidjax/models/probe.py.

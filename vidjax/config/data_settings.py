@@ -305,6 +305,11 @@ class DataConfig(Section, path="data"):
         "For data.flow=folder: folder of the folders of fields, one per video, named like it without suffix, as "
         "denseflow, TSN and mmaction2 write them; empty: the data lists these folders themselves.",
     )
+    flow_weights: str = anything(
+        "",
+        "Checkpoint of data.flow=raft_small or raft_large, torchvision's or the original repository's; a run's own "
+        "checkpoints hold these weights, too.",
+    )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."
     )

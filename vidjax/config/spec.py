@@ -13,6 +13,7 @@ from vidjax.config.sound_settings import with_sound
 from vidjax.errors import UserError
 from vidjax.inputs import (
     CONTENTS,
+    DEVICE_FLOWS,
     AudioInput,
     BankInput,
     BoxInput,
@@ -142,6 +143,11 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
         _need_no_frames(spec, config)
         return spec
     spec = with_input(spec, input, FlowFields(config.flow, config.flow_fields, config.flow_bound))
+    if config.flow_weights and not (spec.video.flow and spec.video.flow.on_device):
+        raise ConfigError(
+            f"config.data.flow_weights = {config.flow_weights!r}: these are weights of a network; set config.data.flow "
+            f"to {' or '.join(DEVICE_FLOWS)}, or leave them out"
+        )
     _check_flow(spec, config)
     names = ("num_frames", "size", "resize")
     changes: dict[str, Any] = {**_normalisation(spec, config)}

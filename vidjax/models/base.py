@@ -173,6 +173,8 @@ class VideoNetwork(nnx.Module):
       widths: widths of the features.
       channels: C, channels of the clips.
       frozen: path prefixes of the parameters that training does not change.
+      flow_network: network that estimates the optical flow of clips on the device, always in evaluation mode; None:
+        flow is read, or not needed. Its parameters are frozen.
       positions: learned position tables by patterns of their paths, see `vidjax.nn.positions`.
       base_grid: grid of tokens for which the position tables are made; None: no tables.
       position_kind: name of the fixed positions added to the tokens; None: no fixed positions.
@@ -185,6 +187,7 @@ class VideoNetwork(nnx.Module):
     widths: Widths
     channels: int = 3
     frozen: tuple[str, ...] = ()
+    flow_network: nnx.Module | None = None
     positions: ClassVar[Mapping[str, Table]] = {}
     base_grid: Grid | None = None
     position_kind: str | None = None
@@ -209,6 +212,12 @@ class VideoNetwork(nnx.Module):
             if name in cls.__dict__:
                 setattr(cls, name, _checked(cls.__dict__[name]))
         super().__init_subclass__(**kwargs)
+
+    def train(self, **attributes: Any) -> None:
+        """Set training mode, except for the network of flow."""
+        super().train(**attributes)
+        if self.flow_network is not None:
+            self.flow_network.eval()
 
     @_checked
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:

@@ -7,7 +7,9 @@ from flax import nnx
 
 from vidjax import config as cfg
 from vidjax.errors import UserError
+from vidjax.inputs import DEVICE_FLOWS
 from vidjax.models.base import VideoNetwork
+from vidjax.models.flow_input import estimate_flow
 from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
 
 MakeHead = Callable[[VideoNetwork, nnx.Rngs], nnx.Module]
@@ -34,6 +36,8 @@ def build_model(
             nnx.eval_shape(lambda: head(model, nnx.Rngs(0))) if abstract else head(model, nnx.Rngs(config.seed))
         )
         model.eval()
+    if config.data.flow in DEVICE_FLOWS:
+        estimate_flow(model, config.data.flow, dtype=dtype, abstract=abstract)
     return model
 
 

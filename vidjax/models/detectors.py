@@ -4,15 +4,14 @@ They find the people whose actions a video network then recognises. They see no 
 and are not trained here, so they are no models of the registry.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from flax import nnx
 
-from vidjax.errors import UserError
 from vidjax.models.families.detr import Detr
+from vidjax.models.named import named
 from vidjax.models.registry import OneKey
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -85,11 +84,7 @@ def get_detector(name: str) -> DetectorSpec:
     Raises:
       UserError: if no detector has that name; the message names all of them.
     """
-    if name not in DETECTORS:
-        close = difflib.get_close_matches(name, DETECTORS, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise UserError(f"there is no detector {name!r}.{hint} There are {', '.join(DETECTORS)}.")
-    return DETECTORS[name]
+    return named(DETECTORS, name, "detector")
 
 
 def create_detector(name: str, *, num_classes: int | None = None, seed: int = 0, dtype: Any = None) -> Detr:

@@ -7,10 +7,30 @@ import jax
 import jax.numpy as jnp
 
 from vidjax.inputs import UNHEARD, AudioInput, BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.nn.device_flow import colours_and_flow
 from vidjax.sound_features import features
 
 # Change of an input after normalisation: its name, the normalised input → the same shape.
 Between = Callable[[str, jax.Array], jax.Array]
+
+
+def read_pixels(video: jax.Array, input: VideoInput, network: Any = None) -> jax.Array:
+    """Channels of a clip before normalisation, in 0…255: as they were read, or with flow estimated from what was read.
+
+    Args:
+      video: clips as read, uint8 `(B, T, H, W, C')`, C' = `input.host_channels`.
+      input: description of the input.
+      network: network that the clips are for; its `flow_network` estimates flow where the input asks for it.
+
+    Raises:
+      ValueError: if there is flow to estimate, and nothing that estimates it.
+    """
+    if input.flow is None or not input.flow.on_device:
+        return video
+    flow_network = getattr(network, "flow_network", None)
+    if flow_network is None:
+        raise ValueError(f"flow by {input.flow.method} is estimated on the device, by the network's flow_network")
+    return colours_and_flow(video, input, flow_network)
 
 
 def normalise(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax.Array:
@@ -104,7 +124,11 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
 
 
 def enter(
-    arrays: Mapping[str, jax.Array], inputs: Mapping[str, Input], dtype: Any = None, between: Between | None = None
+    arrays: Mapping[str, jax.Array],
+    inputs: Mapping[str, Input],
+    dtype: Any = None,
+    between: Between | None = None,
+    network: Any = None,
 ) -> dict[str, jax.Array]:
     """Make the inputs of a network, by name.
 
@@ -116,6 +140,7 @@ def enter(
       inputs: descriptions of the network's inputs, by name.
       dtype: dtype of the results; None: float32.
       between: change of each normalised input, before differences are taken.
+      network: network that the inputs are for, see `read_pixels`.
     """
 
     def change(name: str) -> Callable[[jax.Array], jax.Array]:
@@ -123,6 +148,8 @@ def enter(
 
     entered: dict[str, jax.Array] = {}
     for name, array in arrays.items():
-        made = ENTER[type(inputs[name])](array, inputs[name], dtype, change(name))
+        input = inputs[name]
+        array = read_pixels(array, input, network) if isinstance(input, VideoInput) else array
+        made = ENTER[type(input)](array, input, dtype, change(name))
         entered |= made if isinstance(made, dict) else {name: made}
     return entered

@@ -100,6 +100,27 @@ class BatchNorm(nnx.BatchNorm):
         return y.reshape(x.shape).astype(x.dtype)
 
 
+class InstanceNorm(nnx.Module):
+    """Instance normalisation without parameters: every channel of every sample by its own mean and variance.
+
+    Statistics and arithmetic are in at least float32, for any input dtype.
+
+    Args:
+      epsilon: constant added to the variance.
+    """
+
+    def __init__(self, *, epsilon: float = 1e-5):
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalise (B, …, C), keeping shape and dtype."""
+        axes = tuple(range(1, x.ndim - 1))
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = wide - wide.mean(axes, keepdims=True)
+        variance = jnp.square(centred).mean(axes, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + self.epsilon)).astype(x.dtype)
+
+
 @contextlib.contextmanager
 def normalising(model: nnx.Module, *, groups: int = 1, forget: bool = False) -> Generator[None, None, None]:
     """Context that changes the batch norms of `model`; states split off inside stay changed.

@@ -9,6 +9,7 @@ from flax import nnx
 from vidjax.config import ConfigError, Spec
 from vidjax.config.spec import other_flow
 from vidjax.inputs import VideoInput
+from vidjax.models.flow_input import PREFIX, without_flow_network
 from vidjax.models.inputs import fit_channels
 from vidjax.models.probe import EPSILON, Probe
 from vidjax.models.registry import get_spec
@@ -16,6 +17,7 @@ from vidjax.models.state import Arrays, assign, split
 from vidjax.models.streams import Streams
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
+from vidjax.weights.flow_networks import load_flow_network
 from vidjax.weights.hf_config import describe
 from vidjax.weights.inflate import inflate
 from vidjax.weights.load import grouped, warn_of_pixels
@@ -87,7 +89,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
             f"config.model.init_from = {checkpoint!r}: holds {meta.config.model.name}, not {name} with all its "
             f"streams; name the stream that takes it, {example(model)}"
         )
-    arrays = {path: array for part in split(source)[1:] for path, array in part.items()}
+    with without_flow_network(source):
+        arrays = {path: array for part in split(source)[1:] for path, array in part.items()}
     if isinstance(model, Probe) and not meta.config.model.probe:
         model = model.backbone
     if getattr(model, "head", None) is None:
@@ -130,6 +133,27 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
             own[min(new_head)].shape[-1],
         )
     assign(model, kept)
+
+
+def load_flow(model: nnx.Module, method: str, checkpoint: str) -> None:
+    """Set the weights of a model's flow network, see `vidjax.models.flow_input`.
+
+    Args:
+      model: model with a flow network.
+      method: name of the flow network.
+      checkpoint: its checkpoint.
+
+    Raises:
+      ConfigError: if none is given.
+      CheckpointError: if it does not fit.
+    """
+    if not checkpoint:
+        raise ConfigError(
+            f"config.data.flow_weights is empty: data.flow={method} is a network; give its checkpoint, such as "
+            f"torchvision's {method}, or choose an algorithm that needs none, such as data.flow=dis_fast"
+        )
+    _, params, stats = split(load_flow_network(method, checkpoint))
+    assign(model, {f"{PREFIX}network.{path}": array for path, array in {**params, **stats}.items()})
 
 
 def _check_positions(model: nnx.Module, source: nnx.Module, checkpoint: str) -> None:

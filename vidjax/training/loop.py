@@ -29,7 +29,9 @@ from vidjax.evaluation import report
 from vidjax.evaluation.engine import Forward, Outcome, cadences, compile_forward, flat_metrics
 from vidjax.evaluation.engine import run as evaluate
 from vidjax.evaluation.identity import BEST, identity
+from vidjax.inputs import DEVICE_FLOWS
 from vidjax.models.build import build_model
+from vidjax.models.flow_input import without_flow_network
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
@@ -39,7 +41,7 @@ from vidjax.training import workdir as workdir_of
 from vidjax.training.compiled_step import batch_shapes, compilation_cache, count_steps, jit_step
 from vidjax.training.device_prefetch import Feed
 from vidjax.training.dry_run import say_share, say_start
-from vidjax.training.init_from import start_from
+from vidjax.training.init_from import load_flow, start_from
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.precise_batchnorm import make_precise
@@ -209,9 +211,12 @@ class _Run:
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
             named = self.config.model
-            start_from(model, named.init_from, named.name, named.inflation, self.spec)
+            with without_flow_network(model):
+                start_from(model, named.init_from, named.name, named.inflation, self.spec)
         elif self.config.model.probe and not resuming:
             logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
+        if self.config.data.flow in DEVICE_FLOWS and not resuming:
+            load_flow(model, self.config.data.flow, self.config.data.flow_weights)
         state = self._initial_state(model, optimizer, resuming)
         self.forwards = {
             name: compile_forward(model, make(self.eval_videos).forward, self.mesh)

@@ -125,7 +125,7 @@ def redraw(
     size = reader.width * factor, reader.height * factor
     with VideoWriter(path, fps=reader.fps) as out:
         last = -1.0
-        for numbers in _blocks(reader):
+        for numbers in frame_blocks(reader):
             for frame, time in zip(reader.read(numbers), reader.timestamps[numbers], strict=True):
                 frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) if factor > 1 else frame.copy()
                 paint(frame, float(time))
@@ -134,7 +134,8 @@ def redraw(
             advance(len(numbers))
 
 
-def _blocks(reader: Frames) -> Iterator[list[int]]:
+def frame_blocks(reader: Frames) -> Iterator[list[int]]:
+    """Numbers of a video's frames in order, in blocks of bounded memory."""
     count = max(1, min(64, _BLOCK // (3 * reader.height * reader.width)))
     for start in range(0, len(reader), count):
         yield list(range(start, min(start + count, len(reader))))

@@ -82,11 +82,17 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
     out = written(arrays, filled)
     if table.buffers is not None:
         out |= table.buffers(out)
-    if _COUNTERS in table.ignore:
-        layers = [key.removesuffix(".running_mean") for key in out if key.endswith(".running_mean")]
-        out |= {f"{layer}.num_batches_tracked": np.zeros((), np.int64) for layer in layers}
+    out = with_counters(out, table)
     prefix, bare = _LAYOUTS.get(to, _Layout()).prefix, _LAYOUTS.get(to, _Layout()).bare
     return {key if key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
+
+
+def with_counters(state: StateDict, source: Source) -> StateDict:
+    """Add the counters of norms, zeros, if the source's files have them."""
+    if _COUNTERS not in source.ignore:
+        return state
+    layers = [key.removesuffix(".running_mean") for key in state if key.endswith(".running_mean")]
+    return state | {f"{layer}.num_batches_tracked": np.zeros((), np.int64) for layer in layers}
 
 
 def written(arrays: Mapping[str, np.ndarray], filled: Filled) -> StateDict:

@@ -21,6 +21,7 @@ COMMANDS = {
     "inspect": True,
     "features": True,
     "detect": False,
+    "flow": False,
     "localise": False,
     "embed": False,
     "search": False,

@@ -144,7 +144,7 @@ class ClipReader:
         """Open a video, and its stored fields of flow, if they are used."""
         how, fields, fps = self.config.reading, self.spec.video.flow, folder_fps(self.config)
         options = {"timeout": how.timeout, "folder_fps": fps, "isolate": how.isolate}
-        if fields is None:
+        if fields is None or fields.on_device:
             return open_video(path, **options), None
         if fields.method == "folder" and not is_address(path):
             pictures = FlowPictures(find_folder(self.config.flow_folder, path))
@@ -163,7 +163,7 @@ class ClipReader:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Numbers of the frames to read, and of the fields of flow `(K, T, L)`, for clips `(K, T)`."""
         fields = self.spec.video.flow
-        if fields is None:
+        if fields is None or fields.on_device:
             return np.unique(indices), None
         if stored is not None:
             length = min(length, len(stored) + 1)
@@ -222,7 +222,8 @@ class ClipReader:
             sizes = [self._train_resize(rng) for _ in indices]
             # Views of different sizes come from one pass at full size.
             early = config.clip.resize_rule == "opencv" and len(set(sizes)) == 1
-            wanted, starts = self._needed(indices, len(reader), stored)
+            shown = flow_clips.shown(indices, self.spec.video, len(reader))
+            wanted, starts = self._needed(shown, len(reader), stored)
             # Pixels outside a single clip's crop are neither resized nor kept, but flow is of the whole picture.
             box = None
             if early and len(sizes) == 1 and starts is None and not isinstance(reader, FlowReader):
@@ -234,7 +235,7 @@ class ClipReader:
             times = reader.timestamps[indices]
             cut = crop_affine(box, reader.height, reader.width) if box else None
         sizes = [None if early else s for s in sizes]
-        where = np.searchsorted(wanted, indices)
+        where = np.searchsorted(wanted, shown)
         return Decoded(frames, where, indices, times, sizes, cut, speed, wanted, starts, stored)
 
     def augment(self, decoded: Decoded, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
@@ -258,7 +259,7 @@ class ClipReader:
                 affine.append(mirror_affine(decoded.cut) if flipped else decoded.cut)
             view = self._recolour(transforms.mirror(view) if flipped else view.copy(), rng)
             views.append(self._erase(view, rng))
-        video = np.stack(views) if len(views) > 1 else views[0][None]
+        video = flow_clips.side_by_side(np.stack(views) if len(views) > 1 else views[0][None], self.spec.video)
         return video, Views.of(indices, decoded.times, mirrored, affine, decoded.speed)
 
     def _augment_with_flow(
@@ -312,28 +313,32 @@ class ClipReader:
             rule, sampling, at = self.config.sampling.eval, self.config.sampling, self._at(reader, first, record.moment)
             count = self._complete(count, first, len(reader)) if at is None else count
             indices = first + clip_indices(rule, count, reader.fps, self.spec, sampling, num_clips=num_clips, at=at)
-            wanted, starts = self._needed(indices, len(reader), stored)
+            shown = flow_clips.shown(indices, self.spec.video, len(reader))
+            wanted, starts = self._needed(shown, len(reader), stored)
             early = self.config.clip.resize_rule == "opencv"
             frames = reader.read(wanted, resize=self._resize() if early else None)
             times = reader.timestamps[indices]
         if not early:
             frames = transforms.resize(frames, self._resize(), self.config.clip.resize_rule)
         height, width = frames.shape[1:3]
-        clips, size, input = np.searchsorted(wanted, indices), self.spec.video.size, self.spec.video
+        clips, size, input = np.searchsorted(wanted, shown), self.spec.video.size, self.spec.video
         boxes = transforms.eval_boxes(height, width, size, num_crops, self.config.clip.resize_rule)
         flips = spatial_flips(CROPS[num_crops])
-        video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, input.read_channels), np.uint8)
+        on_device = input.flow is not None and input.flow.on_device
+        channels = 3 if on_device else input.read_channels
+        video = np.empty((len(clips) * len(boxes), clips.shape[1], size, size, channels), np.uint8)
         crops = list(zip(boxes, flips, strict=True))
         if input.flow is not None and starts is not None:
             fields = self._fields(frames, wanted, stored, keep=False)
             views = [(clip, *crop) for clip, crop in itertools.product(range(len(clips)), crops)]
             flow_clips.write_stacks(video, starts, fields, input.flow, views)
-        colours = video[..., : input.colours] if input.colours else ()
+        colours = video[..., : 3 if on_device else input.colours] if on_device or input.colours else ()
         for view, (clip, (box, flip)) in zip(colours, itertools.product(clips, crops), strict=False):
             # Frame by frame: gathering the frames of a clip first would copy more than its crops hold.
             for target, number in zip(view, clip, strict=True):
                 (part,) = transforms.crop(frames[number, None], box, size)
                 target[:] = part[:, ::-1] if flip else part
+        video = flow_clips.side_by_side(video, input)
         indices, times = indices.repeat(num_crops, axis=0), times.repeat(num_crops, axis=0)
         affine = [crop_affine(box, height, width, mirrored=flip) for box, flip in zip(boxes, flips, strict=True)]
         return video, Views.of(indices, times, np.tile(flips, len(clips)), affine * len(clips))
@@ -358,7 +363,7 @@ class ClipReader:
     def _recolour(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Change the colours of one clip `(T, size, size, 3)`, possibly in place."""
         config, video = self.config.augment, self.spec.video
-        fill = [round(255 * m) for m in video.mean]
+        fill = [round(255 * m) for m in flow_clips.drawn(video)[0]]
         # A share of 1 needs no draw, so that runs from before this setting stay the same.
         if (config.colour_jitter or config.hue) and (config.jittered == 1 or rng.random() < config.jittered):
             frames = augment.colour_jitter(frames, config.colour_jitter, rng, config.hue)
@@ -390,14 +395,15 @@ class ClipReader:
         """Erase a box of one clip `(T, size, size, C)`, perhaps."""
         config, video = self.config.augment, self.spec.video
         if config.erase and rng.random() < config.erase:
+            mean, std = flow_clips.drawn(video)
             frames = transforms.erase(
                 frames,
                 rng,
                 mode=config.erase_mode,
                 area=config.erase_area,
                 aspect=config.erase_aspect,
-                mean=video.mean,
-                std=video.std,
+                mean=mean,
+                std=std,
             )
         return frames
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from vidjax.errors import UserError
-from vidjax.inputs import FlowFields
+from vidjax.inputs import FlowFields, VideoInput
 from vidjax.video import VideoError, flow
 from vidjax.video.flow_folder import StoredFlow
 from vidjax.video.pixels import Box, target_size
@@ -134,7 +134,7 @@ def check_fields(fields: FlowFields) -> None:
     Raises:
       UserError: if the method is not one of the host's, or the installed OpenCV lacks it.
     """
-    if fields.method != "folder":
+    if fields.method != "folder" and not fields.on_device:
         flow.check_method(fields.method)
     if fields.rounding not in flow.ROUNDINGS:
         raise UserError(f"rounding of flow {fields.rounding!r}: must be one of {', '.join(flow.ROUNDINGS)}")
@@ -149,6 +149,42 @@ def stacks(indices: np.ndarray, count: int, length: int) -> np.ndarray:
       length: frames of the video, one more than its fields.
     """
     return np.minimum(np.asarray(indices)[..., None] + np.arange(count), max(length - 2, 0))
+
+
+def shown(indices: np.ndarray, input: VideoInput, length: int) -> np.ndarray:
+    """Numbers of the frames whose colours clips hold, `(K, T)`; or `(K, T·(L + 1))` if the device estimates L fields
+    for each of their frames: L + 1 successive ones, the video's last one repeated.
+
+    Args:
+      indices: numbers of the frames of clips, `(K, T)`.
+      input: the clips' description.
+      length: frames of the video.
+    """
+    if input.flow is None or not input.flow.on_device:
+        return indices
+    successive = np.minimum(indices[..., None] + np.arange(input.flow.count + 1), length - 1)
+    return successive.reshape(len(indices), -1)
+
+
+def side_by_side(video: np.ndarray, input: VideoInput) -> np.ndarray:
+    """Put the L + 1 frames of `shown` side by side, uint8 `(V, T·(L + 1), H, W, 3)` → `(V, T, H, W, 3·(L + 1))`; other
+    clips stay."""
+    if input.flow is None or not input.flow.on_device:
+        return video
+    views, _, height, width, _ = video.shape
+    apart = video.reshape(views, -1, input.flow.count + 1, height, width, 3)
+    return np.moveaxis(apart, 2, 4).reshape(*apart.shape[:2], height, width, input.host_channels)
+
+
+def drawn(input: VideoInput) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of the channels that augmentation draws on, in 0…1; of flow's frames without colours of their
+    own, those of ImageNet."""
+    if input.flow is None or not input.flow.on_device:
+        return input.mean, input.std
+    if input.colours:
+        return input.mean[:3], input.std[:3]
+    plain = VideoInput(1)
+    return plain.mean, plain.std
 
 
 def frames_with_stacks(indices: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:

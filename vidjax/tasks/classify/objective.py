@@ -12,7 +12,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.inputs import AudioInput, VideoInput
-from vidjax.nn.enter import enter, is_heard, normalise, spectrogram
+from vidjax.nn.enter import enter, is_heard, normalise, read_pixels, spectrogram
 from vidjax.nn.fast_variables import dropout_stream
 from vidjax.nn.spec_augment import SpecAugment, masked
 from vidjax.tasks.classify.losses import CROSS_ENTROPY, ClassLoss
@@ -142,13 +142,14 @@ class ClassObjective:
             # Partners are normalised for each part here: the batch stays as it was read until it is used.
             own = self.spec.inputs[name]
             if partner and isinstance(own, VideoInput):
-                array = mix_clips(array, normalise(partner[name], own), examples["mix"])
+                others = read_pixels(partner[name], own, network)
+                array = mix_clips(array, normalise(others, own), examples["mix"])
             elif partner and isinstance(own, AudioInput):
                 heard = is_heard(inputs[name]), is_heard(partner[name])
                 array = mix_sounds(array, spectrogram(partner[name], own), examples["mix"], *heard)
             return masked(array, examples["masks"][name]) if name in examples.get("masks", {}) else array
 
-        entered = enter(inputs, self.spec.inputs, self.dtype, between)
+        entered = enter(inputs, self.spec.inputs, self.dtype, between, network=network)
         if partner and "heard" in entered:
             both = [is_heard(x) for name, x in partner.items() if isinstance(self.spec.inputs[name], AudioInput)]
             entered["heard"] |= both[0]

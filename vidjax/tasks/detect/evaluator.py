@@ -64,7 +64,7 @@ class BoxEvaluator:
         del number  # nothing is drawn
         boxes = inputs[box_name(self._spec)]
         area = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-        return network(enter(inputs, self._spec.inputs, self._dtype)).astype(jnp.float32), area
+        return network(enter(inputs, self._spec.inputs, self._dtype, network=network)).astype(jnp.float32), area
 
     def wants(self, index: np.ndarray, view: int) -> bool:
         """Whether a batch has any view to score."""

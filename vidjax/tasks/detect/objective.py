@@ -87,7 +87,7 @@ class BoxObjective:
         """Compute the summed loss and the number of boxes whose highest logit is one of their classes."""
         del teacher
         label, counted = examples["targets"]["label"], examples["targets"]["counted"]
-        entered = enter(examples["inputs"], self.spec.inputs, self.dtype)
+        entered = enter(examples["inputs"], self.spec.inputs, self.dtype, network=network)
         logits = network(entered, rngs=dropout_stream(key))
         best = jnp.argmax(logits, axis=-1)
         correct = jnp.take_along_axis(label, best[..., None], axis=-1)[..., 0] * counted

@@ -48,7 +48,7 @@ class SegmentEvaluator:
     def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> Any:
         """Compute the network's outputs for B clips."""
         del number
-        return network(enter(inputs, self._spec.inputs, self._dtype))
+        return network(enter(inputs, self._spec.inputs, self._dtype, network=network))
 
     def wants(self, index: np.ndarray, view: int) -> bool:
         """Whether a batch has any view to score."""

@@ -49,6 +49,8 @@ class SegmentObjective:
         """Compute the summed loss and its two parts."""
         del teacher
         targets = examples["targets"]
-        outputs = network(enter(examples["inputs"], self.spec.inputs, self.dtype), rngs=dropout_stream(key))
+        outputs = network(
+            enter(examples["inputs"], self.spec.inputs, self.dtype, network=network), rngs=dropout_stream(key)
+        )
         loss, sums = method_of(outputs).loss(network, outputs, targets["segments"], targets["classes"])
         return loss, {name: jnp.float32(sums.get(name, 0.0)) for name in self.sums}

@@ -1,0 +1,65 @@
+"""Optical flow between two pictures by name: OpenCV's algorithms, and networks with a checkpoint."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vidjax.errors import UserError
+from vidjax.models.flow_networks import FLOW_NETWORKS
+from vidjax.video import flow as classical
+
+# Two pictures, RGB uint8 (H, W, 3) → the flow between them, float32 (H, W, 2).
+Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def flow_estimator(method: str, weights: str = "", *, updates: int = 0, bottom: bool = False) -> Estimator:
+    """Make the function that estimates flow between two pictures of one size.
+
+    Args:
+      method: an algorithm of `vidjax.video.flow.METHODS`, or a network of `vidjax.models.flow_networks.FLOW_NETWORKS`.
+      weights: checkpoint of the network; empty for an algorithm.
+      updates: number of the network's updates; 0: its own.
+      bottom: whether rows that a network needs are added at the bottom alone, see
+        `vidjax.models.families.raft.padded_flow`.
+
+    Raises:
+      UserError: if there is no such method, it is not installed, or it lacks or does not take weights or updates.
+      CheckpointError: if the checkpoint does not fit.
+    """
+    if method in FLOW_NETWORKS:
+        if not weights:
+            raise UserError(
+                f"--method {method}: the network needs its weights: --weights FILE, such as torchvision's "
+                "raft_small_C_T_V2-01064c6d.pth or the original repository's raft-small.pth"
+            )
+        return _of_network(method, weights, updates, bottom)
+    if method not in classical.METHODS:
+        raise UserError(f"--method {method}: must be one of {', '.join((*classical.METHODS, *FLOW_NETWORKS))}")
+    for option, value in (("--weights", weights), ("--updates", updates)):
+        if value:
+            raise UserError(f"{option} {value}: {method} is no network and takes none; leave it out")
+    classical.check_method(method)
+    return partial(_classical, method)
+
+
+def _classical(method: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return classical.estimate(classical.grey(first), classical.grey(second), method)
+
+
+def _of_network(method: str, weights: str, updates: int, bottom: bool) -> Estimator:
+    import jax
+
+    from vidjax.models.families.raft import padded_flow, scaled
+    from vidjax.models.state import merge, split
+    from vidjax.weights.flow_networks import load_flow_network
+
+    graph, params, stats = split(load_flow_network(method, weights))
+
+    @jax.jit
+    def run(params, stats, first, second):
+        network: Any = merge(graph, params, stats)
+        return padded_flow(network, scaled(first), scaled(second), bottom=bottom, updates=updates or None)
+
+    return lambda first, second: np.asarray(run(params, stats, first[None], second[None])[0])
