@@ -27,6 +27,7 @@ from vidjax.models.probe import Probe
 FAMILIES = (
     "actionformer",
     "adatad",
+    "avslowfast",
     "bmn",
     "c3d",
     "csn",
@@ -37,6 +38,7 @@ FAMILIES = (
     "frame_vit",
     "inception",
     "localise_linear",
+    "mbt",
     "mvit",
     "recurrent",
     "resnet3d",

@@ -27,6 +27,7 @@ log = logging.getLogger("vidjax")
 TABLES = (
     "actionformer",
     "adatad",
+    "avslowfast",
     "bmn",
     "c3d",
     "csn",
@@ -37,6 +38,7 @@ TABLES = (
     "image_vit",
     "inception",
     "image_cnn",
+    "mbt",
     "mvit",
     "r2plus1d",
     "s3d",
