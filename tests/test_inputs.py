@@ -13,7 +13,7 @@ from vidjax.inputs import AudioInput, BankInput, BoxInput, FeatureInput, Sequenc
 EVERY = {
     "video": VideoInput(16, stride=4, fps=12.5, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), enters="both"),
     "flow": VideoInput(8, mean=(0.5, 0.5), std=(0.5, 0.5)),
-    "sound": AudioInput(rate=8000, mels=64, seconds=1.5),
+    "sound": AudioInput("slaney", 1.5, frames=140),
     "words": TextInput(32, "bert-base-uncased", 30522),
     "features": FeatureInput(10, 768),
     "boxes": BoxInput(12),
@@ -56,7 +56,7 @@ def test_kinds_of_later_versions_are_refused_by_name():
     [
         ("video", Field((16, 112, 112, 3), "uint8", below=256), (16, 112, 112, 6)),
         ("flow", Field((8, 224, 224, 2), "uint8", below=256), (8, 224, 224, 2)),
-        ("sound", Field((12000,), "int16"), (150, 64)),
+        ("sound", Field((24000,), "int16"), (140, 64)),
         ("words", Field((32,), "int32", below=30522), (32,)),
         ("features", Field((10, 768), "float32"), (10, 768)),
         ("bank", Field((60, 8), "float32"), (60, 8)),
@@ -72,7 +72,7 @@ def test_words():
     assert EVERY["video"].phrase == "clips of 16 frames (12.5 frames/s) at 112²"
     assert VideoInput(1, stride=2).phrase == "clips of 1 frame (every 2nd frame) at 224²"
     assert VideoInput(4).phrase == "clips of 4 frames (every frame) at 224²"
-    assert EVERY["sound"].phrase == "1.5 s of sound in 64 bands"
+    assert EVERY["sound"].phrase == "1.5 s of sound (140 spectra of 64 values)"
     assert EVERY["words"].phrase == "32 tokens of text"
     assert EVERY["features"].phrase == "clips of 10 vectors of 768 features"
     assert EVERY["bank"].phrase == "60 vectors of 8 features of the 30 s around a clip"
