@@ -34,7 +34,12 @@ _CHANGES = {
     "vivit_fe_tiny": {**_CLIP, **_NARROW, "temporal_depth": 1},
     "x3d_tiny": {"widths": (8, 16), "depths": (1, 1), "out_features": 16},
     "slowfast_tiny": {"width": 16},
+    "avslowfast_tiny": {"width": 16},
+    **{name: {**_CLIP, **_NARROW, "fusion_layer": 1, "sound_frames": 32} for name in ("mbt_tiny", "mbt_token_tiny")},
 }
+# Sizes of the inputs, without the batch.
+_SIZES = {"video": (4, 16, 16, 3), "features": (3, 16), "audio": (48, 80)}
+_OWN_SIZES = {name: {"audio": (32, 128)} for name in ("mbt_tiny", "mbt_token_tiny")}
 
 
 @functools.cache
@@ -48,10 +53,11 @@ def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
     return split(_shapes(name, kwargs))[0]
 
 
-def clips(name: str, batch: int = 2, seed: int = 0) -> np.ndarray:
-    """What the network takes, `(B, 4, 16, 16, 3)` or three vectors of each clip."""
-    shape = (3, 16) if name == "feature_linear_tiny" else (4, 16, 16, 3)
-    return np.random.default_rng(seed).standard_normal((batch, *shape)).astype(np.float32)
+def clips(name: str, batch: int = 2, seed: int = 0) -> Any:
+    """What the network takes, such as `(B, 4, 16, 16, 3)`; several inputs by name."""
+    sizes, rng = _SIZES | _OWN_SIZES.get(name, {}), np.random.default_rng(seed)
+    drawn = {part: rng.standard_normal((batch, *sizes[part])).astype(np.float32) for part in get_spec(name).inputs}
+    return drawn if len(drawn) > 1 else next(iter(drawn.values()))
 
 
 def takes(name: str, argument: str) -> bool:

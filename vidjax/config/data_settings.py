@@ -281,7 +281,8 @@ class DataConfig(Section, path="data"):
         "",
         *SYNTHETIC,
         help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
-        "a while each in long videos (long), or each in its own way, with boxes (people).",
+        "a while each in long videos (long), or each in its own way, with boxes (people); with tones that have a class "
+        "of their own (sound_joint), share one with the motion (sound_agree), or clicks at its turns (sound_turns).",
     )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."

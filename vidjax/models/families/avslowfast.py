@@ -26,7 +26,7 @@ from vidjax.models.audio_visual import DropPathway, seen_and_heard, where_heard
 from vidjax.models.base import Features
 from vidjax.models.families.resnet import DEPTHS
 from vidjax.models.families.slow import HUB, Pathway
-from vidjax.models.families.slowfast import R50_4X16, R50_8X8, TINY, ClipLengthError, SlowFast
+from vidjax.models.families.slowfast import R50_4X16, R50_8X8, TINY, ClipLengthError, SlowFast, slow_frames
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D
@@ -161,7 +161,8 @@ class AVSlowFast(SlowFast):
           ClipLengthError: if α does not divide T, or the spectrogram's frames do not match Slow's.
         """
         heard = self.drop_pathway(video["heard"], rngs)
-        added, sound = self.listened(video["audio"], video["video"].shape[1] // self.strides[0])
+        frames = len(slow_frames(video["video"].shape[1], self.strides[0], self.slow_frames))
+        added, sound = self.listened(video["audio"], frames)
         maps, windows = self.seen(video["video"], [where_heard(heard, x) for x in added])
         beside = jnp.broadcast_to(where_heard(heard, sound), (*windows.shape[:-1], sound.shape[-1]))
         windows = jnp.concatenate([windows, beside], axis=-1)
@@ -188,13 +189,13 @@ class AVSlowFast(SlowFast):
         return added, x.mean(axis=(1, 2, 3), keepdims=True, dtype=jnp.float32)
 
 
-SOUND = AudioInput(rate=16_000, mels=80, window=0.032, hop=0.016, seconds=2.048)
+SOUND = AudioInput("avslowfast", seconds=2.048, frames=128)
 _PAPER = "https://arxiv.org/abs/2001.08740"
 
 
-def _with_sound(spec: Spec) -> Spec:
+def _with_sound(spec: Spec, sound: AudioInput = SOUND) -> Spec:
     """Add the spectrogram to the inputs of a network."""
-    return dataclasses.replace(spec, inputs={**spec.inputs, "audio": SOUND})
+    return dataclasses.replace(spec, inputs={**spec.inputs, "audio": sound})
 
 
 def _variant(name: str, kwargs: dict[str, Any], sources: tuple[str, ...], published: str) -> Variant:
@@ -217,6 +218,8 @@ VARIANTS = {
     )
 } | {
     "avslowfast_tiny": Variant(
-        AVSlowFast, _with_sound(tiny_spec("avslowfast_tiny", _PAPER)), TINY | {"frames_of_sound": 64}
+        AVSlowFast,
+        _with_sound(tiny_spec("avslowfast_tiny", _PAPER), AudioInput("avslowfast", seconds=1.536, frames=96)),
+        TINY | {"alpha": 2, "frames_of_sound": 24},
     )
 }

@@ -214,7 +214,7 @@ class MBT(VisionTransformer, VideoNetwork):
         return seen, sound
 
 
-SOUND = AudioInput(rate=16_000, mels=128, window=0.025, hop=0.010, seconds=8.0)
+SOUND = AudioInput("mbt", seconds=8.0)
 _PAPER = "https://arxiv.org/abs/2107.00135"
 
 
@@ -239,12 +239,10 @@ VARIANTS = {
 } | {
     name: Variant(
         MBT,
-        _with_sound(
-            tiny_spec(name, _PAPER, size=32, resize=(36,)), AudioInput(mels=64, window=0.032, hop=0.016, seconds=2.048)
-        ),
+        _with_sound(tiny_spec(name, _PAPER, size=32, resize=(36,)), AudioInput("mbt", seconds=1.6)),
         {
-            **dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "tubelet": (2, 8, 8), "patch": 16,
-            "sound_frames": 128, "bands": 64, "fusion_layer": 2, "classifier": classifier,
+            **dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "tubelet": (2, 8, 8), "sound_frames": 160,
+            "fusion_layer": 2, "classifier": classifier,
         },
     )
     for name, classifier in (("mbt_tiny", "gap"), ("mbt_token_tiny", "token"))
