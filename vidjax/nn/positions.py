@@ -117,11 +117,13 @@ class Table:
     """Learned position table: its axes of the token grid, and the way to resize it.
 
     A table is `(…, n, D)`: rows for tokens before the grid, such as a class token, then the grid's. `axes` are of
-    (T, H, W); without any the table has no grid, and its number of rows is resized. `mode` is one of `MODES`.
+    (T, H, W); without any the table has no grid, and its number of rows is resized. `mode` is one of `MODES`. `first`
+    are the possible numbers of rows before the grid's.
     """
 
     axes: tuple[int, ...]
     mode: str
+    first: tuple[int, ...] = (0, 1)
 
     def fit(self, table: np.ndarray, shape: tuple[int, ...], old: Grid, new: Grid) -> np.ndarray:
         """Resize `table` from the grid `old` to the grid `new`, as float32 of `shape`.
@@ -145,10 +147,11 @@ class Table:
         return np.concatenate([table[..., :first, :], values], axis=-2).astype(np.float32)
 
 
-def grid_of(rows: int, like: Grid, axes: tuple[int, ...]) -> Grid | None:
+def grid_of(rows: int, like: Grid, axes: tuple[int, ...], first: tuple[int, ...] = (0, 1)) -> Grid | None:
     """Grid along `axes` of a table with `rows` rows, if it differs from `like` only in time, or only in height and
-    width, which are then equal; otherwise None. A class token's row may come first."""
-    for tokens in (rows, rows - 1):
+    width, which are then equal; otherwise None. `first`: possible numbers of rows before it, such as a class token's.
+    """
+    for tokens in (rows - count for count in first):
         space = math.prod(like[axis] for axis in axes if axis)
         time = like[0] if 0 in axes else 1
         if 0 in axes and tokens % space == 0:
@@ -182,6 +185,10 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     return np.stack([np.interp(centres, np.arange(old), column) for column in np.eye(old)], axis=1)
 
 
+def _middle(old: int, new: int) -> np.ndarray:
+    return _interpolation(old, new) if new > old else np.eye(old)[old // 2 - new // 2 :][:new]
+
+
 # Ways to resize n old rows to m new ones along an axis: `(m, n)` weights. All leave a table of the right size
 # unchanged.
 MODES: dict[str, Callable[[int, int], np.ndarray]] = {
@@ -189,4 +196,5 @@ MODES: dict[str, Callable[[int, int], np.ndarray]] = {
     "aligned": aligned,  # linear between rows, both ends kept
     "linear": _interpolation,  # linear between rows, token centres aligned as for resized images
     "cubic": _cubic,  # cubic, token centres aligned as for resized images
+    "middle": _middle,  # the middle rows, or, for more rows, as "linear"
 }

@@ -338,9 +338,9 @@ def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
         return grid
     published = abstract_model(name).base_grid
     count = math.prod(published[axis] for axis in table.axes)
-    if rows in (count, count + 1):
+    if rows - count in table.first:
         return published
-    if found := grid_of(rows, grid, table.axes):
+    if found := grid_of(rows, grid, table.axes, table.first):
         return found
     raise ValueError("the number of rows does not tell which length and size it is made for")
 

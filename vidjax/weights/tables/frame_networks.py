@@ -53,7 +53,7 @@ def _mmaction2(models: tuple[str, ...], first: str) -> Source:
     )
 
 
-TSN = _mmaction2(("tsn_r*",), "conv1.conv")
+TSN = _mmaction2(("tsn_r*", "audio_r18_mm"), "conv1.conv")
 TSM = _mmaction2(("tsm_r*",), "conv1.conv.net")  # wrapped by the shift
 
 SOURCES = (EARLY_FUSION, BODY_2D, TSN, TSM)

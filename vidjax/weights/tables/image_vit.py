@@ -91,19 +91,23 @@ def image_table(
     attention: tuple[Rule, ...],
     *,
     norm: str = "norm",
+    patches: Transform = CONV2D,
     tubelets: bool = True,
     ignore: tuple[str, ...] = (),
     fresh: tuple[str, ...] = (),
     read_only: bool = True,
 ) -> Source:
-    """A table for `models` with the given rules for tokens and for attention (`norm1`, `qkv` and `proj`)."""
+    """A table for `models` with the given rules for tokens and for attention (`norm1`, `qkv` and `proj`).
+
+    `patches` is the transform of the patch kernel, which is inflated with `tubelets`.
+    """
     block0 = names.block.replace("{i}", "0")
     return Source(
         name=names.source,
         models=models,
         signature=(names.cls_token, names.positions, f"{names.patches}.weight", f"{block0}{names.qkv_weight}"),
         rules=(
-            Rule(f"{names.patches}.weight", "patch_embed.kernel", CONV2D, INFLATIONS["central"] if tubelets else None),
+            Rule(f"{names.patches}.weight", "patch_embed.kernel", patches, INFLATIONS["central"] if tubelets else None),
             Rule(f"{names.patches}.bias", "patch_embed.bias"),
             *tokens,
             *attention,
