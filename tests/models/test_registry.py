@@ -1,5 +1,7 @@
 """Named models: listing, errors, what every one of them keeps to."""
 
+import re
+
 import chex
 import jax
 import numpy as np
@@ -46,7 +48,8 @@ def test_every_model_keeps_the_protocol(name):
     """Shapes of parameters alone; that every model can be called: test_cost_table.py."""
     spec = vidjax.get_spec(name)
     assert spec.name == name and spec.paper.startswith("http")
-    assert len(spec.video.mean) == len(spec.video.std) == (2 if name.endswith("_flow") else 3)
+    content = {"rgb": 3, "flow": 2, "rgb+flow": len(spec.video.mean)}[spec.video.content]
+    assert len(spec.video.mean) == len(spec.video.std) == content
     assert len(spec.video.resize) in (1, 2) and spec.video.size <= min(spec.video.resize)
     model = abstract(name, num_classes=7)
     assert isinstance(model, VideoNetwork) and model.channels == len(spec.video.mean)
@@ -54,13 +57,15 @@ def test_every_model_keeps_the_protocol(name):
     if spec.task == "reconstruct":
         assert name.endswith("_pretrain") and not any(path.startswith("head.") for path in params)
         return  # its protocol: tests/models/test_videomae_pretrain.py
-    assert model.head.out_features == 7 and params["head.kernel"].shape[-1] == 7
+    kernels = [array for path, array in params.items() if re.fullmatch(r"head\.(\w+\.)?kernel", path)]
+    assert model.head.out_features == 7 and {kernel.shape[-1] for kernel in kernels} == {7}
     others = getattr(model.head, "reads", ())
     assert tuple(spec.inputs) == ("video", *others)
     if name in QUICK:
         answer, features = shapes_of_a_call(spec, graphdef, params, stats)
         assert answer == (*(spec.inputs[key].count for key in others[:1]), 7)
-        assert others or features == params["head.kernel"].shape[0]
+        # A network of several streams may have a classifier for each.
+        assert others or features == sum(kernel.shape[0] for kernel in kernels)
 
 
 def shapes_of_a_call(spec, graphdef, params, stats):
@@ -117,7 +122,7 @@ def test_every_family_goes_without_classes(name):
     model, spec = abstract(name, num_classes=0), vidjax.get_spec(name)
     graphdef, params, stats = split(model)
     assert not any(path.startswith("head.") for path in params)
-    video = jax.ShapeDtypeStruct((2, spec.video.num_frames, spec.video.size, spec.video.size, 3), np.float32)
+    video = jax.ShapeDtypeStruct((2, *spec.video.shape), np.float32)
     answer = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s)(v), params, stats, video)
     features = jax.eval_shape(lambda p, s, v: merge(graphdef, p, s).features(v), params, stats, video)
     assert answer == features and answer.ndim == 2

@@ -38,7 +38,7 @@ _CHANGES = {
     **{name: {**_CLIP, **_NARROW, "fusion_layer": 1, "sound_frames": 32} for name in ("mbt_tiny", "mbt_token_tiny")},
 }
 # Sizes of the inputs, without the batch.
-_SIZES = {"video": (4, 16, 16, 3), "features": (3, 16), "audio": (48, 80)}
+_SIZES = {"features": (3, 16), "audio": (48, 80)}
 _OWN_SIZES = {name: {"audio": (32, 128)} for name in ("mbt_tiny", "mbt_token_tiny")}
 
 
@@ -55,8 +55,11 @@ def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
 
 def clips(name: str, batch: int = 2, seed: int = 0) -> Any:
     """What the network takes, such as `(B, 4, 16, 16, 3)`; several inputs by name."""
-    sizes, rng = _SIZES | _OWN_SIZES.get(name, {}), np.random.default_rng(seed)
-    drawn = {part: rng.standard_normal((batch, *sizes[part])).astype(np.float32) for part in get_spec(name).inputs}
+    spec, rng = get_spec(name), np.random.default_rng(seed)
+    sizes = _SIZES | _OWN_SIZES.get(name, {})
+    if "video" in spec.inputs:
+        sizes = sizes | {"video": (4, 16, 16, spec.video.channels)}
+    drawn = {part: rng.standard_normal((batch, *sizes[part])).astype(np.float32) for part in spec.inputs}
     return drawn if len(drawn) > 1 else next(iter(drawn.values()))
 
 

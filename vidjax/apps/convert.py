@@ -1,5 +1,6 @@
 """Conversion of checkpoint files between other frameworks and vidjax."""
 
+import contextlib
 import inspect
 import logging
 from pathlib import Path
@@ -14,11 +15,13 @@ from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
+from vidjax.models.streams import Streams
 from vidjax.predictor import numbered_classes
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.hf_config import Description, describe, other_input
 from vidjax.weights.load import load_with_arguments
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.streams import spec_of
 from vidjax.weights.table import sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
 
@@ -87,7 +90,7 @@ def convert(
     return 0
 
 
-def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int:
+def convert_back(run: str, out: str, to: str, *, step: int | None = None, stream: str = "") -> int:
     """Write a trained model as another framework's checkpoint.
 
     Args:
@@ -95,12 +98,14 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int
       out: new `.pth`, `.pt`, `.pyth` or `.safetensors` file; for transformers a new folder.
       to: naming scheme of the weights, one of those printed by `list_sources`.
       step: number of the update whose checkpoint is written; None: the best.
+      stream: name of the stream that is written, of a network of several; empty: the whole network.
 
     Returns:
       0, the exit status.
 
     Raises:
       CheckpointError: if that framework has no such network, or `out` exists already.
+      UserError: if there is no such stream.
       CheckpointFolderError: if there is no checkpoint, or it is a probe's.
       ImportError: if PyTorch is needed and missing.
     """
@@ -111,16 +116,27 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None) -> int
             f"{run} holds a {meta.config.model.probe} probe of {name}, but other frameworks know only the network: "
             "convert the checkpoint that it started from"
         )
-    state = to_state_dict(model, name, to, **kwargs)
-    if to == "transformers":
-        write_transformers(out, state, model, meta.spec, meta.labels.names)
-    else:
-        write_file(out, state, to)
-    video = meta.spec.video
+    spec = meta.spec
+    with contextlib.ExitStack() as alone:
+        if isinstance(model, Streams):
+            if not stream:
+                raise CheckpointError(f"{run} holds {name}, a network of several streams: choose one with --stream")
+            kwargs = kwargs.get(f"{stream}_options") or {}
+            network = alone.enter_context(model.alone(stream))
+            name, spec, model = dict(model.names)[stream], spec_of(spec, model, stream), network
+        elif stream:
+            raise CheckpointError(f"{run} holds {name}, which has no streams: leave --stream out")
+        state = to_state_dict(model, name, to, **kwargs)
+        if to == "transformers":
+            write_transformers(out, state, model, spec, meta.labels.names)
+        else:
+            write_file(out, state, to)
+    video = spec.video
+    pixels = "RGB" if video.content == "rgb" else video.content
     Console().print(
         f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.labels.names)} classes; written to {out}\n"
-        f"its input: RGB in 0…1, minus {video.mean}, divided by {video.std}; clips of {video.num_frames} frames at "
-        f"{video.size}²",
+        f"its input: {pixels} in 0…1, minus {video.mean}, divided by {video.std}; clips of {video.num_frames} frames "
+        f"at {video.size}²",
         highlight=False,
         soft_wrap=True,
     )

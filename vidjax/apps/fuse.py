@@ -13,13 +13,19 @@ from vidjax.evaluation.fusion import VideoScores, align, fuse, read_scores
 
 
 def fuse_runs(
-    runs: Sequence[str], *, weights: Sequence[float] | None = None, out: str = "", as_json: bool = False
+    runs: Sequence[str],
+    *,
+    weights: Sequence[float] | None = None,
+    rule: str = "probabilities",
+    out: str = "",
+    as_json: bool = False,
 ) -> int:
     """Print the accuracy of each network and of all together, on the videos scored by every network.
 
     Args:
       runs: folders of evaluations, or their `scores.npz`.
       weights: weight of each run; None: equal weights.
+      rule: what is averaged, one of `vidjax.nn.score_fusion.RULES`.
       out: folder for the fused `scores.npz`, which can be fused again; empty: none is written.
       as_json: print JSON instead of a table.
 
@@ -27,7 +33,7 @@ def fuse_runs(
       UserError: as `vidjax.evaluation.fusion.fuse` and `read_scores` do.
     """
     streams = [read_scores(run) for run in runs]
-    fused = fuse(streams, weights)
+    fused = fuse(streams, weights, rule)
     if out:
         _write(Path(out), fused)
     folders = {run: Path(run) if Path(run).is_dir() else Path(run).parent for run in runs}

@@ -13,6 +13,7 @@ import numpy as np
 from vidjax.errors import UserError
 from vidjax.evaluation import metrics
 from vidjax.evaluation.several import mean_ap
+from vidjax.nn.score_fusion import checked_weights, fused_logs
 
 _ARRAYS = ("paths", "class_names", "scores", "targets")  # of scores.npz
 
@@ -99,27 +100,35 @@ def align(streams: Sequence[VideoScores]) -> list[VideoScores]:
     return aligned
 
 
-def fuse(streams: Sequence[VideoScores], weights: Sequence[float] | None = None) -> VideoScores:
+def fuse(
+    streams: Sequence[VideoScores], weights: Sequence[float] | None = None, rule: str = "probabilities"
+) -> VideoScores:
     """Weighted mean of several networks' scores, on the videos scored by all of them.
 
     Args:
       streams: scores of two or more networks.
       weights: one weight per network, none negative and not all 0; None: equal weights.
+      rule: "probabilities": mean of the probabilities; "logits": weighted sum of the logits, which the probabilities
+        give up to a constant, and the probabilities of that sum; see `vidjax.nn.score_fusion`.
 
     Raises:
-      UserError: if there is only one network, the weights do not fit, or `align` refuses the scores.
+      UserError: if there is only one network, the rule is unknown, the weights do not fit, or `align` refuses the
+        scores.
     """
-    weights = [1.0] * len(streams) if weights is None else list(weights)
     if len(streams) < 2:
         raise UserError("fusion needs the scores of two or more networks")
-    if len(weights) != len(streams) or min(weights) < 0 or not sum(weights) > 0:
-        raise UserError(
-            f"weights = {weights}: give one for each of the {len(streams)} networks, none negative, not all 0"
-        )
+    shares = checked_weights(weights, len(streams), rule)
     aligned = align(streams)
-    weighted = (w * stream.scores.astype(np.float64) for w, stream in zip(weights, aligned, strict=True))
-    mean = np.asarray(sum(weighted)) / sum(weights)
-    return replace(aligned[0], scores=mean)
+    scores = [stream.scores.astype(np.float64) for stream in aligned]
+    fused = fused_logs([_log(p) for p in scores], shares, rule, np)
+    if rule == "logits" and aligned[0].targets.ndim == 2:
+        fused = fused - fused_logs([_log(1 - p) for p in scores], shares, rule, np)
+        return replace(aligned[0], scores=metrics.sigmoid(fused))
+    return replace(aligned[0], scores=np.exp(fused) if rule == "probabilities" else metrics.softmax(fused))
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
 
 
 def _rows(paths: np.ndarray) -> dict[tuple[str, int], int]:

@@ -22,7 +22,16 @@ from vidjax.nn.positions import Table
 # Methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
 TAKE_CLIPS = ("__call__", "encode", "features", "tokens", "intermediates")
 
-PARTS = ("pooled", "tokens", "maps", "windows")  # fields of `Features`
+PARTS = ("pooled", "tokens", "maps", "windows", "streams")  # fields of `Features`
+
+# Change of a stage's map on its way to the next one: (its spatial stride in pixels, map) → map of the same shape.
+Between = Callable[[int, jax.Array], jax.Array]
+
+
+def unchanged(stride: int, x: jax.Array) -> jax.Array:
+    """Return the map as it is."""
+    del stride
+    return x
 
 
 class NoSuchPartError(UserError, ValueError):
@@ -31,7 +40,7 @@ class NoSuchPartError(UserError, ValueError):
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["pooled", "tokens", "maps", "windows"],
+    data_fields=["pooled", "tokens", "maps", "windows", "streams"],
     meta_fields=["grid"],
 )
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Features:
         the last. None: the network has none.
       windows: `(B, …, D)`, vectors of a clip that are classified one by one; `pooled` is their mean. None: the
         classifier reads only `pooled`.
+      streams: features of the networks inside, by name. None: the network is not one of several streams.
     """
 
     pooled: jax.Array
@@ -54,6 +64,7 @@ class Features:
     grid: Grid | None = None
     maps: Mapping[int, jax.Array] | None = None
     windows: jax.Array | None = None
+    streams: Mapping[str, "Features"] | None = None
 
     @classmethod
     def of_maps(cls, maps: Mapping[int, jax.Array], pooled: jax.Array, windows: jax.Array | None = None) -> "Features":
@@ -71,15 +82,18 @@ class Widths:
       tokens: D', width of a token; None: no tokens.
       maps: channels of the maps by spatial stride; None: no maps.
       windows: whether there are windows, of width D.
+      streams: widths of the networks inside, by name; None: the network is not one of several streams.
     """
 
     pooled: int
     tokens: int | None = None
     maps: Mapping[int, int] | None = None
     windows: bool = False
+    streams: Mapping[str, "Widths"] | None = None
 
     def __hash__(self) -> int:
-        return hash((self.pooled, self.tokens, self.windows, None if self.maps is None else tuple(self.maps.items())))
+        parts = (None if part is None else tuple(part.items()) for part in (self.maps, self.streams))
+        return hash((self.pooled, self.tokens, self.windows, *parts))
 
     @classmethod
     def of_maps(cls, maps: Mapping[int, int], pooled: int | None = None, windows: bool = False) -> "Widths":
@@ -105,6 +119,20 @@ class Head(nnx.Module):
 
     sees: ClassVar[str] = "pooled"
     reads: tuple[str, ...] = ()
+
+
+def applied(head: nnx.Module, features: Features, drop: Callable[[jax.Array], jax.Array], *others: jax.Array) -> Any:
+    """Apply a head to its part of the features.
+
+    Args:
+      head: a `Head`, or any module that maps `(B, D)` to `(B, K)`.
+      features: features of a network that has the part which the head reads.
+      drop: the network's dropout.
+      *others: further inputs that the head reads.
+    """
+    if isinstance(head, Head):
+        return head(getattr(features, head.sees), drop, *others)
+    return head(drop(features.pooled))
 
 
 def named(inputs: Any, name: str, network: str) -> Any:
@@ -246,13 +274,13 @@ class VideoNetwork(nnx.Module):
         """
         assert self.head is not None, "a network without a classifier has nothing to apply"
         drop = functools.partial(self.dropout, rngs=rngs)
-        if not isinstance(self.head, Head):
-            return self.head(drop(features.pooled))
-        self.width_of(self.head.sees, type(self.head).__name__)
-        return self.head(getattr(features, self.head.sees), drop, *others)
+        if isinstance(self.head, Head):
+            self.width_of(self.head.sees, type(self.head).__name__)
+        return applied(self.head, features, drop, *others)
 
     def width_of(self, part: str, user: str = "") -> Any:
-        """Width of a part of the features: D of `pooled` and `windows`, D' of `tokens`, `{stride: C}` of `maps`.
+        """Width of a part of the features: D of `pooled` and `windows`, D' of `tokens`, `{stride: C}` of `maps`, the
+        widths of each of the `streams`.
 
         Args:
           part: name of a part of the features, one of `PARTS`.
@@ -261,7 +289,7 @@ class VideoNetwork(nnx.Module):
         Raises:
           NoSuchPartError: if the network has no such part; the message names those that it has.
         """
-        has = {"pooled": self.widths.pooled, "tokens": self.widths.tokens, "maps": self.widths.maps}
+        has = {part: getattr(self.widths, part) for part in PARTS}
         has["windows"] = self.widths.pooled if self.widths.windows else None
         if has[part] is None:
             known = ", ".join(name for name, width in has.items() if width is not None)

@@ -41,11 +41,9 @@ def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) 
     model = config.model
     kwargs = dict(model.kwargs)
     variant = get_variant(model.name)
-    tables = bool(getattr(variant.build, "positions", {}))  # functions that build networks declare none
-    if config.data.clip.num_frames and (variant.fixed_length or tables):
-        kwargs.setdefault("num_frames", config.data.clip.num_frames)
-    if config.data.clip.size and tables:
-        kwargs.setdefault("size", config.data.clip.size)
+    for argument, sized in variant.sized.items():
+        if sized and getattr(config.data.clip, argument):
+            kwargs.setdefault(argument, getattr(config.data.clip, argument))
     if config.data.features.width:
         kwargs.setdefault("width", config.data.features.width)
     probe_options = _probe_options(model)

@@ -92,7 +92,7 @@ def _neighbours(x: jax.Array, before: int, after: int) -> jax.Array:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["pooled", "tokens", "maps", "windows", "mask"],
+    data_fields=["pooled", "tokens", "maps", "windows", "streams", "mask"],
     meta_fields=["grid", "levels"],
 )
 @dataclass(frozen=True)

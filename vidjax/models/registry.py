@@ -3,6 +3,7 @@
 Each family's file ends in a table `VARIANTS: name → Variant`; this module only collects them.
 """
 
+import dataclasses
 import difflib
 import fnmatch
 import importlib
@@ -18,7 +19,7 @@ from vidjax.config import ConfigError, Spec
 from vidjax.config.choices import INPUTS
 from vidjax.config.spec import with_input
 from vidjax.errors import UserError
-from vidjax.inputs import FlowFields, VideoInput
+from vidjax.inputs import FlowFields, Input, VideoInput
 from vidjax.models.arguments import arguments_of, check_arguments
 from vidjax.models.base import Head, VideoNetwork
 from vidjax.models.probe import Probe
@@ -54,6 +55,7 @@ FAMILIES = (
     "temporalmaxer",
     "timesformer",
     "tridet",
+    "two_stream",
     "vggish",
     "videomae",
     "videomae_pretrain",
@@ -80,13 +82,23 @@ class Variant:
     these (arguments `num_frames` and `size`), and a checkpoint's tables are fitted to them.
 
     With `fixed_length` the network has weights for each frame of a clip: its argument `num_frames` must be the clip's
-    length, and is set to the configured one, if any.
+    length, and is set to the configured one, if any. With `fixed_size` the same holds for its argument `size`.
+
+    If the inputs depend on the arguments, such as the names of networks inside, `inputs_of` maps these to them.
     """
 
     build: Callable[..., VideoNetwork]
     spec: Spec
     kwargs: dict[str, Any] = field(default_factory=dict)
     fixed_length: bool = False
+    fixed_size: bool = False
+    inputs_of: Callable[[Mapping[str, Any]], Mapping[str, Input]] | None = None
+
+    @property
+    def sized(self) -> dict[str, bool]:
+        """Whether the arguments `num_frames` and `size` must be those of the clips."""
+        tables = bool(getattr(self.build, "positions", {}))  # functions that build networks declare none
+        return {"num_frames": tables or self.fixed_length, "size": tables or self.fixed_size}
 
 
 def tiny_spec(name: str, paper: str, **changes: Any) -> Spec:
@@ -125,9 +137,20 @@ def get_variant(name: str) -> Variant:
     return known[name]
 
 
-def get_spec(name: str) -> Spec:
-    """Specification of a named model: clip length, stride, size, normalisation, paper, checkpoint sources."""
-    return get_variant(name).spec
+def get_spec(name: str, kwargs: Mapping[str, Any] | None = None) -> Spec:
+    """Specification of a named model: clip length, stride, size, normalisation, paper, checkpoint sources.
+
+    Args:
+      name: name of the model, one of `list_models()`.
+      kwargs: arguments of its constructor that differ from those of the named model; None: none.
+
+    Raises:
+      UnknownModelError: if no model has that name; the message names similar ones.
+    """
+    variant = get_variant(name)
+    if variant.inputs_of is None or not kwargs:
+        return variant.spec
+    return dataclasses.replace(variant.spec, inputs=variant.inputs_of({**variant.kwargs, **kwargs}))
 
 
 def family_of(name: str) -> tuple[int, str]:
@@ -227,6 +250,28 @@ def abstract_model(
     return nnx.eval_shape(lambda: _build(name, num_classes, OneKey(), dtype, entering, probe, probe_options, kwargs))
 
 
+def construct(
+    name: str, num_classes: int, kwargs: Mapping[str, Any], channels: Mapping[str, int], *, dtype: Any, rngs: Any
+) -> VideoNetwork:
+    """Construct a named network with its own classifier, by itself or as a part of another one.
+
+    Args:
+      name: name of the model.
+      num_classes: K, number of classes, at least 1.
+      kwargs: arguments of its constructor that differ from those of the named model.
+      channels: argument `in_channels` of a network of clips; empty for others.
+      dtype: dtype of activations; None: float32.
+      rngs: random streams for the initial weights.
+
+    Raises:
+      UnknownModelError: if no model has that name; the message names similar ones.
+      ArgumentError: for an argument that the family does not take; the message names those that it takes.
+    """
+    variant = get_variant(name)
+    check_arguments(name, variant.build, kwargs)
+    return variant.build(num_classes=num_classes, dtype=dtype, rngs=rngs, **{**variant.kwargs, **channels, **kwargs})
+
+
 class OneKey:
     """Random streams for abstract models, with the same key every time.
 
@@ -259,7 +304,6 @@ def _build(
     kwargs: dict[str, Any],
 ) -> VideoNetwork:
     variant = get_variant(name)
-    check_arguments(name, variant.build, kwargs)
     num_classes = variant.spec.num_classes if num_classes is None else num_classes
     if num_classes < 0:
         raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features only")
@@ -267,8 +311,7 @@ def _build(
     outputs = num_classes or 1
     if entering[0] not in INPUTS:
         raise ValueError(f"input = {entering[0]!r}: must be one of {', '.join(INPUTS)}")
-    arguments = {**variant.kwargs, **_channels(variant.spec, *entering), **kwargs}
-    model = variant.build(num_classes=outputs, dtype=dtype, rngs=rngs, **arguments)
+    model = construct(name, outputs, kwargs, _channels(variant.spec, *entering), dtype=dtype, rngs=rngs)
     if probe:
         if model.head is None:
             raise ValueError(f"probe = {probe!r}: {name} has no classifier; use the model that is fine-tuned from it")

@@ -1,5 +1,7 @@
 """Feature maps as vectors: one per position, per window, or for the whole."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -55,7 +57,16 @@ def adaptive_mean(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Source: `AdaptiveAvgPool2d` of PyTorch.
     """
-    for axis, bins in ((1, size[0]), (2, size[1])):
+    return _binned(x, {1: size[0], 2: size[1]})
+
+
+def shrunk(x: jax.Array, size: Triple) -> jax.Array:
+    """Means of `size` bins along T, H and W, as of `adaptive_mean`: `(B, T, H, W, C)` → `(B, *size, C)`."""
+    return _binned(x, {axis: bins for axis, bins in enumerate(size, start=1) if bins != x.shape[axis]})
+
+
+def _binned(x: jax.Array, bins_of: Mapping[int, int]) -> jax.Array:
+    for axis, bins in bins_of.items():
         places = x.shape[axis]
         start = jnp.arange(bins) * places // bins
         end = -(-(jnp.arange(bins) + 1) * places // bins)

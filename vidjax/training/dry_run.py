@@ -20,9 +20,11 @@ from vidjax.data.pipeline import Footprint, process_rows, train_order
 from vidjax.data.records import VideoSet
 from vidjax.models.build import build_model
 from vidjax.models.state import frozen_paths, split
+from vidjax.models.streams import Streams
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
 from vidjax.weights import imagenet
+from vidjax.weights.streams import by_stream
 
 _SHOWN = 2  # first records of each process that are named
 
@@ -85,8 +87,13 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
     if steps := ckpt.steps(workdir):
         start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would continue from the last"
     elif source := config.model.init_from:
-        if not Path(str(imagenet.found(source, config.model.name))).expanduser().exists():
-            raise cfg.ConfigError(f"config.model.init_from = {source!r}: no such file or folder")
+        named, parts = {"": config.model.name}, {"": source}
+        if isinstance(model, Streams):
+            parts = by_stream(source, model) or parts
+            named |= dict(model.names)
+        for stream, path in parts.items():
+            if not Path(str(imagenet.found(path, named[stream]))).expanduser().exists():
+                raise cfg.ConfigError(f"config.model.init_from = {source!r}: no such file or folder as {path}")
         start = f"{workdir} has no checkpoints: it would start from {source}"
     else:
         start = f"{workdir} has no checkpoints: it would start from new weights"

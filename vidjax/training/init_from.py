@@ -12,12 +12,14 @@ from vidjax.models.inputs import fit_differences
 from vidjax.models.probe import EPSILON, Probe
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays, assign, split
+from vidjax.models.streams import Streams
 from vidjax.training import checkpoints as ckpt
 from vidjax.weights import load_into
 from vidjax.weights.hf_config import describe
 from vidjax.weights.inflate import inflate
 from vidjax.weights.load import grouped, position_fit, warn_of_pixels
 from vidjax.weights.read import CheckpointError
+from vidjax.weights.streams import by_stream, example, spec_of
 
 # Newly initialised parts of a classifier that starts from a network pre-trained without labels.
 _NEW = ("head.", "fc_norm.")
@@ -38,9 +40,11 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     A probe takes its backbone from a network's checkpoint, or everything from a probe's. A network takes the backbone
     of a probe's checkpoint, and a linear probe as its classifier.
 
+    A network of several streams takes a checkpoint for each, or for some of them; streams without one start anew.
+
     Args:
       model: model built by `create_model(name, …)`.
-      checkpoint: checkpoint file or folder.
+      checkpoint: checkpoint file or folder; for a network of several streams also `rgb=PATH,flow=PATH`.
       name: name of the model.
       inflation: rule of inflation, see the config; empty: the rule of the model or the source's table, and "average"
         for a vidjax network.
@@ -52,6 +56,12 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
       ConfigError: if an inflation is given but the checkpoint has nothing to inflate, or if the two networks use
         different kinds of positions.
     """
+    if isinstance(model, Streams) and (paths := by_stream(checkpoint, model)):
+        for stream, path in paths.items():
+            with model.alone(stream) as network:
+                own = None if spec is None else spec_of(spec, model, stream)
+                start_from(network, path, dict(model.names)[stream], inflation, own)
+        return
     if not ckpt.is_checkpoint(checkpoint):
         try:
             load_into(model.backbone if isinstance(model, Probe) else model, checkpoint, name=name, inflation=inflation)
@@ -67,9 +77,15 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
         for name_of, value in meta.spec.inputs.items():
             if isinstance(value, VideoInput) and isinstance(spec.inputs.get(name_of), VideoInput):
                 warn_of_pixels(checkpoint, {"mean": value.mean, "std": value.std}, spec, "this run")
+    if isinstance(model, Streams) and not isinstance(source, Streams):
+        raise ConfigError(
+            f"config.model.init_from = {checkpoint!r}: holds {meta.config.model.name}, not {name} with all its "
+            f"streams; name the stream that takes it, {example(model)}"
+        )
     arrays = {path: array for part in split(source)[1:] for path, array in part.items()}
     if isinstance(model, Probe) and not meta.config.model.probe:
         model = model.backbone
+    if getattr(model, "head", None) is None:
         arrays = {path: array for path, array in arrays.items() if not path.startswith("head.")}
     _check_positions(model, source, checkpoint)
     _, params, stats = split(model)
@@ -104,7 +120,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
             "%s has %d classes, not %d: the head is newly initialised",
             checkpoint,
             len(meta.labels.names),
-            own["head.bias"].shape[0],
+            own[min(new_head)].shape[-1],
         )
     assign(model, kept)
 

@@ -20,6 +20,7 @@ from vidjax.config import Spec
 from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
+from vidjax.models.streams import Streams
 from vidjax.nn.grids import Grid
 from vidjax.nn.positions import Table, grid_of
 from vidjax.weights import imagenet
@@ -27,6 +28,7 @@ from vidjax.weights.fit import Conversion, Fit
 from vidjax.weights.hf_config import describe, other_input
 from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.read import CheckpointError, SourceError, read_state_dict
+from vidjax.weights.streams import joined, need_by_stream, of_streams
 from vidjax.weights.table import Source, recognise, sources
 
 log = logging.getLogger("vidjax")
@@ -80,7 +82,8 @@ def load_pretrained(
     Args:
       name: name of the model, one of `vidjax.list_models()`.
       checkpoint: a file or folder, or a mapping of arrays by the source's keys, see `read_state_dict`; or "imagenet":
-        the trained image network of an installed package, see `vidjax.weights.imagenet`.
+        the trained image network of an installed package, see `vidjax.weights.imagenet`. For a network of several
+        streams one for each, see `vidjax.weights.streams.by_stream`.
       num_classes: K, number of classes; None: that of the checkpoint. If it differs from the checkpoint's, the
         classifier starts anew from `seed`, and a warning is logged.
       source: naming scheme of the checkpoint, one of the spec's `sources`; None: recognised by its keys.
@@ -146,17 +149,25 @@ def load_with_arguments(
 
     They are `kwargs` and those of the source, since its networks may differ from the named model.
     """
-    get_spec(name)  # raises an error of its own for an unknown name
-    checkpoint = imagenet.found(checkpoint, name)
-    state_dict = read_state_dict(checkpoint)
-    with _named(checkpoint, name, state_dict):
-        table = recognise(state_dict, name, source)
-        if num_classes is None:
-            num_classes = head_classes(state_dict, table)
-    kwargs = {**table.kwargs, **kwargs}
+    if of_streams(name):
+        whole = abstract_model(name, num_classes=num_classes, **kwargs)
+        assert isinstance(whole, Streams)
+        named, counts = dict(whole.names), {}
+        for stream, path in need_by_stream(checkpoint, whole, name).items():
+            own, counts[stream], _ = _made_for(named[stream], path, source)
+            kwargs[f"{stream}_options"] = {**own, **(kwargs.get(f"{stream}_options") or {})}
+        known = {count for count in counts.values() if count is not None}
+        if num_classes is None and len(known) > 1:
+            told = ", ".join(f"{stream} {count}" for stream, count in counts.items())
+            raise CheckpointError(f"{name}: the streams' checkpoints have other classes ({told}); give num_classes")
+        count = next(iter(known), None)
+    else:
+        own, count, checkpoint = _made_for(name, checkpoint, source)
+        kwargs = {**own, **kwargs}
+    num_classes = count if num_classes is None else num_classes
     # Drawing initial weights, only to replace them with the checkpoint's, would take most of the loading time.
     model = abstract_model(name, num_classes=num_classes, dtype=dtype, **kwargs)
-    _set(model, state_dict, checkpoint, name, source, allow_head_mismatch=True, inflation=inflation)
+    load_into(model, checkpoint, name=name, source=source, inflation=inflation)
     _, params, stats = split(model)
     missing = [path for path, array in {**params, **stats}.items() if isinstance(array, jax.ShapeDtypeStruct)]
     if missing:
@@ -164,6 +175,15 @@ def load_with_arguments(
         initial = {**params, **stats}
         assign(model, {path: initial[path] for path in missing})
     return model, kwargs
+
+
+def _made_for(name: str, checkpoint: Checkpoint, source: str | None) -> tuple[dict[str, Any], int | None, Checkpoint]:
+    """Arguments of the network for which a checkpoint is made, its number of classes, and the checkpoint as read."""
+    found = imagenet.found(checkpoint, name)
+    state_dict = read_state_dict(found)
+    with _named(found, name, state_dict):
+        table = recognise(state_dict, name, source)
+        return dict(table.kwargs), head_classes(state_dict, table), found
 
 
 def load_into(
@@ -191,6 +211,13 @@ def load_into(
       CheckpointError: if the checkpoint cannot be read, is of no known source, or does not fit; the model is unchanged.
       ValueError: if the source or inflation is unknown, or nothing can be inflated.
     """
+    options = {"source": source, "allow_head_mismatch": allow_head_mismatch, "inflation": inflation}
+    if isinstance(model, Streams):
+        reports, named = {}, dict(model.names)
+        for stream, path in need_by_stream(checkpoint, model, name).items():
+            with model.alone(stream) as network:
+                reports[stream] = load_into(network, path, name=named[stream], **options)
+        return joined(reports)
     checkpoint = imagenet.found(checkpoint, name)
     return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation)
 

@@ -10,7 +10,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
         help="convert another framework's checkpoint into a vidjax one, or back",
-        usage="%(prog)s MODEL CHECKPOINT OUT [options]\n       %(prog)s --to FRAMEWORK RUN OUT [--step STEP]\n"
+        usage="%(prog)s MODEL CHECKPOINT OUT [options]\n       %(prog)s --to FRAMEWORK RUN OUT [--step STEP] "
+        "[--stream NAME]\n"
         "       %(prog)s --list",
     )
     parser.add_argument("model", nargs="?", help="name of the vidjax model, such as r2plus1d_18; with --to: the run")
@@ -23,6 +24,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--from", dest="source", help="source of the file, see --list (default: by its keys)")
     parser.add_argument("--to", metavar="FRAMEWORK", help="write RUN as a checkpoint of torchvision, pytorchvideo, …")
     parser.add_argument("--step", type=int, help="with --to: number of the update to convert (default: the best)")
+    parser.add_argument("--stream", default="", help="with --to: stream of a network of several, such as rgb")
     parser.add_argument(
         "--num-classes", type=positive, help="number of classes of a new head (default: keep the checkpoint's head)"
     )
@@ -37,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.to:
         if args.checkpoint is None or args.out is not None or args.source or args.num_classes or args.class_names:
-            args.parser.error("--to FRAMEWORK takes only RUN, OUT and --step")
-        return convert_back(args.model, args.checkpoint, args.to, step=args.step)
+            args.parser.error("--to FRAMEWORK takes only RUN, OUT, --step and --stream")
+        return convert_back(args.model, args.checkpoint, args.to, step=args.step, stream=args.stream)
     if args.list:
         return list_sources()
-    if args.out is None or args.step is not None:
+    if args.out is None or args.step is not None or args.stream:
         args.parser.error("give MODEL CHECKPOINT OUT, --to FRAMEWORK RUN OUT, or --list")
     return convert(
         args.model,

@@ -14,7 +14,7 @@ import jax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.base import Between, Features, VideoNetwork, Widths, unchanged
 from vidjax.models.families.resnet import DEPTHS, Shortcut, shortcut
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
@@ -152,16 +152,21 @@ class CSN(VideoNetwork):
         self.window = window
         self.remat = check_remat(remat, attention=False)
 
-    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None, between: Between = unchanged) -> Features:
         """Encode normalised clips (B, T, H, W, C) as features; windows are (B, T', H', W', D), one for each
         position.
+
+        Args:
+          video: the clips.
+          rngs: not used.
+          between: change of each stage's map.
         """
         del rngs  # nothing random comes before the classifier
         x, run, maps = self.stem(video), keeping(self.remat), {}
         for stage, blocks in enumerate(self.stages):
             for block in blocks:
                 x = run(block, x)
-            maps[4 * 2**stage] = x
+            maps[4 * 2**stage] = x = between(4 * 2**stage, x)
         windows = cuboid_means(x, self.window)
         return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 

@@ -15,7 +15,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.inputs import FlowFields
-from vidjax.models.base import Features, Head, VideoNetwork, Widths
+from vidjax.models.base import Between, Features, Head, VideoNetwork, Widths, unchanged
 from vidjax.models.heads import Drop
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.nn.conv import Conv3D, Padding, triple
@@ -262,10 +262,15 @@ class Inception(VideoNetwork):
         pads = tuple((w - 1) // 2 for w in window) if self.padding is None else self.padding
         return max_pool3d(x, window, strides, pads)
 
-    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None, between: Between = unchanged) -> Features:
         """Encode normalised clips (B, T, H, W, C) as features; windows are (B, T', H', W', D).
 
         T' is ⌈T/8⌉ - 1 (at least 1), and H' and W' are 1 up to 224 pixels; S3D rounds down once where T is odd.
+
+        Args:
+          video: the clips.
+          rngs: not used.
+          between: change of each stage's map.
         """
         del rngs  # nothing random comes before the classifier
         run, maps = keeping(self.remat), {}
@@ -276,7 +281,7 @@ class Inception(VideoNetwork):
                 x = self._pool(x, (3, 3, 3) if index == 1 else (2, 2, 2), (2, 2, 2))
             for block in blocks:
                 x = run(block, x)
-            maps[8 * 2**index] = x
+            maps[8 * 2**index] = x = between(8 * 2**index, x)
         windows = cuboid_means(x, WINDOW)
         return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 

@@ -21,7 +21,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
-from vidjax.models.base import Features
+from vidjax.models.base import Between, Features, unchanged
 from vidjax.models.families.efficientnet import efficientnet_spec
 from vidjax.models.families.frame_networks import body
 from vidjax.models.families.resnet import ResNet
@@ -249,10 +249,10 @@ class RecurrentConvNet(ResNet):
         super().__init__(num_classes, temporal_pooling=pooling, grid=1, dtype=dtype, rngs=rngs, **kwargs)
         self.levels = len(hidden)
 
-    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Encode normalised clips (B, T, H, W, C) as features; their tokens are the places of the last stage's map."""
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None, between: Between = unchanged) -> Features:
+        """Encode clips as `ResNet` does."""
         del rngs  # nothing random comes before the classifier
-        maps = self.maps(video)
+        maps = self.maps(video, between)
         return Features.of_maps(self.by_stride(maps), self.pooling(maps[-self.levels :]))
 
     def step(self, frame: jax.Array, state: Any = None) -> tuple[jax.Array, Any]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vidjax.models.base import Features, Head, VideoNetwork, Widths
+from vidjax.models.base import Between, Features, Head, VideoNetwork, Widths, unchanged
 from vidjax.nn.conv import Conv3D, Padding
 from vidjax.nn.dilated import DilatedConv3D
 from vidjax.nn.factorised import Conv2Plus1D, mid_width
@@ -356,21 +356,28 @@ class ResNet(VideoNetwork):
         """Whether the head reads each frame's vector, not the pooled one."""
         return issubclass(self.head_type, Head)
 
-    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Encode normalised clips (B, T, H, W, C) as features; their tokens are the places of the last stage's map."""
-        maps = self.maps(video)
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None, between: Between = unchanged) -> Features:
+        """Encode normalised clips (B, T, H, W, C) as features; their tokens are the places of the last stage's map.
+
+        Args:
+          video: the clips.
+          rngs: random streams; `dropout` is used in training mode.
+          between: change of each stage's map.
+        """
+        maps = self.maps(video, between)
         frames = self._frames(maps)
         pooled = self.pooling(frames, rngs=rngs)
         return Features.of_maps(self.by_stride(maps), pooled, frames if self.sees_frames else None)
 
-    def maps(self, video: jax.Array) -> list[jax.Array]:
-        """Map normalised clips (B, T, H, W, C) to the output of each stage, (B, T', H', W', C'); the last has passed
-        the layer behind the stages."""
+    def maps(self, video: jax.Array, between: Between = unchanged) -> list[jax.Array]:
+        """Map normalised clips (B, T, H, W, C) to the output of each stage, (B, T', H', W', C'), changed by `between`;
+        the last has passed the layer behind the stages."""
         x, run = self.stem(video), keeping(self.remat)
         maps = []
-        for blocks in self.stages:
+        for stride, blocks in zip(self.strides, self.stages, strict=True):
             for block in blocks:
                 x = run(block, x)
+            x = between(stride, x)
             maps.append(x)
         return self.finished(maps)
 

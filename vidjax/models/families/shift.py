@@ -17,7 +17,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import settles
-from vidjax.models.base import Head
+from vidjax.models.base import Between, Head, unchanged
 from vidjax.models.families.efficientnet import SCALES, efficientnet_spec
 from vidjax.models.families.frame_networks import body
 from vidjax.models.families.resnet import ResNet
@@ -109,11 +109,13 @@ class TemporalShiftResNet(ResNet):
         assert isinstance(self.head, MeanOfFrames)  # as just built
         self.head.kernel.set_value(normal(rngs.params(), self.head.kernel.shape, 0.001))
 
-    def maps(self, video: jax.Array) -> list[jax.Array]:
-        """Map normalised clips (B, T, H, W, C) to the output of each stage, (B, T, H', W', C')."""
-        return self._run(video, {})[0]
+    def maps(self, video: jax.Array, between: Between = unchanged) -> list[jax.Array]:
+        """Map normalised clips (B, T, H, W, C) to the stages' outputs, (B, T, H', W', C'), changed by `between`."""
+        return self._run(video, {}, between)[0]
 
-    def _run(self, video: jax.Array, kept: dict[str, jax.Array]) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+    def _run(
+        self, video: jax.Array, kept: dict[str, jax.Array], between: Between = unchanged
+    ) -> tuple[list[jax.Array], dict[str, jax.Array]]:
         x, run = self.stem(video), keeping(self.remat)
         maps, keep = [], {}
         for stage, blocks in enumerate(self.stages):
@@ -126,6 +128,7 @@ class TemporalShiftResNet(ResNet):
                     else:
                         shifted = temporal_shift(x, self.share)
                 x = run(block, x, shifted)
+            x = between(self.strides[stage], x)
             maps.append(x)
         return self.finished(maps), keep
 

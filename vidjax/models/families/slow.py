@@ -18,7 +18,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.base import Between, Features, VideoNetwork, Widths, unchanged
 from vidjax.models.families.resnet import DEPTHS, Bottleneck, ConvKind, Stem, frame_conv
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
@@ -214,12 +214,18 @@ class VideoResNet(Pathway, VideoNetwork):
         self.widths = Widths.of_maps(dict(self.map_widths), windows=True)
         self.window = window
 
-    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
-        """Encode normalised clips (B, T, H, W, C) as features; windows are (B, 1, H', W', D)."""
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None, between: Between = unchanged) -> Features:
+        """Encode normalised clips (B, T, H, W, C) as features; windows are (B, 1, H', W', D).
+
+        Args:
+          video: the clips.
+          rngs: not used.
+          between: change of each stage's map.
+        """
         del rngs  # nothing random comes before the classifier
         x, maps = self.stem(video), {}
         for index, (stride, _) in enumerate(self.map_widths):
-            maps[stride] = x = self.stage(index, x)
+            maps[stride] = x = between(stride, self.stage(index, x))
         windows = window_means(x, self.window)
         return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
 

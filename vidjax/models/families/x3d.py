@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.base import Between, Features, VideoNetwork, Widths, unchanged
 from vidjax.models.families.resnet import Shortcut
 from vidjax.models.heads import Dense
 from vidjax.models.registry import Variant, tiny_spec
@@ -174,18 +174,23 @@ class X3D(VideoNetwork):
         self.window = (num_frames, -(-size // STRIDE), -(-size // STRIDE))
         self.remat = check_remat(remat, attention=False)
 
-    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None, between: Between = unchanged) -> Features:
         """Encode normalised clips (B, T, H, W, C) as features.
 
         The last map, whose places are the tokens, is that of `conv5`; windows are (B, T', H', W', D), one for each
         position, pooled and projected.
+
+        Args:
+          video: the clips.
+          rngs: not used.
+          between: change of each stage's map.
         """
         del rngs  # nothing random comes before the classifier
         x, run, maps = self.stem(video), keeping(self.remat), {}
         for stage, blocks in enumerate(self.stages):
             for block in blocks:
                 x = run(block, x)
-            maps[4 * 2**stage] = x
+            maps[4 * 2**stage] = x = between(4 * 2**stage, x)
         maps[max(maps)] = x = nnx.relu(self.norm5(self.conv5(x)))
         windows = nnx.relu(self.lin5(cuboid_means(x, self.window)))
         return Features.of_maps(maps, windows.mean(axis=(1, 2, 3), dtype=jnp.float32), windows)
