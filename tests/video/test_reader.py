@@ -18,9 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidjax.video import VideoError, VideoReader
+from vidjax.video import VideoError, VideoReader, worker
 from vidjax.video import decoder as decoder_module
-from vidjax.video import reader as reader_module
 
 X264 = {"preset": "veryfast", "bf": "3", "sc_threshold": "0", "threads": "1"}
 OPEN_GOP = {"preset": "veryfast", "x264-params": "open-gop=1:bframes=3:scenecut=0:threads=1"}
@@ -466,8 +465,8 @@ def test_threads_rest_between_readers(made, monkeypatch):
     def named(name):
         return {t for t in threading.enumerate() if t.name == name}
 
-    monkeypatch.setattr(reader_module, "_REST", 0.2)
-    monkeypatch.setattr(reader_module._Worker, "_resting", deque())
+    monkeypatch.setattr(worker, "_REST", 0.2)
+    monkeypatch.setattr(worker.Worker, "_resting", deque())
     others = named("vidjax-decode")
     with VideoReader(made("gop12.mp4")) as first, VideoReader(made("gop12.mp4")) as second:
         first.read([5])

@@ -9,12 +9,13 @@ store no presentation times (AVI with B-frames) are decoded once to count their 
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import av
 from av.stream import Discard, Disposition
 from av.video.frame import PictureType
 
-from vidjax.video.byte_sources import BUFFER, find_source
+from vidjax.video.byte_sources import BUFFER, Source, find_source
 from vidjax.video.deadline import Clock
 from vidjax.video.errors import VideoError
 from vidjax.video.facts import Facts, orientation, rate_and_times, stated_duration, tells_orientation
@@ -24,7 +25,7 @@ from vidjax.video.frame_index import Index, index_by_reading, index_by_tables
 # image2 …) are missing on purpose: their author could make this machine open any of its files.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ivf,obu,flv,asf,ogg,gif,mxf,nut,dv,"
-    "yuv4mpegpipe,mp3,wav,flac,aac"  # the last four so that the message can say that they contain no pictures
+    "yuv4mpegpipe,mp3,wav,flac,aac"  # the last four have sound only
 )
 _MOST_PIXELS = 1 << 27  # per frame: 16384×8192. A header may claim more, and with it the memory
 # A title that is not UTF-8 is no reason to refuse a video; PyAV ignores such titles from 19 on.
@@ -33,6 +34,40 @@ _METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) 
 
 class _Misled(Exception):
     """A packet or a frame contradicts the tables of the file."""
+
+
+def open_container(path: str, source: Source, clock: Clock) -> Any:
+    """Open a file with FFmpeg: one that keeps its content in itself, and only that one.
+
+    Args:
+      path: path of the file, for messages.
+      source: bytes of the file.
+      clock: deadline of the opening.
+
+    Raises:
+      VideoError: if it is of no supported format, or the deadline passes.
+      FFmpegError: if FFmpeg finds another fault.
+    """
+    # The whitelists keep FFmpeg from opening any other file; the timeout ends calls that read endlessly.
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    try:
+        return av.open(source.for_ffmpeg(), options=options, **_METADATA, buffer_size=BUFFER, timeout=clock.left())
+    except av.ArgumentError:
+        clock.check()
+        reason = "does not open as a video (it is text, a playlist, a picture or another unsupported format)"
+        mend = "give MP4, MOV, MKV, WebM, AVI, MPEG, FLV, WMV, OGG, MXF or GIF, or leave it out"
+        raise VideoError(path, reason, mend) from None
+
+
+def pictures(container: Any) -> list[Any]:
+    """Video streams of an open file, without cover pictures."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def kinds_of_streams(container: Any) -> str:
+    """Kinds of an open file's streams, for messages."""
+    kinds = {"cover picture" if s.disposition & Disposition.attached_pic else s.type for s in container.streams}
+    return ", ".join(sorted(kinds)) or "nothing"
 
 
 class Decoder:
@@ -114,25 +149,10 @@ class Decoder:
 
     def _open(self) -> None:
         self.close()
-        # The whitelists keep FFmpeg from opening any other file; the timeout ends calls that read endlessly.
-        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-        try:
-            self._container = av.open(
-                self._source.for_ffmpeg(),
-                options=options,
-                **_METADATA,
-                buffer_size=BUFFER,
-                timeout=self._clock.left(),
-            )
-        except av.ArgumentError:
-            self._check()
-            reason = "does not open as a video (it is text, a playlist, a picture or another unsupported format)"
-            mend = "give MP4, MOV, MKV, WebM, AVI, MPEG, FLV, WMV, OGG, MXF or GIF, or leave it out"
-            raise VideoError(self.path, reason, mend) from None
-        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        self._container = open_container(self.path, self._source, self._clock)
+        streams = pictures(self._container)
         if not streams:
-            kinds = {"cover picture" if s.type == "video" else s.type for s in self._container.streams}
-            kinds = ", ".join(sorted(kinds)) or "nothing"
+            kinds = kinds_of_streams(self._container)
             raise VideoError(self.path, f"has no video stream (only {kinds})", "give a file with pictures")
         if not 0 <= self._number < len(streams):
             raise VideoError(self.path, f"has no video stream {self._number}", f"give stream = 0…{len(streams) - 1}")

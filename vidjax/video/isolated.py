@@ -27,9 +27,9 @@ from av.video.reformatter import VideoReformatter
 from vidjax.video.deadline import Clock
 from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
-from vidjax.video.facts import Facts
 from vidjax.video.frame_buffers import Lease
 from vidjax.video.pixels import Box, write_frames
+from vidjax.video.sound_decoder import SoundDecoder
 
 _GRACE = 0.25  # seconds that a merely slow decoder gets to stop by its own clock
 _START = 300.0  # seconds that a new process may take to start
@@ -39,44 +39,27 @@ _SPARE = 2  # pieces of shared memory kept for the next read
 _HEAD = struct.Struct(">Q")
 
 
-class IsolatedDecoder:
-    """A video opened and decoded in another process.
+class Isolated:
+    """A file opened and decoded in another process.
 
     Args:
+      kind: what is decoded: "video" or "sound".
       path: path of the file, or its address.
-      stream: number of the video stream, in the order of the file.
+      stream: number of the stream of that kind, in the order of the file.
       timeout: limit for opening, seconds.
       content: bytes of the file, if they are in memory.
 
     Raises:
-      VideoError: if the video cannot be opened, opening takes too long, or the process crashes.
+      VideoError: if the file cannot be opened, opening takes too long, or the process crashes.
     """
 
-    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
+    def __init__(self, kind: str, path: str, stream: int, timeout: float, content: bytes | None):
         self._clock = Clock(path)
         self._process: _Process | None = None
         while self._process is None:
             self._process = _idle.take()
             # A reused process may have been started in another folder, where a relative path means another file.
-            self.facts: Facts = self._ask(("open", path, stream, timeout, content, _folder()), timeout)
-
-    def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
-        """Frames by number, or the part `crop` of each, uint8 `(T, height, width, 3)`.
-
-        Raises:
-          VideoError: if a frame does not decode, decoding takes too long, or the process crashes.
-        """
-        if self._process is None:
-            raise ValueError(f"{self._clock.path}: this reader is closed; open a new one")
-        shape = (len(numbers), height, width, 3)
-        process = self._process
-        memory = process.memory(int(np.prod(shape)))
-        try:
-            self._ask(("read", numbers, shape, timeout, crop, memory.number, memory.size), timeout, memory.new_fd())
-        except BaseException:
-            process.give_back(memory)
-            raise
-        return np.asarray(Lease(process, memory, memory.map, shape))
+            self.facts: Any = self._ask(("open", kind, path, stream, timeout, content, _folder()), timeout)
 
     @property
     def closed(self) -> bool:
@@ -112,6 +95,49 @@ class IsolatedDecoder:
                 self.close()
             raise error
         return answer
+
+    def _open_process(self) -> "_Process":
+        if self._process is None:
+            raise ValueError(f"{self._clock.path}: this reader is closed; open a new one")
+        return self._process
+
+
+class IsolatedDecoder(Isolated):
+    """A video opened and decoded in another process; `Isolated` has its arguments, without the kind."""
+
+    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
+        super().__init__("video", path, stream, timeout, content)
+
+    def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
+        """Frames by number, or the part `crop` of each, uint8 `(T, height, width, 3)`.
+
+        Raises:
+          VideoError: if a frame does not decode, decoding takes too long, or the process crashes.
+        """
+        process, shape = self._open_process(), (len(numbers), height, width, 3)
+        memory = process.memory(int(np.prod(shape)))
+        try:
+            self._ask(("read", numbers, shape, timeout, crop, memory.number, memory.size), timeout, memory.new_fd())
+        except BaseException:
+            process.give_back(memory)
+            raise
+        return np.asarray(Lease(process, memory, memory.map, shape))
+
+
+class IsolatedSound(Isolated):
+    """A sound track opened and decoded in another process; `Isolated` has its arguments, without the kind."""
+
+    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
+        super().__init__("sound", path, stream, timeout, content)
+
+    def read(self, starts: list[float], count: int, rate: int, speed: list[float], timeout: float) -> np.ndarray:
+        """Read windows; see `SoundDecoder.read`.
+
+        Raises:
+          VideoError: if the track does not decode, decoding takes too long, or the process crashes.
+        """
+        self._open_process()
+        return self._ask(("hear", starts, count, rate, speed, timeout), timeout)
 
 
 def _folder() -> str:
@@ -298,6 +324,9 @@ def _receive(channel: socket.socket) -> tuple[Any, list[int]]:
 # Code of the other process.
 
 
+_DECODERS: dict[str, Any] = {"video": Decoder, "sound": SoundDecoder}
+
+
 def serve(fd: int) -> None:
     """Answer requests from the socket `fd` until its other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
@@ -318,12 +347,16 @@ def serve(fd: int) -> None:
         answer = error = None
         try:
             if kind == "open":
-                path, stream, timeout, content, folder = rest
+                what, path, stream, timeout, content, folder = rest
                 os.chdir(folder)
                 clock = Clock(path)
                 clock.start(timeout)
-                decoder = Decoder(path, stream, clock, content)
+                decoder = _DECODERS[what](path, stream, clock, content)
                 answer = decoder.facts()
+            elif kind == "hear":
+                *asked, timeout = rest
+                clock.start(timeout)
+                answer = decoder.read(*asked)
             elif kind == "read":
                 numbers, shape, timeout, crop, number, size = rest
                 if fds:

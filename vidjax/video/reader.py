@@ -5,29 +5,23 @@ hangs. FFmpeg runs in a thread of the reader, which stops by itself at the deadl
 FFmpeg or waiting for a network; or, if asked for, in a process of its own, which is killed if it does not stop.
 """
 
-import contextlib
 import os
-import queue
-import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vidjax.video.byte_sources import in_this_process
-from vidjax.video.deadline import Clock
 from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
 from vidjax.video.frame_buffers import Pool
 from vidjax.video.isolated import IsolatedDecoder
 from vidjax.video.pixels import Box, check_crop, target_size, write_frames
+from vidjax.video.worker import InThread
 
 _memory = Pool()
-_RESTING = 8  # most idle threads kept for other readers, …
-_REST = 5.0  # and for how long, seconds
 
 
 class VideoReader:
@@ -175,124 +169,16 @@ class VideoReader:
         return f"VideoReader({self.path!r}: {len(self)} frames, {self.height}x{self.width}, {self.fps:.3g} fps)"
 
 
-class _ThreadDecoder:
-    """A video opened in a thread. Like `IsolatedDecoder`, except that a decoder that never returns cannot be ended."""
+class _ThreadDecoder(InThread[Decoder]):
+    """A video opened in a thread."""
 
     def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
-        self._clock = clock = Clock(path)
-        self._worker, self._reformatter = _Worker.take(), VideoReformatter()
-        self._decoder: Decoder | None = None
-        try:
-            self._decoder = decoder = self._run(lambda: Decoder(path, stream, clock, content), timeout)
-        except BaseException:
-            self._worker.leave()
-            raise
-        self.facts = decoder.facts()
+        super().__init__(path, timeout, lambda clock: Decoder(path, stream, clock, content))
+        self._reformatter = VideoReformatter()
+        self.facts = self.decoder.facts()
 
     def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
-        decoder, reformatter = self._decoder, self._reformatter
+        reformatter = self._reformatter
         out = _memory.empty((len(numbers), height, width, 3))
-        self._run(lambda: write_frames(out, numbers, decoder, reformatter, crop), timeout)
+        self.run(lambda decoder: write_frames(out, numbers, decoder, reformatter, crop), timeout)
         return out
-
-    @property
-    def closed(self) -> bool:
-        return self._decoder is None
-
-    def close(self) -> None:
-        decoder, self._decoder = self._decoder, None
-        # No decoder: opening failed, or the worker is stuck inside FFmpeg.
-        if decoder is not None and self._worker.leave():
-            decoder.close()
-
-    def _run(self, job: Callable[[], Any], timeout: float) -> Any:
-        self._clock.start(timeout)
-        try:
-            # A merely slow decoder stops by its own clock first, and the reader stays usable.
-            return self._worker.call(job, timeout + 0.25)
-        except TimeoutError:
-            # The thread still holds the file and may be inside FFmpeg: leave it, and never touch the decoder again.
-            self._decoder = None
-            raise self._clock.error() from None
-
-
-class _Worker(threading.Thread):
-    """A daemon thread that does one job at a time; its caller may stop waiting, and Python can exit while it is stuck.
-
-    Starting a thread takes as long as decoding a small frame, so a worker that its reader has left stays idle for a
-    while, ready for the next reader.
-    """
-
-    _resting: ClassVar[deque["_Worker"]] = deque()
-
-    def __init__(self):
-        super().__init__(name="vidjax-decode", daemon=True)
-        self._jobs: queue.SimpleQueue = queue.SimpleQueue()
-        self._busy = self._lost = False
-        self.start()
-
-    @classmethod
-    def take(cls) -> "_Worker":
-        """Return an idle worker, or a new one."""
-        with contextlib.suppress(IndexError):
-            while True:
-                worker = cls._resting.pop()
-                if worker.is_alive():  # after a fork, the workers of the parent are not
-                    worker.name = "vidjax-decode"
-                    return worker
-        return cls()
-
-    def leave(self) -> bool:
-        """End this caller's jobs, and return whether their decoder may be closed, since no job uses it any more."""
-        if self._lost:
-            return False
-        if self._busy:
-            self._jobs.put(None)
-            if self is not threading.current_thread():
-                self.join(1.0)
-            return not self.is_alive()
-        if len(self._resting) < _RESTING and self.is_alive():
-            self.name = "vidjax-rest"
-            self._resting.append(self)
-        else:
-            self._jobs.put(None)
-        return True
-
-    def run(self) -> None:
-        while True:
-            try:
-                item = self._jobs.get(timeout=_REST)
-            except queue.Empty:
-                with contextlib.suppress(ValueError):
-                    self._resting.remove(self)
-                    return
-                continue  # a reader owns it, but has no job at the moment
-            if item is None:
-                return
-            job, reply = item
-            try:
-                answer = (job(), None)
-            except BaseException as error:
-                answer = (None, error)
-            self._busy = False
-            reply.put(answer)
-            # No object of a job may stay alive while the thread waits for the next job.
-            del item, job, reply, answer
-
-    def call(self, job: Callable[[], Any], timeout: float) -> Any:
-        """Return the result of `job()`, or raise TimeoutError if it is late; then this worker takes no more jobs."""
-        reply: queue.SimpleQueue = queue.SimpleQueue()
-        self._busy = True
-        self._jobs.put((job, reply))
-        try:
-            result, error = reply.get(timeout=timeout)
-        except queue.Empty:
-            self._lost = True
-            self._jobs.put(None)
-            raise TimeoutError from None
-        try:
-            if error is not None:
-                raise error
-            return result
-        finally:
-            del error

@@ -1,0 +1,294 @@
+"""Windows of a sound track, exact to the sample, through FFmpeg.
+
+Where a sample lies is decided by the presentation times of the track, to which the count of samples is added as long as
+the two agree: tracks begin earlier or later than the pictures, have gaps, and end early. A codec's first sounds after a
+seek are wrong, so that decoding begins some time before a window, which is dropped. Windows are resampled on the grid
+of the whole track: each is the slice of the whole, resampled.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Discard
+
+from vidjax.video.byte_sources import find_source
+from vidjax.video.deadline import Clock
+from vidjax.video.decoder import kinds_of_streams, open_container, pictures
+from vidjax.video.errors import VideoError
+
+_PREROLL = 0.6  # seconds decoded before a window and dropped; Opus needs half a second, 8 kHz AAC a quarter
+_ONWARD = 2.0  # seconds to the next window up to which decoding goes on, instead of seeking
+_COUNTED = 30.0  # seconds from the beginning within which files with a coarse clock are decoded from there
+_TOGETHER = 60.0  # longest stretch decoded at a time, seconds, unless a window is longer
+_FASTEST = 1_000_000  # samples per second; a header may claim more, and with it the memory
+_TAPS = 64  # samples on each side that a resampled one may depend on, at the lower of the two rates
+_MEND = "encode the sound again, or leave the file out"
+
+
+@dataclass(frozen=True)
+class SoundFacts:
+    """Rate, channels and times of a sound track."""
+
+    rate: int  # samples per second
+    channels: int
+    start: float  # time of the first sample, seconds from the first picture (sound alone: 0)
+    stated_duration: float | None  # seconds, by the header
+
+
+class SoundDecoder:
+    """One open sound track.
+
+    Args:
+      path: path of a regular file, or an address: see `byte_sources.py`.
+      stream: number of the sound track, in the order of the file.
+      clock: deadline, checked between packets.
+      content: bytes of the file if they are in memory.
+
+    Raises:
+      VideoError: if the file cannot be opened, has no such track, or nothing of it decodes.
+    """
+
+    def __init__(self, path: str, stream: int, clock: Clock, content: bytes | None = None):
+        self.path, self._number, self._clock = path, stream, clock
+        self._container: Any = None
+        try:
+            self._source = find_source(path, clock, content)
+            self._open()
+            first = self._first()
+        except av.FFmpegError as error:
+            self.close()
+            clock.check()  # the deadline may be what stopped FFmpeg
+            raise VideoError(path, f"its sound does not open ({error.strerror})", _MEND) from error
+        except BaseException:
+            self.close()
+            raise
+        self._rate, self._channels = first.sample_rate, first.layout.nb_channels
+        if not 0 < self._rate <= _FASTEST:
+            self.close()
+            raise VideoError(path, f"has {self._rate:,} samples per second of sound, {_FASTEST:,} at most", _MEND)
+        self._begin = first.time or 0.0  # time of the first sample by the file's clock, seconds
+        tick = float(self._stream.time_base or 0)
+        self._coarse = tick * self._rate > 1
+        self._slack = 2 + 1.5 * tick * self._rate  # samples by which times and counts may differ
+        clear = [s for s in pictures(self._container) if s.start_time is not None and s.time_base is not None]
+        self._origin = float(clear[0].start_time * clear[0].time_base) if clear else self._begin
+
+    def facts(self) -> SoundFacts:
+        """Rate, channels and times of the track."""
+        stream, container = self._stream, self._container
+        stated = None
+        if stream.duration is not None and stream.time_base is not None:
+            stated = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            stated = container.duration / av.time_base
+        return SoundFacts(self._rate, self._channels, self._begin - self._origin, stated)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._container is not None:
+            self._container.close()
+        self._container = None
+
+    def read(self, starts: Sequence[float], count: int, rate: int, speed: Sequence[float]) -> np.ndarray:
+        """Read K windows in one pass, one channel (the mean of all), float32 `(K, count)`: NaN outside of the track.
+
+        Args:
+          starts: beginnings of the windows, seconds from the first picture; in any order.
+          count: samples of a window.
+          rate: samples per second of the result.
+          speed: how much faster each window is played: it spans `count · speed / rate` seconds of the file.
+
+        Raises:
+          VideoError: if the file fails while it is read.
+        """
+        windows = [
+            _Window.of(t + self._origin - self._begin, count, self._rate, rate, s)
+            for t, s in zip(starts, speed, strict=True)
+        ]
+        out = np.full((len(windows), count), np.nan, np.float32)
+        order = sorted(range(len(windows)), key=lambda k: windows[k].first)
+        while order:
+            low, together = windows[order[0]].first, [order[0]]
+            high = windows[order[0]].last
+            for k in order[1:]:
+                near = windows[k].first - high < _ONWARD * self._rate
+                if not near or windows[k].last - low > _TOGETHER * self._rate:
+                    break
+                together.append(k)
+                high = max(high, windows[k].last)
+            order = order[len(together) :]
+            if high <= low:
+                continue
+            sound, there = self._stretch(low, high)
+            for k in together:
+                part = slice(windows[k].first - low, windows[k].last - low)
+                out[k] = windows[k].of_track(sound[part], there[part])
+        return out
+
+    def _open(self) -> None:
+        self.close()
+        self._container = open_container(self.path, self._source, self._clock)
+        tracks = list(self._container.streams.audio)
+        if not tracks:
+            kinds = kinds_of_streams(self._container)
+            raise VideoError(self.path, f"has no sound (only {kinds})", "give a file with a sound track")
+        if not 0 <= self._number < len(tracks):
+            raise VideoError(self.path, f"has no sound track {self._number}", f"give stream = 0…{len(tracks) - 1}")
+        self._stream = tracks[self._number]
+        for other in self._container.streams:
+            if other.index != self._stream.index:
+                other.discard = Discard.all
+        self._codec = self._stream.codec_context
+        if self._codec is None:
+            raise VideoError(self.path, "has sound of a codec that this FFmpeg cannot decode", "encode it as AAC")
+        self._codec.thread_count = 1
+        self._frames: Iterator[av.AudioFrame] = self._decoded()
+        self._kept: av.AudioFrame | None = None  # the next frame, taken already
+        self._next: int | None = 0  # place of the next sample, from the first one; None: only its time tells
+
+    def _first(self) -> av.AudioFrame:
+        first = next(self._frames, None)
+        if first is None:
+            raise VideoError(self.path, "has a sound track of which nothing decodes", _MEND)
+        self._kept = first
+        return first
+
+    def _decoded(self) -> Iterator[av.AudioFrame]:
+        """Frames from the current place on; damaged ones are left out."""
+        packets = self._container.demux(self._stream)
+        while True:
+            self._clock.check()
+            try:
+                packet = next(packets)
+            except (StopIteration, IndexError, av.FFmpegError):  # IndexError: streams that appear in a damaged file
+                packet = None
+            if packet is not None and not packet.size:
+                continue  # it would end decoding
+            try:
+                frames = self._codec.decode(packet)
+            except av.FFmpegError:
+                frames = []
+            for frame in frames:
+                if frame.samples:
+                    yield frame
+            if packet is None:
+                return
+
+    def _stretch(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples `low` to `high` from the first one, float32, and whether the track has each, bool."""
+        sound, there = np.zeros(high - low, np.float32), np.zeros(high - low, bool)
+        for place, samples in self._from(low):
+            begin, end = max(place, low), min(place + len(samples), high)
+            if begin < end:
+                sound[begin - low : end - low] = samples[begin - place : end - place]
+                there[begin - low : end - low] = True
+            if place + len(samples) >= high:
+                break
+        return sound, there
+
+    def _from(self, low: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Pieces of the track with their places, in order, the first at or before `low`."""
+        ahead = self._next is not None and 0 <= low - self._next < _ONWARD * self._rate
+        if not ahead and not (self._may_seek(low) and self._seek(low)) and self._next != 0:
+            self._open()
+        while True:
+            frame, self._kept = self._kept or next(self._frames, None), None
+            if frame is None:
+                self._next = None  # the end: nothing more comes without a seek
+                return
+            if frame.sample_rate != self._rate:
+                reason = f"changes from {self._rate} to {frame.sample_rate} samples per second of sound"
+                raise VideoError(self.path, reason, _MEND)
+            place = self._place(frame)
+            self._next = place + frame.samples
+            yield place, _one_channel(frame)
+
+    def _place(self, frame: av.AudioFrame) -> int:
+        if frame.time is None:
+            return self._next or 0
+        by_time = round((frame.time - self._begin) * self._rate)
+        return by_time if self._next is None or abs(by_time - self._next) > self._slack else self._next
+
+    def _may_seek(self, low: int) -> bool:
+        return low > (_COUNTED if self._coarse else _PREROLL) * self._rate
+
+    def _seek(self, low: int) -> bool:
+        """Seek to some time before `low`; returns whether that is where the next frame is."""
+        goal = low / self._rate - _PREROLL + self._begin
+        try:
+            self._container.seek(math.floor(goal / self._stream.time_base), stream=self._stream)
+            self._frames, self._next = self._decoded(), None
+            self._kept = next(self._frames, None)
+        except av.FFmpegError:
+            self._next = None
+            return False
+        if self._kept is None or self._kept.time is None:
+            return False
+        return self._place(self._kept) <= low - 0.8 * _PREROLL * self._rate
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A window on the grid of the resampled track, and the samples of the track that it is made from."""
+
+    first: int  # sample of the track, from its first one
+    last: int  # the one after the last
+    skipped: int  # resampled samples before the window
+    count: int
+    rates: tuple[int, int]  # of the track, and of the window
+
+    @classmethod
+    def of(cls, start: float, count: int, own: int, rate: int, speed: float) -> "_Window":
+        own = round(own * speed)  # played faster, it has as many samples in less time
+        begin = round(start / speed * rate)
+        if own == rate:
+            return cls(max(begin, 0), max(begin + count, 0), min(begin, 0), count, (own, rate))
+        # A window begins where both grids meet, so that the filter has the same phases as in the whole track.
+        step = math.gcd(own, rate)
+        reach = math.ceil(_TAPS * max(1, own / rate))
+        units = max(0, math.floor((begin * own / rate - reach) / (own // step)))
+        first, last = units * (own // step), math.ceil((begin + count) * own / rate) + reach
+        return cls(first, max(last, first), begin - units * (rate // step), count, (own, rate))
+
+    def of_track(self, sound: np.ndarray, there: np.ndarray) -> np.ndarray:
+        """The window, float32 `(count,)`, NaN where the track has nothing."""
+        own, rate = self.rates
+        out = np.full(self.count, np.nan, np.float32)
+        length = int(np.flatnonzero(there)[-1]) + 1 if there.any() else 0
+        if not length:
+            return out
+        made = sound if own == rate else _resampled(sound[:length], own, rate)
+        wanted = np.arange(self.skipped, self.skipped + self.count)
+        place = np.floor(wanted * (own / rate)).astype(np.int64)
+        inside = (wanted >= 0) & (wanted < len(made)) & (place < len(there))
+        inside[inside] = there[place[inside]]
+        out[inside] = made[wanted[inside]]
+        return out
+
+
+def _resampled(sound: np.ndarray, own: int, rate: int) -> np.ndarray:
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None]), format="flt", layout="mono")
+    frame.sample_rate = own
+    frames = [*resampler.resample(frame), *resampler.resample(None)]
+    parts = [part.to_ndarray()[0] for part in frames]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _one_channel(frame: av.AudioFrame) -> np.ndarray:
+    """Mean of a frame's channels, float32, full scale at 1."""
+    array = frame.to_ndarray()
+    if not frame.format.is_planar:
+        array = array.reshape(-1, frame.layout.nb_channels).T
+    if array.dtype == np.uint8:
+        array = (array.astype(np.float32) - 128) / 128
+    elif array.dtype.kind == "i":
+        array = array.astype(np.float32) / np.float32(-float(np.iinfo(array.dtype).min))
+    array = array.astype(np.float32, copy=False)
+    mono = array[0] if len(array) == 1 else array.mean(axis=0, dtype=np.float32)
+    # A float track may hold anything; what is no number is silent.
+    return np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
