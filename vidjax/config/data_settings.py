@@ -20,6 +20,7 @@ from vidjax.config.fields import (
     weights,
 )
 from vidjax.config.section import Section
+from vidjax.config.sound_settings import SoundConfig
 
 
 @dataclass
@@ -319,6 +320,7 @@ class DataConfig(Section, path="data"):
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    sound: SoundConfig = field(default_factory=SoundConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
 
 

@@ -9,6 +9,7 @@ from vidjax import inputs as streams
 from vidjax.config.choices import PRESETS
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
+from vidjax.config.sound_settings import with_sound
 from vidjax.errors import UserError
 from vidjax.inputs import CONTENTS, BankInput, BoxInput, FeatureInput, FlowFields, Input, SequenceInput, VideoInput
 
@@ -116,6 +117,7 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
             f"config.data.clip.bank = {config.clip.bank!r}: {spec.name} reads no feature bank; leave it out"
         )
     spec = _with_features(spec, config)
+    spec = dataclasses.replace(spec, inputs=with_sound(spec.name, spec.inputs, config.sound))
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         if config.flow:
             raise ConfigError(f"config.data.flow = {config.flow!r}: {spec.name} takes no video; leave it out")

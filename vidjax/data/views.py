@@ -16,16 +16,23 @@ class Views:
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
     mirrored: np.ndarray  # bool (V,), shown mirrored left to right
     affine: np.ndarray  # float64 (V, 2, 3): (x, y, 1) in the picture of the file → (x, y) in the view; 0…1 of each
+    speed: np.ndarray | None = None  # float64 (V,), how much faster than recorded a view is shown; None: as recorded
+    unheard: str = ""  # reason why the sound of the video could not be read; empty: it was, or it was not asked for
 
     def __len__(self) -> int:
         return len(self.mirrored)
 
     @classmethod
     def of(
-        cls, frames: np.ndarray, times: np.ndarray, mirrored: Sequence[bool] | np.ndarray, affine: Sequence[np.ndarray]
+        cls,
+        frames: np.ndarray,
+        times: np.ndarray,
+        mirrored: Sequence[bool] | np.ndarray,
+        affine: Sequence[np.ndarray],
+        speed: np.ndarray | None = None,
     ):
-        """Make views from per-view sequences of frames, times, mirroring and affine maps."""
-        return cls(frames, times, np.asarray(mirrored, bool), np.stack(affine).astype(np.float64))
+        """Make views from per-view sequences of frames, times, mirroring, affine maps and speed."""
+        return cls(frames, times, np.asarray(mirrored, bool), np.stack(affine).astype(np.float64), speed)
 
 
 def whole(count: int, num_frames: int = 1) -> Views:

@@ -67,9 +67,9 @@ class SoundReader:
         return self._facts.start
 
     @property
-    def stated_duration(self) -> float | None:
-        """Duration of the track by the file's header, seconds; it may be wrong, and is None if none is stated."""
-        return self._facts.stated_duration
+    def duration(self) -> float:
+        """Duration of the track, seconds: by the file's header, which may be wrong, or by its packets."""
+        return self._facts.duration
 
     def read(self, start: float, seconds: float, rate: int = 0) -> np.ndarray:
         """Read one window, float32 `(round(seconds · rate),)` in -1…1, zeros outside of the track.
@@ -90,8 +90,9 @@ class SoundReader:
     ) -> np.ndarray:
         """Read K windows in one pass, float32 `(K, round(seconds · rate))`, NaN outside of the track.
 
-        The result is exact to the sample, except in containers whose clock is coarser than the samples (Matroska,
-        WebM, FLV: a millisecond): there it is exact to that clock, beyond the first half minute.
+        The result is exact to the sample, except after seeks in containers whose clock is coarser than the samples
+        (Matroska, WebM, FLV: a millisecond), if frames of sound have no fixed size (Vorbis): there it is exact to that
+        clock.
 
         Args:
           starts: beginnings of the windows, seconds from the first picture; in any order.

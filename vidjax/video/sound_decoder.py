@@ -6,6 +6,7 @@ seek are wrong, so that decoding begins some time before a window, which is drop
 of the whole track: each is the slice of the whole, resampled.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from vidjax.video.errors import VideoError
 
 _PREROLL = 0.6  # seconds decoded before a window and dropped; Opus needs half a second, 8 kHz AAC a quarter
 _ONWARD = 2.0  # seconds to the next window up to which decoding goes on, instead of seeking
-_COUNTED = 30.0  # seconds from the beginning within which files with a coarse clock are decoded from there
 _TOGETHER = 60.0  # longest stretch decoded at a time, seconds, unless a window is longer
 _FASTEST = 1_000_000  # samples per second; a header may claim more, and with it the memory
 _TAPS = 64  # samples on each side that a resampled one may depend on, at the lower of the two rates
@@ -36,7 +36,7 @@ class SoundFacts:
     rate: int  # samples per second
     channels: int
     start: float  # time of the first sample, seconds from the first picture (sound alone: 0)
-    stated_duration: float | None  # seconds, by the header
+    duration: float  # seconds, by the header or, if it states none, by the times of its packets
 
 
 class SoundDecoder:
@@ -72,20 +72,33 @@ class SoundDecoder:
             raise VideoError(path, f"has {self._rate:,} samples per second of sound, {_FASTEST:,} at most", _MEND)
         self._begin = first.time or 0.0  # time of the first sample by the file's clock, seconds
         tick = float(self._stream.time_base or 0)
-        self._coarse = tick * self._rate > 1
         self._slack = 2 + 1.5 * tick * self._rate  # samples by which times and counts may differ
+        # Samples of the first frame, which may be trimmed, and of those after it: where the clock of a file is coarser
+        # than the samples, they tell the exact place after a seek.
+        self._grid = (first.samples, self._kept[-1].samples if tick * self._rate > 1 else 0)
         clear = [s for s in pictures(self._container) if s.start_time is not None and s.time_base is not None]
         self._origin = float(clear[0].start_time * clear[0].time_base) if clear else self._begin
 
     def facts(self) -> SoundFacts:
         """Rate, channels and times of the track."""
         stream, container = self._stream, self._container
-        stated = None
         if stream.duration is not None and stream.time_base is not None:
-            stated = float(stream.duration * stream.time_base)
+            duration = float(stream.duration * stream.time_base)
         elif container.duration is not None:
-            stated = container.duration / av.time_base
-        return SoundFacts(self._rate, self._channels, self._begin - self._origin, stated)
+            duration = container.duration / av.time_base
+        else:
+            duration = self._measured()
+        return SoundFacts(self._rate, self._channels, self._begin - self._origin, duration)
+
+    def _measured(self) -> float:
+        """Duration by the times of all packets, which are read through."""
+        self._open()
+        last = 0.0
+        for packet in self._packets():
+            if packet.pts is not None and packet.time_base is not None:
+                last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        self._open()
+        return max(last - self._begin, 0.0)
 
     def close(self) -> None:
         """Close the file."""
@@ -147,36 +160,35 @@ class SoundDecoder:
             raise VideoError(self.path, "has sound of a codec that this FFmpeg cannot decode", "encode it as AAC")
         self._codec.thread_count = 1
         self._frames: Iterator[av.AudioFrame] = self._decoded()
-        self._kept: av.AudioFrame | None = None  # the next frame, taken already
+        self._kept: list[av.AudioFrame] = []  # the next frames, taken already
         self._next: int | None = 0  # place of the next sample, from the first one; None: only its time tells
 
     def _first(self) -> av.AudioFrame:
-        first = next(self._frames, None)
-        if first is None:
+        self._kept = list(itertools.islice(self._frames, 2))
+        if not self._kept:
             raise VideoError(self.path, "has a sound track of which nothing decodes", _MEND)
-        self._kept = first
-        return first
+        return self._kept[0]
 
-    def _decoded(self) -> Iterator[av.AudioFrame]:
-        """Frames from the current place on; damaged ones are left out."""
+    def _packets(self) -> Iterator[av.Packet]:
+        """Packets of the track from the current place on, without empty ones, which would end decoding."""
         packets = self._container.demux(self._stream)
         while True:
             self._clock.check()
             try:
                 packet = next(packets)
             except (StopIteration, IndexError, av.FFmpegError):  # IndexError: streams that appear in a damaged file
-                packet = None
-            if packet is not None and not packet.size:
-                continue  # it would end decoding
+                return
+            if packet.size:
+                yield packet
+
+    def _decoded(self) -> Iterator[av.AudioFrame]:
+        """Frames from the current place on; damaged ones are left out."""
+        for packet in itertools.chain(self._packets(), [None]):
             try:
                 frames = self._codec.decode(packet)
             except av.FFmpegError:
-                frames = []
-            for frame in frames:
-                if frame.samples:
-                    yield frame
-            if packet is None:
-                return
+                continue
+            yield from (frame for frame in frames if frame.samples)
 
     def _stretch(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
         """Samples `low` to `high` from the first one, float32, and whether the track has each, bool."""
@@ -193,10 +205,10 @@ class SoundDecoder:
     def _from(self, low: int) -> Iterator[tuple[int, np.ndarray]]:
         """Pieces of the track with their places, in order, the first at or before `low`."""
         ahead = self._next is not None and 0 <= low - self._next < _ONWARD * self._rate
-        if not ahead and not (self._may_seek(low) and self._seek(low)) and self._next != 0:
+        if not ahead and not (low > _PREROLL * self._rate and self._seek(low)) and self._next != 0:
             self._open()
         while True:
-            frame, self._kept = self._kept or next(self._frames, None), None
+            frame = self._kept.pop(0) if self._kept else next(self._frames, None)
             if frame is None:
                 self._next = None  # the end: nothing more comes without a seek
                 return
@@ -211,10 +223,11 @@ class SoundDecoder:
         if frame.time is None:
             return self._next or 0
         by_time = round((frame.time - self._begin) * self._rate)
+        first, size = self._grid
+        if self._next is None and size == frame.samples > 2 * self._slack:
+            snapped = first + round((by_time - first) / size) * size
+            by_time = snapped if abs(snapped - by_time) < self._slack else by_time
         return by_time if self._next is None or abs(by_time - self._next) > self._slack else self._next
-
-    def _may_seek(self, low: int) -> bool:
-        return low > (_COUNTED if self._coarse else _PREROLL) * self._rate
 
     def _seek(self, low: int) -> bool:
         """Seek to some time before `low`; returns whether that is where the next frame is."""
@@ -222,13 +235,13 @@ class SoundDecoder:
         try:
             self._container.seek(math.floor(goal / self._stream.time_base), stream=self._stream)
             self._frames, self._next = self._decoded(), None
-            self._kept = next(self._frames, None)
+            self._kept = list(itertools.islice(self._frames, 1))
         except av.FFmpegError:
-            self._next = None
+            self._kept, self._next = [], None
             return False
-        if self._kept is None or self._kept.time is None:
+        if not self._kept or self._kept[0].time is None:
             return False
-        return self._place(self._kept) <= low - 0.8 * _PREROLL * self._rate
+        return self._place(self._kept[0]) <= low - 0.8 * _PREROLL * self._rate
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,13 @@ class BankReader:
                 "config.data.clip.bank is empty: give the folder of the feature bank that the network reads"
             )
 
-    def of(self, record: Record, views: Views) -> np.ndarray:
+    def of(self, record: Record, views: Views, rng: np.random.Generator | None = None) -> np.ndarray:
         """Read the vectors around each view, float32 `(V, steps, D)`.
 
         Raises:
           DataError: if the video has no file in the bank, or a damaged one.
         """
+        del rng
         times, vectors = read_bank(bank_file(self.folder, record.path), self.input.width)
         middle = views.times[:, views.times.shape[1] // 2]
         centres = middle if record.moment is None else np.full(len(views), record.moment)

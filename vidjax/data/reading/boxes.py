@@ -23,8 +23,9 @@ class BoxReader:
     input: BoxInput
     side: int
 
-    def of(self, record: Record, views: Views) -> np.ndarray:
+    def of(self, record: Record, views: Views, rng: np.random.Generator | None = None) -> np.ndarray:
         """Map a record's boxes into its views, float32 `(V, R, 4)`; without annotated boxes, R is 0."""
+        del rng
         annotation = record.annotation
         corners = annotation.asked[: self.input.count] if isinstance(annotation, Boxes) else ()
         given = np.array(corners, np.float64).reshape(-1, 4)

@@ -111,6 +111,7 @@ class Decoded:
     times: np.ndarray  # float64 (V, T), seconds from the first frame of the file
     sizes: list[int | tuple[int, int] | None]  # (V,) sizes still to be applied; None: already decoded at its size
     cut: np.ndarray | None = None  # (2, 3), affine map from the picture to the crop already made; None: not cropped yet
+    speed: np.ndarray | None = None  # float64 (V,), how much faster than recorded each clip is; None: as recorded
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class ClipReader:
         config = self.config
         with self._open(path) as reader:
             draws = range(config.sampling.views)
-            indices = np.concatenate([self._train_indices(reader, segment, rng, moment) for _ in draws])
+            drawn = [self._train_indices(reader, segment, rng, moment) for _ in draws]
+            indices, speed = np.concatenate([each for each, _ in drawn]), np.array([factor for _, factor in drawn])
             sizes = [self._train_resize(rng) for _ in indices]
             # Views of different sizes come from one pass at full size.
             early = config.clip.resize_rule == "opencv" and len(set(sizes)) == 1
@@ -177,7 +179,7 @@ class ClipReader:
             times = reader.timestamps[indices]
             cut = crop_affine(box, reader.height, reader.width) if box else None
         sizes = [None if early else s for s in sizes]
-        return Decoded(frames, where.reshape(indices.shape), indices, times, sizes, cut)
+        return Decoded(frames, where.reshape(indices.shape), indices, times, sizes, cut, speed)
 
     def augment(self, decoded: Decoded, rng: np.random.Generator, *, mirror: bool = True) -> tuple[np.ndarray, Views]:
         """Second half of `train`: resize clips not resized yet, mirror, crop and augment them."""
@@ -198,7 +200,7 @@ class ClipReader:
                 affine.append(mirror_affine(decoded.cut) if flipped else decoded.cut)
             views.append(self._augment(transforms.mirror(view) if flipped else view.copy(), rng))
         video = np.stack(views) if len(views) > 1 else views[0][None]
-        return video, Views.of(indices, decoded.times, mirrored, affine)
+        return video, Views.of(indices, decoded.times, mirrored, affine, decoded.speed)
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[np.ndarray, Views]:
         """Read all evaluation views of a video, or of the record's part of it, in one decoding pass, clip by clip.
@@ -307,9 +309,9 @@ class ClipReader:
 
     def _train_indices(
         self, reader: VideoReader | FrameReader, segment: Segment, rng: np.random.Generator, moment: float | None
-    ) -> np.ndarray:
-        """Frame numbers of one training clip, `(1, T)`, in display order."""
-        config, spec = self.config.sampling, self.spec
+    ) -> tuple[np.ndarray, float]:
+        """Frame numbers of one training clip, `(1, T)`, in display order, and how much faster it is than recorded."""
+        config, spec, factor = self.config.sampling, self.spec, 1.0
         first, count = segment_frames(reader.timestamps, segment)
         if config.speed != (1, 1):
             factor = transforms.draw_speed(config.speed, rng)
@@ -322,7 +324,7 @@ class ClipReader:
             indices = transforms.jitter_times(indices, step, first + count - 1, rng)
         if config.reverse and rng.random() < config.reverse:
             indices = indices[:, ::-1]
-        return indices
+        return indices, factor
 
     def _train_resize(self, rng: np.random.Generator) -> int | tuple[int, int]:
         if self.config.augment.crop == "short_side":

@@ -5,7 +5,7 @@ line in `READERS` if it draws the views, or in `FOLLOWERS` if it follows those o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,9 +16,11 @@ from vidjax.data.reading.bank import BankReader
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.features import FeatureReader, SequenceReader
+from vidjax.data.reading.sound import SoundClips, SoundFollower
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import BankInput, BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
+from vidjax.inputs import AudioInput, BankInput, BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
+from vidjax.video import VideoError
 
 
 class Reader(Protocol):
@@ -52,14 +54,19 @@ class Reader(Protocol):
 
 
 class Follower(Protocol):
-    """Reader of one kind of input for the views that another input has drawn."""
+    """Reader of one kind of input for the views that another input has drawn.
 
-    def of(self, record: Record, views: Views) -> np.ndarray:
+    If it has a method `blank`, from a number of views to their arrays, an input that cannot be read is that, and the
+    example is used nevertheless.
+    """
+
+    def of(self, record: Record, views: Views, rng: np.random.Generator | None = None) -> np.ndarray:
         """Read the views of an example, `(V, …)`.
 
         Args:
           record: record to read.
           views: views that the reader of the other input has drawn.
+          rng: generator of augmentation, for training; None: there is none.
 
         Raises:
           VideoError: if the file cannot be read.
@@ -72,10 +79,12 @@ READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
     VideoInput: lambda input, spec, config: ClipReader(spec, config),
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
     SequenceInput: lambda input, spec, config: SequenceReader(input, config),
+    AudioInput: lambda input, spec, config: SoundClips(input, config),
 }
 FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
     BoxInput: lambda input, spec, config: BoxReader(input, spec.video.size),
     BankInput: lambda input, spec, config: BankReader(input, config.clip.bank),
+    AudioInput: lambda input, spec, config: SoundFollower(input, config),
 }
 
 
@@ -98,6 +107,8 @@ class ExampleReader:
     def __post_init__(self):
         inputs = self.spec.inputs
         leading = [name for name, value in inputs.items() if type(value) in READERS]
+        if len(leading) > 1:  # kinds that can do both follow
+            leading = [name for name in leading if type(inputs[name]) not in FOLLOWERS]
         if len(leading) != 1 or not all(type(value) in READERS | FOLLOWERS for value in inputs.values()):
             given = ", ".join(f"{name} ({value.kind})" for name, value in inputs.items()) or "nothing"
             known, beside = (" or ".join(kind.kind for kind in table) for table in (READERS, FOLLOWERS))
@@ -120,11 +131,21 @@ class ExampleReader:
         """Reader of the input that draws the views."""
         return self._reader  # type: ignore[attr-defined]
 
-    def _together(self, record: Record, array: np.ndarray, views: Views) -> dict[str, np.ndarray]:
-        """All inputs by name, in the order of the spec."""
+    def _together(
+        self, record: Record, array: np.ndarray, views: Views, rng: np.random.Generator | None = None
+    ) -> tuple[dict[str, np.ndarray], Views]:
+        """All inputs by name, in the order of the spec, and the views."""
         followers: Mapping[str, Follower] = self._followers  # type: ignore[attr-defined]
-        own: str = self._leading  # type: ignore[attr-defined]
-        return {name: array if name == own else followers[name].of(record, views) for name in self.spec.inputs}
+        arrays = {self._leading: array}  # type: ignore[attr-defined]
+        for name, follower in followers.items():
+            try:
+                arrays[name] = follower.of(record, views, rng)
+            except VideoError as error:
+                blank = getattr(follower, "blank", None)
+                if blank is None:
+                    raise
+                arrays[name], views = blank(len(views)), replace(views, unheard=error.reason)
+        return {name: arrays[name] for name in self.spec.inputs}, views
 
     def layout(self, targets: Mapping[str, Field] | None = None) -> BatchLayout:
         """Layout of batches of these examples, with `targets` in training."""
@@ -135,9 +156,9 @@ class ExampleReader:
     ) -> tuple[dict[str, np.ndarray], Views]:
         """Read the inputs of a training example by name, `(V, …)` each, and its views; see `Reader.train`."""
         array, views = self.reader.train(record, rng, mirror=mirror)
-        return self._together(record, array, views), views
+        return self._together(record, array, views, rng)
 
     def evaluate(self, record: Record, num_clips: int, num_crops: int) -> tuple[dict[str, np.ndarray], Views]:
         """Read the inputs of an evaluation example by name, `(V, …)` each, and its views; see `Reader.evaluate`."""
         array, views = self.reader.evaluate(record, num_clips, num_crops)
-        return self._together(record, array, views), views
+        return self._together(record, array, views)

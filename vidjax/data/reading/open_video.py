@@ -67,16 +67,14 @@ def open_video(
         return FrameReader(path, ImageFiles(path), folder_fps)
     if match is None:
         return VideoReader(path, timeout=timeout, isolate=isolate)
-    if match["index"] == "-":
-        raise VideoError(path, "could not be read when the data set was prepared", "see its bad_records.jsonl")
-    features, kind = _read(path, match["folder"], match["split"], int(match["index"]))
-    stored = features["video"].bytes_list.value
+    features, kind = stored(path)
+    images = features["video"].bytes_list.value
     if kind == "file":
-        return VideoReader(path, timeout=timeout, content=stored[0], isolate=isolate)
+        return VideoReader(path, timeout=timeout, content=images[0], isolate=isolate)
     rates = features["fps"].float_list.value if "fps" in features else ()
     # Rates are stored in single precision; real rates, such as 30000/1001, are small fractions.
     fps = float(Fraction(rates[0]).limit_denominator(1001)) if rates else ASSUMED_FPS
-    return FrameReader(path, stored, fps)
+    return FrameReader(path, images, fps)
 
 
 class FrameReader:
@@ -172,8 +170,15 @@ class FrameReader:
         return image
 
 
-def _read(path: str, folder: str, split: str, index: int) -> tuple[Any, str]:
-    """Undecoded features of one example, and whether its video is a "file" or "frames"."""
+def stored(path: str) -> tuple[Any, str]:
+    """Undecoded features of the stored video at an address, and whether it is a "file" or "frames".
+
+    Raises:
+      VideoError: if the video could not be read when the data set was prepared, or cannot be read now.
+    """
+    folder, split, index, _ = parse_address(path)
+    if index is None:
+        raise VideoError(path, "could not be read when the data set was prepared", "see its bad_records.jsonl")
     try:
         with _opening:
             description = describe(folder)
