@@ -15,5 +15,6 @@ def get_config() -> Config:
     config.data.eval = "runs/data/sound_joint/val.csv"
     config.data.augment.flip = False  # it would have to swap the labels of some lessons, and not of others
     config.task.classify = ClassifyConfig()
-    config.train.epochs = 10
+    config.train.epochs = 6
+    config.train.eval_epochs = config.train.checkpoint_epochs = 3
     return config
