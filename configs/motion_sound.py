@@ -1,6 +1,6 @@
 """Moving shapes with sound: classes that neither pictures nor sound alone can tell.
 
-    python train.py --config=configs/motion_sound.py --workdir=runs/sound_both
+python train.py --config=configs/motion_sound.py --workdir=runs/sound_both
 """
 
 from configs import motion
