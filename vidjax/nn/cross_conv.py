@@ -42,7 +42,7 @@ class CrossConv(nnx.Module):
         **kwargs: Any,
     ):
         (kt, _, kf), (pt, _, pf) = kernel_size, padding
-        layer = {"dtype": dtype, "rngs": rngs, **kwargs}
+        layer: dict[str, Any] = {"dtype": dtype, "rngs": rngs, **kwargs}
         self.time = Conv3D(in_features, out_features, (kt, 1, 1), strides, (pt, 0, 0), **layer)
         self.frequency = Conv3D(in_features, out_features, (1, 1, kf), strides, (0, 0, pf), **layer)
         self.activates = activates

@@ -45,6 +45,6 @@ def _parameters(content: Mapping[str, Any]) -> Mapping[str, Any]:
 def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        where = f"{path}.{name}" if path else str(name)
+        where = f"{path}.{name}" if path else name
         flat |= _flat(value, where) if isinstance(value, Mapping) else {where: np.asarray(value)}
     return flat

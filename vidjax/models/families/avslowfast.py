@@ -148,7 +148,7 @@ class AVSlowFast(SlowFast):
         """Select clips and spectrograms, see `vidjax.models.audio_visual.seen_and_heard`."""
         return seen_and_heard(inputs, self.channels, type(self).__name__)
 
-    def encode(self, video: Mapping[str, jax.Array], rngs: nnx.Rngs | None = None) -> Features:
+    def encode(self, video: Any, rngs: nnx.Rngs | None = None) -> Features:
         """Encode normalised clips and spectrograms: features of Slow, Fast and Audio; windows are (B, 1, H', W', D).
 
         Maps and tokens are those of `SlowFast`.
