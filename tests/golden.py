@@ -156,6 +156,11 @@ class Golden:
         shape = tuple(self.entry["sound_shape"])
         return np.concatenate([noise(shape, 1)[:1], coarse_noise(shape, 1)[1:]])
 
+    @property
+    def sound(self) -> np.ndarray:
+        """`both` as spectrograms `(2, frames, mels)`, of networks whose input is a picture of one channel."""
+        return self.both[:, 0, :, :, 0]
+
     def of_both(self, field: str) -> np.ndarray:
         """What the reference gives for `both`: "logits", "logits64", or an entry of `others`."""
         arrays = vars(self) | self.others

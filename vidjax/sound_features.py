@@ -43,7 +43,8 @@ def features(wave: Any, settings: Spectrogram, frames: int = 0, xp: ModuleType =
     if settings.emphasis:
         before = xp.concatenate([pieces[..., :1], pieces[..., :-1]], axis=-1)
         pieces = pieces - settings.emphasis * before
-    spectrum = xp.fft.rfft(pieces * _constant(taper(settings), pieces, xp), settings.fft)
+    window = _constant(taper(settings), pieces, xp).reshape((1,) * (pieces.ndim - 1) + (-1,))
+    spectrum = xp.fft.rfft(pieces * window, settings.fft)
     power = spectrum.real**2 + spectrum.imag**2
     bands = xp.matmul(power if settings.power == 2 else xp.sqrt(power), _constant(filters(settings), wave, xp))
     values = _logarithm(bands, settings, xp)

@@ -8,7 +8,7 @@ import pytest
 from vidjax.config import ClipConfig, ConfigError, DataConfig, Spec, apply_preset
 from vidjax.config.spec import need_colour, resolve_spec, with_input
 from vidjax.errors import UserError
-from vidjax.inputs import FeatureInput, FlowFields, VideoInput
+from vidjax.inputs import AudioInput, FeatureInput, FlowFields, VideoInput
 
 VIDEO = VideoInput(16, 4, size=112, resize=(128, 171))
 TWO = Spec("two", {"near": VIDEO, "far": VideoInput(8)})
@@ -174,3 +174,11 @@ def test_a_mean_for_each_direction_holds_for_all_fields():
 def test_colours_of_a_preset_say_nothing_about_flow():
     config = apply_preset(DataConfig(clip=ClipConfig(preset="torchvision_resnet")))
     assert flowing("flow", config).mean == (0.5, 0.5) and flowing("rgb+flow", config).mean[:3] == config.clip.mean
+
+
+def test_settings_of_frames_are_refused_by_a_network_that_only_hears():
+    spec = Spec("x", {"audio": AudioInput("panns", 2.0)})
+    for clip in (ClipConfig(num_frames=8), ClipConfig(resize=(128,)), ClipConfig(fps=5.0)):
+        with pytest.raises(ConfigError, match=r"data\.clip\.\w+ = .*: x takes no video; leave it out\. The length"):
+            resolve_spec(spec, DataConfig(clip=clip))
+    assert resolve_spec(spec, DataConfig()) == spec

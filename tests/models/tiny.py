@@ -32,14 +32,22 @@ _CHANGES = {
     "vivit_fdp_tiny": {**_CLIP, **_NARROW},
     "vivit_fsa_tiny": {**_CLIP, **_NARROW},
     "vivit_fe_tiny": {**_CLIP, **_NARROW, "temporal_depth": 1},
+    "ast_tiny": {**_NARROW, "frames": 24, "mels": 16, "patch": 8, "strides": (6, 4)},
+    "audio_resnet_tiny": {"mels": 16, "width": 4},
+    "panns_tiny": {"mels": 16, "widths": (4, 8, 16)},
+    "vggish_tiny": {"mels": 16, "frames": 8, "stages": ((8,), (16,)), "hidden": 32, "embedding": 32},
     "x3d_tiny": {"widths": (8, 16), "depths": (1, 1), "out_features": 16},
     "slowfast_tiny": {"width": 16},
     "avslowfast_tiny": {"width": 16},
     **{name: {**_CLIP, **_NARROW, "fusion_layer": 1, "sound_frames": 32} for name in ("mbt_tiny", "mbt_token_tiny")},
 }
 # Sizes of the inputs, without the batch.
-_SIZES = {"features": (3, 16), "audio": (48, 80)}
-_OWN_SIZES = {name: {"audio": (32, 128)} for name in ("mbt_tiny", "mbt_token_tiny")}
+_SIZES = {"features": (3, 16), "audio": (24, 16)}
+_OWN_SIZES = {
+    "avslowfast_tiny": {"audio": (48, 80)},
+    **{name: {"audio": (32, 128)} for name in ("mbt_tiny", "mbt_token_tiny")},
+    **{name: {"audio": (24, 64)} for name in ("audio_visual_tiny", "audio_visual_gated_tiny")},
+}
 
 
 @functools.cache
@@ -54,7 +62,7 @@ def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
 
 
 def clips(name: str, batch: int = 2, seed: int = 0) -> Any:
-    """What the network takes, such as `(B, 4, 16, 16, 3)`; several inputs by name."""
+    """What the network takes, such as `(B, 4, 16, 16, 3)` or spectrograms of 24 frames; several inputs by name."""
     spec, rng = get_spec(name), np.random.default_rng(seed)
     sizes = _SIZES | _OWN_SIZES.get(name, {})
     if "video" in spec.inputs:

@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from tests.golden import golden, relative_error
+from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained
 
@@ -29,7 +30,8 @@ def errors(reference: str, name: str, field: str = "logits") -> list[float]:
     A clip of each, as one batch: what mixes clips shows, and the other two would cost as much time and say little more.
     """
     expected = golden(reference)
-    given = np.asarray(compiled(load_pretrained(name, expected.state))(expected.both))
+    clips = expected.sound if "audio" in get_spec(name).inputs else expected.both
+    given = np.asarray(compiled(load_pretrained(name, expected.state))(clips))
     return [relative_error(y, g) for y, g in zip(given, expected.of_both(field), strict=True)]
 
 

@@ -21,15 +21,16 @@ from vidjax.data.listing.rows import Row
 from vidjax.data.reading.clips import segment_frames
 from vidjax.data.reading.feature_file import SUFFIXES, FeatureFile, read_feature_file
 from vidjax.data.reading.open_video import FrameReader, is_address, open_video
+from vidjax.data.reading.sound import open_sound
 from vidjax.data.records import LABELS, Segments
 from vidjax.data.text import DataError
-from vidjax.inputs import VideoInput
+from vidjax.inputs import AudioInput, VideoInput
 from vidjax.progress import progress_bar
 from vidjax.video import VideoError, VideoReader
 from vidjax.video.byte_sources import exists
 from vidjax.wording import things
 
-STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short", "wrong annotation", "wrong fps")
+STATUSES = ("ok", "missing", "unreadable", "incomplete", "too short", "no sound", "wrong annotation", "wrong fps")
 COLUMNS = ("path", "status", "frames", "fps", "width", "height", "start", "end", "at", "reason", "listed_at")
 _SHOWN = 20  # most problems printed; the report has all
 _SECTIONS = {"num_frames": "clip.", "stride": "clip.", "fps": "clip.", "timeout": "reading."}  # by argument
@@ -65,6 +66,8 @@ class Check:
       decode: whether to decode every frame, instead of counting frames and decoding the first.
       timeout: time after which a stalled decoder is killed, seconds.
       key_frames: expectations of annotated key frames.
+      sound: whether files must have sound.
+      pictures: whether files must have pictures.
     """
 
     num_frames: int = 1
@@ -73,19 +76,27 @@ class Check:
     decode: bool = False
     timeout: float = 60.0
     key_frames: KeyFrames = ANYWHERE
+    sound: bool = False
+    pictures: bool = True
 
     def look(self, path: str, rows: Sequence[Row], rate: float = 25.0) -> list[Finding]:
         """Check one file, opened once for all its `rows`; `rate` is the frames/s of a folder of images."""
         try:
             if path.partition("#")[0].lower().endswith(SUFFIXES):
                 return [self._judge_features(read_feature_file(path), row) for row in rows]
+            if not self.pictures:
+                return [Finding(row, *self._judge_sound(path)) for row in rows]
             with open_video(path, timeout=self.timeout, folder_fps=rate) as reader:
                 if self.decode:
                     for first in range(0, len(reader), _CHUNK):
                         reader.read(range(first, min(first + _CHUNK, len(reader))), resize=(16, 16))
                 else:
                     reader.read([0], resize=(16, 16))
-                return [self._judge(reader, row) for row in rows]
+                findings = [self._judge(reader, row) for row in rows]
+            if self.sound:
+                heard = self._judge_sound(path)
+                findings = [replace(f, status=heard[0], reason=heard[1]) if f.status == "ok" else f for f in findings]
+            return findings
         except VideoError as error:
             status = "unreadable" if is_address(path) or _exists(path) else "missing"
             return [Finding(row, status, error.reason) for row in rows]
@@ -104,6 +115,17 @@ class Check:
             status = "wrong annotation"
         status, reason = self.key_frames.judge(reader, row) or (status, reason)
         return Finding(row, status, reason, frames, reader.fps, reader.width, reader.height)
+
+    def _judge_sound(self, path: str) -> tuple[str, str]:
+        """Status of a file's sound, and the reason."""
+        try:
+            with open_sound(path, timeout=self.timeout) as reader:
+                reader.read(reader.start, reader.duration if self.decode else 0.1, 1000)
+            return "ok", ""
+        except VideoError as error:
+            if not (is_address(path) or _exists(path)):
+                raise
+            return "no sound", error.reason
 
     @staticmethod
     def _judge_features(file: FeatureFile, row: Row) -> Finding:
@@ -146,12 +168,13 @@ def read_check(
     annotations = functools.partial(check_annotations, config, published.task)
     spec = resolve_spec(published, config.data)
     annotations = functools.partial(check_annotations, config, published.task)
+    sound = any(isinstance(value, AudioInput) for value in spec.inputs.values())
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
-        how = Check(decode=decode, timeout=config.data.reading.timeout)
+        how = Check(decode=decode, timeout=config.data.reading.timeout, sound=sound, pictures=not sound)
         return config.data, how, kinds_of(published.task), annotations
     rules = {config.data.sampling.train, config.data.sampling.eval}
     pace = (1, 0.0) if rules <= set(UNSTRIDED_RULES) else (spec.video.stride, spec.video.fps or 0.0)
-    how = Check(spec.video.num_frames, *pace, decode, config.data.reading.timeout)
+    how = Check(spec.video.num_frames, *pace, decode, config.data.reading.timeout, sound=sound)
     return config.data, how, kinds_of(published.task), annotations
 
 

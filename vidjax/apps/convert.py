@@ -13,13 +13,14 @@ from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig
 from vidjax.config.spec import resolve_spec
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
+from vidjax.inputs import VideoInput
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.models.streams import Streams
 from vidjax.predictor import numbered_classes
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
 from vidjax.weights.hf_config import Description, describe, other_input
-from vidjax.weights.load import load_with_arguments
+from vidjax.weights.load import load_with_arguments, warn_of_pixels
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.streams import spec_of
 from vidjax.weights.table import sources
@@ -61,7 +62,11 @@ def convert(
     """
     own = get_spec(name)
     said = describe(checkpoint)
-    changed = other_input(said.clip, own.video, ("num_frames", "size", "resize", "mean", "std"))
+    changed: dict[str, Any] = {}
+    if any(isinstance(value, VideoInput) for value in own.inputs.values()):
+        changed = other_input(said.clip, own.video, ("num_frames", "size", "resize", "mean", "std"))
+    else:
+        warn_of_pixels(checkpoint, said.clip, own, name)
     if "size" in changed:  # the model's own resizing does not suit another size
         changed["resize"] = said.clip.get("resize", own.video.resize)
     data = DataConfig(clip=ClipConfig(**changed))
@@ -131,12 +136,10 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None, stream
             write_transformers(out, state, model, spec, meta.labels.names)
         else:
             write_file(out, state, to)
-    video = spec.video
-    pixels = "RGB" if video.content == "rgb" else video.content
+    given = "; ".join(f"{value.phrase}, {value.preparation}" for value in spec.inputs.values())
     Console().print(
         f"{name} of update {step} as {to}: {len(state)} tensors, {len(meta.labels.names)} classes; written to {out}\n"
-        f"its input: {pixels} in 0…1, minus {video.mean}, divided by {video.std}; clips of {video.num_frames} frames "
-        f"at {video.size}²",
+        f"its input: {given}",
         highlight=False,
         soft_wrap=True,
     )

@@ -11,7 +11,17 @@ from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.config.sound_settings import with_sound
 from vidjax.errors import UserError
-from vidjax.inputs import CONTENTS, BankInput, BoxInput, FeatureInput, FlowFields, Input, SequenceInput, VideoInput
+from vidjax.inputs import (
+    CONTENTS,
+    AudioInput,
+    BankInput,
+    BoxInput,
+    FeatureInput,
+    FlowFields,
+    Input,
+    SequenceInput,
+    VideoInput,
+)
 
 # `config.model.input` → `VideoInput.enters`; names with flow are contents, too.
 ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both", "flow": "frames", "rgb+flow": "frames"}
@@ -108,7 +118,8 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
       input: input of the network as in `config.model.input`; None: the spec's.
 
     Raises:
-      ConfigError: if there are settings of features, boxes, a feature bank or flow for a network that reads none.
+      ConfigError: if there are settings of features, boxes, a feature bank or flow for a network that reads none, or of
+        frames for one that only hears.
     """
     if config.clip.boxes:
         spec = _with_boxes(spec, config.clip.boxes)
@@ -121,6 +132,7 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         if config.flow:
             raise ConfigError(f"config.data.flow = {config.flow!r}: {spec.name} takes no video; leave it out")
+        _need_no_frames(spec, config)
         return spec
     spec = with_input(spec, input, FlowFields(config.flow, config.flow_fields, config.flow_bound))
     names = ("num_frames", "size", "resize")
@@ -134,6 +146,18 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
         # If only the crop changes, the published margin between resizing and cropping is kept.
         changes["resize"] = tuple(round(r * config.clip.size / spec.video.size) for r in spec.video.resize)
     return spec.with_video(**changes)
+
+
+def _need_no_frames(spec: Spec, config: DataConfig) -> None:
+    """Refuse settings of frames for a network that only hears."""
+    if not all(isinstance(value, AudioInput) for value in spec.inputs.values()):
+        return
+    for name in ("num_frames", "stride", "fps", "size", "resize", "mean", "std"):
+        if value := getattr(config.clip, name):
+            raise ConfigError(
+                f"config.data.clip.{name} = {value}: {spec.name} takes no video; leave it out. The length of its sound "
+                "is data.sound.seconds"
+            )
 
 
 def with_input(spec: Spec, input: str | None, flow: FlowFields) -> Spec:

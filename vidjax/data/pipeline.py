@@ -31,6 +31,7 @@ from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import VideoSet
 from vidjax.data.targets import Targets
 from vidjax.data.text import DataError
+from vidjax.data.views import Views
 from vidjax.video import VideoError
 
 # A data set in which this many draws in a row fail is considered broken.
@@ -45,11 +46,15 @@ _QUEUE = 1
 
 @dataclass(frozen=True)
 class BadRecord:
-    """Unreadable video: its index among the records, its path and the reason."""
+    """Unreadable video: its index among the records, its path and the reason.
+
+    If only the sound is missing or unreadable, it is `unheard`: the video is used nevertheless.
+    """
 
     index: int
     path: str
     reason: str
+    unheard: bool = False
 
 
 def train_batches(
@@ -186,6 +191,7 @@ class _TrainLoader(grain.transforms.RandomMap):
                     self._failed[element] = failures + 1, reason
                 else:
                     self._failed.pop(element, None)
+                    bad += _unheard(element, record.path, views)
                     targets, index = self._targets.of(record, views), np.int64(element)
                     return {"inputs": inputs, "targets": targets, "index": index, "mask": np.True_, "bad": bad}
             bad.append(BadRecord(element, record.path, reason))
@@ -198,6 +204,10 @@ class _TrainLoader(grain.transforms.RandomMap):
         if self._order is None or attempt > _OF_THE_STRATUM:
             return int(rng.integers(len(self._videos)))
         return int(rng.choice(self._order.peers(record)))
+
+
+def _unheard(index: int, path: str, views: Views) -> list[BadRecord]:
+    return [BadRecord(index, path, views.unheard, unheard=True)] if views.unheard else []
 
 
 class _Places(grain.MapDataset):
@@ -230,6 +240,7 @@ class _EvalLoader(grain.transforms.Map):
             try:
                 inputs, views = self._reader.evaluate(record, self._num_clips, self._num_crops)
                 count = len(views)
+                bad += _unheard(int(element), record.path, views)
             except VideoError as error:
                 bad.append(BadRecord(int(element), record.path, error.reason))
         if inputs is None:
@@ -238,7 +249,7 @@ class _EvalLoader(grain.transforms.Map):
             "inputs": inputs,
             "views": np.int64(count),
             "index": np.int64(-1 if padding else element),
-            "mask": np.bool_(not padding and not bad),
+            "mask": np.bool_(not padding and all(record.unheard for record in bad)),
             "bad": bad,
         }
 

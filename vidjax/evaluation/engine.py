@@ -86,7 +86,8 @@ def run(
     Returns:
       The evaluators, and a summary: their figures by level, with the names of the `levels`; their names and details;
       `coverage`, the share of videos that could be read; `num_videos`, the number of these; `num_views` per video, or
-      the maximum if it varies; `unreadable`: list of `{"path", "reason"}`.
+      the maximum if it varies; `unreadable`: list of `{"path", "reason"}`; `unheard`, if there are any: the same of
+      videos whose sound is missing or cannot be read.
 
     Raises:
       ConfigError: if crops are mirrored but the classes tell left from right.
@@ -106,7 +107,9 @@ def run(
     summary |= {"coverage": readable / len(videos), "num_videos": readable, "num_views": most}
     for evaluator in evaluators.values():
         summary |= evaluator.details()
-    summary["unreadable"] = [{"path": b.path, "reason": b.reason} for b in bad]
+    summary["unreadable"] = [{"path": b.path, "reason": b.reason} for b in bad if not b.unheard]
+    if unheard := [{"path": b.path, "reason": b.reason} for b in bad if b.unheard]:
+        summary["unheard"] = unheard
     return Outcome(summary, evaluators)
 
 
@@ -120,7 +123,8 @@ def collect(
     """Run the network over evaluation batches, of which each process has its rows.
 
     Returns:
-      Number of videos that could be read, largest number of views of one, and unreadable videos.
+      Number of videos that could be read, largest number of views of one, and videos that, or whose sound, could not
+      be read.
     """
     sharding = parallel.batch_sharding(mesh)
     readable, most, bad = 0, 0, []

@@ -57,10 +57,11 @@ def show(summary: dict[str, Any], console: Console) -> None:
     if "num_clips_scored" in summary:
         each = f"up to {things(summary['num_views'], 'view')} each, {summary['num_clips_scored']} in all"
     console.print(f"{summary['num_videos']} of {things(total, 'video')}, {each}")
-    for bad in summary["unreadable"][:10]:
-        console.print(f"[yellow]unreadable:[/] {bad['path']}: {bad['reason']}", highlight=False, soft_wrap=True)
-    if len(summary["unreadable"]) > 10:
-        console.print(f"[yellow]… and {len(summary['unreadable']) - 10} more in eval.json[/]")
+    for word, listed in (("unreadable", summary["unreadable"]), ("without sound", summary.get("unheard", []))):
+        for bad in listed[:10]:
+            console.print(f"[yellow]{word}:[/] {bad['path']}: {bad['reason']}", highlight=False, soft_wrap=True)
+        if len(listed) > 10:
+            console.print(f"[yellow]… and {len(listed) - 10} more in eval.json[/]")
 
 
 def closing(summary: dict[str, Any], folder: Path) -> str:

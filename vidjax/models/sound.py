@@ -13,9 +13,9 @@ from vidjax.nn.clips import ClipError
 class SoundNetwork(VideoNetwork):
     """Base class of networks that take spectrograms `(B, frames, mels)`, alone or as "audio" of a mapping.
 
-    A family sets `mels` beside the attributes of `VideoNetwork`. It computes on `as_picture` and makes its features with
-    `features_of`: time is then the first axis of their grid and maps, mel bands are the last, and the middle one has
-    length 1. The stride of a map is its number of bands, as the stride of a picture's map is of pixels.
+    A family sets `mels` beside the attributes of `VideoNetwork`. It computes on `as_picture` and makes its features
+    with `features_of`: time is then the first axis of their grid and maps, mel bands are the last, and the middle one
+    has length 1. The stride of a map is its number of bands, as the stride of a picture's map is of pixels.
 
     Attributes:
       mels: number of mel bands.

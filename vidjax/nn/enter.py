@@ -54,12 +54,26 @@ def _enter_video(video: jax.Array, input: VideoInput, dtype: Any, between: Calla
     return network_input(between(normalise(video, input)), input, dtype)
 
 
-def _enter_audio(samples: jax.Array, input: AudioInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
-    there = samples != UNHEARD
-    wave = jnp.where(there, samples, 0).astype(jnp.float32) / 32768
+def is_heard(samples: jax.Array) -> jax.Array:
+    """Whether there is any sound in clips of int16 samples `(B, N)`, bool `(B,)`."""
+    return (samples != UNHEARD).any(axis=-1)
+
+
+def spectrogram(samples: jax.Array, input: AudioInput) -> jax.Array:
+    """Spectrograms of clips, float32 `(B, frames, values)`, normalised.
+
+    Args:
+      samples: int16 samples `(B, N)`; `UNHEARD` is silence.
+      input: description of the input.
+    """
+    wave = jnp.where(samples != UNHEARD, samples, 0).astype(jnp.float32) / 32768
     with jax.default_matmul_precision("highest"):  # coarser sums would put quiet bands beside loud ones off by decibels
-        values = features(wave, input.spectrogram, input.frames, jnp)
-    return {"audio": between(values).astype(dtype or jnp.float32), "heard": there.any(axis=-1)}
+        return features(wave, input.spectrogram, input.frames, jnp)
+
+
+def _enter_audio(samples: jax.Array, input: AudioInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
+    values = between(spectrogram(samples, input))
+    return {"audio": values.astype(dtype or jnp.float32), "heard": is_heard(samples)}
 
 
 def _enter_features(vectors: jax.Array, input: Input, dtype: Any, between: Callable) -> jax.Array:

@@ -114,5 +114,11 @@ def make_task(config: Config, spec: Spec, labels: "LabelSpace", dtype: Any = Non
       spec: spec of the network, as trained.
       labels: classes of the data set.
       dtype: type of the network's inputs; None: float32.
+
+    Raises:
+      ConfigError: if spectrograms shall be masked, but the task does not do so.
     """
-    return _module(spec.task).make(config, spec, labels, dtype)
+    task, sound = _module(spec.task), config.data.sound
+    if (sound.time_masks or sound.frequency_masks) and not getattr(task, "MASKS_SOUND", False):
+        raise ConfigError(f"config.data.sound: the task {spec.task!r} masks no spectrograms; leave out masks")
+    return task.make(config, spec, labels, dtype)

@@ -63,10 +63,19 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 class BadRecordLog:
     """Log of unreadable videos, each listed once in `bad_records.jsonl` as `{"path", "reason", "replaced"}`, where
-    `replaced` counts its substitutions by other videos. Lines are written at once; `save` updates the counts."""
+    `replaced` counts its substitutions by other videos. Lines are written at once; `save` updates the counts.
 
-    def __init__(self, path: Path):
-        self._path = path
+    Videos that were used, but without sound, are listed beside it, in `unheard.jsonl`, with the number of their clips.
+
+    Args:
+      path: path of the file.
+      counted: name of the count.
+    """
+
+    def __init__(self, path: Path, counted: str = "replaced"):
+        self._path, self._counted = path, counted
+        beside = path.with_name(path.name.replace("bad_records", "unheard"))
+        self.unheard = None if beside == path else BadRecordLog(beside, "clips")
         self._lines: dict[str, dict[str, Any]] = {line["path"]: line for line in read_metrics(path)}
         self.substitutions = 0
 
@@ -75,17 +84,22 @@ class BadRecordLog:
 
     def add(self, records: list[BadRecord]) -> None:
         """Add the bad records of one batch."""
+        if self.unheard is not None:
+            self.unheard.add([record for record in records if record.unheard])
+            records = [record for record in records if not record.unheard]
         self.substitutions += len(records)
         for record in records:
             if (line := self._lines.get(record.path)) is not None:
-                line["replaced"] = line.get("replaced", 1) + 1
+                line[self._counted] = line.get(self._counted, 1) + 1
                 continue
-            self._lines[record.path] = {"path": record.path, "reason": record.reason, "replaced": 1}
+            self._lines[record.path] = {"path": record.path, "reason": record.reason, self._counted: 1}
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(self._lines[record.path]) + "\n")
 
     def save(self) -> None:
-        """Rewrite the list with the current counts."""
+        """Rewrite the lists with the current counts."""
+        if self.unheard is not None:
+            self.unheard.save()
         if not self._lines:
             return
         temporary = self._path.with_suffix(".tmp")

@@ -424,6 +424,13 @@ class _Run:
                 highlight=False,
                 soft_wrap=True,
             )
+        if self.bad_records.unheard:
+            silent = things(len(self.bad_records.unheard), "training video was", "training videos were")
+            self.console.print(
+                f"[yellow]{silent} used without sound: {self.workdir / 'unheard.jsonl'}[/]",
+                highlight=False,
+                soft_wrap=True,
+            )
         parallel.barrier("finished")  # writing files may take longer than the other processes wait at exit
         if last and step != done:
             self.console.print(

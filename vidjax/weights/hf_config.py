@@ -1,7 +1,8 @@
-"""The `config.json` and `preprocessor_config.json` of transformers' video networks, read and written.
+"""The `config.json` and `preprocessor_config.json` of transformers' networks for video and sound, read and written.
 
-Source: `configuration_videomae.py`, `configuration_timesformer.py`, `configuration_vivit.py` and the image processors
-there; the field names are theirs.
+Source: `configuration_videomae.py`, `configuration_timesformer.py`, `configuration_vivit.py`,
+`configuration_audio_spectrogram_transformer.py`, and the image processors and the feature extractor there; the field
+names are theirs.
 """
 
 import json
@@ -15,27 +16,31 @@ from typing import Any
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.inputs import VideoInput
+from vidjax.inputs import AudioInput, VideoInput
+from vidjax.models.families.audio_transformer import AST
 from vidjax.models.families.timesformer import TimeSformer
 from vidjax.models.families.videomae import VideoMAE
 from vidjax.models.families.vivit import ViViT
+from vidjax.spectrograms import Spectrogram
 from vidjax.weights.read import CheckpointError
 
 _ATTENTION = {"divided": "divided_space_time", "joint": "joint_space_time", "space": "space_only"}
-_EPSILON = 1e-6  # of the layer norms in all three models here; transformers' own default for VideoMAE is 1e-12
+_EPSILON = 1e-6  # of the layer norms in all three for video; transformers' own default for VideoMAE is 1e-12
 
 
 def model_config(model: nnx.Module, spec: Spec, class_names: Sequence[str]) -> dict[str, Any]:
     """Content of transformers' `config.json` for a model.
 
     Args:
-      model: a `VideoMAE`, `TimeSformer` or `ViViT` (model 1).
+      model: a `VideoMAE`, `TimeSformer`, `ViViT` (model 1) or `AST`.
       spec: clip length and size of the model.
       class_names: class names in the order of the classifier.
 
     Raises:
       CheckpointError: if transformers does not have the model.
     """
+    if isinstance(model, AST):
+        return _audio_config(model) | _named_classes(class_names)
     kinds = {
         VideoMAE: ("videomae", "VideoMAEForVideoClassification", "gelu"),
         TimeSformer: ("timesformer", "TimesformerForVideoClassification", "gelu"),
@@ -63,8 +68,7 @@ def model_config(model: nnx.Module, spec: Spec, class_names: Sequence[str]) -> d
         "attention_probs_dropout_prob": 0.0,
         "layer_norm_eps": _EPSILON,
         "qkv_bias": True,
-        "id2label": {str(i): name for i, name in enumerate(class_names)},
-        "label2id": {name: i for i, name in enumerate(class_names)},
+        **_named_classes(class_names),
     }
     if kind == "videomae":
         config |= {"tubelet_size": tubelet[0], "use_mean_pooling": True}
@@ -75,8 +79,58 @@ def model_config(model: nnx.Module, spec: Spec, class_names: Sequence[str]) -> d
     return config
 
 
+def _named_classes(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+
+
+def _audio_config(model: AST) -> dict[str, Any]:
+    block = model.blocks[0]
+    return {
+        "model_type": "audio-spectrogram-transformer",
+        "architectures": ["ASTForAudioClassification"],
+        "dtype": "float32",
+        "patch_size": model.patch,
+        "time_stride": model.strides[0],
+        "frequency_stride": model.strides[1],
+        "max_length": model.frames,
+        "num_mel_bins": model.mels,
+        "hidden_size": model.widths.pooled,
+        "num_hidden_layers": len(model.blocks),
+        "num_attention_heads": block.attn.heads,
+        "intermediate_size": block.mlp.fc1.kernel.shape[-1],
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": model.epsilon,
+        "qkv_bias": True,
+    }
+
+
+def _extractor_config(audio: AudioInput) -> dict[str, Any]:
+    settings = audio.spectrogram
+    return {
+        "feature_extractor_type": "ASTFeatureExtractor",
+        "feature_size": 1,
+        "sampling_rate": settings.rate,
+        "num_mel_bins": settings.bands,
+        "max_length": audio.shape[0],
+        "padding_value": 0.0,
+        "padding_side": "right",
+        "return_attention_mask": False,
+        "do_normalize": True,
+        "mean": settings.mean,
+        "std": settings.std / 2,  # it divides by twice the deviation
+    }
+
+
 def preprocessor_config(spec: Spec) -> dict[str, Any]:
-    """Content of transformers' `preprocessor_config.json`: resize, central crop, scale to 0…1, normalise."""
+    """Content of transformers' `preprocessor_config.json`: resize, central crop, scale to 0…1, normalise; for sound,
+    its spectrogram."""
+    if audio := next((value for value in spec.inputs.values() if isinstance(value, AudioInput)), None):
+        return _extractor_config(audio)
     short = spec.video.resize[0]
     size = {"shortest_edge": short} if len(spec.video.resize) == 1 else {"height": short, "width": spec.video.resize[1]}
     return {
@@ -117,7 +171,8 @@ def describe(checkpoint: str | os.PathLike | Mapping[str, Any]) -> Description:
       The class names from `id2label` of `config.json`, in the order of their numbers; none if they are transformers'
       placeholders `LABEL_0`, `LABEL_1`, …. The clip settings given there or for the image processor: `num_frames`,
       `size` and `resize` in pixels, and `mean` and `std` of values in 0…1, even if transformers scales pixels to
-      another range.
+      another range. Of a network for sound, `mean` and `std` are the number subtracted from a spectrogram and the one
+      it is divided by.
 
     Raises:
       CheckpointError: if a file cannot be understood; it names the file and the field.
@@ -182,6 +237,13 @@ def _processing(content: dict[str, Any], file: Path) -> dict[str, Any]:
     def wrong(name: str, wanted: str) -> CheckpointError:
         return CheckpointError(f"{file}: {name} = {content[name]!r}: must be {wanted}. Correct it, or take it out.")
 
+    if content.get("feature_extractor_type") == "ASTFeatureExtractor":
+        for name in ("mean", "std"):
+            if name in content and (not _is_number(content[name]) or (name == "std" and content[name] <= 0)):
+                raise wrong(name, "a number" if name == "mean" else "a positive number")
+        normal = {"mean": content.get("mean", -4.2677393), "std": 2 * content.get("std", 4.5689974)}
+        return normal if content.get("do_normalize", True) else {"mean": 0.0, "std": 1.0}
+
     def edges(name: str) -> tuple[int, ...] | None:
         """`(short side,)` or `(height, width)`; None: not given."""
         value = content.get(name)
@@ -237,12 +299,14 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def other_input(clip: Mapping[str, Any], video: VideoInput, names: Sequence[str] = ("mean", "std")) -> dict[str, Any]:
+def other_input(
+    clip: Mapping[str, Any], video: VideoInput | Spectrogram, names: Sequence[str] = ("mean", "std")
+) -> dict[str, Any]:
     """Fields among `names` in which `clip`, such as a `Description`'s, differs from `video`, with the clip's values."""
 
     def alike(a: Any, b: Any) -> bool:
         if isinstance(a, tuple) and isinstance(b, tuple):
             return len(a) == len(b) and all(math.isclose(x, y, abs_tol=1e-4) for x, y in zip(a, b, strict=True))
-        return a == b
+        return math.isclose(a, b, abs_tol=1e-4) if isinstance(a, float) else a == b
 
     return {name: clip[name] for name in names if name in clip and not alike(clip[name], getattr(video, name))}

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.inputs import AudioInput
 from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
@@ -111,7 +112,7 @@ def load_pretrained(
 def warn_of_pixels(
     checkpoint: Checkpoint, clip: Mapping[str, Any], spec: Spec, whose: str, mend: str | None = None
 ) -> None:
-    """Log a warning if pixels are normalised otherwise than in the training of the checkpoint's network.
+    """Log a warning if pixels, or a spectrogram, are normalised otherwise than in the training of the checkpoint.
 
     Args:
       checkpoint: the checkpoint, for the message.
@@ -123,13 +124,17 @@ def warn_of_pixels(
     known = {key: value for key, value in clip.items() if key in ("mean", "std")}
     if not known:
         return
-    alike = {key: value for key, value in known.items() if len(value) == len(spec.video.mean)}
-    if other := other_input(alike, spec.video):
+    if audio := next((value for value in spec.inputs.values() if isinstance(value, AudioInput)), None):
+        own, mend = audio.spectrogram, mend or "give it an input of that mean and deviation, unless it is to adapt"
+    else:
+        own = spec.video
+        known = {key: value for key, value in known.items() if len(value) == len(own.mean)}
+    if other := other_input(known, own):
         if mend is None:
             values = {key: ",".join(f"{v:.6g}" for v in value) for key, value in other.items()}
             settings = (f"--config.data.clip.{key}={value}" for key, value in values.items())
             mend = f"give {' '.join(settings)}, unless it is to adapt"
-        told = "; ".join(f"{key} {value}, not {getattr(spec.video, key)}" for key, value in other.items())
+        told = "; ".join(f"{key} {value}, not {getattr(own, key)}" for key, value in other.items())
         text = "%s was trained with another normalisation than %s has: %s; %s"
         log.warning(text, _title(checkpoint), whose, told, mend)
 
@@ -373,7 +378,7 @@ def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
 
 
 @contextlib.contextmanager
-def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> Iterator[None]:
+def _named(checkpoint: Checkpoint, name: str, state_dict: Mapping[str, Any]) -> Generator[None, None, None]:
     """Context that adds the file and the model to the message of a `CheckpointError`, and the models that do fit."""
     try:
         yield

@@ -1,6 +1,7 @@
 """The command `vidjax check`."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from vidjax.apps.command_parser import SETTINGS, Commands, positive, positive_float
@@ -34,6 +35,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("--fps", type=positive_float, help="frames per second of the clip, instead of a stride")
     parser.add_argument("--decode", action="store_true", help="decode every frame: slow, but finds all damage")
     parser.add_argument(
+        "--sound",
+        action="store_true",
+        help="also find files without a sound track that decodes (default: by the config)",
+    )
+    parser.add_argument(
         "--timeout", type=positive_float, help="seconds until a stalled file counts as bad (default: 60)"
     )
     parser.add_argument("--workers", type=positive, help="videos checked in parallel (default: number of cores)")
@@ -60,4 +66,5 @@ def run(args: argparse.Namespace) -> int:
         kinds, annotations = frozenset() if config.dataset else LABELS | {Boxes.kind}, None
         if not config.dataset and declares_segments(Path(args.data or args.eval or "").expanduser()):
             kinds = frozenset({Segments.kind})
+    how = dataclasses.replace(how, sound=True) if args.sound else how
     return check(config, how, kinds=kinds, annotations=annotations, out=args.out, workers=args.workers or 0)

@@ -3,6 +3,7 @@
 import argparse
 
 from vidjax.apps.command_parser import Commands, positive
+from vidjax.errors import UserError
 
 
 def add(commands: Commands) -> None:
@@ -20,6 +21,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--eval-share", type=float, default=0.2, help="share held out if there is no evaluation split")
     parser.add_argument("--folder-fps", type=float, default=0.0, help="frames per second of image folders")
     parser.add_argument("--jpeg", action="store_true", help="store JPEG frames (default: store the files unchanged)")
+    parser.add_argument("--sound", action="store_true", help="with --jpeg: store the sound too, as FLAC, one channel")
     parser.add_argument("--short-side", type=int, default=256, help="frames' short side, px; 0: full (default: 256)")
     parser.add_argument("--quality", type=quality, default=75, help="quality of JPEG frames, 1-100 (default: 75)")
     parser.add_argument("--workers", type=positive, help="encoding processes (default: number of cores)")
@@ -31,17 +33,23 @@ def add(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; returns the exit status.
+
+    Raises:
+      UserError: for `--sound` without `--jpeg`.
+    """
     from vidjax.apps.prepare import prepare
     from vidjax.config import Config, DataConfig
     from vidjax.data.prepared.encode import Encoding
 
+    if args.sound and not args.jpeg:
+        raise UserError("--sound: files are stored with their sound anyway; leave it out, or add --jpeg")
     data = DataConfig(train=args.data, eval=args.eval, root=args.root, dataset=args.dataset, split=args.split)
     data.eval_share, data.folder_fps = args.eval_share, args.folder_fps
     return prepare(
         Config(seed=args.seed, data=data),
         args.out,
-        Encoding(args.jpeg, max(args.short_side, 0), args.quality),
+        Encoding(args.jpeg, max(args.short_side, 0), args.quality, sound=args.sound),
         num_workers=args.workers,
         beam=args.beam,
         shard_mb=args.shard_mb,

@@ -1,10 +1,13 @@
-"""Folders of videos: one sub-folder per class or, if no labels are needed, videos anywhere below."""
+"""Folders of videos: one sub-folder per class or, if no labels are needed, videos anywhere below.
+
+Files of sound are listed where there is not one video, and left out beside videos.
+"""
 
 import logging
 import os
 from dataclasses import dataclass
 
-from vidjax.data.listing.paths import VIDEO_SUFFIXES, class_folders, own_files
+from vidjax.data.listing.paths import SOUND_SUFFIXES, VIDEO_SUFFIXES, class_folders, own_files
 from vidjax.data.listing.rows import LISTED, Row
 from vidjax.data.records import LABELS, Labels
 from vidjax.data.text import DataError, raise_problems
@@ -44,9 +47,11 @@ class Folder:
             classes = {"": own_files(path), **{name: files for name, files in classes.items() if files}}
         elif not classes:
             raise DataError(f"{path}: no sub-folders; put the videos of each class into a sub-folder named after it")
+        every = [p for files in classes.values() for p in files]
+        suffixes = VIDEO_SUFFIXES if any(_suffix(p) in VIDEO_SUFFIXES for p in every) else SOUND_SUFFIXES
         for name, files in classes.items():
-            videos = [p for p in files if os.path.splitext(p)[1].lower() in VIDEO_SUFFIXES]
-            ignored += [p for p in files if os.path.splitext(p)[1].lower() not in VIDEO_SUFFIXES]
+            videos = [p for p in files if _suffix(p) in suffixes]
+            ignored += [p for p in files if _suffix(p) not in suffixes]
             if not videos and self.labelled:
                 problems.append(f"{path}/{name}: the class {name!r} has no videos; add some or remove the folder")
             annotation = Labels((name,)) if self.labelled else None
@@ -59,3 +64,7 @@ class Folder:
         if not rows:
             raise DataError(f"{path}: no videos there or in its sub-folders")
         return rows
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()

@@ -9,6 +9,7 @@ VIDEO_SUFFIXES = frozenset((
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".m2ts", ".3gp", ".ogv",
     ".gif", ".vob", ".mts", ".divx", ".asf",
 ))  # fmt: skip
+SOUND_SUFFIXES = frozenset((".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"))
 
 
 def locate(root: str, path: str) -> str:

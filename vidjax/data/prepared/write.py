@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ def prepare(
         fitting = re.sub(r"[^a-z0-9_]+", "_", out.name.lower()).strip("_0123456789") or "videos"
         raise DataError(f"{out}: TFDS allows a-z, 0-9 and _ in the name of a data set; give {out.parent / fitting}")
     shards = {name: plan(videos, encoding, shard_bytes) for name, videos in splits.items()}
-    info = {"encoding": asdict(encoding), "fingerprint": fingerprint(splits, shards, encoding)}
+    info = {"encoding": encoding.settings(), "fingerprint": fingerprint(splits, shards, encoding)}
     with _lock(out) if beam_options is None else contextlib.nullcontext():
         if (done := _already_there(out, info)) is not None:
             return done
@@ -216,6 +216,8 @@ class _Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
             "source": tfds.features.Text(doc="Path of the file, from the folder that all have in common."),
             "group": tfds.features.Text(doc="Videos of one origin share it."),
         }
+        if self.encoding.jpeg and self.encoding.sound:
+            features["sound"] = tfds.features.Text(doc="A FLAC file of one channel; empty: the video has no sound.")
         return tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
         )

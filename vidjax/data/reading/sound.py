@@ -17,6 +17,7 @@ from vidjax.data.records import Record
 from vidjax.data.text import DataError
 from vidjax.data.views import Views, whole
 from vidjax.inputs import UNHEARD, AudioInput
+from vidjax.video import VideoError
 from vidjax.video.sound import SoundReader
 
 
@@ -40,6 +41,8 @@ def open_sound(path: str, *, timeout: float = 60.0, isolate: bool = True) -> Sou
             f"{path}: was prepared as JPEG frames, without sound; prepare the data set again with --sound, or as files"
         )
     (content,) = features["video" if kind == "file" else "sound"].bytes_list.value
+    if not content:
+        raise VideoError(path, "has no sound", "prepare the data set again from a video with a sound track")
     return SoundReader(path, timeout=timeout, content=content, isolate=isolate)
 
 

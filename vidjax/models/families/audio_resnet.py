@@ -107,7 +107,6 @@ class AudioBottleneck(nnx.Module):
         out_features = features * self.expansion
         self.conv1 = Conv3D(in_features, features, 1, dtype=dtype, rngs=rngs)
         self.norm1 = BatchNorm(features, rngs=rngs)
-        self.parallel = parallel
         if parallel:
             self.conv2 = Parallel(features, features, 3, strides, dtype=dtype, rngs=rngs)
         else:
@@ -118,8 +117,9 @@ class AudioBottleneck(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map (B, 1, t, m, in) to (B, 1, t', m', 4 · features)."""
-        y = self.conv2(nnx.relu(self.norm1(self.conv1(x))))
-        y = self.norm3(self.conv3(jnp.concatenate(y, axis=-1) if self.parallel else y))
+        y = nnx.relu(self.norm1(self.conv1(x)))
+        y = jnp.concatenate(self.conv2(y), axis=-1) if isinstance(self.conv2, Parallel) else self.conv2(y)
+        y = self.norm3(self.conv3(y))
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
@@ -164,9 +164,7 @@ def picture_resnet(
     """
     stem = Stem(64, (1, 7, 7), max_pool=True, in_channels=1, dtype=dtype, rngs=rngs)
     stages = _stages(depths, 64, (frame_conv,) * len(depths))
-    return AudioResNet(
-        num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs
-    )
+    return AudioResNet(num_classes, stem=stem, stem_features=64, stages=stages, dtype=dtype, rngs=rngs, **kwargs)
 
 
 @settles("grid")

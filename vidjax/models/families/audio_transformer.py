@@ -6,8 +6,7 @@ distilled DeiT with a class and a distillation token, whose mean is classified.
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,6 @@ from vidjax.models.sound import SoundNetwork, as_picture
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.conv import Conv3D
 from vidjax.nn.frame_blocks import Adapters, Block, Form
-from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002
 from vidjax.nn.maps import flat_map
 from vidjax.nn.patches import TORCH_UNIFORM
@@ -79,7 +77,7 @@ class AST(SoundNetwork):
         dim, dtype = transformer.dim, execution.dtype
         if min(frames, mels) < patch:
             raise ValueError(f"frames = {frames}, mels = {mels}: a patch of {patch}×{patch} needs as many of both")
-        self.execution, self.mels, self.patch = execution, mels, patch
+        self.execution, self.frames, self.mels, self.patch = execution, frames, mels, patch
         self.strides, self.epsilon = tuple(strides), epsilon
         # The reference's pictures have bands as rows and frames as columns, and so its kernels.
         self.patch_embed = Conv3D(
@@ -119,7 +117,9 @@ class AST(SoundNetwork):
             raise UserError(f"a sound of {video.shape[1]} frames is too short for patches of {self.patch}")
         x = self.patch_embed(as_picture(jnp.swapaxes(video, 1, 2)))
         batch, _, bands, times, dim = x.shape
-        tokens = (jnp.broadcast_to(token[...].astype(x.dtype), (batch, 1, dim)) for token in (self.cls_token, self.dist_token))
+        tokens = (
+            jnp.broadcast_to(token[...].astype(x.dtype), (batch, 1, dim)) for token in (self.cls_token, self.dist_token)
+        )
         x = jnp.concatenate([*tokens, flat_map(x)], axis=1) + self._places(times, bands).astype(x.dtype)
         grid = (times, 1, bands)
         x = self.norm(self.execution.run(self.blocks, x, grid, rngs=rngs).astype(jnp.float32))
@@ -130,6 +130,7 @@ class AST(SoundNetwork):
 
     def _places(self, times: int, bands: int) -> jax.Array:
         """Positions `(1, 2 + bands·times, D)` for a grid of patches."""
+        assert self.base_grid is not None
         old_times, _, old_bands = self.base_grid
         table = self.pos_embed[...]
         if (times, bands) == (old_times, old_bands):

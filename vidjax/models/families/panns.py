@@ -39,9 +39,7 @@ class Block(nnx.Module):
       rngs: random streams for the initial weights.
     """
 
-    def __init__(
-        self, in_features: int, features: int, *, kernel: int, depth: int, dtype: Any = None, rngs: nnx.Rngs
-    ):
+    def __init__(self, in_features: int, features: int, *, kernel: int, depth: int, dtype: Any = None, rngs: nnx.Rngs):
         self.convs, self.norms = nnx.List(), nnx.List()
         for index in range(depth):
             width = features if index else in_features

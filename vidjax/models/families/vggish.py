@@ -4,6 +4,7 @@ Source: Hershey et al., CNN Architectures for Large-Scale Audio Classification (
 (ICASSP 2017); harritaylor/torchvggish, `vggish.py`, a port of the network in tensorflow/models, `research/audioset`.
 """
 
+import itertools
 from typing import Any
 
 import jax
@@ -72,20 +73,12 @@ class VGGish(SoundNetwork):
             convs = nnx.List()
             for width in widths:
                 convs.append(
-                    Conv3D(
-                        features, width, (1, 3, 3), padding=(0, 1, 1), use_bias=True, kernel_init=normal_001,
-                        dtype=dtype, rngs=rngs,
-                    )
-                )  # fmt: skip
+                    Conv3D(features, width, (1, 3, 3), padding=(0, 1, 1), use_bias=True, dtype=dtype, rngs=rngs)
+                )
                 features = width
             self.stages.append(convs)
         sizes = (times * bands * features, hidden, hidden, embedding)
-        self.dense = nnx.List(
-            [
-                nnx.Linear(*pair, kernel_init=normal_001, dtype=dtype, rngs=rngs)
-                for pair in zip(sizes[:-1], sizes[1:], strict=True)
-            ]
-        )
+        self.dense = nnx.List([nnx.Linear(*pair, dtype=dtype, rngs=rngs) for pair in itertools.pairwise(sizes)])
         self.dropout = nnx.Dropout(dropout)
         self.head = nnx.Linear(embedding, num_classes, kernel_init=normal_001, rngs=rngs)
         maps = {2 ** (index + 1): widths[-1] for index, widths in enumerate(stages)}

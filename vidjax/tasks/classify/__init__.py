@@ -5,13 +5,14 @@ from typing import Any
 
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.data.records import LabelSpace
-from vidjax.inputs import VideoInput
+from vidjax.inputs import AudioInput, VideoInput
 from vidjax.tasks.classify.targets import KINDS, make_targets
 
 
 def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> Any:
     """Build the task; see `vidjax.tasks.make_task`."""
     from vidjax.evaluation import metrics
+    from vidjax.nn.spec_augment import SpecAugment
     from vidjax.tasks.classify.evaluator import ClassEvaluator
     from vidjax.tasks.classify.losses import ClassLoss, prior_bias
     from vidjax.tasks.classify.mix import MixRule
@@ -20,14 +21,27 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
 
     settings = config.task.classify
     mix = MixRule.of(settings)
-    if mix and [type(each) for each in spec.inputs.values()] != [VideoInput]:
-        raise ConfigError("config.task.classify.mixup and cutmix mix clips of one video input; this network has others")
+    kinds = [type(each) for each in spec.inputs.values()]
+    if mix and (kinds.count(VideoInput) > 1 or not set(kinds) <= {VideoInput, AudioInput}):
+        raise ConfigError("config.task.classify.mixup and cutmix mix clips of one video, and sound; not other inputs")
+    if mix and mix.cutmix and VideoInput not in kinds:
+        raise ConfigError(
+            f"config.task.classify.cutmix = {settings.cutmix!r}: cuts boxes out of pictures, and {spec.name} sees "
+            "none; use mixup"
+        )
     names = ["mAP"] if labels.several else [f"top{k}" for k in metrics.ranks(len(labels.names))]
     return Task(
         name="classify",
         labels=labels,
         targets=make_targets(labels, config.data.augment, settings.flip_pairs),
-        objective=ClassObjective(spec, settings.label_smoothing, mix, dtype, ClassLoss.of(settings, labels)),
+        objective=ClassObjective(
+            spec,
+            settings.label_smoothing,
+            mix,
+            dtype,
+            ClassLoss.of(settings, labels),
+            SpecAugment.of(config.data.sound),
+        ),
         evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype, config.eval.ensemble)},
         metrics=tuple(f"{level}/{name}" for level in ("video", "clip") for name in names),
         words=f"of {len(labels.names)} classes" + (" (a video may have several)" if labels.several else ""),
@@ -51,4 +65,6 @@ def _set_bias(value: float, network: Any) -> None:
     network.head.bias = nnx.Param(jnp.full_like(bias.get_value(), value))
 
 
-__all__ = ["KINDS", "make"]
+MASKS_SOUND = True  # spectrograms are masked in training, if the settings say so
+
+__all__ = ["KINDS", "MASKS_SOUND", "make"]

@@ -2,7 +2,8 @@
 
 Mixup (Zhang et al. 2017, arXiv 1710.09412) blends two clips; CutMix (Yun et al. 2019, arXiv 1905.04899) puts a box of
 one, the same in all its frames, into the other. As in timm, the partner of a batch's i-th clip is the i-th from its
-end, and a batch gets either Mixup or CutMix.
+end, and a batch gets either Mixup or CutMix. The sound of a clip is blended with the share of its target, as
+normalised spectrograms, as in PANNs and MBT.
 """
 
 from dataclasses import dataclass
@@ -120,3 +121,20 @@ def mix_clips(video: jax.Array, partner: jax.Array, mix: Mix) -> jax.Array:
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     blend = per_clip(mix.blend)
     return jnp.where(inside, partner, blend * video + (1 - blend) * partner)
+
+
+def mix_sounds(sound: jax.Array, partner: jax.Array, mix: Mix, heard: jax.Array, partner_heard: jax.Array) -> jax.Array:
+    """Blend spectrograms with those of their partners; where only one of the two is heard, it stands alone.
+
+    Args:
+      sound, partner: normalised spectrograms, float `(B, frames, values)`.
+      mix: draws for the B clips; the share of a clip's target is that of its sound.
+      heard, partner_heard: whether there is any sound, bool `(B,)`.
+
+    Returns:
+      Spectrograms, float32 `(B, frames, values)`.
+    """
+    chex.assert_equal_shape([sound, partner])
+    chex.assert_rank(sound, 3)
+    share = jnp.where(heard == partner_heard, mix.weight, heard.astype(jnp.float32))[:, None, None]
+    return share * sound + (1 - share) * partner

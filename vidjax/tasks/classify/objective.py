@@ -11,11 +11,15 @@ import optax
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.nn.enter import enter, normalise
+from vidjax.inputs import AudioInput, VideoInput
+from vidjax.nn.enter import enter, is_heard, normalise, spectrogram
 from vidjax.nn.fast_variables import dropout_stream
+from vidjax.nn.spec_augment import SpecAugment, masked
 from vidjax.tasks.classify.losses import CROSS_ENTROPY, ClassLoss
-from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips
+from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips, mix_sounds
 from vidjax.tasks.task import Examples, Sum
+
+_MASKS = 1  # folded into the key of a batch for the masks of its sound
 
 
 def soft_targets(labels: jax.Array, num_classes: int, label_smoothing: float = 0.0) -> jax.Array:
@@ -91,6 +95,7 @@ class ClassObjective:
       mix: settings of mixing the clips of a batch; None: no mixing.
       dtype: type of the network's inputs; None: float32.
       loss: loss of one clip.
+      masks: masks of spectrograms; None: there are none.
     """
 
     spec: Spec
@@ -98,19 +103,26 @@ class ClassObjective:
     mix: MixRule | None = None
     dtype: Any = None
     loss: ClassLoss = CROSS_ENTROPY
+    masks: SpecAugment | None = None
 
     sums: ClassVar[Mapping[str, Sum]] = {"correct": Sum("accuracy", "top-1")}
     whole_batch: ClassVar[bool] = False
     teacher: ClassVar[bool] = False
 
     def prepare(self, examples: Examples, key: jax.Array) -> Examples:
-        """Add each clip's partner and the draws of mixing, if clips are mixed."""
-        if self.mix is None:
-            return examples
-        # As many draws as clips; the partner of the i-th is the i-th from the end.
-        (name, video), labels = next(iter(examples["inputs"].items())), examples["targets"]["label"]
-        draws = draw_mix(self.mix, key, video.shape[0], *video.shape[2:4])
-        return examples | {"partner": {name: video[::-1], "label": labels[::-1]}, "mix": draws}
+        """Add each clip's partner and the draws of mixing, and the masks of sound, if there are any."""
+        inputs, labels, added = examples["inputs"], examples["targets"]["label"], {}
+        if self.mix is not None:
+            # As many draws as clips; the partner of the i-th is the i-th from the end.
+            pictures = [x for name, x in inputs.items() if isinstance(self.spec.inputs[name], VideoInput)]
+            height, width = pictures[0].shape[2:4] if pictures else (1, 1)
+            added["partner"] = {"inputs": {name: x[::-1] for name, x in inputs.items()}, "label": labels[::-1]}
+            added["mix"] = draw_mix(self.mix, key, len(labels), height, width)
+        if self.masks is not None:
+            heard = {n: each for n, each in self.spec.inputs.items() if isinstance(each, AudioInput)}
+            key = jax.random.fold_in(key, _MASKS)
+            added["masks"] = {name: self.masks.draw(key, len(labels), *each.shape) for name, each in heard.items()}
+        return examples | added
 
     def weight(self, examples: Examples) -> jax.Array:
         """Number of clips."""
@@ -121,16 +133,25 @@ class ClassObjective:
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """Compute the summed loss and the number of clips classified correctly."""
         del teacher
-        labels, mixed, between = examples["targets"]["label"], (), None
+        labels, inputs, mixed, partner = examples["targets"]["label"], examples["inputs"], (), {}
         if "mix" in examples:
-            draws, partner = examples["mix"], examples["partner"]
-            mixed = (partner["label"], draws.weight)
+            partner = examples["partner"]["inputs"]
+            mixed = (examples["partner"]["label"], examples["mix"].weight)
 
-            def between(name: str, video: jax.Array) -> jax.Array:
-                # Normalised for each part here: the batch stays uint8 until it is used.
-                return mix_clips(video, normalise(partner[name], self.spec.video), draws)
+        def between(name: str, array: jax.Array) -> jax.Array:
+            # Partners are normalised for each part here: the batch stays as it was read until it is used.
+            own = self.spec.inputs[name]
+            if partner and isinstance(own, VideoInput):
+                array = mix_clips(array, normalise(partner[name], own), examples["mix"])
+            elif partner and isinstance(own, AudioInput):
+                heard = is_heard(inputs[name]), is_heard(partner[name])
+                array = mix_sounds(array, spectrogram(partner[name], own), examples["mix"], *heard)
+            return masked(array, examples["masks"][name]) if name in examples.get("masks", {}) else array
 
-        entered = enter(examples["inputs"], self.spec.inputs, self.dtype, between)
+        entered = enter(inputs, self.spec.inputs, self.dtype, between)
+        if partner and "heard" in entered:
+            both = [is_heard(x) for name, x in partner.items() if isinstance(self.spec.inputs[name], AudioInput)]
+            entered["heard"] |= both[0]
         logits = network(entered, rngs=dropout_stream(key))
         loss = classification_loss(logits, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
         return loss, {"correct": num_correct(logits, labels, *mixed)}
