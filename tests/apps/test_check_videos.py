@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.sounds import chirp, write_sound
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.apps.check_videos import COLUMNS
+from vidjax.apps.check_videos import COLUMNS, Check
+from vidjax.data.listing.rows import Row
 
 
 @pytest.fixture
@@ -245,3 +247,20 @@ def test_segments_are_checked_against_their_videos_and_classes(tmp_path, capsys)
     assert main(command) == 1
     said = capsys.readouterr()
     assert "1 label that training does not have: rum" in said.err + said.out
+
+
+def test_files_without_sound(folder, capsys):
+    write_sound(folder / "loud.mp4", chirp(), codec="aac", frames=numbered_frames(25))
+    listed = write_csv(folder, "good.mp4", "loud.mp4", "bad.mp4")
+    assert main(["check", listed, "--sound"]) == 1
+    found = report(folder)
+    assert [row["status"] for row in found] == ["no sound", "ok", "unreadable"]
+    assert found[0]["reason"] == "has no sound (only video)" and found[0]["frames"] == "20"
+    assert "1 no sound" in capsys.readouterr().out
+
+
+def test_files_of_sound(folder):
+    write_sound(folder / "a.wav", chirp())
+    rows = [Row(str(folder / name), name) for name in ("a.wav", "good.mp4", "gone.wav")]
+    findings = [Check(sound=True, pictures=False).look(row.path, [row])[0] for row in rows]
+    assert [f.status for f in findings] == ["ok", "no sound", "missing"]

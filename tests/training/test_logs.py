@@ -60,3 +60,13 @@ def test_a_full_disk_does_not_hide_the_error_that_ends_a_run(tmp_path, monkeypat
     monkeypatch.setattr(log._writer, "close", full)
     log.close()
     assert f"{tmp_path}: the last lines of the log could not be written" in caplog.text
+
+
+def test_videos_without_sound_are_listed_apart(tmp_path):
+    log = BadRecordLog(tmp_path / "bad_records-1.jsonl")
+    log.add([BadRecord(3, "a.mp4", "torn"), BadRecord(1, "b.mp4", "has no sound", unheard=True)])
+    log.add([BadRecord(1, "b.mp4", "has no sound", unheard=True)])
+    log.save()
+    assert len(log) == 1 and log.substitutions == 1
+    assert lines(tmp_path / "unheard-1.jsonl") == [{"path": "b.mp4", "reason": "has no sound", "clips": 2}]
+    assert failed_before(tmp_path) == {}

@@ -62,7 +62,8 @@ def test_windows_are_slices_of_the_whole(made, name):
 @settings(max_examples=200)
 @given(st.floats(-1.0, SECONDS + 0.8))
 def test_a_window_is_the_slice_of_the_whole_at_any_time(made, time):
-    is_slice(*made("a.m4a"), np.array([time]))
+    path, whole = made("a.m4a")
+    is_slice(path, {16_000: whole[16_000]}, np.array([time]))
 
 
 def test_many_windows_share_one_pass(made, monkeypatch):
@@ -178,7 +179,7 @@ def test_what_cannot_be_heard(tmp_path, shared):
     with pytest.raises(VideoError, match="has no sound track 3; give stream = 0…1"):
         SoundReader(shared / "data" / "odd" / "nasa_13013.mp4", stream=3)
     (tmp_path / "a.wav").write_bytes(b"RIFF" + os.urandom(200))
-    with pytest.raises(VideoError, match=r"a\.wav: does not open"):
+    with pytest.raises(VideoError, match=r"a\.wav: its sound does not open"):
         SoundReader(tmp_path / "a.wav")
     (tmp_path / "b.mp3").write_text("ffconcat version 1.0\nfile 'a.wav'\n")
     with pytest.raises(VideoError, match="does not open as a video"):
