@@ -28,6 +28,14 @@ def test_two_runs_together(tmp_path, capsys):
     assert "together" in out and "50.00 %" in out and "2 of 3 videos" in out
 
 
+def test_logits_of_two_runs_added(tmp_path):
+    rgb = evaluation(tmp_path / "rgb", "ab", [[0.9, 0.1], [0.6, 0.4]])
+    flow = evaluation(tmp_path / "flow", "ab", [[0.4, 0.6], [0.1, 0.9]])
+    out = tmp_path / "both"
+    assert main(["fuse", rgb, flow, "--scores", "logits", "--weights", "1", "1", "--out", str(out)]) == 0
+    np.testing.assert_allclose(read_scores(out).scores[:, 0], [0.36 / (0.36 + 0.06), 0.06 / (0.06 + 0.36)], rtol=1e-6)
+
+
 def test_an_error_names_the_folder(tmp_path, capsys):
     assert main(["fuse", str(tmp_path), str(tmp_path)]) == 1
     assert f"{tmp_path}/scores.npz holds no scores" in capsys.readouterr().err

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from tests.peers import needs
 from vidjax.errors import UserError
 from vidjax.evaluation.fusion import VideoScores, align, fuse, read_scores
+from vidjax.models.streams import FusionOptions, ScoreFusion
 
 
 def stream(paths="abc", seed=0, num_classes=4):
@@ -39,6 +41,38 @@ def test_weights_are_shares():
     np.testing.assert_allclose(fuse([one, two]).scores, (one.scores + two.scores) / 2)
     np.testing.assert_allclose(fuse([one, two], [3, 1]).scores, (3 * one.scores + two.scores) / 4)
     np.testing.assert_allclose(fuse([one, two], [0, 2]).scores, two.scores)
+
+
+def test_logits_are_added_or_averaged():
+    one, two = stream(seed=0), stream(seed=1)
+    product = one.scores * two.scores**1.5
+    fused = fuse([one, two], [1, 1.5], "logits").scores
+    np.testing.assert_allclose(fused, product / product.sum(axis=1, keepdims=True))
+    mean = np.sqrt(one.scores * two.scores)
+    np.testing.assert_allclose(fuse([one, two], rule="logits").scores, mean / mean.sum(axis=1, keepdims=True))
+    targets = np.eye(4)[:3]  # several labels: every class by itself
+    odds = [replace(each, targets=targets) for each in (one, two)]
+    product = np.prod([each.scores / (1 - each.scores) for each in (one, two)], axis=0)
+    np.testing.assert_allclose(fuse(odds, [1, 1], "logits").scores, product / (1 + product))
+
+
+def test_a_class_that_no_network_believes_in():
+    sure = replace(stream(), scores=np.eye(4)[[0, 1, 2]])
+    np.testing.assert_allclose(fuse([sure, sure]).scores, sure.scores, atol=1e-300)
+    assert np.isfinite(fuse([sure, stream(seed=1)], rule="logits").scores).all()
+
+
+@pytest.mark.parametrize("rule", ["probabilities", "logits"])
+def test_a_two_stream_network_fuses_by_the_same_rule(rule):
+    """Scores of two runs together are those of one network with both streams."""
+    logits = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    runs = [replace(stream(), scores=scores) for scores in probabilities]
+    heads = {name: nnx.Linear(1, 4, rngs=nnx.Rngs(0)) for name in ("rgb", "flow")}
+    head = ScoreFusion(heads, 4, FusionOptions("weighted", rule, (1, 1.5)))
+    found = np.exp(np.asarray(head.fused(list(logits)), np.float64))
+    fused = fuse(runs, [1, 1.5], rule).scores
+    np.testing.assert_allclose(found / found.sum(axis=-1, keepdims=True), fused, rtol=1e-5)
 
 
 def test_videos_are_matched_by_path_and_those_that_one_lacks_are_left_out():

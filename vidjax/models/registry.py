@@ -311,7 +311,8 @@ def _build(
     outputs = num_classes or 1
     if entering[0] not in INPUTS:
         raise ValueError(f"input = {entering[0]!r}: must be one of {', '.join(INPUTS)}")
-    model = construct(name, outputs, kwargs, _channels(variant.spec, *entering), dtype=dtype, rngs=rngs)
+    channels = _channels(variant.spec, *entering)
+    model = construct(name, outputs, kwargs, channels, dtype=dtype, rngs=rngs)
     if probe:
         if model.head is None:
             raise ValueError(f"probe = {probe!r}: {name} has no classifier; use the model that is fine-tuned from it")

@@ -10,7 +10,7 @@ enters the stages of the network for appearance by addition and by multiplicatio
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -95,7 +95,7 @@ class ScoreFusion(Head):
     Attributes:
       classifiers: names of the streams; the attribute of that name is the stream's classifier.
       rule: what is averaged, one of `vidjax.nn.score_fusion.RULES`.
-      exclusive: whether a clip has one class.
+      exclusive: whether a clip has one class; None: logits are averaged, for which it does not matter.
       out_features: K, number of classes.
 
     Args:
@@ -112,7 +112,7 @@ class ScoreFusion(Head):
     def __init__(self, classifiers: Mapping[str, nnx.Module], num_classes: int, options: FusionOptions):
         self.rule = options.scores or RULES[0]
         self.weights = checked_weights(options.weights, len(classifiers), self.rule)
-        self.exclusive = options.exclusive
+        self.exclusive = options.exclusive if self.rule == "probabilities" else None
         self.out_features = num_classes
         self.classifiers = tuple(classifiers)
         for name, classifier in classifiers.items():
@@ -132,7 +132,7 @@ class ScoreFusion(Head):
         """Fuse the logits of the streams, `(B, K)` each."""
         shares: Any = self.weights if self.balance is None else jax.nn.softmax(self.balance[...])
         shares = list(shares)
-        if self.rule == "logits":
+        if self.exclusive is None:
             return fused_logs(logits, shares, self.rule, jnp)
         log = jax.nn.log_softmax if self.exclusive else jax.nn.log_sigmoid
         fused = fused_logs([log(z) for z in logits], shares, self.rule, jnp)
@@ -248,37 +248,43 @@ class Streams(VideoNetwork):
         zeros = nnx.initializers.zeros_init()
         return {stride: Conv3D(given[stride], own[stride], 1, kernel_init=zeros, **layers) for stride in strides}
 
+    @property
+    def channel_ranges(self) -> dict[str, slice]:
+        """Channels of each stream in a clip, by its name."""
+        ranges, start = {}, 0
+        for stream, _ in self.names:
+            ranges[stream] = slice(start, start := start + getattr(self, stream).channels)
+        return ranges
+
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """Encode normalised clips (B, T, H, W, C), the streams' channels side by side, as features.
 
         Raises:
           UserError: if lateral maps differ in size from those that they enter.
         """
-        clips, start = {}, 0
-        for stream, _ in self.names:
-            end = start + getattr(self, stream).channels
-            clips[stream], start = video[..., start:end], end
+        clips = {stream: video[..., channels] for stream, channels in self.channel_ranges.items()}
         first, *others = clips
         streams = {stream: getattr(self, stream).encode(clips[stream], rngs=rngs) for stream in others}
-        entering = {}
+        entering: dict[str, Any] = {}
         if self.fusion == "lateral":
             given = streams[others[0]].maps
             entering = {"between": lambda stride, x: self._entered(stride, x, given)}
         streams = {first: getattr(self, first).encode(clips[first], rngs=rngs, **entering)} | streams
         found = list(streams.values())
-        pooled = jnp.concatenate([each.pooled for each in found], axis=-1)
-        maps = None
-        if self.widths.maps is not None:
-            maps = {stride: _concatenated([each.maps[stride] for each in found]) for stride in self.widths.maps}
+        maps = {
+            stride: _concatenated([each.maps[stride] for each in found if each.maps is not None])
+            for stride in self.widths.maps or {}
+        }
         if self.join is not None:
-            joined = nnx.relu(self.join(maps[max(maps)]))
-            maps[max(maps)] = joined
-            return Features.of_maps(maps, joined.mean(axis=(1, 2, 3), dtype=jnp.float32))
+            last = max(maps)
+            maps[last] = nnx.relu(self.join(maps[last]))
+            return Features.of_maps(maps, maps[last].mean(axis=(1, 2, 3), dtype=jnp.float32))
+        pooled = jnp.concatenate([each.pooled for each in found], axis=-1)
         tokens, grid = None, None
         if self.widths.tokens is not None:
             places = _concatenated([_places(each) for each in found])
             tokens, grid = flat_map(places), triple_of(places.shape[1:4])
-        return Features(pooled, tokens, grid, maps, streams=streams)
+        return Features(pooled, tokens, grid, maps or None, streams=streams)
 
     def _entered(self, stride: int, x: jax.Array, given: Mapping[int, jax.Array]) -> jax.Array:
         """The map of a stage of the first network, with that of the second one entered."""
@@ -293,7 +299,7 @@ class Streams(VideoNetwork):
         return x * (1 + y) if self.multiplies else x + y
 
     @contextlib.contextmanager
-    def alone(self, stream: str) -> Iterator[VideoNetwork]:
+    def alone(self, stream: str) -> Generator[VideoNetwork, None, None]:
         """Context in which a stream's network is one of its own, with its classifier if it has one.
 
         Args:

@@ -66,15 +66,9 @@ def example(model: Streams) -> str:
 
 def spec_of(spec: Spec, model: Streams, stream: str) -> Spec:
     """Spec of one stream's clips, from that of all channels."""
-    start = 0
-    for name, _ in model.names:
-        end = start + getattr(model, name).channels
-        if name == stream:
-            break
-        start = end
-    video = spec.video
+    video, own = spec.video, model.channel_ranges[stream]
     fields = video.flow if stream == "flow" else None
-    return spec.with_video(mean=video.mean[start:end], std=video.std[start:end], content=stream, flow=fields)
+    return spec.with_video(mean=video.mean[own], std=video.std[own], content=stream, flow=fields)
 
 
 def joined(reports: Mapping[str, Any]) -> Any:

@@ -143,7 +143,8 @@ def test_the_prior_is_the_first_probability():
     network = create_model("conv3d_tiny", num_classes=7)
     task.start(network)
     np.testing.assert_allclose(jax.nn.sigmoid(network.head.bias.get_value()), 0.01, rtol=1e-5)
-    assert make_task(Config(), get_spec("conv3d_tiny"), SEVERAL).start is None
+    make_task(Config(), get_spec("conv3d_tiny"), SEVERAL).start(network)  # without a prior, nothing changes
+    np.testing.assert_allclose(jax.nn.sigmoid(network.head.bias.get_value()), 0.01, rtol=1e-5)
     network.head = None
     with pytest.raises(ConfigError, match="prior: the classifier of this network, NoneType, has no bias"):
         task.start(network)
@@ -164,3 +165,16 @@ def test_settings_without_effect_are_refused():
         validate(config)
     config.task.classify.loss = "focal"
     validate(config)
+
+
+def test_fused_probabilities_are_those_of_the_labels():
+    """Streams whose softmaxes are averaged are no network for several labels, nor the other way round."""
+    spec = get_spec("two_stream_tiny")
+    one = LabelSpace(SEVERAL.names)
+    fused = {exclusive: create_model("two_stream_tiny", num_classes=7, exclusive=exclusive) for exclusive in (0, 1)}
+    for labels, wanted, told in ((SEVERAL, False, "have several labels"), (one, True, "every video has one label")):
+        start = make_task(Config(), spec, labels).start
+        start(fused[wanted])
+        start(create_model("two_stream_tiny", num_classes=7, scores="logits"))
+        with pytest.raises(ConfigError, match=f"exclusive: .*{told}.*set it to {wanted}"):
+            start(fused[not wanted])

@@ -17,6 +17,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.errors import UserError
+from vidjax.inputs import FlowFields
 from vidjax.models.arguments import by_field
 from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import Variant, construct, get_variant
@@ -92,7 +93,9 @@ def _stream(
 ) -> VideoNetwork:
     """Network of one stream."""
     variant = get_variant(name)
-    if variant.build is two_stream or list(variant.spec.inputs) != ["video"]:
+    if variant.build is two_stream:
+        raise UserError(f"{stream} = {name!r}: is itself one of two streams")
+    if list(variant.spec.inputs) != ["video"]:
         raise UserError(f"{stream} = {name!r}: takes other inputs than a video; give a network of clips")
     given = {key: value for key, value in shared.items() if value and variant.sized.get(key, True)}
     return construct(name, num_classes, given | dict(options or {}), {"in_channels": channels}, **layers)
@@ -101,7 +104,7 @@ def _stream(
 def _variant(
     name: str,
     networks: tuple[str, str],
-    fields: int,
+    fields: FlowFields,
     colours: tuple[Sequence[float], Sequence[float]],
     flow: tuple[float, float],
     paper: str,
@@ -114,15 +117,23 @@ def _variant(
     Args:
       name: its name.
       networks: names of the networks for colour frames and for flow.
-      fields: L, fields of flow beside each frame.
+      fields: fields of flow beside each frame.
       colours: mean and standard deviation of each colour.
       flow: mean and standard deviation of flow in 0…1, where 128/255 is no motion.
       paper: arXiv number of the paper.
       kwargs: further arguments of `two_stream`; None: none.
       **settings: further fields of the spec and its video input.
     """
-    mean, std = ((*colour, *2 * fields * (value,)) for colour, value in zip(colours, flow, strict=True))
-    spec = Spec.of_video(name=name, mean=mean, std=std, paper=f"https://arxiv.org/abs/{paper}", **settings)
+    mean, std = ((*colour, *fields.channels * (value,)) for colour, value in zip(colours, flow, strict=True))
+    spec = Spec.of_video(
+        name=name,
+        content="rgb+flow",
+        flow=fields,
+        mean=mean,
+        std=std,
+        paper=f"https://arxiv.org/abs/{paper}",
+        **settings,
+    )
     arguments = {"rgb": networks[0], "flow": networks[1], **(kwargs or {})}
     return Variant(two_stream, spec, arguments, fixed_length=True, fixed_size=True)
 
@@ -134,11 +145,20 @@ _TSN_FLOW = (0.5, 0.226)  # the mean deviation of ImageNet's colours, as in tsn-
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
-        _variant("two_stream", ("slow_r50", "slow_r50"), 5, IMAGENET, _TSN_FLOW, "1406.2199", num_frames=8, stride=8),
+        _variant(
+            "two_stream",
+            ("slow_r50", "slow_r50"),
+            FlowFields(count=5),
+            IMAGENET,
+            _TSN_FLOW,
+            "1406.2199",
+            num_frames=8,
+            stride=8,
+        ),
         _variant(
             "two_stream_r50",
             ("single_frame_r50", "single_frame_r50"),
-            10,
+            FlowFields(count=10, mean_subtracted=True),
             IMAGENET,
             _TSN_FLOW,
             "1406.2199",
@@ -151,7 +171,7 @@ VARIANTS = {
         _variant(
             "two_stream_tsn",
             ("tsn_r50", "tsn_r50"),
-            5,
+            FlowFields("tvl1", 5),
             IMAGENET,
             _TSN_FLOW,
             "1608.00859",
@@ -164,7 +184,7 @@ VARIANTS = {
         _variant(
             "two_stream_i3d",
             ("i3d_inception_rgb", "i3d_inception_flow"),
-            1,
+            FlowFields("tvl1"),
             HALF,
             (0.5, 0.5),
             "1705.07750",
@@ -177,7 +197,7 @@ VARIANTS = {
         _variant(
             "two_stream_tiny",
             ("frame_pool_tiny", "frame_pool_tiny"),
-            1,
+            FlowFields(),
             (3 * (0.5,), 3 * (0.25,)),
             (0.5, 0.25),
             "1406.2199",

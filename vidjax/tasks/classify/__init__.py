@@ -47,8 +47,21 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         words=f"of {len(labels.names)} classes" + (" (a video may have several)" if labels.several else ""),
         balance=settings.balance,
         present=metrics.sigmoid if labels.several else metrics.softmax,
-        start=functools.partial(_set_bias, prior_bias(settings.prior)) if settings.prior else None,
+        start=functools.partial(_start, labels.several, prior_bias(settings.prior) if settings.prior else None),
     )
+
+
+def _start(several: bool, bias: float | None, network: Any) -> None:
+    """Prepare a new network: check that it fuses probabilities as the labels need them, and set its biases."""
+    exclusive = getattr(network.head, "exclusive", None)
+    if exclusive is not None and exclusive == several:
+        labels = "videos have several labels" if several else "every video has one label"
+        raise ConfigError(
+            f"config.model.kwargs.exclusive: {labels}, and the streams' probabilities are fused as if "
+            f"{'classes excluded each other' if several else 'there were several'}: set it to {not several}"
+        )
+    if bias is not None:
+        _set_bias(bias, network)
 
 
 def _set_bias(value: float, network: Any) -> None:
