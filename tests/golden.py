@@ -52,6 +52,22 @@ def fill(key: str, shape: tuple[int, ...], gain: float = GAIN) -> np.ndarray:
     return values.astype(np.float32)
 
 
+def fill_linen(name: str, shape: tuple[int, ...], gain: float = GAIN) -> np.ndarray:
+    """The tensor of a Flax Linen reference under `name`, a path joined by dots, by the same rule.
+
+    A kernel is drawn as the PyTorch weight of its layer, (fan out, fan in), a scale as a weight of one axis.
+    """
+    owner, _, leaf = name.rpartition(".")
+    size = int(np.prod(shape))
+    if leaf == "kernel":
+        by_head = owner.endswith((".query", ".key", ".value"))
+        outputs = int(np.prod(shape[1:])) if by_head else shape[-1]
+        return fill(f"{owner}.weight", (outputs, size // outputs), gain).T.reshape(shape)
+    if leaf in ("scale", "bias"):
+        return fill(f"{owner}.{'weight' if leaf == 'scale' else leaf}", (size,), gain).reshape(shape)
+    return fill(name, shape, gain)
+
+
 def fill_state(keys: Keys, aliases: Mapping[str, str] | None = None, gain: float = GAIN) -> dict[str, np.ndarray]:
     """A whole state dict by the rule. Counters, and what else is no float, are zeros.
 
@@ -75,16 +91,16 @@ def state_crc32(keys: Keys, state: dict[str, np.ndarray]) -> int:
     return crc
 
 
-def noise(shape: tuple[int, ...]) -> np.ndarray:
+def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """White noise (2, C, T, H, W) or (2, C, H, W), channels first as it is drawn."""
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def coarse_noise(shape: tuple[int, ...]) -> np.ndarray:
+def coarse_noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Noise of standard deviation 2, constant in blocks of 4 frames × 56 × 56 pixels; channels first."""
     block = (4, 56, 56)[-(len(shape) - 2) :]
     counts = tuple(-(-n // b) for n, b in zip(shape[2:], block, strict=True))
-    x = (2 * np.random.default_rng(0).standard_normal((*shape[:2], *counts))).astype(np.float32)
+    x = (2 * np.random.default_rng(seed).standard_normal((*shape[:2], *counts))).astype(np.float32)
     for axis, (n, b) in enumerate(zip(shape[2:], block, strict=True), start=2):
         x = np.repeat(x, b, axis=axis).take(range(n), axis=axis)
     return x
@@ -115,6 +131,8 @@ class Golden:
     @cached_property
     def state(self) -> dict[str, np.ndarray]:
         """The reference's state dict, under its own keys."""
+        if self.entry.get("fill") == "linen":
+            return {key: fill_linen(key, shape) for key, shape, _ in read_keys(self.table)}
         return fill_state(read_keys(self.table), self.entry.get("aliases"), self.entry.get("gain", GAIN))
 
     @property
@@ -131,6 +149,12 @@ class Golden:
     def both(self) -> np.ndarray:
         """The first clip of the noise and the second of the coarse noise, as one batch."""
         return np.concatenate([self.video[:1], self.coarse_video[1:]])
+
+    @property
+    def sound_of_both(self) -> np.ndarray:
+        """The spectrograms beside `both`, channels first as they are drawn."""
+        shape = tuple(self.entry["sound_shape"])
+        return np.concatenate([noise(shape, 1)[:1], coarse_noise(shape, 1)[1:]])
 
     @property
     def sound(self) -> np.ndarray:

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidjax.data.synthetic import MOTION_CLASSES, motion_clip, write_motion
+from vidjax.data.moving_shapes import motion_clip
+from vidjax.data.synthetic import MOTION_CLASSES, write_motion
 
 SIZE = 32
 SMALL = {"num_train": 12, "num_eval": 6, "num_frames": 3, "size": SIZE}

@@ -34,16 +34,14 @@ def draw(shape, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
-def overfit(
-    model: nnx.Module, video: jax.Array, steps: int, rate: float = 0.3, idle: Collection[str] = ()
-) -> list[float]:
+def overfit(model: nnx.Module, video: Any, steps: int, rate: float = 0.3, idle: Collection[str] = ()) -> list[float]:
     """The losses of `steps` updates on clips of classes 0, 1, 2, 0, …; checks gradients and statistics on the way.
 
     `idle` names the parameters that no gradient reaches.
     """
     model.train()
     graphdef, params, stats = split(model)
-    before, labels = stats, jnp.arange(len(video)) % 3
+    before, labels = stats, jnp.arange(len(jax.tree.leaves(video)[0])) % 3
 
     @jax.jit
     def step(params, stats, seed):

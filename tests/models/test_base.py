@@ -48,6 +48,14 @@ def test_every_family_is_here():
     assert families[0] == families[1]
 
 
+def heard(name, video):
+    """Clips, beside a spectrogram of each for a network that hears too."""
+    inputs = vidjax.get_spec(name).inputs
+    if "audio" not in inputs:
+        return video
+    return {"video": video, "audio": np.zeros((*video.shape[:1], *inputs["audio"].shape), np.float32)}
+
+
 def given(name, kwargs):
     """The network, its clips' shape (B, T, H, W, C), and a function that traces one of its methods."""
     spec, model = vidjax.get_spec(name), abstract(name, **{"num_classes": 3, **kwargs})
@@ -56,7 +64,7 @@ def given(name, kwargs):
 
     def call(method, shape, dtype=np.float32):
         def run(params, stats, video):
-            return getattr(merge(graphdef, params, stats), method)(video)
+            return getattr(merge(graphdef, params, stats), method)(heard(name, video))
 
         return jax.eval_shape(run, params, stats, jax.ShapeDtypeStruct(shape, dtype))
 
@@ -73,7 +81,7 @@ def test_integer_pixels_are_refused_with_the_mend(name, kwargs):
                 with pytest.raises(ClipError, match=mend):
                     call(method, shape, dtype)
     with pytest.raises(TypeError, match="pixels are uint8"):
-        model(np.zeros(shape, np.uint8))
+        model(heard(name, np.zeros(shape, np.uint8)))
 
 
 @pytest.mark.parametrize(("name", "kwargs"), NETWORKS, ids=IDS)

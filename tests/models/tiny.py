@@ -38,6 +38,15 @@ _CHANGES = {
     "vggish_tiny": {"mels": 16, "frames": 8, "stages": ((8,), (16,)), "hidden": 32, "embedding": 32},
     "x3d_tiny": {"widths": (8, 16), "depths": (1, 1), "out_features": 16},
     "slowfast_tiny": {"width": 16},
+    "avslowfast_tiny": {"width": 16},
+    **{name: {**_CLIP, **_NARROW, "fusion_layer": 1, "sound_frames": 32} for name in ("mbt_tiny", "mbt_token_tiny")},
+}
+# Sizes of the inputs, without the batch.
+_SIZES = {"features": (3, 16), "audio": (24, 16)}
+_OWN_SIZES = {
+    "avslowfast_tiny": {"audio": (48, 80)},
+    **{name: {"audio": (32, 128)} for name in ("mbt_tiny", "mbt_token_tiny")},
+    **{name: {"audio": (24, 64)} for name in ("audio_visual_tiny", "audio_visual_gated_tiny")},
 }
 
 
@@ -52,12 +61,14 @@ def graph(name: str, **kwargs: Any) -> nnx.GraphDef:
     return split(_shapes(name, kwargs))[0]
 
 
-def clips(name: str, batch: int = 2, seed: int = 0) -> np.ndarray:
-    """What the network takes: `(B, 4, 16, 16, C)`, three vectors of each clip, or spectrograms of 24 frames."""
-    spec = get_spec(name)
-    video = (4, 16, 16, spec.any_video.channels) if spec.any_video else None
-    shape = {"features": (3, 16), "audio": (24, 16)}.get(*spec.inputs, video)
-    return np.random.default_rng(seed).standard_normal((batch, *shape)).astype(np.float32)
+def clips(name: str, batch: int = 2, seed: int = 0) -> Any:
+    """What the network takes, such as `(B, 4, 16, 16, 3)` or spectrograms of 24 frames; several inputs by name."""
+    spec, rng = get_spec(name), np.random.default_rng(seed)
+    sizes = _SIZES | _OWN_SIZES.get(name, {})
+    if "video" in spec.inputs:
+        sizes = sizes | {"video": (4, 16, 16, spec.video.channels)}
+    drawn = {part: rng.standard_normal((batch, *sizes[part])).astype(np.float32) for part in spec.inputs}
+    return drawn if len(drawn) > 1 else next(iter(drawn.values()))
 
 
 def takes(name: str, argument: str) -> bool:

@@ -19,6 +19,7 @@ from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooli
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.boundary_matching import BoundaryMatching
 from vidjax.nn.conv import Conv3D, conv_formulation
+from vidjax.nn.cross_conv import CrossConv
 from vidjax.nn.dilated import DilatedConv3D
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.factorised import Conv2Plus1D
@@ -228,6 +229,10 @@ LAYERS = {
     "space, then time": Layer(
         partial(Conv2Plus1D, 4, 3, 3, (2, 2, 1)),
         CLIPS, CLIP, lambda s: (math.ceil(s[0] / 2), math.ceil(s[1] / 2), s[2], 3), computes="input",
+    ),
+    "time and frequency": Layer(
+        partial(CrossConv, 4, 3, (3, 1, 3), (2, 1, 2), (1, 0, 1), activates=True), CLIPS, CLIP,
+        lambda s: (math.ceil(s[0] / 2), s[1], math.ceil(s[2] / 2), 3), computes="input",
     ),
     **{f"convolution, {name}": layer for name, layer in FORMULATIONS.items()},
     "convolution, replicating": convolution((3, 3, 1), padding_mode="replicate"),

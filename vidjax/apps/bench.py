@@ -90,7 +90,7 @@ def bench_data(
     config = validate(read_config(argv))
     write_asked(config.data, Console(stderr=True))
     videos, _ = load_videos(config)
-    spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
+    spec = resolve_spec(get_spec(config.model.name, config.model.kwargs), config.data, config.model.input)
     task = make_task(config, spec, videos.labels)
     reader = ExampleReader(spec, config.data)
     views, batch_size = config.data.sampling.views, config.train.batch_size

@@ -164,7 +164,7 @@ def read_check(
         given = {"clip.fps": 0.0} | given
     config.data = with_settings(config.data, given)
     config = validate(config)
-    published = get_spec(config.model.name)
+    published = get_spec(config.model.name, config.model.kwargs)
     annotations = functools.partial(check_annotations, config, published.task)
     spec = resolve_spec(published, config.data, config.model.input)
     annotations = functools.partial(check_annotations, config, published.task)

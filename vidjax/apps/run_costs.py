@@ -19,6 +19,6 @@ def gmacs_of(config: Mapping[str, Any], num_classes: int) -> float:
     from vidjax.models.registry import get_spec
 
     run = cfg.from_dict(dict(config))
-    spec = resolve_spec(get_spec(run.model.name), run.data, run.model.input)
+    spec = resolve_spec(get_spec(run.model.name, run.model.kwargs), run.data, run.model.input)
     model = build_model(run, num_classes, dtype=None, abstract=True)
     return module_cost(model, next(iter(spec.inputs.values())).shape).gmacs

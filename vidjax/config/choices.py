@@ -50,7 +50,10 @@ DATASETS = (
 )  # fmt: skip
 
 # Data sets that vidjax/data/synthetic.py writes: name → numbers of classes and of training examples.
-SYNTHETIC = {"motion": (6, 1500), "long": (6, 80), "people": (6, 800)}
+SYNTHETIC = {
+    "motion": (6, 1500), "long": (6, 80), "people": (6, 800),
+    "sound_joint": (4, 1200), "sound_agree": (2, 1200), "sound_turns": (2, 1200),
+}  # fmt: skip
 
 # Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.
 SAMPLING_RULES: dict[str, tuple[str, ...]] = {

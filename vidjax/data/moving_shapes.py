@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,48 @@ def contrasting_colour(rng: np.random.Generator, background: np.ndarray) -> tupl
             return red, green, blue
 
 
-def encode(path: Path, frames: np.ndarray) -> None:
-    """Write frames uint8 `(T, H, W, 3)` as an H.264 file, `RATE` per second."""
+def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, size: int = 64) -> np.ndarray:
+    """Draw the frames of a video of shapes that move in one way.
+
+    Args:
+      label: class, a key of `STEPS`.
+      rng: generator of number, forms, colours, sizes, orientations, starts, speed and background.
+      num_frames: T, number of frames.
+      size: height and width, pixels.
+
+    Returns:
+      RGB frames, uint8 `(T, size, size, 3)`.
+
+    Raises:
+      UserError: if the label is unknown.
+    """
+    if label not in STEPS:
+        raise UserError(f"label = {label!r}: must be one of {', '.join(sorted(STEPS))}")
+    right, down, turn = STEPS[label]
+    background = draw_background(rng, size)
+    speed = rng.uniform(0.03, 0.05) * size  # pixels per frame
+    angular_speed = np.deg2rad(rng.uniform(8, 14))
+    frames = np.empty((num_frames, size, size, 3), np.uint8)
+    frames[:] = background
+    for _ in range(rng.integers(3, 6)):
+        outline = draw_outline(rng, size)
+        colour = contrasting_colour(rng, background)
+        angle, start = rng.uniform(0, 2 * np.pi), rng.uniform(0, size, 2)
+        for t, frame in enumerate(frames):
+            centre = (start + t * speed * np.array([right, down])) % size
+            draw_shape(frame, outline, centre, angle + t * turn * angular_speed, colour)
+    return frames
+
+
+def encode(path: Path, frames: np.ndarray, sound: np.ndarray | None = None, sound_rate: int = 0) -> None:
+    """Write frames uint8 `(T, H, W, 3)` as an H.264 file, `RATE` per second.
+
+    Args:
+      path: path of the file.
+      frames: the frames.
+      sound: samples of one channel, float32 `(N,)` within -1…1, written as an AAC track; None: no track.
+      sound_rate: samples per second.
+    """
     temporary = path.with_suffix(".part")
     with av.open(str(temporary), "w", format="mp4") as container:
         # One thread and no macroblock tree: x264's tree reads stale memory at such small sizes, and bytes would differ.
@@ -108,9 +149,15 @@ def encode(path: Path, frames: np.ndarray) -> None:
         stream = container.add_stream("libx264", rate=RATE, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        track = None if sound is None else container.add_stream("aac", rate=sound_rate, layout="mono")
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+        if track is not None and sound is not None:
+            samples = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
+            samples.rate, samples.pts, samples.time_base = sound_rate, 0, Fraction(1, sound_rate)
+            container.mux(track.encode(samples))
+            container.mux(track.encode())
     temporary.replace(path)
 
 
@@ -125,9 +172,10 @@ def write_set(
     folder: Path,
     manifest: str,
     wanted: Mapping[str, Any],
-    videos: Mapping[str, Callable[[], np.ndarray]],
+    videos: Mapping[str, Callable[[], Any]],
     lists: Mapping[str, str],
     console: Console | None = None,
+    sound_rate: int = 0,
 ) -> Path:
     """Write a set of videos and its lists, unless they already exist.
 
@@ -138,9 +186,10 @@ def write_set(
       folder: folder to write to, created if necessary.
       manifest: name of the file with the parameters.
       wanted: parameters of the set.
-      videos: functions that draw the frames of each video, by path in the folder.
+      videos: functions that draw the frames of each video, or its frames and sound, by path in the folder.
       lists: text of each list, by path in the folder.
       console: console for a progress bar; None: no bar.
+      sound_rate: samples per second of the sound; 0: the videos have none.
 
     Raises:
       UserError: if the folder holds such a set, complete or not, with other parameters.
@@ -160,7 +209,8 @@ def write_set(
 
     def write(name: str) -> None:
         if not (folder / name).exists():
-            encode(folder / name, videos[name]())
+            drawn = videos[name]()
+            encode(folder / name, *(drawn if sound_rate else (drawn,)), sound_rate=sound_rate)
 
     with progress_bar(console or Console(quiet=True)) as bar, ThreadPoolExecutor(os.cpu_count()) as threads:
         task = bar.add_task(f"writing {folder}", total=len(videos), info="")

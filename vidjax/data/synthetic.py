@@ -13,54 +13,13 @@ import numpy as np
 from rich.console import Console
 
 from vidjax.config import DataConfig
-from vidjax.data.moving_shapes import (
-    STEPS,
-    check_size,
-    contrasting_colour,
-    draw_background,
-    draw_outline,
-    draw_shape,
-    write_set,
-)
+from vidjax.data.moving_shapes import check_size, motion_clip, write_set
 from vidjax.data.synthetic_long import write_long
 from vidjax.data.synthetic_people import write_people
-from vidjax.errors import UserError
+from vidjax.data.synthetic_sound import LESSONS, write_with_sound
 
 MOTION_CLASSES = ("anticlockwise", "clockwise", "down", "left", "right", "up")
 _VERSION = 1  # version of the generated videos
-
-
-def motion_clip(label: str, rng: np.random.Generator, *, num_frames: int = 20, size: int = 64) -> np.ndarray:
-    """Draw the frames of a video of shapes that move in one way.
-
-    Args:
-      label: class, one of `MOTION_CLASSES`.
-      rng: generator of number, forms, colours, sizes, orientations, starts, speed and background.
-      num_frames: T, number of frames.
-      size: height and width, pixels.
-
-    Returns:
-      RGB frames, uint8 `(T, size, size, 3)`.
-
-    Raises:
-      UserError: if the label is unknown.
-    """
-    if label not in STEPS:
-        raise UserError(f"label = {label!r}: must be one of {', '.join(MOTION_CLASSES)}")
-    right, down, turn = STEPS[label]
-    background = draw_background(rng, size)
-    speed = rng.uniform(0.03, 0.05) * size  # pixels per frame
-    angular_speed = np.deg2rad(rng.uniform(8, 14))
-    frames = np.empty((num_frames, size, size, 3), np.uint8)
-    frames[:] = background
-    for _ in range(rng.integers(3, 6)):
-        outline = draw_outline(rng, size)
-        colour = contrasting_colour(rng, background)
-        angle, start = rng.uniform(0, 2 * np.pi), rng.uniform(0, size, 2)
-        for t, frame in enumerate(frames):
-            centre = (start + t * speed * np.array([right, down])) % size
-            draw_shape(frame, outline, centre, angle + t * turn * angular_speed, colour)
-    return frames
 
 
 def write_asked(config: DataConfig, console: Console | None = None) -> None:
@@ -70,8 +29,10 @@ def write_asked(config: DataConfig, console: Console | None = None) -> None:
       config: data settings, of which `synthetic` and `train` are used.
       console: console for a progress bar; None: no bar.
     """
-    write = {"motion": write_motion, "long": write_long, "people": write_people}.get(config.synthetic)
-    if write is not None:
+    writers = {"motion": write_motion, "long": write_long, "people": write_people} | {
+        f"sound_{lesson}": functools.partial(write_with_sound, lesson=lesson) for lesson in LESSONS
+    }
+    if write := writers.get(config.synthetic):
         write(Path(config.train).parent, console=console)
 
 

@@ -77,7 +77,7 @@ def model_cost(
     Raises:
       UnknownModelError: if no model has that name; the message names similar ones.
     """
-    spec = get_spec(name)
+    spec = get_spec(name, kwargs)
     changes = {key: value for key, value in (("num_frames", num_frames), ("size", size)) if value}
     spec = spec.with_video(**changes) if changes else spec
     return module_cost(abstract_model(name, num_classes=num_classes, **kwargs), shapes_of(spec))

@@ -3,6 +3,7 @@
 Each family's file ends in a table `VARIANTS: name → Variant`; this module only collects them.
 """
 
+import dataclasses
 import difflib
 import fnmatch
 import importlib
@@ -18,7 +19,7 @@ from vidjax.config import ConfigError, Spec
 from vidjax.config.choices import INPUTS
 from vidjax.config.spec import with_input
 from vidjax.errors import UserError
-from vidjax.inputs import FlowFields, VideoInput
+from vidjax.inputs import FlowFields, Input, VideoInput
 from vidjax.models.arguments import arguments_of, check_arguments
 from vidjax.models.base import Head, VideoNetwork
 from vidjax.models.probe import Probe
@@ -29,6 +30,8 @@ FAMILIES = (
     "adatad",
     "audio_resnet",
     "audio_transformer",
+    "audio_visual",
+    "avslowfast",
     "bmn",
     "c3d",
     "csn",
@@ -39,6 +42,7 @@ FAMILIES = (
     "frame_vit",
     "inception",
     "localise_linear",
+    "mbt",
     "mvit",
     "panns",
     "recurrent",
@@ -79,6 +83,8 @@ class Variant:
 
     With `fixed_length` the network has weights for each frame of a clip: its argument `num_frames` must be the clip's
     length, and is set to the configured one, if any. With `fixed_size` the same holds for its argument `size`.
+
+    If the inputs depend on the arguments, such as the names of networks inside, `inputs_of` maps these to them.
     """
 
     build: Callable[..., VideoNetwork]
@@ -86,6 +92,7 @@ class Variant:
     kwargs: dict[str, Any] = field(default_factory=dict)
     fixed_length: bool = False
     fixed_size: bool = False
+    inputs_of: Callable[[Mapping[str, Any]], Mapping[str, Input]] | None = None
 
     @property
     def sized(self) -> dict[str, bool]:
@@ -130,9 +137,20 @@ def get_variant(name: str) -> Variant:
     return known[name]
 
 
-def get_spec(name: str) -> Spec:
-    """Specification of a named model: clip length, stride, size, normalisation, paper, checkpoint sources."""
-    return get_variant(name).spec
+def get_spec(name: str, kwargs: Mapping[str, Any] | None = None) -> Spec:
+    """Specification of a named model: clip length, stride, size, normalisation, paper, checkpoint sources.
+
+    Args:
+      name: name of the model, one of `list_models()`.
+      kwargs: arguments of its constructor that differ from those of the named model; None: none.
+
+    Raises:
+      UnknownModelError: if no model has that name; the message names similar ones.
+    """
+    variant = get_variant(name)
+    if variant.inputs_of is None or not kwargs:
+        return variant.spec
+    return dataclasses.replace(variant.spec, inputs=variant.inputs_of({**variant.kwargs, **kwargs}))
 
 
 def family_of(name: str) -> tuple[int, str]:

@@ -82,7 +82,7 @@ def data_facts(config: cfg.Config, num_classes: int, num_videos: int) -> DataFac
     from vidjax.data.text import DataError
     from vidjax.tasks.videos import load_videos
 
-    published = get_spec(config.model.name)
+    published = get_spec(config.model.name, config.model.kwargs)
     kinds = kinds_of(published.task)
     if config.data.synthetic:
         classes, examples = SYNTHETIC[config.data.synthetic]
@@ -110,7 +110,7 @@ def make_program(config: cfg.Config, facts: DataFacts, devices: Sequence[Any] | 
     Raises:
       ConfigError: if settings do not fit each other or the devices.
     """
-    spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
+    spec = resolve_spec(get_spec(config.model.name, config.model.kwargs), config.data, config.model.input)
     return Program.of(config, spec, facts.labels, num_videos=facts.num_videos, devices=devices)
 
 

@@ -133,7 +133,7 @@ class _Run:
         self.mesh = parallel.mesh_of(config.mesh)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
         self.videos, self.eval_videos = training_sets(config, self.console)
-        self.spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
+        self.spec = resolve_spec(get_spec(config.model.name, config.model.kwargs), config.data, config.model.input)
         self.dtype = parallel.compute_dtype(config.model.compute_dtype)
         self.task = make_task(config, self.spec, self.videos.labels, self.dtype)
         choose_metric(config, self.task)

@@ -116,7 +116,8 @@ class BasicBlock(nnx.Module):
 class Bottleneck(nnx.Module):
     """Bottleneck: 1×1 down to `features`, 3×3, 1×1 up to 4 · `features`, and a shortcut.
 
-    Arguments as for `BasicBlock`; `temporal_kernel` is the extent in time of the first convolution.
+    Arguments as for `BasicBlock`; `temporal_kernel` is the extent in time of the first convolution, which also strides
+    time if `time_first`. A middle convolution with the attribute `activates` has its own norms and activations.
     """
 
     expansion = 4
@@ -130,16 +131,18 @@ class Bottleneck(nnx.Module):
         conv: ConvKind,
         *,
         temporal_kernel: int = 1,
+        time_first: bool = False,
         zero_init: bool = False,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        out_features = features * self.expansion
+        out_features, (st, *in_space) = features * self.expansion, strides
+        first, middle = ((st, 1, 1), (1, *in_space)) if time_first else ((1, 1, 1), strides)
         kernel_size, padding = (temporal_kernel, 1, 1), (temporal_kernel // 2, 0, 0)
-        self.conv1 = Conv3D(in_features, features, kernel_size, padding=padding, dtype=dtype, rngs=rngs)
+        self.conv1 = Conv3D(in_features, features, kernel_size, first, padding, dtype=dtype, rngs=rngs)
         self.norm1 = BatchNorm(features, rngs=rngs)
-        self.conv2 = conv(features, features, strides, in_features, dtype=dtype, rngs=rngs)
-        self.norm2 = BatchNorm(features, rngs=rngs)
+        self.conv2 = conv(features, features, middle, in_features, dtype=dtype, rngs=rngs)
+        self.norm2 = None if getattr(self.conv2, "activates", False) else BatchNorm(features, rngs=rngs)
         self.conv3 = Conv3D(features, out_features, 1, dtype=dtype, rngs=rngs)
         self.norm3 = BatchNorm(out_features, zero_init=zero_init, rngs=rngs)
         self.shortcut = shortcut(in_features, out_features, strides, dtype=dtype, rngs=rngs)
@@ -147,7 +150,8 @@ class Bottleneck(nnx.Module):
     def __call__(self, x: jax.Array, shifted: jax.Array | None = None) -> jax.Array:
         """Map (B, T, H, W, in) to (B, T', H', W', 4 · features); `shifted`: input of the branch instead of `x`."""
         y = nnx.relu(self.norm1(self.conv1(x if shifted is None else shifted)))
-        y = nnx.relu(self.norm2(self.conv2(y)))
+        y = self.conv2(y)
+        y = y if self.norm2 is None else nnx.relu(self.norm2(y))
         y = self.norm3(self.conv3(y))
         return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
 
@@ -202,6 +206,7 @@ class Stem(nnx.Module):
       max_pool: whether to halve height and width once more.
       pool_strides: strides of the max-pool along T, H, W.
       in_channels: C, channels of the video.
+      conv: kind of one convolution, with the arguments of `Conv3D`.
       activation: activation function after the norm.
       padding: padding of one convolution, as for `Conv3D`; None: half of the kernel on each side.
       padding_mode: values of its padding, as for `Conv3D`.
@@ -220,6 +225,7 @@ class Stem(nnx.Module):
         max_pool: bool = False,
         pool_strides: Triple = (1, 2, 2),
         in_channels: int = 3,
+        conv: Callable[..., nnx.Module] = Conv3D,
         activation: Activation = nnx.relu,
         padding: Padding | None = None,
         padding_mode: str = "zeros",
@@ -233,7 +239,7 @@ class Stem(nnx.Module):
             )
         else:
             padding = tuple(k // 2 for k in kernel_size) if padding is None else padding
-            self.conv = Conv3D(
+            self.conv = conv(
                 in_channels, features, kernel_size, strides, padding, padding_mode=padding_mode, dtype=dtype, rngs=rngs
             )
         self.norm = BatchNorm(features, epsilon=epsilon, rngs=rngs)

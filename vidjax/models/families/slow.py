@@ -73,7 +73,9 @@ class PathwayShape:
       stem_strides: strides of the first convolution along T, H, W.
       pool_strides: strides of the stem's 3×3 max-pool along T, H, W; None: no max-pool.
       strides: strides of each stage's first bottleneck.
-      conv: kind of the bottlenecks' middle convolution.
+      time_first: whether its first convolution, not the middle one, strides time.
+      stem_conv: kind of the stem's convolution, with the arguments of `Conv3D`.
+      conv: kind of the bottlenecks' middle convolution, or one kind for each stage.
       last_conv: its kind in the last stage; None: `conv`.
       frame_pool: number of frames max-pooled into one after the first stage; 1: no pooling.
     """
@@ -85,9 +87,17 @@ class PathwayShape:
     stem_strides: Triple = (1, 2, 2)
     pool_strides: Triple | None = (1, 2, 2)
     strides: Sequence[Triple] = STRIDES
-    conv: ConvKind = frame_conv
+    time_first: bool = False
+    stem_conv: Callable[..., nnx.Module] = Conv3D
+    conv: ConvKind | Sequence[ConvKind] = frame_conv
     last_conv: ConvKind | None = None
     frame_pool: int = 1
+
+    def conv_of(self, stage: int) -> ConvKind:
+        """Kind of the middle convolutions of a stage, counted from 0."""
+        if stage == len(self.depths) - 1 and self.last_conv is not None:
+            return self.last_conv
+        return self.conv if callable(self.conv) else self.conv[stage]
 
 
 @dataclass(frozen=True)
@@ -132,14 +142,13 @@ class Pathway(nnx.Module):
         pool: dict[str, Any] = {}
         if shape.pool_strides is not None:
             pool = {"max_pool": True, "pool_strides": shape.pool_strides}
-        self.stem = Stem(width, shape.stem_kernel, shape.stem_strides, **pool, in_channels=in_channels, **layer)
+        stem = pool | {"conv": shape.stem_conv, "in_channels": in_channels}
+        self.stem = Stem(width, shape.stem_kernel, shape.stem_strides, **stem, **layer)
         self.stages = nnx.List()
         self.nonlocals = nnx.List()
         features, stride, widths = width, self.stem.stride, []
         for stage, depth in enumerate(shape.depths):
-            kernels = shape.temporal_kernels[stage]
-            last = stage == len(shape.depths) - 1
-            conv = shape.last_conv if last and shape.last_conv is not None else shape.conv
+            kernels, conv = shape.temporal_kernels[stage], shape.conv_of(stage)
             features += extra_features[stage]
             blocks, behind = nnx.List(), nnx.List()
             for index in range(depth):
@@ -149,6 +158,7 @@ class Pathway(nnx.Module):
                     shape.strides[stage] if index == 0 else (1, 1, 1),
                     conv,
                     temporal_kernel=kernels[index % len(kernels)],
+                    time_first=shape.time_first,
                     zero_init=zero_init,
                     **layer,
                 )

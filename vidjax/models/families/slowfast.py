@@ -110,6 +110,7 @@ class PathwayPair:
       depths: bottlenecks of each stage, of both pathways.
       fast_depths: bottlenecks of each stage of the Fast pathway; None: `depths`.
       alpha: α, frames of Fast for each one of Slow.
+      fast_stride: frames of the clip for each one of Fast.
       beta: channels of Slow for each one of Fast, 1/β in the paper.
       width: channels of Slow's stem, see `PathwayShape`.
       slow_kernels: Slow's `temporal_kernels`, see `PathwayShape`.
@@ -126,6 +127,7 @@ class PathwayPair:
     depths: Sequence[int]
     fast_depths: Sequence[int] | None = None
     alpha: int = 4
+    fast_stride: int = 1
     beta: int = 8
     width: int = 64
     slow_kernels: Sequence[Sequence[int]] = ((1,), (1,), (3,), (3,))
@@ -167,7 +169,7 @@ class LateralShape:
 
 
 class SlowFast(VideoNetwork):
-    """SlowFast network. It takes one clip, the Fast pathway's, and chooses the Slow pathway's frames itself.
+    """SlowFast network. It takes one clip, usually the Fast pathway's, and chooses the Slow pathway's frames itself.
 
     Args:
       num_classes: K, number of classes.
@@ -233,7 +235,7 @@ class SlowFast(VideoNetwork):
         maps = zip(self.slow.map_widths, self.fast.map_widths, strict=True)
         self.widths = Widths.of_maps({stride: slow + fast for (stride, slow), (_, fast) in maps}, windows=True)
         self.channels = in_channels
-        self.alpha = alpha
+        self.strides = (alpha * pathways.fast_stride, pathways.fast_stride)
         self.slow_frames = pathways.slow_frames
         self.fast_frames = pathways.fast_frames
         self.window = window
@@ -247,19 +249,35 @@ class SlowFast(VideoNetwork):
           ClipLengthError: if α does not divide T.
         """
         del rngs  # nothing random comes before the classifier
-        frames = slow_frames(video.shape[1], self.alpha, self.slow_frames)
-        slow, fast, maps = self.slow.stem(video[:, frames]), self.fast.stem(video), {}
+        maps, windows = self.seen(video)
+        return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
+
+    def seen(self, video: jax.Array, added: Sequence[jax.Array] = ()) -> tuple[dict[int, jax.Array], jax.Array]:
+        """Run both pathways: maps by stride, and windows (B, 1, H', W', D).
+
+        Args:
+          video: normalised clips (B, T, H, W, C).
+          added: for each stage, an array to add to the input of Slow's; empty: nothing.
+
+        Raises:
+          ClipLengthError: if α does not divide T.
+        """
+        slow, fast = (
+            video if stride == 1 else video[:, slow_frames(video.shape[1], stride, self.slow_frames)]
+            for stride in self.strides
+        )
+        slow, fast, maps = self.slow.stem(slow), self.fast.stem(fast), {}
         columns = columns_for(fast.shape[3], fast.shape[4])
         fast = pack(fast, columns)
         for index, ((stride, _), lateral) in enumerate(zip(self.slow.map_widths, self.laterals, strict=True)):
             with packed_maps():
                 given, fast = lateral(fast), self.fast.stage(index, fast)
             slow = jnp.concatenate([slow, unpack(given, lateral.features)], axis=-1)
+            slow = slow + added[index] if added else slow
             slow = self.slow.stage(index, slow)
             maps[stride] = self._side_by_side(slow, unpack(fast, self.fast.map_widths[index][1]))
         fast = unpack(fast, self.fast.out_features)
-        windows = jnp.concatenate([window_means(x, self.window) for x in (slow, fast)], axis=-1)
-        return Features.of_maps(maps, windows.mean(axis=(1, 2, 3)), windows)
+        return maps, jnp.concatenate([window_means(x, self.window) for x in (slow, fast)], axis=-1)
 
     def _side_by_side(self, slow: jax.Array, fast: jax.Array) -> jax.Array:
         """Concatenate both pathways' maps: (B, T, H, W, C) and (B, α·T, H, W, C') → (B, T, H, W, C + C')."""
@@ -293,19 +311,16 @@ _TABLE = {
     "slowfast_r101_8x8_mm": (R101_8X8 | MMACTION2 | {"lateral_kernel": 7}, 32, MM, "78.65 / 93.88"),
     "slowfast_r101_r50_4x16_mm": (R101_R50_4X16 | MMACTION2, 32, MM, "77.03 / 92.99"),
 }
+# For experiments on a CPU. β = 4 leaves the Fast pathway 8 channels; β = 8 would leave 4.
+TINY = {
+    "depths": (1, 1, 1), "alpha": 4, "beta": 4, "width": 32, "slow_kernels": ((1,), (1,), (3,)),
+    "fast_kernels": ((3,),) * 3, "window": 0, "dropout": 0.0,
+}  # fmt: skip
 VARIANTS = {
     name: variant(
         SlowFast, name, kwargs, frames=(num_frames, 2), paper="1812.03982", sources=sources, published=published
     )
     for name, (kwargs, num_frames, sources, published) in _TABLE.items()
 } | {
-    # β = 4 leaves the Fast pathway 8 channels; β = 8 would leave 4.
-    "slowfast_tiny": Variant(
-        SlowFast,
-        tiny_spec("slowfast_tiny", "https://arxiv.org/abs/1812.03982"),
-        {
-            "depths": (1, 1, 1), "alpha": 4, "beta": 4, "width": 32, "slow_kernels": ((1,), (1,), (3,)),
-            "fast_kernels": ((3,),) * 3, "window": 0, "dropout": 0.0,
-        },
-    ),
-}  # fmt: skip
+    "slowfast_tiny": Variant(SlowFast, tiny_spec("slowfast_tiny", "https://arxiv.org/abs/1812.03982"), TINY),
+}

@@ -23,6 +23,17 @@ MODELS = tuple(f"slowfast_{name}" for name in ("r50_4x16", "r50_8x8", "r101_8x8"
 MMACTION2_MODELS = tuple(f"slowfast_{name}_mm" for name in ("r50_4x16", "r50_8x8", "r101_8x8", "r101_r50_4x16"))
 
 _PATHWAY = "multipathway_blocks"
+
+
+def pytorchvideo_pathway(number: int, name: str) -> tuple[Rule, ...]:
+    """Rules for the stem and stages of a pathway of pytorchvideo, `name` here."""
+    return (
+        Rule(f"blocks.0.{_PATHWAY}.{number}.conv.weight", f"{name}.stem.conv.kernel", CONV3D),
+        *batch_norm(f"blocks.0.{_PATHWAY}.{number}.norm", f"{name}.stem.norm"),
+        *pytorchvideo_stage(f"blocks.{{s}}.{_PATHWAY}.{number}", f"{name}.stages.{{s-1}}"),
+    )
+
+
 PYTORCHVIDEO = Source(
     name="pytorchvideo",
     models=MODELS,
@@ -33,15 +44,7 @@ PYTORCHVIDEO = Source(
         "blocks.6.proj.weight",
     ),
     rules=(
-        *(
-            rule
-            for number, name in enumerate(("slow", "fast"))
-            for rule in (
-                Rule(f"blocks.0.{_PATHWAY}.{number}.conv.weight", f"{name}.stem.conv.kernel", CONV3D),
-                *batch_norm(f"blocks.0.{_PATHWAY}.{number}.norm", f"{name}.stem.norm"),
-                *pytorchvideo_stage(f"blocks.{{s}}.{_PATHWAY}.{number}", f"{name}.stages.{{s-1}}"),
-            )
-        ),
+        *(rule for number, name in enumerate(("slow", "fast")) for rule in pytorchvideo_pathway(number, name)),
         Rule("blocks.{s}.multipathway_fusion.conv_fast_to_slow.weight", "laterals.{s}.conv.kernel", CONV3D),
         *batch_norm("blocks.{s}.multipathway_fusion.norm", "laterals.{s}.norm"),
         *dense("blocks.6.proj", "head"),
