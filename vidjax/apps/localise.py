@@ -14,7 +14,6 @@ from vidjax.apps.clip_network import ClipNetwork
 from vidjax.apps.features import Job, Writer, listed
 from vidjax.apps.follow import follow_videos
 from vidjax.apps.timeline import Timeline, write_subtitles, write_timeline, write_video
-from vidjax.config import LocaliseConfig
 from vidjax.data.pipeline import eval_batches
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.reading.feature_file import Grid
@@ -27,7 +26,7 @@ from vidjax.models.state import split
 from vidjax.progress import progress_bar
 from vidjax.tasks import make_task
 from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
-from vidjax.tasks.localise.nms import Found
+from vidjax.tasks.localise.nms import Found, Suppression
 from vidjax.tasks.localise.runs import RunSettings, find_runs, smooth
 from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.video import VideoError
@@ -35,6 +34,7 @@ from vidjax.wording import things
 
 LEAST = 0.3  # score from which segments are shown
 _NO_SMOOTHING = "none"
+_CANDIDATES = 2000  # best segments of a classifier's scores, before suppression
 
 
 def localise(
@@ -163,7 +163,6 @@ class _OfScores:
         self._network.needs_classes(run)
         self._windows, self._fps = Windows.of(self._network.spec.video, stride, window), fps
         self._rules = RunSettings(smoothing="" if smoothing == _NO_SMOOTHING else smoothing)
-        self._settings = LocaliseConfig()
         self.classes, self.reading = self._network.classes, self._network.data.reading
         self.facts = {
             "model": self._network.spec.name,
@@ -182,11 +181,11 @@ class _OfScores:
             grid = Grid.of_frames(self._windows.stride, self._windows.window, reader.fps)
             scores, duration = np.stack(rows), reader.duration
         segments, values, labels = find_runs(scores, self._rules)
-        best = np.argsort(-values, kind="stable")[: self._settings.candidates]
+        best = np.argsort(-values, kind="stable")[:_CANDIDATES]
         found = Found(grid.seconds(segments[best]), values[best], labels[best])
         times = grid.seconds(np.arange(len(scores)))
         smoothed = smooth(scores, self._rules.smoothing, self._rules.width)
-        return _Result(suppressed(found, self._settings).clipped(duration), duration, times, smoothed)
+        return _Result(suppressed(found, Suppression(), duration), duration, times, smoothed)
 
 
 class _OfFeatures:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vidjax.config import Config, ConfigError, Spec
+from vidjax.config import Config, ConfigError, LocaliseConfig, Spec
 from vidjax.data.records import LabelSpace
 from vidjax.tasks.localise.targets import KINDS, SegmentTargets
 
@@ -17,8 +17,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     for name in ("num_clips", "num_crops"):
         if getattr(config.eval, name) != 1:
             raise ConfigError(f"config.eval.{name}: must be 1, as the length of a video decides its number of parts")
-    if settings.voting and settings.per_class:
-        raise ConfigError("config.task.localise.voting: needs config.task.localise.per_class=false")
+    _check(settings)
     return Task(
         name="localise",
         labels=labels,
@@ -28,6 +27,19 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         metrics=tuple(f"{name}/mAP" for name in dict.fromkeys((settings.thresholds, *settings.also))),
         words=f"of segments of {len(labels.names)} classes",
     )
+
+
+def _check(settings: LocaliseConfig) -> None:
+    """Raise a `ConfigError` for settings of suppression that have no effect, or cannot have any."""
+    where, hard = "config.task.localise", settings.suppression == "hard"
+    if settings.voting and settings.per_class:
+        raise ConfigError(f"{where}.voting: needs {where}.per_class=false")
+    if settings.votes != "auto" and not settings.voting:
+        raise ConfigError(f"{where}.votes: needs {where}.voting, the least IoU of detections that vote")
+    if hard != bool(settings.iou):
+        raise ConfigError(f"{where}.iou: needs {where}.suppression=hard, and hard suppression needs it above 0")
+    if hard and settings.sigma:
+        raise ConfigError(f"{where}.sigma: is for soft suppression; leave it out with {where}.suppression=hard")
 
 
 __all__ = ["KINDS", "make"]

@@ -20,8 +20,8 @@ from vidjax.inputs import SequenceInput
 from vidjax.nn.enter import enter
 from vidjax.tasks.localise.decode import Candidates
 from vidjax.tasks.localise.detections import Detections, VideoScores, suppressed, video_id, write_results
-from vidjax.tasks.localise.methods import method_of
-from vidjax.tasks.localise.nms import Found
+from vidjax.tasks.localise.methods import method_of, suppression_of
+from vidjax.tasks.localise.nms import Found, Suppression
 
 
 class SegmentEvaluator:
@@ -42,6 +42,7 @@ class SegmentEvaluator:
         self._settings, self._features = config.task.localise, config.data.features
         (self._input,) = (value for value in spec.inputs.values() if isinstance(value, SequenceInput))
         self._found: dict[tuple[int, int], Candidates] = {}  # by record and view, in seconds
+        self._rule: Suppression | None = None  # as the first outputs say
         self._files: dict[int, tuple[Grid, float]] = {}
         self._detections: dict[int, Detections] | None = None
 
@@ -59,12 +60,14 @@ class SegmentEvaluator:
         self._detections = None
         for row, (index, views) in enumerate(zip(rows.index.tolist(), rows.views.tolist(), strict=True)):
             one = jax.tree.map(lambda x, row=row: np.asarray(x[row]), outputs)
+            self._rule = self._rule or suppression_of(one, self._settings)
             found = method_of(one).decode(one, self._settings)
             self._found[index, rows.view] = self._in_seconds(found, index, rows.view, views)
 
     def merge(self, other: Self) -> None:
         """Add the detections of another evaluator."""
         self._found |= other._found
+        self._rule = self._rule or other._rule
         self._detections = None
 
     def summary(self) -> dict[str, dict[str, float]]:
@@ -81,6 +84,7 @@ class SegmentEvaluator:
             "protocol": settings.protocol,
             "thresholds": {name: list(TIOUS[name]) for name in (settings.thresholds, *settings.also)},
             "num_detections": sum(map(len, self._all().values())),
+            "suppression": self._rule.kind if self._rule else None,
             "per_class": {
                 name: {"AP": ap, "num_segments": int(count)}
                 for name, ap, count in zip(names, each, counts, strict=True)
@@ -157,7 +161,8 @@ class SegmentEvaluator:
         segments, scores, labels = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("segments", "scores", "labels")
         )
-        return suppressed(Found(segments, scores, labels), self._settings).clipped(self._duration(index))
+        assert self._rule is not None  # there were outputs
+        return suppressed(Found(segments, scores, labels), self._rule, self._duration(index))
 
     def _figures(self, name: str) -> dict[str, float]:
         result, levels = self._score(name), TIOUS[name]
