@@ -17,6 +17,7 @@ COMMANDS = {
     "check": True,
     "inspect": True,
     "features": True,
+    "bank": True,
     "detect": False,
     "localise": False,
     "embed": False,

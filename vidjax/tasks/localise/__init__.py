@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from vidjax.config import Config, ConfigError, LocaliseConfig, Spec
+from vidjax.config import Config, ConfigError, LocaliseConfig, Spec, short_video_rule
 from vidjax.data.records import LabelSpace
+from vidjax.inputs import VideoInput
 from vidjax.tasks.localise.targets import KINDS, SegmentTargets
 
 
@@ -18,10 +19,13 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         if getattr(config.eval, name) != 1:
             raise ConfigError(f"config.eval.{name}: must be 1, as the length of a video decides its number of parts")
     _check(settings)
+    frames = any(isinstance(value, VideoInput) for value in spec.inputs.values())
+    if frames:
+        _check_frames(config)
     return Task(
         name="localise",
         labels=labels,
-        targets=SegmentTargets(labels, settings.max_segments, config.data.features.keep),
+        targets=SegmentTargets(labels, settings.max_segments, config.data.features.keep, frames),
         objective=SegmentObjective(spec, dtype),
         evaluators={"segments": lambda videos: SegmentEvaluator(videos, spec, config, dtype)},
         metrics=tuple(f"{name}/mAP" for name in dict.fromkeys((settings.thresholds, *settings.also))),
@@ -40,6 +44,22 @@ def _check(settings: LocaliseConfig) -> None:
         raise ConfigError(f"{where}.iou: needs {where}.suppression=hard, and hard suppression needs it above 0")
     if hard and settings.sigma:
         raise ConfigError(f"{where}.sigma: is for soft suppression; leave it out with {where}.suppression=hard")
+
+
+def _check_frames(config: Config) -> None:
+    """Raise a `ConfigError` unless clips of long videos are read so that each frame stands for its own time."""
+    sampling, where = config.data.sampling, "config.data.sampling"
+    if sampling.eval != "sliding_window" or not sampling.hop:
+        raise ConfigError(
+            f"{where}.eval: a network that finds segments in clips needs sliding_window here, and {where}.hop, frames "
+            "from clip to clip, fewer than those of a clip so that clips overlap"
+        )
+    if sampling.train != "random" or short_video_rule(sampling, "random") != "hold":
+        raise ConfigError(f"{where}: a network that finds segments in clips needs train=random and short_video=hold")
+    if sampling.speed != (1, 1) or sampling.reverse or sampling.temporal_jitter:
+        raise ConfigError(
+            f"{where}: speed, reverse and temporal_jitter would move the annotated segments; leave them out"
+        )
 
 
 __all__ = ["KINDS", "make"]
