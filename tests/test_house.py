@@ -24,7 +24,21 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 # From the ground up; a folder imports from those before it.
 FLOORS = (
-    *("errors", "wording", "unpickle", "inputs", "batch", "config", "progress", "lettering", "launch", "video", "nn"),
+    *(
+        "errors",
+        "wording",
+        "unpickle",
+        "spectrograms",
+        "sound_features",
+        "inputs",
+        "batch",
+        "config",
+        "progress",
+        "lettering",
+        "launch",
+        "video",
+        "nn",
+    ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
     *("predictions", "predictor", "embeddings"),
     *("apps", "__main__"),

@@ -8,12 +8,24 @@ import pytest
 from vidjax import inputs
 from vidjax.batch import Field
 from vidjax.errors import UserError
-from vidjax.inputs import AudioInput, BankInput, BoxInput, FeatureInput, SequenceInput, TextInput, VideoInput
+from vidjax.inputs import (
+    AudioInput,
+    BankInput,
+    BoxInput,
+    FeatureInput,
+    FlowFields,
+    SequenceInput,
+    TextInput,
+    VideoInput,
+)
 
 EVERY = {
     "video": VideoInput(16, stride=4, fps=12.5, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), enters="both"),
-    "flow": VideoInput(8, mean=(0.5, 0.5), std=(0.5, 0.5)),
-    "sound": AudioInput(rate=8000, mels=64, seconds=1.5),
+    "flow": VideoInput(8, mean=(0.5, 0.5), std=(0.5, 0.5), content="flow", flow=FlowFields("tvl1")),
+    "streams": VideoInput(
+        4, mean=(0.4,) * 9, std=(0.2,) * 9, content="rgb+flow", flow=FlowFields("dis_medium", 3, 8.0, "truncated", True)
+    ),
+    "sound": AudioInput("slaney", 1.5, frames=140),
     "words": TextInput(32, "bert-base-uncased", 30522),
     "features": FeatureInput(10, 768),
     "boxes": BoxInput(12),
@@ -56,7 +68,8 @@ def test_kinds_of_later_versions_are_refused_by_name():
     [
         ("video", Field((16, 112, 112, 3), "uint8", below=256), (16, 112, 112, 6)),
         ("flow", Field((8, 224, 224, 2), "uint8", below=256), (8, 224, 224, 2)),
-        ("sound", Field((12000,), "int16"), (150, 64)),
+        ("streams", Field((4, 224, 224, 9), "uint8", below=256), (4, 224, 224, 9)),
+        ("sound", Field((24000,), "int16"), (140, 64)),
         ("words", Field((32,), "int32", below=30522), (32,)),
         ("features", Field((10, 768), "float32"), (10, 768)),
         ("bank", Field((60, 8), "float32"), (60, 8)),
@@ -72,7 +85,7 @@ def test_words():
     assert EVERY["video"].phrase == "clips of 16 frames (12.5 frames/s) at 112²"
     assert VideoInput(1, stride=2).phrase == "clips of 1 frame (every 2nd frame) at 224²"
     assert VideoInput(4).phrase == "clips of 4 frames (every frame) at 224²"
-    assert EVERY["sound"].phrase == "1.5 s of sound in 64 bands"
+    assert EVERY["sound"].phrase == "1.5 s of sound (140 spectra of 64 values)"
     assert EVERY["words"].phrase == "32 tokens of text"
     assert EVERY["features"].phrase == "clips of 10 vectors of 768 features"
     assert EVERY["bank"].phrase == "60 vectors of 8 features of the 30 s around a clip"
@@ -83,3 +96,34 @@ def test_words():
 
 def test_what_frames_are_resized_to():
     assert EVERY["video"].target == (128, 171) and VideoInput(4).target == 256
+
+
+def test_words_of_flow():
+    assert EVERY["flow"].phrase.endswith("at 224², as 1 field of flow (tvl1, ±20 pixels)")
+    assert EVERY["streams"].phrase.endswith("at 224², with 3 fields of flow (dis_medium, ±8 pixels, less their mean)")
+    assert EVERY["streams"].brief == "4×1, 224², rgb + 3 dis_medium" and EVERY["flow"].brief == "8×1, 224², 1 tvl1"
+    assert "3 fields of flow" in EVERY["streams"].preparation and EVERY["flow"].facts["flow"] == "tvl1"
+    assert (EVERY["streams"].colours, EVERY["flow"].colours, EVERY["video"].colours) == (3, 0, 3)
+
+
+def test_two_channels_from_before_flow_was_an_input_are_those_of_i3d():
+    values = inputs.to_dict({"flow": EVERY["flow"]})
+    del values["flow"]["flow"]
+    values["flow"]["content"] = "rgb"
+    assert inputs.from_dict(values) == {"flow": EVERY["flow"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"content": "flow"}, "content 'flow' with no fields of flow: content must be one of rgb, flow, rgb\\+flow"),
+        ({"flow": FlowFields()}, "content 'rgb' with fields of flow"),
+        ({"content": "depth"}, "content 'depth' with no fields"),
+        ({"content": "rgb+flow", "flow": FlowFields()}, "with 3 means and 3 deviations: give 5 each"),
+        ({"content": "flow", "flow": FlowFields("tvl1", 5)}, "with 3 means and 3 deviations: give 10 each"),
+        ({"mean": (0.5,)}, "with 1 means and 3 deviations: give equally many"),
+    ],
+)
+def test_channels_that_do_not_fit_the_content_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        VideoInput(4, **changes)

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vidjax.errors import UserError
+from vidjax.spectrograms import Spectrogram, spectrogram
 from vidjax.wording import ordinal, things
+
+CONTENTS = ("rgb", "flow", "rgb+flow")  # of a video
+UNHEARD = -32768  # sample of a clip where a video has no sound
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,42 @@ class Field:
 
 
 @dataclass(frozen=True)
+class FlowFields:
+    """Optical flow beside or instead of the colours of a clip, in 8 bits.
+
+    A field has two channels, motion to the right and motion down, in pixels of the resized frame from one frame of the
+    file to the next. Those of the frame t of a clip are the L fields that begin there: from frame t of the file to t+1,
+    from t+1 to t+2, and so on, whatever the clip's stride. Source of the layout: arXiv 1406.2199, section 3.
+
+    Attributes:
+      method: name of the algorithm, one of `vidjax.config.choices.FLOWS`, or "folder": fields computed beforehand.
+      count: L, fields per frame of the clip.
+      bound: motion that becomes 255, pixels; its negative becomes 0, larger motion is clipped.
+      rounding: rule of the 8-bit values: "nearest" (denseflow), or "truncated" (mmaction2), where no motion is 127.
+      mean_subtracted: whether the mean of each field is subtracted first, a rough correction for moving cameras.
+    """
+
+    method: str = "dis_fast"
+    count: int = 1
+    bound: float = 20.0
+    rounding: str = "nearest"
+    mean_subtracted: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, 2·L, in the order x1, y1, x2, y2 and so on."""
+        return 2 * self.count
+
+    @property
+    def phrase(self) -> str:
+        """Description of the fields of a frame, in words."""
+        less = ", less their mean" if self.mean_subtracted else ""
+        return f"{things(self.count, 'field')} of flow ({self.method}, ±{self.bound:g} pixels{less})"
+
+
+@dataclass(frozen=True)
 class VideoInput:
-    """Clip of frames.
+    """Clip of frames, of optical flow, or of both.
 
     Attributes:
       num_frames: T, frames of the clip.
@@ -52,9 +90,13 @@ class VideoInput:
       resize: size before the crop, (short side,) or (height, width), pixels.
       mean: mean per channel, subtracted from pixel values in 0…1.
       std: standard deviation per channel, the divisor after `mean` is subtracted.
-      content: kind of pixels read from the file: "rgb".
+      content: kind of pixels read from the file: "rgb", "flow", or "rgb+flow": colours, then flow, in one array.
       enters: input of the network: "frames", "differences" (each frame minus the previous one; the first is 0) or
         "both", concatenated along the channels.
+      flow: fields of flow; None if and only if the content is "rgb".
+
+    Raises:
+      UserError: if `flow` does not fit the content, or the numbers of means and deviations do not.
     """
 
     num_frames: int
@@ -66,8 +108,27 @@ class VideoInput:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     content: str = "rgb"
     enters: str = "frames"
+    flow: FlowFields | None = None
 
     kind: ClassVar[str] = "video"
+
+    def __post_init__(self):
+        if self.content not in CONTENTS or ("flow" in self.content) != (self.flow is not None):
+            raise UserError(
+                f"a video input of content {self.content!r} with {'' if self.flow else 'no '}fields of flow: content "
+                f"must be one of {', '.join(CONTENTS)}, and have fields if it names flow"
+            )
+        if len(self.mean) != len(self.std) or (self.flow and len(self.mean) != self.colours + self.flow.channels):
+            expected = f"{self.colours + self.flow.channels} each" if self.flow else "equally many"
+            raise UserError(
+                f"a video input of content {self.content!r} with {len(self.mean)} means and {len(self.std)} "
+                f"deviations: give {expected}, one per channel"
+            )
+
+    @property
+    def colours(self) -> int:
+        """Number of channels that are colours; they come first."""
+        return {"flow": 0, "rgb+flow": 3}.get(self.content, len(self.mean))
 
     @property
     def read_channels(self) -> int:
@@ -93,24 +154,30 @@ class VideoInput:
     def brief(self) -> str:
         """Short form, such as "16×4, 224²": 16 frames, every 4th, 224 pixels high and wide."""
         step = f" at {self.fps:g} fps" if self.fps else f"×{self.stride}"
-        return f"{self.num_frames}{step}, {self.size}²"
+        fields = (
+            f", {'' if self.content == 'flow' else 'rgb + '}{self.flow.count} {self.flow.method}" if self.flow else ""
+        )
+        return f"{self.num_frames}{step}, {self.size}²{fields}"
 
     @property
     def preparation(self) -> str:
         """Resizing and normalisation of the pixels, in words."""
-        return f"resize {'×'.join(map(str, self.resize))}, mean {self.mean}, std {self.std}"
+        fields = f", {self.flow.phrase}" if self.flow else ""
+        return f"resize {'×'.join(map(str, self.resize))}, mean {self.mean}, std {self.std}{fields}"
 
     @property
-    def facts(self) -> dict[str, int]:
+    def facts(self) -> dict[str, Any]:
         """Facts about the clips that an evaluation reports."""
-        return {"num_frames": self.num_frames, "size": self.size}
+        fields = {"flow": self.flow.method} if self.flow else {}
+        return {"num_frames": self.num_frames, "size": self.size} | fields
 
     @property
     def phrase(self) -> str:
         """Description of a clip, in words."""
         every = f"every {ordinal(self.stride)} frame" if self.stride > 1 else "every frame"
         rate = f"{self.fps:g} frames/s" if self.fps else every
-        return f"clips of {things(self.num_frames, 'frame')} ({rate}) at {self.size}²"
+        beside = f"{', with' if self.colours else ', as'} {self.flow.phrase}" if self.flow else ""
+        return f"clips of {things(self.num_frames, 'frame')} ({rate}) at {self.size}²{beside}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,53 +187,80 @@ class VideoInput:
 
 @dataclass(frozen=True)
 class AudioInput:
-    """Sound, as a log-mel spectrogram.
+    """Sound of a clip. In a batch it is samples, in a network a spectrogram and whether there is anything to hear.
 
     Attributes:
-      rate: samples per second.
-      mels: number of mel bands.
-      window: window length of one spectrum, seconds.
-      hop: time between successive spectra, seconds.
-      seconds: length of the sound around a clip, seconds.
+      preset: name of the spectrogram, in `vidjax.spectrograms.SPECTROGRAMS`.
+      seconds: length of the sound, seconds.
+      frames: T, spectra that enter the network. Missing ones are added at the end, as zeros before normalisation, and
+        further ones are left out; 0: as many as the sound gives.
+      place: place of the sound: "centre" (about the middle of a clip's frames) or "start" (from its first frame on).
+      mean: number subtracted from the values of the spectrogram; None: the preset's.
+      std: number that they are divided by afterwards; None: the preset's.
     """
 
-    rate: int = 16_000
-    mels: int = 128
-    window: float = 0.025
-    hop: float = 0.010
-    seconds: float = 2.0
+    preset: str
+    seconds: float
+    frames: int = 0
+    place: str = "centre"
+    mean: float | None = None
+    std: float | None = None
 
     kind: ClassVar[str] = "audio"
 
+    def __post_init__(self):
+        count = self.spectrogram.count(self.samples)
+        if count < 1:
+            raise UserError(f"seconds = {self.seconds:g}: too short for one spectrum of {self.preset!r}")
+        if self.place not in ("centre", "start"):
+            raise UserError(f"place = {self.place!r}: must be centre or start")
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """Settings of the spectrogram, with this input's normalisation."""
+        own = {name: getattr(self, name) for name in ("mean", "std") if getattr(self, name) is not None}
+        return dataclasses.replace(spectrogram(self.preset), **own)
+
+    @property
+    def rate(self) -> int:
+        """Samples per second."""
+        return self.spectrogram.rate
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return round(self.rate * self.seconds)
+
     @property
     def field(self) -> Field:
-        """Shape and type of one view in a batch: samples."""
-        return Field((round(self.rate * self.seconds),), "int16")
+        """Shape and type of one view in a batch: samples from -32767 to 32767, or `UNHEARD` where there is no sound."""
+        return Field((self.samples,), "int16")
 
     @property
     def brief(self) -> str:
         """Short form of a clip's length and size."""
-        return f"{self.seconds:g} s, {self.mels} bands"
+        return f"{self.seconds:g} s, {self.shape[0]}×{self.shape[1]}"
 
     @property
     def preparation(self) -> str:
-        """Empty: this input needs no preparation."""
-        return ""
+        """Rate and spectrogram, in words."""
+        return f"one channel at {self.rate} Hz, spectrogram {self.preset}"
 
     @property
     def facts(self) -> dict[str, Any]:
         """Facts about the clips that an evaluation reports."""
-        return {"seconds": self.seconds, "mels": self.mels}
+        return {"seconds": self.seconds, "preset": self.preset}
 
     @property
     def phrase(self) -> str:
         """Description of a clip, in words."""
-        return f"{self.seconds:g} s of sound in {self.mels} bands"
+        return f"{self.seconds:g} s of sound ({things(self.shape[0], 'spectrum', 'spectra')} of {self.shape[1]} values)"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one view as it enters the network: (spectra, bands)."""
-        return (round(self.seconds / self.hop), self.mels)
+        """Shape of one view as it enters the network: (spectra, values)."""
+        settings = self.spectrogram
+        return (self.frames or settings.count(self.samples), settings.values)
 
 
 @dataclass(frozen=True)
@@ -396,5 +490,15 @@ def from_dict(values: Mapping[str, Any]) -> dict[str, Input]:
         kind = settings.pop("kind")
         if kind not in KINDS:
             raise UserError(f"input {name!r} has kind {kind!r}; this version of vidjax supports {', '.join(KINDS)}")
+        if kind == VideoInput.kind:
+            settings |= _content_of(settings)
         made[name] = KINDS[kind](**settings)
     return made
+
+
+def _content_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Content and fields of a stored video input; two channels without either, from before flow was an input, are the
+    flow of I3D, whose networks were the only ones of two channels."""
+    if settings.get("flow"):
+        return {"flow": FlowFields(**settings["flow"])}
+    return {"content": "flow", "flow": FlowFields("tvl1")} if len(settings.get("mean", ())) == 2 else {}

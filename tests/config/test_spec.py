@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from vidjax.config import ClipConfig, ConfigError, DataConfig, Spec
-from vidjax.config.spec import need_colour, resolve_spec
+from vidjax.config import ClipConfig, ConfigError, DataConfig, Spec, apply_preset
+from vidjax.config.spec import need_colour, resolve_spec, with_input
 from vidjax.errors import UserError
-from vidjax.inputs import FeatureInput, VideoInput
+from vidjax.inputs import FeatureInput, FlowFields, VideoInput
 
 VIDEO = VideoInput(16, 4, size=112, resize=(128, 171))
 TWO = Spec("two", {"near": VIDEO, "far": VideoInput(8)})
@@ -116,3 +116,61 @@ def test_networks_of_other_things_than_colour_are_refused():
     need_colour(Spec("x", {"video": VIDEO}))
     with pytest.raises(UserError, match=r"x takes 2 channels \(data.clip.mean: \(0.5, 0.5\)\), but videos have 3"):
         need_colour(Spec.of_video("x", 4, mean=(0.5, 0.5), std=(0.5, 0.5)))
+    with pytest.raises(UserError, match=r"x takes 1 field of flow \(dis_fast, ±20 pixels\), which frames of a clip"):
+        need_colour(with_input(Spec("x", {"video": VIDEO}), "flow", FlowFields()))
+
+
+def flowing(input, config=None, **video):
+    """Video of a network that gets an input by name, with settings of data, and with changes of its own video."""
+    spec = Spec("x", {"video": dataclasses.replace(VIDEO, **video)})
+    return resolve_spec(spec, config or DataConfig(), input).video
+
+
+def test_flow_is_a_word_in_a_config():
+    scale = sum(VIDEO.std) / 3
+    alone = flowing("flow")
+    assert (alone.content, alone.flow, alone.channels) == ("flow", FlowFields("dis_fast", 1, 20), 2)
+    assert (alone.mean, alone.std, alone.enters) == ((0.5, 0.5), (scale, scale), "frames")
+    both = flowing("rgb+flow", DataConfig(flow="tvl1", flow_fields=5, flow_bound=8))
+    assert (both.content, both.flow, both.channels) == ("rgb+flow", FlowFields("tvl1", 5, 8), 13)
+    assert both.mean == VIDEO.mean + (0.5,) * 10 and both.std == VIDEO.std + (scale,) * 10
+    spec = Spec("x", {"video": both})
+    assert Spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+MADE = {"content": "flow", "flow": FlowFields("tvl1", 5, 20, "truncated"), "mean": (0.4,) * 10, "std": (0.6,) * 10}
+
+
+def test_a_network_made_for_flow_keeps_its_own():
+    assert (
+        flowing("rgb", **MADE) == flowing(None, **MADE) == flowing("flow", **MADE) == dataclasses.replace(VIDEO, **MADE)
+    )
+    changed = flowing("rgb", DataConfig(flow="dis_fast", flow_fields=2), **MADE)
+    assert changed.flow == FlowFields("dis_fast", 2, 20, "truncated") and changed.mean == (0.4,) * 4
+    with pytest.raises(ConfigError, match=r"config.model.input = 'rgb\+flow': x is made for flow; leave it out"):
+        flowing("rgb+flow", **MADE)
+
+
+@pytest.mark.parametrize(("name", "value"), [("flow", "tvl1"), ("flow_fields", 2), ("flow_bound", 8.0)])
+def test_settings_of_flow_are_not_ignored(name, value):
+    with pytest.raises(ConfigError, match=f"config.data.{name}: x reads no flow; set config.model.input to flow or"):
+        flowing("rgb", DataConfig(**{name: value}))
+
+
+def test_a_mean_for_each_direction_holds_for_all_fields():
+    config = DataConfig(flow_fields=2, clip=ClipConfig(mean=(0.1, 0.2), std=(0.3, 0.4)))
+    video = flowing("flow", config)
+    assert (video.mean, video.std) == ((0.1, 0.2, 0.1, 0.2), (0.3, 0.4, 0.3, 0.4))
+    config = DataConfig(flow_fields=2, clip=ClipConfig(mean=(0.1, 0.2, 0.3, 0.4, 0.5), std=(0.5, 0.6, 0.7)))
+    video = flowing("rgb+flow", config)
+    assert video.mean == (0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.5) and video.std[:3] == (0.5, 0.6, 0.7)
+    assert video.std[3:] == (sum(VIDEO.std) / 3,) * 4
+    with pytest.raises(ConfigError, match=r"config.data.clip.mean = \(0.1, 0.1, 0.1\): x reads flow; give 2 numbers"):
+        flowing("flow", DataConfig(clip=ClipConfig(mean=(0.1,) * 3)))
+    with pytest.raises(ConfigError, match=r"config.data.clip.std = \(0.1, 0.1\): x reads rgb; give 3 numbers"):
+        flowing("rgb", DataConfig(clip=ClipConfig(std=(0.1,) * 2)))
+
+
+def test_colours_of_a_preset_say_nothing_about_flow():
+    config = apply_preset(DataConfig(clip=ClipConfig(preset="torchvision_resnet")))
+    assert flowing("flow", config).mean == (0.5, 0.5) and flowing("rgb+flow", config).mean[:3] == config.clip.mean

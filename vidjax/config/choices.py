@@ -5,8 +5,12 @@ The packages that define them are in higher layers, which settings and `--help` 
 
 from typing import Any
 
-# Inputs of a network made from a clip: its frames, the differences between them, or both.
-INPUTS = ("rgb", "diff", "rgb+diff")
+# Inputs of a network made from a clip: its frames, the differences between them, both, optical flow, or frames and it.
+INPUTS = ("rgb", "diff", "rgb+diff", "flow", "rgb+flow")
+# Algorithms of optical flow, of vidjax/video/flow.py and vidjax/models/families/raft.py, or flow computed beforehand.
+FLOWS = (
+    "farneback", "dis_ultrafast", "dis_fast", "dis_medium", "tvl1", "raft_small", "raft_large", "folder",
+)  # fmt: skip
 
 # Values that blocks keep for the backward pass, from most memory to least; costs are in vidjax/nn/remat.py.
 REMAT = ("", "dots", "attention", "full")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from vidjax.config.choices import DATASETS, PRESETS, SAMPLING_RULES, SYNTHETIC
+from vidjax.config.choices import DATASETS, FLOWS, PRESETS, SAMPLING_RULES, SYNTHETIC
 from vidjax.config.fields import (
     above_zero,
     anything,
@@ -51,9 +51,12 @@ class ClipConfig(Section, path="data.clip"):
         "torchvision",
         help="Rule of resizing; torchvision: bit-identical to that library, but several times slower.",
     )
-    mean: tuple[float, ...] = per_channel("Mean of each channel, subtracted from values in 0…1; (): the model's.")
+    mean: tuple[float, ...] = per_channel(
+        "Mean of each channel, subtracted from values in 0…1: 3 colours, 2 of flow for all its fields, or 5; (): the "
+        "model's."
+    )
     std: tuple[float, ...] = per_channel(
-        "Standard deviation of each channel, the divisor of values; (): the model's.", positive=True
+        "Standard deviation of each channel, the divisor of values, as many as means; (): the model's.", positive=True
     )
     preset: str = choice(
         "",
@@ -280,6 +283,24 @@ class DataConfig(Section, path="data"):
         *SYNTHETIC,
         help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
         "a while each in long videos (long), or each in its own way, with boxes (people).",
+    )
+    flow: str = choice(
+        "",
+        *FLOWS,
+        help="Optical flow of model.input=flow or rgb+flow: its algorithm, or folder for fields computed beforehand, "
+        "stored as pictures; empty: the model's, or dis_fast.",
+    )
+    flow_fields: int = at_least(
+        0, 0, "Fields of flow per frame of a clip (L), 2 channels each; 0: the model's, or 1.", meaning="the model's"
+    )
+    flow_bound: float = at_least(
+        0, 0.0, "Largest motion of a field; faster motion is clipped; 0: the model's, or 20.", unit="pixels",
+        meaning="the model's",
+    )  # fmt: skip
+    flow_folder: str = anything(
+        "",
+        "For data.flow=folder: folder of the folders of fields, one per video, named like it without suffix, as "
+        "denseflow, TSN and mmaction2 write them; empty: the data lists these folders themselves.",
     )
     eval_share: float = strictly_between(
         0.2, "Share of videos held out, in whole groups, if there is neither data.eval nor a split column."

@@ -83,9 +83,10 @@ def devices(default: int, help: str) -> Any:
 
 
 def per_channel(help: str, *, positive: bool = False) -> Any:
-    """Field for three numbers, one per colour channel, or none."""
-    what = f"give three {'positive ' if positive else ''}numbers, or ()"
-    return anything((), help, check=_must(lambda v: len(v) in (0, 3) and all(x > 0 or not positive for x in v), what))
+    """Field for a number per colour, for the two directions of flow, for these after the colours, or for none."""
+    what = f"give three {'positive ' if positive else ''}numbers, or () (with flow: 2, or 5 with colours)"
+    sizes = (0, 2, 3, 5)
+    return anything((), help, check=_must(lambda v: len(v) in sizes and all(x > 0 or not positive for x in v), what))
 
 
 def default_of(f: Field) -> Any:

@@ -46,8 +46,9 @@ class ModelConfig(Section, path="model"):
     input: str = choice(
         *INPUTS,
         help="Input of the network: frames (rgb), differences of consecutive normalised frames, the first being 0 "
-        "(diff), or both concatenated in 6 channels (rgb+diff). Weights for rgb initialise rgb+diff with zeros for the "
-        "differences.",
+        "(diff), both concatenated in 6 channels (rgb+diff), optical flow (flow), or frames and flow (rgb+flow), see "
+        "data.flow. Weights for rgb initialise rgb+diff with zeros for the differences, and channels of flow with the "
+        "mean of the colours. A network made for flow always has it: leave this at rgb.",
     )
     dropout: float = below_one(-1.0, "Probability of dropout before the classifier; -1: the model's own.", off=-1)
     drop_path: float = below_one(

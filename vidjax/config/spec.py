@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidjax import inputs as streams
+from vidjax.config.choices import PRESETS
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.errors import UserError
-from vidjax.inputs import BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import CONTENTS, BankInput, BoxInput, FeatureInput, FlowFields, Input, SequenceInput, VideoInput
 
-# `config.model.input` → `VideoInput.enters`.
-ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both"}
+# `config.model.input` → `VideoInput.enters`; names with flow are contents, too.
+ENTERS = {"rgb": "frames", "diff": "differences", "rgb+diff": "both", "flow": "frames", "rgb+flow": "frames"}
 # Video fields of specs from versions in which inputs had no names.
 _FLAT = ("num_frames", "stride", "fps", "size", "resize", "mean", "std")
 
@@ -102,11 +103,11 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
 
     Args:
       spec: spec of the network.
-      config: data settings, of which `clip` and `features` are used.
+      config: data settings, of which `clip`, `features` and those of flow are used.
       input: input of the network as in `config.model.input`; None: the spec's.
 
     Raises:
-      ConfigError: if there are settings of features, boxes or a feature bank for a network that reads none.
+      ConfigError: if there are settings of features, boxes, a feature bank or flow for a network that reads none.
     """
     if config.clip.boxes:
         spec = _with_boxes(spec, config.clip.boxes)
@@ -116,9 +117,13 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
         )
     spec = _with_features(spec, config)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
+        if config.flow:
+            raise ConfigError(f"config.data.flow = {config.flow!r}: {spec.name} takes no video; leave it out")
         return spec
-    names = ("num_frames", "size", "resize", "mean", "std")
-    changes = {name: getattr(config.clip, name) for name in names if getattr(config.clip, name)}
+    spec = with_input(spec, input, FlowFields(config.flow, config.flow_fields, config.flow_bound))
+    names = ("num_frames", "size", "resize")
+    changes: dict[str, Any] = {**_normalisation(spec, config)}
+    changes |= {name: getattr(config.clip, name) for name in names if getattr(config.clip, name)}
     if config.clip.fps:
         changes["fps"] = config.clip.fps
     elif config.clip.stride:
@@ -126,9 +131,75 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
     if config.clip.size and not config.clip.resize:
         # If only the crop changes, the published margin between resizing and cropping is kept.
         changes["resize"] = tuple(round(r * config.clip.size / spec.video.size) for r in spec.video.resize)
-    if input is not None:
-        changes["enters"] = ENTERS[input]
     return spec.with_video(**changes)
+
+
+def with_input(spec: Spec, input: str | None, flow: FlowFields) -> Spec:
+    """Copy of a network's spec whose video is what `config.model.input` says.
+
+    Flow that a network was not made for is scaled like the colours of temporal segment networks: mean 0.5, deviation
+    the mean of those of its colours, in 0…1 (arXiv 1608.00859 and its PyTorch code, tsn-pytorch).
+
+    Args:
+      spec: spec of the network.
+      input: a name in `config.choices.INPUTS`; None: the spec's own, also in what enters.
+      flow: settings of the fields, of which those that are empty or 0 are the spec's own, or else the defaults.
+
+    Raises:
+      ConfigError: if the input needs another content than the network is made for, or there are settings of flow
+        without any flow.
+    """
+    video, own = spec.video, spec.video.flow
+    content = input if input in CONTENTS[1:] else video.content
+    if own is not None and content != video.content:
+        raise ConfigError(f"config.model.input = {input!r}: {spec.name} is made for {video.content}; leave it out")
+    changes: dict[str, Any] = {} if input is None else {"enters": ENTERS[input]}
+    given = {name: getattr(flow, name) for name in ("method", "count", "bound") if getattr(flow, name)}
+    if content == "rgb":
+        if given:
+            name = {"method": "flow", "count": "flow_fields", "bound": "flow_bound"}[next(iter(given))]
+            raise ConfigError(
+                f"config.data.{name}: {spec.name} reads no flow; set config.model.input to flow or rgb+flow, or leave "
+                "it out"
+            )
+        return spec.with_video(**changes)
+    fields = dataclasses.replace(own or FlowFields(), **given)
+    kept = 3 if content == "rgb+flow" else 0
+    colours = {"mean": video.mean[:kept], "std": video.std[:kept]}
+    if own is None:
+        pairs = {"mean": (0.5,) * 2, "std": (sum(video.std) / len(video.std),) * 2}
+    else:
+        pairs = {name: getattr(video, name)[kept : kept + 2] for name in colours}
+    scaled = {name: colours[name] + pairs[name] * fields.count for name in colours}
+    return spec.with_video(content=content, flow=fields, **scaled, **changes)
+
+
+def _normalisation(spec: Spec, config: DataConfig) -> dict[str, tuple[float, ...]]:
+    """Configured means and deviations, one for each channel of the spec's video.
+
+    Raises:
+      ConfigError: if their number is not that of the colours, of the directions of flow, or of both, as the spec has.
+    """
+    video, preset = spec.video, PRESETS.get(config.clip.preset, {}).get("clip", {})
+    allowed = {"rgb": {3}, "flow": {2}, "rgb+flow": {3, 5}}[video.content]
+    found: dict[str, tuple[float, ...]] = {}
+    for name in ("mean", "std"):
+        values = getattr(config.clip, name)
+        if not values or (video.content == "flow" and values == preset.get(name)):  # a preset's are of colours
+            continue
+        if len(values) not in allowed:
+            raise ConfigError(
+                f"config.data.clip.{name} = {values}: {spec.name} reads {video.content}; give "
+                f"{' or '.join(map(str, sorted(allowed)))} numbers, or ()"
+            )
+        own = getattr(video, name)
+        if video.flow is None:
+            found[name] = values
+        elif video.content == "flow":
+            found[name] = values * video.flow.count
+        else:
+            found[name] = values[:3] + (values[3:] * video.flow.count or own[3:])
+    return found
 
 
 def _with_boxes(spec: Spec, count: int) -> Spec:
@@ -156,15 +227,28 @@ def _with_features(spec: Spec, config: DataConfig) -> Spec:
 
 
 def need_colour(spec: Spec) -> None:
-    """Refuse a network that does not take colour frames.
+    """Refuse a network that takes anything but colour frames, for callers that have these alone.
 
     Raises:
-      UserError: if it takes another number of channels, which is named.
+      UserError: if it takes flow, or another number of channels than 3.
+    """
+    need_pixels(spec)
+    if flow := spec.video.flow:
+        raise UserError(
+            f"{spec.name} takes {flow.phrase}, which frames of a clip cannot give, as they need not be neighbours in "
+            "the file: use vidjax.Predictor, which reads the file"
+        )
+
+
+def need_pixels(spec: Spec) -> None:
+    """Refuse a network whose channels are not those of videos.
+
+    Raises:
+      UserError: if it takes another number of colours than 3, which is named.
     """
     video = spec.video
-    if video.read_channels != 3:
+    if video.content != "flow" and video.colours != 3:
         raise UserError(
-            f"{spec.name} takes {video.read_channels} channels (data.clip.mean: {video.mean}), but videos have 3. Call "
-            "a network for optical flow from Python, with flow scaled to -1…1; for colour, give data.clip.mean and "
-            "data.clip.std 3 numbers each."
+            f"{spec.name} takes {video.colours} channels (data.clip.mean: {video.mean}), but videos have 3: give "
+            "data.clip.mean and data.clip.std 3 numbers each, or set content and flow of its VideoInput"
         )

@@ -61,7 +61,8 @@ def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) 
     if config.mesh.tokens:
         need_transformer(model.name, "mesh.tokens")
 
-    arguments: dict[str, Any] = {"num_classes": num_classes, "dtype": dtype, "input": model.input, **kwargs}
+    entering = {"input": model.input, "flow_fields": config.data.flow_fields}
+    arguments: dict[str, Any] = {"num_classes": num_classes, "dtype": dtype, **entering, **kwargs}
     if model.probe:
         arguments |= {"probe": model.probe, "probe_options": probe_options}
     try:

@@ -16,9 +16,9 @@ from flax import nnx
 
 from vidjax.config import ConfigError, Spec
 from vidjax.config.choices import INPUTS
-from vidjax.config.spec import ENTERS
+from vidjax.config.spec import with_input
 from vidjax.errors import UserError
-from vidjax.inputs import VideoInput
+from vidjax.inputs import FlowFields, VideoInput
 from vidjax.models.arguments import arguments_of, check_arguments
 from vidjax.models.base import Head, VideoNetwork
 from vidjax.models.probe import Probe
@@ -166,6 +166,7 @@ def create_model(
     seed: int = 0,
     dtype: Any = None,
     input: str = "rgb",
+    flow_fields: int = 0,
     probe: str = "",
     probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
@@ -178,7 +179,9 @@ def create_model(
         `model(video)` equals `model.features(video)`.
       seed: seed of the initial weights.
       dtype: dtype of activations (such as `jnp.bfloat16`); parameters stay float32. None: float32.
-      input: kind of input: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels.
+      input: kind of input: "rgb" or "diff", the same layers; "rgb+diff": first layers for twice the channels; "flow" or
+        "rgb+flow": for the 2·L channels of flow, alone or after the colours. A network made for flow has it anyway.
+      flow_fields: L, fields of flow per frame; 0: as many as the network is made for, or 1.
       probe: kind of classifier on the frozen features, in place of the model's own: "linear" or "attentive", see
         `vidjax.models.probe.Probe`.
       probe_options: further arguments of `Probe`, such as `{"blocks": 4}`.
@@ -194,7 +197,7 @@ def create_model(
       ArgumentError: for an argument that the family does not take; the message names those that it takes.
       ValueError: for an unknown `input`, or a probe that the model cannot have.
     """
-    return _build(name, num_classes, nnx.Rngs(seed), dtype, input, probe, probe_options, kwargs)
+    return _build(name, num_classes, nnx.Rngs(seed), dtype, (input, flow_fields), probe, probe_options, kwargs)
 
 
 def abstract_model(
@@ -203,6 +206,7 @@ def abstract_model(
     num_classes: int | None = None,
     dtype: Any = None,
     input: str = "rgb",
+    flow_fields: int = 0,
     probe: str = "",
     probe_options: Mapping[str, Any] | None = None,
     **kwargs: Any,
@@ -212,7 +216,8 @@ def abstract_model(
     Raises:
       UnknownModelError, ArgumentError, ValueError: as for `create_model`.
     """
-    return nnx.eval_shape(lambda: _build(name, num_classes, OneKey(), dtype, input, probe, probe_options, kwargs))
+    entering = (input, flow_fields)
+    return nnx.eval_shape(lambda: _build(name, num_classes, OneKey(), dtype, entering, probe, probe_options, kwargs))
 
 
 class OneKey:
@@ -227,13 +232,13 @@ class OneKey:
         self.params = lambda: key
 
 
-def _channels(spec: Spec, input: str) -> dict[str, int]:
+def _channels(spec: Spec, input: str, flow_fields: int) -> dict[str, int]:
     """Argument `in_channels` of a network with a video input; empty for others."""
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
-        if input != "rgb":
-            raise UserError(f"input = {input!r}: {spec.name} takes no video")
+        if input != "rgb" or flow_fields:
+            raise UserError(f"input = {input!r}, flow_fields = {flow_fields}: {spec.name} takes no video")
         return {}
-    return {"in_channels": spec.with_video(enters=ENTERS[input]).video.channels}
+    return {"in_channels": with_input(spec, input, FlowFields("", flow_fields, 0)).video.channels}
 
 
 def _build(
@@ -241,7 +246,7 @@ def _build(
     num_classes: int | None,
     rngs: Any,
     dtype: Any,
-    input: str,
+    entering: tuple[str, int],
     probe: str,
     probe_options: Mapping[str, Any] | None,
     kwargs: dict[str, Any],
@@ -253,9 +258,9 @@ def _build(
         raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features only")
     # Without classes, build with one, so that all other weights are as for any number, and remove the head below.
     outputs = num_classes or 1
-    if input not in INPUTS:
-        raise ValueError(f"input = {input!r}: must be one of {', '.join(INPUTS)}")
-    arguments = {**variant.kwargs, **_channels(variant.spec, input), **kwargs}
+    if entering[0] not in INPUTS:
+        raise ValueError(f"input = {entering[0]!r}: must be one of {', '.join(INPUTS)}")
+    arguments = {**variant.kwargs, **_channels(variant.spec, *entering), **kwargs}
     model = variant.build(num_classes=outputs, dtype=dtype, rngs=rngs, **arguments)
     if probe:
         if model.head is None:

@@ -1,4 +1,4 @@
-"""Network input from decoded pixels, on the device: normalisation and frame differences."""
+"""Network input from what was read, on the device: normalisation, frame differences, spectrograms."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.inputs import BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import UNHEARD, AudioInput, BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.sound_features import features
 
 # Change of an input after normalisation: its name, the normalised input → the same shape.
 Between = Callable[[str, jax.Array], jax.Array]
@@ -53,6 +54,14 @@ def _enter_video(video: jax.Array, input: VideoInput, dtype: Any, between: Calla
     return network_input(between(normalise(video, input)), input, dtype)
 
 
+def _enter_audio(samples: jax.Array, input: AudioInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
+    there = samples != UNHEARD
+    wave = jnp.where(there, samples, 0).astype(jnp.float32) / 32768
+    with jax.default_matmul_precision("highest"):  # coarser sums would put quiet bands beside loud ones off by decibels
+        values = features(wave, input.spectrogram, input.frames, jnp)
+    return {"audio": between(values).astype(dtype or jnp.float32), "heard": there.any(axis=-1)}
+
+
 def _enter_features(vectors: jax.Array, input: Input, dtype: Any, between: Callable) -> jax.Array:
     del input
     return between(vectors.astype(jnp.float32)).astype(dtype or jnp.float32)
@@ -72,6 +81,7 @@ def _enter_sequence(vectors: jax.Array, input: SequenceInput, dtype: Any, betwee
 # (array as read (B, …), its input, dtype, change of the normalised input) → array for the network, or several by name
 ENTER: dict[type[Input], Callable[..., Any]] = {
     VideoInput: _enter_video,
+    AudioInput: _enter_audio,
     FeatureInput: _enter_features,
     SequenceInput: _enter_sequence,
     BoxInput: _enter_boxes,
@@ -82,7 +92,10 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
 def enter(
     arrays: Mapping[str, jax.Array], inputs: Mapping[str, Input], dtype: Any = None, between: Between | None = None
 ) -> dict[str, jax.Array]:
-    """Make the inputs of a network, by name; a sequence also gives "mask", bool `(B, T)`, false after its end.
+    """Make the inputs of a network, by name.
+
+    A sequence also gives "mask", bool `(B, T)`, false after its end; sound gives its spectrogram as "audio" and
+    "heard", bool `(B,)`, false for clips without sound.
 
     Args:
       arrays: arrays as read, `(B, …)` each, by name.

@@ -61,7 +61,7 @@ def test_an_example_is_collated_to_the_most_boxes(path):
 
 
 def test_one_input_draws_the_views():
-    for others in ({"features": FeatureInput(4, 8)}, {"sound": AudioInput()}):
+    for others in ({"features": FeatureInput(4, 8)}, {"sound": AudioInput("slaney", 1.0)}):
         spec = dataclasses.replace(SPEC, inputs={**SPEC.inputs, **others})
         with pytest.raises(ConfigError, match=r"one input of kind video or features.*, and boxes.* beside it"):
             ExampleReader(spec, data_config())

@@ -56,10 +56,10 @@ def test_features_are_read_from_their_files(tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "given"),
     [
-        ({"sound": AudioInput()}, r"sound \(audio\)"),
+        ({"sound": AudioInput("slaney", 1.0)}, r"sound \(audio\)"),
         ({"words": TextInput(8, "x", 100)}, r"words \(text\)"),
         ({"near": VIDEO, "far": VIDEO}, r"near \(video\), far \(video\)"),
-        ({"video": VIDEO, "sound": AudioInput()}, r"video \(video\), sound \(audio\)"),
+        ({"video": VIDEO, "sound": AudioInput("slaney", 1.0)}, r"video \(video\), sound \(audio\)"),
         ({}, "nothing"),
     ],
 )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
+from vidjax.inputs import FlowFields
 from vidjax.models.base import Features, Head, VideoNetwork, Widths
 from vidjax.models.heads import Drop
 from vidjax.models.registry import Variant, tiny_spec
@@ -288,7 +289,7 @@ class Inception(VideoNetwork):
         return self.head.over_time(windows, drop)
 
 
-def _variant(name: str, channels: int, published: str) -> Variant:
+def _variant(name: str, channels: int, published: str, **content: Any) -> Variant:
     # 25 frames per second, short side 256; pixels, or flow clipped to ±20 pixels, scaled to -1…1.
     spec = Spec.of_video(
         name=name,
@@ -302,6 +303,7 @@ def _variant(name: str, channels: int, published: str) -> Variant:
         paper="https://arxiv.org/abs/1705.07750",
         sources=("pytorch_i3d", "torchvision2d"),
         published=f"K400 test set {published}, whole videos (google-deepmind/kinetics-i3d)",
+        **content,
     )
     return Variant(Inception, spec, {"in_channels": channels})
 
@@ -315,6 +317,12 @@ TINY = {
 
 VARIANTS = {
     "i3d_inception_rgb": _variant("i3d_inception_rgb", 3, "71.1 / 89.3"),
-    "i3d_inception_flow": _variant("i3d_inception_flow", 2, "63.4 / 84.9; with the RGB stream 74.2 / 91.3"),
+    "i3d_inception_flow": _variant(
+        "i3d_inception_flow",
+        2,
+        "63.4 / 84.9; with the RGB stream 74.2 / 91.3",
+        content="flow",
+        flow=FlowFields("tvl1"),
+    ),
     "i3d_inception_tiny": Variant(Inception, tiny_spec("i3d_inception_tiny", "https://arxiv.org/abs/1705.07750"), TINY),
 }
