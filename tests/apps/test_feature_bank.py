@@ -78,7 +78,7 @@ def test_a_network_with_a_bank_reads_it(plain, films, tmp_path, capsys):
     film = str(films / "one.mp4")
     detect = ["detect", str(reader), film, *boxes, "--out", str(tmp_path / "out"), "--no-video"]
     assert main(detect) == 1
-    assert "there is no such file in the feature bank; make it by `vidjax bank`" in capsys.readouterr().err
+    assert "no such folder; make the feature bank by `vidjax bank`" in capsys.readouterr().err
     assert main([*detect, "--bank", str(tmp_path / "bank")]) == 0
     assert len((tmp_path / "out" / "detections.csv").read_text().splitlines()) == 6 * 2
     assert main(["bank", str(reader), str(films), str(tmp_path / "other"), *boxes]) == 1
@@ -93,7 +93,7 @@ def test_a_network_with_a_bank_reads_it(plain, films, tmp_path, capsys):
         (["{films}", "{out}", "--boxes", "none.csv"], "none.csv: no such file of boxes"),
         (["{films}", "{out}", "--boxes", "{boxes}", "--least", "0.99"], "has no boxes of .* with a score of 0.99"),
         (["{films}", "--boxes", "{boxes}"], "give OUT, the folder of the bank"),
-        (["{films}", "{taken}", "--boxes", "{boxes}"], "one.npz: is of another network, 1234; give another folder"),
+        (["{films}", "{taken}", "--boxes", "{boxes}"], "one.npz: is of another network, 1234, not"),
     ],
 )
 def test_what_cannot_be_used_is_named(plain, films, tmp_path, capsys, args, message):

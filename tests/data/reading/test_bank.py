@@ -63,12 +63,14 @@ def test_folders_of_videos_of_the_same_name(tmp_path):
         check_bank(tmp_path / "none.npz", "m", "train/0.mp4")
 
 
-def test_networks_that_read_one_need_it_and_others_do_not():
+def test_networks_that_read_one_need_it_and_others_do_not(tmp_path):
     spec = get_spec("slow_lfb_detect_tiny")
     assert tuple(spec.inputs) == ("video", "boxes", "bank")
     with pytest.raises(ConfigError, match=r"data\.clip\.bank is empty"):
         ExampleReader(spec, data_config())
-    config = data_config(bank="folder")
+    with pytest.raises(ConfigError, match=r"clip\.bank = 'nowhere': no such folder; make the feature bank"):
+        ExampleReader(spec, data_config(bank="nowhere"))
+    config = data_config(bank=str(tmp_path))
     assert resolve_spec(spec, config) == spec and ExampleReader(spec, config)
     with pytest.raises(ConfigError, match="slow_detect_tiny reads no feature bank"):
         resolve_spec(get_spec("slow_detect_tiny"), config)

@@ -104,7 +104,7 @@ class BankReader:
       folder: the bank.
 
     Raises:
-      ConfigError: if no bank is given.
+      ConfigError: if no bank is given, or there is no such folder.
     """
 
     input: BankInput
@@ -115,6 +115,10 @@ class BankReader:
             raise ConfigError(
                 "config.data.clip.bank is empty: give the folder of the feature bank that the network reads, made by "
                 "`vidjax bank`"
+            )
+        if not Path(self.folder).is_dir():
+            raise ConfigError(
+                f"config.data.clip.bank = {self.folder!r}: no such folder; make the feature bank by `vidjax bank`"
             )
 
     def of(self, record: Record, views: Views) -> np.ndarray:
