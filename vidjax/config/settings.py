@@ -163,6 +163,11 @@ class ReconstructConfig(Section, path="task.reconstruct"):
 class LocaliseConfig(Section, path="task.localise"):
     """Finding the segments of actions in long videos."""
 
+    evaluated = (
+        "protocol", "thresholds", "also", "min_score", "candidates", "min_length", "suppression", "sigma", "iou",
+        "per_class", "voting", "votes", "detections", "video_scores",
+    )  # fmt: skip
+
     protocol: str = choice(
         *PROTOCOLS,
         help="Rule for duplicate and very short segments in the annotations: counted (official), removed as in "
