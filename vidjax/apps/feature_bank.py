@@ -139,14 +139,13 @@ class _BoxNetwork:
 
     def __init__(self, run: str, step: int | None, batch_size: int | None):
         self._mesh = parallel.make_mesh(1)
-        model: Any
         model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
         self.most = most_boxes(meta.spec, run)
-        if not isinstance(model.head, RoiHead) or "bank" in model.head.reads:
+        head = getattr(model, "head", None)
+        if not isinstance(head, RoiHead) or "bank" in head.reads:
             raise UserError(f"{run}: {meta.spec.name} reads a bank; make the bank by a network that reads none")
-        self.name, self.width, self.fingerprint = meta.spec.name, model.head.in_features, weights_fingerprint(model)
-        if model.head.hidden is not None:
-            self.width = model.head.hidden.in_features
+        first = head if head.hidden is None else head.hidden
+        self.name, self.width, self.fingerprint = meta.spec.name, first.in_features, weights_fingerprint(model)
         dtype = parallel.compute_dtype(meta.config.model.compute_dtype)
         self._make = lambda: _Vectors(meta.spec, dtype)
         self._forward = engine.compile_forward(model, self._make().forward, self._mesh)
@@ -157,7 +156,7 @@ class _BoxNetwork:
 
     def __call__(self, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray] | str:
         """Times `(N,)` and vectors `(N, D)` of the boxes of clips of one video, or why it cannot be read."""
-        collected = self._make()
+        collected: Any = self._make()
         videos = VideoSet(tuple(records), LabelSpace(()))
         batches = engine.batches_of(videos, self._reader, self._eval, self._mesh)
         _, _, bad = engine.collect({"": self._forward}, {"": collected}, self._weights, batches, self._mesh)
