@@ -8,7 +8,7 @@ import pytest
 import vidjax
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.config import ClipConfig, Config, DataConfig, FeaturesConfig, ModelConfig
+from vidjax.config import ClipConfig, Config, DataConfig, FeaturesConfig, ModelConfig, SamplingConfig
 from vidjax.config.spec import resolve_spec
 from vidjax.data.records import LabelSpace
 from vidjax.models.fingerprint import weights_fingerprint
@@ -78,3 +78,23 @@ def test_a_causal_network_follows_a_stream(video, tmp_path, capsys):
     assert "an answer is about the last 0.4 to 0.8 s" in said and "ms from a frame to its answer on average" in said
     entries = json.loads((tmp_path / "out" / "segments.json").read_text())["results"]["long"]
     assert len(entries) == said.count(" begins ") == said.count(" ends, after ") > 0
+
+
+@pytest.mark.slow
+def test_a_network_that_finds_segments_in_clips(video, tmp_path, capsys):
+    sampling = SamplingConfig(eval="sliding_window", hop=10, short_video="hold")
+    data = DataConfig(clip=ClipConfig(num_frames=16, size=16, resize=(16,)), sampling=sampling)
+    run, model = saved(tmp_path / "ada", "adatad_tiny", data)
+    command = ["localise", run, str(video), "--out", str(tmp_path / "out")]
+    assert main([*command, "--least", "0.001"]) == 0
+    document = json.loads((tmp_path / "out" / "segments.json").read_text())
+    assert document["external_data"] == {"model": "adatad_tiny", "fingerprint": weights_fingerprint(model)}
+    assert document["results"]["long"]
+    for options, message in (
+        (["--stride", "2"], "sees clips as in training"),
+        (["--smoothing", "none"], "--smoothing is for the scores of a classifier"),
+        (["--follow"], "--follow is for a causal classifier"),
+        (["--features-run", run], "reads videos itself"),
+    ):
+        assert main([*command, *options]) == 1
+        assert message in capsys.readouterr().err

@@ -153,3 +153,17 @@ def test_a_run_keeps_its_own_result(evaluate, tmp_path):
 def test_runs_are_evaluated_as_before(evaluate):
     status, _, _ = evaluate("--checkpoint", "nowhere", "--workdir", "nowhere")
     assert status == "error: give either --workdir or --checkpoint"
+
+
+def test_files_that_are_not_there_or_are_folders(evaluate, tmp_path):
+    kept = {kind[0]: list(kind) for kind in (SEGMENTS, BOXES)}
+    none = str(tmp_path / "none")
+    for kind, place, name in (
+        ("segments", 1, f"{none}.json"), ("segments", 3, f"{none}.json"), ("segments", 3, f"{none}.csv"),
+        ("segments", 3, none), ("boxes", 1, f"{none}.csv"), ("boxes", 3, f"{none}.csv"), ("boxes", 5, none),
+    ):  # fmt: skip
+        args = [*kept[kind][:place], name, *kept[kind][place + 1 :]]
+        assert evaluate(*args)[2] == f"error: {name}: no such file; check the path\n"
+    for args in (["tubes", f"{none}.json", "--truth", f"{none}.json"], ["tubes", none, "--truth", f"{none}.pkl"]):
+        assert "no such file; check the path" in evaluate(*args)[2]
+    assert evaluate("boxes", str(tmp_path), *BOXES[2:])[2] == f"error: {tmp_path}: is a folder; give a file in it\n"

@@ -107,3 +107,10 @@ def test_the_maximum_over_views_is_part_of_the_identity():
     )
     other = changed(eval__ensemble="max")
     assert identity.folder_name(OWN, other, None) == "eval_ensemble-max"
+
+
+def test_another_rule_of_a_task_is_another_result():
+    other = Config()
+    other.task.localise.suppression, other.task.localise.iou = "hard", 0.3
+    assert identity.folder_name(Config(), other, None) == "eval_suppression-hard_iou-0.3"
+    assert identity.folder_name(other, other, None) == ""

@@ -75,6 +75,8 @@ class ClipNetwork:
     def __call__(self, clips: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Apply the network to clips of one video, read ahead in a thread, and yield its outputs for each.
 
+        The next batch is under way while the outputs of one are taken.
+
         Args:
           clips: clips uint8 `(T, size, size, 3)`.
 
@@ -83,15 +85,24 @@ class ClipNetwork:
         """
         name = next(iter(self.spec.inputs))
         number, sharding = np.zeros(self.batch_size, np.int32), parallel.batch_sharding(self._mesh)
+        under_way: list[tuple[Mapping[str, jax.Array], int]] = []
         for batch in ahead(_batches(clips, self.batch_size)):
             count = len(batch)
             full = np.concatenate([batch, np.zeros((self.batch_size - count, *batch.shape[1:]), np.uint8)])
             found = self._forward(*self._weights, *parallel.place(({name: full}, number), sharding))
-            outputs = {"features": np.asarray(found["features"])}
-            if self.present is not None and "logits" in found:
-                outputs["scores"] = self.present(np.asarray(found["logits"]))
-            for row in range(count):
-                yield {key: value[row] for key, value in outputs.items()}
+            under_way.append((found, count))
+            if len(under_way) > 1:
+                yield from self._rows(*under_way.pop(0))
+        for one in under_way:
+            yield from self._rows(*one)
+
+    def _rows(self, found: Mapping[str, jax.Array], count: int) -> Iterator[dict[str, np.ndarray]]:
+        """Outputs of the first `count` clips of a batch, one by one."""
+        outputs = {"features": np.asarray(found["features"])}
+        if self.present is not None and "logits" in found:
+            outputs["scores"] = self.present(np.asarray(found["logits"]))
+        for row in range(count):
+            yield {key: value[row] for key, value in outputs.items()}
 
     def needs_classes(self, run: str | Path) -> None:
         """Check that the network has classes.

@@ -9,16 +9,17 @@ import numpy as np
 from rich.console import Console
 
 from vidjax import parallel
+from vidjax.config.spec import resolve_spec
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.reading.open_video import open_video
-from vidjax.data.records import Boxes, LabelSpace, Record, VideoSet
+from vidjax.data.records import LabelSpace, VideoSet
 from vidjax.errors import UserError
 from vidjax.evaluation import engine, linking
-from vidjax.inputs import BoxInput
 from vidjax.models.state import split
 from vidjax.progress import progress_bar
 from vidjax.tasks import make_task
 from vidjax.tasks.detect.ava_files import write_classes, write_detections
+from vidjax.tasks.detect.clips import KeyFrameClips, boxes_of_video, most_boxes
 from vidjax.tasks.detect.detectors import make_detector
 from vidjax.tasks.detect.people import person_boxes
 from vidjax.tasks.detect.proposals import read_boxes, stem
@@ -53,6 +54,7 @@ def detect_people(
     out: str | Path,
     boxes: str = "",
     detector: str = "",
+    bank: str = "",
     every: float = 1.0,
     least: float = 0.8,
     min_score: float = 0.3,
@@ -69,6 +71,7 @@ def detect_people(
       out: folder for the results, created if necessary.
       boxes: file of boxes, see `vidjax.tasks.detect.proposals.read_boxes`; the key frames are those that it names.
       detector: detector of people instead, see `vidjax.tasks.detect.detectors.make_detector`.
+      bank: long-term feature bank with the video, for a network that reads one; empty: the run's own.
       every: seconds between the key frames of a detector.
       least: least score of a box.
       min_score: least score of a class in tubes and on the video.
@@ -96,8 +99,8 @@ def detect_people(
     progress = console or Console(stderr=True)
     mesh = parallel.make_mesh(1)
     model, meta, _ = load_model(folder, step=step, sharding=parallel.replicated(mesh))
-    if not any(isinstance(value, BoxInput) for value in meta.spec.inputs.values()):
-        raise UserError(f"{folder}: {meta.spec.name} takes no boxes; use a run of a network of boxes, such as *_ava")
+    most_boxes(meta.spec, str(folder))
+    meta = _with_bank(meta, bank)
     rate = meta.config.data.folder_fps or 25.0
     with open_video(video, folder_fps=rate) as reader, progress_bar(progress) as bar:
         times, given = _given(boxes, video, least, reader.duration) if boxes else _looked_for(
@@ -125,20 +128,25 @@ def detect_people(
     return 0
 
 
+def _with_bank(meta: Any, bank: str) -> Any:
+    """The run's facts with a feature bank; a network that reads none is refused."""
+    if not bank:
+        return meta
+    config = meta.config
+    config = replace(config, data=replace(config.data, clip=replace(config.data.clip, bank=bank)))
+    resolve_spec(meta.spec, config.data)
+    return replace(meta, config=config)
+
+
 _Rows = list[np.ndarray]  # boxes (n, 4) of each key frame
 
 
 def _given(text: str, video: str, least: float, duration: float) -> tuple[np.ndarray, _Rows]:
     """Key frames and boxes of a file."""
-    source = read_boxes(text, least)
-    frames = source.of(video)
-    if frames is None:
-        names = ", ".join(sorted(source.frames)[:3]) or "no video"
-        raise UserError(f"{text}: has no boxes of {stem(video)!r} with a score of {least:g} or more; it names {names}")
-    moments = sorted(frames)
-    if outside := [moment / 1000 for moment in moments if not 0 <= moment / 1000 <= duration]:
+    times, rows = boxes_of_video(read_boxes(text, least), video, least)
+    if outside := [time for time in times.tolist() if not 0 <= time <= duration]:
         raise UserError(f"{text}: the time {outside[0]:g} s is outside of {video}, which lasts {duration:.2f} s")
-    return np.array(moments) / 1000, [np.array([box for box, _ in frames[m]]).reshape(-1, 4) for m in moments]
+    return times, rows
 
 
 def _looked_for(reader: Any, detector: Any, every: float, least: float, bar: Any) -> tuple[np.ndarray, _Rows]:
@@ -154,14 +162,10 @@ def _classified(
     model: Any, meta: Any, video: str, times: np.ndarray, given: _Rows, mesh: Any, console: Console
 ) -> Found:
     """Scores of all boxes; key frames with more boxes than the network takes at once are several clips."""
-    most = next(value.count for value in meta.spec.inputs.values() if isinstance(value, BoxInput))
-    parts = [(f, rows[i : i + most]) for f, rows in enumerate(given) for i in range(0, len(rows), most)]
-    frame = np.array([f for f, rows in parts for _ in rows], np.int64)
-    box = np.concatenate([np.zeros((0, 4)), *(rows for _, rows in parts)])
-    count = len(meta.labels.names)
-    if not parts:
-        return Found(times, frame, box, np.zeros((0, count)))
-    records = tuple(_record(video, float(times[f]), rows) for f, rows in parts)
+    clips = KeyFrameClips.of(video, times, given, most_boxes(meta.spec, "the run"))
+    records = clips.records
+    if not records:
+        return Found(times, clips.frame, clips.box, np.zeros((0, len(meta.labels.names))))
     videos = VideoSet(records, LabelSpace(meta.labels.names, meta.labels.several))
     evaluation = replace(meta.config.eval, num_clips=1, batch_size=min(meta.config.eval.batch_size, len(records)))
     config = replace(meta.config, eval=evaluation)
@@ -175,12 +179,7 @@ def _classified(
     if bad:
         raise UserError(f"{bad[0].path}: {bad[0].reason}")
     scores = evaluator.detections
-    return Found(times, frame, box, np.concatenate([scores[i] for i in range(len(records))]))
-
-
-def _record(video: str, at: float, rows: np.ndarray) -> Record:
-    corners = tuple((left, top, right, bottom) for left, top, right, bottom in rows.tolist())
-    return Record(video, Boxes(at, corners, ((),) * len(corners)), at=at)
+    return Found(times, clips.frame, clips.box, np.concatenate([scores[i] for i in range(len(records))]))
 
 
 def _tubes(found: Found, min_score: float) -> list[linking.Tube]:

@@ -109,18 +109,27 @@ def _jobs(videos: str | None, out: str | None, settings: Sequence[str], console:
         found = listed(videos)
     if not out:
         raise UserError("give OUT, the folder for the features, or config.data.features.folder")
-    folder = Path(out).expanduser()
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in found])
-    jobs, taken = [], {}
-    for path in found:
-        place = folder / Path(os.path.relpath(os.path.abspath(path), root)).with_suffix(".npz")
-        if place.stem in taken:
-            raise DataError(
-                f"{path} and {taken[place.stem]} have the same name, by which features are found; rename one"
-            )
-        taken[place.stem] = path
-        jobs.append(Job(path, place))
-    return jobs, folder
+    folder, taken = Path(out).expanduser(), {}
+    places = files_of(found, folder)
+    for path, place in places.items():
+        if (other := taken.setdefault(place.stem, path)) != path:
+            raise DataError(f"{path} and {other} have the same name, by which features are found; rename one")
+    return [Job(path, place) for path, place in places.items()], folder
+
+
+def files_of(videos: Sequence[str], folder: Path) -> dict[str, Path]:
+    """File `NAME.npz` of each video in a folder, which has the videos' own folders from the one that all are in.
+
+    Raises:
+      DataError: if two videos have the same file.
+    """
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in videos])
+    places, taken = {}, {}
+    for path in videos:
+        places[path] = folder / Path(os.path.relpath(os.path.abspath(path), root)).with_suffix(".npz")
+        if (other := taken.setdefault(places[path], path)) != path:
+            raise DataError(f"{path} and {other} have the same name but for the suffix; rename one")
+    return places
 
 
 def _configured(config: Config, console: Console) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -14,7 +14,7 @@ from vidjax.apps.clip_network import ClipNetwork
 from vidjax.apps.features import Job, Writer, listed
 from vidjax.apps.follow import follow_videos
 from vidjax.apps.timeline import Timeline, write_subtitles, write_timeline, write_video
-from vidjax.config import LocaliseConfig
+from vidjax.config import ReadingConfig
 from vidjax.data.pipeline import eval_batches
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.reading.feature_file import Grid
@@ -23,18 +23,21 @@ from vidjax.data.records import Record, VideoSet
 from vidjax.errors import UserError
 from vidjax.evaluation.engine import collect, compile_forward
 from vidjax.inputs import SequenceInput
+from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.state import split
 from vidjax.progress import progress_bar
 from vidjax.tasks import make_task
 from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
-from vidjax.tasks.localise.nms import Found
+from vidjax.tasks.localise.nms import Found, Suppression
 from vidjax.tasks.localise.runs import RunSettings, find_runs, smooth
 from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.video import VideoError
 from vidjax.wording import things
 
 LEAST = 0.3  # score from which segments are shown
+_EVALUATOR = "segments"  # of the tasks whose networks find segments
 _NO_SMOOTHING = "none"
+_CANDIDATES = 2000  # best segments of a classifier's scores, before suppression
 
 
 def localise(
@@ -73,9 +76,10 @@ def localise(
       UserError: if the run, or the combination of options, cannot be used.
     """
     paths, folder = listed(videos), Path(out).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    reads_features = any(isinstance(value, SequenceInput) for value in load_meta(run).spec.inputs.values())
-    if follow and (reads_features or video):
+    meta = load_meta(run)
+    reads_features = any(isinstance(value, SequenceInput) for value in meta.spec.inputs.values())
+    finds_segments = _EVALUATOR in make_task(meta.config, meta.spec, meta.labels).evaluators
+    if follow and (finds_segments or video):
         raise UserError("--follow is for a causal classifier of video, and writes no --video; leave one of them out")
     if bool(features_run) != reads_features:
         raise UserError(
@@ -84,13 +88,20 @@ def localise(
             else f"{run}: reads videos itself; leave out --features-run"
         )
     if follow:
+        if smoothing or stride or batch_size:
+            raise UserError("--follow sees frame after frame; leave out --smoothing, --stride and --batch-size")
         network = ClipNetwork(run, step=step, batch_size=1)
         network.needs_classes(run)
+        folder.mkdir(parents=True, exist_ok=True)
         return follow_videos(network, paths, folder, window=window, fps=fps, least=LEAST if least is None else least)
-    finder: _OfScores | _OfFeatures
-    if features_run:
-        if smoothing:
-            raise UserError("--smoothing is for the scores of a classifier; leave it out")
+    if finds_segments and smoothing:
+        raise UserError("--smoothing is for the scores of a classifier; leave it out")
+    finder: _Finder
+    if finds_segments and not features_run:
+        if stride or window or fps:
+            raise UserError(f"{run}: sees clips as in training; --stride, --window and --fps are for other networks")
+        finder = _OfClips(run, batch_size=batch_size, step=step)
+    elif features_run:
         finder = _OfFeatures(
             run, features_run, folder, stride=stride, window=window, fps=fps, batch_size=batch_size, step=step
         )
@@ -111,7 +122,18 @@ class _Result:
     scores: np.ndarray | None = None  # (T, K)
 
 
-def _localise(finder: "_OfScores | _OfFeatures", paths: list[str], folder: Path, video: bool, least: float) -> int:
+class _Finder(Protocol):
+    """Way to find the segments of a video."""
+
+    classes: tuple[str, ...]
+    reading: ReadingConfig
+    facts: dict[str, str]
+
+    def find(self, path: str, bar: Progress, task: TaskID) -> _Result: ...
+
+
+def _localise(finder: _Finder, paths: list[str], folder: Path, video: bool, least: float) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
     console, names = Console(stderr=True), finder.classes
     entries, bad, count = {}, [], 0
     with progress_bar(console) as bar:
@@ -163,7 +185,6 @@ class _OfScores:
         self._network.needs_classes(run)
         self._windows, self._fps = Windows.of(self._network.spec.video, stride, window), fps
         self._rules = RunSettings(smoothing="" if smoothing == _NO_SMOOTHING else smoothing)
-        self._settings = LocaliseConfig()
         self.classes, self.reading = self._network.classes, self._network.data.reading
         self.facts = {
             "model": self._network.spec.name,
@@ -182,11 +203,11 @@ class _OfScores:
             grid = Grid.of_frames(self._windows.stride, self._windows.window, reader.fps)
             scores, duration = np.stack(rows), reader.duration
         segments, values, labels = find_runs(scores, self._rules)
-        best = np.argsort(-values, kind="stable")[: self._settings.candidates]
+        best = np.argsort(-values, kind="stable")[:_CANDIDATES]
         found = Found(grid.seconds(segments[best]), values[best], labels[best])
         times = grid.seconds(np.arange(len(scores)))
         smoothed = smooth(scores, self._rules.smoothing, self._rules.width)
-        return _Result(suppressed(found, self._settings).clipped(duration), duration, times, smoothed)
+        return _Result(suppressed(found, Suppression(), duration), duration, times, smoothed)
 
 
 class _OfFeatures:
@@ -204,8 +225,7 @@ class _OfFeatures:
         batch_size: int | None,
         step: int | None,
     ):
-        self._mesh = parallel.make_mesh(1)
-        model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
+        meta = load_meta(run)
         network, wanted = ClipNetwork(features_run, batch_size=batch_size), meta.config.data.features
         if wanted.model and wanted.model != network.fingerprint:
             raise UserError(
@@ -221,13 +241,7 @@ class _OfFeatures:
         own = network.spec.video.fps
         self._writer = Writer(network, windows, fps or (wanted.fps if own is None else 0.0) or 0.0)
         self._folder = folder / "features"
-        config = replace(meta.config, data=replace(meta.config.data, features=replace(wanted, folder="")))
-        task = make_task(config, meta.spec, meta.labels, parallel.compute_dtype(config.model.compute_dtype))
-        self._name, self._make = next(iter(task.evaluators.items()))
-        self._labels, self._reader = meta.labels, ExampleReader(meta.spec, config.data)
-        self._weights = split(model)[1:]
-        empty = VideoSet((), meta.labels)
-        self._forward = compile_forward(model, self._make(empty).forward, self._mesh)
+        self._segments = _Segments(run, step, batch_size=1, folder="")
         self.classes, self.reading = meta.labels.names, network.data.reading
         self.facts = {"model": meta.spec.name, "features": network.spec.name, "fingerprint": network.fingerprint}
 
@@ -237,9 +251,56 @@ class _OfFeatures:
         if not self._writer.is_done(job.out):
             for share in self._writer.write(job):
                 bar.update(task, info=f"{os.path.basename(path)} {100 * share:.0f} %")
-        videos = VideoSet((Record(str(job.out)),), self._labels)
-        evaluator: Any = self._make(videos)
-        batches = eval_batches(videos, self._reader, batch_size=1, num_clips=1, num_crops=1)
-        collect({self._name: self._forward}, {self._name: evaluator}, self._weights, batches, self._mesh)
-        found, duration = evaluator.detections(0)
-        return _Result(found, duration)
+        return self._segments.of(str(job.out))
+
+
+class _OfClips:
+    """Segments by a network that finds them in clips of video."""
+
+    def __init__(self, run: str, *, batch_size: int | None, step: int | None):
+        self._segments, meta = _Segments(run, step, batch_size=batch_size or 1), load_meta(run)
+        self.classes, self.reading = meta.labels.names, meta.config.data.reading
+        self.facts = {"model": meta.spec.name, "fingerprint": self._segments.fingerprint}
+
+    def find(self, path: str, bar: Progress, task: TaskID) -> _Result:
+        """Find the segments of a video."""
+        bar.update(task, info=os.path.basename(path))
+        return self._segments.of(path)
+
+
+class _Segments:
+    """Network that finds segments, with the evaluator of its task, which decodes them.
+
+    Args:
+      run: folder of the run.
+      step: number of its update; None: the best.
+      batch_size: videos at a time.
+      folder: folder of features instead of that of the run; None: the run's.
+    """
+
+    def __init__(self, run: str, step: int | None, *, batch_size: int, folder: str | None = None):
+        self._mesh, self._batch_size = parallel.make_mesh(1), batch_size
+        model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
+        config, self.fingerprint = meta.config, weights_fingerprint(model)
+        if folder is not None:
+            features = replace(config.data.features, folder=folder)
+            config = replace(config, data=replace(config.data, features=features))
+        task = make_task(config, meta.spec, meta.labels, parallel.compute_dtype(config.model.compute_dtype))
+        self._make: Any = task.evaluators[_EVALUATOR]
+        self._labels, self._reader = meta.labels, ExampleReader(meta.spec, config.data)
+        self._weights = split(model)[1:]
+        self._forward = compile_forward(model, self._make(VideoSet((), meta.labels)).forward, self._mesh)
+
+    def of(self, path: str) -> _Result:
+        """Segments in the file at `path`.
+
+        Raises:
+          VideoError: if it cannot be read.
+        """
+        videos = VideoSet((Record(path),), self._labels)
+        evaluator = self._make(videos)
+        batches = eval_batches(videos, self._reader, batch_size=self._batch_size, num_clips=1, num_crops=1)
+        _, _, bad = collect({_EVALUATOR: self._forward}, {_EVALUATOR: evaluator}, self._weights, batches, self._mesh)
+        if bad:
+            raise VideoError(bad[0].path, bad[0].reason)
+        return _Result(*evaluator.detections(0))

@@ -37,6 +37,9 @@ TIOUS: dict[str, tuple[float, ...]] = {
     "epic": _evenly(0.1, 0.5, 5),
     "multithumos": _evenly(0.1, 0.9, 9),
 }
+# Kinds of suppression of segments, and weights of votes, defined in vidjax/tasks/localise/nms.py.
+SUPPRESSIONS = ("gaussian", "width", "hard")
+VOTES = ("overlap", "score")
 # Rules of evaluating boxes, defined in vidjax/evaluation/boxes.py.
 BOX_PROTOCOLS = ("official", "slowfast", "mmaction2")
 

@@ -42,9 +42,7 @@ class ClipConfig(Section, path="data.clip"):
     boxes: int = at_least(
         0, 0, "Most boxes per clip that a network of boxes is asked about; 0: the model's.", meaning="the model's own"
     )
-    bank: str = anything(
-        "", "Folder of a long-term feature bank, a file NAME.npz per video NAME.mp4, for networks that read one."
-    )
+    bank: str = anything("", "Folder of a long-term feature bank, by `vidjax bank`, for networks that read one.")
     resize: tuple[int, ...] = anything(
         (), "Size of frames before the crop: (short side,) or (height, width); (): the model's.",
         unit="pixels", check=sides,

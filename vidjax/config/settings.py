@@ -8,7 +8,7 @@ This module imports nothing heavy, so that data workers and `--help` stay light.
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidjax.config.choices import INPUTS, PROBES, PROTOCOLS, REMAT, TIOUS
+from vidjax.config.choices import INPUTS, PROBES, PROTOCOLS, REMAT, SUPPRESSIONS, TIOUS, VOTES
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.detect_settings import DetectConfig
 from vidjax.config.fields import (
@@ -163,6 +163,11 @@ class ReconstructConfig(Section, path="task.reconstruct"):
 class LocaliseConfig(Section, path="task.localise"):
     """Finding the segments of actions in long videos."""
 
+    evaluated = (
+        "protocol", "thresholds", "also", "min_score", "candidates", "min_length", "suppression", "sigma", "iou",
+        "per_class", "voting", "votes", "detections", "video_scores",
+    )  # fmt: skip
+
     protocol: str = choice(
         *PROTOCOLS,
         help="Rule for duplicate and very short segments in the annotations: counted (official), removed as in "
@@ -179,13 +184,29 @@ class LocaliseConfig(Section, path="task.localise"):
         check=lambda names: "" if set(names) <= set(TIOUS) else f"must be some of {', '.join(TIOUS)}",
     )
     max_segments: int = at_least(1, 256, "Most segments of one training clip; more are an error.")
-    min_score: float = at_least(0, 0.001, "Lowest score of a detection, before and in soft suppression.")
+    min_score: float = at_least(0, 0.001, "Lowest score of a detection, before and in suppression.")
     candidates: int = at_least(1, 2000, "Best detections of each level of a clip before suppression.")
     min_length: float = at_least(0, 0.05, "Shortest detection.", unit="steps of the features")
-    sigma: float = positive(0.5, "Width of the Gaussian of soft suppression.")
+    suppression: str = choice(
+        "auto",
+        *SUPPRESSIONS,
+        help="Effect on detections that overlap better ones: their scores are lowered (gaussian), or lowered from an "
+        "overlap that is smaller for short ones (width, as in BMN's code), or they are dropped (hard); auto: as the "
+        "network's source does, width for BMN and gaussian for all others.",
+    )
+    sigma: float = at_least(
+        0, 0.0, "Width of the Gaussian of soft suppression; 0: 0.5, or for suppression=width 0.4, as in BMN's code."
+    )
+    iou: float = share(0.0, "For suppression=hard: IoU from which detections are dropped.")
     per_class: bool = anything(True, "Whether detections only suppress others of their class.")
     voting: float = share(
         0.0, "Least IoU of the detections whose mean refines a kept one; needs per_class=false; 0: no voting."
+    )
+    votes: str = choice(
+        "auto",
+        *VOTES,
+        help="Weights in voting: scores times IoU (overlap), or scores alone (score, as in TriDet's code); auto: as in "
+        "the network's source, score for TriDet and overlap for all others.",
     )
     detections: int = at_least(1, 200, "Most detections of a video.")
     video_scores: str = anything(

@@ -5,6 +5,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from vidjax.errors import UserError
 
@@ -26,6 +27,22 @@ def raise_problems(problems: list[str]) -> None:
         kinds = Counter(problems)
         more = f"\n… and {len(kinds) - _SHOWN} more" if len(kinds) > _SHOWN else ""
         raise DataError("\n".join(list(kinds)[:_SHOWN]) + more)
+
+
+def read_file(file: Path) -> bytes:
+    """Read a file that a user named.
+
+    Raises:
+      DataError: if there is none, it is a folder, or it cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise DataError(f"{file}: is a folder; give a file in it") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 
 
 def decode(name: str, content: bytes) -> str:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from tests import localisation
+from vidjax.config import LocaliseConfig
 from vidjax.models.families.bmn import BoundaryOutputs
 from vidjax.nn.boundary_matching import cells_of
-from vidjax.tasks.localise.boundaries import boundary_loss, boundary_targets, decode_boundaries, proposals, within
+from vidjax.tasks.localise.boundaries import boundary_loss, boundary_targets, decode_boundaries, within
+from vidjax.tasks.localise.methods import suppression_of
+from vidjax.tasks.localise.nms import Suppression, suppress
 
 
 def test_proposals_are_the_references(shared):
@@ -18,7 +21,12 @@ def test_proposals_are_the_references(shared):
     outputs = BoundaryOutputs(arrays["start"][0], arrays["end"][0], maps[0], maps[1])
     # Features are of every 16th frame, whose last part is left out.
     frames = meta["duration_frame"]
-    found = proposals(outputs, frames // 16 * 16 / frames * meta["duration_second"])
+    seconds = frames // 16 * 16 / frames * meta["duration_second"]
+    every = LocaliseConfig(min_score=0.0, candidates=10_000, min_length=0.0, detections=100)
+    rule = suppression_of(outputs, every)
+    assert rule == Suppression(kind="width", sigma=0.4, min_score=0.0, detections=100)
+    found = decode_boundaries(outputs, every).found
+    found = suppress(found._replace(segments=(found.segments + 0.5) / 100 * seconds), rule, seconds)
     np.testing.assert_allclose(found.segments, arrays["proposals"][:, :2], atol=1e-6)
     np.testing.assert_allclose(found.scores, arrays["proposals"][:, 2], atol=1e-6)
 

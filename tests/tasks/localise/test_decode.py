@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from tests import localisation
+from vidjax.config import LocaliseConfig
 from vidjax.models.pyramid import SegmentOutputs
 from vidjax.tasks.localise import decode
-from vidjax.tasks.localise.nms import Suppression, suppress
+from vidjax.tasks.localise.methods import suppression_of
+from vidjax.tasks.localise.nms import suppress
 
 SEEDS = {"decode_actionformer_anet": 22, "decode_actionformer_thumos": 21, "decode_tridet_thumos": 24}
 
@@ -18,12 +20,13 @@ def found_by(name):
     draw = {"lengths": levels, "num_classes": classes, "channels": 2 * (bins + 1) if bins else 2}
     logits, distances = localisation.predictions(**draw, seed=SEEDS[name])
     mask = np.concatenate([np.arange(n) * 2**level < entry["valid"] for level, n in enumerate(levels)])
+    outputs = SegmentOutputs(logits, distances, mask)
     if bins:
         ends = [localisation.predictions(levels, classes, draw["channels"], seed=seed)[0] for seed in (124, 224)]
         outputs = SegmentOutputs(*(x[None] for x in (logits, distances, mask, *ends)), levels=tuple(levels))
         distances = np.asarray(jax.jit(SegmentOutputs.distances)(outputs))[0]
     rule = entry["test_cfg"]
-    return entry, rule, decode.candidates(
+    return entry, rule, outputs, decode.candidates(
         logits, distances, mask, levels,
         min_score=rule["pre_nms_thresh"], most=rule["pre_nms_topk"], min_length=rule["duration_thresh"],
     )  # fmt: skip
@@ -38,21 +41,20 @@ def close(found, arrays, prefix, tolerance=1e-5):
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_decodings_are_the_references(name):
-    entry, rule, before = found_by(name)
+    entry, rule, outputs, before = found_by(name)
     arrays, meta = localisation.arrays(name), entry["meta"]
     assert len(before.scores) == entry["num_before"]
     close(before, arrays, "before_", 1e-4)
-    after = suppress(
-        before.found,
-        Suppression(
-            sigma=rule["nms_sigma"], min_score=rule["min_score"], per_class=rule["multiclass_nms"],
-            detections=rule["max_seg_num"], voting=rule["voting_thresh"],
-        ),
+    settings = LocaliseConfig(
+        sigma=rule["nms_sigma"], min_score=rule["min_score"], per_class=rule["multiclass_nms"],
+        detections=rule["max_seg_num"], voting=rule["voting_thresh"],
     )  # fmt: skip
+    after = suppress(before.found, suppression_of(outputs, settings))
     assert len(after.scores) == entry["num_after"]
     seconds = decode.to_seconds(
         after.segments, meta["feat_stride"], meta["feat_num_frames"], meta["fps"], meta["duration"]
     )
     close(after._replace(segments=seconds), arrays, "")
-    hard = suppress(before.found, Suppression(min_score=0.01, detections=50, hard=0.3))
+    settings = LocaliseConfig(suppression="hard", iou=0.3, min_score=0.01, detections=50)
+    hard = suppress(before.found, suppression_of(outputs, settings))
     close(hard, arrays, "hard_", 1e-4)

@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from vidjax.config import LocaliseConfig
 from vidjax.data.listing.activitynet import read_results
 from vidjax.data.text import DataError
 from vidjax.tasks.localise.detections import Detections, VideoScores, suppressed, video_id, write_results
-from vidjax.tasks.localise.nms import Found
+from vidjax.tasks.localise.nms import Found, Suppression
 
 FOUND = Detections(
     np.array([[-1.0, 4.0], [1.0, 4.5], [8.0, 12.0], [11.0, 14.0]]),
@@ -38,11 +37,12 @@ def test_the_file_is_read_by_scorers(tmp_path):
     assert json.loads((tmp_path / "s.json").read_text())["external_data"] == {"model": "toy"}
 
 
-def test_settings_of_suppression_are_used():
+def test_suppressed_detections_lie_within_the_video():
     found = Found(FOUND.segments, FOUND.scores, FOUND.labels)
-    assert len(suppressed(found, LocaliseConfig(detections=2))) == 2
-    one = suppressed(found, LocaliseConfig(sigma=0.1)).scores
-    assert (np.sort(one) <= np.sort(suppressed(found, LocaliseConfig(sigma=10.0)).scores) + 1e-9)[: len(one)].all()
+    assert len(suppressed(found, Suppression(detections=2), 10.0)) == 2
+    one, other = (suppressed(found, Suppression(sigma=sigma), 10.0) for sigma in (0.1, 10.0))
+    assert (np.sort(one.scores) <= np.sort(other.scores) + 1e-9)[: len(one)].all()
+    assert other.segments.min() == 0 and other.segments.max() == 10
 
 
 def test_classes_of_videos_by_another_network(tmp_path):

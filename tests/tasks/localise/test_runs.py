@@ -83,3 +83,11 @@ def test_any_scores_give_segments_within_the_video(steps, classes, seed):
 def test_constant_and_low_scores_give_none():
     for scores in (np.zeros((20, 3)), np.full((20, 3), 0.01)):
         assert len(find_runs(scores)[0]) == 0
+
+
+def test_an_action_throughout_the_video_is_a_segment():
+    scores = np.stack([0.97 + 0.02 * np.sin(np.arange(40)), 0.01 + 0.02 * np.sin(np.arange(40)) ** 2], axis=1)
+    segments, values, labels = find_runs(scores)
+    best = values.argmax()
+    np.testing.assert_allclose(segments[best], [-0.5, 39.5])
+    assert labels[best] == 0 and values[best] == pytest.approx(0.97, abs=0.01)

@@ -20,6 +20,7 @@ COMMANDS = {
     "check": True,
     "inspect": True,
     "features": True,
+    "bank": True,
     "detect": False,
     "flow": False,
     "localise": False,

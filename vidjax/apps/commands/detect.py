@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
         metavar="NAME=CHECKPOINT",
         help="detector of people, such as detr_r50=detr-resnet-50, or a FILE.onnx, instead of --boxes",
     )
+    parser.add_argument("--bank", default="", metavar="DIR", help="feature bank with the video, by `vidjax bank`")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--every", type=positive_float, default=1.0, help="seconds between key frames, with --detector (default: 1)"
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         boxes=args.boxes,
         detector=args.detector,
+        bank=args.bank,
         every=args.every,
         least=args.least,
         min_score=args.min_score,

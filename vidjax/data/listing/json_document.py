@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from vidjax.data.text import DataError, decode, raise_problems
+from vidjax.data.text import DataError, decode, raise_problems, read_file
 
 
 def read_text(file: Path) -> str:
-    """Read a file in UTF-8; see `decode`."""
-    return decode(str(file), file.read_bytes())
+    """Read a file in UTF-8; see `read_file` and `decode`."""
+    return decode(str(file), read_file(file))
 
 
 class JsonDocument:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from vidjax.config import DataConfig
 from vidjax.data.listing import union as sources
+from vidjax.data.listing.json_document import read_text
 from vidjax.data.reading.open_video import is_address
 from vidjax.data.records import Record, VideoSet
-from vidjax.data.text import DataError, decode, raise_problems
+from vidjax.data.text import DataError, raise_problems
 
 logger = logging.getLogger("vidjax")
 
@@ -109,7 +110,7 @@ _Entry = tuple[str, str, float | None, float | None, float | None]  # path, reas
 
 def _read_lines(file: Path) -> list[_Entry]:
     found, problems = [], []
-    lines = decode(str(file), file.read_bytes()).splitlines()
+    lines = read_text(file).splitlines()
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
@@ -123,7 +124,7 @@ def _read_lines(file: Path) -> list[_Entry]:
 
 def _read_csv(file: Path) -> list[_Entry]:
     found = []
-    with io.StringIO(decode(str(file), file.read_bytes()), newline="") as text:
+    with io.StringIO(read_text(file), newline="") as text:
         reader = csv.DictReader(text)
         if "path" not in (columns := [c.strip() for c in reader.fieldnames or ()]):
             raise DataError(f"{file}:1: a list of videos to quarantine must have a column path")

@@ -10,6 +10,7 @@ split), `resolution` (height and width of each video) and `gttubes`, of each vid
 number, x1, y1, x2, y2 in pixels.
 """
 
+import io
 import math
 import pickle
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ import numpy as np
 
 from vidjax import unpickle
 from vidjax.data.listing.json_document import JsonDocument
-from vidjax.data.text import DataError, raise_problems
+from vidjax.data.text import DataError, raise_problems, read_file
 from vidjax.wording import things
 
 PICKLES = (".pkl", ".pickle")
@@ -88,8 +89,7 @@ def load_tube_pickle(file: Path) -> Mapping[str, Any]:
       DataError: if it is no such dictionary.
     """
     try:
-        with open(file, "rb") as opened:
-            values = unpickle.load(opened)
+        values = unpickle.load(io.BytesIO(read_file(file)))
     except unpickle.ForbiddenError as error:
         raise DataError(f"{file}: is refused, as it names {error}, which is neither numbers nor text") from None
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

@@ -158,7 +158,7 @@ _I3D = _TINY | {"stem_kernel": (5, 7, 7), "temporal_kernels": ((3,), (3,), (3,))
 _SMALL: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "slow_detect_tiny": ("slow_tiny", {}, _TINY),
     "i3d_detect_tiny": ("i3d_tiny", {}, _I3D),
-    "slow_lfb_detect_tiny": ("slow_tiny", {}, _TINY | {"roi_context": "bank", "roi_bank": 16}),
+    "slow_lfb_detect_tiny": ("slow_tiny", {}, _TINY | {"roi_context": "bank", "roi_bank": 256}),
     "slowfast_detect_tiny": ("slowfast_tiny", {}, _TINY | MAXIMA | {"strides": ((1, 1, 1), (1, 2, 2), (1, 1, 1))}),
     "videomae_detect_tiny": ("videomae_tiny", {}, {"normalised_tokens": True}),
     "picture_detect_tiny": ("i3d_tiny", {}, _I3D | {"roi_region": "picture"}),

@@ -1,4 +1,4 @@
-"""Loss, decoding and proposals of networks that score starts, ends and all segments between them (BMN).
+"""Loss and decoding of networks that score starts, ends and all segments between them (BMN).
 
 Places are T equal parts of a video whose features are resized to T vectors. Vector i stands for the middle of part i,
 so a segment from part s to part e is one from s - ½ to e - ½ in vectors.
@@ -15,7 +15,6 @@ import numpy as np
 
 from vidjax.models.families.bmn import BoundaryOutputs
 from vidjax.tasks.localise.decode import Candidates, sigmoid
-from vidjax.tasks.localise.nms import Found, soft_nms_by_width
 
 _LEAST = 1e-5  # added to what a logarithm is taken of
 _SHARES = (1.05, 21.0)  # bounds of entries per positive, which balance positives and negatives
@@ -179,21 +178,3 @@ def decode_boundaries(outputs: Any, settings: Any) -> Candidates:
     kept = (scores[best] > settings.min_score) & (segments[:, 1] - segments[:, 0] > settings.min_length)
     best, segments = best[kept], segments[kept]
     return Candidates(segments, scores[best], np.zeros(len(best), np.int64), segments.mean(axis=1))
-
-
-def proposals(outputs: Any, seconds: float, most: int = 100) -> Found:
-    """Proposals of one video by the source's own suppression, `nms.soft_nms_by_width`, best first.
-
-    Args:
-      outputs: `BoundaryOutputs` of the video, NumPy without the batch axis.
-      seconds: length of the video up to the last vector.
-      most: most proposals.
-
-    Returns:
-      At most `most` segments in seconds, of class 0.
-    """
-    parts, scores = boundary_segments(outputs)
-    segments = parts / len(outputs.start)
-    numbers, scores = soft_nms_by_width(segments, scores, most=most)
-    numbers, scores = numbers[:most], scores[:most]
-    return Found(np.clip(segments[numbers], 0, 1) * seconds, scores, np.zeros(len(numbers), np.int64))

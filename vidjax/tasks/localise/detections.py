@@ -1,6 +1,5 @@
 """Detections of a video: segments in seconds with classes and scores, and the files that hold them."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from vidjax.config import LocaliseConfig
 from vidjax.data.listing.json_document import JsonDocument
 from vidjax.data.text import DataError
 from vidjax.tasks.localise.decode import with_video_classes
@@ -64,11 +62,9 @@ class Detections:
         ]
 
 
-def suppressed(found: Found, settings: LocaliseConfig) -> Detections:
-    """Detections of a video without those that repeat better ones, by the rule of the settings; see `nms.suppress`."""
-    names = {field.name for field in dataclasses.fields(Suppression)} & set(LocaliseConfig.__dataclass_fields__)
-    rule = Suppression(**{name: getattr(settings, name) for name in names})
-    return Detections(*suppress(found, rule))
+def suppressed(found: Found, rule: Suppression, duration: float) -> Detections:
+    """Detections within a video of `duration` seconds, without those that repeat better ones; see `nms.suppress`."""
+    return Detections(*suppress(found, rule, duration)).clipped(duration)
 
 
 @dataclass(frozen=True)

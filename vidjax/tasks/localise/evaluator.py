@@ -10,8 +10,6 @@ import numpy as np
 
 from vidjax.config import Config, Spec
 from vidjax.config.choices import TIOUS
-from vidjax.data.reading.feature_file import Grid, read_feature_file
-from vidjax.data.reading.features import Parts
 from vidjax.data.records import Segments, VideoSet
 from vidjax.evaluation.evaluator import Rows
 from vidjax.evaluation.matching import ThresholdAP
@@ -20,8 +18,9 @@ from vidjax.inputs import SequenceInput
 from vidjax.nn.enter import enter
 from vidjax.tasks.localise.decode import Candidates
 from vidjax.tasks.localise.detections import Detections, VideoScores, suppressed, video_id, write_results
-from vidjax.tasks.localise.methods import method_of
-from vidjax.tasks.localise.nms import Found
+from vidjax.tasks.localise.methods import method_of, suppression_of
+from vidjax.tasks.localise.nms import Found, Suppression
+from vidjax.tasks.localise.timing import FeatureTiming, FrameTiming, Timing
 
 
 class SegmentEvaluator:
@@ -33,16 +32,17 @@ class SegmentEvaluator:
     Args:
       videos: videos with their segments.
       spec: spec of the network, with its input.
-      config: settings, of which `task.localise` and `data.features` are used.
+      config: settings, of which `task.localise` and `data` are used.
       dtype: type of the network's inputs; None: float32.
     """
 
     def __init__(self, videos: VideoSet, spec: Spec, config: Config, dtype: Any = None):
         self._videos, self._spec, self._dtype = videos, spec, dtype
-        self._settings, self._features = config.task.localise, config.data.features
-        (self._input,) = (value for value in spec.inputs.values() if isinstance(value, SequenceInput))
+        self._settings = config.task.localise
+        sequence = next((value for value in spec.inputs.values() if isinstance(value, SequenceInput)), None)
+        self._timing: Timing = FeatureTiming(sequence, config.data) if sequence else FrameTiming(spec, config.data)
         self._found: dict[tuple[int, int], Candidates] = {}  # by record and view, in seconds
-        self._files: dict[int, tuple[Grid, float]] = {}
+        self._rule: Suppression | None = None  # as the first outputs say
         self._detections: dict[int, Detections] | None = None
 
     def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> Any:
@@ -59,12 +59,14 @@ class SegmentEvaluator:
         self._detections = None
         for row, (index, views) in enumerate(zip(rows.index.tolist(), rows.views.tolist(), strict=True)):
             one = jax.tree.map(lambda x, row=row: np.asarray(x[row]), outputs)
+            self._rule = self._rule or suppression_of(one, self._settings)
             found = method_of(one).decode(one, self._settings)
             self._found[index, rows.view] = self._in_seconds(found, index, rows.view, views)
 
     def merge(self, other: Self) -> None:
         """Add the detections of another evaluator."""
         self._found |= other._found
+        self._rule = self._rule or other._rule
         self._detections = None
 
     def summary(self) -> dict[str, dict[str, float]]:
@@ -81,6 +83,7 @@ class SegmentEvaluator:
             "protocol": settings.protocol,
             "thresholds": {name: list(TIOUS[name]) for name in (settings.thresholds, *settings.also)},
             "num_detections": sum(map(len, self._all().values())),
+            "suppression": self._rule.kind if self._rule else None,
             "per_class": {
                 name: {"AP": ap, "num_segments": int(count)}
                 for name, ap, count in zip(names, each, counts, strict=True)
@@ -115,27 +118,13 @@ class SegmentEvaluator:
         return self._all()[index], self._duration(index)
 
     def _in_seconds(self, found: Candidates, index: int, view: int, views: int) -> Candidates:
-        parts, (grid, _) = Parts(self._input.steps), self._file(index)
-        first, last = parts.owned(view, views)
-        kept = (found.places >= first) & (found.places < last)
-        start = view * parts.hop
-        times = grid.seconds(found.segments[kept].astype(np.float64) + start)
-        return Candidates(times, found.scores[kept], found.labels[kept], found.places[kept] + start)
-
-    def _file(self, index: int) -> tuple[Grid, float]:
-        """Grid of a video's features, and the video's duration."""
-        if index not in self._files:
-            record = self._videos.records[index]
-            file = read_feature_file(record.path, self._input.width)
-            grid, count = file.grid(self._features, record.annotation), len(file.vectors)
-            stated = record.annotation.duration if isinstance(record.annotation, Segments) else None
-            seconds = file.duration or stated or float(grid.seconds(count - 1 + grid.reach))
-            grid = grid.resized(count, self._input.steps) if self._input.resized else grid
-            self._files[index] = grid, seconds
-        return self._files[index]
+        part = self._timing.part(self._videos.records[index], view, views)
+        kept = (found.places >= part.first) & (found.places < part.last)
+        times = part.grid.seconds(found.segments[kept].astype(np.float64))
+        return Candidates(times, found.scores[kept], found.labels[kept], found.places[kept] + part.start)
 
     def _duration(self, index: int) -> float:
-        return self._file(index)[1]
+        return self._timing.duration(self._videos.records[index])
 
     def _id(self, index: int) -> str:
         return video_id(self._videos.records[index].path)
@@ -157,7 +146,8 @@ class SegmentEvaluator:
         segments, scores, labels = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("segments", "scores", "labels")
         )
-        return suppressed(Found(segments, scores, labels), self._settings).clipped(self._duration(index))
+        assert self._rule is not None  # there were outputs
+        return suppressed(Found(segments, scores, labels), self._rule, self._duration(index))
 
     def _figures(self, name: str) -> dict[str, float]:
         result, levels = self._score(name), TIOUS[name]

@@ -1,14 +1,17 @@
 """Suppression of detections that overlap better ones, for segments in time: NumPy, in the type of the scores.
 
-Soft suppression lowers the scores of overlapping segments (arXiv 1704.04503); hard suppression drops them; voting moves
-each kept segment to the mean of its neighbours. Sources: `libs/utils` of happyharrycn/actionformer_release and
-dingfengshi/TriDet, whose compiled code this equals to rounding; for BMN mmaction2, `models/localizers/utils`.
+Soft suppression lowers the scores of overlapping segments (arXiv 1704.04503), by a Gaussian or by BMN's rule of widths;
+hard suppression drops them; voting moves each kept segment to the mean of its neighbours. Sources: `libs/utils` of
+happyharrycn/actionformer_release and dingfengshi/TriDet, whose compiled code this equals to rounding; for BMN
+mmaction2, `models/localizers/utils`.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from vidjax.config.choices import SUPPRESSIONS
 
 _LENGTH = np.float32(1e-6)  # added to lengths in the overlap, so that segments without length divide by something
 
@@ -36,22 +39,28 @@ class Suppression:
     """Rule of suppression.
 
     Attributes:
+      kind: "gaussian" or "width", soft suppression, see `soft_nms` and `soft_nms_by_width`; or "hard".
       sigma: width of the Gaussian of soft suppression: scores are multiplied by exp(-IoU²/σ).
-      min_score: score below which a segment is dropped.
+      iou: IoU from which hard suppression drops a segment.
+      min_score: score below which a segment is dropped, except by "width".
       per_class: whether segments only suppress others of their class.
       detections: most segments of a class, and in all.
       voting: least IoU of the segments whose mean replaces a kept one, without `per_class`; 0: no voting.
       by_score: whether votes count by score alone, as in TriDet's code; otherwise by score times IoU.
-      hard: IoU from which a segment is dropped instead of lowered; 0: soft suppression.
     """
 
+    kind: str = "gaussian"
     sigma: float = 0.5
+    iou: float = 0.0
     min_score: float = 0.001
     per_class: bool = True
     detections: int = 200
     voting: float = 0.0
     by_score: bool = False
-    hard: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in SUPPRESSIONS:
+            raise ValueError(f"kind = {self.kind!r}: must be one of {', '.join(SUPPRESSIONS)}")
 
 
 def overlaps(one: np.ndarray, others: np.ndarray, extra: float | np.floating = 0.0) -> np.ndarray:
@@ -137,12 +146,13 @@ def vote(kept: np.ndarray, segments: np.ndarray, scores: np.ndarray, iou: float,
     return np.where(total > 0, votes @ segments / np.where(total > 0, total, 1), kept).astype(kept.dtype)
 
 
-def suppress(found: Found, rule: Suppression) -> Found:
+def suppress(found: Found, rule: Suppression, length: float = 1.0) -> Found:
     """Suppress the detections of one video, per class or over all.
 
     Args:
       found: detections in any order.
       rule: rule of suppression.
+      length: length of the video, in the unit of the segments; used by the kind "width".
 
     Returns:
       At most `rule.detections` detections, best first, with their new scores and, if there is voting, segments.
@@ -151,18 +161,21 @@ def suppress(found: Found, rule: Suppression) -> Found:
         return found
     groups = np.unique(found.labels) if rule.per_class else [None]
     parts = [
-        _suppressed(found if label is None else found.take(np.flatnonzero(found.labels == label)), rule)
+        _suppressed(found if label is None else found.take(np.flatnonzero(found.labels == label)), rule, length)
         for label in groups
     ]
     kept = Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     return kept.take(np.argsort(-kept.scores, kind="stable")[: rule.detections])
 
 
-def _suppressed(found: Found, rule: Suppression) -> Found:
-    if rule.hard:
-        kept = found.take(hard_nms(found.segments, found.scores, rule.hard, rule.min_score, rule.detections))
+def _suppressed(found: Found, rule: Suppression, length: float) -> Found:
+    if rule.kind == "hard":
+        kept = found.take(hard_nms(found.segments, found.scores, rule.iou, rule.min_score, rule.detections))
     else:
-        numbers, scores = soft_nms(found.segments, found.scores, rule.sigma, rule.min_score, rule.detections)
+        if rule.kind == "width":
+            numbers, scores = soft_nms_by_width(found.segments / length, found.scores, rule.sigma, most=rule.detections)
+        else:
+            numbers, scores = soft_nms(found.segments, found.scores, rule.sigma, rule.min_score, rule.detections)
         kept = found.take(numbers)._replace(scores=scores)
     if rule.voting and not rule.per_class:
         moved = vote(kept.segments, found.segments, found.scores, rule.voting, rule.by_score)

@@ -17,7 +17,8 @@ class RunSettings:
     Attributes:
       smoothing: "median" or "gaussian", over neighbouring steps; empty: none.
       width: steps of the median (odd), or standard deviation of the Gaussian in steps.
-      thresholds: thresholds, as shares of the way from a class's lowest score in the video to its highest.
+      thresholds: thresholds, as shares of the way from a class's lowest score in the video to its highest. At 0 lies
+        the whole video, the segment of an action that lasts throughout.
       gap: longest gap, in steps, over which two runs are joined; both the joined and the single runs are candidates.
       shortest: shortest segment, steps.
       least: classes that never reach this score are left out.
@@ -25,7 +26,7 @@ class RunSettings:
 
     smoothing: str = "median"
     width: float = 3
-    thresholds: tuple[float, ...] = tuple(float(x) for x in np.linspace(0.1, 0.9, 17).round(2))
+    thresholds: tuple[float, ...] = tuple(float(x) for x in (0, *np.linspace(0.1, 0.9, 17).round(2)))
     gap: float = 2.0
     shortest: float = 0.5
     least: float = 0.05
@@ -82,10 +83,7 @@ def _of_class(scores: np.ndarray, settings: RunSettings) -> np.ndarray:
     low, high = scores.min(), scores.max()
     runs = []
     for share in settings.thresholds:
-        threshold = low + share * (high - low)
-        if threshold <= 0:
-            continue
-        own = _above(scores, threshold)
+        own = _above(scores, low + share * (high - low))
         runs.append(own)
         if settings.gap > 0:
             runs.append(_joined(own, settings.gap))

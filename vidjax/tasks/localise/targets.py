@@ -25,11 +25,13 @@ class SegmentTargets:
       labels: classes of the data set.
       count: N, most segments of a view.
       keep: least share of a segment that must lie inside a view.
+      frames: whether the steps are a video's frames, which stand for their own time; otherwise vectors of windows.
     """
 
     labels: LabelSpace
     count: int = 256
     keep: float = 0.5
+    frames: bool = False
 
     kinds: ClassVar[frozenset[str]] = KINDS
 
@@ -79,6 +81,7 @@ class SegmentTargets:
         spans = grid.place(times)
         if not steps:
             return spans, np.arange(len(spans))
-        first, last = -grid.reach, steps + grid.reach
+        reach = 0.0 if self.frames else grid.reach
+        first, last = -reach, steps + reach
         kept = np.flatnonzero(inside(spans, first, last) >= self.keep)
         return np.clip(spans[kept], first, last), kept
