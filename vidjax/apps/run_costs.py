@@ -15,10 +15,10 @@ def gmacs_of(config: Mapping[str, Any], num_classes: int) -> float:
     """
     from vidjax.config.spec import resolve_spec
     from vidjax.models.build import build_model
-    from vidjax.models.cost import module_cost
+    from vidjax.models.cost import module_cost, shapes_of
     from vidjax.models.registry import get_spec
 
     run = cfg.from_dict(dict(config))
     spec = resolve_spec(get_spec(run.model.name, run.model.kwargs), run.data, run.model.input)
     model = build_model(run, num_classes, dtype=None, abstract=True)
-    return module_cost(model, next(iter(spec.inputs.values())).shape).gmacs
+    return module_cost(model, shapes_of(spec)).gmacs
