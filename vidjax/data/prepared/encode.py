@@ -43,7 +43,6 @@ class Encoding:
     flow_bound: float = 20.0
     sound: bool = False
 
-    @property
     def settings(self) -> dict[str, Any]:
         """Fields by name, those of flow and sound only if stored, so that data sets without them are recognised."""
         own = asdict(self)
