@@ -213,13 +213,14 @@ def test_lateral_connections_start_without_effect():
 
 def test_maps_of_other_lengths_and_grids_are_averaged_to_the_coarser():
     """A stream that halves time beside one that does not."""
-    model = abstract(NAME, num_classes=3, fusion="concat", rgb="r2plus1d_tiny")
+    model = abstract(NAME, num_classes=3, fusion="concat", rgb="conv3d_tiny")
     video = jax.ShapeDtypeStruct((2, 8, 64, 64, 5), np.float32)
     parts = nnx.eval_shape(lambda net, video: net.encode(video), model, video)
     own = [abstract(name, num_classes=3, **kwargs) for name, kwargs in
-           (("r2plus1d_tiny", {}), ("frame_pool_tiny", {"in_channels": 2}))]  # fmt: skip
+           (("conv3d_tiny", {}), ("frame_pool_tiny", {"in_channels": 2}))]  # fmt: skip
     maps = [nnx.eval_shape(lambda net, video: net.encode(video), net, video.update(shape=(2, 8, 64, 64, c))).maps
             for net, c in zip(own, (3, 2), strict=True)]  # fmt: skip
+    assert list(parts.maps) == [4] and maps[0][4].shape[1] < maps[1][4].shape[1]
     for stride, x in parts.maps.items():
         assert x.shape[1:4] == tuple(map(min, *(m[stride].shape[1:4] for m in maps)))
         assert x.shape[-1] == model.widths.maps[stride] == sum(m[stride].shape[-1] for m in maps)
@@ -231,12 +232,13 @@ def test_maps_of_other_lengths_and_grids_are_averaged_to_the_coarser():
 
 
 def test_any_head_can_take_the_place_of_the_classifiers():
-    model = filled(abstract_model(NAME, num_classes=3))
+    model = abstract_model(NAME, num_classes=3)
     assert {p for p in split(model)[1] if "head" in p} == {
         f"head.{stream}.{leaf}" for stream in ("rgb", "flow") for leaf in ("kernel", "bias")
     }
-    model.head = Attentive(model.width_of("tokens"), 5, rngs=nnx.Rngs(0))
-    assert call(model).shape == (2, 5)
+    model.head = nnx.eval_shape(lambda: Attentive(model.width_of("tokens"), 5, rngs=OneKey()))
+    assert nnx.eval_shape(lambda net, video: net(video), model, VIDEO).shape == (2, 5)
+    assert not any(path.startswith(("head.rgb", "head.flow", "rgb.head", "flow.head")) for path in split(model)[1])
     with model.alone("flow") as own:
         assert own.head is None
 

@@ -64,6 +64,7 @@ def test_a_stream_is_loaded_as_the_network_by_itself(loaded):
     assert both.head.out_features == 1000
 
 
+@pytest.mark.slow
 def test_the_other_stream_is_as_new(loaded):
     new = create_model("two_stream", num_classes=1000, seed=3, **PAIR)
     own = own_arrays(loaded[0], "flow")

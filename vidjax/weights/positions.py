@@ -30,7 +30,8 @@ def position_fit(model: nnx.Module, name: str, path: str, old: Grid | None = Non
     if found is None:
         return None
 
-    def forward(array: np.ndarray, shape: tuple[int, ...], grid: Grid) -> np.ndarray:
+    def forward(array: np.ndarray, shape: tuple[int, ...], grid: Grid | None) -> np.ndarray:
+        assert grid is not None  # a model with tables has one
         made_for = old or _grid_of(array.shape[-2], found, name, grid)
         return found.fit(array, shape, made_for, grid)
 
@@ -41,6 +42,7 @@ def _grid_of(rows: int, table: Table, name: str, grid: Grid) -> Grid:
     if not table.axes:
         return grid
     published = abstract_model(name).base_grid
+    assert published is not None  # that of its tables
     count = math.prod(published[axis] for axis in table.axes)
     if rows - count in table.first:
         return published
