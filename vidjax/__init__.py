@@ -18,6 +18,7 @@ _HOMES = {
     "load_model": "vidjax.training.checkpoints",
     "load_pretrained": "vidjax.weights",
     "preprocess": "vidjax.data.reading.preprocess",
+    "SoundReader": "vidjax.video",
     "VideoError": "vidjax.video",
     "VideoReader": "vidjax.video",
 }
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from vidjax.models import create_model, get_spec, list_models
     from vidjax.predictor import Predictor
     from vidjax.training.checkpoints import load_model
-    from vidjax.video import VideoError, VideoReader
+    from vidjax.video import SoundReader, VideoError, VideoReader
     from vidjax.weights import load_pretrained
 
 

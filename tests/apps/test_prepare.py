@@ -75,3 +75,8 @@ def test_wrong_values(folder, tmp_path, wrong, capsys):
     with pytest.raises(SystemExit):
         main(["prepare", str(folder), str(tmp_path / "toy"), *wrong])
     assert wrong[0] in capsys.readouterr().err
+
+
+def test_sound_is_kept_in_files_anyway(folder, tmp_path, capsys):
+    assert run(folder, tmp_path / "toy", "--sound") != 0
+    assert "--sound: files are stored with their sound anyway; leave it out, or add --jpeg" in capsys.readouterr().err

@@ -72,8 +72,8 @@ def test_a_setting_by_its_name_elsewhere_names_the_one_that_is_meant(name, meant
 def test_names_elsewhere_are_of_settings_here_and_of_none_themselves():
     settings = cfg.field_names(Config)
     assert {field for fields in ALIASES.values() for field in fields} <= set(settings)
-    # Of evaluation, "views" are clips; where it is a setting of its own, the section decides what comes first.
-    assert ALIASES.keys() & {name.rpartition(".")[2] for name in settings} == {"views"}
+    # Of evaluation, "views" are clips, of networks, "drop" is dropout; the section decides what comes first.
+    assert ALIASES.keys() & {name.rpartition(".")[2] for name in settings} == {"views", "drop"}
 
 
 def test_from_dict_refuses_unknown_and_mistyped_fields():

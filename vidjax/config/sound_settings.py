@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from vidjax.config.fields import at_least, choice, share
 from vidjax.config.section import ConfigError, Section
@@ -64,6 +65,8 @@ def with_sound(name: str, inputs: Mapping[str, Input], config: SoundConfig) -> M
             raise ConfigError(
                 f"config.data.sound.{kind}_masks and {kind}_mask: give both, the number and the size of masks, or none"
             )
+    if not heard:
+        return inputs
     return {**inputs, **{key: _changed(name, value, config) for key, value in heard.items()}}
 
 
@@ -77,5 +80,5 @@ def _changed(name: str, value: AudioInput, config: SoundConfig) -> AudioInput:
     frames = value.frames
     if frames and seconds != value.seconds:
         frames = max(1, round(frames * seconds / value.seconds))
-    changes = {} if preset == value.preset else {"mean": None, "std": None}
+    changes: dict[str, Any] = {} if preset == value.preset else {"mean": None, "std": None}
     return dataclasses.replace(value, preset=preset, seconds=seconds, frames=frames, **changes)

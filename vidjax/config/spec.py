@@ -128,7 +128,8 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
             f"config.data.clip.bank = {config.clip.bank!r}: {spec.name} reads no feature bank; leave it out"
         )
     spec = _with_features(spec, config)
-    spec = dataclasses.replace(spec, inputs=with_sound(spec.name, spec.inputs, config.sound))
+    if (inputs := with_sound(spec.name, spec.inputs, config.sound)) is not spec.inputs:
+        spec = dataclasses.replace(spec, inputs=inputs)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         if config.flow:
             raise ConfigError(f"config.data.flow = {config.flow!r}: {spec.name} takes no video; leave it out")

@@ -29,7 +29,7 @@ _FORMATS = (
 )
 _MOST_PIXELS = 1 << 27  # per frame: 16384×8192. A header may claim more, and with it the memory
 # A title that is not UTF-8 is no reason to refuse a video; PyAV ignores such titles from 19 on.
-_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 class _Misled(Exception):

@@ -353,7 +353,7 @@ def serve(fd: int) -> None:
                 clock.start(timeout)
                 decoder = _DECODERS[what](path, stream, clock, content)
                 answer = decoder.facts()
-            elif kind == "hear":
+            elif kind == "hear" and decoder is not None:
                 *asked, timeout = rest
                 clock.start(timeout)
                 answer = decoder.read(*asked)

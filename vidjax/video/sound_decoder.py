@@ -307,7 +307,8 @@ def _one_channel(frame: av.AudioFrame, kind: tuple[bool, int, np.dtype]) -> np.n
     planar, channels, dtype = kind
     count = frame.samples if planar else frame.samples * channels
     # As `to_ndarray` does, which takes longer than decoding.
-    parts = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
+    planes: Any = frame.planes
+    parts = [np.frombuffer(plane, dtype, count) for plane in planes]
     array = np.stack(parts) if planar and channels > 1 else parts[0].reshape(frame.samples, -1).T
     if dtype == np.uint8:
         array = (array.astype(np.float32) - 128) / 128

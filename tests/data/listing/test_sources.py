@@ -61,3 +61,15 @@ def test_sources_of_two_kinds_are_one_set(tmp_path):
     train, _ = load_sets(DataConfig(train=text, eval=str(tmp_path / "list.csv")))
     assert train.labels.names == ("jump", "run", "walk") and train.sources == (0, 0, 1)
     assert train.targets().tolist() == [1, 2, 0]
+
+
+def test_a_folder_without_videos_is_one_of_sounds(tmp_path, caplog):
+    for name in ("low/a.wav", "low/b.FLAC", "high/c.mp3", "high/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    listed = [row.path[len(str(tmp_path)) + 1 :] for row in Folder(str(tmp_path), str(tmp_path)).rows()]
+    assert sorted(listed) == ["high/c.mp3", "low/a.wav", "low/b.FLAC"] and "notes.txt" in caplog.text
+    (tmp_path / "low" / "d.mp4").touch()
+    (tmp_path / "high" / "e.mkv").touch()
+    listed = [row.path[len(str(tmp_path)) + 1 :] for row in Folder(str(tmp_path), str(tmp_path)).rows()]
+    assert sorted(listed) == ["high/e.mkv", "low/d.mp4"]

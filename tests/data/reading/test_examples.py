@@ -56,15 +56,14 @@ def test_features_are_read_from_their_files(tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "given"),
     [
-        ({"sound": AudioInput("slaney", 1.0)}, r"sound \(audio\)"),
         ({"words": TextInput(8, "x", 100)}, r"words \(text\)"),
         ({"near": VIDEO, "far": VIDEO}, r"near \(video\), far \(video\)"),
-        ({"video": VIDEO, "sound": AudioInput("slaney", 1.0)}, r"video \(video\), sound \(audio\)"),
+        ({"near": AudioInput("slaney", 1.0), "far": AudioInput("slaney", 1.0)}, r"near \(audio\), far \(audio\)"),
         ({}, "nothing"),
     ],
 )
 def test_other_inputs_are_refused_by_name(inputs, given):
-    message = f"toy takes {given}; files can be read only for one input of kind video or features or sequence"
+    message = f"toy takes {given}; files can be read only for one input of kind video or features or sequence or audio"
     with pytest.raises(ConfigError, match=message):
         ExampleReader(Spec("toy", inputs), DataConfig())
 
