@@ -144,7 +144,7 @@ def read_check(
     config = validate(config)
     published = get_spec(config.model.name)
     annotations = functools.partial(check_annotations, config, published.task)
-    spec = resolve_spec(published, config.data)
+    spec = resolve_spec(published, config.data, config.model.input)
     annotations = functools.partial(check_annotations, config, published.task)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         how = Check(decode=decode, timeout=config.data.reading.timeout)

@@ -65,7 +65,7 @@ def inspect(
     console = Console(stderr=as_json)
     config = validate(read_config(argv, data))
     train, evaluation = load_videos(config)
-    spec = resolve_spec(get_spec(config.model.name), config.data)
+    spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
     targets = make_task(config, spec, train.labels).targets
     reader = ClipReader(spec, config.data)
     out = Path(out) if out else Path("inspect") / (Path(config.data.train).stem or "data")

@@ -30,7 +30,7 @@ def training_sets(config: cfg.Config, console: Console) -> tuple[VideoSet, Video
     """
     parallel.on_writer(lambda: write_asked(config.data, console))
     videos, eval_videos = load_videos(config)
-    spec = resolve_spec(get_spec(config.model.name), config.data)
+    spec = resolve_spec(get_spec(config.model.name), config.data, config.model.input)
     if reads := [value for value in spec.inputs.values() if isinstance(value, SequenceInput)]:
         config.data.features = settle(config.data.features, (r.path for r in videos.records), reads[0].width)
     workdir_of.check_alike(config, videos, eval_videos)

@@ -18,37 +18,37 @@ from vidjax.errors import UserError
 # Two frames, uint8 (H, W) → the field between them, float32 (H, W, 2).
 Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Pyramid levels of DIS start at a quarter (medium: half) of the size, which leaves too little of small pictures.
-_SMALL = 128
+# DIS stops at a quarter (medium: half) of the size, which leaves too little of small pictures: the finest level of its
+# pyramid has at least this many pixels a side, or is the picture itself. Each level costs about four times the next.
+_FINEST = 32
 ROUNDINGS = ("nearest", "truncated")
 _kept = threading.local()  # estimators keep buffers between calls, and serve one thread at a time
 
 
-def _farneback(small: bool) -> Estimator:
-    del small
+def _farneback(level: int) -> Estimator:
+    del level
     return lambda a, b: cv2.calcOpticalFlowFarneback(
         a, b, np.empty((*a.shape, 2), np.float32), 0.5, 3, 15, 3, 5, 1.2, 0
     )
 
 
-def _dis(preset: int) -> Callable[[bool], Estimator]:
-    def make(small: bool) -> Estimator:
+def _dis(preset: int) -> Callable[[int], Estimator]:
+    def make(level: int) -> Estimator:
         search = cv2.DISOpticalFlow.create(preset)
-        if small:
-            search.setFinestScale(0)
+        search.setFinestScale(min(level, search.getFinestScale()))
         return lambda a, b: search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
 
     return make
 
 
-def _tvl1(small: bool) -> Estimator:
-    del small
+def _tvl1(level: int) -> Estimator:
+    del level
     search = _contributed().DualTVL1OpticalFlow_create()
     return lambda a, b: search.calc(a, b, np.zeros((*a.shape, 2), np.float32))
 
 
-# Name → function that makes an estimator, for small pictures or for others.
-METHODS: dict[str, Callable[[bool], Estimator]] = {
+# Name → function that makes an estimator, from the coarsest level of a pyramid of halved pictures at which it may stop.
+METHODS: dict[str, Callable[[int], Estimator]] = {
     "farneback": _farneback,
     "dis_ultrafast": _dis(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST),
     "dis_fast": _dis(cv2.DISOPTICAL_FLOW_PRESET_FAST),
@@ -116,17 +116,17 @@ def estimate(first: np.ndarray, second: np.ndarray, method: str) -> np.ndarray:
       UserError: if the method is unknown, or the installed OpenCV lacks it.
     """
     check_method(method)
-    small = min(first.shape) < _SMALL
-    estimators: dict[tuple[str, bool], Estimator] = _kept.__dict__.setdefault("estimators", {})
-    if (method, small) not in estimators:
-        estimators[method, small] = METHODS[method](small)
+    level = max(0, (min(first.shape) // _FINEST).bit_length() - 1)
+    estimators: dict[tuple[str, int], Estimator] = _kept.__dict__.setdefault("estimators", {})
+    if (method, level) not in estimators:
+        estimators[method, level] = METHODS[method](level)
     first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
     height, width = first.shape
     if min(height, width) >= _LEAST:
-        return estimators[method, small](first, second)
+        return estimators[method, level](first, second)
     edges = (0, max(0, _LEAST - height), 0, max(0, _LEAST - width))
     padded = (cv2.copyMakeBorder(frame, *edges, cv2.BORDER_REPLICATE) for frame in (first, second))
-    return np.ascontiguousarray(estimators[method, small](*padded)[:height, :width])
+    return np.ascontiguousarray(estimators[method, level](*padded)[:height, :width])
 
 
 def flow(frames: np.ndarray, method: str = "dis_fast") -> np.ndarray:
@@ -200,8 +200,7 @@ def quantise(field: np.ndarray, bound: float, rounding: str = "nearest") -> np.n
     if rounding not in ROUNDINGS:
         raise UserError(f"rounding = {rounding!r}: must be one of {', '.join(ROUNDINGS)}")
     if rounding == "truncated":
-        clipped = np.clip(field, -bound, bound)
-        return ((clipped + np.float32(bound)) * np.float32(255) / np.float32(2 * bound)).astype(np.uint8)
+        return np.clip((field + np.float32(bound)) * np.float32(127.5 / bound), 0, 255).astype(np.uint8)
     flat = np.ascontiguousarray(field, np.float32).reshape(field.shape[0], -1)
     return cv2.addWeighted(flat, 127.5 / bound, flat, 0, 127.5, dtype=cv2.CV_8U).reshape(field.shape)
 

@@ -22,7 +22,7 @@ SPEC = Spec.of_video("toy", num_frames=2, stride=2, size=24, resize=(32,), mean=
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return write_halves(tmp_path_factory.mktemp("files"), count=4)
+    return write_halves(tmp_path_factory.mktemp("files"), count=12)
 
 
 @pytest.fixture(scope="module", params=["file", "jpeg"])
@@ -70,7 +70,7 @@ def test_a_data_set_without_flow(files, tmp_path):
 
 
 def test_settings_of_data_sets_without_flow_are_as_before():
-    assert json.dumps(Encoding(True, 24).settings) == (
+    assert json.dumps(Encoding(True, 24).settings()) == (
         '{"jpeg": true, "short_side": 24, "quality": 75, "folder_fps": 25.0}'
     )
-    assert Encoding(flow="tvl1").settings["flow_bound"] == 20.0
+    assert Encoding(flow="tvl1").settings()["flow_bound"] == 20.0

@@ -37,7 +37,6 @@ class Encoding:
     flow: str = ""
     flow_bound: float = 20.0
 
-    @property
     def settings(self) -> dict[str, Any]:
         """Fields by name, those of flow only if it is stored, so that data sets without it are recognised."""
         return {name: value for name, value in asdict(self).items() if self.flow or not name.startswith("flow")}

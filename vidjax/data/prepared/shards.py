@@ -99,7 +99,7 @@ def fingerprint(splits: dict[str, VideoSet], shards: dict[str, list[list[Item]]]
         (s, v.labels.names, v.labels.several, v.labels.directional, sorted(v.labels.mirrored.items()))
         for s, v in splits.items()
     ]
-    whole: list[Any] = [encoding.settings, sets]
+    whole: list[Any] = [encoding.settings(), sets]
     for name, parts in shards.items():
         for number, item in ((i, item) for i, part in enumerate(parts) for item in part):
             changed = os.stat(item.record.path).st_mtime_ns if os.path.exists(item.record.path) else 0

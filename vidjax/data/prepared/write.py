@@ -80,7 +80,7 @@ def prepare(
         fitting = re.sub(r"[^a-z0-9_]+", "_", out.name.lower()).strip("_0123456789") or "videos"
         raise DataError(f"{out}: TFDS allows a-z, 0-9 and _ in the name of a data set; give {out.parent / fitting}")
     shards = {name: plan(videos, encoding, shard_bytes) for name, videos in splits.items()}
-    info = {"encoding": encoding.settings, "fingerprint": fingerprint(splits, shards, encoding)}
+    info = {"encoding": encoding.settings(), "fingerprint": fingerprint(splits, shards, encoding)}
     with _lock(out) if beam_options is None else contextlib.nullcontext():
         if (done := _already_there(out, info)) is not None:
             return done
