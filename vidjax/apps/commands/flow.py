@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--bound", type=positive_float, default=0.0, metavar="PIXELS",
-        help="speed that is fully saturated, pixels per frame (default: the fastest of each field, for a first look)",
+        help="speed that is fully saturated, pixels per frame (default: the fastest of each field)",
     )  # fmt: skip
     parser.set_defaults(run=run)
 
