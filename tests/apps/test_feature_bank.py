@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from flax import nnx
 
 import vidjax
 from tests.videos import write_video
@@ -60,7 +61,7 @@ def test_vectors_are_what_the_classifier_reads(plain, films, tmp_path, capsys):
     video = enter({"video": clip}, {"video": spec.video}, np.float32)["video"]
     model.eval()
     boxes = 32 * np.array(CORNERS, np.float32)[None]
-    wanted = model.head.vectors(model.encode(video).maps, boxes)[0]
+    wanted = nnx.jit(lambda model: model.head.vectors(model.encode(video).maps, boxes))(model)[0]
     np.testing.assert_allclose(vectors[3:], wanted, rtol=2e-3, atol=2e-3)  # stored in half precision
     # Complete files stay.
     bank_file(out, "two.mp4").unlink()
