@@ -89,10 +89,13 @@ def _inputs(kwargs: Mapping[str, Any]) -> dict[str, Input]:
 def _variant(name: str, pictures: Variant, sound: Variant, **kwargs: Any) -> Variant:
     """Named network of two others."""
     arguments = {"pictures": pictures.spec.name, "sound": sound.spec.name, **kwargs}
-    spec = Spec(name, {**pictures.spec.inputs, **sound.spec.inputs}, num_classes=pictures.spec.num_classes)
+    paper = _PAPERS[kwargs.get("fusion", "concat")]
+    spec = Spec(name, {**pictures.spec.inputs, **sound.spec.inputs}, num_classes=pictures.spec.num_classes, paper=paper)
     return Variant(audio_visual, spec, arguments, inputs_of=_inputs)
 
 
+# Arandjelović & Zisserman, Look, Listen and Learn; Arevalo et al., Gated Multimodal Units.
+_PAPERS = {"concat": "https://arxiv.org/abs/1705.08168", "gated": "https://arxiv.org/abs/1702.01992"}
 _TINY = {"dropout": 0.0, "drop_pathway": 0.2}
 VARIANTS = {
     variant.spec.name: variant
