@@ -154,6 +154,8 @@ def test_a_video_of_one_frame_does_not_move(tmp_path):
     path = write_video(tmp_path / "one.mp4", np.random.default_rng(0).integers(0, 256, (1, 48, 64, 3)).astype(np.uint8))
     video, _ = reader("flow", 2).evaluate(Record(str(path)), 1, 1)
     assert (video == 128).all()
+    stored = flow_clips.ResizedFields(flow_clips.StoredFlow("one.mp4", (), 20.0), 4, 6)
+    assert stored.field(0).shape == (4, 6, 2) and not stored.field(0).any()
 
 
 def test_each_field_is_computed_once(moving, monkeypatch):

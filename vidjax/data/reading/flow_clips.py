@@ -66,7 +66,9 @@ class ResizedFields:
     width: int
 
     def field(self, number: int) -> np.ndarray:
-        """Field from a frame to the next; see `Fields`."""
+        """Field from a frame to the next; see `Fields`. A video of one frame has a field of zeros."""
+        if not len(self.stored):
+            return np.zeros((self.height, self.width, 2), np.float32)
         return flow.resize(self.stored.field(number), self.height, self.width)
 
 
