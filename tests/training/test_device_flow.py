@@ -3,8 +3,6 @@
 A small network stands in for `raft_small`.
 """
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,8 +65,7 @@ def arrays_of(network):
 def test_training_leaves_the_flow_network_as_it_is(weights, tmp_path):
     file, flow_network = weights
     config = config_of(write_halves(tmp_path / "halves"), file)
-    result = train(validate(config), str(tmp_path / "run"), console=Console(quiet=True))
-    assert np.isfinite(json.loads(json.dumps(result))["top1"])
+    train(validate(config), str(tmp_path / "run"), console=Console(quiet=True))
     model, meta, _ = load_model(tmp_path / "run")
     arrays, given = arrays_of(model), arrays_of(flow_network)
     for path, array in given.items():
@@ -77,7 +74,7 @@ def test_training_leaves_the_flow_network_as_it_is(weights, tmp_path):
     assert any(not np.array_equal(arrays[p], a) for p, a in arrays_of(first).items() if not p.startswith(PREFIX))
     file.unlink()  # a run's own checkpoint holds the weights
     video = next((tmp_path / "halves").rglob("*.mp4"))
-    assert Predictor(tmp_path / "run").predict([str(video)])
+    assert np.isclose(Predictor(tmp_path / "run")(video).scores.sum(), 1)
 
 
 @pytest.mark.slow
