@@ -43,8 +43,8 @@ def own_config(folder):
         "model.name": "panns_tiny", "model.kwargs.widths": "(8, 16)", "model.kwargs.pools": "2",
         "data.train": str(folder),
         "data.sound.seconds": "0.5", "data.sound.time_mask": "4", "data.reading.num_workers": "0",
-        "optimizer.learning_rate": "1e-2", "train.epochs": "6", "train.eval_epochs": "6", "eval.num_clips": "2",
-        "train.checkpoint_epochs": "6",
+        "optimizer.learning_rate": "1e-2", "train.epochs": "40", "train.eval_epochs": "40", "eval.num_clips": "2",
+        "train.checkpoint_epochs": "40", "train.batch_size": "8",
     }  # fmt: skip
     return overridden(module.get_config(), [f"--config.{key}={value}" for key, value in settings.items()])
 
