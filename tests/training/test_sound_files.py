@@ -1,7 +1,6 @@
 """A network of sound alone learns a user's folder of sound files, and is evaluated and asked as others are."""
 
 import importlib.util
-import json
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +52,8 @@ def own_config(folder):
 def test_a_folder_of_sound_files_is_learned(folder, tmp_path):
     report = train(own_config(folder), tmp_path / "run", QUIET)
     assert report["coverage"] == 1.0 and report["video"]["top1"] == 1.0
-    spec = json.loads((tmp_path / "run" / "eval.json").read_text())["spec"]
-    assert spec["inputs"]["audio"]["seconds"] == 0.5
     predictor = Predictor(tmp_path / "run")
+    assert predictor.spec.inputs["audio"].seconds == 0.5
     for rising in (False, True):
         path = write_sound(tmp_path / f"{rising}.wav", sweep(rising, 100))
         assert predictor(path).classes[0].name == ("rising" if rising else "falling")
