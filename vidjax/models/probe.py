@@ -77,6 +77,10 @@ class Probe(VideoNetwork):
         self.head = nnx.Linear(features, num_classes, kernel_init=init, rngs=rngs)
         self.eval()
 
+    def taken(self, inputs: Any) -> Any:
+        """Select the backbone's input from the argument of a call, and check it as the backbone does."""
+        return self.backbone.taken(inputs)
+
     def train(self, **attributes: Any) -> None:
         """Set training mode, except for the backbone."""
         super().train(**attributes)
