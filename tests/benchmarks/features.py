@@ -21,14 +21,13 @@ import jax
 import numpy as np
 
 import vidjax
+from vidjax import parallel
 from vidjax.apps.clip_network import ClipNetwork
 from vidjax.apps.features import Job, Writer
 from vidjax.config import Config, ModelConfig
 from vidjax.data.reading.windows import Windows
 from vidjax.data.records import LabelSpace
 from vidjax.models import get_spec
-from vidjax.models.state import merge, split
-from vidjax.nn.enter import enter
 from vidjax.training.checkpoints import Meta, save_model
 
 _SIZE, _RATE = (240, 320), 25
@@ -65,16 +64,15 @@ def throughput(run: Path, folder: Path, clips: int, rounds: int) -> tuple[float,
     windows = Windows.of(video)
     job = Job(str(write_video(folder / "short.mp4", (clips - 1) * windows.stride + windows.window)), folder / "o.npz")
     writer = Writer(network, windows)
-    graphdef, params, stats = split(network.model)
     clip = np.random.default_rng(0).integers(
         0, 256, (network.batch_size, video.num_frames, video.size, video.size, 3), np.uint8
     )
-    entered = enter({"video": clip}, network.spec.inputs, network.dtype)["video"]
-    bare = jax.jit(lambda params, stats, x: merge(graphdef, params, stats).features(x))
+    numbers = np.zeros(network.batch_size, np.int32)
+    placed = parallel.place(({"video": clip}, numbers), parallel.batch_sharding(network._mesh))
 
     def alone() -> None:
         for _ in range(clips // network.batch_size):
-            bare(params, stats, entered).block_until_ready()
+            jax.block_until_ready(network._forward(*network._weights, *placed))
 
     def whole() -> None:
         job.out.unlink(missing_ok=True)
