@@ -60,6 +60,10 @@ RUN = {
     r"python eval.py --workdir=runs/motion .*": ("", "runs/motion/eval_10x3/eval.json"),
     r"python eval.py --checkpoint=runs/k400 .*": (SMALL, "runs/k400/eval*/eval.json"),
     r"python -m vidjax predict runs/motion some.mp4 other.mp4": ("", ""),
+    r"python -m vidjax explain runs/motion some.mp4 .*": ("--num-clips 1", "why/*"),
+    r"python -m vidjax calibrate runs/motion": ("", "runs/motion/{calibration.json,reliability.png}"),
+    r"python train.py .*--workdir=runs/flow .*": (f"{BRIEF} --config.data.synthetic=", "runs/flow/eval.json"),
+    r"python -m vidjax flow some.mp4 flow.mp4": ("", "flow.mp4"),
     r"python -m vidjax localise runs/motion some.mp4 .*": ("", "found/*"),
     r"python -m vidjax embed runs/motion .*": ("--num-clips 2", "vectors/*"),
     r"python -m vidjax search vectors some.mp4": ("", "search/*"),
@@ -78,6 +82,7 @@ RUN = {
 
 # Commands that are only parsed here → why.
 PARSED = {
+    r"python train.py --config=configs/motion_sound.py .*": "writes its own videos; its networks have their own tests",
     r"python train.py --config=configs/motion_people.py .*": "tests/apps/test_detect_people.py trains a small one",
     r"python -m vidjax detect runs/people .*": "needs that run",
     r"sbatch .*": "needs SLURM; tests/test_launch.py runs the script without",

@@ -17,7 +17,7 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.inputs import AudioInput
 from vidjax.models.arguments import settles
-from vidjax.models.base import Features
+from vidjax.models.base import Between, Features, unchanged
 from vidjax.models.families.resnet import DEPTHS, ResNet, Stage, Stem, frame_conv, shortcut
 from vidjax.models.registry import Variant
 from vidjax.models.sound import SoundNetwork, as_picture
@@ -136,9 +136,9 @@ class AudioResNet(SoundNetwork, ResNet):
         super().__init__(num_classes, **kwargs)
         self.mels = mels
 
-    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
+    def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None, between: Between = unchanged) -> Features:
         """Encode spectrograms (B, frames, mels) as features; their tokens are the places of the last stage's map."""
-        maps = [jnp.swapaxes(x, 1, 2) for x in self.maps(as_picture(video))]
+        maps = [jnp.swapaxes(x, 1, 2) for x in self.maps(as_picture(video), between)]
         return Features.of_maps(self.by_stride(maps), self.pooling(self._frames(maps), rngs=rngs))
 
 
