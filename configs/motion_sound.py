@@ -2,7 +2,8 @@
 
     python train.py --config=configs/motion_sound.py --workdir=runs/sound_both
     python train.py --config=configs/motion_sound.py --workdir=runs/sound_pictures --config.model.name=r2plus1d_tiny
-    python train.py --config=configs/motion_sound.py --workdir=runs/sound_alone --config.model.name=panns_tiny
+    python train.py --config=configs/motion_sound.py --workdir=runs/sound_alone --config.model.name=panns_tiny \\
+        --config.data.clip.size=0 --config.data.clip.resize="()"
     python -m vidjax compare runs/sound_both runs/sound_pictures runs/sound_alone --plot sound.png
 
 Writes its videos to runs/data/sound_joint on first use. Shapes move left or right while tones rise or fall; the class

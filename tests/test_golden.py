@@ -38,10 +38,7 @@ def of_each_reference() -> list:
     return [pytest.param(name, marks=pytest.mark.slow if sizes[name] > 6e7 else ()) for name in smallest.values()]
 
 
-# Of the largest with the slow tests.
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n.startswith("scenic_") else n for n in of_each_reference()]
-)
+@pytest.mark.parametrize("name", of_each_reference())
 def test_filled_states_are_the_references(name):
     expected = golden(name)
     keys = read_keys(expected.table)

@@ -82,14 +82,13 @@ RUN = {
 
 # Commands that are only parsed here → why.
 PARSED = {
-    r"python train.py --config=configs/motion_sound.py .*": "writes its own videos; its networks have their own tests",
     r"python train.py --config=configs/motion_people.py .*": "tests/apps/test_detect_people.py trains a small one",
     r"python -m vidjax detect runs/people .*": "needs that run",
     r"sbatch .*": "needs SLURM; tests/test_launch.py runs the script without",
     r"configs/launch/tpu.sh .*": "needs gcloud and a TPU slice; tests/test_launch.py runs the script without",
     r"kubectl apply -f configs/launch/jobset.yaml": "needs a cluster; tests/test_launch.py runs the pods' command",
     r"python -m tests.benchmarks.data.loading": "measures against decord, which the tests do without",
-    r"python -m tests.benchmarks.data.(views|prepared)": "fails where its ratio is missed, as on busy machines",
+    r"python -m tests.benchmarks.data.(views|prepared|sound|flow)": "fails where its ratio is missed",
     r"python -m tests.benchmarks.scorers --official .*": "needs ActivityNet's code",
     r"python -m tests.benchmarks.models .*": "full-size networks against PyTorch's; minutes each",
     r"python -m tests.benchmarks.blocks --topology .*": "the TPU's compiler takes minutes",

@@ -11,11 +11,11 @@ from tests.golden import golden, relative_error
 from tests.peers import needs
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
-from vidjax.apps.predict import Predictor
 from vidjax.config.files import read_config
 from vidjax.config.spec import resolve_spec
 from vidjax.data.records import Record
 from vidjax.models import create_model, get_spec
+from vidjax.predictor import Predictor
 from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.training.init_from import start_from
 from vidjax.weights import describe, load_pretrained

@@ -314,9 +314,9 @@ def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
     spec = vidjax.get_spec(name)
     model = abstract(name, **({"depth": 2} if name.startswith("vjepa2") else {}), dtype=jnp.bfloat16)
     graphdef, state = nnx.split(model)
-    video = jax.ShapeDtypeStruct(
-        (2, spec.video.num_frames, spec.video.size, spec.video.size, model.channels), np.float32
-    )
+    shapes = {key: value.shape for key, value in spec.inputs.items()}
+    shapes["video"] = (*shapes["video"][:-1], model.channels)
+    video = {key: jax.ShapeDtypeStruct((2, *shape), np.float32) for key, shape in shapes.items()}
     inside = [path for path in module_paths(model) if re.fullmatch(r"(slow\.)?(stages\.\d+\.\d+|blocks\.\d+)", path)]
 
     def run(state, video):
@@ -333,7 +333,8 @@ def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
     chex.assert_shape((features, parts.pooled), (2, widths.pooled))
     assert parts.pooled.dtype == np.float32
     assert parts.tokens.shape == tokens.shape == (2, tokens.shape[1], widths.tokens)
-    assert tokens.shape[1] - math.prod(parts.grid) in (0, 1)  # a class token
+    # A class token; those of the sound come first where there is sound.
+    assert tokens.shape[1] - math.prod(parts.grid) in (0, 1) or "audio" in spec.inputs
     assert (parts.maps is None) == (widths.maps is None)
     assert {stride: x.shape[-1] for stride, x in (parts.maps or {}).items()} == (widths.maps or {})
     for stride, x in (parts.maps or {}).items():

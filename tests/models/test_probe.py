@@ -25,7 +25,7 @@ SMALL = [
 def test_every_family_can_be_probed(name, kind):
     spec = get_spec(name)
     model = abstract_model(name, num_classes=3, probe=kind)
-    video = jax.ShapeDtypeStruct((2, *spec.video.shape), jnp.float32)
+    video = {key: jax.ShapeDtypeStruct((2, *value.shape), jnp.float32) for key, value in spec.inputs.items()}
     graphdef, state = nnx.split(model)
     logits = jax.eval_shape(lambda state, video: nnx.merge(graphdef, state)(video), state, video)
     chex.assert_shape(logits, (2, 3))

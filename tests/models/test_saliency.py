@@ -7,15 +7,17 @@ import pytest
 
 from tests.models.tiny import FAMILIES, clips, tiny
 from vidjax.errors import UserError
+from vidjax.models import get_spec
 from vidjax.models.saliency import METHODS, class_activation, occluded, reordered
 
 # Families that take clips; the first small network of each.
-OF_CLIPS = {family: name for family, name in FAMILIES.items() if clips(name).ndim == 5}
+OF_CLIPS = {family: name for family, name in FAMILIES.items() if "video" in get_spec(name).inputs}
 QUICK = ("c3d", "frame_networks", "vivit")
 
 
 def inputs(name):
-    return {"video": jnp.asarray(clips(name))}
+    drawn = clips(name)
+    return jax.tree.map(jnp.asarray, drawn if isinstance(drawn, dict) else {"video": drawn})
 
 
 def test_a_mean_and_a_linear_classifier_add_up_to_the_logit():

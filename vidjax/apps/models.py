@@ -86,7 +86,8 @@ def _print_models(console: Console, costs: dict[str, Cost]) -> None:
         others = (spec.published, ", ".join(_checkpoints(spec))) if wide else ()
         params = f"{cost.params / 1e6:.{0 if cost.params >= 1e8 else 2}f} M"
         figures = params, _narrow(cost.gmacs), _short(cost.activations)
-        clip = _clip(spec) if wide else _clip(spec).partition(";")[0]  # the first input; there are more only with boxes
+        # In a narrow terminal length and size of the first input; --json has the others, and fields of flow.
+        clip = _clip(spec) if wide else ", ".join(_clip(spec).partition(";")[0].split(", ")[:2])
         table.add_row(name, clip, *figures, *others)
     console.print(table)
 

@@ -171,7 +171,7 @@ def _warped(layers: jax.Array, flow: jax.Array) -> jax.Array:
             x, y = left + column - 1, top + row - 1
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             weight = jnp.where(inside, across[column] * down[row], 0)
-            found += weight * layers[:, jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)]
+            found += weight[None] * layers[:, jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1)]
     return found
 
 

@@ -82,5 +82,5 @@ def detector_state_dict(network: Detr, to: str = "transformers") -> dict[str, np
     Raises:
       CheckpointError: if there is no such source.
     """
-    state = state_dict_of(network, to, SOURCES, "a detector")
+    state, _ = state_dict_of(network, to, SOURCES, "a detector")
     return {key if key.startswith(_HEADS) else f"model.{key}": array for key, array in state.items()}

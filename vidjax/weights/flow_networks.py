@@ -8,6 +8,7 @@ from vidjax.models.families.raft import Raft
 from vidjax.models.flow_networks import abstract_flow_network, get_flow_network
 from vidjax.weights.standalone import Checkpoint, loaded, state_dict_of
 from vidjax.weights.tables.raft import SOURCES
+from vidjax.weights.write import with_counters
 
 
 def load_flow_network(name: str, checkpoint: Checkpoint, *, dtype: Any = None) -> Raft:
@@ -41,4 +42,5 @@ def flow_network_state_dict(network: Raft, name: str, to: str = "torchvision") -
     Raises:
       CheckpointError: if there is no such source.
     """
-    return state_dict_of(network, to, [source for source in SOURCES if source.serves(name)], f"a {name}")
+    state, source = state_dict_of(network, to, [source for source in SOURCES if source.serves(name)], f"a {name}")
+    return with_counters(state, source)

@@ -12,7 +12,7 @@ from vidjax.models.state import assign, split
 from vidjax.weights.mapping import conversion
 from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.table import Source, recognise
-from vidjax.weights.write import rule_of, with_counters, written
+from vidjax.weights.write import rule_of, written
 
 Network = TypeVar("Network", bound=nnx.Module)
 Checkpoint = str | os.PathLike | Mapping[str, Any]
@@ -50,7 +50,9 @@ def loaded(
     return network
 
 
-def state_dict_of(network: nnx.Module, to: str, sources: Sequence[Source], what: str) -> dict[str, np.ndarray]:
+def state_dict_of(
+    network: nnx.Module, to: str, sources: Sequence[Source], what: str
+) -> tuple[dict[str, np.ndarray], Source]:
     """Convert a network's weights to another framework's state dict.
 
     Args:
@@ -60,7 +62,7 @@ def state_dict_of(network: nnx.Module, to: str, sources: Sequence[Source], what:
       what: the network in words, for the message.
 
     Returns:
-      `{key: array}`, float32, with the counters of norms.
+      `{key: array}`, float32, without the counters of norms, see `vidjax.weights.write.with_counters`; and the source.
 
     Raises:
       CheckpointError: if there is no such source; the message names those that there are.
@@ -73,5 +75,5 @@ def state_dict_of(network: nnx.Module, to: str, sources: Sequence[Source], what:
     _, params, stats = split(network)
     arrays = {path: np.asarray(array) for path, array in {**params, **stats}.items()}
     found = {path: rule_of(source, path) for path in arrays}
-    state = with_counters(written(arrays, {path: made for path, made in found.items() if made is not None}), source)
-    return {key: np.array(array, order="C") for key, array in state.items()}
+    state = written(arrays, {path: made for path, made in found.items() if made is not None})
+    return {key: np.array(array, order="C") for key, array in state.items()}, source

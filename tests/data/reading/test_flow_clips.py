@@ -14,7 +14,6 @@ from vidjax.config.spec import resolve_spec
 from vidjax.data.reading import flow_clips, transforms
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.records import Boxes, Record
-from vidjax.errors import UserError
 from vidjax.inputs import FlowFields
 from vidjax.models import get_spec
 from vidjax.video import VideoError, VideoReader, flow
@@ -201,11 +200,6 @@ def test_folders_without_flow(tmp_path, moving):
         reader(method="folder", bound=20.0).evaluate(Record(str(tmp_path / "moving")), 1, 1)
     with pytest.raises(ConfigError, match=r"config.data.flow_folder = 'x': is for config.data.flow = 'folder'"):
         resolve_spec(SPEC, DataConfig(flow_folder="x"), "flow")
-
-
-def test_methods_of_the_device_are_not_read_on_the_host():
-    with pytest.raises(UserError, match="optical flow by 'raft_small': must be one of farneback, dis_ultrafast"):
-        reader(method="raft_small")
 
 
 def test_stored_flow_of_another_method_is_not_taken_for_it(caplog, monkeypatch):

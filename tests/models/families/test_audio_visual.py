@@ -4,7 +4,7 @@ import pytest
 
 from tests.models.abstract import abstract
 from vidjax.errors import UserError
-from vidjax.models.registry import get_spec
+from vidjax.models.registry import abstract_model, get_spec
 
 
 def test_inputs_are_those_of_the_two():
@@ -16,11 +16,11 @@ def test_inputs_are_those_of_the_two():
 
 
 def test_arguments_of_the_two():
-    network = abstract(
+    network = abstract_model(
         "audio_visual_tiny", num_classes=4, pictures="slow_tiny", pictures_options={"width": 8},
         sound="audio_resnet_tiny", sound_options={"width": 8}, fusion="gated",
     )  # fmt: skip
-    assert network.pictures.widths.pooled == 8 * 4 * 4 == network.widths.pooled
+    assert network.pictures.widths.pooled == 128  # half of its own
     assert network.head.out_features == 4 and network.pictures.head is network.sound.head is None
 
 

@@ -71,11 +71,11 @@ def test_networks_that_differ_in_no_parameter():
 
 def test_every_model_is_compared_and_every_source_served():
     compared = {*HERE, *(name for name, _ in LISTED), *SAME.values()}
-    assert VARIANTS.keys() == compared | {"slow_tiny", "i3d_tiny", "i3d_nl_tiny"}
+    assert VARIANTS.keys() == compared | {"slow_tiny", "i3d_tiny", "i3d_nl_tiny", "slow_r50_flow_mm"}
     for name in VARIANTS:
         assert set(get_spec(name).sources) == {source.name for source in sources() if source.serves(name)}
     mmaction2 = [name for name in list_models("*_mm") if name in VARIANTS]
-    assert all(get_spec(name).sources[0] == "mmaction2" for name in mmaction2) and len(mmaction2) == 4
+    assert all(get_spec(name).sources[0] == "mmaction2" for name in mmaction2) and len(mmaction2) == 5
 
 
 @pytest.mark.parametrize("name", ["slow_r50", "i3d_r50_nl"])

@@ -65,7 +65,7 @@ def test_parameter_counts_are_the_references(shared, name):
 
 def test_every_model_that_these_tables_serve_is_compared_and_names_torchvision():
     served = {name for name in list_models() for table in TABLES if table.serves(name)}
-    assert served == LISTINGS.keys()
+    assert served == {*LISTINGS, "tsn_r50_flow"}  # its first kernels are other ones, see tests/weights/test_inflate.py
     assert all(any(s.startswith("torchvision") for s in get_spec(name).sources) for name in served)
 
 

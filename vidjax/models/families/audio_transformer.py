@@ -181,7 +181,7 @@ VARIANTS = {
         {**dataclasses.asdict(BASE), "frames": 128},
     ),
     # Of the sizes that the reference's code has beside the base; no checkpoint was published.
-    "ast_small": _variant("ast_small", size=SMALL, sources=("ast", *_IMAGES)),
+    "ast_small": _variant("ast_small", size=SMALL, sources=("ast", "transformers", *_IMAGES)),
     "ast_tiny": Variant(
         AST,
         Spec("ast_tiny", {"audio": AudioInput("ast", 1.0, frames=96)}, num_classes=6, paper=_PAPER),
