@@ -173,3 +173,14 @@ def test_the_plot_has_a_title_and_its_clip_marks_stand_out_of_the_bars(runs, tmp
     clips, videos = (next(line for line in axes.lines if line.get_label() == f"{level}s, each run")
                      for level in ("clip", "video"))  # fmt: skip
     assert clips.get_markersize() > 2 * videos.get_markersize() and clips.get_zorder() > axes.patches[0].get_zorder()
+
+
+def test_runs_that_hear_and_runs_that_see(tmp_path, capsys):
+    """Their clips are described by other facts."""
+    told = {"step": 1, "checkpoint": "last", "views": {"num_clips": 1, "num_crops": 1, "sampling": "all"}}
+    told["data"] = {"name": "val.csv", "num_videos": 2, "fingerprint": "0"}
+    hears = run(tmp_path / "a", "panns_tiny", 0, 0.5, of=told | {"spec": {"seconds": 1.28, "preset": "panns"}})
+    sees = run(tmp_path / "b", "tsm_tiny", 0, 0.6, of=told | {"spec": {"num_frames": 8, "size": 32}})
+    assert main(["compare", hears, sees, "--json"]) == 0
+    labels = [found["label"] for found in json.loads(capsys.readouterr().out)["runs"]]
+    assert labels[0].startswith("tsm_tiny") and labels[1].startswith("panns_tiny") and "seconds=1.28" in labels[1]

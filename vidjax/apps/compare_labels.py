@@ -95,9 +95,12 @@ def _told(name: str, value: Any, shared: Counter) -> str:
     return short if value is True else f"{short}={value:g}" if isinstance(value, float) else f"{short}={value}"
 
 
-def _evaluated(what: str, value: str) -> str:
-    words = {"views": f"{value} views", "checkpoint": f"{value} checkpoint", "data": value.rpartition(" ")[0]}
-    return words.get(what, value)
+def _evaluated(what: str, value: Any) -> str:
+    if what == "data":
+        return str(value).rpartition(" ")[0]
+    if what in ("views", "checkpoint"):
+        return f"{value} {what}"
+    return value if isinstance(value, str) else f"{what}={value:g}"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
