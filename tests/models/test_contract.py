@@ -137,7 +137,7 @@ def test_activations_are_recomputed_if_asked_for(name):
 
 
 # Loops need blocks that are alike, or are so in pairs.
-DEEPER = {"mvit_tiny": {"depth": 4}, "swin3d_tiny": {"depths": (4, 1)}}
+DEEPER = {"mbt_tiny": {"depth": 3, "fusion_layer": 2}, "mvit_tiny": {"depth": 4}, "swin3d_tiny": {"depths": (4, 1)}}
 
 
 @pytest.mark.slow
