@@ -108,7 +108,7 @@ def _at_scale(first: jax.Array, second: jax.Array, flow: jax.Array, settings: TV
             residual = constant + (slope * flow).sum(0)
             bound = settings.weight * settings.tightness
             towards = jnp.where(steepness > _TINY, -residual / jnp.maximum(steepness, _TINY), 0)
-            target = flow + jnp.clip(towards, -bound, bound) * slope
+            target = flow + jnp.clip(towards, -bound, bound)[None] * slope
             new = target + settings.tightness * _divergence(dual)
             gradient = _gradient(new)
             length = jnp.sqrt((gradient**2).sum(1, keepdims=True))
