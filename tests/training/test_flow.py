@@ -16,10 +16,10 @@ def test_loss_by_its_definition():
     known = rng.random((2, 4, 5)) < 0.7
     true[0, 0, 0], known[0, 0, 0] = 300, True  # longer than 400 pixels
     wanted = 0.0
-    for update, flow in enumerate(flows):
+    for update, field in enumerate(flows):
         counts = known.copy()
         counts[0, 0, 0] = False
-        wanted += 0.8 ** (2 - update) * (np.abs(flow - true) * counts[..., None]).mean()
+        wanted += 0.8 ** (2 - update) * (np.abs(field - true) * counts[..., None]).mean()
     np.testing.assert_allclose(jax.jit(sequence_loss)(flows, true, known), wanted, rtol=1e-5)
     assert not jnp.any(jax.grad(sequence_loss)(jnp.asarray(flows), true, jnp.zeros((2, 4, 5), bool)))
 
