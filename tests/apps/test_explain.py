@@ -1,5 +1,6 @@
 """`vidjax explain`, on a small network and a generated video."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import vidjax
 from tests.test_predictor import CONFIG, NAMES, SPEC
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
+from vidjax.config.spec import resolve_spec
 from vidjax.data.records import LabelSpace
 from vidjax.training.checkpoints import Meta, save_model
 
@@ -38,6 +40,17 @@ def test_a_video_a_plot_and_figures(folder, video, tmp_path, capsys, method):
         assert np.ptp(reader.read(range(8))) > 50
     assert (tmp_path / "why" / "explanation.png").stat().st_size > 20_000
     assert f"results in {tmp_path / 'why'}" in capsys.readouterr().out
+
+
+def test_flow_is_shown_in_colours(video, tmp_path):
+    data = dataclasses.replace(CONFIG.data, flow="dis_ultrafast")
+    config = dataclasses.replace(CONFIG, data=data, model=dataclasses.replace(CONFIG.model, input="flow"))
+    spec = resolve_spec(vidjax.get_spec("conv3d_tiny"), data, "flow")
+    model = vidjax.create_model("conv3d_tiny", num_classes=3, input="flow")
+    folder = save_model(tmp_path / "run", model, Meta(config, spec, LabelSpace(NAMES)))
+    assert main(["explain", str(folder), video, "--out", str(tmp_path / "why"), "--num-clips", "1"]) == 0
+    with vidjax.VideoReader(tmp_path / "why" / "explanation.mp4") as reader:
+        assert len(reader) == 4
 
 
 def test_an_unknown_class_and_a_broken_file(folder, video, tmp_path, capsys):

@@ -12,11 +12,14 @@ import numpy as np
 from rich.console import Console
 
 from vidjax.errors import UserError
+from vidjax.inputs import VideoInput
 from vidjax.lettering import lettering
 from vidjax.models.base import VideoNetwork
 from vidjax.models.saliency import METHODS, class_activation, occluded, reordered
 from vidjax.predictor import Predictor
 from vidjax.progress import progress_bar
+from vidjax.video.flow import dequantise
+from vidjax.video.flow_colours import flow_colours
 from vidjax.video.write import VideoWriter
 
 _SIDE = 256  # least height of the video's pictures, pixels
@@ -92,7 +95,7 @@ def explain(
     }
     where = Path(out)
     where.mkdir(parents=True, exist_ok=True)
-    pictures = read["video"][..., :3]
+    pictures = _pictures(read["video"], predictor.spec.video)
     _write_video(where / "explanation.mp4", pictures, heats, views.times)
     _draw(where / "explanation.png", told, pictures, heats, views.times, losses)
     (where / "explanation.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -105,6 +108,16 @@ def explain(
         soft_wrap=True,
     )
     return 0
+
+
+def _pictures(video: np.ndarray, input: VideoInput) -> np.ndarray:
+    """Clips as people can see them, RGB uint8 `(V, T, H, W, 3)`: colours, or the first field of flow on its wheel."""
+    if input.flow is None or input.content != "flow" or input.flow.on_device:
+        return video[..., :3]
+    fields = dequantise(video[..., :2], 127.5)
+    longest = float(np.hypot(fields[..., 0], fields[..., 1]).max())
+    colours = [flow_colours(field, longest) for field in fields.reshape(-1, *fields.shape[2:])]
+    return np.stack(colours).reshape(*video.shape[:-1], 3)
 
 
 def _class(name: str, names: Sequence[str]) -> int:
