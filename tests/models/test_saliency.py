@@ -38,6 +38,11 @@ def test_every_family_has_places_that_matter(family):
     assert np.isfinite(maps).all() and np.abs(maps).max() > 0
 
 
+def test_layers_that_hear_alone_have_no_places_of_the_clip():
+    maps, layer = class_activation(tiny("audio_visual_tiny"), inputs("audio_visual_tiny"), jnp.array([0, 1]))
+    assert layer.startswith("pictures.") and maps.shape[0] == 2
+
+
 def test_an_unknown_layer_is_refused_with_those_that_have_places():
     with pytest.raises(UserError, match="no module of that path gives maps or tokens; the last that do"):
         class_activation(tiny("conv3d_tiny"), inputs("conv3d_tiny"), jnp.array([0, 0]), layer="nothing")

@@ -139,7 +139,12 @@ def _with_gradients(
     zeros = {path: jnp.zeros(each[-1].shape, jnp.float32) for path, each in shapes.items() if each}
     run = jax.jit(jax.grad(lambda shifts, inputs: score(shifts, calls, inputs), has_aux=True))
     gradients, seen = run(zeros, inputs)
-    return {path: seen[path][-1] for path in zeros}, gradients
+    outputs = {path: seen[path][-1] for path in zeros}
+    if len(inputs) > 1:  # what other inputs alone decide has no places of the clip
+        dark = {**inputs, "video": jnp.zeros_like(inputs["video"])}
+        changed = jax.jit(lambda inputs: score({}, {}, inputs)[1])(dark)
+        outputs = {path: x for path, x in outputs.items() if bool(jnp.any(x != changed[path][-1]))}
+    return outputs, gradients
 
 
 def _number(place: tuple[int, Grid]) -> int:
