@@ -23,7 +23,8 @@ def inputs(name):
 def test_a_mean_and_a_linear_classifier_add_up_to_the_logit():
     network, given = tiny("conv3d_tiny"), inputs("conv3d_tiny")
     classes = jnp.array([0, 2])
-    maps, _ = class_activation(network, given, classes)
+    maps, layer = class_activation(network, given, classes)
+    assert not layer.startswith("stem")
     logits = network(given)[jnp.arange(2), classes] - network.head.bias[classes]
     np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), logits, rtol=1e-4, atol=1e-5)
     positive, _ = class_activation(network, given, classes, method="gradcam")

@@ -55,7 +55,7 @@ def class_activation(
         raise UserError(f"layer = {layer!r}: no module of that path gives maps or tokens; the last that do: {near}")
     chosen = {layer: found[layer]} if layer else found
     outputs, gradients = _with_gradients(network, inputs, classes, chosen)
-    for path in reversed(outputs):
+    for path in reversed([path for path in chosen if path in outputs]):  # in the order of calls
         places, slope = (_of_grid(each[path], found[path]) for each in (outputs, gradients))
         if layer or float(jnp.abs(slope).max()) > 0:
             if method == "gradcam":
@@ -138,8 +138,9 @@ def _with_gradients(
     calls = {path: len(each) for path, each in shapes.items()}
     zeros = {path: jnp.zeros(each[-1].shape, jnp.float32) for path, each in shapes.items() if each}
     run = jax.jit(jax.grad(lambda shifts, inputs: score(shifts, calls, inputs), has_aux=True))
+    gradients: dict[str, jax.Array]
     gradients, seen = run(zeros, inputs)
-    outputs = {path: seen[path][-1] for path in zeros}
+    outputs: dict[str, jax.Array] = {path: seen[path][-1] for path in zeros}
     if len(inputs) > 1:  # what other inputs alone decide has no places of the clip
         dark = {**inputs, "video": jnp.zeros_like(inputs["video"])}
         changed = jax.jit(lambda inputs: score({}, {}, inputs)[1])(dark)
