@@ -14,6 +14,7 @@ from vidjax.evaluation.calibration import (
     Reliability,
     ViewScores,
     fit_temperature,
+    halves,
     log_loss,
     reliability,
     write_calibration,
@@ -73,10 +74,8 @@ def _fit(scores: ViewScores, rows: np.ndarray) -> float:
 
 def _held_out(scores: ViewScores) -> np.ndarray:
     """Scores of each half of the videos at the temperature of the other, `(N, K)`."""
-    order = np.random.default_rng(0).permutation(len(scores.scores))
-    halves = order[::2], order[1::2]
     joined = np.empty(scores.scores.scores.shape)
-    for own, other in (halves, halves[::-1]):
+    for own, other in halves(len(scores.scores)):
         joined[own] = scores.at(_fit(scores, other), own)
     return joined
 

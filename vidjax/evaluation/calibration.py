@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from vidjax.errors import UserError
 from vidjax.evaluation import identity
 from vidjax.evaluation.fusion import VideoScores, read_scores
-from vidjax.evaluation.metrics import join_views
+from vidjax.evaluation.metrics import join_views, sigmoid, softmax
 
 log = logging.getLogger("vidjax")
 
@@ -76,9 +76,8 @@ def tempered(probabilities: np.ndarray, temperature: float, several: bool = Fals
     sure = np.log(np.maximum(probabilities, _TINY, dtype=np.float64)) / temperature
     if several:
         unsure = np.log(np.maximum(1.0 - probabilities, _TINY, dtype=np.float64)) / temperature
-        return 0.5 * (1 + np.tanh(0.5 * (sure - unsure)))
-    exp = np.exp(sure - sure.max(axis=-1, keepdims=True))
-    return exp / exp.sum(axis=-1, keepdims=True)
+        return sigmoid(sure - unsure)
+    return softmax(sure)
 
 
 def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Reliability:
@@ -184,6 +183,15 @@ class ViewScores:
         """Scores at the temperature stored with the run in `folder`, as predictions have them."""
         temperature = 1.0 if self.step is None else stored_temperature(folder, self.step)
         return replace(self.scores, scores=self.at(temperature))
+
+
+def halves(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each half of `count` videos with the other, drawn at random but always alike: int arrays of their numbers.
+
+    What is chosen on one and measured on the other is not optimistic.
+    """
+    order = np.random.default_rng(0).permutation(count)
+    return [(order[::2], order[1::2]), (order[1::2], order[::2])]
 
 
 def write_calibration(folder: Path, found: Calibration) -> Path:

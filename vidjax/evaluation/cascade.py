@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vidjax.evaluation.calibration import halves
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -56,9 +58,8 @@ def held_out(fast: np.ndarray, slow: np.ndarray, targets: np.ndarray, drop: floa
       fast, slow, targets: as for `curve`.
       drop: accepted loss of accuracy, 0…1.
     """
-    order = np.random.default_rng(0).permutation(len(targets))
-    halves, right, asked = (order[::2], order[1::2]), 0, 0
-    for own, other in (halves, halves[::-1]):
+    right, asked = 0, 0
+    for own, other in halves(len(targets)):
         found = curve(fast[other], slow[other], targets[other])
         unsure = fast[own].max(axis=1) < found.thresholds[found.place(drop)]
         answers = np.where(unsure, slow[own].argmax(axis=1), fast[own].argmax(axis=1))
