@@ -140,7 +140,7 @@ class Predictor:
         self._present, self._ensemble = task.present, config.eval.ensemble
         folder = Path(self.title) if own_folder and several else None
         self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
-        self._several = several
+        self.several = several
         self._temperature = stored_temperature(run_folder(self.title), loaded) if own_folder else 1.0
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
@@ -169,8 +169,7 @@ class Predictor:
           VideoError: if the file cannot be decoded.
           UserError: if the network has no classifier.
         """
-        self._need_classes()
-        return self._prediction(str(path), *self._reader.evaluate(Record(str(path)), *self._views))
+        return self.with_views(path)[0]
 
     def predict(self, paths: Iterable[File] | File) -> list[Prediction]:
         """Predict the classes of several files, in their order; one that cannot be decoded has an `error` instead.
@@ -236,15 +235,21 @@ class Predictor:
         """The network, in evaluation mode."""
         return self._model
 
-    def clips(self, path: File) -> tuple[dict[str, np.ndarray], dict[str, jax.Array], Views]:
-        """Read the views of a file: its inputs as read, `(V, …)` each, as they enter the network, and the views.
+    def with_views(self, path: File) -> tuple[Prediction, dict[str, np.ndarray], Views]:
+        """Predict the classes of one file, and return what was read for it: inputs by name, `(V, …)` each, and views.
 
         Raises:
           VideoError: if the file cannot be decoded.
+          UserError: if the network has no classifier.
         """
+        self._need_classes()
         inputs, views = self._reader.evaluate(Record(str(path)), *self._views)
+        return self._prediction(str(path), inputs, views), inputs, views
+
+    def entered(self, inputs: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Inputs as they enter the network, from arrays as read, `(V, …)` each."""
         arrays = {name: jnp.asarray(array) for name, array in inputs.items()}
-        return inputs, enter(arrays, self.spec.inputs, network=self._model), views
+        return enter(arrays, self.spec.inputs, network=self._model)
 
     def views_of(self, prediction: Prediction) -> int:
         """Number of views, crops of clips, that a prediction comes from."""
@@ -328,7 +333,7 @@ class Predictor:
         whole = join_views(scores, self._ensemble)
         shown = self._shown(whole)  # by thresholds for the scores of evaluations, which have no temperature
         if self._temperature != 1:
-            scores = tempered(scores, self._temperature, self._several)
+            scores = tempered(scores, self._temperature, self.several)
             whole = join_views(scores, self._ensemble)
         crops = self._views[1]
         each = join_views(scores.reshape(-1, crops, scores.shape[-1]), self._ensemble)

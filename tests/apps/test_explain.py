@@ -59,3 +59,8 @@ def test_an_unknown_class_and_a_broken_file(folder, video, tmp_path, capsys):
     (tmp_path / "x.mp4").write_bytes(b"no video")
     assert main(["explain", folder, str(tmp_path / "x.mp4"), "--out", str(tmp_path)]) == 1
     assert "x.mp4" in capsys.readouterr().err
+
+
+def test_a_layer_of_covered_blocks_is_refused(folder, video, tmp_path, capsys):
+    assert main(["explain", folder, video, "--out", str(tmp_path), "--method", "occlusion", "--layer", "norms.1"]) == 1
+    assert "layer = 'norms.1': covered blocks are of the clip, not of a layer" in capsys.readouterr().err

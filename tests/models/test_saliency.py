@@ -75,6 +75,8 @@ def test_the_order_of_frames():
     expected = np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1)
     np.testing.assert_allclose(found["as it is"], expected, rtol=1e-5)
     assert (found["backwards"] < found["shuffled"]).all() and (found["shuffled"] < found["as it is"]).all()
+    several = reordered(jax.jit(corner), {"video": video}, np.array([1, 1]), several=True)
+    np.testing.assert_allclose(several["as it is"], 1 / (1 + np.exp(-logits[:, 1])), rtol=1e-5)
     blind = reordered(lambda g: g["video"].mean(axis=(1, 2, 3)), {"video": video[..., :2]}, np.array([0, 0]))
     np.testing.assert_allclose(blind["backwards"], blind["as it is"], rtol=1e-6)
     np.testing.assert_allclose(blind["shuffled"], blind["as it is"], rtol=1e-6)

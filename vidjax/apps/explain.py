@@ -51,35 +51,40 @@ def explain(
       num_clips: clips of the video; None: as in the run's config.
 
     Raises:
-      UserError: if the class is unknown, or the network takes no video or has no classifier.
+      UserError: if the class is unknown, the network takes no video or has no classifier, or there is a layer for
+        "occlusion".
       VideoError: if the file cannot be decoded.
     """
     predictor = Predictor(folder, num_clips=num_clips, num_crops=1)
     if "video" not in predictor.spec.inputs:
         raise UserError(f"{folder}: {predictor.spec.name} takes no video, of which places could be shown")
-    prediction = predictor(video)
+    if layer and method == "occlusion":
+        raise UserError(f"layer = {layer!r}: covered blocks are of the clip, not of a layer; leave it out")
+    prediction, read, views = predictor.with_views(video)
     assert prediction.scores is not None, "errors of one file are raised"
     number = _class(class_name or prediction.classes[0].name, predictor.class_names)
-    read, entered, views = predictor.clips(video)
+    entered = predictor.entered(read)
     network = cast(VideoNetwork, predictor.network)
     logits = jax.jit(lambda inputs: network(inputs))
     classes = np.full(1, number)
-    heats, losses, orders, seen = [], [], [], layer
+    frames, height, width = entered["video"].shape[1:4]
+    grid = (min(blocks, frames), min(blocks, height), min(blocks, width))
+    maps: Any = []
+    losses, orders, seen = [], [], f"{'×'.join(map(str, grid))} blocks"
+    if method != "occlusion":
+        every = jnp.full(len(views), number)
+        maps, seen = class_activation(network, entered, every, layer=layer, method=method)
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("explain", total=len(views), info="")
         for view in range(len(views)):
             clip = {name: array[view : view + 1] for name, array in entered.items()}
-            frames, height, width = clip["video"].shape[1:4]
-            size = frames, height, width
             if method == "occlusion":
-                grid = (min(blocks, frames), min(blocks, height), min(blocks, width))
-                maps, seen = occluded(logits, clip, classes, grid), f"{'×'.join(map(str, grid))} blocks"
-            else:
-                maps, seen = class_activation(network, clip, jnp.asarray(classes), layer=layer, method=method)
-            heats.append(_enlarged(maps[0], size))
+                maps.append(occluded(logits, clip, classes, grid)[0])
             losses.append(occluded(logits, clip, classes, (frames, 1, 1))[0, :, 0, 0])
-            orders.append({name: float(value[0]) for name, value in reordered(logits, clip, classes).items()})
+            probabilities = reordered(logits, clip, classes, several=predictor.several)
+            orders.append({name: float(value[0]) for name, value in probabilities.items()})
             bar.advance(task)
+    heats = [_enlarged(each, (frames, height, width)) for each in maps]
     order = {name: float(np.mean([each[name] for each in orders])) for name in orders[0]}
     told = {
         "video": video,

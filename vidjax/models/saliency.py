@@ -19,12 +19,15 @@ from vidjax.nn.packed import packing
 
 METHODS = ("hirescam", "gradcam")
 Grid = tuple[int, int, int]
-Logits = Callable[[Mapping[str, jax.Array]], jax.Array]
+Inputs = Mapping[str, jax.Array]
+Arrays = Mapping[str, jax.Array]  # by the path of a module
+Run = Callable[[Inputs, jax.Array], tuple[Arrays, Arrays]]
+Logits = Callable[[Inputs], jax.Array]
 
 
 def class_activation(
     network: VideoNetwork,
-    inputs: Mapping[str, jax.Array],
+    inputs: Inputs,
     classes: jax.Array,
     *,
     layer: str = "",
@@ -49,25 +52,47 @@ def class_activation(
     """
     if method not in METHODS:
         raise ValueError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
-    found = _places(network, inputs)
+    first, *_ = clips = _one_by_one(inputs)
+    found = _places(network, first)
     if layer and layer not in found:
         near = ", ".join(list(found)[-3:])
         raise UserError(f"layer = {layer!r}: no module of that path gives maps or tokens; the last that do: {near}")
-    chosen = {layer: found[layer]} if layer else found
-    outputs, gradients = _with_gradients(network, inputs, classes, chosen)
-    for path in reversed([path for path in chosen if path in outputs]):  # in the order of calls
+    run, path, maps = _compiled(network, first, {layer: found[layer]} if layer else found), layer, []
+    for clip, number in zip(clips, classes[:, None], strict=True):
+        outputs, gradients = run(clip, number)
+        if not path:
+            paths = _that_matter(run, clip, number, outputs, gradients, found)
+            if not paths:
+                raise UserError(f"{type(network).__name__}: the logits depend on no layer with places")
+            path = paths[-1]
         places, slope = (_of_grid(each[path], found[path]) for each in (outputs, gradients))
-        if layer or float(jnp.abs(slope).max()) > 0:
-            if method == "gradcam":
-                slope = slope.mean(axis=(1, 2, 3), keepdims=True)
-            maps = (places * slope).sum(axis=-1)
-            return np.asarray(jax.nn.relu(maps) if method == "gradcam" else maps), path
-    raise UserError(f"{type(network).__name__}: the logits depend on no layer with places")
+        if method == "gradcam":
+            slope = slope.mean(axis=(1, 2, 3), keepdims=True)
+        own = (places * slope).sum(axis=-1)
+        maps.append(np.asarray(jax.nn.relu(own) if method == "gradcam" else own))
+    return np.concatenate(maps), path
 
 
-def _places(network: VideoNetwork, inputs: Mapping[str, jax.Array]) -> dict[str, tuple[int, Grid]]:
-    """Number of clips and grid of the outputs with places, by the path of the module, in the order of calls."""
+def _one_by_one(inputs: Inputs) -> list[dict[str, jax.Array]]:
+    """Each clip as a batch of its own: a network's outputs and their gradients take the memory of a training step."""
     count = len(inputs["video"])
+    return [{name: array[clip : clip + 1] for name, array in inputs.items()} for clip in range(count)]
+
+
+def _that_matter(
+    run: Run, clip: Inputs, number: jax.Array, outputs: Arrays, gradients: Arrays, found: Mapping[str, Grid]
+) -> list[str]:
+    """Paths of the layers with places of the clip on which the logit depends, in the order of calls."""
+    paths = [path for path in found if path in outputs and bool(jnp.any(_of_grid(gradients[path], found[path])))]
+    if len(clip) == 1:
+        return paths
+    # What other inputs alone decide has no places of the clip.
+    dark, _ = run({**clip, "video": jnp.zeros_like(clip["video"])}, number)
+    return [path for path in paths if bool(jnp.any(dark[path] != outputs[path]))]
+
+
+def _places(network: VideoNetwork, clip: Inputs) -> dict[str, Grid]:
+    """Grid of the outputs with places, for one clip, by the path of the module, in the order of calls."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def around(path: str, call: Callable[[], Any]) -> Any:
@@ -77,82 +102,70 @@ def _places(network: VideoNetwork, inputs: Mapping[str, jax.Array]) -> dict[str,
             shapes[path] = out.shape
         return out
 
-    def run(inputs: Mapping[str, jax.Array]) -> Any:
+    def run(clip: Inputs) -> Any:
         with packing(1), intercepted(network, around):
-            features = network.encode(inputs)
+            features = network.encode(clip)
         return jnp.zeros(()) if features.grid is None else jnp.zeros(features.grid)
 
-    grid = jax.eval_shape(run, inputs).shape
-    found = {path: _grid(shape, count, grid) for path, shape in shapes.items()}
-    return {path: (count, grid) for path, grid in found.items() if grid}
+    tokens = jax.eval_shape(run, clip).shape
+    found = {path: _grid(shape, tokens) for path, shape in shapes.items()}
+    return {path: grid for path, grid in found.items() if grid}
 
 
-def _grid(shape: tuple[int, ...], count: int, tokens: tuple[int, ...]) -> Grid | None:
-    """Grid of an output of this shape; None: it is none of places of whole clips."""
-    if shape[0] % count:
-        return None
-    if len(shape) == 5 and shape[0] == count and math.prod(shape[2:4]) > 1:
+def _grid(shape: tuple[int, ...], tokens: tuple[int, ...]) -> Grid | None:
+    """Grid of an output of this shape for one clip; None: it is none of places of the whole clip."""
+    if len(shape) == 5 and shape[0] == 1 and math.prod(shape[2:4]) > 1:
         return shape[1], shape[2], shape[3]
     if len(shape) == 4 and math.prod(shape[1:3]) > 1:
-        return shape[0] // count, shape[1], shape[2]  # frame by frame
+        return shape[0], shape[1], shape[2]  # frame by frame
     if len(shape) == 3 and len(tokens) == 3:
         time, *plane = tokens
-        if shape[0] == count and 0 <= shape[1] - math.prod(tokens) <= 2:
-            return time, plane[0], plane[1]
-        if shape[0] == count * time and 0 <= shape[1] - math.prod(plane) <= 2:
-            return time, plane[0], plane[1]
+        whole = shape[0] == 1 and 0 <= shape[1] - math.prod(tokens) <= 2
+        framewise = shape[0] == time and 0 <= shape[1] - math.prod(plane) <= 2
+        return (time, plane[0], plane[1]) if whole or framewise else None
     return None
 
 
-def _of_grid(output: jax.Array, place: tuple[int, Grid]) -> jax.Array:
-    """Output as `(B, t, h, w, C)`, without tokens for the whole clip or frame, which come first."""
-    count, grid = place
+def _of_grid(output: jax.Array, grid: Grid) -> jax.Array:
+    """Output as `(1, t, h, w, C)`, without tokens for the whole clip or frame, which come first."""
     if output.ndim == 3:
-        per = math.prod(grid) // (output.shape[0] // count)
-        output = output[:, output.shape[1] - per :]
-    return output.astype(jnp.float32).reshape(count, *grid, output.shape[-1])
+        output = output[:, output.shape[1] - math.prod(grid) // output.shape[0] :]
+    return output.astype(jnp.float32).reshape(1, *grid, output.shape[-1])
 
 
-def _with_gradients(
-    network: VideoNetwork, inputs: Mapping[str, jax.Array], classes: jax.Array, places: Mapping[str, tuple[int, Grid]]
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Outputs with places by module, of several calls the last one's, and the gradients of the classes' logits."""
+def _compiled(network: VideoNetwork, clip: Inputs, places: Mapping[str, Grid]) -> Run:
+    """Compiled function of one clip and its class: outputs with places by module, of several calls the last one's, and
+    the gradients of the class's logit."""
 
-    def score(shifts: Mapping[str, jax.Array], calls: Mapping[str, int], inputs: Mapping[str, jax.Array]) -> Any:
+    def score(shifts: Arrays, calls: Mapping[str, int], clip: Inputs, number: jax.Array) -> Any:
         seen: dict[str, list[jax.Array]] = {path: [] for path in places}
 
         def around(path: str, call: Callable[[], Any]) -> Any:
             out = call()
             # A norm may run on the class token alone, besides the tokens.
-            if path not in places or out.ndim < 3 or math.prod(out.shape[:-1]) < _number(places[path]):
+            if path not in places or out.ndim < 3 or math.prod(out.shape[:-1]) < math.prod(places[path]):
                 return out
             seen[path].append(out)
             return out + shifts[path].astype(out.dtype) if len(seen[path]) == calls.get(path) else out
 
         with packing(1), intercepted(network, around):
-            logits = network(inputs)
-        own = jnp.take_along_axis(logits, classes[:, None], axis=1)
-        return own.sum(), seen
+            logits = network(clip)
+        return jnp.take_along_axis(logits, number[:, None], axis=1).sum(), seen
 
-    shapes = jax.eval_shape(lambda inputs: score({}, {}, inputs)[1], inputs)
-    calls = {path: len(each) for path, each in shapes.items()}
-    zeros = {path: jnp.zeros(each[-1].shape, jnp.float32) for path, each in shapes.items() if each}
-    run = jax.jit(jax.grad(lambda shifts, inputs: score(shifts, calls, inputs), has_aux=True))
-    gradients: dict[str, jax.Array]
-    gradients, seen = run(zeros, inputs)
-    outputs: dict[str, jax.Array] = {path: seen[path][-1] for path in zeros}
-    if len(inputs) > 1:  # what other inputs alone decide has no places of the clip
-        dark = {**inputs, "video": jnp.zeros_like(inputs["video"])}
-        changed = jax.jit(lambda inputs: score({}, {}, inputs)[1])(dark)
-        outputs = {path: x for path, x in outputs.items() if bool(jnp.any(x != changed[path][-1]))}
-    return outputs, gradients
+    shapes = jax.eval_shape(lambda clip: score({}, {}, clip, jnp.zeros(1, int))[1], clip)
+    calls = {path: len(each) for path, each in shapes.items() if each}
+    zeros = {path: jnp.zeros(shapes[path][-1].shape, jnp.float32) for path in calls}
+    slopes = jax.grad(lambda shifts, clip, number: score(shifts, calls, clip, number), has_aux=True)
+
+    @jax.jit
+    def run(clip: Inputs, number: jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        gradients, seen = slopes(zeros, clip, number)
+        return {path: seen[path][-1] for path in calls}, gradients
+
+    return run
 
 
-def _number(place: tuple[int, Grid]) -> int:
-    return place[0] * math.prod(place[1])
-
-
-def occluded(logits: Logits, inputs: Mapping[str, jax.Array], classes: np.ndarray, grid: Grid) -> np.ndarray:
+def occluded(logits: Logits, inputs: Inputs, classes: np.ndarray, grid: Grid) -> np.ndarray:
     """Loss of the logit when a block of the clip is covered by its mean colour.
 
     Args:
@@ -182,7 +195,7 @@ def occluded(logits: Logits, inputs: Mapping[str, jax.Array], classes: np.ndarra
 
 
 def reordered(
-    logits: Logits, inputs: Mapping[str, jax.Array], classes: np.ndarray, *, shuffles: int = 8, seed: int = 0
+    logits: Logits, inputs: Inputs, classes: np.ndarray, *, several: bool = False, shuffles: int = 8, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Probability of the classes when the frames come in another order.
 
@@ -190,6 +203,7 @@ def reordered(
       logits: network as a function of its inputs.
       inputs: B clips as they enter the network, "video" `(B, T, H, W, C)` among them.
       classes: class to explain for each clip, int `(B,)`.
+      several: whether a clip may have several classes, whose probabilities are independent of each other.
       shuffles: number of random orders.
       seed: seed of the random orders.
 
@@ -201,8 +215,9 @@ def reordered(
     rng = np.random.default_rng(seed)
 
     def probability(order: np.ndarray) -> np.ndarray:
-        given = jax.nn.softmax(logits({**inputs, "video": video[:, order]}), axis=-1)
-        return np.asarray(given)[np.arange(len(classes)), classes]
+        given = logits({**inputs, "video": video[:, order]})
+        found = jax.nn.sigmoid(given) if several else jax.nn.softmax(given, axis=-1)
+        return np.asarray(found)[np.arange(len(classes)), classes]
 
     forward = np.arange(frames)
     return {
