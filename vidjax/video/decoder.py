@@ -64,6 +64,20 @@ def pictures(container: Any) -> list[Any]:
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
+def only(path: str, container: Any, streams: Sequence[Any], number: int, kind: str) -> Any:
+    """Stream `number` of those of one kind; packets of all others are left out while reading.
+
+    Raises:
+      VideoError: if there are fewer; names the `kind`.
+    """
+    if not 0 <= number < len(streams):
+        raise VideoError(path, f"has no {kind} {number}", f"give stream = 0…{len(streams) - 1}")
+    for other in container.streams:
+        if other.index != streams[number].index:
+            other.discard = Discard.all
+    return streams[number]
+
+
 def kinds_of_streams(container: Any) -> str:
     """Kinds of an open file's streams, for messages."""
     kinds = {"cover picture" if s.disposition & Disposition.attached_pic else s.type for s in container.streams}
@@ -154,12 +168,7 @@ class Decoder:
         if not streams:
             kinds = kinds_of_streams(self._container)
             raise VideoError(self.path, f"has no video stream (only {kinds})", "give a file with pictures")
-        if not 0 <= self._number < len(streams):
-            raise VideoError(self.path, f"has no video stream {self._number}", f"give stream = 0…{len(streams) - 1}")
-        self._stream = streams[self._number]
-        for other in self._container.streams:
-            if other.index != self._stream.index:
-                other.discard = Discard.all
+        self._stream = only(self.path, self._container, streams, self._number, "video stream")
         self._codec = self._stream.codec_context
         if self._codec is None:
             raise VideoError(self.path, "uses a codec that this FFmpeg cannot decode", "encode it as H.264")

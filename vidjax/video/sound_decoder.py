@@ -14,11 +14,10 @@ from typing import Any
 
 import av
 import numpy as np
-from av.stream import Discard
 
 from vidjax.video.byte_sources import find_source
 from vidjax.video.deadline import Clock
-from vidjax.video.decoder import kinds_of_streams, open_container, pictures
+from vidjax.video.decoder import kinds_of_streams, only, open_container, pictures
 from vidjax.video.errors import VideoError
 
 _PREROLL = 0.6  # most seconds decoded before a window and dropped; Opus needs half a second, 8 kHz AAC a quarter
@@ -154,12 +153,7 @@ class SoundDecoder:
         if not tracks:
             kinds = kinds_of_streams(self._container)
             raise VideoError(self.path, f"has no sound (only {kinds})", "give a file with a sound track")
-        if not 0 <= self._number < len(tracks):
-            raise VideoError(self.path, f"has no sound track {self._number}", f"give stream = 0…{len(tracks) - 1}")
-        self._stream = tracks[self._number]
-        for other in self._container.streams:
-            if other.index != self._stream.index:
-                other.discard = Discard.all
+        self._stream = only(self.path, self._container, tracks, self._number, "sound track")
         self._codec = self._stream.codec_context
         if self._codec is None:
             raise VideoError(self.path, "has sound of a codec that this FFmpeg cannot decode", "encode it as AAC")
