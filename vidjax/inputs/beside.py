@@ -1,0 +1,97 @@
+"""What a network is told beside a clip: text, and boxes."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from vidjax.inputs.field import Field
+from vidjax.wording import things
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """Text, as token numbers.
+
+    Attributes:
+      length: tokens per text, padding included.
+      tokenizer: name or path of the tokenizer.
+      vocabulary: number of different tokens.
+    """
+
+    length: int
+    tokenizer: str
+    vocabulary: int
+
+    kind: ClassVar[str] = "text"
+
+    @property
+    def field(self) -> Field:
+        """Shape and type of one view in a batch: token numbers, where 0 is padding."""
+        return Field((self.length,), "int32", below=self.vocabulary)
+
+    @property
+    def brief(self) -> str:
+        """Short form of a clip's length and size."""
+        return f"{self.length} tokens"
+
+    @property
+    def preparation(self) -> str:
+        """Empty: this input needs no preparation."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts about the clips that an evaluation reports."""
+        return {"length": self.length}
+
+    @property
+    def phrase(self) -> str:
+        """Description of a clip, in words."""
+        return f"{things(self.length, 'token')} of text"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one view as it enters the network: (L,)."""
+        return (self.length,)
+
+
+@dataclass(frozen=True)
+class BoxInput:
+    """Boxes in the key frame of a clip: corners x1, y1, x2, y2 in pixels of the view that the network sees.
+
+    Attributes:
+      count: R, most boxes per clip. Clips with fewer are padded with zeros; a box without area is padding.
+    """
+
+    count: int = 32
+
+    kind: ClassVar[str] = "boxes"
+
+    @property
+    def field(self) -> Field:
+        """Shape and type of one view in a batch: up to R boxes."""
+        return Field((self.count, 4), "float32", ragged=True)
+
+    @property
+    def brief(self) -> str:
+        """Short form of a clip's length and size."""
+        return f"≤ {things(self.count, 'box', 'boxes')}"
+
+    @property
+    def preparation(self) -> str:
+        """Empty: this input needs no preparation."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Facts about the clips that an evaluation reports."""
+        return {"boxes": self.count}
+
+    @property
+    def phrase(self) -> str:
+        """Description of a clip, in words."""
+        return f"up to {things(self.count, 'box', 'boxes')} a clip"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one view as it enters the network: (R, 4)."""
+        return (self.count, 4)
