@@ -34,6 +34,7 @@ FAMILIES = (
     "avslowfast",
     "bmn",
     "c3d",
+    "clip",
     "csn",
     "detection",
     "efficientnet",
