@@ -37,6 +37,7 @@ FAMILIES = (
     "clip",
     "csn",
     "detection",
+    "dual_encoder",
     "efficientnet",
     "feature_linear",
     "frame_networks",

@@ -25,7 +25,6 @@ def test_every_wrong_line_is_named(tmp_path):
     with pytest.raises(DataError) as error:
         rows_of(tmp_path, text, need_files=False)
     assert str(error.value).replace(f"{tmp_path}/captions.csv:", "").splitlines() == [
-
         "2: the path is empty",
         "3: the caption of 'a.mp4' is empty",
         "5: 'a.mp4' is in split 'val', but in 'train' at 4",
