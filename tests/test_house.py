@@ -41,7 +41,7 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("predictions", "predictor", "cascade", "embeddings"),
+    *("predictions", "zero_shot", "predictor", "cascade", "embeddings"),
     *("apps", "__main__"),
 )
 
