@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import text_video
 from vidjax.batch import layout_of
 from vidjax.config import Config, ModelConfig
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.examples import ExampleReader
-from vidjax.data.records import Boxes, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
+from vidjax.data.reading.text import TextReader
+from vidjax.data.records import Boxes, Caption, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
 from vidjax.data.views import Views, whole
 from vidjax.evaluation.engine import flat_metrics
 from vidjax.evaluation.evaluator import Rows
@@ -54,6 +56,8 @@ def case(name: str, folder) -> Case:
         return of_segments(kind, folder)
     if task_name == "detect":
         return of_boxes()
+    if task_name == "retrieve":
+        return of_captions(kind)
     model = {"classify": "conv3d_tiny", "reconstruct": "videomae_tiny_pretrain"}[task_name]
     spec = get_spec(model).with_video(num_frames=4, size=16, resize=(16,))
     labels = LabelSpace(
@@ -126,8 +130,27 @@ def of_boxes() -> Case:
     return Case(task, network, VideoSet(records, labels), examples)
 
 
+def of_captions(loss: str) -> Case:
+    """Videos with one caption, with several, with another's, and with one that resembles it."""
+    config, spec = Config(model=ModelConfig(name="clip_tiny")), text_video.spec()
+    config.task.retrieve.loss = loss
+    task, network = make_task(config, spec, LabelSpace(())), text_video.network(biased=loss == "sigmoid")
+    given = (("a red square",), ("a blue circle", "a circle moves"), ("a red square",), ("a red circle",))
+    records = tuple(Record(f"{i}.mp4", Caption(texts)) for i, texts in enumerate(given))
+    video = layout_of(spec.inputs).draw(CLIPS, 1, seed=3)["inputs"]["video"][:, 0]
+    reader = TextReader(spec.inputs["text"])
+    text = jnp.asarray(np.concatenate([reader.of(record, whole(1)) for record in records]))
+    targets = [task.targets.of(record, whole(1)) for record in records]
+    examples = {
+        "inputs": {"video": jnp.asarray(video), "text": text},
+        "targets": {name: jnp.asarray(np.stack([t[name][0] for t in targets])) for name in targets[0]},
+    }
+    return Case(task, network, VideoSet(records, LabelSpace(())), examples)
+
+
 CASES = [
     *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct"),
+    *("retrieve-softmax", "retrieve-sigmoid"),
     "localise-localise_linear_tiny",
 ]
 
