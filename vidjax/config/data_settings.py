@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vidjax.config.choices import DATASETS, FLOWS, PRESETS, SAMPLING_RULES, SYNTHETIC
 from vidjax.config.fields import (
@@ -194,6 +195,21 @@ class ReadingConfig(Section, path="data.reading"):
         True,
         "Whether videos are decoded in separate processes, one per decoding thread, which can be killed and may crash.",
     )
+    max_memory: float = positive(4.0, "Memory that decoding one video may take, if isolated.", unit="GiB")
+    max_pixels: int = at_least(
+        1, 1 << 36, "Most pixels decoded at a time for one example: width × height × distinct frames.", unit="pixels"
+    )
+
+    @property
+    def sound_limits(self) -> dict[str, Any]:
+        """Arguments that open a sound track with these limits."""
+        most = int(self.max_memory * 2**30) if self.isolate else None
+        return {"timeout": self.timeout, "isolate": self.isolate, "max_memory": most}
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Arguments that open a video with these limits."""
+        return self.sound_limits | {"max_pixels": self.max_pixels}
 
 
 @dataclass

@@ -4,7 +4,16 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from vidjax.config import ClassifyConfig, Config, ConfigError, ModelConfig, apply_preset, from_dict, setting
+from vidjax.config import (
+    ClassifyConfig,
+    Config,
+    ConfigError,
+    ModelConfig,
+    ReadingConfig,
+    apply_preset,
+    from_dict,
+    setting,
+)
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, UNSTRIDED_RULES, WHOLE_VIDEO_RULES
 
 
@@ -17,7 +26,7 @@ def validate(config: Config) -> Config:
     config = from_dict(dataclasses.asdict(config))
     config.data = apply_preset(config.data)
     checks = _Checks(config)
-    for check in (_probe, _sampling, _training_clips, _evaluation, _classify, _optimizer, _train, _mesh):
+    for check in (_probe, _sampling, _reading, _training_clips, _evaluation, _classify, _optimizer, _train, _mesh):
         check(config, checks)
     if checks.problems:
         raise ConfigError("\n".join(checks.problems))
@@ -92,6 +101,13 @@ def _sampling(config: Config, checks: _Checks) -> None:
         known = SAMPLING_RULES.get(rule, (sampling.short_video,))
         allowed = f"the rule {rule} supports only {', '.join(known)}; auto chooses"
         need(sampling.short_video in ("auto", *known), "data.sampling.short_video", allowed)
+
+
+def _reading(config: Config, checks: _Checks) -> None:
+    """Limits of decoding."""
+    reading, standard = config.data.reading, ReadingConfig()
+    what = "is kept by a process of its own, but config.data.reading.isolate = False; leave one of them out"
+    checks.need(reading.isolate or reading.max_memory == standard.max_memory, "data.reading.max_memory", what)
 
 
 def _training_clips(config: Config, checks: _Checks) -> None:

@@ -105,9 +105,8 @@ class WindowReader:
         if spec.video.flow is not None:
             check_method(spec.video.flow.method)
         self._spec, self._config, self.windows = spec, config, windows
-        how = config.reading
         self._reader: VideoReader | FrameReader = open_video(
-            path, timeout=how.timeout, folder_fps=folder_fps(config), isolate=how.isolate
+            path, folder_fps=folder_fps(config), **config.reading.limits
         )
         self.fps = fps or spec.video.fps or self._reader.fps
         self._numbers = frames_at(self._reader.timestamps, self._reader.fps, self.fps)
