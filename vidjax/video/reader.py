@@ -45,8 +45,8 @@ class VideoReader:
 
     Raises:
       VideoError: if there is no such file, it is not a video, no frame decodes, a frame has more than 2²⁷ pixels, or
-        opening takes longer than `timeout` or more than `max_memory`. Playlists and scripts that name other files (ffconcat, HLS, DASH …) are
-        refused, whatever their file names.
+        opening takes longer than `timeout` or more than `max_memory`. Playlists and scripts that name other files
+        (ffconcat, HLS, DASH …) are refused, whatever their file names.
     """
 
     def __init__(
