@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -131,3 +131,31 @@ def damaged(video: bytes, seed: int) -> bytes:
     for place in rng.integers(0, len(data), int(rng.integers(0, 200))):
         data[place] = rng.integers(256)
     return bytes(data[: int(rng.integers(16, len(data) + 1))])
+
+
+def uploads(others: Path, count: int) -> Iterator[tuple[str, bytes]]:
+    """Hostile and broken files, each kind in turn; they name the files of the folder `others`, see `write_others`."""
+    video = (others / "other.mp4").read_bytes()
+    draw = np.random.default_rng(0)
+    kinds: dict[str, Callable[[int], bytes]] = {
+        f"playlist, {name}": lambda _, text=text: text.format(folder=others).encode()
+        for name, text in PLAYLISTS.items()
+    }
+    pictures = {side: huge_pictures(side, side, filled=filled) for side, filled in ((16384, False), (6000, True))}
+    kinds |= {
+        "nothing": lambda _: b"",
+        "noise": lambda number: draw.bytes(1 + 997 * (number % 50)),
+        "text": lambda _: b"no video " * 100,
+        "picture": lambda _: (others / "0.png").read_bytes(),
+        "external reference": lambda _: external_reference(video, others / "other.mp4"),
+        "10^7 frames": lambda _: many_frames(video, 10**7),
+        "2^32 frames": lambda _: many_frames(video, 2**32 - 1),
+        "claimed pixels": lambda _: pictures[16384],
+        "large pictures": lambda _: pictures[6000],
+        "damaged": lambda number: damaged(video, number),
+        "damaged stream": lambda number: damaged((others / "other.ts").read_bytes(), number),
+        "cut": lambda number: video[: 16 + number * 97 % (len(video) - 32)],
+    }
+    for number in range(count):
+        name = list(kinds)[number % len(kinds)]
+        yield name, kinds[name](number // len(kinds))

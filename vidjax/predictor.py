@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -150,20 +150,20 @@ class Predictor:
         self._model = model
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
 
-        def answer(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
-            del number
-            return network(enter(inputs, self.spec.inputs, dtype, network=network)).astype(np.float32)
+        self._dtype = dtype
+        self._forward = self.compiled(lambda network, inputs: network(inputs).astype(np.float32))
+        self._describing = functools.cache(
+            lambda layer: self.compiled(lambda network, inputs: layer_vectors(network, inputs, layer))
+        )
 
-        @functools.cache
-        def describing(layer: str) -> Forward:
-            def describe(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
-                del number
-                return layer_vectors(network, enter(inputs, self.spec.inputs, dtype, network=network), layer)
+    def compiled(self, outputs: Callable[[Any, dict[str, jax.Array]], jax.Array]) -> Forward:
+        """Compile a function of the network and its inputs as they enter it, `(B, …)` each, to `(B, …)`."""
 
-            return compile_forward(model, describe, self._mesh)
+        def forward(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
+            del number  # nothing is drawn
+            return outputs(network, enter(inputs, self.spec.inputs, self._dtype, network=network))
 
-        self._forward = compile_forward(model, answer, self._mesh)
-        self._describing = describing
+        return compile_forward(self._model, forward, self._mesh)
 
     def __call__(self, path: File) -> Prediction:
         """Predict the classes of one file.
@@ -223,7 +223,7 @@ class Predictor:
         Raises:
           UserError: if the network has no such layer, or it names several.
         """
-        apply = self.applying(batch_size, layer)
+        apply = self.applying(batch_size, self._describing(layer))
         for path, views, rows in in_batches(self._read(videos), apply, batch_size):
             yield self.vectors(path, views, rows)
 
@@ -236,15 +236,14 @@ class Predictor:
         record = video if isinstance(video, Record) else Record(str(video))
         return self._reader.evaluate(record, *self._views)
 
-    def applying(self, batch_size: int, layer: str | None = None) -> Apply:
+    def applying(self, batch_size: int, forward: Forward | None = None) -> Apply:
         """Function from up to `batch_size` views, each with its arrays by the name of the input, to their outputs.
 
         Args:
           batch_size: size of the batches that it is compiled for, on its first use.
-          layer: path of a layer, or empty for the classifier's input: outputs are its vectors; None: the network's own.
+          forward: function that `compiled` returned; None: the network's own outputs.
         """
-        forward = self._forward if layer is None else self._describing(layer)
-        return lambda views: apply(forward, self._weights, self._mesh, views, batch_size)
+        return lambda views: apply(forward or self._forward, self._weights, self._mesh, views, batch_size)
 
     @property
     def network(self) -> nnx.Module:
@@ -285,6 +284,11 @@ class Predictor:
         times = views.times[::crops]
         vectors = outputs.reshape(-1, crops, outputs.shape[-1]).mean(axis=1)
         return ClipVectors(path, vectors, times.min(axis=1), times.max(axis=1))
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the network has a classifier, and its task an answer to show."""
+        return self._present is not None and bool(self.class_names)
 
     def need_classes(self) -> None:
         """Check that the network has a classifier.
@@ -360,10 +364,13 @@ class Predictor:
         Raises:
           UserError: if the network has no such layer, or it names several.
         """
+        inputs = {name: array[None] for name, array in self.blank().items()}
+        return jax.eval_shape(self._describing(layer), *self._weights, inputs, np.zeros(1, np.int32)).shape[1]
+
+    def blank(self) -> dict[str, np.ndarray]:
+        """Inputs of a view of nothing, zeros by name, in the shapes and types of those that are read."""
         shapes = self._reader.layout().shapes(1, 1)["inputs"]
-        inputs = {name: jax.ShapeDtypeStruct((1, *shape[2:]), dtype) for name, (shape, dtype) in shapes.items()}
-        number = jax.ShapeDtypeStruct((1,), np.int32)
-        return jax.eval_shape(self._describing(layer), *self._weights, inputs, number).shape[1]
+        return {name: np.zeros(shape[2:], dtype) for name, (shape, dtype) in shapes.items()}
 
 
 def _read_by(config: cfg.Config, sampling: SamplingConfig | None, reading: ReadingConfig | None) -> cfg.Config:

@@ -11,6 +11,7 @@ from vidjax.apps.command_parser import Commands
 COMMANDS = {
     "predict": False,
     "predict-many": False,
+    "serve": False,
     "convert": False,
     "models": False,
     "fuse": False,
