@@ -188,8 +188,9 @@ def test_not_ready_until_it_is_compiled(tmp_path):
 
 
 def test_addresses_of_allowed_hosts_are_fetched_and_no_others(tmp_path):
-    files = {"/a.mp4": b"w" * 50, "/large.mp4": b"w" * 1001}
-    with servers.serve(files) as site, running(tmp_path, hosts=["127.0.0.1"]) as (port, _, _):
+    files = {"/a.mp4": b"w" * 50, "/large.mp4": b"w" * 100_001}
+    limits = Limits(max_bytes=100_000, seconds=5)
+    with servers.serve(files) as site, running(tmp_path, limits, hosts=["127.0.0.1"]) as (port, _, _):
 
         def ask_for(address):
             return ask(port, "/size", b'{"url": "%s"}' % address.encode(), "application/json")
@@ -206,8 +207,10 @@ def test_addresses_of_allowed_hosts_are_fetched_and_no_others(tmp_path):
         ):
             found, told = ask_for(address)
             assert found == status and words in told["detail"], told
-        assert ask(port, "/size", b"[]", "application/json")[0] == 422
-        assert site.sent <= 50 + 1001
+        for text in (b"[]", b"{", b"[" * 60_000, b'{"url": 7}'):
+            assert ask(port, "/size", text, "application/json")[0] == 422
+        assert ask(port, "/size", b"[" * 70_000, "application/json")[0] == 413
+        assert site.sent <= 50 + 100_001
 
 
 def test_a_name_that_leads_inside_is_refused(monkeypatch, tmp_path):

@@ -111,9 +111,9 @@ def test_claims_of_frames_and_pixels_are_refused_in_time_and_memory(other, tmp_p
         assert len(reader) == 4
 
 
-@pytest.mark.parametrize("wrong", [{"max_memory": 0, "isolate": True}, {"max_memory": 1 << 30}])
+@pytest.mark.parametrize("wrong", [{"max_memory": 0, "isolate": True}, {"max_memory": 1 << 30}, {"patience": 1.0}])
 def test_a_limit_of_memory_needs_a_process(tmp_path, wrong):
-    with pytest.raises(ValueError, match="must be positive, in bytes, and needs isolate=True"):
+    with pytest.raises(ValueError, match="must be positive, and needs isolate=True"):
         VideoReader(tmp_path / "a.mp4", **wrong)
 
 

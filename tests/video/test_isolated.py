@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -183,6 +185,25 @@ def test_a_decoder_that_takes_all_memory_is_ended(video, tmp_path, monkeypatch, 
     assert is_gone(pid)
     with pytest.raises(ValueError, match="this reader is closed"):
         reader.read([5])
+
+
+def test_a_decoder_that_takes_long_gives_way(video, stuck):
+    """The thread that decodes, and nothing else of its process."""
+    with VideoReader(video, isolate=True, patience=0.05, timeout=20) as reader:
+        tasks = f"/proc/{pid_of(reader)}/task"
+
+        def niceness():
+            lines = [(Path(tasks) / task / "stat").read_text() for task in os.listdir(tasks)]
+            return sorted({int(line.rpartition(")")[2].split()[16]) for line in lines})
+
+        usual = niceness()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(reader.read, [5])
+            assert wait_until(lambda: niceness() != usual)
+            assert niceness() == [*usual, 10]
+            os.kill(pid_of(reader), signal.SIGKILL)
+            with pytest.raises(VideoError, match="crashed"):
+                reading.result()
 
 
 def test_the_limit_is_of_one_video(video, fresh):

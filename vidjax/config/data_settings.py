@@ -196,6 +196,10 @@ class ReadingConfig(Section, path="data.reading"):
         "Whether videos are decoded in separate processes, one per decoding thread, which can be killed and may crash.",
     )
     max_memory: float = positive(4.0, "Memory that decoding one video may take, if isolated.", unit="GiB")
+    patience: float = at_least(
+        0, 0.0, "Time after which decoding one video gives way to other work on the machine, if isolated; 0: never.",
+        unit="seconds", meaning="never",
+    )  # fmt: skip
     max_pixels: int = at_least(
         1, 1 << 36, "Most pixels decoded at a time for one example: width × height × distinct frames.", unit="pixels"
     )
@@ -203,8 +207,10 @@ class ReadingConfig(Section, path="data.reading"):
     @property
     def sound_limits(self) -> dict[str, Any]:
         """Arguments that open a sound track with these limits."""
-        most = int(self.max_memory * 2**30) if self.isolate else None
-        return {"timeout": self.timeout, "isolate": self.isolate, "max_memory": most}
+        limits: dict[str, Any] = {"timeout": self.timeout, "isolate": self.isolate}
+        if self.isolate:
+            limits |= {"max_memory": int(self.max_memory * 2**30), "patience": self.patience or None}
+        return limits
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def _reading(config: Config, checks: _Checks) -> None:
     """Limits of decoding."""
     reading, standard = config.data.reading, ReadingConfig()
     what = "is kept by a process of its own, but config.data.reading.isolate = False; leave one of them out"
-    checks.need(reading.isolate or reading.max_memory == standard.max_memory, "data.reading.max_memory", what)
+    for name in ("max_memory", "patience"):
+        checks.need(reading.isolate or getattr(reading, name) == getattr(standard, name), f"data.reading.{name}", what)
 
 
 def _training_clips(config: Config, checks: _Checks) -> None:

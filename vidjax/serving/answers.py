@@ -19,6 +19,7 @@ from vidjax.training.checkpoints import load_meta
 from vidjax.video import VideoError
 from vidjax.view_batches import Example
 
+_PATIENCE = 0.1  # seconds after which decoding a file gives way to that of others
 _CLIPS = 10  # of a video, where the run would look at all of it
 
 
@@ -92,7 +93,11 @@ class TrainedRun:
         top: int = 5,
     ):
         reading = ReadingConfig(
-            timeout=limits.decode_seconds, max_memory=limits.decode_gib, max_pixels=limits.max_pixels, isolate=True
+            timeout=limits.decode_seconds,
+            max_memory=limits.decode_gib,
+            max_pixels=limits.max_pixels,
+            patience=_PATIENCE,
+            isolate=True,
         )
         views: dict[str, Any] = {"num_clips": num_clips, "num_crops": num_crops, "step": step, "top": top}
         if load_meta(folder).config.data.sampling.eval in WHOLE_VIDEO_RULES:  # a client would say how much is computed

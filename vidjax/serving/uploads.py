@@ -122,7 +122,7 @@ class Uploads:
                 raise Refused(413, f"an address has {_MOST_TEXT:,} bytes at most")
         try:
             address = json.loads(text)["url"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise Refused(422, 'the body must be {"url": "https://…"}') from None
         limits = self._limits
         try:

@@ -4,11 +4,13 @@ import contextlib
 import errno
 import mmap
 import os
+import queue
 import resource
 import select
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from vidjax.video.errors import VideoError
 from vidjax.video.pixels import write_frames
 from vidjax.video.sound_decoder import SoundDecoder
 
+_GIVING_WAY = 10  # niceness: a tenth of the processor time that others get
 _REST = 60.0  # seconds after which a process without a video ends
 _NO_MEMORY = os.strerror(errno.ENOMEM)  # in messages with FFmpeg's reason
 _DECODERS: dict[str, Any] = {"video": Decoder, "sound": SoundDecoder}
@@ -31,8 +34,9 @@ def serve(fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     channel = socket.socket(fileno=fd)
     threading.Thread(target=_end_with, args=(fd,), daemon=True).start()
-    reformatter, decoder, memories = VideoReformatter(), None, {}
-    clock, memory = Clock(""), _Memory()
+    reformatter, memories = VideoReformatter(), {}
+    clock, memory, worker = Clock(""), _Memory(), _Worker()
+    decoder: Any = None
     send(channel, "ready")
     while True:
         channel.settimeout(_REST if decoder is None else None)
@@ -43,20 +47,21 @@ def serve(fd: int) -> None:
         channel.settimeout(None)
         for number in dropped:
             memories.pop(number).close()
-        answer = error = None
+        answer, error, spent = None, None, False
         try:
             if kind == "open":
-                what, path, stream, timeout, content, folder, most = rest
+                what, path, stream, timeout, content, folder, most, patience = rest
                 memory.limit(most)
                 os.chdir(folder)
                 clock = Clock(path)
                 clock.start(timeout)
-                decoder = _DECODERS[what](path, stream, clock, content)
+                worker.patience = patience
+                decoder = worker.run(_DECODERS[what], path, stream, clock, content)
                 answer = decoder.facts()
             elif kind == "hear" and decoder is not None:
                 *asked, timeout = rest
                 clock.start(timeout)
-                answer = decoder.read(*asked)
+                answer = worker.run(decoder.read, *asked)
             elif kind == "read":
                 numbers, shape, timeout, crop, number, size = rest
                 if fds:
@@ -65,7 +70,7 @@ def serve(fd: int) -> None:
                 clock.start(timeout)
                 out = np.frombuffer(memories[number], np.uint8, int(np.prod(shape))).reshape(shape)
                 try:
-                    write_frames(out, numbers, decoder, reformatter, crop)
+                    worker.run(write_frames, out, numbers, decoder, reformatter, crop)
                 finally:
                     del out
             elif decoder is not None:
@@ -77,12 +82,57 @@ def serve(fd: int) -> None:
             if spent := _out_of_memory(caught):
                 decoder = None  # what it holds makes room for the answer
                 error = memory.error(clock.path)
-        else:
-            spent = False
         with contextlib.suppress(OSError):
             send(channel, (answer, error, spent))
         if spent:  # the state of libraries that found no memory is anyone's guess
             return
+
+
+class _Worker:
+    """A thread that decodes. One that takes longer than the patience of the parent gives way to all other work.
+
+    Attributes:
+      patience: seconds; None: without end.
+    """
+
+    def __init__(self):
+        self.patience: float | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def run(self, job: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of `job(*arguments)`."""
+        if self.patience is None:
+            return job(*arguments)
+        answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def answer() -> None:
+            try:
+                answers.put((job(*arguments), None))
+            except BaseException as error:
+                answers.put((None, error))
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="vidjax-decode", daemon=True)
+            self._thread.start()
+        self._jobs.put(answer)
+        try:
+            result, error = answers.get(timeout=self.patience)
+        except queue.Empty:
+            # Of one thread, on Linux. Nobody may take it back, so that the next job gets a thread of its own.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._thread.native_id or 0, _GIVING_WAY)
+            result, error = answers.get()
+            self._jobs.put(None)
+            self._thread = None
+        if error is not None:
+            raise error
+        return result
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job
 
 
 class _Memory:

@@ -32,14 +32,15 @@ _SPARE = 2  # pieces of shared memory kept for the next read
 MEMORY = 4 << 30  # bytes that decoding may take: 21 pictures of 16384×8192, of which H.264 may keep 16
 
 
-def check_memory(most: int | None, isolate: bool) -> None:
-    """Check a limit of memory for decoding.
+def check_limits(isolate: bool, **limits: float | None) -> None:
+    """Check limits that only a process of its own can keep.
 
     Raises:
-      ValueError: if it is not positive, or there is no process of its own that could keep it.
+      ValueError: if one is not positive, or there is no such process.
     """
-    if most is not None and not (most > 0 and isolate):
-        raise ValueError(f"max_memory = {most!r}: must be positive, in bytes, and needs isolate=True")
+    for name, most in limits.items():
+        if most is not None and not (most > 0 and isolate):
+            raise ValueError(f"{name} = {most!r}: must be positive, and needs isolate=True")
 
 
 class Isolated:
@@ -51,19 +52,29 @@ class Isolated:
       stream: number of the stream of that kind, in the order of the file.
       timeout: limit for opening, seconds.
       content: bytes of the file, if they are in memory.
-      memory: most bytes that the process may take for it, `content` included.
+      memory: most bytes that the process may take for it, `content` included; None: `MEMORY`.
+      patience: seconds of one call after which the process gives way to others; None: never.
 
     Raises:
       VideoError: if the file cannot be opened, opening takes too long or too much memory, or the process crashes.
     """
 
-    def __init__(self, kind: str, path: str, stream: int, timeout: float, content: bytes | None, memory: int = MEMORY):
+    def __init__(
+        self,
+        kind: str,
+        path: str,
+        stream: int,
+        timeout: float,
+        content: bytes | None,
+        memory: int | None = None,
+        patience: float | None = None,
+    ):
         self._clock = Clock(path)
         self._process: _Process | None = None
         while self._process is None:
             self._process = _idle.take()
             # A reused process may have been started in another folder, where a relative path means another file.
-            request = ("open", kind, path, stream, timeout, content, _folder(), memory)
+            request = ("open", kind, path, stream, timeout, content, _folder(), memory or MEMORY, patience)
             self.facts: Any = self._ask(request, timeout)
 
     @property
@@ -80,7 +91,7 @@ class Isolated:
     def _ask(self, request: tuple, timeout: float, fd: int | None = None) -> Any:
         self._clock.start(timeout)
         try:
-            answer, error, spent = self._process.ask(request, timeout + _GRACE, fd)
+            answer, error, spent = self._open_process().ask(request, timeout + _GRACE, fd)
         except TimeoutError:
             self._process, process = None, self._process
             process.kill()
@@ -113,8 +124,8 @@ class Isolated:
 class IsolatedDecoder(Isolated):
     """A video opened and decoded in another process; `Isolated` has its arguments, without the kind."""
 
-    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None, memory: int = MEMORY):
-        super().__init__("video", path, stream, timeout, content, memory)
+    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None, **limits: Any):
+        super().__init__("video", path, stream, timeout, content, **limits)
 
     def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
         """Frames by number, or the part `crop` of each, uint8 `(T, height, width, 3)`.
@@ -135,8 +146,8 @@ class IsolatedDecoder(Isolated):
 class IsolatedSound(Isolated):
     """A sound track opened and decoded in another process; `Isolated` has its arguments, without the kind."""
 
-    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None, memory: int = MEMORY):
-        super().__init__("sound", path, stream, timeout, content, memory)
+    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None, **limits: Any):
+        super().__init__("sound", path, stream, timeout, content, **limits)
 
     def read(self, starts: list[float], count: int, rate: int, speed: list[float], timeout: float) -> np.ndarray:
         """Read windows; see `SoundDecoder.read`.

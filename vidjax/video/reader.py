@@ -17,7 +17,7 @@ from vidjax.video.byte_sources import in_this_process
 from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
 from vidjax.video.frame_buffers import Pool
-from vidjax.video.isolated import MEMORY, IsolatedDecoder, check_memory
+from vidjax.video.isolated import IsolatedDecoder, check_limits
 from vidjax.video.pixels import Box, check_crop, target_size, write_frames
 from vidjax.video.worker import InThread
 
@@ -42,6 +42,8 @@ class VideoReader:
         default, 2³⁶, is 33 000 frames of 1080p; a server that reads videos of strangers should set a lower one.
       max_memory: most bytes that decoding may take, with `isolate`: the other process gets no more, and ends. None: 4
         GiB. What is given back, `read`'s result, does not count.
+      patience: seconds of one call after which decoding gives way to all other work on the machine (on Linux), with
+        `isolate`; None: never.
 
     Raises:
       VideoError: if there is no such file, it is not a video, no frame decodes, a frame has more than 2²⁷ pixels, or
@@ -59,18 +61,19 @@ class VideoReader:
         isolate: bool = False,
         max_pixels: int = 1 << 36,
         max_memory: int | None = None,
+        patience: float | None = None,
     ):
         if not timeout > 0:
             raise ValueError(f"timeout = {timeout!r}: must be positive, in seconds")
         if not max_pixels > 0:
             raise ValueError(f"max_pixels = {max_pixels!r}: must be positive, in pixels of one call of read")
-        check_memory(max_memory, isolate)
+        check_limits(isolate, max_memory=max_memory, patience=patience)
         self._max_pixels = max_pixels
         self.path = os.fspath(path)
         self.timeout = timeout
         self._engine: IsolatedDecoder | _ThreadDecoder
         if isolate and not (content is None and in_this_process(self.path)):
-            self._engine = IsolatedDecoder(self.path, stream, timeout, content, max_memory or MEMORY)
+            self._engine = IsolatedDecoder(self.path, stream, timeout, content, memory=max_memory, patience=patience)
         else:
             self._engine = _ThreadDecoder(self.path, stream, timeout, content)
         facts = self._engine.facts

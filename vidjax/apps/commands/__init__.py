@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": False,
     "predict-many": False,
     "serve": False,
+    "stream": False,
     "convert": False,
     "models": False,
     "fuse": False,

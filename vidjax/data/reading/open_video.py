@@ -58,7 +58,7 @@ def open_video(
       path: path, URL or address of the video.
       folder_fps: frame rate of folders of images, frames per second.
       isolate: whether to decode in another process, see `VideoReader`.
-      limits: `timeout`, `max_pixels` and `max_memory` of videos that are files, see `VideoReader`.
+      limits: `timeout`, `max_pixels`, `max_memory` and `patience` of videos that are files, see `VideoReader`.
 
     Raises:
       VideoError: if the video cannot be read.

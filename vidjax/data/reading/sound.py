@@ -28,7 +28,7 @@ def open_sound(path: str, *, isolate: bool = True, **limits: Any) -> SoundReader
     Args:
       path: path, URL or address.
       isolate: whether to decode in another process, see `SoundReader`.
-      limits: `timeout` and `max_memory`, see `SoundReader`.
+      limits: `timeout`, `max_memory` and `patience`, see `SoundReader`.
 
     Raises:
       VideoError: if there is no sound, or it cannot be read.
