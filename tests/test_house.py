@@ -40,7 +40,7 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("predictions", "predictor", "cascade", "embeddings"),
+    *("parts", "predictions", "view_batches", "predictor", "cascade", "embeddings", "serving"),
     *("apps", "__main__"),
 )
 
