@@ -40,7 +40,7 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("predictions", "predictor", "cascade", "embeddings"),
+    *("predictions", "export", "predictor", "cascade", "embeddings"),
     *("apps", "__main__"),
 )
 

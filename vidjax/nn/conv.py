@@ -55,18 +55,19 @@ Padding = int | str | Sequence[int] | Sequence[Pair]
 #     without one in I3D and SlowFast. It leaves a convolution (`fold`) alone; the whole step writes 4 % more (TSN) or
 #     as much (I3D, R(2+1)D).
 #   - depthwise: `shift` becomes plain fusions without temporaries, 52 MiB written, `native` 210 and `taps` 334.
+# ONNX: 2D convolutions, for which runtimes on CPUs have fast kernels in int8; `native` for those that have 3D ones.
 # The first row that fits and has an entry applies.
 _TABLE = {
-    #             cpu: up to 16, up to 31,    more         gpu          tpu
-    "depthwise": ("shift",       "shift",     "shift",     "shift",     "native"),
-    "grouped":   ("taps",        "taps",      "taps",      "taps",      "native"),
-    "1x1x1":     ("pointwise",   "pointwise", "pointwise", "fold",      "native"),
-    "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native"),
-    "stem":      (None,          None,        None,        None,        "taps"),
-    "few":       ("patches",     "together",  "together",  None,        None),
-    "kx3xk":     ("patches",     "winograd",  "winograd",  None,        None),
-    "1xkxk":     ("patches",     "fold",      "row",       "fold",      "native"),
-    "any":       ("patches",     "taps",      "row",       "stack",     "native"),
+    #             cpu: up to 16, up to 31,    more         gpu          tpu       onnx
+    "depthwise": ("shift",       "shift",     "shift",     "shift",     "native", "taps"),
+    "grouped":   ("taps",        "taps",      "taps",      "taps",      "native", "taps"),
+    "1x1x1":     ("pointwise",   "pointwise", "pointwise", "fold",      "native", "fold"),
+    "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native", "temporal"),
+    "stem":      (None,          None,        None,        None,        "taps",   None),
+    "few":       ("patches",     "together",  "together",  None,        None,     None),
+    "kx3xk":     ("patches",     "winograd",  "winograd",  None,        None,     None),
+    "1xkxk":     ("patches",     "fold",      "row",       "fold",      "native", "fold"),
+    "any":       ("patches",     "taps",      "row",       "stack",     "native", "stack"),
 }  # fmt: skip
 
 _forced: ContextVar[str | None] = ContextVar("conv_formulation", default=None)
@@ -107,7 +108,7 @@ def choose(
       width: width of the output, pixels.
       groups: number of channel groups, as for `conv3d`.
       dtype: dtype of the input.
-      backend: "cpu", "gpu" or "tpu"; None: the backend being traced for. Others use TPU's column, XLA's own
+      backend: "cpu", "gpu", "tpu" or "onnx"; None: the backend being traced for. Others use TPU's column, XLA's own
         convolution.
     """
     kt, kh, kw, _, out_features = kernel_shape
@@ -148,7 +149,7 @@ def choose(
     if backend == "cpu":
         column = 0 if width <= 16 else 1 if width < 32 else 2
     else:
-        column = 3 if backend in ("gpu", "cuda", "rocm") else 4
+        column = 3 if backend in ("gpu", "cuda", "rocm") else 5 if backend == "onnx" else 4
     return next(name for row, names in _TABLE.items() if fits[row] and (name := names[column]))
 
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": False,
     "calibrate": False,
     "cascade": False,
+    "export": True,
     "explain": False,
     "check": True,
     "inspect": True,
