@@ -257,7 +257,9 @@ class Predictor:
 
     def _refuse(self, layer: str = "") -> Any:
         del layer
-        raise UserError(f"{self.title} holds exported programs, which give classes alone: give the run for anything else")
+        raise UserError(
+            f"{self.title} holds exported programs, which give classes alone: give the run for anything else"
+        )
 
     def with_views(self, path: File) -> tuple[Prediction, dict[str, np.ndarray], Views]:
         """Predict the classes of one file, and return what was read for it: inputs by name, `(V, …)` each, and views.

@@ -102,9 +102,7 @@ def changed(config: Config, settings: Sequence[str]) -> Config:
     return validate(overridden(config, settings))
 
 
-def _check(
-    format: str, target: str | None, platforms: Sequence[str] | None, triton: str | None
-) -> tuple[str, ...]:
+def _check(format: str, target: str | None, platforms: Sequence[str] | None, triton: str | None) -> tuple[str, ...]:
     """Platforms to export for, none for ONNX, of options that go together."""
     if format == "onnx":
         if platforms:

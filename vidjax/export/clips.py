@@ -13,10 +13,10 @@ from vidjax.data.records import VideoSet
 from vidjax.errors import UserError
 from vidjax.evaluation import engine
 
+Clips = Mapping[str, np.ndarray]  # inputs as read, (N, …) by name
 
-def read_clips(
-    videos: VideoSet, spec: Spec, config: Config, count: int, console: Console | None = None
-) -> Mapping[str, np.ndarray]:
+
+def read_clips(videos: VideoSet, spec: Spec, config: Config, count: int, console: Console | None = None) -> Clips:
     """Read a clip of each of `count` videos, spread evenly over a set: the inputs by name, `(count, …)` each.
 
     With fewer readable videos, clips come again.
@@ -43,5 +43,7 @@ def read_clips(
         first = engine.views_of(batch)[0]
         rows += [{name: array[row] for name, array in first.items()} for row in np.flatnonzero(batch["mask"])]
     if not rows:
-        raise UserError("none of the videos of the run's data can be read: give others, such as --config.data.eval=FILE")
+        raise UserError(
+            "none of the videos of the run's data can be read: give others, such as --config.data.eval=FILE"
+        )
     return {name: np.stack([rows[row % len(rows)][name] for row in range(count)]) for name in rows[0]}

@@ -61,12 +61,12 @@ class Folding:
             yield
 
 
-def fold(model: nnx.Module, entered: Mapping[str, Any], weights: Weights) -> Folding:
+def fold(model: Any, entered: Any, weights: Weights) -> Folding:
     """Find which batch norms can be folded, by tracing a network once, without computing anything.
 
     Args:
       model: network in evaluation mode.
-      entered: shapes and types of its inputs as they enter it, by name.
+      entered: shapes and types of what it is called with, such as its inputs by name.
       weights: parameters and statistics of the network, by path.
     """
     made: dict[int, str] = {}  # number of an output → path of the layer that made it
@@ -87,7 +87,7 @@ def fold(model: nnx.Module, entered: Mapping[str, Any], weights: Weights) -> Fol
         return y
 
     with packing(1), intercepted(model, around):
-        jax.eval_shape(lambda inputs: model(inputs), dict(entered))
+        jax.eval_shape(lambda inputs: model(inputs), entered)
     norms = {path: module for path, module in module_paths(model).items() if isinstance(module, BatchNorm)}
     scales = {path: _scale_and_shift(module, path, weights) for path, module in norms.items()}
     layers = {}

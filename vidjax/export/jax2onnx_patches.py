@@ -7,10 +7,13 @@ jax2onnx 0.17, as released, lacks:
 - Symbolic sizes where plugins pass them to `onnx_ir.Shape` as JAX's own expressions, such as strided slices and
   products of several batch axes do: `InconclusiveDimensionOperation`. They are named here.
 - The primitive `tile` of JAX 0.10 ("No plugins registered"). It has a plugin here.
+- Pooling over images and clips: `reduce_window` becomes a pool, or a convolution, over all axes, also those of clips
+  and channels, and onnxruntime has none over more than 3 ("Unsupported pooling size"). Here it is one over space and
+  time.
 - Calls of flax in full: while it traces, it replaces functions of flax and `jax.numpy` by primitives of its own with
-  narrower signatures (no random streams for dropout, no positional windows for pooling), and for that it imports all its
-  plugins and examples, with Equinox and dm-pix, 19 s of CPU. Here networks are traced as they are, to primitives of JAX
-  alone, and only plugins for those are imported, 2 s.
+  narrower signatures (no random streams for dropout, no positional windows for pooling), and imports all its plugins
+  and examples for that, with Equinox and dm-pix, 19 s of CPU. Here networks are traced as they are, to primitives of
+  JAX alone, and only plugins for those are imported, 2 s.
 
 None of this is reported there yet. A later version may need less; one that this file does not know is refused.
 """
@@ -18,6 +21,7 @@ None of this is reported there yet. A later version may need less; one that this
 import contextlib
 import importlib
 import logging
+import math
 import pkgutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from importlib import metadata
@@ -25,6 +29,7 @@ from typing import Any
 from unittest import mock
 
 import jax
+import numpy as np
 
 from vidjax.errors import UserError, install
 
@@ -108,7 +113,8 @@ def _patched() -> Generator[None, None, None]:
         core = importlib.import_module("onnx_ir._core")
         convert = core._maybe_convert_to_symbolic_dim
         enter(mock.patch.object(core, "_maybe_convert_to_symbolic_dim", _naming(convert, core.SymbolicDim)))
-        enter(mock.patch.dict(importlib.import_module("jax2onnx.plugins.plugin_system").PLUGIN_REGISTRY, tile=_tile()))
+        registry = importlib.import_module("jax2onnx.plugins.plugin_system").PLUGIN_REGISTRY
+        enter(mock.patch.dict(registry, _plugins(registry)))
         enter(_quiet("onnx_ir"))
         yield
 
@@ -134,24 +140,59 @@ def _naming(convert: Callable[[Any], Any], named: Callable[[str], Any]) -> Calla
     return with_names
 
 
-def _tile() -> Any:
-    """Plugin for the primitive `tile`: the operator `Tile`."""
+def _plugins(registry: Mapping[str, Any]) -> dict[str, Any]:
+    """Plugins of our own, by the primitive."""
     from jax2onnx.plugins._ir_shapes import _ensure_value_metadata, _stamp_type_and_shape
     from jax2onnx.plugins.jax.lax._index_utils import _const_i64
     from jax2onnx.plugins.plugin_system import PrimitiveLeafPlugin
 
-    class TilePlugin(PrimitiveLeafPlugin):
+    def made(ctx: Any, operator: str, inputs: Sequence[Any], shape: Sequence[Any], **attributes: Any) -> Any:
+        """Value that an operator gives, of the type of its first input."""
+        result = getattr(ctx.builder, operator)(*inputs, _outputs=[ctx.fresh_name(operator.lower())], **attributes)
+        result.type = inputs[0].type
+        _stamp_type_and_shape(result, tuple(shape))
+        _ensure_value_metadata(ctx, result)
+        return result
+
+    class Tile(PrimitiveLeafPlugin):
+        """`tile` as the operator `Tile`."""
+
         def lower(self, ctx: Any, eqn: Any) -> None:
-            (given,), (made,) = eqn.invars, eqn.outvars
+            (given,), (wanted,) = eqn.invars, eqn.outvars
             value = ctx.get_value_for_var(given, name_hint=ctx.fresh_name("tile_in"))
             times = _const_i64(ctx, list(map(int, eqn.params["reps"])), name_hint="tile_reps")
-            result = ctx.builder.Tile(value, times, _outputs=[ctx.fresh_name("tile_out")])
-            result.type = value.type
-            _stamp_type_and_shape(result, tuple(made.aval.shape))
-            _ensure_value_metadata(ctx, result)
-            ctx.bind_value_for_var(made, result)
+            ctx.bind_value_for_var(wanted, made(ctx, "Tile", [value, times], wanted.aval.shape))
 
-    return TilePlugin()
+    class Pool(PrimitiveLeafPlugin):
+        """`reduce_window` of arrays with channels last as a pool over the axes between clips and channels."""
+
+        def __init__(self, operator: str, usual: Any):
+            self.operator, self.usual = operator, usual
+
+        def lower(self, ctx: Any, eqn: Any) -> None:
+            (given,), (wanted,) = eqn.invars, eqn.outvars
+            window, strides = eqn.params["window_dimensions"], eqn.params["window_strides"]
+            pads, last = eqn.params["padding"], len(window) - 1
+            dilated = any(step != 1 for name in ("base_dilation", "window_dilation") for step in eqn.params[name])
+            outer = [(window[axis], strides[axis], *pads[axis]) for axis in (0, last)]
+            if last < 2 or dilated or any(each != (1, 1, 0, 0) for each in outer):
+                return self.usual.lower(ctx, eqn)
+            value = ctx.get_value_for_var(given, name_hint=ctx.fresh_name("pool_in"))
+            first, back = [0, last, *range(1, last)], [0, *range(2, last + 1), 1]
+            moved = made(ctx, "Transpose", [value], [given.aval.shape[axis] for axis in first], perm=first)
+            options = {"kernel_shape": window[1:-1], "strides": strides[1:-1]}
+            options["pads"] = [low for low, _ in pads[1:-1]] + [high for _, high in pads[1:-1]]
+            options |= {"count_include_pad": 1} if self.operator == "AveragePool" else {}
+            shape = [wanted.aval.shape[axis] for axis in first]
+            result = made(ctx, self.operator, [moved], shape, **options)
+            if self.operator == "AveragePool":
+                size = np.asarray(math.prod(window), given.aval.dtype)
+                number = ctx.builder.add_initializer_from_array(name=ctx.fresh_name("pool_size"), array=size)
+                result = made(ctx, "Mul", [result, number], shape)
+            ctx.bind_value_for_var(wanted, made(ctx, "Transpose", [result], wanted.aval.shape, perm=back))
+
+    pools = {"reduce_window_max": "MaxPool", "reduce_window_sum": "AveragePool"}
+    return {"tile": Tile(), **{name: Pool(operator, registry[name]) for name, operator in pools.items()}}
 
 
 @contextlib.contextmanager

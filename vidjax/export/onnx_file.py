@@ -11,6 +11,7 @@ import numpy as np
 
 from vidjax.errors import UserError, install
 from vidjax.export.folder import ONNX
+from vidjax.export.graph_passes import simplify
 from vidjax.export.jax2onnx_patches import to_onnx
 from vidjax.export.program import TrainedNetwork
 
@@ -45,7 +46,8 @@ def save(model: Any, file: Path) -> Path:
     What a large graph holds in arrays goes to a file beside it.
     """
     onnx = runtime("onnx")
-    # Those of convolutions may contradict each other, which quantisers refuse; runtimes find shapes themselves.
+    simplify(model, onnx)
+    # Annotations of convolutions may contradict each other, which quantisers refuse; runtimes find shapes themselves.
     del model.graph.value_info[:]
     large = model.ByteSize() > _MOST_BYTES
     onnx.save(model, file, save_as_external_data=large, location=f"{file.name}.data")

@@ -58,6 +58,8 @@ def need_onnx(folder: str | Path, info: ExportInfo) -> None:
       UserError: if it is StableHLO, or int8 already.
     """
     if info.kind != "onnx":
-        raise UserError(f"{folder} holds StableHLO programs, and int8 is made of ONNX files: give the run, or --format onnx")
+        raise UserError(
+            f"{folder} holds StableHLO programs, and int8 is made of ONNX files: give the run, or --format onnx"
+        )
     if info.int8 is not None:
         raise UserError(f"{folder} is int8 already: give the run, or its float export")

@@ -64,7 +64,7 @@ def need_parity(errors: Mapping[str, float], title: str) -> None:
       UserError: if one is.
     """
     if max(errors.values()) > LARGEST:
-        told = ", ".join(f"{error:.1e} for {count} clips" for count, error in errors.items())
+        told = f"{', '.join(f'{error:.1e}' for error in errors.values())} for {', '.join(errors)} clips"
         raise UserError(
             f"{title}: the exported program does not give the network's answers: relative error {told}; at most "
             f"{LARGEST:.0e} is allowed. Nothing was written; please report the network's name and config"

@@ -62,8 +62,8 @@ class TrainedNetwork:
         model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(parallel.make_mesh(1)))
         if make_task(meta.config, meta.spec, meta.labels).answer is None:
             raise UserError(
-                f"{folder}: {meta.spec.name} is trained to {meta.spec.task}, which gives no answer about a video; train "
-                "a classifier from it with --config.model.init_from, and export that"
+                f"{folder}: {meta.spec.name} is trained to {meta.spec.task}, which gives no answer about a video; "
+                "train a classifier from it with --config.model.init_from, and export that"
             )
         _, params, stats = split(model)
         run = run_folder(folder)
@@ -171,9 +171,7 @@ class TrainedNetwork:
 
     def _folding(self, graphdef: nnx.GraphDef, weights: Weights) -> Folding:
         network: Any = merge(graphdef, *({path: weights[path] for path in part} for part in (self.params, self.stats)))
-        entered = jax.eval_shape(
-            lambda inputs: enter(inputs, self.meta.spec.inputs, network=network), self.inputs(1)
-        )
+        entered = jax.eval_shape(lambda inputs: enter(inputs, self.meta.spec.inputs, network=network), self.inputs(1))
         return fold(network, entered, weights)
 
 

@@ -65,7 +65,7 @@ def read_program(folder: Path, platforms: Sequence[str]) -> Callable[[Mapping[st
         call = jax.jit(exported.call)
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"{file}: JAX {jax.__version__} does not read it ({error}). Programs can be read by versions up to 6 months "
-            "newer: export the run again"
+            f"{file}: JAX {jax.__version__} does not read it ({error}). Programs can be read by versions up to 6 "
+            "months newer: export the run again"
         ) from None
     return lambda inputs: call(weights, dict(inputs))

@@ -330,5 +330,6 @@ class Conv3D(nnx.Module):
         y = conv3d(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count)
         if self.bias is not None:
             bias = self.bias[...].astype(y.dtype)
-            y = y + jnp.tile(bias, y.shape[-1] // bias.size)[None, None, None, None]
+            columns = y.shape[-1] // bias.size
+            y = y + (jnp.tile(bias, columns) if columns > 1 else bias)[None, None, None, None]
         return layer_result(y)

@@ -17,6 +17,7 @@ COMMANDS = {
     "calibrate": False,
     "cascade": False,
     "export": True,
+    "quantize": True,
     "explain": False,
     "check": True,
     "inspect": True,

@@ -11,8 +11,8 @@ def add(commands: Commands) -> None:
         "export",
         help="write a trained network for other runtimes: StableHLO, or ONNX for onnxruntime, TensorRT or OpenVINO",
         description="Write a trained network as programs that take clips as read (uint8) and give probabilities, for "
-        "any number of clips, and check them with clips of the run's own evaluation videos: a relative error above 1e-4 "
-        "is refused. `vidjax predict OUT VIDEO` uses them like the run.",
+        "any number of clips, and check them with clips of the run's own evaluation videos: a relative error above "
+        "1e-4 is refused. `vidjax predict OUT VIDEO` uses them like the run.",
         epilog=SETTINGS,
     )
     parser.add_argument("run_folder", metavar="RUN", help="work directory of a run, or folder written by convert")

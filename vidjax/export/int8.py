@@ -1,0 +1,208 @@
+"""ONNX files in int8: static quantisation with `QuantizeLinear` and `DequantizeLinear`, by onnxruntime's quantiser.
+
+Ranges of activations come from clips of the training list. What each layer costs alone is measured on other training
+clips, and the dearest stay float until the whole network is close enough.
+"""
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidjax.export.clips import Clips
+from vidjax.export.onnx_file import read_onnx, runtime
+
+_LAYERS = ("Conv", "Gemm", "MatMul")  # that have weights, and most of the multiply-adds
+# What may stand between two of them: int8 goes through without becoming float.
+_BETWEEN = ("Relu", "Add", "Concat", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Pad", "MaxPool")
+_PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")  # tells the quantiser that constants are computed
+_BATCH = 8
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class Int8Settings:
+    """How a graph is quantised.
+
+    Attributes:
+      symmetric: whether activations are signed with zero points of 0, as TensorRT needs them, and biases stay float.
+      reduce_range: whether weights have 7 bits, for CPUs whose products of 8 bits overflow.
+      tolerance: largest error of the logits, root mean square of the difference ÷ that of the logits.
+      most_float: largest share of the layers that may stay float for it.
+    """
+
+    symmetric: bool = False
+    reduce_range: bool = False
+    tolerance: float = 0.05
+    most_float: float = 0.5
+
+
+@dataclass(frozen=True)
+class Int8Outcome:
+    """What quantising a graph has found.
+
+    Attributes:
+      errors: error of the logits where a layer alone is int8, by its name, largest first.
+      kept: names of the layers that stayed float.
+      error: error of the logits of the whole network.
+    """
+
+    errors: Mapping[str, float]
+    kept: tuple[str, ...]
+    error: float
+
+
+def quantise(
+    source: Path,
+    out: Path,
+    calibration: Clips,
+    judged: Clips,
+    settings: Int8Settings,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> Int8Outcome:
+    """Write an int8 graph.
+
+    Args:
+      source: file of the float graph, with outputs among which are "logits".
+      out: file to write.
+      calibration: clips from which the ranges of activations are taken.
+      judged: other clips, on which errors are measured.
+      settings: how to quantise.
+      told: called with the number of graphs tried so far, and of all at least.
+    """
+    onnx = runtime("onnx")
+    model = onnx.load(source)
+    _name_nodes(model)
+    layers, after = _layers(model), _after(model, LOGITS)
+    wanted = _logits(source, judged)
+    with tempfile.TemporaryDirectory(prefix="vidjax-int8-") as folder, _quiet():
+        prepared, tried = Path(folder) / "float.onnx", Path(folder) / "tried.onnx"
+        property = model.metadata_props.add()
+        property.key, property.value = _PREPARED
+        onnx.save(model, prepared, save_as_external_data=model.ByteSize() > 1_500_000_000)
+        make = _Quantiser(prepared, Path(folder) / "ranges.json", calibration, settings, after)
+
+        def error(**chosen: Sequence[str]) -> float:
+            make(tried, **chosen)
+            return _error(_logits(tried, judged), wanted)
+
+        make(tried)  # calibrates
+        errors = {}
+        for number, layer in enumerate(layers):
+            told(number, len(layers) + 1)
+            errors[layer] = error(only=[layer])
+        errors = dict(sorted(errors.items(), key=lambda item: -item[1]))
+        kept: list[str] = []
+        whole = error()
+        for layer in errors:
+            if whole <= settings.tolerance or len(kept) >= settings.most_float * len(layers):
+                break
+            kept.append(layer)
+            whole = error(without=kept)
+        make(out, without=kept)
+    told(len(layers) + 1, len(layers) + 1)
+    return Int8Outcome(errors, tuple(kept), whole)
+
+
+class _Quantiser:
+    """Static quantisation of one graph with ranges that are found once."""
+
+    def __init__(self, file: Path, ranges: Path, clips: Clips, settings: Int8Settings, after: Sequence[str]):
+        self._file, self._ranges, self._clips, self._after = file, ranges, clips, list(after)
+        self._module = runtime("onnxruntime.quantization")
+        types = self._module.QuantType
+        self._options = {
+            "per_channel": True,
+            "reduce_range": settings.reduce_range,
+            "weight_type": types.QInt8,
+            "activation_type": types.QInt8 if settings.symmetric else types.QUInt8,
+            "op_types_to_quantize": [*_LAYERS, *_BETWEEN],
+            "extra_options": {
+                "ActivationSymmetric": settings.symmetric,
+                "QuantizeBias": not settings.symmetric,
+                "MatMulConstBOnly": True,  # the products of attention have no weights, and are few
+            },
+        }
+
+    def __call__(self, out: Path, only: Sequence[str] = (), without: Sequence[str] = ()) -> None:
+        """Write the graph with `only` these nodes in int8, or all but those of `without`."""
+        self._module.quantize_static(
+            self._file, out, _reader(self._module, self._clips), quant_format=self._module.QuantFormat.QDQ,
+            nodes_to_quantize=list(only), nodes_to_exclude=[*self._after, *without],
+            calibration_cache_path=self._ranges, **self._options,
+        )  # fmt: skip
+
+
+def _reader(module: Any, clips: Clips) -> Any:
+    class Reader(module.CalibrationDataReader):
+        def __init__(self) -> None:
+            self._parts: Iterator[Clips] = _parts(clips)
+
+        def get_next(self) -> Clips | None:
+            return next(self._parts, None)
+
+    return Reader()
+
+
+def _parts(clips: Clips) -> Iterator[dict[str, np.ndarray]]:
+    count = len(next(iter(clips.values())))
+    for start in range(0, count, _BATCH):
+        yield {name: array[start : start + _BATCH] for name, array in clips.items()}
+
+
+def _logits(file: Path, clips: Clips) -> np.ndarray:
+    run = read_onnx(file)
+    return np.concatenate([run(part)[LOGITS] for part in _parts(clips)]).astype(np.float64)
+
+
+def _error(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.sqrt(np.square(found - wanted).mean() / max(np.square(wanted).mean(), 1e-30)))
+
+
+def _name_nodes(model: Any) -> None:
+    """Give every node a name of its own."""
+    seen: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{number}"
+        seen.add(node.name)
+
+
+def _layers(model: Any) -> list[str]:
+    """Names of the nodes with weights."""
+    constants = {array.name for array in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type in _LAYERS and constants & set(node.input[1:2])]
+
+
+def _after(model: Any, output: str) -> list[str]:
+    """Names of the nodes that come after an output, such as the softmax of logits."""
+    known, names = {output}, []
+    for node in model.graph.node:
+        if known & set(node.input):
+            known |= set(node.output)
+            names.append(node.name)
+    return names
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None, None, None]:
+    """Context without the remarks that the quantiser logs for every tensor."""
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.root.setLevel(level)
+
+
+def has_vnni() -> bool:
+    """Whether this CPU multiplies 8-bit integers without overflow (VNNI), as far as the system tells."""
+    try:
+        return "_vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
