@@ -30,6 +30,7 @@ def simplify(model: Any, helpers: Any) -> None:
     graph.compute_constants()
     graph.name_activations()
     graph.settle_shapes()
+    graph.join_normalisation()
     while graph.fold_biases() or graph.raise_activations() or graph.cancel_layouts():
         pass
     graph.write()
@@ -48,10 +49,11 @@ class _Graph:
     """Nodes of a graph with their producers and consumers."""
 
     def __init__(self, model: Any, helpers: Any):
-        self._model, self._numpy = model, helpers.numpy_helper
+        self._model, self._numpy, self._make = model, helpers.numpy_helper, helpers.helper.make_node
         self._nodes = list(model.graph.node)
         self._arrays = {array.name: array for array in model.graph.initializer}
-        self._outputs = {value.name for value in model.graph.output}
+        # What graphs inside of nodes read keeps its name, too.
+        self._outputs = {value.name for value in model.graph.output} | {n for node in self._nodes for n in _outer(node)}
         values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
         self._shapes: Mapping[str, Shape] = {value.name: _shape_of(value) for value in values}
         self._connect()
@@ -69,7 +71,7 @@ class _Graph:
         for node in reversed(self._nodes):
             if used & set(node.output):
                 nodes.append(node)
-                used |= {*node.input, *_outer(node)}
+                used |= set(node.input)
         self._nodes = nodes[::-1]
         self._arrays = {name: array for name, array in self._arrays.items() if name in used}
         self._connect()
@@ -100,7 +102,7 @@ class _Graph:
             if value is None or (axes is None and node.op_type != "Transpose") or node.output[0] in self._outputs:
                 continue
             value = _OF_CONSTANTS[node.op_type](value, axes, node)
-            self._arrays[node.output[0]] = self._numpy.from_array(np.ascontiguousarray(value), node.output[0])
+            self._arrays[node.output[0]] = self._numpy.from_array(np.array(value, order="C"), node.output[0])
             self._nodes.remove(node)
         self._connect()
 
@@ -126,6 +128,51 @@ class _Graph:
                 node.input[1] = name
         self._connect()
         self._prune()
+
+    def join_normalisation(self) -> None:
+        """Make one product and one sum of what is done to the values of an input, channel by channel.
+
+        Runtimes go over the last axis of a constant in one piece, and that of colours has 3 values: the constants are
+        repeated over the width.
+        """
+        for node in [node for node in self._nodes if node.op_type == "Cast" and node.input[0] not in self._made]:
+            scale, shift, chain, shape = np.ones(1), np.zeros(1), [], self._shapes.get(node.output[0], ())
+            value = node.output[0]
+            while len(users := self._users(value)) == 1 and users[0] is not None:
+                found = self._affine(users[0], value)
+                if found is None:
+                    break
+                scale, shift = scale * found[0], shift * found[0] + found[1]
+                chain.append(users[0])
+                value = users[0].output[0]
+            if len(chain) < 2 or len(shape) < 3 or min(shape[-2:]) < 1 or {scale.size, shift.size} - {1, shape[-1]}:
+                continue
+            place = self._nodes.index(chain[0])
+            for each in chain:
+                self._nodes.remove(each)
+            names = (node.output[0], f"{value}_scaled", value)
+            for number, (operator, constant) in enumerate((("Mul", scale), ("Add", shift))):
+                whole = np.broadcast_to(constant.reshape(-1), shape[-2:]).astype(np.float32)
+                name = f"{names[number + 1]}_{operator}"
+                self._arrays[name] = self._numpy.from_array(whole.copy(), name)
+                made = self._make(operator, [names[number], name], [names[number + 1]], name=name)
+                self._nodes.insert(place + number, made)
+            self._connect()
+
+    def _affine(self, node: Any, value: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Factor and summand, per channel or one, if a node does nothing else to a value than multiply or add them."""
+        if node.op_type not in ("Add", "Sub", "Mul", "Div") or node.output[0] in self._outputs:
+            return None
+        place = list(node.input).index(value)
+        constant = self._constant(node.input[1 - place])
+        if constant is None or constant.size not in (1, *constant.shape[-1:]):
+            return None
+        if place and node.op_type in ("Sub", "Div"):
+            return None
+        constant, zero, one = constant.astype(np.float64).reshape(-1), np.zeros(1), np.ones(1)
+        if node.op_type in ("Add", "Sub"):
+            return one, constant if node.op_type == "Add" else -constant
+        return constant if node.op_type == "Mul" else 1 / constant, zero
 
     def fold_biases(self) -> bool:
         """Add constants per channel to the biases of convolutions before them."""
