@@ -92,7 +92,7 @@ def test_a_product_gets_its_bias():
     graph, rng = Graph(), np.random.default_rng(0)
     x = graph.add("Reshape", "x", graph.constant(np.array([-1, 96])), shape=["B", 96])
     kernel = graph.constant(rng.standard_normal((96, 5)).astype(np.float32))
-    x = graph.add("Gemm", x, kernel, graph.constant(np.float32(0)), shape=["B", 5])
+    x = graph.add("Gemm", x, kernel, graph.constant(np.float32(7)), shape=["B", 5], beta=0.0)
     graph.add("Add", x, graph.constant(np.arange(5, dtype=np.float32).reshape(1, 5)), out="y")
     model = graph.model("y", ["B", 5])
     clips = rng.standard_normal((2, 2, 4, 4, 3)).astype(np.float32)

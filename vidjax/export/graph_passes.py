@@ -85,14 +85,15 @@ class _Graph:
         graph.initializer.extend(self._arrays.values())
 
     def drop_identities(self) -> None:
-        """Remove nodes that do nothing, and scalar zeros that products without a bias have in its place."""
+        """Remove nodes that do nothing, and what products have in the place of a bias, multiplied by 0."""
         for node in list(self._nodes):
             if node.op_type == "Identity" and node.output[0] not in self._outputs:
                 self._drop(node, node.input[0])
-            elif node.op_type == "Gemm" and len(node.input) > 2:
-                bias = self._constant(node.input[2])
-                if bias is not None and bias.size == 1 and not bias.any():
-                    del node.input[2]
+            elif node.op_type == "Gemm" and len(node.input) > 2 and _number(node, "beta") == 0:
+                del node.input[2]
+                kept = [attribute for attribute in node.attribute if attribute.name != "beta"]
+                del node.attribute[:]
+                node.attribute.extend(kept)
 
     def compute_constants(self) -> None:
         """Compute what only gives constants another shape, such as those of kernels."""
@@ -184,7 +185,7 @@ class _Graph:
                 if added is None or added.size < 2 or added.shape[-1] != added.size:
                     continue
                 layer = self._layer(node.input[1 - place], added.size)
-                if layer is None:
+                if layer is None or _number(layer, "beta") != 1:
                     continue
                 bias = self._constant(layer.input[2]) if len(layer.input) > 2 else np.zeros(added.size, np.float32)
                 if bias is None:
@@ -304,6 +305,11 @@ def _outer(node: Any) -> set[str]:
 
 def _permutation(node: Any) -> list[int]:
     return next(list(attribute.ints) for attribute in node.attribute if attribute.name == "perm")
+
+
+def _number(node: Any, name: str, default: float = 1.0) -> float:
+    """Value of an attribute that is a number."""
+    return next((attribute.f for attribute in node.attribute if attribute.name == name), default)
 
 
 def _shape_of(value: Any) -> Shape:

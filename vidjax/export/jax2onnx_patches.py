@@ -64,7 +64,7 @@ def to_onnx(
                 function, list(inputs.values()), model_name=name, opset=OPSET, input_names=list(inputs),
                 output_names=list(outputs),
             )  # fmt: skip
-    except (NotImplementedError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # its own kinds, and those of JAX and onnx_ir, have no common class
         said = " ".join(str(error).split())[:300]
         raise UserError(
             f"{name}: jax2onnx {metadata.version('jax2onnx')} cannot convert it to ONNX: {type(error).__name__}: "
@@ -160,7 +160,11 @@ def _plugins(registry: Mapping[str, Any]) -> dict[str, Any]:
         def lower(self, ctx: Any, eqn: Any) -> None:
             (given,), (wanted,) = eqn.invars, eqn.outvars
             value = ctx.get_value_for_var(given, name_hint=ctx.fresh_name("tile_in"))
-            times = _const_i64(ctx, list(map(int, eqn.params["reps"])), name_hint="tile_reps")
+            times = list(eqn.params["reps"])
+            if any(map(jax.export.is_symbolic_dim, times)):
+                times = ctx.dim_expr_lowerer(times)
+            else:
+                times = _const_i64(ctx, times, name_hint="tile_reps")
             ctx.bind_value_for_var(wanted, made(ctx, "Tile", [value, times], wanted.aval.shape))
 
     class Pool(PrimitiveLeafPlugin):

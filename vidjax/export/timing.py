@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from vidjax.export.clips import Clips
 
 ROUNDS = 15
@@ -16,7 +14,7 @@ def cpu_times(
 ) -> dict[str, dict[str, float]]:
     """CPU time per clip of several programs, milliseconds: by name of the program and number of clips at a time.
 
-    They take turns, so that whatever else the machine does meets all of them; the median of the rounds counts.
+    They take turns, so that whatever else the machine does meets all of them; the least of the rounds counts.
 
     Args:
       runs: programs by name.
@@ -35,5 +33,5 @@ def cpu_times(
                 if turn > 1:  # the first ones allocate
                     times[name].append(time.process_time() - start)
         for name, values in times.items():
-            found[name][str(count)] = 1000 * float(np.median(values)) / count
+            found[name][str(count)] = 1000 * min(values) / count
     return found

@@ -33,6 +33,7 @@ Padding = int | str | Sequence[int] | Sequence[Pair]
 #   temporal   2D convolution over T × (H·W): kt×1×1
 #   taps       sum over the kt temporal taps of folded 2D convolutions: any
 #   stack      one folded 2D convolution of frames with the kt frames of their taps as channels: any, one group
+#   blocks     like stack, with s pixels side by side as channels of one place: any of stride s > 1 in W, one group
 #   row        like taps, with a clip's frames side by side in one long row: any, one group
 #   together   like row, all temporal taps in one convolution whose frames are summed afterwards: any of stride 1 in T,
 #              one group
@@ -63,6 +64,7 @@ _TABLE = {
     "grouped":   ("taps",        "taps",      "taps",      "taps",      "native", "taps"),
     "1x1x1":     ("pointwise",   "pointwise", "pointwise", "fold",      "native", "fold"),
     "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native", "temporal"),
+    "strided":   (None,          None,        None,        None,        None,     "blocks"),
     "stem":      (None,          None,        None,        None,        "taps",   None),
     "few":       ("patches",     "together",  "together",  None,        None,     None),
     "kx3xk":     ("patches",     "winograd",  "winograd",  None,        None,     None),
@@ -122,6 +124,8 @@ def choose(
         # Pixels. For a native convolution of so few channels the TPU compiler puts the batch into the 128 lanes; taps
         # fold time into it. A stem takes 9.4 instead of 26.8 ms (I3D, 8 clips, v5e), the update 42 instead of 54.
         "stem": groups == 1 and kernel_shape[3] <= 8 and kh * kw > 1,
+        # Runtimes on CPUs gather the places that a kernel sees one by one: with more channels, they are fewer.
+        "strided": groups == 1 and kernel_shape[3] <= 8 and kh * kw > 1 and strides[2] > 1,
         # Too few outputs for an efficient product per tap.
         "few": kt > 1 and strides[0] == 1 and out_features <= 16,
         # With few channels, the sums cost more than they save.
@@ -136,6 +140,7 @@ def choose(
         "temporal": fits["kx1x1"],
         "taps": True,
         "stack": groups == 1,
+        "blocks": groups == 1 and strides[2] > 1,
         "row": groups == 1,
         "together": groups == strides[0] == 1,
         "winograd": kh == 3 and strides[1] == groups == 1 and wide,
