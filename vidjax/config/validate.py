@@ -4,7 +4,16 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from vidjax.config import ClassifyConfig, Config, ConfigError, ModelConfig, apply_preset, from_dict, setting
+from vidjax.config import (
+    ClassifyConfig,
+    Config,
+    ConfigError,
+    ModelConfig,
+    TrainConfig,
+    apply_preset,
+    from_dict,
+    setting,
+)
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, UNSTRIDED_RULES, WHOLE_VIDEO_RULES
 
 
@@ -152,6 +161,12 @@ def _train(config: Config, checks: _Checks) -> None:
         "train.accumulate",
         f"must divide train.batch_size = {train.batch_size}",
     )
+    for name in ("teacher_weight", "teacher_temperature", "teacher_tokens"):
+        need(
+            bool(train.teacher) or getattr(train, name) == getattr(TrainConfig(), name),
+            f"train.{name}",
+            "is for config.train.teacher, which is empty",
+        )
     need(train.epochs > 0 or train.steps > 0, "train.epochs", "must be positive (or give train.steps)")
     need(
         train.batch_norm == "sync" or not config.model.probe or config.model.probe_norm,

@@ -61,7 +61,8 @@ class Objective(Protocol):
           network: network in training mode.
           examples: part of the batch returned by `prepare`; where only batch statistics are taken, clips as they are.
           key: random key for dropout and the other draws of this part.
-          teacher: network of the moving average in evaluation mode, if the objective's `teacher` is set.
+          teacher: network of the moving average in evaluation mode, if the objective's `teacher` is set; or the
+            `Teacher` of a run that has one (`config.train.teacher`).
         """
         ...
 

@@ -13,6 +13,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     """Build the task; see `vidjax.tasks.make_task`."""
     from vidjax.evaluation import metrics
     from vidjax.nn.spec_augment import SpecAugment
+    from vidjax.tasks.classify.distillation import Distillation
     from vidjax.tasks.classify.evaluator import ClassEvaluator
     from vidjax.tasks.classify.losses import ClassLoss, prior_bias
     from vidjax.tasks.classify.mix import MixRule
@@ -41,6 +42,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
             dtype,
             ClassLoss.of(settings, labels),
             SpecAugment.of(config.data.sound),
+            Distillation.of(config.train),
         ),
         evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype, config.eval.ensemble)},
         metrics=tuple(f"{level}/{name}" for level in ("video", "clip") for name in names),
@@ -90,6 +92,7 @@ def _set_bias(value: float, network: Any) -> None:
     network.head.bias = nnx.Param(jnp.full_like(bias.get_value(), value))
 
 
+LEARNS_FROM_TEACHERS = True
 MASKS_SOUND = True  # spectrograms are masked in training, if the settings say so
 
-__all__ = ["KINDS", "MASKS_SOUND", "make"]
+__all__ = ["KINDS", "LEARNS_FROM_TEACHERS", "MASKS_SOUND", "make"]
