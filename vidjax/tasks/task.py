@@ -80,6 +80,8 @@ class Task:
       metrics: metrics that can rank checkpoints, as `level/name`; the first is the default.
       words: description of the labels for people, such as "of 6 classes".
       present: outputs of one video's views `(V, …)` → probabilities `(V, K)`; None: the task has no answer to show.
+      answer: outputs of the network and the temperature of its probabilities → arrays with first axis B, by name, that
+        a program exported for other runtimes gives; None: the network is not for use outside of training.
       balance: rule that balances classes in training, see `vidjax.data.order`; empty: none.
       start: change of a new network's first weights, before any are loaded from elsewhere; None: none.
       head: `(network, rngs)` → the head that replaces the network's own; None: keep the network's own.
@@ -93,6 +95,7 @@ class Task:
     metrics: tuple[str, ...]
     words: str
     present: Callable[[np.ndarray], np.ndarray] | None = None
+    answer: Callable[[Any, float], Any] | None = None
     balance: str = ""
     start: Callable[[nnx.Module], None] | None = None
     head: Callable[[nnx.Module, nnx.Rngs], nnx.Module] | None = None

@@ -49,8 +49,20 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         words=f"of {len(labels.names)} classes" + (" (a video may have several)" if labels.several else ""),
         balance=settings.balance,
         present=metrics.sigmoid if labels.several else metrics.softmax,
+        answer=functools.partial(_answer, labels),
         start=functools.partial(_start, labels.several, prior_bias(settings.prior) if settings.prior else None),
     )
+
+
+def _answer(labels: LabelSpace, outputs: Any, temperature: float) -> dict[str, Any]:
+    """Logits and calibrated probabilities, float32 `(B, K)` each; of a network without a classifier its features."""
+    import jax
+
+    if not labels.names:
+        return {"features": outputs.astype("float32")}
+    logits = outputs.astype("float32")
+    probabilities = jax.nn.sigmoid if labels.several else jax.nn.softmax
+    return {"probabilities": probabilities(logits / temperature), "logits": logits}
 
 
 def _start(several: bool, bias: float | None, network: Any) -> None:
