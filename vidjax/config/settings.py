@@ -23,6 +23,7 @@ from vidjax.config.fields import (
     positive,
     share,
 )
+from vidjax.config.retrieve_settings import RetrieveConfig
 from vidjax.config.section import Section
 from vidjax.config.train_settings import TrainConfig
 
@@ -227,13 +228,16 @@ class TaskConfig(Section, path="task"):
         "detect",
         "reconstruct",
         "localise",
-        help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise) or, "
-        "without labels, hidden pixels (reconstruct); auto: the task the model is made for. Any other is an error.",
+        "retrieve",
+        help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise), "
+        "captions (retrieve) or, without labels, hidden pixels (reconstruct); auto: the task the model is made for. "
+        "Any other is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
     localise: LocaliseConfig = field(default_factory=LocaliseConfig)
+    retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
 
 
 @dataclass

@@ -1,0 +1,82 @@
+"""CSV files of captions: a header with `path,caption`, optionally `split` and `group`.
+
+Several lines of one path are several captions of that video. The file and its videos may be remote.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vidjax.data.listing.csv_table import read_header, read_table
+from vidjax.data.listing.gather import Gathered
+from vidjax.data.listing.paths import locate
+from vidjax.data.listing.rows import LISTED, Row
+from vidjax.data.records import Caption
+from vidjax.data.text import DataError
+
+NEEDED = ("path", "caption")
+
+
+@dataclass
+class _Video:
+    """Video, completed as its lines are read."""
+
+    where: str
+    given: str
+    split: str
+    group: str
+    texts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CaptionCsv:
+    """Source of videos with captions in a CSV file, one caption per line.
+
+    Attributes:
+      name: name as given in the setting.
+      path: path or address of the file.
+      root: base folder or address of relative paths.
+      need_files: whether a missing video is an error.
+    """
+
+    name: str
+    path: str
+    root: str
+    need_files: bool = True
+    kinds = frozenset({Caption.kind})
+    labels = None
+    splits = LISTED
+
+    def rows(self) -> list[Row]:
+        """Read the rows, one for each video; see `Source`."""
+        found, videos = Gathered(self.need_files), {}
+        for where, cells in read_table(self.path, NEEDED, ("split", "group"), found):
+            try:
+                self._parse(cells, where, videos)
+            except ValueError as error:
+                found.note(where, str(error))
+        for path, video in videos.items():
+            row = Row(path, video.where, Caption(tuple(video.texts)), video.split, video.group)
+            found.add(row, video.given)
+        if not (rows := found.rows()):
+            raise DataError(f"{self.path}: no captions below the header line")
+        return rows
+
+    def _parse(self, cells: Mapping[str, str], where: str, videos: dict[str, _Video]) -> None:
+        if not cells["path"]:
+            raise ValueError("the path is empty")
+        if not cells["caption"]:
+            raise ValueError(f"the caption of {cells['path']!r} is empty")
+        new = _Video(where, cells["path"], cells.get("split", "").lower(), cells.get("group", ""))
+        video = videos.setdefault(locate(self.root, cells["path"]), new)
+        for name in ("split", "group"):
+            own, first = getattr(new, name), getattr(video, name)
+            if own != first:
+                raise ValueError(f"{cells['path']!r} is in {name} {own!r}, but in {first!r} at {video.where}")
+        if cells["caption"] in video.texts:
+            raise ValueError(f"this caption of {cells['path']!r} is repeated")
+        video.texts.append(cells["caption"])
+
+
+def has_captions(path: str) -> bool:
+    """Whether the CSV file at a path or an address has a column of captions in its header."""
+    return "caption" in read_header(path)
