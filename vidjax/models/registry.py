@@ -40,6 +40,7 @@ FAMILIES = (
     "feature_linear",
     "frame_networks",
     "frame_vit",
+    "git",
     "inception",
     "localise_linear",
     "mbt",

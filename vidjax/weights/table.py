@@ -37,6 +37,7 @@ TABLES = (
     "efficientnet",
     "frame_networks",
     "frame_vit",
+    "git",
     "image_vit",
     "inception",
     "image_cnn",

@@ -191,7 +191,7 @@ def _frozen(depth: int, adapters: Adapters) -> tuple[str, ...]:
     return ("patch_embed.", "cls_token", "registers", "pos_embed", "norm_before.", "query.", *last, *blocks)
 
 
-_CLIP_PIXELS = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+CLIP_PIXELS = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 _HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 CLIP = {"norm_before": True, "patch_bias": False, "activation": "quick_gelu", "epsilon": 1e-5}
 SIGLIP = {"class_token": False, "activation": "gelu_tanh", "pooled": "map"}
@@ -251,11 +251,11 @@ VARIANTS = {
         for letter, size in (("s", SMALL), ("b", BASE), ("l", LARGE))
     },
     "frame_clip_b32": _variant(
-        "frame_clip_b32", BASE, {**CLIP, "patch": 32}, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS
+        "frame_clip_b32", BASE, {**CLIP, "patch": 32}, _CLIP, ("clip", "clip_openai"), **CLIP_PIXELS
     ),
-    "frame_clip_b16": _variant("frame_clip_b16", BASE, CLIP, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS),
+    "frame_clip_b16": _variant("frame_clip_b16", BASE, CLIP, _CLIP, ("clip", "clip_openai"), **CLIP_PIXELS),
     "frame_clip_l14": _variant(
-        "frame_clip_l14", LARGE, {**CLIP, "patch": 14}, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS
+        "frame_clip_l14", LARGE, {**CLIP, "patch": 14}, _CLIP, ("clip", "clip_openai"), **CLIP_PIXELS
     ),
     "frame_siglip_b16": _variant("frame_siglip_b16", BASE, SIGLIP, _SIGLIP, ("siglip",), **_HALF),
     "frame_siglip_l16_256": _variant(
@@ -269,7 +269,7 @@ VARIANTS = {
         ("st_adapter", "clip", "clip_openai"),
         frames=(8, 16),
         published="K400 82.2, 3×1 views (ST-Adapter)",
-        **_CLIP_PIXELS,
+        **CLIP_PIXELS,
     ),
     "st_adapter_b16_two": _variant(
         "st_adapter_b16_two",
@@ -279,7 +279,7 @@ VARIANTS = {
         ("st_adapter", "clip", "clip_openai"),
         frames=(8, 16),
         published="SSv2 66.9, 1×3 views (ST-Adapter)",
-        **_CLIP_PIXELS,
+        **CLIP_PIXELS,
     ),
     "aim_b16": _variant(
         "aim_b16",
@@ -289,7 +289,7 @@ VARIANTS = {
         ("aim", "clip", "clip_openai"),
         frames=(32, 4),
         published="K400 84.7 / 96.7, 3×1 views (AIM)",
-        **_CLIP_PIXELS,
+        **CLIP_PIXELS,
     ),
     **{
         name: Variant(FrameTransformer, tiny_spec(name, paper), {**_TINY, **kwargs})
