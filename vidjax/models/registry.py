@@ -58,6 +58,7 @@ FAMILIES = (
     "tridet",
     "two_stream",
     "vggish",
+    "video_language",
     "videomae",
     "videomae_pretrain",
     "vivit",

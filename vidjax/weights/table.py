@@ -54,6 +54,7 @@ TABLES = (
     "torchvision",
     "tridet",
     "vggish",
+    "video_language",
     "videomae",
     "vivit",
     "vjepa2",

@@ -108,7 +108,7 @@ def _variant(spec: Spec, length: int, **kwargs: Any) -> Variant:
 
 def _published(name: str, size: TransformerSize, **kwargs: Any) -> Variant:
     spec = Spec.of_video(
-        name=name, num_frames=6, stride=4, size=224, resize=(224,), paper=PAPER, sources=("transformers",),
+        name=name, num_frames=6, stride=4, size=224, resize=(224,), paper=PAPER, sources=("git",),
         task="caption", num_classes=WORDS, **CLIP_PIXELS,
     )  # fmt: skip
     return _variant(spec, 40, **dataclasses.asdict(size), **kwargs)

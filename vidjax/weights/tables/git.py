@@ -14,7 +14,7 @@ _TEXT, _DECODER = "git.encoder.layer.{i}", "head.decoder.layers.{i}"
 _NAMES = ("q_proj", "k_proj", "v_proj")
 
 GIT = Source(
-    name="transformers",
+    name="git",
     models=("git_base", "git_large"),
     signature=(
         "git.embeddings.word_embeddings.weight",
