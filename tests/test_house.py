@@ -30,6 +30,7 @@ FLOORS = (
         "unpickle",
         "spectrograms",
         "sound_features",
+        "text",
         "inputs",
         "batch",
         "config",

@@ -32,11 +32,12 @@ from vidjax.config.settings import (
 from vidjax.config.sound_settings import SoundConfig
 from vidjax.config.spec import Spec
 from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_settings
+from vidjax.config.text_settings import TextConfig
 
 __all__ = [
     "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "DetectConfig",
     "EvalConfig", "FeaturesConfig", "LocaliseConfig", "MeshConfig", "ModelConfig", "OptimizerConfig", "ReadingConfig",
-    "ReconstructConfig", "SamplingConfig", "Section", "SoundConfig", "Spec", "TaskConfig", "TrainConfig",
+    "ReconstructConfig", "SamplingConfig", "Section", "SoundConfig", "Spec", "TaskConfig", "TextConfig", "TrainConfig",
     "apply_preset", "evaluated_names", "field_names", "from_dict", "mirrors", "overridden", "setting",
     "short_video_rule", "split_arguments", "to_dict", "with_settings",
 ]  # fmt: skip

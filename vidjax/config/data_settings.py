@@ -21,6 +21,7 @@ from vidjax.config.fields import (
 )
 from vidjax.config.section import Section
 from vidjax.config.sound_settings import SoundConfig
+from vidjax.config.text_settings import TextConfig
 
 
 @dataclass
@@ -324,6 +325,7 @@ class DataConfig(Section, path="data"):
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     sound: SoundConfig = field(default_factory=SoundConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
 
 

@@ -33,7 +33,7 @@ def origin_of(predictor: Predictor, *, layer: str = "", per: str = "clip", step:
         step=step,
         fingerprint=predictor.fingerprint,
         layer=layer,
-        inputs=to_dict(predictor.spec.inputs),
+        inputs={name: value for name, value in to_dict(predictor.spec.inputs).items() if value["kind"] != "text"},
         sampling=predictor.sampling,
         per=per,
         width=predictor.width(layer),

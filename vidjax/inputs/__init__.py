@@ -10,6 +10,7 @@ from vidjax.inputs.features import BankInput, FeatureInput, SequenceInput
 from vidjax.inputs.field import Field
 from vidjax.inputs.sound import UNHEARD, AudioInput
 from vidjax.inputs.video import CONTENTS, DEVICE_FLOWS, FlowFields, VideoInput, content_of
+from vidjax.text import TokenizerFile
 
 __all__ = [
     "CONTENTS",
@@ -55,5 +56,7 @@ def from_dict(values: Mapping[str, Any]) -> dict[str, Input]:
             raise UserError(f"input {name!r} has kind {kind!r}; this version of vidjax supports {', '.join(KINDS)}")
         if kind == VideoInput.kind:
             settings |= content_of(settings)
+        if kind == TextInput.kind and settings.get("tokenizer"):
+            settings["tokenizer"] = TokenizerFile(**settings["tokenizer"])
         made[name] = KINDS[kind](**settings)
     return made

@@ -6,7 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.inputs import UNHEARD, AudioInput, BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import (
+    UNHEARD,
+    AudioInput,
+    BankInput,
+    BoxInput,
+    FeatureInput,
+    Input,
+    SequenceInput,
+    TextInput,
+    VideoInput,
+)
 from vidjax.nn.device_flow import colours_and_flow
 from vidjax.sound_features import features
 
@@ -106,6 +116,11 @@ def _enter_boxes(boxes: jax.Array, input: BoxInput, dtype: Any, between: Callabl
     return between(boxes.astype(jnp.float32))
 
 
+def _enter_text(numbers: jax.Array, input: TextInput, dtype: Any, between: Callable) -> jax.Array:
+    del input, dtype, between  # numbers of tokens stay as they are
+    return numbers
+
+
 def _enter_sequence(vectors: jax.Array, input: SequenceInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
     mask = ~jnp.isnan(vectors[..., 0])
     known = jnp.where(mask[..., None], vectors.astype(jnp.float32), 0)
@@ -120,6 +135,7 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
     SequenceInput: _enter_sequence,
     BoxInput: _enter_boxes,
     BankInput: _enter_features,
+    TextInput: _enter_text,
 }
 
 

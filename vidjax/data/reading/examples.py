@@ -17,9 +17,20 @@ from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.features import FeatureReader, SequenceReader
 from vidjax.data.reading.sound import SoundClips, SoundFollower
+from vidjax.data.reading.text import TextReader
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import AudioInput, BankInput, BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
+from vidjax.inputs import (
+    AudioInput,
+    BankInput,
+    BoxInput,
+    FeatureInput,
+    Field,
+    Input,
+    SequenceInput,
+    TextInput,
+    VideoInput,
+)
 from vidjax.video import VideoError
 
 
@@ -85,6 +96,7 @@ FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
     BoxInput: lambda input, spec, config: BoxReader(input, spec.video.size),
     BankInput: lambda input, spec, config: BankReader(input, config.clip.bank),
     AudioInput: lambda input, spec, config: SoundFollower(input, config),
+    TextInput: lambda input, spec, config: TextReader(input, config.text.cut),
 }
 
 
