@@ -102,7 +102,7 @@ class Git(VideoNetwork):
 
 
 def _variant(spec: Spec, length: int, **kwargs: Any) -> Variant:
-    text = TextInput(length, "bert", spec.num_classes)
+    text = TextInput(length, spec.num_classes, "bert")
     return Variant(Git, dataclasses.replace(spec, inputs={**spec.inputs, "text": text}), kwargs)
 
 

@@ -224,7 +224,7 @@ def _text(dim: int, depth: int, heads: int, groups: int, hidden: int, **others: 
 
 
 def _variant(build: Any, spec: Spec, length: int, **kwargs: Any) -> Variant:
-    text = TextInput(length, "llm", spec.num_classes)
+    text = TextInput(length, spec.num_classes, "llm")
     return Variant(build, dataclasses.replace(spec, inputs={**spec.inputs, "text": text}), kwargs)
 
 
