@@ -34,6 +34,7 @@ FAMILIES = (
     "avslowfast",
     "bmn",
     "c3d",
+    "captioner",
     "csn",
     "detection",
     "efficientnet",
@@ -87,6 +88,9 @@ class Variant:
     length, and is set to the configured one, if any. With `fixed_size` the same holds for its argument `size`.
 
     If the inputs depend on the arguments, such as the names of networks inside, `inputs_of` maps these to them.
+
+    With `words` the outputs are the words of a text, not classes of a data set: a network for none of these has the
+    outputs of the spec.
     """
 
     build: Callable[..., VideoNetwork]
@@ -95,6 +99,7 @@ class Variant:
     fixed_length: bool = False
     fixed_size: bool = False
     inputs_of: Callable[[Mapping[str, Any]], Mapping[str, Input]] | None = None
+    words: bool = False
 
     @property
     def sized(self) -> dict[str, bool]:
@@ -306,7 +311,8 @@ def _build(
     kwargs: dict[str, Any],
 ) -> VideoNetwork:
     variant = get_variant(name)
-    num_classes = variant.spec.num_classes if num_classes is None else num_classes
+    if num_classes is None or (variant.words and not num_classes):
+        num_classes = variant.spec.num_classes
     if num_classes < 0:
         raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features only")
     # Without classes, build with one, so that all other weights are as for any number, and remove the head below.

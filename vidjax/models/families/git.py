@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.inputs import TextInput
+from vidjax.inputs import PromptInput
 from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.frame_vit import CLIP, CLIP_PIXELS, FrameTransformer
@@ -102,8 +102,8 @@ class Git(VideoNetwork):
 
 
 def _variant(spec: Spec, length: int, **kwargs: Any) -> Variant:
-    text = TextInput(length, spec.num_classes, "bert")
-    return Variant(Git, dataclasses.replace(spec, inputs={**spec.inputs, "text": text}), kwargs)
+    text = PromptInput(length, spec.num_classes, "bert")
+    return Variant(Git, dataclasses.replace(spec, inputs={**spec.inputs, "text": text}), kwargs, words=True)
 
 
 def _published(name: str, size: TransformerSize, **kwargs: Any) -> Variant:
@@ -115,7 +115,7 @@ def _published(name: str, size: TransformerSize, **kwargs: Any) -> Variant:
 
 
 _TINY: dict[str, Any] = {
-    "dim": 48, "depth": 2, "heads": 3, "patch": 16, "num_frames": 8, "size": 64, "text_length": 32, "decoder_dim": 48,
+    "dim": 48, "depth": 2, "heads": 3, "patch": 16, "num_frames": 8, "size": 64, "text_length": 64, "decoder_dim": 48,
     "decoder_depth": 2, "decoder_heads": 3, "dropout": 0.0,
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.inputs import TextInput
+from vidjax.inputs import PromptInput
 from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.frame_vit import HALF, SIGLIP, FrameTransformer
@@ -224,8 +224,8 @@ def _text(dim: int, depth: int, heads: int, groups: int, hidden: int, **others: 
 
 
 def _variant(build: Any, spec: Spec, length: int, **kwargs: Any) -> Variant:
-    text = TextInput(length, spec.num_classes, "llm")
-    return Variant(build, dataclasses.replace(spec, inputs={**spec.inputs, "text": text}), kwargs)
+    text = PromptInput(length, spec.num_classes, "llm")
+    return Variant(build, dataclasses.replace(spec, inputs={**spec.inputs, "text": text}), kwargs, words=True)
 
 
 def _smol(name: str, size: int, **kwargs: Any) -> Variant:
