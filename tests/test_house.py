@@ -41,7 +41,7 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("predictions", "predictor", "cascade", "embeddings"),
+    *("predictions", "predictor", "captioner", "cascade", "embeddings"),
     *("apps", "__main__"),
 )
 

@@ -82,7 +82,14 @@ class PromptInput(TextInput):
 
     In a batch the number of tokens of the prompt, with that of the start, stands before the tokens. As the input of a
     network it is the tokens alone.
+
+    Attributes:
+      length, vocabulary, rules, tokenizer: as for `TextInput`.
+      dialogue: what stands around frames and questions in the prompts of a language model, a key of
+        `vidjax.text.dialogue.DIALOGUES`; empty: a prompt is the start and a question.
     """
+
+    dialogue: str = ""
 
     kind: ClassVar[str] = "prompt"
 

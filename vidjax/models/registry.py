@@ -35,6 +35,7 @@ FAMILIES = (
     "bmn",
     "c3d",
     "captioner",
+    "clip",
     "csn",
     "detection",
     "efficientnet",

@@ -32,6 +32,7 @@ TABLES = (
     "avslowfast",
     "bmn",
     "c3d",
+    "clip",
     "csn",
     "detection",
     "efficientnet",

@@ -158,7 +158,7 @@ class VideoLlama3(VideoNetwork):
         mlp_features: int = 0,
         merge: int = 2,
         form: TextForm,
-        placeholder: int = 151666,
+        placeholder: int = 151656,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         in_channels: int = 3,
@@ -223,8 +223,8 @@ def _text(dim: int, depth: int, heads: int, groups: int, hidden: int, **others: 
     return sizes | others
 
 
-def _variant(build: Any, spec: Spec, length: int, **kwargs: Any) -> Variant:
-    text = PromptInput(length, spec.num_classes, "llm")
+def _variant(build: Any, spec: Spec, length: int, dialogue: str, **kwargs: Any) -> Variant:
+    text = PromptInput(length, spec.num_classes, "llm", dialogue=dialogue)
     return Variant(build, dataclasses.replace(spec, inputs={**spec.inputs, "text": text}), kwargs, words=True)
 
 
@@ -233,7 +233,7 @@ def _smol(name: str, size: int, **kwargs: Any) -> Variant:
         name=name, num_frames=64, fps=1.0, size=size, resize=(size, size), paper=SMOL, sources=("smolvlm2",),
         task="caption", num_classes=49280, **HALF,
     )  # fmt: skip
-    return _variant(SmolVLM, spec, 8192, size=size, **kwargs)
+    return _variant(SmolVLM, spec, 8192, "smolvlm2", size=size, **kwargs)
 
 
 def _llama3(name: str, vocabulary: int, **kwargs: Any) -> Variant:
@@ -242,7 +242,9 @@ def _llama3(name: str, vocabulary: int, **kwargs: Any) -> Variant:
         sources=("videollama3", "videollama3_original"),
         task="caption", num_classes=vocabulary, **HALF,
     )  # fmt: skip
-    return _variant(VideoLlama3, spec, 16384, **_SO400M, text_theta=1e6, text_epsilon=1e-6, text_bias=True, **kwargs)
+    return _variant(
+        VideoLlama3, spec, 16384, "videollama3", **_SO400M, text_theta=1e6, text_epsilon=1e-6, text_bias=True, **kwargs
+    )
 
 
 _TINY_TEXT = _text(48, 2, 6, 2, 80)
@@ -257,10 +259,10 @@ VARIANTS = {
     "videollama3_2b": _llama3("videollama3_2b", 151936, tied=True, **_text(1536, 28, 12, 2, 8960)),
     "videollama3_7b": _llama3("videollama3_7b", 152064, **_text(3584, 28, 28, 4, 18944)),
     "smolvlm2_tiny": _variant(
-        SmolVLM, tiny_spec("smolvlm2_tiny", SMOL, task="caption", num_classes=64), 64, size=64, shuffle=2, **_TINY
+        SmolVLM, tiny_spec("smolvlm2_tiny", SMOL, task="caption", num_classes=64), 64, "smolvlm2", size=64, shuffle=2, **_TINY
     ),
     "videollama3_tiny": _variant(
-        VideoLlama3, tiny_spec("videollama3_tiny", LLAMA3, task="caption", num_classes=64), 64,
+        VideoLlama3, tiny_spec("videollama3_tiny", LLAMA3, task="caption", num_classes=64), 64, "videollama3",
         **{**_TINY, "text_bias": True, "tied": True},
     ),
 }  # fmt: skip
