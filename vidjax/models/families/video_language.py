@@ -259,7 +259,8 @@ VARIANTS = {
     "videollama3_2b": _llama3("videollama3_2b", 151936, tied=True, **_text(1536, 28, 12, 2, 8960)),
     "videollama3_7b": _llama3("videollama3_7b", 152064, **_text(3584, 28, 28, 4, 18944)),
     "smolvlm2_tiny": _variant(
-        SmolVLM, tiny_spec("smolvlm2_tiny", SMOL, task="caption", num_classes=64), 64, "smolvlm2", size=64, shuffle=2, **_TINY
+        SmolVLM, tiny_spec("smolvlm2_tiny", SMOL, task="caption", num_classes=64), 64, "smolvlm2",
+        size=64, shuffle=2, **_TINY,
     ),
     "videollama3_tiny": _variant(
         VideoLlama3, tiny_spec("videollama3_tiny", LLAMA3, task="caption", num_classes=64), 64, "videollama3",
