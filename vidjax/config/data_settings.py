@@ -284,7 +284,8 @@ class DataConfig(Section, path="data"):
         "",
         *SYNTHETIC,
         help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
-        "a while each in long videos (long), or each in its own way, with boxes (people); with tones that have a class "
+        "a while each in long videos (long), each in its own way, with boxes (people), or each in its own way, with "
+        "sentences, questions, boxes and masks (scenes); with tones that have a class "
         "of their own (sound_joint), share one with the motion (sound_agree), or clicks at its turns (sound_turns).",
     )
     flow: str = choice(

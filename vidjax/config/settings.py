@@ -24,6 +24,7 @@ from vidjax.config.fields import (
     positive,
     share,
 )
+from vidjax.config.retrieve_settings import RetrieveConfig
 from vidjax.config.section import Section
 
 
@@ -227,15 +228,17 @@ class TaskConfig(Section, path="task"):
         "detect",
         "reconstruct",
         "localise",
+        "retrieve",
         "caption",
         help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise), "
-        "sentences and answers (caption) or, without labels, hidden pixels (reconstruct); auto: the task the model is "
-        "made for. Any other is an error.",
+        "captions (retrieve), sentences and answers (caption) or, without labels, hidden pixels (reconstruct); auto: "
+        "the task the model is made for. Any other is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
     localise: LocaliseConfig = field(default_factory=LocaliseConfig)
+    retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
     caption: CaptionConfig = field(default_factory=CaptionConfig)
 
 

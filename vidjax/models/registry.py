@@ -38,6 +38,7 @@ FAMILIES = (
     "clip",
     "csn",
     "detection",
+    "dual_encoder",
     "efficientnet",
     "feature_linear",
     "frame_networks",

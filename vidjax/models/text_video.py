@@ -1,6 +1,7 @@
 """Networks that map videos and texts to vectors of one space, in which a video is near its descriptions."""
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +25,12 @@ class TextVideoNetwork(VideoNetwork):
     `make_temperature`. Where texts look different beside each video, it defines `compare`, too.
 
     Attributes:
+      texts_vary: whether a text has another vector beside each video.
       logit_scale: logarithm of the factor of cosines in similarities, `()`.
       logit_bias: number added to similarities, `()`, for losses of pairs; None: 0.
     """
 
+    texts_vary: ClassVar[bool] = False
     logit_scale: nnx.Param
     logit_bias: nnx.Param | None = None
 

@@ -23,6 +23,7 @@ TASKS = {
     "reconstruct": "vidjax.tasks.reconstruct",
     "localise": "vidjax.tasks.localise",
     "caption": "vidjax.tasks.caption",
+    "retrieve": "vidjax.tasks.retrieve",
 }
 
 
