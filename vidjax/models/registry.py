@@ -91,8 +91,7 @@ class Variant:
 
     If the inputs depend on the arguments, such as the names of networks inside, `inputs_of` maps these to them.
 
-    With `words` the outputs are the words of a text, not classes of a data set: a network for none of these has the
-    outputs of the spec.
+    With `words` the outputs are the words of a text, not classes of a data set, and their number is the spec's.
     """
 
     build: Callable[..., VideoNetwork]
@@ -313,8 +312,7 @@ def _build(
     kwargs: dict[str, Any],
 ) -> VideoNetwork:
     variant = get_variant(name)
-    if num_classes is None or (variant.words and not num_classes):
-        num_classes = variant.spec.num_classes
+    num_classes = variant.spec.num_classes if num_classes is None else num_classes
     if num_classes < 0:
         raise UserError(f"num_classes = {num_classes}: give the number of classes, or 0 for features only")
     # Without classes, build with one, so that all other weights are as for any number, and remove the head below.

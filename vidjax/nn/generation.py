@@ -149,7 +149,7 @@ def _by_beams(step: Step, logits: jax.Array, cache: Cache, decoding: Decoding, e
         parents, tokens = best // vocabulary, (best % vocabulary).astype(jnp.int32)
         grown = jax.lax.dynamic_update_slice(ids[rows, parents], tokens[:, :, None], (0, 0, number))
         ends = (tokens == end) | (number + 1 == length)
-        keeps = ends & (jnp.arange(count) < beams)[None] & hopeful[:, None]
+        keeps = ends & (jnp.arange(count) < beams)[None] & hopeful[:, None] & (totals > _NEVER / 2)
         kept = jnp.where(keeps, normalised(totals, number + 1), _NEVER)
         scores = jnp.concatenate([done[0], kept], axis=1)
         kept_scores, kept_best = jax.lax.top_k(scores, beams)
@@ -174,8 +174,10 @@ def _by_beams(step: Step, logits: jax.Array, cache: Cache, decoding: Decoding, e
 
     empty = jnp.full((batch, beams, length), pad, jnp.int32)
     done = (jnp.full((batch, beams), _NEVER), empty)
-    # The prompt is one beam, as equal ones would stay equal.
-    first = jnp.int32(0), logits, jnp.zeros((batch, 1)), empty[:, :1], done, jnp.ones(batch, bool)
+    # The prompt is one beam: equal ones would stay equal.
+    logits = jnp.repeat(logits, beams, axis=0)
+    totals = jnp.full((batch, beams), _NEVER).at[:, 0].set(0.0)
+    first = jnp.int32(0), logits, totals, empty, done, jnp.ones(batch, bool)
     totals, ids, done, _, tokens = extended(*first)
     cache = cache.take(jnp.repeat(jnp.arange(batch), beams))
     one_token = jnp.int32(1)

@@ -15,7 +15,7 @@ from flax import nnx
 from vidjax.inputs import PromptInput
 from vidjax.models.arguments import by_field
 from vidjax.models.base import VideoNetwork
-from vidjax.models.families import slow, videomae
+from vidjax.models.families import resnet3d, videomae
 from vidjax.models.families.git import PAPER
 from vidjax.models.registry import Variant
 from vidjax.models.text_head import CaptionHead
@@ -23,33 +23,34 @@ from vidjax.nn.caption_decoder import DecoderSize
 
 
 @cache
-def with_words(build: type[VideoNetwork]) -> Callable[..., VideoNetwork]:
-    """Constructor of captioners from the class of a network with tokens.
+def with_words(build: Callable[..., VideoNetwork]) -> Callable[..., VideoNetwork]:
+    """Constructor of captioners from the class of a network with tokens, or a function that builds one.
 
-    It takes the class's arguments and the fields of `vidjax.nn.caption_decoder.DecoderSize`.
+    It takes the arguments of these and the fields of `vidjax.nn.caption_decoder.DecoderSize`.
     """
-    construct: Callable[..., VideoNetwork] = build
 
     @by_field
     def make(num_classes: int, *, decoder: DecoderSize, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any) -> build:  # type: ignore[valid-type]
-        network = construct(1, dtype=dtype, rngs=rngs, **kwargs)
+        network = build(1, dtype=dtype, rngs=rngs, **kwargs)
         width = network.width_of("tokens", CaptionHead.__name__)
         network.head = CaptionHead(width, num_classes, decoder, dtype=dtype, rngs=rngs)
         return network
 
-    vars(make).update(positions=build.positions, hands_on=True)
+    vars(make).update(positions=getattr(build, "positions", {}), hands_on=True)
     return make
 
 
-_ZOO = slow.VARIANTS | videomae.VARIANTS
+_ZOO = resnet3d.VARIANTS | videomae.VARIANTS
 
 
 def _variant(name: str, backbone: str, words: int, length: int, **kwargs: Any) -> Variant:
     """Captioner of a named network, for `words` different tokens and texts of up to `length`."""
     base = _ZOO[backbone]
-    assert isinstance(base.build, type)  # as all in these tables
-    spec = dataclasses.replace(base.spec, name=name, task="caption", num_classes=words, published="", sources=())
-    spec = dataclasses.replace(spec, paper=PAPER, inputs={**spec.inputs, "text": PromptInput(length, words, "clip")})
+    text = PromptInput(length, words, "clip")
+    spec = dataclasses.replace(
+        base.spec, name=name, task="caption", num_classes=words, published="", sources=(), paper=PAPER,
+        inputs={**base.spec.inputs, "text": text},
+    )  # fmt: skip
     return dataclasses.replace(
         base, build=with_words(base.build), spec=spec, kwargs={**base.kwargs, **kwargs}, words=True
     )
@@ -58,7 +59,7 @@ def _variant(name: str, backbone: str, words: int, length: int, **kwargs: Any) -
 _SMALL = {"text_length": 64, "decoder_dim": 96, "decoder_depth": 2, "decoder_heads": 4}
 
 VARIANTS = {
-    "i3d_caption_tiny": _variant("i3d_caption_tiny", "i3d_tiny", 256, 24, **_SMALL),
-    "slow_caption_tiny": _variant("slow_caption_tiny", "slow_tiny", 256, 24, **_SMALL),
-    "videomae_caption_tiny": _variant("videomae_caption_tiny", "videomae_tiny", 256, 24, **_SMALL),
+    "r2plus1d_18_caption": _variant("r2plus1d_18_caption", "r2plus1d_18", 8192, 40, text_length=128),
+    "r2plus1d_caption_tiny": _variant("r2plus1d_caption_tiny", "r2plus1d_tiny", 256, 32, **_SMALL),
+    "videomae_caption_tiny": _variant("videomae_caption_tiny", "videomae_tiny", 256, 32, **_SMALL),
 }
