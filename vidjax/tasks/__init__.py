@@ -22,6 +22,7 @@ TASKS = {
     "detect": "vidjax.tasks.detect",
     "reconstruct": "vidjax.tasks.reconstruct",
     "localise": "vidjax.tasks.localise",
+    "caption": "vidjax.tasks.caption",
     "retrieve": "vidjax.tasks.retrieve",
 }
 
