@@ -31,7 +31,7 @@ def test_predict_with_classes_in_words(run, scenes, capsys):
     video = str(scenes / "val" / "0000.mp4")
     assert main(["predict", str(run), video, "--labels", "jumping,running", "--template", "a {}", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
-    shares = {row["class"]: row["score"] for row in found["classes"]}
+    shares = {row["class"]: row["score"] for row in found["top"]}
     assert shares.keys() == {"jumping", "running"} and sum(shares.values()) == pytest.approx(1)
     assert main(["predict", str(run), video, "--template", "a {}"]) != 0
     assert "--template is for --labels" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 Imports nothing heavy, so that data workers and `--help` stay light.
 """
 
+from vidjax.config.caption_settings import CaptionConfig
 from vidjax.config.data_settings import (
     AugmentConfig,
     ClipConfig,
@@ -36,9 +37,9 @@ from vidjax.config.stored import field_names, from_dict, setting, to_dict, with_
 from vidjax.config.text_settings import TextConfig
 
 __all__ = [
-    "AugmentConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig", "DetectConfig",
-    "EvalConfig", "FeaturesConfig", "LocaliseConfig", "MeshConfig", "ModelConfig", "OptimizerConfig", "ReadingConfig",
-    "ReconstructConfig", "RetrieveConfig", "SamplingConfig", "Section", "SoundConfig", "Spec", "TaskConfig",
-    "TextConfig", "TrainConfig", "apply_preset", "evaluated_names", "field_names", "from_dict", "mirrors",
+    "AugmentConfig", "CaptionConfig", "ClassifyConfig", "ClipConfig", "Config", "ConfigError", "DataConfig",
+    "DetectConfig", "EvalConfig", "FeaturesConfig", "LocaliseConfig", "MeshConfig", "ModelConfig", "OptimizerConfig",
+    "ReadingConfig", "ReconstructConfig", "RetrieveConfig", "SamplingConfig", "Section", "SoundConfig", "Spec",
+    "TaskConfig", "TextConfig", "TrainConfig", "apply_preset", "evaluated_names", "field_names", "from_dict", "mirrors",
     "overridden", "setting", "short_video_rule", "split_arguments", "to_dict", "with_settings",
 ]  # fmt: skip

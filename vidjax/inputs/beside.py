@@ -77,6 +77,29 @@ class TextInput:
 
 
 @dataclass(frozen=True)
+class PromptInput(TextInput):
+    """A text whose beginning, the prompt, is given, and whose rest is to be said.
+
+    In a batch the number of tokens of the prompt, with that of the start, stands before the tokens. As the input of a
+    network it is the tokens alone.
+
+    Attributes:
+      length, vocabulary, rules, tokenizer: as for `TextInput`.
+      dialogue: what stands around frames and questions in the prompts of a language model, a key of
+        `vidjax.text.dialogue.DIALOGUES`; empty: a prompt is the start and a question.
+    """
+
+    dialogue: str = ""
+
+    kind: ClassVar[str] = "prompt"
+
+    @property
+    def field(self) -> Field:
+        """Shape and type of one view in a batch: the prompt's length, then token numbers, where 0 is padding."""
+        return Field((1 + self.length,), "int32", below=max(self.vocabulary, self.length + 1))
+
+
+@dataclass(frozen=True)
 class BoxInput:
     """Boxes in the key frame of a clip: corners x1, y1, x2, y2 in pixels of the view that the network sees.
 

@@ -34,6 +34,7 @@ FAMILIES = (
     "avslowfast",
     "bmn",
     "c3d",
+    "captioner",
     "clip",
     "csn",
     "detection",
@@ -42,6 +43,7 @@ FAMILIES = (
     "feature_linear",
     "frame_networks",
     "frame_vit",
+    "git",
     "inception",
     "localise_linear",
     "mbt",
@@ -59,6 +61,7 @@ FAMILIES = (
     "tridet",
     "two_stream",
     "vggish",
+    "video_language",
     "videomae",
     "videomae_pretrain",
     "vivit",
@@ -87,6 +90,8 @@ class Variant:
     length, and is set to the configured one, if any. With `fixed_size` the same holds for its argument `size`.
 
     If the inputs depend on the arguments, such as the names of networks inside, `inputs_of` maps these to them.
+
+    With `words` the outputs are the words of a text, not classes of a data set, and their number is the spec's.
     """
 
     build: Callable[..., VideoNetwork]
@@ -95,6 +100,7 @@ class Variant:
     fixed_length: bool = False
     fixed_size: bool = False
     inputs_of: Callable[[Mapping[str, Any]], Mapping[str, Input]] | None = None
+    words: bool = False
 
     @property
     def sized(self) -> dict[str, bool]:

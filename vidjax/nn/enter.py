@@ -13,6 +13,7 @@ from vidjax.inputs import (
     BoxInput,
     FeatureInput,
     Input,
+    PromptInput,
     SequenceInput,
     TextInput,
     VideoInput,
@@ -121,6 +122,11 @@ def _enter_text(numbers: jax.Array, input: TextInput, dtype: Any, between: Calla
     return numbers
 
 
+def _enter_prompt(numbers: jax.Array, input: PromptInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
+    del input, dtype, between
+    return {"text": numbers[:, 1:], "prompt": numbers[:, 0]}
+
+
 def _enter_sequence(vectors: jax.Array, input: SequenceInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
     mask = ~jnp.isnan(vectors[..., 0])
     known = jnp.where(mask[..., None], vectors.astype(jnp.float32), 0)
@@ -136,6 +142,7 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
     BoxInput: _enter_boxes,
     BankInput: _enter_features,
     TextInput: _enter_text,
+    PromptInput: _enter_prompt,
 }
 
 
@@ -149,7 +156,8 @@ def enter(
     """Make the inputs of a network, by name.
 
     A sequence also gives "mask", bool `(B, T)`, false after its end; sound gives its spectrogram as "audio" and
-    "heard", bool `(B,)`, false for clips without sound.
+    "heard", bool `(B,)`, false for clips without sound. A prompt gives the "text", int32 `(B, L)`, and "prompt", the
+    number of the prompt's tokens, int32 `(B,)`.
 
     Args:
       arrays: arrays as read, `(B, …)` each, by name.

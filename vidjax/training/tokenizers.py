@@ -46,7 +46,8 @@ def with_tokenizer(spec: Spec, config: Config, videos: VideoSet) -> Spec:
         return set_tokenizer(spec, read_tokenizer(config.data.text.tokenizer))
     if config.model.init_from:
         return set_tokenizer(spec, tokenizer_of(config.model.init_from))
-    texts = [t for record in videos.records if isinstance(record.annotation, Caption) for t in record.annotation.texts]
+    captions = [record.annotation for record in videos.records if isinstance(record.annotation, Caption)]
+    texts = [text for each in captions for text in (*each.texts, each.question) if text]
     file = train_tokenizer(texts, inputs[0].vocabulary, inputs[0].rules)
     spec = set_tokenizer(spec, file)
     logger.info("trained a tokenizer on %s", things(len(texts), "caption"))

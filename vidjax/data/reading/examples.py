@@ -16,6 +16,7 @@ from vidjax.data.reading.bank import BankReader
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.features import FeatureReader, SequenceReader
+from vidjax.data.reading.prompts import PromptReader
 from vidjax.data.reading.sound import SoundClips, SoundFollower
 from vidjax.data.reading.text import TextReader
 from vidjax.data.records import Record
@@ -27,6 +28,7 @@ from vidjax.inputs import (
     FeatureInput,
     Field,
     Input,
+    PromptInput,
     SequenceInput,
     TextInput,
     VideoInput,
@@ -97,6 +99,7 @@ FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
     BankInput: lambda input, spec, config: BankReader(input, config.clip.bank),
     AudioInput: lambda input, spec, config: SoundFollower(input, config),
     TextInput: lambda input, spec, config: TextReader(input, config.text.cut),
+    PromptInput: lambda input, spec, config: PromptReader(input, config.text.cut),
 }
 
 
