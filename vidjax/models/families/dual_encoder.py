@@ -129,7 +129,7 @@ def _video_of(kwargs: Mapping[str, Any]) -> VideoInput:
 
 def _inputs(kwargs: Mapping[str, Any]) -> dict[str, Input]:
     """Inputs of a network with these arguments."""
-    size = vars(DEFAULT) | kwargs
+    size = vars(DEFAULT) | dict(kwargs)
     return {"video": _video_of(kwargs), "text": TextInput(size["text_length"], size["vocabulary"], "clip")}
 
 
