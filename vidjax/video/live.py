@@ -1,7 +1,8 @@
 """Frames of a live source as they come: a camera, an rtsp:// address, or a file played at its own pace.
 
 A reader that is too slow gets the newest frames: a few wait for it, older ones are dropped and counted, so that it
-never lags behind by more than those. Decoding runs in a thread of this process; a source is the choice of whoever starts it.
+never lags behind by more than those. Decoding runs in a thread of this process; a source is the choice of whoever
+starts it.
 """
 
 import re
