@@ -40,7 +40,7 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("parts", "predictions", "view_batches", "predictor", "cascade", "embeddings", "serving"),
+    *("parts", "predictions", "view_batches", "export", "predictor", "cascade", "embeddings", "serving"),
     *("apps", "__main__"),
 )
 

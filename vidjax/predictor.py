@@ -27,6 +27,7 @@ from vidjax.evaluation.calibration import stored_temperature, tempered
 from vidjax.evaluation.engine import Forward, compile_forward
 from vidjax.evaluation.metrics import join_views
 from vidjax.evaluation.several import read_thresholds
+from vidjax.export.opened import ExportedNetwork, open_export
 from vidjax.inputs import VideoInput
 from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.layer_vectors import layer_vectors
@@ -62,6 +63,8 @@ class Predictor:
     >>> model = vidjax.load_pretrained("r2plus1d_18", "r2plus1d_18.pth")
     >>> predictor = vidjax.Predictor(model, vidjax.get_spec("r2plus1d_18"), class_names="kinetics400")
 
+    A folder of `vidjax export` or `vidjax quantize` is used like the run that it comes from; it gives only classes.
+
     Files are decoded ahead in threads, and sampled, resized and cropped as in evaluation. Views go through the network
     one at a time, so that all files share one compiled program.
 
@@ -89,8 +92,8 @@ class Predictor:
         """Load a checkpoint, or take a model.
 
         Args:
-          model: work directory of a run, folder written by `convert`, or a model from `create_model`,
-            `load_pretrained` or `load_model`, with its current weights.
+          model: work directory of a run, folder written by `convert`, `export` or `quantize`, or a model from
+            `create_model`, `load_pretrained` or `load_model`, with its current weights.
           spec: spec of a model: that of `get_spec`, with any changes made to build or train it, such as
             `spec.with_video(enters="differences")`. None for a folder, which has its own.
           class_names: K names in the order of the outputs, or the name of a data set, such as "kinetics400"; None:
@@ -117,10 +120,16 @@ class Predictor:
         self.title = str(model) if isinstance(model, str | Path) else type(model).__name__
         self.spec: cfg.Spec
         own_folder = isinstance(model, str | Path)
+        exported: ExportedNetwork | None = None
         if isinstance(model, str | Path):
             if spec is not None:
                 raise UserError(f"{model}: a folder has its own spec; leave it out")
-            model, meta, loaded = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
+            exported = open_export(model)
+            if exported is None:
+                model, meta, loaded = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
+            else:
+                meta, loaded = exported.info.meta, exported.info.step
+                _need_step(self.title, step, loaded)
             self.spec, config, labels = meta.spec, _read_by(meta.config, sampling, reading), meta.labels
             dtype = parallel.compute_dtype(config.model.compute_dtype)
         else:
@@ -137,13 +146,20 @@ class Predictor:
         self.sampling |= {"rule": rule.eval, "hop": rule.hop}
         self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
-        self.class_names = class_names_of(class_names, labels.names, 0 if head is None else head.out_features)
+        outputs = len(labels.names) if exported else 0 if head is None else head.out_features
+        self.class_names = class_names_of(class_names, labels.names, outputs)
         several = labels.several if several is None else several
         task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
         self._present, self._ensemble = task.present, config.eval.ensemble
+        self.several = several
+        if exported:
+            chosen = exported.info.thresholds
+            self._thresholds = np.asarray(chosen) if several and chosen else None
+            self._temperature, self._model, self._weights = exported.info.temperature, None, ({}, {})
+            self._forward, self._describing = exported.logits, self._refuse
+            return
         folder = Path(self.title) if own_folder and several else None
         self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
-        self.several = several
         self._temperature = stored_temperature(run_folder(self.title), loaded) if own_folder else 1.0
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
@@ -163,7 +179,7 @@ class Predictor:
             del number  # nothing is drawn
             return outputs(network, enter(inputs, self.spec.inputs, self._dtype, network=network))
 
-        return compile_forward(self._model, forward, self._mesh)
+        return compile_forward(self.network, forward, self._mesh)
 
     def __call__(self, path: File) -> Prediction:
         """Predict the classes of one file.
@@ -247,8 +263,18 @@ class Predictor:
 
     @property
     def network(self) -> nnx.Module:
-        """The network, in evaluation mode."""
-        return self._model
+        """The network, in evaluation mode.
+
+        Raises:
+          UserError: if there are only programs exported from it.
+        """
+        return self._refuse() if self._model is None else self._model
+
+    def _refuse(self, layer: str = "") -> Any:
+        del layer
+        raise UserError(
+            f"{self.title} holds exported programs, which give classes alone: give the run for anything else"
+        )
 
     def with_views(self, path: File) -> tuple[Prediction, dict[str, np.ndarray], Views]:
         """Predict the classes of one file, and return what was read for it: inputs by name, `(V, …)` each, and views.
@@ -265,7 +291,7 @@ class Predictor:
     def entered(self, inputs: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Inputs as they enter the network, from arrays as read, `(V, …)` each."""
         arrays = {name: jnp.asarray(array) for name, array in inputs.items()}
-        return enter(arrays, self.spec.inputs, network=self._model)
+        return enter(arrays, self.spec.inputs, network=self.network)
 
     def views_of(self, prediction: Prediction) -> int:
         """Number of views, crops of clips, that a prediction comes from."""
@@ -274,7 +300,7 @@ class Predictor:
     @property
     def fingerprint(self) -> str:
         """Hash of the weights, 16 hexadecimal digits; see `vidjax.models.fingerprint`."""
-        return weights_fingerprint(self._model)
+        return weights_fingerprint(self.network)
 
     def vectors(self, path: str, views: Views | VideoError, outputs: np.ndarray) -> ClipVectors:
         """Vectors of a file's clips from those of its views, `(V, D)`; or the error that prevented them."""
@@ -382,6 +408,11 @@ def _read_by(config: cfg.Config, sampling: SamplingConfig | None, reading: Readi
     if reading is not None:
         data = dataclasses.replace(data, reading=reading)
     return dataclasses.replace(config, data=data)
+
+
+def _need_step(folder: str, step: int | None, exported: int) -> None:
+    if step not in (None, exported):
+        raise UserError(f"{folder} was exported from update {exported}, so that there is no {step}; leave the step out")
 
 
 def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> cfg.Spec:

@@ -84,6 +84,7 @@ def test_frames_are_the_same(tmp_path, name):
         check_exact(reader, truth)
 
 
+@pytest.mark.slow
 def test_frames_stay_what_they_are(video, fresh):
     """Memory is used again only after the array that it held is gone."""
     truth, before = plain(video), shared_memory()
@@ -104,6 +105,7 @@ def test_frames_stay_what_they_are(video, fresh):
     assert shared_memory() == before
 
 
+@pytest.mark.slow
 def test_one_process_after_the_other(video):
     with VideoReader(video, isolate=True) as one:
         pid = pid_of(one)
@@ -147,6 +149,7 @@ def test_errors_are_the_same(tmp_path, video):
         reader.read([0])
 
 
+@pytest.mark.slow
 def test_a_decoder_that_spins_is_killed(video, stuck):
     mapped = shared_memory()
     reader = VideoReader(video, isolate=True)
@@ -263,6 +266,7 @@ def test_processes_without_work_end(video, fresh, tmp_path, monkeypatch):
         assert reader.read([3]).shape == (1, 48, 64, 3)
 
 
+@pytest.mark.slow
 def test_processes_end_with_their_parent(video, stuck):
     code = f"""
         import threading

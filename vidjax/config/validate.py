@@ -10,6 +10,7 @@ from vidjax.config import (
     ConfigError,
     ModelConfig,
     ReadingConfig,
+    TrainConfig,
     apply_preset,
     from_dict,
     setting,
@@ -169,6 +170,12 @@ def _train(config: Config, checks: _Checks) -> None:
         "train.accumulate",
         f"must divide train.batch_size = {train.batch_size}",
     )
+    for name in ("teacher_weight", "teacher_temperature", "teacher_tokens"):
+        need(
+            bool(train.teacher) or getattr(train, name) == getattr(TrainConfig(), name),
+            f"train.{name}",
+            "is for config.train.teacher, which is empty",
+        )
     need(train.epochs > 0 or train.steps > 0, "train.epochs", "must be positive (or give train.steps)")
     need(
         train.batch_norm == "sync" or not config.model.probe or config.model.probe_norm,

@@ -19,6 +19,8 @@ COMMANDS = {
     "compare": False,
     "calibrate": False,
     "cascade": False,
+    "export": True,
+    "quantize": True,
     "explain": False,
     "check": True,
     "inspect": True,
