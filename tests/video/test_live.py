@@ -1,16 +1,13 @@
 """Live sources: what comes is newest first for a reader that is too slow, and what is dropped is counted."""
 
-import contextlib
-import socket
 import threading
 import time
 
-import av
 import numpy as np
 import pytest
 
 from tests.videos import numbered_frames, write_video
-from vidjax.video import VideoError, live
+from vidjax.video import VideoError
 from vidjax.video.live import LiveSource
 
 
@@ -85,37 +82,3 @@ def test_a_playlist_is_no_source(tmp_path, video):
     (tmp_path / "x.mp4").write_text(f"ffconcat version 1.0\nfile 'file:{video}'\n")
     with pytest.raises(VideoError, match="playlist"):
         LiveSource(str(tmp_path / "x.mp4"))
-
-
-def test_frames_over_rtsp(video, monkeypatch):
-    """FFmpeg has no server of streams, but takes one that is sent to it: the same reader, waiting instead of calling."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"rtsp://127.0.0.1:{free.getsockname()[1]}/x"
-    usual, waits = av.open, {"rtsp_flags": "listen", "listen_timeout": "10"}
-
-    def listen(path, **arguments):
-        return usual(path, **arguments | {"options": arguments["options"] | waits})
-
-    def send():
-        with usual(video) as source:
-            packets = [packet for packet in source.demux(video=0) if packet.dts is not None]
-            for _ in range(200):  # until it listens
-                time.sleep(0.05)
-                with contextlib.suppress(av.FFmpegError):
-                    sink = usual(address, "w", format="rtsp", options={"rtsp_transport": "tcp"})
-                    stream = sink.add_stream_from_template(source.streams.video[0])
-                    sink.start_encoding()
-                    break
-            for packet in packets:
-                packet.stream = stream
-                sink.mux(packet)
-                time.sleep(1 / 40)
-            sink.close()
-
-    monkeypatch.setattr(live.av, "open", listen)
-    sending = threading.Thread(target=send)
-    sending.start()
-    with LiveSource(address, waiting=20) as source:
-        seen = numbers(source)
-    sending.join()
-    assert len(seen) >= 15 and seen == sorted(set(seen)), "the last ones may be lost as the connection ends"
