@@ -24,6 +24,7 @@ from vidjax.video.errors import VideoError
 _CAMERA = re.compile(r"/dev/video\d+")
 # What FFmpeg may open for an address of each kind, and nothing else.
 _PROTOCOLS = {"rtsp://": "rtsp,rtp,udp,tcp", "rtsps://": "rtsp,rtp,udp,tcp,tls"}
+_SOON = {"analyzeduration": "1000000"}  # microseconds of a stream that are looked at before it begins
 _MEND = "look at the camera, the address, the network or the file"
 _STALL = 10.0  # seconds without a frame after which a source is given up
 
@@ -116,7 +117,7 @@ class LiveSource:
         scheme = next((scheme for scheme in _PROTOCOLS if self.path.startswith(scheme)), "")
         try:
             if scheme:
-                options = {"protocol_whitelist": _PROTOCOLS[scheme], "rtsp_transport": "tcp"}
+                options = {"protocol_whitelist": _PROTOCOLS[scheme], "rtsp_transport": "tcp"} | _SOON
                 return av.open(self.path, format="rtsp", options=options, timeout=_STALL)
             return av.open(self.path, format="v4l2", options={"protocol_whitelist": "file"}, timeout=_STALL)
         except (av.FFmpegError, ValueError) as error:
