@@ -341,7 +341,8 @@ def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
     assert parts.pooled.dtype == np.float32
     assert parts.tokens.shape == tokens.shape == (2, tokens.shape[1], widths.tokens)
     # A class token; those of the sound come first where there is sound.
-    assert tokens.shape[1] - math.prod(parts.grid) in (0, 1) or "audio" in spec.inputs
+    rest = 0 if parts.grid is None else tokens.shape[1] - math.prod(parts.grid)
+    assert rest in (0, 1) or "audio" in spec.inputs
     assert (parts.maps is None) == (widths.maps is None)
     assert {stride: x.shape[-1] for stride, x in (parts.maps or {}).items()} == (widths.maps or {})
     for stride, x in (parts.maps or {}).items():

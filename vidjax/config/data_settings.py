@@ -22,6 +22,7 @@ from vidjax.config.fields import (
 )
 from vidjax.config.section import Section
 from vidjax.config.sound_settings import SoundConfig
+from vidjax.config.text_settings import TextConfig
 
 
 @dataclass
@@ -305,7 +306,8 @@ class DataConfig(Section, path="data"):
         "",
         *SYNTHETIC,
         help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
-        "a while each in long videos (long), or each in its own way, with boxes (people); with tones that have a class "
+        "a while each in long videos (long), each in its own way, with boxes (people), or each in its own way, with "
+        "sentences, questions, boxes and masks (scenes); with tones that have a class "
         "of their own (sound_joint), share one with the motion (sound_agree), or clicks at its turns (sound_turns).",
     )
     flow: str = choice(
@@ -346,6 +348,7 @@ class DataConfig(Section, path="data"):
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     sound: SoundConfig = field(default_factory=SoundConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
 
 

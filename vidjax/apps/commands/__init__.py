@@ -29,6 +29,8 @@ COMMANDS = {
     "detect": False,
     "flow": False,
     "localise": False,
+    "caption": False,
+    "ask": False,
     "embed": False,
     "search": False,
     "recommend": False,
