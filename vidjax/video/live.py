@@ -76,7 +76,8 @@ class LiveSource:
         self.dropped = 0
         self._frames: deque[LiveFrame] = deque()
         self._changed = threading.Condition()
-        self._over, self._error = False, None
+        self._over = False
+        self._error: VideoError | None = None
         self._thread = threading.Thread(target=self._read, name="vidjax-live", daemon=True)
         self._thread.start()
 
