@@ -30,6 +30,7 @@ FLOORS = (
         "unpickle",
         "spectrograms",
         "sound_features",
+        "text",
         "inputs",
         "batch",
         "config",
@@ -40,7 +41,8 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("predictions", "export", "predictor", "cascade", "embeddings"),
+    *("parts", "predictions", "view_batches", "export", "zero_shot", "predictor", "captioner", "cascade"),
+    *("embeddings", "serving"),
     *("apps", "__main__"),
 )
 

@@ -14,10 +14,12 @@ from vidjax.inputs import (
     BoxInput,
     FeatureInput,
     FlowFields,
+    PromptInput,
     SequenceInput,
     TextInput,
     VideoInput,
 )
+from vidjax.text import TokenizerFile
 
 EVERY = {
     "video": VideoInput(16, stride=4, fps=12.5, size=112, resize=(128, 171), mean=(0.1, 0.2, 0.3), enters="both"),
@@ -26,7 +28,8 @@ EVERY = {
         4, mean=(0.4,) * 9, std=(0.2,) * 9, content="rgb+flow", flow=FlowFields("dis_medium", 3, 8.0, "truncated", True)
     ),
     "sound": AudioInput("slaney", 1.5, frames=140),
-    "words": TextInput(32, "bert-base-uncased", 30522),
+    "words": TextInput(32, 30522, "bert", TokenizerFile.of("tokenizer.json", b"{}")),
+    "prompt": PromptInput(32, 30522, "bert", TokenizerFile.of("tokenizer.json", b"{}")),
     "features": FeatureInput(10, 768),
     "boxes": BoxInput(12),
     "bank": BankInput(60, 8, seconds=30),

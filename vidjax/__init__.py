@@ -11,6 +11,7 @@ _HOMES = {
     "Config": "vidjax.config",
     "ConfigError": "vidjax.config",
     "Spec": "vidjax.config",
+    "Captioner": "vidjax.captioner",
     "Cascade": "vidjax.cascade",
     "Predictor": "vidjax.predictor",
     "create_model": "vidjax.models",
@@ -27,6 +28,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from vidjax.captioner import Captioner
     from vidjax.cascade import Cascade
     from vidjax.config import Config, ConfigError, Spec
     from vidjax.data.reading.preprocess import preprocess

@@ -18,6 +18,8 @@ from vidjax.nn.attention_patterns import pattern
 from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooling, SelfAttentionBlock
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.boundary_matching import BoundaryMatching
+from vidjax.nn.cached_attention import CachedAttention, causal_mask
+from vidjax.nn.caption_decoder import CaptionDecoder, DecoderLayer, DecoderSize
 from vidjax.nn.conv import Conv3D, conv_formulation
 from vidjax.nn.cross_conv import CrossConv
 from vidjax.nn.dilated import DilatedConv3D
@@ -35,6 +37,7 @@ from vidjax.nn.recurrent import CELLS, CONV_CELLS, Recurrent, unroll
 from vidjax.nn.rotary import frame_angles, rotary_angles, rotate, rotate_halves
 from vidjax.nn.sgp import SGPBlock
 from vidjax.nn.squeeze import SqueezeExcitation
+from vidjax.nn.text_decoder import GatedMlp, TextDecoder, TextForm, TextLayer
 from vidjax.nn.vision_transformer import VisionTransformer
 from vidjax.nn.windows import WindowAttention
 
@@ -75,6 +78,19 @@ def adapted(layer, x, _, **kwargs):
     """Clips of tokens of 2×3 places and one more, `(B, T, N, D)`."""
     frames = x.reshape(-1, *x.shape[2:])
     return layer(frames, (x.shape[1], 2, 3), **kwargs).reshape(x.shape)
+
+
+TEXT = TextForm(text_dim=4, text_depth=1, text_heads=2, text_groups=1, text_hidden=6, text_bias=True)
+
+
+def places_of(x):
+    return jnp.broadcast_to(jnp.arange(x.shape[1])[None], x.shape[:2])
+
+
+def language(layer, x):
+    """With the words 0, 1 and so on added, so that the table of words takes part."""
+    words = layer.words(places_of(x) % 5)
+    return layer(x.astype(words.dtype) + words, seen(x))[0]
 
 
 class Function(nnx.Module):
@@ -318,6 +334,26 @@ LAYERS = {
         for kind in ("", "st", "aim")
     },
     "bottleneck": Layer(partial(Bottleneck, 4, 3), FRAMES, FRAME, same),
+    "attention with a cache": Layer(
+        partial(CachedAttention, 4, 2, 1, head_dim=4, theta=100.0, norm_epsilon=1e-6), FRAMES, FRAME, same,
+        lambda layer, x, rngs: layer(x, places_of(x), causal_mask(seen(x)))[0],
+    ),
+    "gated mlp": Layer(partial(GatedMlp, 4, 6), FRAMES, FRAME, same),
+    "layer of a language model": Layer(
+        partial(TextLayer, TEXT), FRAMES, FRAME, same,
+        lambda layer, x, rngs: layer(x, places_of(x), causal_mask(seen(x)))[0], computes="dtype, added",
+    ),
+    "language model": Layer(
+        partial(TextDecoder, 5, TEXT), FRAMES, FRAME, same, lambda layer, x, rngs: language(layer, x)
+    ),
+    "layer of captions": Layer(
+        partial(DecoderLayer, DecoderSize(8, 4, 1, 2)), FRAMES, FRAME, same,
+        lambda layer, x, rngs: layer(x, causal_mask(seen(x), 2))[0],
+    ),
+    "decoder of captions": Layer(
+        partial(CaptionDecoder, 4, 5, DecoderSize(3, 6, 1, 2)), FRAMES, FRAME, lambda s: (3, 6),
+        lambda layer, x, rngs: layer(x, jnp.broadcast_to(jnp.arange(3)[None] * 2, (x.shape[0], 3)))[0],
+    ),
     "maxima": function(
         lambda x: pooling.max_pool3d(x, (1, 3, 3), (1, 2, 1), (0, 1, 1)),
         CLIPS, CLIP, lambda s: (s[0], math.ceil(s[1] / 2), *s[2:]),

@@ -16,7 +16,8 @@ from vidjax.batch import layout_of
 from vidjax.config import Config, ModelConfig
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.examples import ExampleReader
-from vidjax.data.records import Boxes, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
+from vidjax.data.reading.prompts import PromptReader
+from vidjax.data.records import Boxes, Caption, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
 from vidjax.data.views import Views, whole
 from vidjax.evaluation.engine import flat_metrics
 from vidjax.evaluation.evaluator import Rows
@@ -24,6 +25,8 @@ from vidjax.models import create_model, get_spec
 from vidjax.models.state import merge, split
 from vidjax.tasks import TASKS, kinds_of, make_task
 from vidjax.tasks.task import Task
+from vidjax.text import train_tokenizer
+from vidjax.training.tokenizers import set_tokenizer
 
 CLIPS = 4
 
@@ -54,6 +57,8 @@ def case(name: str, folder) -> Case:
         return of_segments(kind, folder)
     if task_name == "detect":
         return of_boxes()
+    if task_name == "caption":
+        return of_captions()
     model = {"classify": "conv3d_tiny", "reconstruct": "videomae_tiny_pretrain"}[task_name]
     spec = get_spec(model).with_video(num_frames=4, size=16, resize=(16,))
     labels = LabelSpace(
@@ -126,8 +131,30 @@ def of_boxes() -> Case:
     return Case(task, network, VideoSet(records, labels), examples)
 
 
+def of_captions() -> Case:
+    """A caption of a video, several of another, an answer to a question, and none."""
+    captions = (
+        Caption(("a red square moves left",)),
+        Caption(("a blue circle", "it turns around slowly")),
+        Caption(("blue",), "which colour is the circle?"),
+        Caption(()),
+    )
+    texts = [text for each in captions for text in (*each.texts, each.question) if text]
+    spec, config = get_spec("videomae_caption_tiny").with_video(num_frames=4, size=32, resize=(32,)), Config()
+    spec = set_tokenizer(spec, train_tokenizer(texts, 80, "clip"))
+    task = make_task(config, spec, LabelSpace(()))
+    sizes = {"num_frames": 4, "size": 32, "dim": 16, "depth": 1, "heads": 2, "decoder_dim": 16, "decoder_depth": 1}
+    network = create_model("videomae_caption_tiny", num_classes=80, **sizes)
+    records = tuple(Record(f"{i}.mp4", caption) for i, caption in enumerate(captions))
+    layout, reader = layout_of(spec.inputs, task.targets.fields()), PromptReader(spec.inputs["text"])
+    video = layout.draw(CLIPS, 1, seed=3)["inputs"]["video"][:, 0]
+    text = np.concatenate([reader.of(record, whole(1)) for record in records])
+    examples = {"inputs": {"video": jnp.asarray(video), "text": jnp.asarray(text)}, "targets": {}}
+    return Case(task, network, VideoSet(records, LabelSpace(())), examples)
+
+
 CASES = [
-    *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct"),
+    *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct", "caption"),
     "localise-localise_linear_tiny",
 ]
 

@@ -34,7 +34,7 @@ def save(folder, data, frames=2, labels=LABELS, seed=3, **clip):
 
 def test_a_taught_run_stands_alone(halves, tmp_path):
     save(tmp_path / "teacher", halves)
-    taught = {"teacher": str(tmp_path / "teacher"), "teacher_weight": 1.0, "accumulate": 2}
+    taught = {"teacher": str(tmp_path / "teacher"), "teacher_weight": 1.0}
     config = make_config(halves, steps=2, log_every=1, **taught)
     train(config, tmp_path / "student", QUIET)
     train(make_config(halves, steps=2, log_every=1), tmp_path / "alone", QUIET)

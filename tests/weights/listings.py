@@ -9,8 +9,9 @@ from tests.golden import read_keys
 from tests.models.abstract import abstract
 from vidjax.models.registry import get_spec
 from vidjax.models.state import split
-from vidjax.weights.mapping import convert
+from vidjax.weights.mapping import conversion, convert
 from vidjax.weights.table import Source, recognise
+from vidjax.weights.write import rule_of
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -52,4 +53,20 @@ def assert_everything_has_its_place(name: str, state: dict[str, np.ndarray]) -> 
     assert convert(state, table, {**params, **stats}).keys() == {**params, **stats}.keys()
     floats = [array for key, array in state.items() if not key.endswith("num_batches_tracked")]
     assert sum(array.size for array in floats) == sum(int(np.prod(s)) for s in (*params.values(), *stats.values()))
+    return table
+
+
+def assert_whole_both_ways(name: str, keys: Shapes, classes: int) -> Source:
+    """Every key of a full-size reference makes a parameter, none is unset, and all keys are written again.
+
+    Nothing is copied: the largest of these networks would not fit into memory. Gives the table that was recognised.
+    """
+    parts = split(abstract(name, num_classes=classes))[1:]
+    shapes = {path: array.shape for part in parts for path, array in part.items()}
+    state = zeros(keys)
+    table = recognise(state, name)
+    made = conversion(state, table, shapes, copy=np.shape)
+    assert made.arrays == shapes and not made.dropped and not made.fresh
+    filled = [rule_of(table, path) for path in shapes]
+    assert {key for _, names in filled for key in names} == set(table.stripped(keys))
     return table

@@ -37,6 +37,7 @@ from vidjax.tasks import make_task
 from vidjax.tasks.task import Task
 from vidjax.tasks.videos import load_videos
 from vidjax.training.device_prefetch import DEVICE_BATCHES
+from vidjax.training.tokenizers import with_tokenizer
 from vidjax.video import VideoError
 from vidjax.wording import things
 
@@ -91,6 +92,7 @@ def bench_data(
     write_asked(config.data, Console(stderr=True))
     videos, _ = load_videos(config)
     spec = resolve_spec(get_spec(config.model.name, config.model.kwargs), config.data, config.model.input)
+    spec = with_tokenizer(spec, config, videos)
     task = make_task(config, spec, videos.labels)
     reader = ExampleReader(spec, config.data)
     views, batch_size = config.data.sampling.views, config.train.batch_size

@@ -208,11 +208,12 @@ def _with_data(program: Program, step: Any, state: TrainState, videos: Any, upda
     from vidjax.data.pipeline import train_batches
     from vidjax.data.reading.examples import ExampleReader
     from vidjax.training.device_prefetch import Feed
+    from vidjax.training.tokenizers import with_tokenizer
 
     config = program.config
     batches = train_batches(
         videos,
-        ExampleReader(program.spec, config.data),
+        ExampleReader(with_tokenizer(program.spec, config, videos), config.data),
         program.task.targets,
         batch_size=config.train.batch_size,
         seed=config.seed,

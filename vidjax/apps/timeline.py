@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vidjax.apps.subtitles import write_srt
 from vidjax.config import ReadingConfig
 from vidjax.data.reading.open_video import open_video
 from vidjax.lettering import lettering
@@ -139,20 +140,10 @@ def clock(seconds: float) -> str:
 
 def write_subtitles(path: Path, line: Timeline) -> Path:
     """Write the segments as SubRip subtitles, which players show over the video."""
-    blocks = []
-    for number, ((start, end), score, label) in enumerate(
-        zip(line.found.segments, line.found.scores, line.found.labels, strict=True), 1
-    ):
-        text = f"{line.names[label]} ({100 * score:.0f} %)"
-        blocks.append(f"{number}\n{_srt(start)} --> {_srt(end)}\n{text}\n")
-    path.write_text("\n".join(blocks), encoding="utf-8")
-    return path
-
-
-def _srt(seconds: float) -> str:
-    thousandths = round(1000 * float(seconds))
-    hours, minutes, rest = thousandths // 3_600_000, thousandths // 60_000 % 60, thousandths % 60_000
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d},{rest % 1000:03d}"
+    found = zip(line.found.segments, line.found.scores, line.found.labels, strict=True)
+    return write_srt(
+        path, ((start, end, f"{line.names[label]} ({100 * score:.0f} %)") for (start, end), score, label in found)
+    )
 
 
 def write_video(path: Path, line: Timeline, how: ReadingConfig, advance: Callable[[float], None]) -> None:
@@ -174,7 +165,7 @@ def write_video(path: Path, line: Timeline, how: ReadingConfig, advance: Callabl
         done += frames
         advance(done / len(reader))
 
-    with open_video(line.path, timeout=how.timeout, isolate=how.isolate) as reader:
+    with open_video(line.path, **how.limits) as reader:
         redraw(reader, path, lambda frame, time: _paint(frame, line, time), advance=count)
 
 

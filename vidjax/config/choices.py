@@ -55,6 +55,7 @@ DATASETS = (
 # Data sets that vidjax/data/synthetic.py writes: name → numbers of classes and of training examples.
 SYNTHETIC = {
     "motion": (6, 1500), "long": (6, 80), "people": (6, 800),
+    "scenes": (0, 1500),
     "sound_joint": (4, 1200), "sound_agree": (2, 1200), "sound_turns": (2, 1200),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vidjax.config.choices import DATASETS, FLOWS, PRESETS, SAMPLING_RULES, SYNTHETIC
 from vidjax.config.fields import (
@@ -21,6 +22,7 @@ from vidjax.config.fields import (
 )
 from vidjax.config.section import Section
 from vidjax.config.sound_settings import SoundConfig
+from vidjax.config.text_settings import TextConfig
 
 
 @dataclass
@@ -194,6 +196,27 @@ class ReadingConfig(Section, path="data.reading"):
         True,
         "Whether videos are decoded in separate processes, one per decoding thread, which can be killed and may crash.",
     )
+    max_memory: float = positive(4.0, "Memory that decoding one video may take, if isolated.", unit="GiB")
+    patience: float = at_least(
+        0, 0.0, "Time after which decoding one video gives way to other work on the machine, if isolated; 0: never.",
+        unit="seconds", meaning="never",
+    )  # fmt: skip
+    max_pixels: int = at_least(
+        1, 1 << 36, "Most pixels decoded at a time for one example: width × height × distinct frames.", unit="pixels"
+    )
+
+    @property
+    def sound_limits(self) -> dict[str, Any]:
+        """Arguments that open a sound track with these limits."""
+        limits: dict[str, Any] = {"timeout": self.timeout, "isolate": self.isolate}
+        if self.isolate:
+            limits |= {"max_memory": int(self.max_memory * 2**30), "patience": self.patience or None}
+        return limits
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Arguments that open a video with these limits."""
+        return self.sound_limits | {"max_pixels": self.max_pixels}
 
 
 @dataclass
@@ -283,7 +306,8 @@ class DataConfig(Section, path="data"):
         "",
         *SYNTHETIC,
         help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
-        "a while each in long videos (long), or each in its own way, with boxes (people); with tones that have a class "
+        "a while each in long videos (long), each in its own way, with boxes (people), or each in its own way, with "
+        "sentences, questions, boxes and masks (scenes); with tones that have a class "
         "of their own (sound_joint), share one with the motion (sound_agree), or clicks at its turns (sound_turns).",
     )
     flow: str = choice(
@@ -324,6 +348,7 @@ class DataConfig(Section, path="data"):
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     sound: SoundConfig = field(default_factory=SoundConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
 
 

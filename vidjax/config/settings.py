@@ -8,6 +8,7 @@ This module imports nothing heavy, so that data workers and `--help` stay light.
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidjax.config.caption_settings import CaptionConfig
 from vidjax.config.choices import INPUTS, PROBES, PROTOCOLS, REMAT, SUPPRESSIONS, TIOUS, VOTES
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.detect_settings import DetectConfig
@@ -23,6 +24,7 @@ from vidjax.config.fields import (
     positive,
     share,
 )
+from vidjax.config.retrieve_settings import RetrieveConfig
 from vidjax.config.section import Section
 from vidjax.config.train_settings import TrainConfig
 
@@ -227,13 +229,18 @@ class TaskConfig(Section, path="task"):
         "detect",
         "reconstruct",
         "localise",
-        help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise) or, "
-        "without labels, hidden pixels (reconstruct); auto: the task the model is made for. Any other is an error.",
+        "retrieve",
+        "caption",
+        help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise), "
+        "captions (retrieve), sentences and answers (caption) or, without labels, hidden pixels (reconstruct); auto: "
+        "the task the model is made for. Any other is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
     reconstruct: ReconstructConfig = field(default_factory=ReconstructConfig)
     localise: LocaliseConfig = field(default_factory=LocaliseConfig)
+    retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
+    caption: CaptionConfig = field(default_factory=CaptionConfig)
 
 
 @dataclass

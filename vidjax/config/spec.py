@@ -10,6 +10,7 @@ from vidjax.config.choices import PRESETS
 from vidjax.config.data_settings import DataConfig
 from vidjax.config.section import ConfigError
 from vidjax.config.sound_settings import with_sound
+from vidjax.config.text_settings import need_text
 from vidjax.errors import UserError
 from vidjax.inputs import (
     CONTENTS,
@@ -135,6 +136,7 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
             f"config.data.clip.bank = {config.clip.bank!r}: {spec.name} reads no feature bank; leave it out"
         )
     spec = _with_features(spec, config)
+    need_text(spec.name, spec.inputs, config.text)
     if (inputs := with_sound(spec.name, spec.inputs, config.sound)) is not spec.inputs:
         spec = dataclasses.replace(spec, inputs=inputs)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):

@@ -9,6 +9,7 @@ from vidjax.config import (
     Config,
     ConfigError,
     ModelConfig,
+    ReadingConfig,
     TrainConfig,
     apply_preset,
     from_dict,
@@ -26,7 +27,7 @@ def validate(config: Config) -> Config:
     config = from_dict(dataclasses.asdict(config))
     config.data = apply_preset(config.data)
     checks = _Checks(config)
-    for check in (_probe, _sampling, _training_clips, _evaluation, _classify, _optimizer, _train, _mesh):
+    for check in (_probe, _sampling, _reading, _training_clips, _evaluation, _classify, _optimizer, _train, _mesh):
         check(config, checks)
     if checks.problems:
         raise ConfigError("\n".join(checks.problems))
@@ -101,6 +102,14 @@ def _sampling(config: Config, checks: _Checks) -> None:
         known = SAMPLING_RULES.get(rule, (sampling.short_video,))
         allowed = f"the rule {rule} supports only {', '.join(known)}; auto chooses"
         need(sampling.short_video in ("auto", *known), "data.sampling.short_video", allowed)
+
+
+def _reading(config: Config, checks: _Checks) -> None:
+    """Limits of decoding."""
+    reading, standard = config.data.reading, ReadingConfig()
+    what = "is kept by a process of its own, but config.data.reading.isolate = False; leave one of them out"
+    for name in ("max_memory", "patience"):
+        checks.need(reading.isolate or getattr(reading, name) == getattr(standard, name), f"data.reading.{name}", what)
 
 
 def _training_clips(config: Config, checks: _Checks) -> None:

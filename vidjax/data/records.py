@@ -96,10 +96,16 @@ class Masks:
 
 @dataclass(frozen=True)
 class Caption:
-    """Descriptions of a video: one, or several independent ones."""
+    """Descriptions of a video: one, or several independent ones.
+
+    Attributes:
+      texts: the descriptions, or the answers to the question.
+      question: question about the video; empty: there is none.
+    """
 
     kind: ClassVar[str] = "caption"
     texts: tuple[str, ...]
+    question: str = ""
 
 
 Annotation = Labels[Class] | Boxes[Class] | Segments[Class] | Masks | Caption

@@ -16,6 +16,7 @@ from vidjax.config import DataConfig
 from vidjax.data.moving_shapes import check_size, motion_clip, write_set
 from vidjax.data.synthetic_long import write_long
 from vidjax.data.synthetic_people import write_people
+from vidjax.data.synthetic_scenes import write_scenes
 from vidjax.data.synthetic_sound import LESSONS, write_with_sound
 
 MOTION_CLASSES = ("anticlockwise", "clockwise", "down", "left", "right", "up")
@@ -29,7 +30,7 @@ def write_asked(config: DataConfig, console: Console | None = None) -> None:
       config: data settings, of which `synthetic` and `train` are used.
       console: console for a progress bar; None: no bar.
     """
-    writers = {"motion": write_motion, "long": write_long, "people": write_people} | {
+    writers = {"motion": write_motion, "long": write_long, "people": write_people, "scenes": write_scenes} | {
         f"sound_{lesson}": functools.partial(write_with_sound, lesson=lesson) for lesson in LESSONS
     }
     if write := writers.get(config.synthetic):

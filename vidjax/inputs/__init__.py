@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vidjax.errors import UserError
-from vidjax.inputs.beside import BoxInput, TextInput
+from vidjax.inputs.beside import BoxInput, PromptInput, TextInput
 from vidjax.inputs.features import BankInput, FeatureInput, SequenceInput
 from vidjax.inputs.field import Field
 from vidjax.inputs.sound import UNHEARD, AudioInput
 from vidjax.inputs.video import CONTENTS, DEVICE_FLOWS, FlowFields, VideoInput, content_of
+from vidjax.text import TokenizerFile
 
 __all__ = [
     "CONTENTS",
@@ -23,6 +24,7 @@ __all__ = [
     "Field",
     "FlowFields",
     "Input",
+    "PromptInput",
     "SequenceInput",
     "TextInput",
     "VideoInput",
@@ -30,9 +32,10 @@ __all__ = [
     "to_dict",
 ]
 
-Input = VideoInput | AudioInput | TextInput | FeatureInput | SequenceInput | BoxInput | BankInput
+Input = VideoInput | AudioInput | TextInput | PromptInput | FeatureInput | SequenceInput | BoxInput | BankInput
 KINDS: dict[str, type[Input]] = {
-    each.kind: each for each in (VideoInput, AudioInput, TextInput, FeatureInput, SequenceInput, BoxInput, BankInput)
+    each.kind: each
+    for each in (VideoInput, AudioInput, TextInput, PromptInput, FeatureInput, SequenceInput, BoxInput, BankInput)
 }
 
 
@@ -55,5 +58,7 @@ def from_dict(values: Mapping[str, Any]) -> dict[str, Input]:
             raise UserError(f"input {name!r} has kind {kind!r}; this version of vidjax supports {', '.join(KINDS)}")
         if kind == VideoInput.kind:
             settings |= content_of(settings)
+        if kind in (TextInput.kind, PromptInput.kind) and settings.get("tokenizer"):
+            settings["tokenizer"] = TokenizerFile(**settings["tokenizer"])
         made[name] = KINDS[kind](**settings)
     return made

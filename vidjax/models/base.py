@@ -51,7 +51,8 @@ class Features:
       pooled: `(B, D)` float32, one vector per clip: the classifier's input before dropout.
       tokens: `(B, N, D')`, one vector per place of the clip in t, h, w order, before pooling, after any tokens for the
         whole clip (a class token). None: the network has none.
-      grid: number of tokens along T, H and W; their product is N, less the tokens for the whole clip. None: no tokens.
+      grid: number of tokens along T, H and W; their product is N, less the tokens for the whole clip. None: no tokens,
+        or none that are places of the clip in order.
       maps: feature maps `(B, t, h, w, C)` of the stages by spatial stride in pixels; of several with the same stride,
         the last. None: the network has none.
       windows: `(B, …, D)`, vectors of a clip that are classified one by one; `pooled` is their mean. None: the

@@ -22,7 +22,7 @@ def build_model(
 
     Args:
       config: config of the run.
-      num_classes: K, outputs of the network's own head.
+      num_classes: K, outputs of the network's own head; unused by networks whose outputs are words.
       dtype: dtype of activations; None: float32.
       abstract: whether to return shapes instead of arrays.
       head: function that makes a head to replace the network's own; None: keep its own.
@@ -45,6 +45,7 @@ def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) 
     model = config.model
     kwargs = dict(model.kwargs)
     variant = get_variant(model.name)
+    num_classes = variant.spec.num_classes if variant.words else num_classes
     for argument, sized in variant.sized.items():
         if sized and getattr(config.data.clip, argument):
             kwargs.setdefault(argument, getattr(config.data.clip, argument))

@@ -34,12 +34,16 @@ FAMILIES = (
     "avslowfast",
     "bmn",
     "c3d",
+    "captioner",
+    "clip",
     "csn",
     "detection",
+    "dual_encoder",
     "efficientnet",
     "feature_linear",
     "frame_networks",
     "frame_vit",
+    "git",
     "inception",
     "localise_linear",
     "mbt",
@@ -57,6 +61,7 @@ FAMILIES = (
     "tridet",
     "two_stream",
     "vggish",
+    "video_language",
     "videomae",
     "videomae_pretrain",
     "vivit",
@@ -85,6 +90,8 @@ class Variant:
     length, and is set to the configured one, if any. With `fixed_size` the same holds for its argument `size`.
 
     If the inputs depend on the arguments, such as the names of networks inside, `inputs_of` maps these to them.
+
+    With `words` the outputs are the words of a text, not classes of a data set, and their number is the spec's.
     """
 
     build: Callable[..., VideoNetwork]
@@ -93,6 +100,7 @@ class Variant:
     fixed_length: bool = False
     fixed_size: bool = False
     inputs_of: Callable[[Mapping[str, Any]], Mapping[str, Input]] | None = None
+    words: bool = False
 
     @property
     def sized(self) -> dict[str, bool]:

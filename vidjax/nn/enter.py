@@ -6,7 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vidjax.inputs import UNHEARD, AudioInput, BankInput, BoxInput, FeatureInput, Input, SequenceInput, VideoInput
+from vidjax.inputs import (
+    UNHEARD,
+    AudioInput,
+    BankInput,
+    BoxInput,
+    FeatureInput,
+    Input,
+    PromptInput,
+    SequenceInput,
+    TextInput,
+    VideoInput,
+)
 from vidjax.nn.device_flow import colours_and_flow
 from vidjax.sound_features import features
 
@@ -106,6 +117,16 @@ def _enter_boxes(boxes: jax.Array, input: BoxInput, dtype: Any, between: Callabl
     return between(boxes.astype(jnp.float32))
 
 
+def _enter_text(numbers: jax.Array, input: TextInput, dtype: Any, between: Callable) -> jax.Array:
+    del input, dtype, between  # numbers of tokens stay as they are
+    return numbers
+
+
+def _enter_prompt(numbers: jax.Array, input: PromptInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
+    del input, dtype, between
+    return {"text": numbers[:, 1:], "prompt": numbers[:, 0]}
+
+
 def _enter_sequence(vectors: jax.Array, input: SequenceInput, dtype: Any, between: Callable) -> dict[str, jax.Array]:
     mask = ~jnp.isnan(vectors[..., 0])
     known = jnp.where(mask[..., None], vectors.astype(jnp.float32), 0)
@@ -120,6 +141,8 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
     SequenceInput: _enter_sequence,
     BoxInput: _enter_boxes,
     BankInput: _enter_features,
+    TextInput: _enter_text,
+    PromptInput: _enter_prompt,
 }
 
 
@@ -133,7 +156,8 @@ def enter(
     """Make the inputs of a network, by name.
 
     A sequence also gives "mask", bool `(B, T)`, false after its end; sound gives its spectrogram as "audio" and
-    "heard", bool `(B,)`, false for clips without sound.
+    "heard", bool `(B,)`, false for clips without sound. A prompt gives the "text", int32 `(B, L)`, and "prompt", the
+    number of the prompt's tokens, int32 `(B,)`.
 
     Args:
       arrays: arrays as read, `(B, …)` each, by name.

@@ -16,14 +16,14 @@ from vidjax.nn.droppath import DropPath
 from vidjax.nn.grids import Grid
 from vidjax.nn.init import normal_002
 from vidjax.nn.mlp import Mlp, gelu, quick_gelu
-from vidjax.nn.rotary import frame_angles, rotate_halves
+from vidjax.nn.rotary import frame_angles, place_angles, rotate_halves
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,
     "quick_gelu": quick_gelu,
     "gelu_tanh": partial(jax.nn.gelu, approximate=True),
 }
-POOLED = ("token", "map")
+POOLED = ("token", "map", "mean")
 
 
 @dataclass(frozen=True)
@@ -35,28 +35,34 @@ class Form:
       class_token: whether a learned token precedes the patches.
       registers: further learned tokens between it and the patches.
       rotary: whether attention rotates patches by their places, instead of a table of positions added to tokens.
+      rotary_base: base of the frequencies of places counted in patches, see `vidjax.nn.rotary.place_angles`; 0: places
+        are shares of the frame, see `frame_angles`.
       key_bias: whether the keys have a bias.
       patch_bias: whether the embedding of patches has a bias.
       norm_before: whether tokens are normalised before the blocks.
       layer_scale: whether residual branches are scaled by learned factors.
       activation: activation function of the MLPs, a name in `ACTIVATIONS`.
+      mlp_features: features inside the MLPs; 0: four times those of a token.
       epsilon: epsilon of the norms.
-      pooled: a frame's vector: the normalised class token ("token"), or the answer of a learned query to all tokens
-        ("map").
+      pooled: a frame's vector: the normalised class token ("token"), the answer of a learned query to all tokens
+        ("map"), or the mean of the normalised tokens ("mean").
 
     Raises:
-      ValueError: for an unknown activation or pooling, or a vector of the class token without one.
+      ValueError: for an unknown activation or pooling, a vector of the class token without one, or a base of rotary
+        positions without these.
     """
 
     patch: int = 16
     class_token: bool = True
     registers: int = 0
     rotary: bool = False
+    rotary_base: float = 0.0
     key_bias: bool = True
     patch_bias: bool = True
     norm_before: bool = False
     layer_scale: bool = False
     activation: str = "gelu"
+    mlp_features: int = 0
     epsilon: float = 1e-6
     pooled: str = "token"
 
@@ -66,6 +72,8 @@ class Form:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(map(repr, known))}")
         if self.pooled == "token" and not self.class_token:
             raise ValueError("pooled = 'token': the network has no class token")
+        if self.rotary_base and not self.rotary:
+            raise ValueError(f"rotary_base = {self.rotary_base}: applies only with rotary = True")
 
 
 @dataclass(frozen=True)
@@ -134,10 +142,15 @@ class Block(nnx.Module):
         self.attn = SelfAttention(
             dim, heads, qkv_bias="qkv" if form.key_bias else "qv", kernel_init=normal_002, dtype=dtype, rngs=rngs
         )
-        self.rotary = form.rotary
+        self.rotary, self.rotary_base = form.rotary, form.rotary_base
         self.norm2 = norm()
         self.mlp = Mlp(
-            dim, 4 * dim, activation=ACTIVATIONS[form.activation], kernel_init=normal_002, dtype=dtype, rngs=rngs
+            dim,
+            form.mlp_features or 4 * dim,
+            activation=ACTIVATIONS[form.activation],
+            kernel_init=normal_002,
+            dtype=dtype,
+            rngs=rngs,
         )
         scales = form.layer_scale
         self.scale1 = nnx.Param(jnp.ones(dim)) if scales else None
@@ -164,7 +177,9 @@ class Block(nnx.Module):
 
     def _within_frames(self, x: jax.Array, grid: Grid) -> jax.Array:
         def rotated(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-            angles = frame_angles(grid[1], grid[2], q.shape[-1])
+            rows, columns, dim = grid[1], grid[2], q.shape[-1]
+            base = self.rotary_base
+            angles = place_angles(rows, columns, dim, base) if base else frame_angles(rows, columns, dim)
             return attention(rotate_halves(q, angles), rotate_halves(k, angles), v)
 
         return _scaled(self.attn(self.norm1(x), attend=rotated if self.rotary else None), self.scale1)

@@ -51,6 +51,27 @@ def frame_angles(rows: int, columns: int, dim: int) -> np.ndarray:
     return angles
 
 
+@lru_cache(maxsize=8)
+def place_angles(rows: int, columns: int, dim: int, base: float) -> np.ndarray:
+    """Angles of a frame's patches, row by row, radians, float32 `(rows · columns, dim // 2)`.
+
+    Places are counted in patches from 0. The first half of the columns belongs to the row, the second to the column,
+    with frequencies base^(-4j/dim). Read-only: it is cached.
+
+    Source: the vision encoders of Qwen2-VL (arXiv 2409.12191) and VideoLLaMA 3 (arXiv 2501.13106), and in transformers.
+
+    Raises:
+      ValueError: if 4 does not divide the features of a head.
+    """
+    if dim % 4:
+        raise ValueError(f"rotary positions in rows and columns need heads of a multiple of 4 features, not {dim}")
+    frequencies = base ** -np.arange(0, 1, 4 / dim)
+    places = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
+    angles = (places[:, :, None] * frequencies).reshape(len(places), -1).astype(np.float32)
+    angles.flags.writeable = False
+    return angles
+
+
 def rotate_halves(x: jax.Array, angles: np.ndarray) -> jax.Array:
     """Rotate pairs of features half a head apart, by the same angle each; tokens before those with angles stay.
 

@@ -22,6 +22,8 @@ TASKS = {
     "detect": "vidjax.tasks.detect",
     "reconstruct": "vidjax.tasks.reconstruct",
     "localise": "vidjax.tasks.localise",
+    "caption": "vidjax.tasks.caption",
+    "retrieve": "vidjax.tasks.retrieve",
 }
 
 

@@ -53,6 +53,7 @@ from vidjax.training.stopping import Interrupted, TermFlag, check_finite, interr
 from vidjax.training.summary import announce
 from vidjax.training.teacher import load_teacher, reading_spec
 from vidjax.training.throughput import Meter, averages, in_short, in_words
+from vidjax.training.tokenizers import with_tokenizer
 from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
@@ -134,7 +135,8 @@ class _Run:
         self.mesh = parallel.mesh_of(config.mesh)
         parallel.check_batch_size(config.train.batch_size // config.train.accumulate, self.mesh, "train.batch_size")
         self.videos, self.eval_videos = training_sets(config, self.console)
-        self.spec = resolve_spec(get_spec(config.model.name, config.model.kwargs), config.data, config.model.input)
+        spec = resolve_spec(get_spec(config.model.name, config.model.kwargs), config.data, config.model.input)
+        self.spec = with_tokenizer(spec, config, self.videos)
         self.dtype = parallel.compute_dtype(config.model.compute_dtype)
         self.task = make_task(config, self.spec, self.videos.labels, self.dtype)
         choose_metric(config, self.task)

@@ -44,6 +44,7 @@ _LAYOUTS = {
     "slowfast": _Layout("model_state"),
     "timesformer": _Layout("model_state", "model."),
     "videomae": _Layout("model"),
+    **dict.fromkeys(("smolvlm2", "videollama3", "videollama3_original"), _Layout("", "model.", ("lm_head.",))),
 }
 _COUNTERS = "*.num_batches_tracked"
 

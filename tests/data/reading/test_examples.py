@@ -55,7 +55,7 @@ def test_features_are_read_from_their_files(tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "given"),
     [
-        ({"words": TextInput(8, "x", 100)}, r"words \(text\)"),
+        ({"words": TextInput(8, 100)}, r"words \(text\)"),
         ({"near": VIDEO, "far": VIDEO}, r"near \(video\), far \(video\)"),
         ({"near": AudioInput("slaney", 1.0), "far": AudioInput("slaney", 1.0)}, r"near \(audio\), far \(audio\)"),
         ({}, "nothing"),

@@ -10,6 +10,9 @@ from vidjax.apps.command_parser import Commands
 # Commands in the order of `vidjax --help`, and whether they take settings (--config.field=value).
 COMMANDS = {
     "predict": False,
+    "predict-many": False,
+    "serve": False,
+    "stream": False,
     "convert": False,
     "models": False,
     "fuse": False,
@@ -26,6 +29,8 @@ COMMANDS = {
     "detect": False,
     "flow": False,
     "localise": False,
+    "caption": False,
+    "ask": False,
     "embed": False,
     "search": False,
     "recommend": False,
@@ -39,4 +44,4 @@ COMMANDS = {
 def add_all(commands: Commands) -> None:
     """Add the parsers of all commands."""
     for name in COMMANDS:
-        importlib.import_module(f"vidjax.apps.commands.{name}").add(commands)
+        importlib.import_module(f"vidjax.apps.commands.{name.replace('-', '_')}").add(commands)

@@ -40,7 +40,17 @@ KEYS = {
     "caption": ("caption",),
 }
 _FIELDS = frozenset(
-    {"path", "split", "group", "start", "end", "at", "categories", *(key for keys in KEYS.values() for key in keys)}
+    {
+        "path",
+        "split",
+        "group",
+        "start",
+        "end",
+        "at",
+        "categories",
+        "question",
+        *(key for keys in KEYS.values() for key in keys),
+    }
 )
 
 
@@ -149,8 +159,8 @@ def write_annotation(annotation: Annotation[str]) -> dict[str, Any]:
             return {"segments": [list(span) for span in spans]}
         case Masks(path, ids):
             return {"mask": {"path": path, "ids": list(ids)}}
-        case Caption(texts):
-            return {"caption": list(texts)}
+        case Caption(texts, question):
+            return {"caption": list(texts)} | ({"question": question} if question else {})
 
 
 def _labels(values: Mapping[str, Any], place: Callable[[str], str]) -> Labels[str]:
@@ -213,7 +223,8 @@ def _caption(values: Mapping[str, Any], place: Callable[[str], str]) -> Caption:
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not texts:
         raise _Wrong(f"caption must be a text or a list of texts, not {_short(texts)}")
-    return Caption(tuple(_text(text, "caption") for text in texts))
+    question = _text(values.get("question", ""), "question", empty=True)
+    return Caption(tuple(_text(text, "caption") for text in texts), question)
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any], Callable[[str], str]], Annotation[str]]] = {

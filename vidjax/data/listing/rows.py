@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from vidjax.data.records import Annotation, Labels, LabelSpace
+from vidjax.data.records import Annotation, Caption, Labels, LabelSpace
 from vidjax.data.text import DataError
 
 TRAIN_SPLITS = frozenset({"train", "training"})
@@ -22,7 +22,7 @@ OFFICIAL: Splits = "official"
 
 UNLABELLED = "unlabelled"  # the class of all videos where no annotation is needed
 
-Part = tuple[str, float | None, float | None, float | None]
+Part = tuple[str, float | None, float | None, float | None, str]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ class Row:
 
     @property
     def part(self) -> Part:
-        """Path, start, end and key time, which together a source may list only once."""
-        return self.path, self.start, self.end, self.at
+        """Path, start, end, key time and question, which together a source may list only once."""
+        question = self.annotation.question if isinstance(self.annotation, Caption) else ""
+        return self.path, self.start, self.end, self.at, question
 
 
 class Source(Protocol):

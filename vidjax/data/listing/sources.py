@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vidjax.data.listing.box_csv import BoxCsv, has_boxes
 from vidjax.data.listing.by_name import with_features, with_videos
+from vidjax.data.listing.caption_csv import CaptionCsv, has_captions
 from vidjax.data.listing.csv_file import CsvFile
 from vidjax.data.listing.folder import Folder
 from vidjax.data.listing.json_lines import JsonLines
@@ -103,4 +104,6 @@ def _open_files(name: str, root: str, kinds: frozenset[str], need_files: bool) -
         return with_videos(SegmentFile(name, path), root or folder, need_files)
     if kinds == BoxCsv.kinds or has_boxes(path):  # whatever it lacks then is named
         return BoxCsv(name, path, root or folder, need_files)
+    if kinds == CaptionCsv.kinds or (kinds and has_captions(path)):
+        return CaptionCsv(name, path, root or folder, need_files)
     return CsvFile(name, path, root or folder, bool(kinds), need_files)

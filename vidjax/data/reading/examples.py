@@ -16,10 +16,23 @@ from vidjax.data.reading.bank import BankReader
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.features import FeatureReader, SequenceReader
+from vidjax.data.reading.prompts import PromptReader
 from vidjax.data.reading.sound import SoundClips, SoundFollower
+from vidjax.data.reading.text import TextReader
 from vidjax.data.records import Record
 from vidjax.data.views import Views
-from vidjax.inputs import AudioInput, BankInput, BoxInput, FeatureInput, Field, Input, SequenceInput, VideoInput
+from vidjax.inputs import (
+    AudioInput,
+    BankInput,
+    BoxInput,
+    FeatureInput,
+    Field,
+    Input,
+    PromptInput,
+    SequenceInput,
+    TextInput,
+    VideoInput,
+)
 from vidjax.video import VideoError
 
 
@@ -85,6 +98,8 @@ FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
     BoxInput: lambda input, spec, config: BoxReader(input, spec.video.size),
     BankInput: lambda input, spec, config: BankReader(input, config.clip.bank),
     AudioInput: lambda input, spec, config: SoundFollower(input, config),
+    TextInput: lambda input, spec, config: TextReader(input, config.text.cut),
+    PromptInput: lambda input, spec, config: PromptReader(input, config.text.cut),
 }
 
 

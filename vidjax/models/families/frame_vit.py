@@ -124,7 +124,8 @@ class FrameTransformer(VisionTransformer, VideoNetwork):
         self.query = query() if mapped else None
         self.pooling = make_temporal_pooling(temporal_pooling, dim, rngs=rngs)
         # ST-Adapter averages class tokens before their norm.
-        self.norm_last = adapters.adapter == "st" and not mapped
+        self.norm_last = adapters.adapter == "st" and form.pooled == "token"
+        self.form = form
         self.frozen = _frozen(transformer.depth, adapters)
         self.dropout = nnx.Dropout(dropout)
         init = normal_002 if adapters.adapter else normal_001
@@ -166,7 +167,10 @@ class FrameTransformer(VisionTransformer, VideoNetwork):
         patches, frames = grid[1] * grid[2], grid[0]
         normed = self.norm(x)
         dim = x.shape[-1]
-        vectors = (x if self.norm_last else normed)[:, 0] if self.query is None else self.query(normed)
+        if self.query is not None:
+            vectors = self.query(normed)
+        else:
+            vectors = normed.mean(axis=1) if self.form.pooled == "mean" else (x if self.norm_last else normed)[:, 0]
         pooled = self.pooling(vectors.astype(jnp.float32).reshape(-1, frames, dim), rngs=rngs)
         if self.norm_last:
             pooled = self.norm(pooled).astype(jnp.float32)
@@ -191,8 +195,8 @@ def _frozen(depth: int, adapters: Adapters) -> tuple[str, ...]:
     return ("patch_embed.", "cls_token", "registers", "pos_embed", "norm_before.", "query.", *last, *blocks)
 
 
-_CLIP_PIXELS = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
-_HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+CLIP_PIXELS = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 CLIP = {"norm_before": True, "patch_bias": False, "activation": "quick_gelu", "epsilon": 1e-5}
 SIGLIP = {"class_token": False, "activation": "gelu_tanh", "pooled": "map"}
 DINOV3 = {"registers": 4, "rotary": True, "key_bias": False, "layer_scale": True, "epsilon": 1e-5}
@@ -236,9 +240,9 @@ _ADAPTED = {**CLIP, "dropout": 0.5}
 _TINY = {"dim": 48, "depth": 2, "heads": 3, "patch": 16, "num_frames": 8, "size": 64}
 
 VARIANTS = {
-    "frame_vit_s16": _variant("frame_vit_s16", SMALL, {}, _VIT, _TIMM, **_HALF),
-    "frame_vit_b16": _variant("frame_vit_b16", BASE, {}, _VIT, _BOTH, **_HALF),
-    "frame_vit_l16": _variant("frame_vit_l16", LARGE, {}, _VIT, _BOTH, **_HALF),
+    "frame_vit_s16": _variant("frame_vit_s16", SMALL, {}, _VIT, _TIMM, **HALF),
+    "frame_vit_b16": _variant("frame_vit_b16", BASE, {}, _VIT, _BOTH, **HALF),
+    "frame_vit_l16": _variant("frame_vit_l16", LARGE, {}, _VIT, _BOTH, **HALF),
     **{
         f"frame_dinov2_{letter}14": _variant(f"frame_dinov2_{letter}14", size, DINOV2, _DINO, ("dinov2",))
         for letter, size in (("s", SMALL), ("b", BASE), ("l", LARGE))
@@ -251,15 +255,15 @@ VARIANTS = {
         for letter, size in (("s", SMALL), ("b", BASE), ("l", LARGE))
     },
     "frame_clip_b32": _variant(
-        "frame_clip_b32", BASE, {**CLIP, "patch": 32}, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS
+        "frame_clip_b32", BASE, {**CLIP, "patch": 32}, _CLIP, ("clip", "clip_openai"), **CLIP_PIXELS
     ),
-    "frame_clip_b16": _variant("frame_clip_b16", BASE, CLIP, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS),
+    "frame_clip_b16": _variant("frame_clip_b16", BASE, CLIP, _CLIP, ("clip", "clip_openai"), **CLIP_PIXELS),
     "frame_clip_l14": _variant(
-        "frame_clip_l14", LARGE, {**CLIP, "patch": 14}, _CLIP, ("clip", "clip_openai"), **_CLIP_PIXELS
+        "frame_clip_l14", LARGE, {**CLIP, "patch": 14}, _CLIP, ("clip", "clip_openai"), **CLIP_PIXELS
     ),
-    "frame_siglip_b16": _variant("frame_siglip_b16", BASE, SIGLIP, _SIGLIP, ("siglip",), **_HALF),
+    "frame_siglip_b16": _variant("frame_siglip_b16", BASE, SIGLIP, _SIGLIP, ("siglip",), **HALF),
     "frame_siglip_l16_256": _variant(
-        "frame_siglip_l16_256", LARGE, {**SIGLIP, "size": 256}, _SIGLIP, ("siglip",), **_HALF
+        "frame_siglip_l16_256", LARGE, {**SIGLIP, "size": 256}, _SIGLIP, ("siglip",), **HALF
     ),
     "st_adapter_b16": _variant(
         "st_adapter_b16",
@@ -269,7 +273,7 @@ VARIANTS = {
         ("st_adapter", "clip", "clip_openai"),
         frames=(8, 16),
         published="K400 82.2, 3×1 views (ST-Adapter)",
-        **_CLIP_PIXELS,
+        **CLIP_PIXELS,
     ),
     "st_adapter_b16_two": _variant(
         "st_adapter_b16_two",
@@ -279,7 +283,7 @@ VARIANTS = {
         ("st_adapter", "clip", "clip_openai"),
         frames=(8, 16),
         published="SSv2 66.9, 1×3 views (ST-Adapter)",
-        **_CLIP_PIXELS,
+        **CLIP_PIXELS,
     ),
     "aim_b16": _variant(
         "aim_b16",
@@ -289,7 +293,7 @@ VARIANTS = {
         ("aim", "clip", "clip_openai"),
         frames=(32, 4),
         published="K400 84.7 / 96.7, 3×1 views (AIM)",
-        **_CLIP_PIXELS,
+        **CLIP_PIXELS,
     ),
     **{
         name: Variant(FrameTransformer, tiny_spec(name, paper), {**_TINY, **kwargs})
