@@ -148,5 +148,5 @@ def test_a_network_without_an_answer_is_refused(tmp_path):
     spec = vidjax.get_spec(name)
     config = Config(model=ModelConfig(name=name))
     folder = save_model(tmp_path / "run", filled(abstract_model(name)), Meta(config, spec, LabelSpace(())))
-    with pytest.raises(UserError, match="trained to reconstruct, which gives no answer about a video"):
+    with pytest.raises(UserError, match="trained to reconstruct, for which nothing is exported"):
         TrainedNetwork.load(folder)

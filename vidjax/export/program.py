@@ -57,12 +57,12 @@ class TrainedNetwork:
 
         Raises:
           CheckpointFolderError: if there is no such checkpoint.
-          UserError: if the network is only trained for others to start from.
+          UserError: if its task has no answer in arrays, such as that of networks for others to start from.
         """
         model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(parallel.make_mesh(1)))
         if make_task(meta.config, meta.spec, meta.labels).answer is None:
             raise UserError(
-                f"{folder}: {meta.spec.name} is trained to {meta.spec.task}, which gives no answer about a video; "
+                f"{folder}: {meta.spec.name} is trained to {meta.spec.task}, for which nothing is exported; "
                 "train a classifier from it with --config.model.init_from, and export that"
             )
         _, params, stats = split(model)
