@@ -41,7 +41,7 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("predictions", "predictor", "captioner", "cascade", "embeddings"),
+    *("predictions", "zero_shot", "predictor", "captioner", "cascade", "embeddings"),
     *("apps", "__main__"),
 )
 

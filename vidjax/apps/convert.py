@@ -9,16 +9,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig
+from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig, Spec
 from vidjax.config.spec import resolve_spec
 from vidjax.data.listing.class_lists import numbered_classes
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
-from vidjax.inputs import VideoInput
+from vidjax.errors import UserError
+from vidjax.inputs import TextInput, VideoInput
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.models.streams import Streams
+from vidjax.text import read_tokenizer
 from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
+from vidjax.training.tokenizers import set_tokenizer
 from vidjax.weights.hf_config import Description, describe, other_input
 from vidjax.weights.load import load_with_arguments, warn_of_pixels
 from vidjax.weights.read import CheckpointError
@@ -37,6 +40,7 @@ def convert(
     source: str | None = None,
     num_classes: int | None = None,
     class_names: str | None = None,
+    tokenizer: str = "",
 ) -> int:
     """Load `checkpoint` into the model `name` and write it to the new folder `out`.
 
@@ -51,16 +55,18 @@ def convert(
       num_classes: number of classes of a new head; None: the checkpoint's.
       class_names: file with one class name per line; None: the names in a transformers folder, or else class_000,
         class_001, …
+      tokenizer: file of the tokenizer, for a network that reads texts; empty: that in the checkpoint's folder, if any.
 
     Returns:
       0, the exit status.
 
     Raises:
+      UserError: if the tokenizer cannot be used, or the network reads no text.
       CheckpointError: if the checkpoint does not fit the model, or a folder's classes or preparation of pixels cannot
         be used; it names every key.
       DataError: if there are more or fewer class names than classes.
     """
-    own = get_spec(name)
+    own = _with_tokenizer(get_spec(name), checkpoint, tokenizer)
     said = describe(checkpoint)
     changed: dict[str, Any] = {}
     if any(isinstance(value, VideoInput) for value in own.inputs.values()):
@@ -74,7 +80,7 @@ def convert(
     takes = inspect.signature(build.__init__ if inspect.isclass(build) else build).parameters
     grid = {key: changed[key] for key in ("num_frames", "size") if key in changed and key in takes}
     model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes, **grid)
-    count = getattr(getattr(model, "head", None), "out_features", 0)
+    count = 0 if get_variant(name).words else getattr(getattr(model, "head", None), "out_features", 0)
     names = _names_of_classes(count, said, checkpoint, class_names, anew=num_classes is not None)
     config = Config(model=ModelConfig(name=name, kwargs=kwargs), data=data)
     save_model(out, model, Meta(config, resolve_spec(own, data), LabelSpace(names)))
@@ -93,6 +99,21 @@ def convert(
         soft_wrap=True,
     )
     return 0
+
+
+def _with_tokenizer(spec: Spec, checkpoint: str, tokenizer: str) -> Spec:
+    """Spec with the tokenizer given, or that in the checkpoint's folder; without either, a warning is logged."""
+    if not any(isinstance(value, TextInput) for value in spec.inputs.values()):
+        if tokenizer:
+            raise UserError(f"--tokenizer={tokenizer}: {spec.name} reads no text; leave it out")
+        return spec
+    if tokenizer:
+        return set_tokenizer(spec, read_tokenizer(tokenizer))
+    if Path(checkpoint).is_dir():
+        with contextlib.suppress(UserError):
+            return set_tokenizer(spec, read_tokenizer(checkpoint))
+    logger.warning("%s: there is no tokenizer beside it, so that texts cannot be read; give --tokenizer", checkpoint)
+    return spec
 
 
 def convert_back(run: str, out: str, to: str, *, step: int | None = None, stream: str = "") -> int:

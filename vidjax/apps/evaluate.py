@@ -1,5 +1,6 @@
 """Evaluation of a trained model, as by `eval.py`."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -12,6 +13,7 @@ from vidjax import parallel
 from vidjax.config.spec import other_flow, resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.reading.examples import ExampleReader
+from vidjax.data.records import LabelSpace
 from vidjax.errors import UserError
 from vidjax.evaluation import report
 from vidjax.evaluation.engine import compile_forward
@@ -22,6 +24,7 @@ from vidjax.tasks import make_task
 from vidjax.tasks.videos import load_eval_videos
 from vidjax.training.checkpoints import best_step, find, is_checkpoint, load_model, run_folder, steps
 from vidjax.wording import things
+from vidjax.zero_shot import name_classes, read_labels
 
 log = logging.getLogger("vidjax")
 
@@ -32,6 +35,7 @@ def evaluate_checkpoint(
     *,
     step: int | None = None,
     out: str | Path | None = None,
+    labels: str = "",
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint on the evaluation videos of `config` and write the report.
@@ -43,6 +47,7 @@ def evaluate_checkpoint(
         the newest.
       out: folder for `eval.json` and the other files; None: the run's folder for the evaluation that training does, too
         (the best checkpoint with the run's own views and videos), or else a new folder in it, named by the differences.
+      labels: classes in words, for a network of videos and texts, see `vidjax.zero_shot.read_labels`; empty: none.
       console: console for progress; None: standard output.
 
     Returns:
@@ -58,13 +63,18 @@ def evaluate_checkpoint(
     mesh = parallel.mesh_of(config.mesh)
     dtype = parallel.compute_dtype(config.model.compute_dtype)
     model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(mesh), dtype=dtype)
+    own = validate(meta.config)
+    if labels:
+        names = read_labels(labels)
+        meta = dataclasses.replace(meta, spec=name_classes(model, meta.spec, names), labels=LabelSpace(names))
     videos = load_eval_videos(config, meta.spec.task, meta.labels)
     spec = resolve_spec(meta.spec, config.data)
     if different := other_flow(meta.spec, spec):
         log.warning("%s: %s", folder, different)
     run, standing = run_folder(folder), _standing(folder, step)
     of = identity(config, spec, videos, step=step, checkpoint=standing)
-    name = folder_name(validate(meta.config), config, None if standing == BEST else step)
+    name = folder_name(own, config, None if standing == BEST else step)
+    name = f"{name or 'eval'}_labels" if labels else name
     place = parallel.on_writer(lambda: str(_place(run, name, config, out)))
     console.print(
         f"{meta.config.model.name}: {caption(of)} ({things(len(videos), 'video')}); {parallel.describe(mesh)}",

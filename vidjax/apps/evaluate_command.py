@@ -31,6 +31,12 @@ def parser(program: str) -> argparse.ArgumentParser:
         "--out", help="folder for eval.json and the other files (default: the run's, or, with other views, step or "
         "data, a new one in it)",
     )  # fmt: skip
+    parser.add_argument(
+        "--labels",
+        default="",
+        help="evaluate as a classifier of classes in words, for a network of videos and texts: a file with one class "
+        "per line, the name of a data set, or the classes, separated by commas",
+    )
     launch.add_flags(parser)
     return parser
 
@@ -74,6 +80,6 @@ def _evaluate(config: Config, folder: str, args: argparse.Namespace) -> int:
     def run() -> None:
         launch.join(launch.discover(args.coordinator, args.num_processes, args.process_id))
         with launch.together():
-            evaluate_checkpoint(folder, config, step=args.step, out=args.out)
+            evaluate_checkpoint(folder, config, step=args.step, out=args.out, labels=args.labels)
 
     return launch.leave(explain(run))

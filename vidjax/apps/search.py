@@ -2,6 +2,7 @@
 near-duplicates (`vidjax duplicates`)."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,16 @@ def search(
     out: str = "",
     as_json: bool = False,
 ) -> int:
-    """Find the videos of an index that resemble a video, and draw them.
+    """Find the videos of an index that resemble a video, or that words describe, and draw them.
 
     Args:
       folder: folder of the index.
-      query: video file, in the index or not.
+      query: video file, in the index or not; or, for an index of a network of videos and texts, words.
       top: number of videos to find.
       by: "video": mean vectors are compared; "clip": the most similar clips; empty: "video" for exact search.
       method: "exact", or "usearch" for an approximate search among clips.
       run: folder of the network's checkpoint, if it has moved.
-      out: folder for `search.png` and `search.json`; empty: `search/` and the name of the video.
+      out: folder for `search.png` and `search.json`; empty: `search/` and the name of the video, or the words.
       as_json: print JSON instead of a table.
 
     Raises:
@@ -56,23 +57,29 @@ def search(
     by = by or ("clip" if method == "usearch" else "video")
     index = read_index(folder)
     share = approximate.recall(index, top) if method == "usearch" else None
-    found = Queries(index, run)(query)
-    assert found.vectors is not None and found.start is not None and found.end is not None
+    queries = Queries(index, run)
+    in_words = queries.in_words(query)
+    found = queries.text(query) if in_words else queries(query)
+    assert found.vectors is not None
     own = [number] if (number := index.find(query)) is not None else []
     if by == "video":
         matches = match_videos(index, found.vectors, top, own)
     else:
         among = {"search": _approximate(index)} if method == "usearch" else {}
         matches = match_clips(index, found.vectors, top, own, **among)
-    rows = hits.entries(index, matches, (found.start, found.end))
+    times = None if found.start is None or found.end is None else (found.start, found.end)
+    rows = hits.entries(index, matches, times)
     summary: dict[str, Any] = {"query": found.path, "index": str(index.folder), "model": index.origin.words, "by": by}
     summary |= {"method": method, "num_videos": len(index.videos), "num_vectors": len(index.vectors)}
     if share is not None:
         summary[f"recall_at_{top}"] = share
-    whole = hits.sheet_row("", found.path, float(found.start.min()), float(found.end.max()), "the query")
-    title = f"{Path(found.path).name}: the most similar of {things(len(index.videos), 'video')}, {by} by {by}"
-    place = Path(out) if out else Path("search") / Path(query).stem
-    files = hits.write(place, summary | {"hits": rows}, title, [whole, *_sheet(rows)], "search")
+    sheet = _sheet(rows)
+    if times:
+        sheet = [hits.sheet_row("", found.path, float(times[0].min()), float(times[1].max()), "the query"), *sheet]
+    asked = f'"{query}"' if in_words else Path(found.path).name
+    title = f"{asked}: the most similar of {things(len(index.videos), 'video')}, {by} by {by}"
+    place = Path(out) if out else Path("search") / (re.sub(r"\W+", "_", query) if in_words else Path(query).stem)
+    files = hits.write(place, summary | {"hits": rows}, title, sheet, "search")
     _print(rows, summary | {"hits": rows}, files, as_json)
     if share is not None:
         Console(stderr=True).print(

@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 
 from vidjax.config import SamplingConfig
+from vidjax.data.listing.paths import VIDEO_SUFFIXES
 from vidjax.data.records import Record
 from vidjax.embeddings.index import Index, Origin, VectorsError, file_state, place, refuse_other
+from vidjax.errors import UserError
 from vidjax.inputs import to_dict
 from vidjax.predictions import ClipVectors
 from vidjax.predictor import Predictor
 from vidjax.training.checkpoints import CheckpointFolderError
+from vidjax.video.byte_sources import is_remote
+from vidjax.zero_shot import encode_texts
 
 
 def origin_of(predictor: Predictor, *, layer: str = "", per: str = "clip", step: int | None = None) -> Origin:
@@ -97,9 +101,36 @@ class Queries:
             state = file_state(video.path)
             if state in ((video.bytes, video.modified), (-1, -1)):
                 return ClipVectors(video.path, index.vectors[rows], index.start[rows], index.end[rows])
-        if self._network is None:
-            self._network = network_of(index.folder, index.origin, self._run)
-        (found,) = self._network.embed(Record(place(path)), layer=index.origin.layer)
+        (found,) = self._loaded().embed(Record(place(path)), layer=index.origin.layer)
         if found.error:
             raise VectorsError(f"{path}: {found.error}")
         return pooled(found, index.origin.per)
+
+    def in_words(self, query: str) -> bool:
+        """Whether a query is words: it names no file, and has no suffix or address of a video."""
+        suffixed = Path(query).suffix.lower() in VIDEO_SUFFIXES or is_remote(query)
+        return not suffixed and not Path(query).exists() and self._index.find(query) is None
+
+    def text(self, words: str) -> ClipVectors:
+        """Return the vector of words, `(1, D)`, without times.
+
+        Raises:
+          VectorsError: if the vectors of the index are those of a layer, or as `network_of`.
+          UserError: if the network of the index reads no text, or the words are too many for it.
+        """
+        if self._index.origin.layer:
+            raise VectorsError(
+                f"{self._index.folder} has vectors of the layer {self._index.origin.layer}, which texts do not have; "
+                "embed anew without --layer"
+            )
+        network = self._loaded()
+        try:
+            return ClipVectors(words, encode_texts(network.network, network.spec, [words]))
+        except UserError as error:
+            raise UserError(f"{words!r} is no file, and as words: {error}") from None
+
+    def _loaded(self) -> Predictor:
+        """The network of the index."""
+        if self._network is None:
+            self._network = network_of(self._index.folder, self._index.origin, self._run)
+        return self._network

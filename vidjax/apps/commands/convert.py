@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
         "--num-classes", type=positive, help="number of classes of a new head (default: keep the checkpoint's head)"
     )
     parser.add_argument("--class-names", metavar="FILE", help="file of class names in head order, one per line")
+    parser.add_argument("--tokenizer", default="", metavar="FILE", help="tokenizer of a network that reads texts")
     parser.add_argument("--list", action="store_true", help="print the sources that can be read or written, and exit")
     parser.set_defaults(run=run, parser=parser)
 
@@ -52,4 +53,5 @@ def run(args: argparse.Namespace) -> int:
         source=args.source,
         num_classes=args.num_classes,
         class_names=args.class_names,
+        tokenizer=args.tokenizer,
     )

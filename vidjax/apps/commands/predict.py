@@ -10,6 +10,18 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("predict", help="classify video files with a trained model")
     parser.add_argument("checkpoint", help="work directory of a run, or folder written by convert")
     parser.add_argument("videos", nargs="+", metavar="video", help="video file")
+    parser.add_argument(
+        "--labels",
+        default="",
+        help="classes in words, for a network of videos and texts: 'jumping,running', a file with one per line, or the "
+        "name of a data set",
+    )
+    parser.add_argument(
+        "--template",
+        action="append",
+        metavar="TEXT",
+        help="with --labels: sentence with {} in the place of the class; several are averaged (default: five of them)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--top", type=positive, default=5, help="classes shown per video (default: 5)")
     parser.add_argument("--num-clips", type=positive, help="clips per video (default: as in the config)")
@@ -31,4 +43,6 @@ def run(args: argparse.Namespace) -> int:
         num_clips=args.num_clips,
         num_crops=args.num_crops,
         step=args.step,
+        labels=args.labels,
+        templates=args.template,
     )

@@ -9,11 +9,14 @@ def add(commands: Commands) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
         "search",
-        help="find the embedded videos that resemble a video",
-        description="Find the videos of an index that resemble QUERY, in it or not, and draw them on a contact sheet.",
+        help="find the embedded videos that resemble a video, or that a sentence describes",
+        description="Find the videos of an index that resemble QUERY, a video in it or not, or that it describes, and "
+        "draw them on a contact sheet.",
     )
     parser.add_argument("folder", metavar="index", help="folder of `vidjax embed`")
-    parser.add_argument("query", help="video file")
+    parser.add_argument(
+        "query", help="video file; or, if the network of the index reads texts, words such as 'a person falls'"
+    )
     parser.add_argument("--top", type=positive, default=10, help="videos to find (default: 10)")
     parser.add_argument(
         "--by",
