@@ -1,5 +1,6 @@
 """Eight fake devices, no rank promotion, and the shared material or a reason to skip."""
 
+import collections
 import ctypes
 import gc
 import os
@@ -42,6 +43,26 @@ if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks for some cases of a parametrised test.
+
+    `slow(first=N)`: the first N are slow, and all others exhaustive; `slow(after=N)`: the first N always run.
+    """
+    seen = collections.Counter()
+    for item in items:
+        mark = item.get_closest_marker("slow")
+        if mark is None or not mark.kwargs:
+            continue
+        test = item.nodeid.partition("[")[0]
+        seen[test] += 1
+        early = seen[test] <= mark.kwargs.get("first", mark.kwargs.get("after"))
+        if early == ("after" in mark.kwargs):
+            item.own_markers.remove(mark)
+            if not early:
+                item.add_marker(pytest.mark.exhaustive)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _processes_share_compiled_programs(tmp_path_factory):
     """Those that tests start, in a folder apart from the tests' own: they are killed, also while they write to it.
@@ -68,7 +89,7 @@ def shared() -> Path:
 def _full_size_networks_leave_nothing_behind(request):
     """Compiled full-size networks hold gigabytes of weights; a run of all of them would fill the machine."""
     yield
-    if request.node.get_closest_marker("slow"):
+    if request.node.get_closest_marker("slow") or request.node.get_closest_marker("exhaustive"):
         jax.clear_caches()
         gc.collect()
         if sys.platform == "linux":

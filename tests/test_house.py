@@ -41,7 +41,8 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("predictions", "zero_shot", "predictor", "captioner", "cascade", "embeddings"),
+    *("parts", "predictions", "view_batches", "export", "zero_shot", "predictor", "captioner", "cascade"),
+    *("embeddings", "serving"),
     *("apps", "__main__"),
 )
 

@@ -320,3 +320,38 @@ def test_launch_recipes_dry_run(recipe, tmp_path):
     assert said.count("process 0 on ") == said.count("process 1 on ") == 1, said
     assert "rows 0…3 of every batch of 8" in said and "rows 4…7 of every batch of 8" in said, said
     assert "dry run: nothing was written" in said and not (tmp_path / "a run").exists(), said
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "expected"),
+    [
+        ({}, (None, None), (0, 1, None)),
+        (SLURM, (None, None), (2, 4, None)),
+        (SLURM | {"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, (None, None), (2, 4, 1)),
+        (SLURM, (0, 3), (0, 3, None)),
+        (OMPI | {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"},
+         (None, None), (3, 4, 1)),
+        (JAX | {"JOB_COMPLETION_INDEX": "1"}, (None, None), (1, 4, None)),
+    ],
+)  # fmt: skip
+def test_processes_that_work_apart_know_their_place(environment, flags, expected, monkeypatch):
+    found = launch.place(*flags, environment=environment)
+    assert (found.number, found.count, found.gpu) == expected
+    monkeypatch.delenv("JAX_CUDA_VISIBLE_DEVICES", raising=False)
+    found.claim()
+    assert os.environ.get("JAX_CUDA_VISIBLE_DEVICES") == (None if found.gpu is None else str(found.gpu))
+    monkeypatch.delenv("JAX_CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "words"),
+    [
+        ({}, (1, None), "give both"),
+        ({}, (4, 4), "process 4 of 4"),
+        (TPU, (None, None), "--num-processes=COUNT --process-id=NUMBER"),
+        (OMPI, (None, None), "OMPI_COMM_WORLD_RANK is missing"),
+    ],
+)
+def test_a_place_that_is_not_told_is_an_error(environment, flags, words):
+    with pytest.raises(LaunchError, match=words):
+        launch.place(*flags, environment=environment)

@@ -27,9 +27,9 @@ def spec(name: str = "clip_tiny"):
 
 
 @functools.cache
-def network(name: str = "clip_tiny"):
+def network(name: str = "clip_tiny", **kwargs):
     """Network with drawn weights, in evaluation mode."""
-    return filled(abstract_model(name, **KWARGS))
+    return filled(abstract_model(name, **KWARGS, **kwargs))
 
 
 def save(folder: Path, name: str = "clip_tiny") -> Path:

@@ -111,7 +111,7 @@ class Cascade:
 
 
 def open_predictor(folder: File, **options: Any) -> Predictor | Cascade:
-    """Predictor of a folder, which holds a run, a converted model, or a cascade.
+    """Predictor of a folder, which holds a run, a converted or exported model, or a cascade.
 
     Args:
       folder: the folder.

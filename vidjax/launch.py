@@ -70,6 +70,79 @@ def discover(
     return _from_jax(env) if "JAX_COORDINATOR_ADDRESS" in env else _from_launcher(env)
 
 
+def place(number: int | None = None, count: int | None = None, environment: Mapping[str, str] | None = None) -> "Place":
+    """Find the place of this process among processes that do the same work apart, without connecting to the others.
+
+    Args:
+      number, count: values of the flags `--process-id` and `--num-processes`, which take precedence; None: as the
+        launcher says.
+      environment: environment variables; None: those of this process.
+
+    Raises:
+      LaunchError: if flags or variables are incomplete or contradict each other, or do not tell the place.
+    """
+    env = os.environ if environment is None else environment
+    if (number is None) != (count is None):
+        raise LaunchError(
+            "give both --num-processes and --process-id, or neither: the launcher's variables are used then"
+        )
+    if number is not None and count is not None:
+        return _checked("the flags", number, count)
+    cluster = discover(environment=env)
+    if cluster is None:
+        return Place(0, 1)
+    if cluster.process_id is not None and cluster.num_processes is not None:
+        return _checked(cluster.found, cluster.process_id, cluster.num_processes)
+    names = _PLACES.get(cluster.method or "")
+    if names is None:
+        raise LaunchError(
+            f"by {cluster.found} this process is one of several that share a computation, which this command does not "
+            "need: start it on each host with --num-processes=COUNT --process-id=NUMBER"
+        )
+    own, all_of_them, local = (_number(env, name, f"set by {cluster.found}") for name in names)
+    return _checked(cluster.found, own, all_of_them, None if cluster.all_gpus else local)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Place of a process among several.
+
+    Attributes:
+      number: number of the process, from 0.
+      count: number of processes.
+      gpu: number of the GPU that it has to itself; None: all that it sees.
+    """
+
+    number: int
+    count: int
+    gpu: int | None = None
+
+    def claim(self) -> None:
+        """Make JAX use only the GPU of this process. Call this before anything imports JAX."""
+        if self.gpu is not None:
+            os.environ.setdefault("JAX_CUDA_VISIBLE_DEVICES", str(self.gpu))
+
+
+# Method of JAX → variables with the number of a process, the number of processes, and the number on its machine.
+_PLACES = {
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "ompi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+}
+
+
+def _checked(found: str, number: int, count: int, gpu: int | None = None) -> Place:
+    if not 0 <= number < count:
+        raise LaunchError(f"{found}: process {number} of {count}: must be 0…{count - 1}")
+    return Place(number, count, gpu)
+
+
+def add_place_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--num-processes` and `--process-id`, for `place`, to a parser."""
+    told = "to share the work among processes that no launcher started"
+    parser.add_argument("--num-processes", type=int, metavar="COUNT", help=f"number of processes, {told}")
+    parser.add_argument("--process-id", type=int, metavar="NUMBER", help="number of this process, from 0")
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the options `--coordinator`, `--num-processes` and `--process-id`, for `discover`, to a parser."""
     parser.add_argument("--coordinator", help="host:port of process 0, if no launcher sets it")

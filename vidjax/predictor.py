@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from flax import nnx
 
 from vidjax import config as cfg
 from vidjax import parallel
-from vidjax.config import SamplingConfig
+from vidjax.config import ReadingConfig, SamplingConfig
 from vidjax.config.validate import validate
 from vidjax.data.listing.class_lists import class_names_of
 from vidjax.data.reading.examples import ExampleReader
@@ -27,6 +27,7 @@ from vidjax.evaluation.calibration import stored_temperature, tempered
 from vidjax.evaluation.engine import Forward, compile_forward
 from vidjax.evaluation.metrics import join_views
 from vidjax.evaluation.several import read_thresholds
+from vidjax.export.opened import ExportedNetwork, open_export
 from vidjax.inputs import VideoInput
 from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.layer_vectors import layer_vectors
@@ -36,11 +37,11 @@ from vidjax.predictions import ClassScore, ClipPrediction, ClipVectors, Predicti
 from vidjax.tasks import make_task
 from vidjax.training.checkpoints import CheckpointFolderError, load_model, run_folder
 from vidjax.video import VideoError
+from vidjax.view_batches import Apply, Example, apply, in_batches
 
 log = logging.getLogger("vidjax")
 
 File = str | Path
-Example = tuple[dict[str, np.ndarray], Views]
 
 
 class Predictor:
@@ -61,6 +62,8 @@ class Predictor:
 
     >>> model = vidjax.load_pretrained("r2plus1d_18", "r2plus1d_18.pth")
     >>> predictor = vidjax.Predictor(model, vidjax.get_spec("r2plus1d_18"), class_names="kinetics400")
+
+    A folder of `vidjax export` or `vidjax quantize` is used like the run that it comes from; it gives only classes.
 
     Files are decoded ahead in threads, and sampled, resized and cropped as in evaluation. Views go through the network
     one at a time, so that all files share one compiled program.
@@ -84,12 +87,13 @@ class Predictor:
         step: int | None = None,
         several: bool | None = None,
         sampling: SamplingConfig | None = None,
+        reading: ReadingConfig | None = None,
     ):
         """Load a checkpoint, or take a model.
 
         Args:
-          model: work directory of a run, folder written by `convert`, or a model from `create_model`,
-            `load_pretrained` or `load_model`, with its current weights.
+          model: work directory of a run, folder written by `convert`, `export` or `quantize`, or a model from
+            `create_model`, `load_pretrained` or `load_model`, with its current weights.
           spec: spec of a model: that of `get_spec`, with any changes made to build or train it, such as
             `spec.with_video(enters="differences")`. None for a folder, which has its own.
           class_names: K names in the order of the outputs, or the name of a data set, such as "kinetics400"; None:
@@ -102,6 +106,7 @@ class Predictor:
             as the checkpoint was trained, or False for a model.
           sampling: rule for the frames of clips, of which `eval` and what belongs to it are used; None: as in the
             checkpoint's config.
+          reading: threads and limits of decoding; None: as in the checkpoint's config.
 
         Raises:
           CheckpointFolderError: if a folder holds no checkpoint.
@@ -115,15 +120,22 @@ class Predictor:
         self.title = str(model) if isinstance(model, str | Path) else type(model).__name__
         self.spec: cfg.Spec
         own_folder = isinstance(model, str | Path)
+        exported: ExportedNetwork | None = None
         if isinstance(model, str | Path):
             if spec is not None:
                 raise UserError(f"{model}: a folder has its own spec; leave it out")
-            model, meta, loaded = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
-            self.spec, config, labels = meta.spec, _resampled(meta.config, sampling), meta.labels
+            exported = open_export(model)
+            if exported is None:
+                model, meta, loaded = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
+            else:
+                meta, loaded = exported.info.meta, exported.info.step
+                _need_step(self.title, step, loaded)
+            self.spec, config, labels = meta.spec, _read_by(meta.config, sampling, reading), meta.labels
             dtype = parallel.compute_dtype(config.model.compute_dtype)
         else:
             self.spec, labels, dtype = _check_model(model, spec, step), LabelSpace(()), None
-            config, loaded = _resampled(cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), sampling), 0
+            config, loaded = cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), 0
+            config = _read_by(config, sampling, reading)
         views = cfg.EvalConfig(
             num_clips=num_clips or config.eval.num_clips, num_crops=num_crops or config.eval.num_crops
         )
@@ -134,33 +146,40 @@ class Predictor:
         self.sampling |= {"rule": rule.eval, "hop": rule.hop}
         self._reader = ExampleReader(self.spec, config.data)
         head = getattr(model, "head", None)
-        self.class_names = class_names_of(class_names, labels.names, 0 if head is None else head.out_features)
+        outputs = len(labels.names) if exported else 0 if head is None else head.out_features
+        self.class_names = class_names_of(class_names, labels.names, outputs)
         several = labels.several if several is None else several
         task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
         self._present, self._ensemble = task.present, config.eval.ensemble
+        self.several = several
+        if exported:
+            chosen = exported.info.thresholds
+            self._thresholds = np.asarray(chosen) if several and chosen else None
+            self._temperature, self._model, self._weights = exported.info.temperature, None, ({}, {})
+            self._forward, self._describing = exported.logits, self._refuse
+            return
         folder = Path(self.title) if own_folder and several else None
         self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
-        self.several = several
         self._temperature = stored_temperature(run_folder(self.title), loaded) if own_folder else 1.0
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
         self._model = model
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
 
-        def answer(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
-            del number
-            return network(enter(inputs, self.spec.inputs, dtype, network=network)).astype(np.float32)
+        self._dtype = dtype
+        self._forward = self.compiled(lambda network, inputs: network(inputs).astype(np.float32))
+        self._describing = functools.cache(
+            lambda layer: self.compiled(lambda network, inputs: layer_vectors(network, inputs, layer))
+        )
 
-        @functools.cache
-        def describing(layer: str) -> Forward:
-            def describe(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
-                del number
-                return layer_vectors(network, enter(inputs, self.spec.inputs, dtype, network=network), layer)
+    def compiled(self, outputs: Callable[[Any, dict[str, jax.Array]], jax.Array]) -> Forward:
+        """Compile a function of the network and its inputs as they enter it, `(B, …)` each, to `(B, …)`."""
 
-            return compile_forward(model, describe, self._mesh)
+        def forward(network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
+            del number  # nothing is drawn
+            return outputs(network, enter(inputs, self.spec.inputs, self._dtype, network=network))
 
-        self._forward = compile_forward(model, answer, self._mesh)
-        self._describing = describing
+        return compile_forward(self.network, forward, self._mesh)
 
     def __call__(self, path: File) -> Prediction:
         """Predict the classes of one file.
@@ -179,10 +198,16 @@ class Predictor:
         """
         return list(self.stream(paths))
 
-    def stream(self, paths: Iterable[File] | File) -> Iterator[Prediction]:
-        """Predict like `predict`, but yield each file's result as soon as it is ready."""
-        self._need_classes()
-        return self._stream(paths)
+    def stream(self, videos: Iterable[File | Record] | File | Record, *, batch_size: int = 1) -> Iterator[Prediction]:
+        """Predict like `predict`, but yield each file's result as soon as it is ready.
+
+        Args:
+          videos: files, or records of parts of them.
+          batch_size: number of views that go through the network at a time, of one file or several.
+        """
+        self.need_classes()
+        found = in_batches(self._read(videos), self.applying(batch_size), batch_size)
+        return (self.prediction(*each) for each in found)
 
     def features(self, paths: Iterable[File] | File) -> np.ndarray:
         """Compute the network's features of several files, float32 `(N, D)`, averaged over each file's views.
@@ -214,26 +239,42 @@ class Predictor:
         Raises:
           UserError: if the network has no such layer, or it names several.
         """
-        done: deque[tuple[str, Views | VideoError, list[np.ndarray]]] = deque()
-        waiting: list[tuple[list[np.ndarray], dict[str, np.ndarray]]] = []
-        for path, example in self._read(videos):
-            rows: list[np.ndarray] = []
-            inputs, views = ({}, example) if isinstance(example, VideoError) else example
-            done.append((path, views, rows))
-            for view in range(0 if isinstance(views, VideoError) else len(views)):
-                waiting.append((rows, {name: array[view] for name, array in inputs.items()}))
-                if len(waiting) == batch_size:
-                    self._compute(waiting, layer, batch_size)
-            while done and (isinstance(done[0][1], VideoError) or len(done[0][1]) == len(done[0][2])):
-                yield self._clip_vectors(*done.popleft())
-        if waiting:
-            self._compute(waiting, layer, batch_size)
-        yield from (self._clip_vectors(*each) for each in done)
+        apply = self.applying(batch_size, self._describing(layer))
+        for path, views, rows in in_batches(self._read(videos), apply, batch_size):
+            yield self.vectors(path, views, rows)
+
+    def read(self, video: File | Record) -> Example:
+        """Read the views of one file: inputs by name, `(V, …)` each, and the views.
+
+        Raises:
+          VideoError: if the file cannot be decoded.
+        """
+        record = video if isinstance(video, Record) else Record(str(video))
+        return self._reader.evaluate(record, *self._views)
+
+    def applying(self, batch_size: int, forward: Forward | None = None) -> Apply:
+        """Function from up to `batch_size` views, each with its arrays by the name of the input, to their outputs.
+
+        Args:
+          batch_size: size of the batches that it is compiled for, on its first use.
+          forward: function that `compiled` returned; None: the network's own outputs.
+        """
+        return lambda views: apply(forward or self._forward, self._weights, self._mesh, views, batch_size)
 
     @property
     def network(self) -> nnx.Module:
-        """The network, in evaluation mode."""
-        return self._model
+        """The network, in evaluation mode.
+
+        Raises:
+          UserError: if there are only programs exported from it.
+        """
+        return self._refuse() if self._model is None else self._model
+
+    def _refuse(self, layer: str = "") -> Any:
+        del layer
+        raise UserError(
+            f"{self.title} holds exported programs, which give classes alone: give the run for anything else"
+        )
 
     def with_views(self, path: File) -> tuple[Prediction, dict[str, np.ndarray], Views]:
         """Predict the classes of one file, and return what was read for it: inputs by name, `(V, …)` each, and views.
@@ -242,14 +283,15 @@ class Predictor:
           VideoError: if the file cannot be decoded.
           UserError: if the network has no classifier.
         """
-        self._need_classes()
-        inputs, views = self._reader.evaluate(Record(str(path)), *self._views)
-        return self._prediction(str(path), inputs, views), inputs, views
+        self.need_classes()
+        inputs, views = self.read(path)
+        ((_, _, outputs),) = in_batches([(str(path), (inputs, views))], self.applying(1), 1)
+        return self.prediction(str(path), views, outputs), inputs, views
 
     def entered(self, inputs: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Inputs as they enter the network, from arrays as read, `(V, …)` each."""
         arrays = {name: jnp.asarray(array) for name, array in inputs.items()}
-        return enter(arrays, self.spec.inputs, network=self._model)
+        return enter(arrays, self.spec.inputs, network=self.network)
 
     def views_of(self, prediction: Prediction) -> int:
         """Number of views, crops of clips, that a prediction comes from."""
@@ -258,36 +300,28 @@ class Predictor:
     @property
     def fingerprint(self) -> str:
         """Hash of the weights, 16 hexadecimal digits; see `vidjax.models.fingerprint`."""
-        return weights_fingerprint(self._model)
+        return weights_fingerprint(self.network)
 
-    def _compute(
-        self, waiting: list[tuple[list[np.ndarray], dict[str, np.ndarray]]], layer: str, batch_size: int
-    ) -> None:
-        """Compute the vectors of waiting views, padded to a whole batch, add each to its file's rows, and clear."""
-        views = [waiting[min(i, len(waiting) - 1)][1] for i in range(batch_size)]
-        inputs = {name: np.stack([view[name] for view in views]) for name in views[0]}
-        placed = parallel.place((inputs, np.zeros(batch_size, np.int32)), parallel.batch_sharding(self._mesh))
-        vectors = np.asarray(self._describing(layer)(*self._weights, *placed))
-        for (rows, _), vector in zip(waiting, vectors, strict=False):
-            rows.append(vector)
-        waiting.clear()
-
-    def _clip_vectors(self, path: str, views: Views | VideoError, rows: list[np.ndarray]) -> ClipVectors:
+    def vectors(self, path: str, views: Views | VideoError, outputs: np.ndarray) -> ClipVectors:
+        """Vectors of a file's clips from those of its views, `(V, D)`; or the error that prevented them."""
         if isinstance(views, VideoError):
             return ClipVectors(path, error=views.reason)
         crops = self._views[1]
         times = views.times[::crops]
-        vectors = np.stack(rows).reshape(-1, crops, len(rows[0])).mean(axis=1)
+        vectors = outputs.reshape(-1, crops, outputs.shape[-1]).mean(axis=1)
         return ClipVectors(path, vectors, times.min(axis=1), times.max(axis=1))
 
-    def _stream(self, paths: Iterable[File] | File) -> Iterator[Prediction]:
-        for path, example in self._read(paths):
-            if isinstance(example, VideoError):
-                yield Prediction(path, error=example.reason)
-            else:
-                yield self._prediction(path, *example)
+    @property
+    def has_classes(self) -> bool:
+        """Whether the network has a classifier, and its task an answer to show."""
+        return self._present is not None and bool(self.class_names)
 
-    def _need_classes(self) -> None:
+    def need_classes(self) -> None:
+        """Check that the network has a classifier.
+
+        Raises:
+          UserError: if it has none.
+        """
         if self._present is None:
             raise CheckpointFolderError(
                 f"{self.title}: {self.spec.name} is trained to {self.spec.task} and has no "
@@ -302,7 +336,7 @@ class Predictor:
 
         def read(record: Record) -> Example | VideoError:
             try:
-                return self._reader.evaluate(record, *self._views)
+                return self.read(record)
             except VideoError as error:
                 return error
 
@@ -320,16 +354,12 @@ class Predictor:
                 path, future = ahead.popleft()
                 yield path, future.result()
 
-    def _run(self, forward: Forward, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Outputs of the network for the views, `(V, …)` of each input; float32 `(V, …)`."""
-        sharding, count = parallel.batch_sharding(self._mesh), len(next(iter(inputs.values())))
-        views = ({name: array[view, None] for name, array in inputs.items()} for view in range(count))
-        number = np.zeros(1, np.int32)
-        outputs = [forward(*self._weights, *parallel.place((view, number), sharding)) for view in views]
-        return np.concatenate([np.asarray(x) for x in outputs])
-
-    def _prediction(self, path: str, inputs: Mapping[str, np.ndarray], views: Views) -> Prediction:
-        scores = self._present(self._run(self._forward, inputs))
+    def prediction(self, path: str, views: Views | VideoError, outputs: np.ndarray) -> Prediction:
+        """Classes of a file from the network's outputs for its views, `(V, K)`; or the error that prevented them."""
+        if isinstance(views, VideoError):
+            return Prediction(path, error=views.reason)
+        assert self._present is not None  # it has classes
+        scores = self._present(outputs)
         whole = join_views(scores, self._ensemble)
         shown = self._shown(whole)  # by thresholds for the scores of evaluations, which have no temperature
         if self._temperature != 1:
@@ -360,18 +390,29 @@ class Predictor:
         Raises:
           UserError: if the network has no such layer, or it names several.
         """
+        inputs = {name: array[None] for name, array in self.blank().items()}
+        return jax.eval_shape(self._describing(layer), *self._weights, inputs, np.zeros(1, np.int32)).shape[1]
+
+    def blank(self) -> dict[str, np.ndarray]:
+        """Inputs of a view of nothing, zeros by name, in the shapes and types of those that are read."""
         shapes = self._reader.layout().shapes(1, 1)["inputs"]
-        inputs = {name: jax.ShapeDtypeStruct((1, *shape[2:]), dtype) for name, (shape, dtype) in shapes.items()}
-        number = jax.ShapeDtypeStruct((1,), np.int32)
-        return jax.eval_shape(self._describing(layer), *self._weights, inputs, number).shape[1]
+        return {name: np.zeros(shape[2:], dtype) for name, (shape, dtype) in shapes.items()}
 
 
-def _resampled(config: cfg.Config, sampling: SamplingConfig | None) -> cfg.Config:
-    if sampling is None:
-        return config
-    rule = {name: getattr(sampling, name) for name in ("eval", "hop", "short_video")}
-    own = dataclasses.replace(config.data.sampling, **rule)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, sampling=own))
+def _read_by(config: cfg.Config, sampling: SamplingConfig | None, reading: ReadingConfig | None) -> cfg.Config:
+    """A config with other rules of reading; None: its own."""
+    data = config.data
+    if sampling is not None:
+        rule = {name: getattr(sampling, name) for name in ("eval", "hop", "short_video")}
+        data = dataclasses.replace(data, sampling=dataclasses.replace(data.sampling, **rule))
+    if reading is not None:
+        data = dataclasses.replace(data, reading=reading)
+    return dataclasses.replace(config, data=data)
+
+
+def _need_step(folder: str, step: int | None, exported: int) -> None:
+    if step not in (None, exported):
+        raise UserError(f"{folder} was exported from update {exported}, so that there is no {step}; leave the step out")
 
 
 def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> cfg.Spec:

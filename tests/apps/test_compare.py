@@ -167,6 +167,7 @@ def test_labels_of_the_plot_do_not_touch(tmp_path, monkeypatch):
     assert all(lower.y1 < upper.y0 for lower, upper in itertools.pairwise(boxes))
 
 
+@pytest.mark.slow
 def test_the_plot_has_a_title_and_its_clip_marks_stand_out_of_the_bars(runs, tmp_path, monkeypatch):
     figure, axes = drawn(monkeypatch, runs, tmp_path)
     assert figure.get_suptitle() == "top-1 on held-out videos, 3 runs" and axes.get_xlabel() == "top-1, %"

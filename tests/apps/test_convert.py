@@ -88,6 +88,7 @@ def edit(file, **changes):
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+@pytest.mark.slow
 def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path, folder, capsys):
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "ours")]) == 0
     said = " ".join(capsys.readouterr().err.split())

@@ -106,6 +106,7 @@ def test_long_videos_are_read_in_parts_with_the_same_windows(run, library, tmp_p
                 np.testing.assert_allclose(a.vectors, b.vectors, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_of_several_files_and_other_layers_give_the_same_vectors(run, library):
     files = [str(library / "odd" / f"{n}.mp4") for n in (1, 3)]
     predictor = vidjax.Predictor(run, num_clips=3, num_crops=3)

@@ -49,6 +49,7 @@ def films(tmp_path):
     return tmp_path / "films"
 
 
+@pytest.mark.slow
 def test_vectors_are_what_the_classifier_reads(plain, films, tmp_path, capsys):
     run, model, spec, data = plain
     out, command = tmp_path / "bank", ["bank", str(run), str(films)]

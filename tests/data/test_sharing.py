@@ -133,6 +133,7 @@ def test_evaluation_over_processes_is_every_video_once(count, processes, share):
     assert sorted(seen) == list(range(count))
 
 
+@pytest.mark.slow
 def test_workers_and_resuming_with_other_workers_and_processes_change_nothing():
     videos, bad = video_set(12, cut=5), frozenset("27")
     common, order = {"batch_size": 4, "seed": 3, "balance": "class"}, {"mixture": (1.0, 3.0)}

@@ -10,6 +10,7 @@ from flax import nnx
 
 import vidjax
 from tests.models.abstract import params_of
+from tests.models.tiny import of_families
 from vidjax.config import Config, ConfigError, ModelConfig
 from vidjax.errors import UserError
 from vidjax.models.arguments import ArgumentError, _signature, arguments_of, by_field
@@ -18,7 +19,7 @@ from vidjax.models.state import split
 from vidjax.training.checkpoints import build_model
 
 
-@pytest.mark.parametrize("name", [*vidjax.list_models("*_tiny*"), "vjepa2_large_ssv2"])
+@pytest.mark.parametrize("name", of_families([*vidjax.list_models("*_tiny*"), "vjepa2_large_ssv2"]))
 def test_what_is_listed_is_taken(name):
     """Every argument at once, at the values that it has anyway."""
     variant, small = get_variant(name), {"depth": 1} if name.startswith("vjepa2") else {}

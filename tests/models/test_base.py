@@ -12,6 +12,7 @@ from flax import nnx
 
 import vidjax
 from tests.models.abstract import abstract
+from tests.models.tiny import of_families
 from vidjax.errors import UserError
 from vidjax.models import registry
 from vidjax.models.base import TAKE_CLIPS, Features, Head, NoSuchPartError, VideoNetwork, Widths
@@ -40,7 +41,12 @@ NETWORKS = [(name, {}) for name in SMALL] + [
     ("mvit_tiny", {"input": "rgb+diff", "probe": "linear"}),
     ("csn_tiny", {"num_classes": 0}),
 ]
-IDS = ["-".join([name, *map(str, kwargs.values())]) for name, kwargs in NETWORKS]
+_FIRST = of_families(SMALL)
+CASES = [
+    pytest.param(name, kwargs, id="-".join([name, *map(str, kwargs.values())]),
+                 marks=() if kwargs or name in _FIRST else pytest.mark.exhaustive)
+    for name, kwargs in NETWORKS
+]  # fmt: skip
 
 
 def test_every_family_is_here():
@@ -71,7 +77,7 @@ def given(name, kwargs):
     return model, (2, spec.video.num_frames, spec.video.size, spec.video.size, channels), call
 
 
-@pytest.mark.parametrize(("name", "kwargs"), NETWORKS, ids=IDS)
+@pytest.mark.parametrize(("name", "kwargs"), CASES)
 def test_integer_pixels_are_refused_with_the_mend(name, kwargs):
     model, shape, call = given(name, kwargs)
     for method in TAKE_CLIPS:
@@ -84,7 +90,7 @@ def test_integer_pixels_are_refused_with_the_mend(name, kwargs):
         model(heard(name, np.zeros(shape, np.uint8)))
 
 
-@pytest.mark.parametrize(("name", "kwargs"), NETWORKS, ids=IDS)
+@pytest.mark.parametrize(("name", "kwargs"), CASES)
 def test_other_orders_are_refused_with_the_transposition(name, kwargs):
     model, (b, t, h, w, c), call = given(name, kwargs)
     shapes = {
@@ -130,6 +136,7 @@ def test_colours_are_not_taken_for_flow_or_for_frames_beside_differences():
         call("__call__", (1, 8, 64, 64, 3))
 
 
+@pytest.mark.slow
 def test_floats_of_any_width_pass_under_every_transformation(plain_convolutions):
     model = vidjax.create_model("conv3d_tiny", num_classes=3)
     video = np.random.default_rng(0).standard_normal((2, 4, 8, 8, 3)).astype(np.float32)
@@ -308,7 +315,7 @@ def test_a_module_inside_a_loop_has_no_one_output():
 CONTRACT = [*SMALL, "c3d", "vjepa2_large_ssv2"]
 
 
-@pytest.mark.parametrize("name", CONTRACT)
+@pytest.mark.parametrize("name", of_families(CONTRACT))
 def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
     """Shapes alone, in the dtype of activations too."""
     spec = vidjax.get_spec(name)

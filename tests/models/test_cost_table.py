@@ -15,7 +15,8 @@ QUICK = vidjax.list_models("*_tiny")[::4]
 _COSTS = {name: cost_table.cost_of(name).macs for name in vidjax.list_models() if name not in QUICK}
 _KINDS = {get_variant(name).build for name in _COSTS}
 _BY_KIND = [sorted((n for n in _COSTS if get_variant(n).build == kind), key=_COSTS.__getitem__) for kind in _KINDS]
-ENDS = sorted({name for names in _BY_KIND for name in (names[0], names[-1])})
+SMALLEST = sorted({names[0] for names in _BY_KIND})
+LARGEST = sorted({names[-1] for names in _BY_KIND} - set(SMALLEST))
 AGAIN = "count anew: python -m vidjax.models.cost_table"
 
 
@@ -24,7 +25,14 @@ def test_every_model_has_a_row_and_no_other():
     assert list(stored) == vidjax.list_models(), AGAIN
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ENDS)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *QUICK,
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SMALLEST),
+        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in LARGEST),
+    ],
+)
 def test_the_stored_cost_is_the_counted_one(name):
     counted = model_cost(name)
     assert cost_table.cost_of(name) == cost_table.without_layers(counted), AGAIN

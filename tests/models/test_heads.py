@@ -50,6 +50,7 @@ def test_a_head_takes_anothers_place_and_all_other_parameters_keep_theirs():
     chex.assert_shape(logits, (2, 7))
 
 
+@pytest.mark.slow
 def test_dropout_of_an_attentive_head_falls_before_its_last_layer():
     head, x = Attentive(8, 3, rngs=nnx.Rngs(0)), draw((2, 5, 8))
     np.testing.assert_allclose(head(x, lambda x: 2 * x), head.linear(2 * head.pooler(x)), rtol=1e-6)

@@ -19,7 +19,7 @@ from vidjax.models.state import merge, split
 from vidjax.nn.enter import network_input
 
 FIRST_OF_ITS_KIND = {}
-for _name in list_models():
+for _name in sorted(list_models(), key=lambda name: not name.endswith("_tiny")):
     if "video" not in get_variant(_name).spec.inputs or get_variant(_name).spec.video.content == "rgb+flow":
         continue
     FIRST_OF_ITS_KIND.setdefault(get_variant(_name).build, _name)

@@ -18,6 +18,7 @@ def network():
     return vidjax.create_model("conv3d_tiny", num_classes=3)
 
 
+@pytest.mark.slow
 def test_a_layers_vector_is_the_mean_over_its_places(network):
     maps = network.intermediates(CLIPS, "convs.1")["convs.1"]
     np.testing.assert_allclose(

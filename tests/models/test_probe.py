@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from tests.models.small import draw, plain_convolutions  # noqa: F401
+from tests.models.tiny import of_families
 from vidjax.models.base import VideoNetwork, Widths
 from vidjax.models.cost import module_cost, training_macs
 from vidjax.models.probe import Probe
@@ -21,7 +22,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize("kind", ["linear", "attentive"])
-@pytest.mark.parametrize("name", [*SMALL, "c3d", "vjepa2_large_ssv2", "timesformer_base_space"])
+@pytest.mark.parametrize("name", of_families([*SMALL, "c3d", "vjepa2_large_ssv2", "timesformer_base_space"]))
 def test_every_family_can_be_probed(name, kind):
     spec = get_spec(name)
     model = abstract_model(name, num_classes=3, probe=kind)

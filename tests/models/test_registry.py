@@ -9,6 +9,7 @@ import pytest
 
 import vidjax
 from tests.models.abstract import abstract
+from tests.models.tiny import of_families
 from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import UnknownModelError, get_variant
 from vidjax.models.state import assign, merge, split
@@ -33,17 +34,16 @@ def test_unknown_name():
         vidjax.create_model("r2plus1d_81")
 
 
-def names_of_video():
-    """All of them; the first of each kind and the small ones with every run of the tests, others with the slow ones."""
-    kinds = {get_variant(name).build: name for name in reversed(of_video("*"))}
-    quick = {*kinds.values(), *of_video("*_tiny")} - {"csn_ip_r152"}  # it takes tens of seconds to trace
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in of_video("*")]
+_KINDS = {get_variant(name).build: name for name in reversed(of_video("*"))}
+# The small ones are called with every run of the tests, and the first of each kind with the slow ones. Others are of
+# recipes or in the table of costs, where they are built, too.
+MARKS = dict.fromkeys(of_video("*"), "exhaustive") | dict.fromkeys(_KINDS.values(), "slow")
+MARKS |= {"csn_ip_r152": "exhaustive"} | dict.fromkeys(of_video("*_tiny"), "")
 
 
-QUICK = [name for name in names_of_video() if isinstance(name, str)]
-
-
-@pytest.mark.parametrize("name", names_of_video())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=getattr(pytest.mark, mark) if mark else ()) for name, mark in MARKS.items()]
+)
 def test_every_model_keeps_the_protocol(name):
     """Shapes of parameters alone; that large models can be called: test_cost_table.py."""
     spec = vidjax.get_spec(name)
@@ -64,7 +64,7 @@ def test_every_model_keeps_the_protocol(name):
     others = getattr(model.head, "reads", ())
     heard = ("audio",) if "audio" in spec.inputs else ()
     assert tuple(spec.inputs) == ("video", *heard, *others)
-    if name in QUICK:
+    if MARKS[name] != "exhaustive":
         answer, features = shapes_of_a_call(spec, graphdef, params, stats)
         assert answer == (*(spec.inputs[key].shape[0] for key in others[:1]), 7)
         # A network of several streams may have a classifier for each.
@@ -120,7 +120,7 @@ def test_without_classes_a_call_gives_the_features(name):
     np.testing.assert_allclose(merge(graphdef, params, stats)(video), answer, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", of_video("*_tiny"))
+@pytest.mark.parametrize("name", of_families(of_video("*_tiny")))
 def test_every_family_goes_without_classes(name):
     model, spec = abstract(name, num_classes=0), vidjax.get_spec(name)
     graphdef, params, stats = split(model)

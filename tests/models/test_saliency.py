@@ -20,6 +20,7 @@ def inputs(name):
     return jax.tree.map(jnp.asarray, drawn if isinstance(drawn, dict) else {"video": drawn})
 
 
+@pytest.mark.slow
 def test_a_mean_and_a_linear_classifier_add_up_to_the_logit():
     network, given = tiny("conv3d_tiny"), inputs("conv3d_tiny")
     classes = jnp.array([0, 2])
@@ -39,6 +40,7 @@ def test_every_family_has_places_that_matter(family):
     assert np.isfinite(maps).all() and np.abs(maps).max() > 0
 
 
+@pytest.mark.slow
 def test_layers_that_hear_alone_have_no_places_of_the_clip():
     maps, layer = class_activation(tiny("audio_visual_tiny"), inputs("audio_visual_tiny"), jnp.array([0, 1]))
     assert layer.startswith("pictures.") and maps.shape[0] == 2

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import numpy as np
+import pytest
 from flax import nnx
 
 import vidjax
@@ -48,6 +49,12 @@ _OWN_SIZES = {
     **{name: {"audio": (32, 128)} for name in ("mbt_tiny", "mbt_token_tiny")},
     **{name: {"audio": (24, 64)} for name in ("audio_visual_tiny", "audio_visual_gated_tiny")},
 }
+
+
+def of_families(names: list[str], others: pytest.MarkDecorator = pytest.mark.exhaustive) -> list[Any]:
+    """Cases for `parametrize`: the first of each family with every run of the tests, others with those of a mark."""
+    first = {family_of(name)[1]: name for name in reversed(names)}
+    return [name if name in first.values() else pytest.param(name, marks=others) for name in names]
 
 
 @functools.cache

@@ -61,6 +61,7 @@ def test_every_policy_recomputes_within_the_loop():
     assert memory == sorted(set(memory), reverse=True) and memory[-1] < memory[0] / 2
 
 
+@pytest.mark.slow
 def test_the_program_does_not_grow_with_depth():
     lines = {}
     for scan in (False, True):

@@ -86,11 +86,14 @@ def test_padding_beyond_the_kernel(pad):
 @pytest.mark.parametrize(
     ("case", "formulations"),
     [
-        (((2, 4, 5, 6, 3), (1, 1, 1, 3, 4), (1, 2, 2), ((0, 0),) * 3), {"pointwise", "fold", "temporal", "together"}),
-        (((2, 4, 6, 7, 3), (1, 3, 3, 3, 4), (1, 2, 2), ((0, 0), (1, 1), (1, 1))), {"fold", "together"}),
+        (
+            ((2, 4, 5, 6, 3), (1, 1, 1, 3, 4), (1, 2, 2), ((0, 0),) * 3),
+            {"pointwise", "fold", "temporal", "together", "blocks"},
+        ),
+        (((2, 4, 6, 7, 3), (1, 3, 3, 3, 4), (1, 2, 2), ((0, 0), (1, 1), (1, 1))), {"fold", "together", "blocks"}),
         (((2, 3, 5, 7, 3), (1, 3, 3, 3, 4), (1, 1, 1), ((0, 0), (1, 1), (1, 1))), {"fold", "together", "winograd"}),
         (((2, 5, 3, 4, 3), (3, 1, 1, 3, 4), (2, 1, 1), ((1, 1), (0, 0), (0, 0))), {"temporal"}),
-        (((1, 4, 5, 5, 2), (3, 3, 2, 2, 4), (2, 1, 2), ((1, 1), (0, 1), (1, 0))), {"winograd"}),
+        (((1, 4, 5, 5, 2), (3, 3, 2, 2, 4), (2, 1, 2), ((1, 1), (0, 1), (1, 0))), {"winograd", "blocks"}),
         (((1, 4, 6, 5, 2), (3, 3, 2, 2, 3), (1, 2, 1), ((2, 1), (1, 1), (0, 1))), {"together"}),
         (((1, 3, 4, 4, 4), (2, 3, 1, 1, 4), (1, 2, 1), ((1, 0), (1, 1), (0, 0)), 4), {"shift"}),
     ],
@@ -157,6 +160,8 @@ def test_one_formulation_per_backend_and_shape():
     # Pixels, or pixels and their differences, seen by more than one place.
     for channels, kernel, name in ((3, (5, 7, 7), "taps"), (6, (1, 7, 7), "taps"), (3, (1, 1, 1), "native")):
         assert choose((*kernel, channels, 64), (2, 2, 2), 112, backend="tpu") == name
+    assert chosen(56, "onnx") == ["fold", "fold", "fold", "temporal", "stack", "stack"]
+    assert choose((3, 7, 7, 3, 64), (2, 2, 2), 112, backend="onnx") == "blocks"
     by_backend = [choose(depthwise, (1, 1, 1), 56, 8, backend=backend) for backend in ("cpu", "gpu", "tpu")]
     assert by_backend == ["shift", "shift", "native"]
     assert choose(grouped, (1, 1, 1), 56, 2, backend="cpu") == "taps"

@@ -92,6 +92,7 @@ def test_it_starts_as_nothing_and_learns():
     assert np.asarray(block.norm.mean[...]).any(), "in training mode the statistics move"
 
 
+@pytest.mark.slow
 def test_half_precision():
     block, half = awake(), awake(dtype=jnp.bfloat16)
     x = jnp.asarray(draw(1, 2, 4, 4, 6))

@@ -76,6 +76,7 @@ def test_convolutional_networks_keep_less_from_policy_to_policy(name):
     assert sizes == sorted(set(sizes), reverse=True)
 
 
+@pytest.mark.slow
 def test_gradients_of_a_convolutional_network_do_not_depend_on_the_policy():
     video, gradients = draw((2, 4, 32, 32, 3)), {}
     for remat in CONVOLUTIONAL:

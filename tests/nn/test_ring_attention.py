@@ -77,6 +77,7 @@ def around(mesh, backend="cpu"):
     return attend
 
 
+@pytest.mark.slow(after=3)
 @pytest.mark.parametrize(
     ("backend", "case"),
     [

@@ -13,6 +13,7 @@ def test_the_wider_kernel_is_odd(size, factor, wide):
     assert wide_kernel(size, factor) == wide
 
 
+@pytest.mark.slow
 def test_padding_is_seen():
     block = drawn(lambda rngs: SGPBlock(4, 6, groups=2, scale=False, rngs=rngs))
     x, mask = np.random.default_rng(0).standard_normal((1, 8, 4)).astype(np.float32), np.ones((1, 8), bool)

@@ -18,7 +18,7 @@ from vidjax.config.spec import resolve_spec
 from vidjax.config.validate import validate
 from vidjax.data.listing.datasets import DATASETS
 from vidjax.models.cost import model_cost
-from vidjax.models.registry import get_spec
+from vidjax.models.registry import family_of, get_spec
 from vidjax.nn.attention_kernel import BACKWARD, FORWARD
 from vidjax.nn.target_backend import targeting
 from vidjax.plan import estimates
@@ -291,9 +291,19 @@ LOWERED = [
 ]
 
 
+def of_each_family(paths):
+    """Recipes; those of a family that an earlier one has are for the exhaustive tests."""
+    families = {family_of(read_config([f"--config={path}"]).model.name)[1]: path for path in reversed(paths)}
+    return [
+        pytest.param(
+            path, id=path.stem, marks=pytest.mark.slow if path in families.values() else pytest.mark.exhaustive
+        )
+        for path in paths
+    ]
+
+
 @needs_libtpu
-@pytest.mark.slow
-@pytest.mark.parametrize("path", LOWERED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", of_each_family(LOWERED))
 def test_configs_with_attention_lower_at_full_size(path):
     """All that a plan does but compiling, which takes minutes for some; a clip for each chip keeps tracing short."""
     config = validate(read_config([f"--config={path}", "--config.train.accumulate=1"]))
@@ -317,8 +327,7 @@ def _scores(text):
     return {s for s in shapes if s[-1] == s[-2] >= 190 and math.prod(s[:-3]) > 1}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", of_each_family(sorted(CONFIGS.glob("*.py"))))
 def test_every_config_plans_as_it_is(path, capsys):
     """On GPUs, whose estimate needs no compiler."""
     config = read_config([f"--config={path}"])

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import text_video
 from vidjax.batch import layout_of
 from vidjax.config import Config, ModelConfig
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.reading.prompts import PromptReader
+from vidjax.data.reading.text import TextReader
 from vidjax.data.records import Boxes, Caption, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
 from vidjax.data.views import Views, whole
 from vidjax.evaluation.engine import flat_metrics
@@ -57,6 +59,8 @@ def case(name: str, folder) -> Case:
         return of_segments(kind, folder)
     if task_name == "detect":
         return of_boxes()
+    if task_name == "retrieve":
+        return of_pairs(kind)
     if task_name == "caption":
         return of_captions()
     model = {"classify": "conv3d_tiny", "reconstruct": "videomae_tiny_pretrain"}[task_name]
@@ -131,6 +135,24 @@ def of_boxes() -> Case:
     return Case(task, network, VideoSet(records, labels), examples)
 
 
+def of_pairs(loss: str) -> Case:
+    """Videos with one caption, with several, with another's, and with one that resembles it."""
+    config, spec = Config(model=ModelConfig(name="clip_tiny")), text_video.spec()
+    config.task.retrieve.loss = loss
+    task, network = make_task(config, spec, LabelSpace(())), text_video.network(biased=loss == "sigmoid")
+    given = (("a red square",), ("a blue circle", "a circle moves"), ("a red square",), ("a red circle",))
+    records = tuple(Record(f"{i}.mp4", Caption(texts)) for i, texts in enumerate(given))
+    video = layout_of(spec.inputs).draw(CLIPS, 1, seed=3)["inputs"]["video"][:, 0]
+    reader = TextReader(spec.inputs["text"])
+    text = jnp.asarray(np.concatenate([reader.of(record, whole(1)) for record in records]))
+    targets = [task.targets.of(record, whole(1)) for record in records]
+    examples = {
+        "inputs": {"video": jnp.asarray(video), "text": text},
+        "targets": {name: jnp.asarray(np.stack([t[name][0] for t in targets])) for name in targets[0]},
+    }
+    return Case(task, network, VideoSet(records, LabelSpace(())), examples)
+
+
 def of_captions() -> Case:
     """A caption of a video, several of another, an answer to a question, and none."""
     captions = (
@@ -155,6 +177,7 @@ def of_captions() -> Case:
 
 CASES = [
     *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct", "caption"),
+    *("retrieve-softmax", "retrieve-sigmoid"),
     "localise-localise_linear_tiny",
 ]
 

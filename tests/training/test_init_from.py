@@ -77,9 +77,8 @@ FITTED = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if "mvit" in name else name for name in TINY]
-)
+@pytest.mark.slow(after=2)
+@pytest.mark.parametrize("name", TINY)
 def test_a_checkpoint_runs_at_twice_the_frames_and_another_size(name, tmp_path, caplog):
     """As a user asks for it: the settings of the clip, and the checkpoint to start from."""
     old = Config(

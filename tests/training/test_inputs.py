@@ -100,6 +100,7 @@ def finished(halves, tmp_path_factory):
     return folder, config
 
 
+@pytest.mark.slow
 def test_a_run_stores_what_enters_and_predicts_by_it(finished, halves):
     folder, _ = finished
     model, meta, _ = load_model(folder / "both")

@@ -181,6 +181,7 @@ def test_more_workers_may_continue_a_run(finished):
     )
 
 
+@pytest.mark.slow
 def test_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(halves, tmp_path, monkeypatch):
     config = make_config(label_twice(halves, tmp_path), checkpoint_epochs=1.0, steps=8)
     config.data.root = str(halves)

@@ -59,6 +59,7 @@ def test_synced_statistics_are_those_of_one_device():
     chex.assert_trees_all_close((one.params, one.stats), (eight.params, eight.stats), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_devices_own_statistics_are_those_of_each_share_alone():
     """One update of plain SGD is the mean of the updates that each share alone would give."""
     batch = make_batch(size=32)

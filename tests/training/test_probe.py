@@ -133,6 +133,7 @@ def arrays(model):
     return jax.device_get(params | stats)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_and_predicts_by_itself(finished, source, halves, tmp_path, capsys):
     config, workdir, summary = finished
     model, meta, _ = load_model(workdir)

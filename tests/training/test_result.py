@@ -147,6 +147,7 @@ def interrupting(monkeypatch, method, when=lambda *_: True):
     monkeypatch.setattr(loop._Run, method, with_signal)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_interrupts")
 def test_ctrl_c_saves_the_state_and_the_same_command_goes_on(whole, tmp_path, monkeypatch):
     config = dataclasses.replace(whole[0], train=dataclasses.replace(whole[0].train, checkpoint_epochs=0, log_every=1))

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -82,6 +84,7 @@ def test_frames_are_the_same(tmp_path, name):
         check_exact(reader, truth)
 
 
+@pytest.mark.slow
 def test_frames_stay_what_they_are(video, fresh):
     """Memory is used again only after the array that it held is gone."""
     truth, before = plain(video), shared_memory()
@@ -102,6 +105,7 @@ def test_frames_stay_what_they_are(video, fresh):
     assert shared_memory() == before
 
 
+@pytest.mark.slow
 def test_one_process_after_the_other(video):
     with VideoReader(video, isolate=True) as one:
         pid = pid_of(one)
@@ -145,6 +149,7 @@ def test_errors_are_the_same(tmp_path, video):
         reader.read([0])
 
 
+@pytest.mark.slow
 def test_a_decoder_that_spins_is_killed(video, stuck):
     mapped = shared_memory()
     reader = VideoReader(video, isolate=True)
@@ -159,6 +164,63 @@ def test_a_decoder_that_spins_is_killed(video, stuck):
     with pytest.raises(ValueError, match="this reader is closed"):
         reader.read([5])
     reader.close()
+
+
+@pytest.mark.parametrize("what", ["bytearray(1 << 24)", "'x' * (1 << 24)"])
+def test_a_decoder_that_takes_all_memory_is_ended(video, tmp_path, monkeypatch, what):
+    (tmp_path / "sitecustomize.py").write_text(
+        textwrap.dedent(f"""
+            from vidjax.video import decoder
+
+            def grow(*_):
+                kept = []
+                while True:
+                    kept.append({what})
+
+            decoder.Decoder.frames = grow
+        """)
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reader = VideoReader(video, isolate=True, max_memory=1 << 27)
+    pid = pid_of(reader)
+    with pytest.raises(VideoError, match=r"a\.mp4: needs more memory than 128 MiB, the limit, to decode"):
+        reader.read([5])
+    assert is_gone(pid)
+    with pytest.raises(ValueError, match="this reader is closed"):
+        reader.read([5])
+
+
+def test_a_decoder_that_takes_long_gives_way(video, stuck):
+    """The thread that decodes, and nothing else of its process."""
+    with VideoReader(video, isolate=True, patience=0.05, timeout=20) as reader:
+        tasks = f"/proc/{pid_of(reader)}/task"
+
+        def niceness():
+            lines = [(Path(tasks) / task / "stat").read_text() for task in os.listdir(tasks)]
+            return sorted({int(line.rpartition(")")[2].split()[16]) for line in lines})
+
+        usual = niceness()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(reader.read, [5])
+            assert wait_until(lambda: niceness() != usual)
+            assert niceness() == [*usual, 10]
+            os.kill(pid_of(reader), signal.SIGKILL)
+            with pytest.raises(VideoError, match="crashed"):
+                reading.result()
+
+
+def test_the_limit_is_of_one_video(video, fresh):
+    """A process is used again, with another limit, and none while it waits."""
+    pids = set()
+    for most in (1 << 26, 1 << 30, None):
+        with VideoReader(video, isolate=True, max_memory=most) as reader:
+            pids.add(pid_of(reader))
+            with open(f"/proc/{pid_of(reader)}/limits") as file:
+                (line,) = (line for line in file if line.startswith("Max data size"))
+            limit = int(line.split()[3])
+            assert 0 < limit - (most or isolated.MEMORY) < 1 << 29
+            assert reader.read([3]).shape == (1, 48, 64, 3)
+    assert len(pids) == 1
 
 
 def test_a_stall_on_opening_is_killed(video, fresh):
@@ -189,7 +251,9 @@ def test_a_crash_is_one_bad_video(video):
 
 
 def test_processes_without_work_end(video, fresh, tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text("from vidjax.video import isolated\nisolated._REST = 0.2\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "from vidjax.video import decoding_process\ndecoding_process._REST = 0.2\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     with VideoReader(video, isolate=True) as reader:
         time.sleep(0.5)  # open, though nothing is asked of it
@@ -202,6 +266,7 @@ def test_processes_without_work_end(video, fresh, tmp_path, monkeypatch):
         assert reader.read([3]).shape == (1, 48, 64, 3)
 
 
+@pytest.mark.slow
 def test_processes_end_with_their_parent(video, stuck):
     code = f"""
         import threading
@@ -227,7 +292,7 @@ def test_interrupted_reads_do_not_mix_up(video, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(isolated, "_receive", interrupt)
+    monkeypatch.setattr(isolated, "receive", interrupt)
     with pytest.raises(KeyboardInterrupt):
         reader.read([0])
     monkeypatch.undo()

@@ -170,11 +170,11 @@ def test_every_model_that_takes_images_is_looked_at_here():
     assert all("torchvision2d" in get_spec(name).sources for name in served)
 
 
-# The first of each smaller image network with every run of the tests, the others with the slow ones.
+# The first of each smaller image network with every run of the tests, the others with the exhaustive ones.
 @pytest.mark.parametrize(
     ("listing", "name"),
     [
-        pytest.param(listing, name, marks=[pytest.mark.slow] if place or "101" in listing else [])
+        pytest.param(listing, name, marks=[pytest.mark.exhaustive] if place or "101" in listing else [])
         for listing, names in IMAGES.items()
         for place, name in enumerate(names)
     ],

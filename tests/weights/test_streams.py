@@ -56,6 +56,7 @@ def assert_same(own, expected):
                 np.testing.assert_array_equal(own[path], array, err_msg=path)
 
 
+@pytest.mark.slow
 def test_a_stream_is_loaded_as_the_network_by_itself(loaded):
     both, alone = loaded
     own = own_arrays(both, "rgb")

@@ -69,8 +69,18 @@ def built_with(name, source):
     return next((dict(s.kwargs) for s in sources() if s.name == source and s.serves(name)), {})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "source", "listing"), LISTINGS, ids=str)
+# The first of each source with the slow tests, the others with the exhaustive ones.
+_FIRST = {source: row for row in reversed(LISTINGS) for source in row[1:2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "listing"),
+    [
+        pytest.param(*row, marks=pytest.mark.slow if row in _FIRST.values() else pytest.mark.exhaustive)
+        for row in LISTINGS
+    ],
+    ids=str,
+)
 def test_every_key_of_the_reference_is_written(shared, name, source, listing):
     wanted = keys_shared(shared, listing)
     classes = 1000 if source == "torchvision2d" else get_spec(name).num_classes

@@ -21,7 +21,9 @@ _LEVELS = ("clip", "video")
 # Settings of the data's location and reading, which are not part of the experiment.
 _UNTOLD = (
     "seed", "data.train", "data.eval", "data.synthetic", "data.reading.num_workers", "data.reading.num_threads",
-    "data.reading.prefetch", "data.reading.isolate", "train.log_every", "train.checkpoint_epochs", "train.keep_last",
+    "data.reading.prefetch", "data.reading.isolate", "data.reading.max_memory",
+    "data.reading.max_pixels", "data.reading.patience",
+    "train.log_every", "train.checkpoint_epochs", "train.keep_last",
     "train.compilation_cache", "train.best_metric", "eval.num_clips", "eval.num_crops", "eval.batch_size",
     "data.sampling.eval",
 )  # fmt: skip

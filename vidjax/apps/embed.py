@@ -1,5 +1,6 @@
 """Feature vectors of many videos, kept as an index for search (`vidjax embed RUN VIDEOS OUT`)."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Sequence
@@ -18,12 +19,16 @@ from vidjax.embeddings.long_videos import embed_in_parts, parts_of
 from vidjax.embeddings.network import origin_of, pooled
 from vidjax.errors import UserError
 from vidjax.inputs import VideoInput
+from vidjax.parts.work import in_shards, work
+from vidjax.predictions import ClipVectors
 from vidjax.predictor import Predictor
 from vidjax.progress import progress_bar
 from vidjax.training.workdir import lock
+from vidjax.video.byte_sources import is_remote
 from vidjax.wording import things
 
 _LISTED = 10  # unreadable videos shown
+_SHARD = 64  # videos after which their vectors are written
 _CLIPS = 10  # of a video, if neither their number nor a hop is given
 
 
@@ -39,6 +44,8 @@ def embed(
     hop: int | None = None,
     batch_size: int | None = None,
     step: int | None = None,
+    rank: int = 0,
+    count: int = 1,
     as_json: bool = False,
 ) -> int:
     """Add the vectors of videos to the index `out`; those that are there, of files that have not changed, stay.
@@ -46,7 +53,7 @@ def embed(
     Args:
       run: work directory of a run, or folder written by `convert`.
       videos: video files, folders, CSV files with a column `path`, or JSON Lines.
-      out: folder of the index, new or made by this command with the same network and settings.
+      out: path or address of the folder of the index, new or made by this command with the same network and settings.
       layer: path of the layer, such as "stages.3"; empty: the classifier's input.
       per: "clip", or "video": the mean of its clips.
       num_clips: clips per video, spread from end to end; None: 10, or with a `hop` as many as needed.
@@ -54,6 +61,7 @@ def embed(
       hop: distance from one clip to the next, source frames, instead of a number of clips.
       batch_size: views that go through the network at a time; None: 1 on CPUs, 16 on accelerators.
       step: update number of the checkpoint; None: the best.
+      rank, count: number of this process, and how many embed the same videos into the same folder, each its share.
       as_json: print JSON instead of text.
 
     Returns:
@@ -67,7 +75,7 @@ def embed(
     parquet()
     if hop is not None and num_clips is not None:
         raise UserError("give either --num-clips or --hop, which takes as many clips as a video needs")
-    records = list_videos(videos)
+    records = list_videos(videos)[rank::count]
     views = SamplingConfig(eval="sliding_window", hop=hop) if hop else SamplingConfig(eval="multi_clip")
     predictor = Predictor(
         run, num_clips=1 if hop else num_clips or _CLIPS, num_crops=num_crops or 1, step=step, sampling=views
@@ -81,19 +89,30 @@ def embed(
         clip = next(iter(predictor.spec.inputs.values()))
         return parts_of(record, clip, hop) if hop and isinstance(clip, VideoInput) else [record]
 
-    with lock(Path(out), "embedding", "folder"):
-        writer = IndexWriter(out, origin)
+    alone = count == 1 and not is_remote(str(out))
+    with lock(Path(out), "embedding", "folder") if alone else contextlib.nullcontext():
+        writer = IndexWriter(out, origin, rank=rank, count=count)
         known = writer.known
         todo = [record for record in records if _needs(known, record)]
         states = {_key(record): file_state(record.path) for record in todo}  # as before they are read
         with progress_bar(Console(stderr=True)) as bar:
             task = bar.add_task("embed", total=len(records), completed=len(records) - len(todo), info="")
-            try:
-                for record, found in zip(todo, embed_in_parts(todo, divide, each), strict=True):
+
+            def save(_: int, own: Sequence[Record], rows: list[ClipVectors]) -> None:
+                for record, found in zip(own, rows, strict=True):
                     size, modified = states[_key(record)]
                     video = Video(record.path, record.start, record.end, size, modified, found.error)
                     writer.add(video, pooled(found, per))
-                    bar.advance(task)
+                writer.flush()
+
+            try:
+                work(
+                    enumerate(in_shards(todo, _SHARD)),
+                    lambda own: embed_in_parts(own, divide, each),
+                    save,
+                    lambda: bar.advance(task),
+                    keep_unfinished=True,
+                )
             except KeyboardInterrupt:
                 writer.flush()
                 raise KeyboardInterrupt("what was embedded is kept; the same command goes on from there") from None

@@ -110,9 +110,14 @@ class Stream:
             return logits.astype(np.float32), state
 
         self._step = jax.jit(step)
-        self._states: list[Any] = [None, None]
-        self._ages = [0, 0]
-        self._number = 0
+        self._states: list[Any]
+        self._ages: list[int]
+        self._number: int
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget all frames."""
+        self._states, self._ages, self._number = [None, None], [0, 0], 0
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Take a frame, uint8 `(size, size, 3)`, and return the scores of the older state, float `(K,)`."""
@@ -184,10 +189,10 @@ def _follow(network: ClipNetwork, path: str, window: int, fps: float, least: flo
             spent += took if number > 2 else 0.0  # the first ones are compiled
             for event in events.add((number - 1) / rate, scores):
                 found.append(event)
-                _say(event, names, took)
+                say(event, names, took)
         for event in events.finish(min(number / rate, reader.duration)):
             found.append(event)
-            _say(event, names, 0.0)
+            say(event, names, 0.0)
     latency = 1000 * spent / max(1, number - 2)
     print(f"{os.path.basename(path)}: {latency:.1f} ms from a frame to its answer on average")
     ends = [event for event in found if not event.begins]
@@ -196,7 +201,8 @@ def _follow(network: ClipNetwork, path: str, window: int, fps: float, least: flo
     return Detections(segments, scores, labels).entries(names)
 
 
-def _say(event: Event, names: tuple[str, ...], took: float) -> None:
+def say(event: Event, names: tuple[str, ...], took: float) -> None:
+    """Print an event, which was answered in `took` seconds; 0: not by a frame."""
     what = "begins" if event.begins else f"ends, after {event.seconds - event.since:.1f} s"
     latency = f"; answered in {1000 * took:.0f} ms" if took else ""
     print(f"{clock(event.seconds):>8}  {names[event.label]} {what} ({100 * event.score:.0f} %{latency})", flush=True)

@@ -165,7 +165,7 @@ def write_video(path: Path, line: Timeline, how: ReadingConfig, advance: Callabl
         done += frames
         advance(done / len(reader))
 
-    with open_video(line.path, timeout=how.timeout, isolate=how.isolate) as reader:
+    with open_video(line.path, **how.limits) as reader:
         redraw(reader, path, lambda frame, time: _paint(frame, line, time), advance=count)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vidjax.config.choices import DATASETS, FLOWS, PRESETS, SAMPLING_RULES, SYNTHETIC
 from vidjax.config.fields import (
@@ -195,6 +196,27 @@ class ReadingConfig(Section, path="data.reading"):
         True,
         "Whether videos are decoded in separate processes, one per decoding thread, which can be killed and may crash.",
     )
+    max_memory: float = positive(4.0, "Memory that decoding one video may take, if isolated.", unit="GiB")
+    patience: float = at_least(
+        0, 0.0, "Time after which decoding one video gives way to other work on the machine, if isolated; 0: never.",
+        unit="seconds", meaning="never",
+    )  # fmt: skip
+    max_pixels: int = at_least(
+        1, 1 << 36, "Most pixels decoded at a time for one example: width × height × distinct frames.", unit="pixels"
+    )
+
+    @property
+    def sound_limits(self) -> dict[str, Any]:
+        """Arguments that open a sound track with these limits."""
+        limits: dict[str, Any] = {"timeout": self.timeout, "isolate": self.isolate}
+        if self.isolate:
+            limits |= {"max_memory": int(self.max_memory * 2**30), "patience": self.patience or None}
+        return limits
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Arguments that open a video with these limits."""
+        return self.sound_limits | {"max_pixels": self.max_pixels}
 
 
 @dataclass

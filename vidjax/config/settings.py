@@ -26,6 +26,7 @@ from vidjax.config.fields import (
 )
 from vidjax.config.retrieve_settings import RetrieveConfig
 from vidjax.config.section import Section
+from vidjax.config.train_settings import TrainConfig
 
 
 @dataclass
@@ -290,62 +291,6 @@ class OptimizerConfig(Section, path="optimizer"):
         "For Transformers: ratio of a block's learning rate to the next one's, so that pre-trained layers change less "
         "the nearer they are to the pixels; the head has the full rate. 1: the same rate for all.",
         whole="off",
-    )
-
-
-@dataclass
-class TrainConfig(Section, path="train"):
-    """Length, batches, logs and checkpoints of a training."""
-
-    batch_size: int = at_least(
-        1, 16, "Videos per update, over all devices; each gives data.sampling.views clips.", unit="videos"
-    )
-    epochs: float = anything(10.0, "Passes over the training videos.", unit="epochs")
-    steps: int = anything(0, "Number of updates, instead of train.epochs; 0: train.epochs applies.", unit="updates")
-    accumulate: int = at_least(
-        1, 1, "Parts in which a batch is processed one after the other: less memory, the same update."
-    )
-    batch_norm: str = choice(
-        "sync",
-        "device",
-        "precise",
-        help="Statistics of batch normalisation. sync: of the batch over all devices (of each part of it, with "
-        "train.accumulate); device: each device normalises its share of the batch with its own statistics, so that "
-        "results depend on the number of devices, and running statistics follow the devices' mean; precise: sync, but "
-        "before every evaluation and checkpoint, statistics computed anew with the current weights replace the running "
-        "ones (not in a checkpoint at SIGTERM, when time is short).",
-    )
-    precise_batches: int = at_least(
-        1, 200, "For batch_norm=precise: number of training batches for the statistics, at most an epoch."
-    )
-    ema_decay: float = below_one(
-        0.0, "Decay of an exponential moving average of the weights, which is evaluated and saved; 0: none."
-    )
-    skip_bad_steps: int = at_least(
-        0,
-        0,
-        "Updates in a row that may be skipped because their loss or gradient is NaN or infinite; one more stops the "
-        "run. 0: the first one stops it.",
-        meaning="stop at the first",
-    )
-    compilation_cache: str = anything(
-        "",
-        "Folder for compiled programs, so that the next start need not compile; empty: none, unless the environment "
-        "variable JAX_COMPILATION_CACHE_DIR names one.",
-    )
-    log_every: int = at_least(1, 10, "Interval between log lines.", unit="updates")
-    eval_epochs: float = anything(1.0, "Interval between evaluations; 0: only at the end.", unit="epochs")
-    checkpoint_epochs: float = anything(1.0, "Interval between checkpoints; 0: only at the end.", unit="epochs")
-    keep_last: int = at_least(1, 2, "Checkpoints kept besides the best one.")
-    best_metric: str = anything(
-        "",
-        "Figure of eval.json that selects the best checkpoint, higher is better; empty: video/top1, or video/mAP with "
-        "several labels per video, or reconstruction/explained without labels.",
-        check=lambda name: (
-            ""
-            if not name or "/" in name
-            else "give LEVEL/NAME of eval.json, such as video/top1 or reconstruction/explained"
-        ),
     )
 
 

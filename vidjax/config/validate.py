@@ -4,7 +4,17 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from vidjax.config import ClassifyConfig, Config, ConfigError, ModelConfig, apply_preset, from_dict, setting
+from vidjax.config import (
+    ClassifyConfig,
+    Config,
+    ConfigError,
+    ModelConfig,
+    ReadingConfig,
+    TrainConfig,
+    apply_preset,
+    from_dict,
+    setting,
+)
 from vidjax.config.choices import ONE_CLIP_RULES, RANDOM_RULES, SAMPLING_RULES, UNSTRIDED_RULES, WHOLE_VIDEO_RULES
 
 
@@ -17,7 +27,7 @@ def validate(config: Config) -> Config:
     config = from_dict(dataclasses.asdict(config))
     config.data = apply_preset(config.data)
     checks = _Checks(config)
-    for check in (_probe, _sampling, _training_clips, _evaluation, _classify, _optimizer, _train, _mesh):
+    for check in (_probe, _sampling, _reading, _training_clips, _evaluation, _classify, _optimizer, _train, _mesh):
         check(config, checks)
     if checks.problems:
         raise ConfigError("\n".join(checks.problems))
@@ -94,6 +104,14 @@ def _sampling(config: Config, checks: _Checks) -> None:
         need(sampling.short_video in ("auto", *known), "data.sampling.short_video", allowed)
 
 
+def _reading(config: Config, checks: _Checks) -> None:
+    """Limits of decoding."""
+    reading, standard = config.data.reading, ReadingConfig()
+    what = "is kept by a process of its own, but config.data.reading.isolate = False; leave one of them out"
+    for name in ("max_memory", "patience"):
+        checks.need(reading.isolate or getattr(reading, name) == getattr(standard, name), f"data.reading.{name}", what)
+
+
 def _training_clips(config: Config, checks: _Checks) -> None:
     """Augmentation of training clips."""
     augment, size, need = config.data.augment, config.data.clip.size, checks.need
@@ -152,6 +170,12 @@ def _train(config: Config, checks: _Checks) -> None:
         "train.accumulate",
         f"must divide train.batch_size = {train.batch_size}",
     )
+    for name in ("teacher_weight", "teacher_temperature", "teacher_tokens"):
+        need(
+            bool(train.teacher) or getattr(train, name) == getattr(TrainConfig(), name),
+            f"train.{name}",
+            "is for config.train.teacher, which is empty",
+        )
     need(train.epochs > 0 or train.steps > 0, "train.epochs", "must be positive (or give train.steps)")
     need(
         train.batch_norm == "sync" or not config.model.probe or config.model.probe_norm,

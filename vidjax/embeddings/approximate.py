@@ -16,6 +16,7 @@ import numpy as np
 from vidjax.embeddings.exact import Hits, exact_search, unit
 from vidjax.embeddings.index import Index
 from vidjax.errors import UserError, install
+from vidjax.video.byte_sources import is_remote
 
 GRAPH, FACTS = "graph.usearch", "graph.json"
 # Neighbours per vector, and candidates kept while the graph is built and searched: usearch's own 16, 128 and 64 find
@@ -70,7 +71,7 @@ def _search(graph: Any, queries: np.ndarray, top: int) -> Hits:
 def _graph(index: Index) -> Any:
     """The graph of an index, read from its folder or made."""
     usearch: Any = _usearch()
-    path, facts = index.folder / GRAPH, index.folder / FACTS
+    path, facts = _local(index) / GRAPH, _local(index) / FACTS
     expected = {"vectors": _digest(index), "connectivity": CONNECTIVITY, "expansion_add": EXPANSION_ADD}
     if path.exists() and _read(facts) == expected:
         graph = usearch.Index.restore(str(path), view=True)
@@ -90,6 +91,12 @@ def _graph(index: Index) -> Any:
     graph.save(str(path))
     facts.write_text(json.dumps(expected) + "\n", encoding="utf-8")
     return graph
+
+
+def _local(index: Index) -> Path:
+    if is_remote(str(index.folder)):
+        raise UserError(f"{index.folder}: a graph lies beside its vectors on a disk; copy the folder to one first")
+    return Path(index.folder)
 
 
 def _usearch() -> ModuleType:

@@ -7,26 +7,27 @@ file could not be used) and `vector`. A later file replaces the rows of the same
 written under another name and then renamed, so that a killed process leaves whole ones.
 """
 
-import contextlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from vidjax.errors import UserError, install
+from vidjax.errors import UserError
+from vidjax.parts.folder import PartFolder, from_parquet, parquet, to_parquet
 from vidjax.predictions import ClipVectors
 
 logger = logging.getLogger("vidjax")
 
 FORMAT = 1
 INDEX = "index.json"
-_PARTS = "part-*.parquet"
+_PART = re.compile(r"part-(\d+)(-\d+)?\.parquet")
+_REPEATED = ["path"]  # columns in which values recur
 _MANY = 16  # parts that are merged into one
 
 Key = tuple[str, float | None, float | None]  # path, and start and end of the part of the video
@@ -53,7 +54,7 @@ class Origin:
     """
 
     model: str
-    folder: str
+    folder: str | Path
     step: int | None
     fingerprint: str
     layer: str
@@ -96,7 +97,7 @@ class Index:
     """Vectors of N clips of videos.
 
     Attributes:
-      folder: folder of the files.
+      folder: path or address of the folder of the files.
       origin: network and settings that made the vectors.
       videos: videos with vectors, in the order in which they were embedded.
       unusable: videos without vectors, with their errors.
@@ -105,7 +106,7 @@ class Index:
       vectors: float32 `(N, D)`, as the network gave them.
     """
 
-    folder: Path
+    folder: str | Path
     origin: Origin
     videos: tuple[Video, ...]
     unusable: tuple[Video, ...]
@@ -153,15 +154,16 @@ def read_origin(folder: str | Path) -> Origin:
     Raises:
       VectorsError: if the folder is no index, or its `index.json` is damaged.
     """
-    path = Path(folder) / INDEX
+    place = PartFolder(folder)
+    path = f"{place}/{INDEX}"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(place.read(INDEX))
         number = values.pop("format")
         if number > FORMAT:
             raise VectorsError(f"{path} has format {number}, this version reads up to {FORMAT}: install a newer vidjax")
         return Origin(**values)
     except (FileNotFoundError, NotADirectoryError):
-        what = "no such folder" if not Path(folder).exists() else f"no {INDEX} in it"
+        what = f"no {INDEX} in it" if place.exists() else "no such folder"
         raise VectorsError(f"{folder}: {what}; `vidjax embed RUN VIDEOS {folder}` makes an index there") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise VectorsError(f"{path} is damaged ({error}); remove the folder and embed anew") from None
@@ -173,9 +175,9 @@ def read_index(folder: str | Path) -> Index:
     Raises:
       VectorsError: if the folder is no index, a file of it is damaged, or it holds no vectors.
     """
-    folder, origin = Path(folder), read_origin(folder)
-    tables = [_read_part(path, origin) for path in _parts(folder)]
-    index = _joined(folder, origin, tables)
+    place, origin = PartFolder(folder), read_origin(folder)
+    tables = [_read_part(place, name, origin) for name in _parts(place)]
+    index = _joined(str(folder), origin, tables)
     if not index.videos:
         why = f"; all {len(index.unusable)} videos were unreadable" if index.unusable else ""
         raise VectorsError(f"{folder} holds no vectors{why}: run `vidjax embed RUN VIDEOS {folder}` to add some")
@@ -189,40 +191,43 @@ class IndexWriter:
       folder: folder of the index, made if absent.
       origin: network and settings that will make the vectors.
       every: number of videos after which they are written.
+      rank, count: number of this process, and how many write to the folder, each other videos.
 
     Raises:
       VectorsError: if the folder holds vectors of another origin (the message names both), or other files.
     """
 
-    def __init__(self, folder: str | Path, origin: Origin, every: int = 64):
-        self._folder, self._origin, self._every = Path(folder), origin, every
+    def __init__(self, folder: str | Path, origin: Origin, every: int = 64, rank: int = 0, count: int = 1):
+        self._folder, self._origin, self._every = PartFolder(folder), origin, every
+        self._rank, self._alone = rank, count == 1
         self._waiting: list[tuple[Video, ClipVectors]] = []
         parquet()  # an error for a missing package comes before any work
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if (self._folder / INDEX).exists():
-            refuse_other(self._folder, read_origin(self._folder), origin)
-        elif any(path for path in self._folder.iterdir() if path.name != ".lock"):
+        self._folder.make()
+        names = self._folder.names()
+        if INDEX in names:
+            refuse_other(str(folder), read_origin(folder), origin)
+        elif any(name != ".lock" for name in names):
             raise VectorsError(f"{folder} holds other files; give a new folder, or one made by `vidjax embed`")
         else:
-            _replace(self._folder / INDEX, lambda path: path.write_text(_to_json(origin), encoding="utf-8"))
-        for left in self._folder.glob("*.tmp"):  # of a process that was killed
-            left.unlink()
+            self._folder.write(INDEX, _to_json(origin).encode())
+        if self._alone:
+            self._folder.clear()
         self._tables = list(self._readable())
 
     def _readable(self) -> Iterator[Any]:
         """Tables of the parts; one that is damaged is put aside, so that its videos are embedded again."""
-        for path in _parts(self._folder):
+        for name in _parts(self._folder):
             try:
-                yield _read_part(path, self._origin)
+                yield _read_part(self._folder, name, self._origin)
             except VectorsError as error:
-                aside = path.with_suffix(".damaged")
-                path.replace(aside)
-                logger.warning("%s; it is now %s, and its videos are embedded again", error, aside.name)
+                aside = name.removesuffix("parquet") + "damaged"
+                self._folder.rename(name, aside)
+                logger.warning("%s; it is now %s, and its videos are embedded again", error, aside)
 
     @property
     def known(self) -> dict[Key, Video]:
         """Videos that were embedded before, or found to be unusable."""
-        index = _joined(self._folder, self._origin, self._tables)
+        index = _joined(str(self._folder), self._origin, self._tables)
         return {video.key: video for video in (*index.videos, *index.unusable)}
 
     def add(self, video: Video, found: ClipVectors) -> None:
@@ -240,21 +245,24 @@ class IndexWriter:
             self._waiting = []
 
     def close(self) -> Index:
-        """Write what was added, join many small files into one, and return the whole index."""
+        """Write what was added and return the index, as far as this process knows it.
+
+        A process that is alone also joins many small files into one.
+        """
         self.flush()
-        index = _joined(self._folder, self._origin, self._tables)
+        index = _joined(str(self._folder), self._origin, self._tables)
         kept = len(index.vectors) + len(index.unusable)
-        if len(parts := _parts(self._folder)) > _MANY or kept < sum(map(len, self._tables)):
+        parts = _parts(self._folder)
+        if self._alone and (len(parts) > _MANY or kept < sum(map(len, self._tables))):
             self._write(_of_index(index))  # before the others go: what is there twice counts once
-            for path in parts:
-                path.unlink()
+            self._folder.remove(parts)
         return index
 
     def _write(self, table: Any) -> None:
         parts = _parts(self._folder)
-        number = 1 + int(parts[-1].stem.partition("-")[2]) if parts else 0
-        path = self._folder / f"part-{number:05d}.parquet"
-        _replace(path, lambda there: parquet().write_table(table, there, compression="zstd", use_dictionary=["path"]))
+        number = 1 + _number(parts[-1]) if parts else 0
+        own = "" if self._alone else f"-{self._rank}"
+        self._folder.write(f"part-{number:05d}{own}.parquet", to_parquet(table, _REPEATED))
 
 
 def refuse_other(folder: str | Path, own: Origin, other: Origin) -> None:
@@ -275,40 +283,26 @@ def refuse_other(folder: str | Path, own: Origin, other: Origin) -> None:
     raise VectorsError(f"{folder} has vectors made with other settings ({told}); repeat its settings, or a new folder")
 
 
-def parquet() -> ModuleType:
-    """The module pyarrow.parquet.
-
-    Raises:
-      UserError: if it is not installed.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"Parquet files need the package pyarrow: {install('search')}") from None
-    return pyarrow.parquet
+def _parts(folder: PartFolder) -> list[str]:
+    return sorted((name for name in folder.names() if _PART.fullmatch(name)), key=lambda name: (_number(name), name))
 
 
-def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob(_PARTS))
-
-
-def _replace(path: Path, write: Any) -> None:
-    temporary = path.with_suffix(".tmp")
-    write(temporary)
-    with contextlib.suppress(OSError), open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _number(part: str) -> int:
+    found = _PART.fullmatch(part)
+    assert found is not None  # one of `_parts`
+    return int(found[1])
 
 
 def _to_json(origin: Origin) -> str:
     return json.dumps({"format": FORMAT} | asdict(origin), indent=2, ensure_ascii=False) + "\n"
 
 
-def _read_part(path: Path, origin: Origin) -> Any:
+def _read_part(folder: PartFolder, name: str, origin: Origin) -> Any:
     import pyarrow
 
+    path = f"{folder}/{name}"
     try:
-        table = parquet().read_table(path)
+        table = from_parquet(folder.read(name))
         stored = json.loads((table.schema.metadata or {})[b"vidjax"])
         stored.pop("format")
         maker = Origin(**stored)
@@ -373,7 +367,7 @@ def _make(columns: Mapping[str, Sequence[Any]], vectors: np.ndarray, origin: Ori
     return pa.table(arrays).replace_schema_metadata({"vidjax": _to_json(origin)})
 
 
-def _joined(folder: Path, origin: Origin, tables: Sequence[Any]) -> Index:
+def _joined(folder: str, origin: Origin, tables: Sequence[Any]) -> Index:
     """Index of the rows of all tables, of which the later ones count for a video that is in several."""
     latest: dict[Key, tuple[Video, int, slice]] = {}
     for number, table in enumerate(tables):

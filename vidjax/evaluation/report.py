@@ -84,5 +84,7 @@ def _spelled(name: str) -> str:
 
 
 def _figure(name: str, value: float | None) -> str:
-    """Format a loss as a number and everything else as a percentage."""
-    return f"{value:.4f}" if name == "loss" and value is not None and math.isfinite(value) else percent(value)
+    """Format a loss and a rank as numbers and everything else as a percentage."""
+    if value is None or not math.isfinite(value) or not (name == "loss" or name.endswith("_rank")):
+        return percent(value)
+    return f"{value:.4f}" if name == "loss" else f"{value:.1f}"

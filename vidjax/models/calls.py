@@ -1,6 +1,7 @@
 """Interception of calls of a network's modules, and the modules' paths."""
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
@@ -23,7 +24,7 @@ def module_paths(model: nnx.Module) -> dict[str, nnx.Module]:
 
 
 @contextlib.contextmanager
-def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], Any]) -> Generator[None, None, None]:
+def intercepted(model: nnx.Module, around: Callable[[str, functools.partial], Any]) -> Generator[None, None, None]:
     """Context in which `around(path, call)` replaces each call of a network's modules.
 
     Blocks run one by one, without `remat` and `scan_blocks` (`vidjax.nn.remat.straight`), so that each has its call.
@@ -31,8 +32,8 @@ def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], An
 
     Args:
       model: network to intercept.
-      around: function of a module's path, see `module_paths`, and a function without arguments that runs the module;
-        its result is returned to the module's caller.
+      around: function of a module's path, see `module_paths`, and a function without arguments that runs the module,
+        whose `args` are the module and what it is called with; its result is returned to the module's caller.
     """
     paths = {id(module): path for path, module in module_paths(model).items()}
     owner, running = threading.get_ident(), []
@@ -45,7 +46,7 @@ def intercepted(model: nnx.Module, around: Callable[[str, Callable[[], Any]], An
                 return call(self, *args, **kwargs)
             running.append(path)
             try:
-                return around(path, lambda: call(self, *args, **kwargs))
+                return around(path, functools.partial(call, self, *args, **kwargs))
             finally:
                 running.pop()
 

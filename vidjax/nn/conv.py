@@ -33,6 +33,7 @@ Padding = int | str | Sequence[int] | Sequence[Pair]
 #   temporal   2D convolution over T × (H·W): kt×1×1
 #   taps       sum over the kt temporal taps of folded 2D convolutions: any
 #   stack      one folded 2D convolution of frames with the kt frames of their taps as channels: any, one group
+#   blocks     like stack, with s pixels side by side as channels of one place: any of stride s > 1 in W, one group
 #   row        like taps, with a clip's frames side by side in one long row: any, one group
 #   together   like row, all temporal taps in one convolution whose frames are summed afterwards: any of stride 1 in T,
 #              one group
@@ -55,18 +56,20 @@ Padding = int | str | Sequence[int] | Sequence[Pair]
 #     without one in I3D and SlowFast. It leaves a convolution (`fold`) alone; the whole step writes 4 % more (TSN) or
 #     as much (I3D, R(2+1)D).
 #   - depthwise: `shift` becomes plain fusions without temporaries, 52 MiB written, `native` 210 and `taps` 334.
+# ONNX: 2D convolutions, for which runtimes on CPUs have fast kernels in int8; `native` for those that have 3D ones.
 # The first row that fits and has an entry applies.
 _TABLE = {
-    #             cpu: up to 16, up to 31,    more         gpu          tpu
-    "depthwise": ("shift",       "shift",     "shift",     "shift",     "native"),
-    "grouped":   ("taps",        "taps",      "taps",      "taps",      "native"),
-    "1x1x1":     ("pointwise",   "pointwise", "pointwise", "fold",      "native"),
-    "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native"),
-    "stem":      (None,          None,        None,        None,        "taps"),
-    "few":       ("patches",     "together",  "together",  None,        None),
-    "kx3xk":     ("patches",     "winograd",  "winograd",  None,        None),
-    "1xkxk":     ("patches",     "fold",      "row",       "fold",      "native"),
-    "any":       ("patches",     "taps",      "row",       "stack",     "native"),
+    #             cpu: up to 16, up to 31,    more         gpu          tpu       onnx
+    "depthwise": ("shift",       "shift",     "shift",     "shift",     "native", "taps"),
+    "grouped":   ("taps",        "taps",      "taps",      "taps",      "native", "taps"),
+    "1x1x1":     ("pointwise",   "pointwise", "pointwise", "fold",      "native", "fold"),
+    "kx1x1":     ("patches",     "temporal",  "temporal",  "temporal",  "native", "temporal"),
+    "strided":   (None,          None,        None,        None,        None,     "blocks"),
+    "stem":      (None,          None,        None,        None,        "taps",   None),
+    "few":       ("patches",     "together",  "together",  None,        None,     None),
+    "kx3xk":     ("patches",     "winograd",  "winograd",  None,        None,     None),
+    "1xkxk":     ("patches",     "fold",      "row",       "fold",      "native", "fold"),
+    "any":       ("patches",     "taps",      "row",       "stack",     "native", "stack"),
 }  # fmt: skip
 
 _forced: ContextVar[str | None] = ContextVar("conv_formulation", default=None)
@@ -107,7 +110,7 @@ def choose(
       width: width of the output, pixels.
       groups: number of channel groups, as for `conv3d`.
       dtype: dtype of the input.
-      backend: "cpu", "gpu" or "tpu"; None: the backend being traced for. Others use TPU's column, XLA's own
+      backend: "cpu", "gpu", "tpu" or "onnx"; None: the backend being traced for. Others use TPU's column, XLA's own
         convolution.
     """
     kt, kh, kw, _, out_features = kernel_shape
@@ -121,6 +124,8 @@ def choose(
         # Pixels. For a native convolution of so few channels the TPU compiler puts the batch into the 128 lanes; taps
         # fold time into it. A stem takes 9.4 instead of 26.8 ms (I3D, 8 clips, v5e), the update 42 instead of 54.
         "stem": groups == 1 and kernel_shape[3] <= 8 and kh * kw > 1,
+        # Runtimes on CPUs gather the places that a kernel sees one by one: with more channels, they are fewer.
+        "strided": groups == 1 and kernel_shape[3] <= 8 and kh * kw > 1 and strides[2] > 1,
         # Too few outputs for an efficient product per tap.
         "few": kt > 1 and strides[0] == 1 and out_features <= 16,
         # With few channels, the sums cost more than they save.
@@ -135,6 +140,7 @@ def choose(
         "temporal": fits["kx1x1"],
         "taps": True,
         "stack": groups == 1,
+        "blocks": groups == 1 and strides[2] > 1,
         "row": groups == 1,
         "together": groups == strides[0] == 1,
         "winograd": kh == 3 and strides[1] == groups == 1 and wide,
@@ -148,7 +154,7 @@ def choose(
     if backend == "cpu":
         column = 0 if width <= 16 else 1 if width < 32 else 2
     else:
-        column = 3 if backend in ("gpu", "cuda", "rocm") else 4
+        column = 3 if backend in ("gpu", "cuda", "rocm") else 5 if backend == "onnx" else 4
     return next(name for row, names in _TABLE.items() if fits[row] and (name := names[column]))
 
 
@@ -329,5 +335,6 @@ class Conv3D(nnx.Module):
         y = conv3d(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count)
         if self.bias is not None:
             bias = self.bias[...].astype(y.dtype)
-            y = y + jnp.tile(bias, y.shape[-1] // bias.size)[None, None, None, None]
+            columns = y.shape[-1] // bias.size
+            y = y + (jnp.tile(bias, columns) if columns > 1 else bias)[None, None, None, None]
         return layer_result(y)

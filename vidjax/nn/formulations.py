@@ -81,6 +81,20 @@ def stack(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: 
     return fold(jnp.concatenate(seen, axis=-1), joint, (1, *strides[1:]), ((0, 0), *pads[1:]), groups)
 
 
+def blocks(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
+    """Like `stack`, of stride 1 in W: as many pixels side by side as the stride are channels of one place."""
+    kt, kh, kw, inputs, outputs = kernel.shape
+    side, (left, right) = strides[2], pads[2]
+    wide = -(-kw // side)  # of the kernel, in places
+    columns = out_size(x.shape[3] + left + right, kw, side) + wide - 1
+    beside = columns * side - x.shape[3] - left
+    x = padded(x, ((0, 0), (0, 0), (left, max(beside, 0))))[:, :, :, : columns * side]
+    x = x.reshape(*x.shape[:3], columns, side * inputs)
+    whole = jnp.pad(kernel, ((0, 0), (0, 0), (0, wide * side - kw), (0, 0), (0, 0)))
+    whole = whole.reshape(kt, kh, wide, side * inputs, outputs)
+    return stack(x, whole, (*strides[:2], 1), (*pads[:2], (0, 0)), groups)
+
+
 def row(x: jax.Array, kernel: jax.Array, strides: Triple, pads: Pads, groups: int) -> jax.Array:
     """Sum over the temporal taps of 2D convolutions of clips with all frames in one long row."""
     return taps(x, kernel, strides, pads, groups, spatial=_frames_in_a_row)
@@ -175,6 +189,7 @@ FORMULATIONS: dict[str, Callable[..., jax.Array]] = {
     "temporal": temporal,
     "taps": taps,
     "stack": stack,
+    "blocks": blocks,
     "row": row,
     "together": together,
     "winograd": winograd,

@@ -13,7 +13,7 @@ class Target:
     """Device that formulations are chosen for.
 
     Attributes:
-      backend: "cpu", "gpu" or "tpu".
+      backend: "cpu", "gpu" or "tpu"; "onnx" for a graph that another runtime reads.
       kind: the device's own name, such as "TPU v5 lite" or "NVIDIA H100 80GB HBM3"; "": unknown.
       capability: NVIDIA's compute capability, such as 9.0; 0: no such GPU, or unknown.
     """
@@ -35,7 +35,7 @@ def targeting(name: str | None, device: Any = None) -> Generator[None, None, Non
     compiled or run.
 
     Args:
-      name: backend, "cpu", "gpu" or "tpu"; None: JAX's own backend.
+      name: backend, "cpu", "gpu", "tpu" or "onnx"; None: JAX's own backend.
       device: one of the devices to compile for; None: unknown, only features common to all are used.
     """
     with _target(None if name is None else _described(name, device)):
@@ -43,7 +43,7 @@ def targeting(name: str | None, device: Any = None) -> Generator[None, None, Non
 
 
 def backend() -> str:
-    """Backend that a computation is being traced for: "cpu", "gpu" or "tpu"."""
+    """Backend that a computation is being traced for: "cpu", "gpu", "tpu" or "onnx"."""
     return target().backend
 
 

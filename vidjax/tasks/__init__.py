@@ -118,9 +118,14 @@ def make_task(config: Config, spec: Spec, labels: "LabelSpace", dtype: Any = Non
       dtype: type of the network's inputs; None: float32.
 
     Raises:
-      ConfigError: if spectrograms shall be masked, but the task does not do so.
+      ConfigError: if spectrograms shall be masked, or there is a teacher, and the task uses neither.
     """
     task, sound = _module(spec.task), config.data.sound
     if (sound.time_masks or sound.frequency_masks) and not getattr(task, "MASKS_SOUND", False):
         raise ConfigError(f"config.data.sound: the task {spec.task!r} masks no spectrograms; leave out masks")
+    if config.train.teacher and not getattr(task, "LEARNS_FROM_TEACHERS", False):
+        raise ConfigError(
+            f"config.train.teacher = {config.train.teacher!r}: the task {spec.task!r} learns from no teacher; leave it "
+            "out"
+        )
     return task.make(config, spec, labels, dtype)

@@ -61,7 +61,8 @@ class Objective(Protocol):
           network: network in training mode.
           examples: part of the batch returned by `prepare`; where only batch statistics are taken, clips as they are.
           key: random key for dropout and the other draws of this part.
-          teacher: network of the moving average in evaluation mode, if the objective's `teacher` is set.
+          teacher: network of the moving average in evaluation mode, if the objective's `teacher` is set; or the
+            `Teacher` of a run that has one (`config.train.teacher`).
         """
         ...
 
@@ -79,6 +80,8 @@ class Task:
       metrics: metrics that can rank checkpoints, as `level/name`; the first is the default.
       words: description of the labels for people, such as "of 6 classes".
       present: outputs of one video's views `(V, …)` → probabilities `(V, K)`; None: the task has no answer to show.
+      answer: outputs of the network and the temperature of its probabilities → arrays with first axis B, by name, that
+        a program exported for other runtimes gives; None: the network is not for use outside of training.
       balance: rule that balances classes in training, see `vidjax.data.order`; empty: none.
       start: change of a new network's first weights, before any are loaded from elsewhere; None: none.
       head: `(network, rngs)` → the head that replaces the network's own; None: keep the network's own.
@@ -92,6 +95,7 @@ class Task:
     metrics: tuple[str, ...]
     words: str
     present: Callable[[np.ndarray], np.ndarray] | None = None
+    answer: Callable[[Any, float], Any] | None = None
     balance: str = ""
     start: Callable[[nnx.Module], None] | None = None
     head: Callable[[nnx.Module, nnx.Rngs], nnx.Module] | None = None

@@ -143,10 +143,7 @@ def load_model(
                 f"{checkpoints}: no checkpoint of step {step}; there are {', '.join(map(str, steps))}"
             )
         meta = read_meta(checkpoints, step)
-        dtype = dtype or parallel.compute_dtype(meta.config.model.compute_dtype)
-        head = make_task(meta.config, meta.spec, meta.labels, dtype).head
-        model = build_model(meta.config, len(meta.labels.names), dtype=dtype, abstract=True, head=head)
-        graphdef, params, stats = split(model)
+        graphdef, params, stats = split(abstract_model(meta, dtype))
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), {"params": params, "stats": stats}
         )
@@ -162,6 +159,18 @@ def load_model(
                 + (f"There are also checkpoints of steps {others}" if others else "There is no other checkpoint there")
             ) from error
     return merge(graphdef, **items.model), meta, step
+
+
+def abstract_model(meta: Meta, dtype: Any = None) -> nnx.Module:
+    """Model of a checkpoint with abstract arrays, in evaluation mode.
+
+    Args:
+      meta: the checkpoint's metadata.
+      dtype: type of activations; None: the config's `compute_dtype`.
+    """
+    dtype = dtype or parallel.compute_dtype(meta.config.model.compute_dtype)
+    head = make_task(meta.config, meta.spec, meta.labels, dtype).head
+    return build_model(meta.config, len(meta.labels.names), dtype=dtype, abstract=True, head=head)
 
 
 def best_step(folder: str | Path) -> int | None:

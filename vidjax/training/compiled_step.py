@@ -5,7 +5,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from vidjax.tasks import make_task
 from vidjax.tasks.task import Objective, Task
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.step import StepOptions, TrainState, init_state, make_train_step
+from vidjax.training.teacher import abstract_teacher, reading_spec
 
 Shapes = dict[str, dict[str, jax.ShapeDtypeStruct]]
 
@@ -38,11 +39,13 @@ def jit_step(
     state: TrainState,
     objective: Objective,
     mesh: Mesh,
+    teacher: nnx.Module | None = None,
 ) -> jax.stages.Wrapped:
     """Jit the function `(state, {"inputs", "targets"}) → (state, done)` of one update, which donates its state.
 
     Only the shapes of `state` matter here; they decide its placement on the mesh. The returned state is donated to the
-    next update; `done` is a separate array that is ready once this update has ended.
+    next update; `done` is a separate array that is ready once this update has ended. With a `teacher`, a batch also has
+    its arrays, see `make_train_step`.
 
     Raises:
       ConfigError: if the model has no batch normalisation to configure, or the objective cannot use the settings.
@@ -59,7 +62,7 @@ def jit_step(
         skip_bad_steps=config.train.skip_bad_steps,
         norm_groups=parallel.batch_shards(mesh) if config.train.batch_norm == "device" else 1,
     )
-    step = make_train_step(model, optimizer, objective, options)
+    step = make_train_step(model, optimizer, objective, options, teacher)
 
     layout = parallel.state_sharding(state, mesh, offload=config.optimizer.offload)
     on_devices = parallel.state_sharding(state, mesh).opt_state
@@ -75,14 +78,25 @@ def jit_step(
     return jax.jit(step_and_signal, donate_argnums=0, out_shardings=(layout, parallel.replicated(mesh)))
 
 
-def batch_shapes(config: Config, layout: BatchLayout, *, mesh: Mesh) -> Shapes:
-    """Shapes and placement of the inputs and targets of a batch over all processes."""
+def batch_shapes(
+    config: Config, layout: BatchLayout, *, mesh: Mesh, constant: Mapping[str, Any] | None = None
+) -> Shapes:
+    """Shapes and placement of the inputs and targets of a batch over all processes.
+
+    Args:
+      config: config of the run.
+      layout: arrays of a batch.
+      mesh: devices.
+      constant: arrays that come with every batch, such as those of a teacher, with their placement.
+    """
     shapes = layout.shapes(config.train.batch_size, config.data.sampling.views)
     batch = {
         group: {name: jax.ShapeDtypeStruct(*shape) for name, shape in arrays.items()}
         for group, arrays in shapes.items()
     }
-    return _placed(batch, parallel.batch_sharding(mesh))
+    return _placed(batch, parallel.batch_sharding(mesh)) | jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), dict(constant or {})
+    )
 
 
 def count_steps(config: Config, num_videos: int) -> tuple[int, float]:
@@ -138,7 +152,12 @@ class Program:
         )
         task = make_task(config, spec, labels, dtype)
         model = build_model(config, len(labels.names), dtype=dtype, abstract=True, head=task.head)
-        layout = layout_of(spec.inputs, task.targets.fields())
+        reading = reading_spec(config, spec, labels)
+        layout = layout_of(reading.inputs, task.targets.fields())
+        teacher, constant = None, None
+        if config.train.teacher:
+            teacher, arrays = abstract_teacher(config.train.teacher)
+            constant = {"teacher": _placed(arrays, parallel.replicated(mesh))}
         graphdef, params, stats = split(model)
         state = jax.eval_shape(
             lambda params, stats: init_state(
@@ -158,10 +177,10 @@ class Program:
             model=model,
             optimizer=optimizer,
             task=task,
-            step=jit_step(config, model, optimizer, state, task.objective, mesh),
+            step=jit_step(config, model, optimizer, state, task.objective, mesh, teacher),
             state=_placed(state, parallel.state_sharding(state, mesh, offload=config.optimizer.offload)),
             layout=layout,
-            batch=batch_shapes(config, layout, mesh=mesh),
+            batch=batch_shapes(config, layout, mesh=mesh, constant=constant),
         )
 
     @property

@@ -1,7 +1,7 @@
 """Prefetching to the devices: while an update runs, exactly one further batch is placed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ DEVICE_BATCHES = 2  # batches on the devices at once: the running update's and t
 class Placed:
     """Batch on the devices."""
 
-    arrays: dict[str, dict[str, jax.Array]]  # "inputs" and "targets" by name
+    arrays: dict[str, dict[str, Any]]  # "inputs" and "targets" by name, and what comes with every batch
     bad: list[BadRecord]  # unreadable videos that were replaced in it
 
 
@@ -35,14 +35,22 @@ class Feed:
       batches: this process's rows of each batch, from `train_batches`.
       sharding: placement of a batch, from `parallel.batch_sharding`.
       count: number of batches to read.
+      constant: arrays on the devices that come with every batch, by name.
 
     Attributes:
       waited: seconds for which the devices may have been idle for lack of data; a wait for the next batch counts if
         the running update was done before it ended. Callers may reset it to 0.
     """
 
-    def __init__(self, batches: Iterator[Batch], sharding: NamedSharding, count: int):
+    def __init__(
+        self,
+        batches: Iterator[Batch],
+        sharding: NamedSharding,
+        count: int,
+        constant: Mapping[str, Any] | None = None,
+    ):
         self._batches, self._sharding, self._left = batches, sharding, count
+        self._constant = dict(constant or {})
         self._running: Any = None
         self._first: Future[Batch] | None = None
         self._next: Placed | None = None
@@ -76,4 +84,4 @@ class Feed:
             self.waited += time.perf_counter() - asked
         self._left -= 1
         arrays = parallel.place({key: batch[key] for key in ("inputs", "targets")}, self._sharding)
-        return Placed(arrays, batch["bad"])
+        return Placed(arrays | self._constant, batch["bad"])

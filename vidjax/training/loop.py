@@ -51,6 +51,7 @@ from vidjax.training.saving import RunCheckpoints
 from vidjax.training.step import TrainState, init_state, next_metrics
 from vidjax.training.stopping import Interrupted, TermFlag, check_finite, interrupts_say_where
 from vidjax.training.summary import announce
+from vidjax.training.teacher import load_teacher, reading_spec
 from vidjax.training.throughput import Meter, averages, in_short, in_words
 from vidjax.training.tokenizers import with_tokenizer
 from vidjax.wording import things
@@ -140,8 +141,10 @@ class _Run:
         self.task = make_task(config, self.spec, self.videos.labels, self.dtype)
         choose_metric(config, self.task)
         self.every = cadences(config.eval.every, list(self.task.evaluators))
-        self.reader = ExampleReader(self.spec, config.data)
-        self.layout = self.reader.layout(self.task.targets.fields())
+        self.reader = ExampleReader(self.spec, config.data)  # of evaluations
+        self.train_reader = ExampleReader(reading_spec(config, self.spec, self.videos.labels), config.data)
+        self.layout = self.train_reader.layout(self.task.targets.fields())
+        self.constant: dict[str, Any] = {}  # with every batch
         self.meta = ckpt.Meta(config, self.spec, self.videos.labels)
         self.meter = Meter(config.train.batch_size * config.data.sampling.views)
         self.steps, self.steps_per_epoch = count_steps(config, len(self.videos))
@@ -225,7 +228,10 @@ class _Run:
             for name, make in self.task.evaluators.items()
         }
         self.kept = Kept(self.config.train.best_metric)
-        step = jit_step(self.config, model, optimizer, state, self.task.objective, self.mesh)
+        teacher = None
+        if self.config.train.teacher:
+            teacher, self.constant["teacher"] = load_teacher(self.config.train.teacher, parallel.replicated(self.mesh))
+        step = jit_step(self.config, model, optimizer, state, self.task.objective, self.mesh, teacher)
         self.precise = None
         if self.config.train.batch_norm == "precise":
             self.precise = make_precise(model, self.task.objective, seed=self.config.seed, mesh=self.mesh)
@@ -306,7 +312,7 @@ class _Run:
         """Feed of `count` training batches, from update `step` on."""
         batches = train_batches(
             self.videos,
-            self.reader,
+            self.train_reader,
             self.task.targets,
             batch_size=self.config.train.batch_size,
             seed=self.config.seed,
@@ -315,7 +321,7 @@ class _Run:
             process=parallel.process_rank(),
             known_bad=failed_before(self.workdir),
         )
-        return Feed(batches, parallel.batch_sharding(self.mesh), count)
+        return Feed(batches, parallel.batch_sharding(self.mesh), count, self.constant)
 
     def _settle(self, state: TrainState, done: int) -> TrainState:
         """Put precise batch statistics, if configured, into the evaluated weights."""
@@ -334,7 +340,7 @@ class _Run:
         """Compile the update while the first batch is read."""
         self.feed.start()
         started = time.perf_counter()
-        shapes = batch_shapes(self.config, self.layout, mesh=self.mesh)
+        shapes = batch_shapes(self.config, self.layout, mesh=self.mesh, constant=self.constant)
         compiled = step.lower(state, shapes).compile()
         parallel.meet("compiled")  # slower machines may take minutes longer
         self.console.print(f"update compiled in {time.perf_counter() - started:.1f} s", highlight=False)

@@ -138,7 +138,11 @@ def clips_of(batch: dict[str, Any]) -> Examples:
 
 
 def make_train_step(
-    model: nnx.Module, optimizer: optax.GradientTransformation, objective: Objective, options: StepOptions
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    objective: Objective,
+    options: StepOptions,
+    teacher: nnx.Module | None = None,
 ) -> Callable[[TrainState, dict[str, Any]], TrainState]:
     """Build the function `(state, {"inputs", "targets"}) → state` of one update.
 
@@ -147,6 +151,8 @@ def make_train_step(
       optimizer: optimiser that `init_state` was called with.
       objective: loss to minimise.
       options: options of the update.
+      teacher: trained network that the objective compares with, in evaluation mode; its structure is used, and its
+        arrays come with each batch, as "teacher": {"params", "stats"}. None: the objective needs none.
 
     Returns:
       A pure function; compile it with `jax.jit(…, donate_argnums=0)`. Arrays of the batch are `(B, V, …)`; the V views
@@ -167,7 +173,7 @@ def make_train_step(
         model.train()
         graphdef, _, _ = split(model)
         model.eval()
-    resting, _, _ = split(model)
+    resting, _, _ = split(model if teacher is None else teacher)
     frozen = frozen_paths(model)
     accumulate, ema_decay, skip_bad_steps = options.accumulate, options.ema_decay, options.skip_bad_steps
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
@@ -180,17 +186,17 @@ def make_train_step(
         examples: Examples,
         total: jax.Array,
         key: jax.Array,
-        ema: dict[str, Arrays],
+        other: dict[str, Arrays] | None,
     ):
         network = merge(graphdef, params | trained, stats)
-        teacher = merge(resting, **ema) if objective.teacher else None
-        loss, sums = objective(network, examples, key, teacher)
+        loss, sums = objective(network, examples, key, None if other is None else merge(resting, **other))
         return loss / total, (split(network)[2], sums)
 
     def step(state: TrainState, batch: dict[str, Any]) -> TrainState:
         key = jax.random.fold_in(jax.random.key(options.seed), state.step)
         examples = objective.prepare(clips_of(batch), jax.random.fold_in(key, _PREPARING))
         total = objective.weight(examples)
+        other = state.ema if objective.teacher else None if teacher is None else batch["teacher"]
 
         whole = in_float32(state.params)
         trained = _without(whole, frozen)
@@ -199,14 +205,14 @@ def make_train_step(
             grads, loss, sums, stats = carry
             i, examples = inputs
             (part_loss, (stats, part_sums)), g = jax.value_and_grad(loss_fn, has_aux=True)(
-                trained, whole, stats, examples, total, jax.random.fold_in(key, i), state.ema
+                trained, whole, stats, examples, total, jax.random.fold_in(key, i), other
             )
             grads, sums = (jax.tree.map(jnp.add, a, b) for a, b in ((grads, g), (sums, part_sums)))
             return (grads, loss + part_loss, sums, stats), None
 
         if accumulate == 1:
             (loss, (stats, sums)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-                trained, whole, state.stats, examples, total, jax.random.fold_in(key, 0), state.ema
+                trained, whole, state.stats, examples, total, jax.random.fold_in(key, 0), other
             )
         else:
             # Each part takes every accumulate-th clip, so that it is spread over all devices as the batch is.

@@ -1,42 +1,46 @@
 """Decoding in a separate process, which can be killed: nothing else ends a decoder that does not return.
 
 A process serves one video at a time, and the next one afterwards; it ends with its parent. Pixels come back through
-shared memory, which is reused, so that a frame costs no more than in the same process. A decoder that stalls, or
-that crashes its process, costs one `VideoError`.
+shared memory, which is reused, so that a frame costs no more than in the same process. A decoder that stalls, crashes
+its process or takes too much memory costs one `VideoError`. `decoding_process.py` is the other side.
 """
 
 import atexit
 import contextlib
 import mmap
 import os
-import pickle
-import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import deque
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
+from vidjax.video.channel import receive, send
 from vidjax.video.deadline import Clock
-from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
 from vidjax.video.frame_buffers import Lease
-from vidjax.video.pixels import Box, write_frames
-from vidjax.video.sound_decoder import SoundDecoder
+from vidjax.video.pixels import Box
 
 _GRACE = 0.25  # seconds that a merely slow decoder gets to stop by its own clock
 _START = 300.0  # seconds that a new process may take to start
 _PAGE = 1 << 20  # bytes; sizes of shared memory are multiples of it
-_REST = 60.0  # seconds after which a process without a video ends
 _SPARE = 2  # pieces of shared memory kept for the next read
-_HEAD = struct.Struct(">Q")
+MEMORY = 4 << 30  # bytes that decoding may take: 21 pictures of 16384×8192, of which H.264 may keep 16
+
+
+def check_limits(isolate: bool, **limits: float | None) -> None:
+    """Check limits that only a process of its own can keep.
+
+    Raises:
+      ValueError: if one is not positive, or there is no such process.
+    """
+    for name, most in limits.items():
+        if most is not None and not (most > 0 and isolate):
+            raise ValueError(f"{name} = {most!r}: must be positive, and needs isolate=True")
 
 
 class Isolated:
@@ -48,18 +52,30 @@ class Isolated:
       stream: number of the stream of that kind, in the order of the file.
       timeout: limit for opening, seconds.
       content: bytes of the file, if they are in memory.
+      memory: most bytes that the process may take for it, `content` included; None: `MEMORY`.
+      patience: seconds of one call after which the process gives way to others; None: never.
 
     Raises:
-      VideoError: if the file cannot be opened, opening takes too long, or the process crashes.
+      VideoError: if the file cannot be opened, opening takes too long or too much memory, or the process crashes.
     """
 
-    def __init__(self, kind: str, path: str, stream: int, timeout: float, content: bytes | None):
+    def __init__(
+        self,
+        kind: str,
+        path: str,
+        stream: int,
+        timeout: float,
+        content: bytes | None,
+        memory: int | None = None,
+        patience: float | None = None,
+    ):
         self._clock = Clock(path)
         self._process: _Process | None = None
         while self._process is None:
             self._process = _idle.take()
             # A reused process may have been started in another folder, where a relative path means another file.
-            self.facts: Any = self._ask(("open", kind, path, stream, timeout, content, _folder()), timeout)
+            request = ("open", kind, path, stream, timeout, content, _folder(), memory or MEMORY, patience)
+            self.facts: Any = self._ask(request, timeout)
 
     @property
     def closed(self) -> bool:
@@ -75,7 +91,7 @@ class Isolated:
     def _ask(self, request: tuple, timeout: float, fd: int | None = None) -> Any:
         self._clock.start(timeout)
         try:
-            answer, error = self._process.ask(request, timeout + _GRACE, fd)
+            answer, error, spent = self._open_process().ask(request, timeout + _GRACE, fd)
         except TimeoutError:
             self._process, process = None, self._process
             process.kill()
@@ -90,6 +106,9 @@ class Isolated:
             self._process, process = None, self._process
             process.kill()
             raise
+        if spent:  # it ends by itself
+            self._process, process = None, self._process
+            process.kill(1.0)
         if error is not None:
             if request[0] == "open":
                 self.close()
@@ -105,14 +124,14 @@ class Isolated:
 class IsolatedDecoder(Isolated):
     """A video opened and decoded in another process; `Isolated` has its arguments, without the kind."""
 
-    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
-        super().__init__("video", path, stream, timeout, content)
+    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None, **limits: Any):
+        super().__init__("video", path, stream, timeout, content, **limits)
 
     def read(self, numbers: list[int], height: int, width: int, timeout: float, crop: Box | None = None) -> np.ndarray:
         """Frames by number, or the part `crop` of each, uint8 `(T, height, width, 3)`.
 
         Raises:
-          VideoError: if a frame does not decode, decoding takes too long, or the process crashes.
+          VideoError: if a frame does not decode, decoding takes too long or too much memory, or the process crashes.
         """
         process, shape = self._open_process(), (len(numbers), height, width, 3)
         memory = process.memory(int(np.prod(shape)))
@@ -127,14 +146,14 @@ class IsolatedDecoder(Isolated):
 class IsolatedSound(Isolated):
     """A sound track opened and decoded in another process; `Isolated` has its arguments, without the kind."""
 
-    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None):
-        super().__init__("sound", path, stream, timeout, content)
+    def __init__(self, path: str, stream: int, timeout: float, content: bytes | None, **limits: Any):
+        super().__init__("sound", path, stream, timeout, content, **limits)
 
     def read(self, starts: list[float], count: int, rate: int, speed: list[float], timeout: float) -> np.ndarray:
         """Read windows; see `SoundDecoder.read`.
 
         Raises:
-          VideoError: if the track does not decode, decoding takes too long, or the process crashes.
+          VideoError: if the track does not decode, decoding takes too long or too much memory, or the process crashes.
         """
         self._open_process()
         return self._ask(("hear", starts, count, rate, speed, timeout), timeout)
@@ -153,7 +172,7 @@ class _Process:
     def __init__(self):
         self._socket, theirs = socket.socketpair()
         with theirs:
-            code = f"from vidjax.video.isolated import serve; serve({theirs.fileno()})"
+            code = f"from vidjax.video.decoding_process import serve; serve({theirs.fileno()})"
             # The child finds modules where the parent does, but does not import the parent's __main__.
             paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
             self._child = subprocess.Popen(
@@ -169,7 +188,7 @@ class _Process:
         self._dropped: list[int] = []
         self._socket.settimeout(_START)
         try:
-            _receive(self._socket)
+            receive(self._socket)
         except (OSError, EOFError):
             how = self.kill(1.0)
             raise RuntimeError(f"the process that decodes videos does not start ({how}): {sys.executable}") from None
@@ -186,8 +205,8 @@ class _Process:
     def ask(self, request: tuple, timeout: float, fd: int | None = None) -> Any:
         self._socket.settimeout(timeout)
         dropped, self._dropped = self._dropped, []
-        _send(self._socket, (request, dropped), [] if fd is None else [fd])
-        return _receive(self._socket)[0]
+        send(self._socket, (request, dropped), [] if fd is None else [fd])
+        return receive(self._socket)[0]
 
     def release(self) -> None:
         try:
@@ -297,89 +316,3 @@ def _shared_file(size: int) -> int:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, size)
     return fd
-
-
-def _send(channel: socket.socket, message: Any, fds: list[int] = []) -> None:  # noqa: B006
-    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    socket.send_fds(channel, [_HEAD.pack(len(data))], fds)
-    channel.sendall(data)
-
-
-def _receive(channel: socket.socket) -> tuple[Any, list[int]]:
-    head, fds, _, _ = socket.recv_fds(channel, _HEAD.size, 1)
-    while head and len(head) < _HEAD.size:
-        head += channel.recv(_HEAD.size - len(head))
-    if not head:
-        raise EOFError
-    data = bytearray(_HEAD.unpack(head)[0])
-    at = 0
-    while at < len(data):
-        count = channel.recv_into(memoryview(data)[at:])
-        if not count:
-            raise EOFError
-        at += count
-    return pickle.loads(data), fds
-
-
-# Code of the other process.
-
-
-_DECODERS: dict[str, Any] = {"video": Decoder, "sound": SoundDecoder}
-
-
-def serve(fd: int) -> None:
-    """Answer requests from the socket `fd` until its other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
-    channel = socket.socket(fileno=fd)
-    threading.Thread(target=_end_with, args=(fd,), daemon=True).start()
-    reformatter, decoder, memories = VideoReformatter(), None, {}
-    clock = Clock("")
-    _send(channel, "ready")
-    while True:
-        channel.settimeout(_REST if decoder is None else None)
-        try:
-            ((kind, *rest), dropped), fds = _receive(channel)
-        except (EOFError, OSError):
-            return
-        channel.settimeout(None)
-        for number in dropped:
-            memories.pop(number).close()
-        answer = error = None
-        try:
-            if kind == "open":
-                what, path, stream, timeout, content, folder = rest
-                os.chdir(folder)
-                clock = Clock(path)
-                clock.start(timeout)
-                decoder = _DECODERS[what](path, stream, clock, content)
-                answer = decoder.facts()
-            elif kind == "hear" and decoder is not None:
-                *asked, timeout = rest
-                clock.start(timeout)
-                answer = decoder.read(*asked)
-            elif kind == "read":
-                numbers, shape, timeout, crop, number, size = rest
-                if fds:
-                    memories[number] = mmap.mmap(fds[0], size)
-                    os.close(fds[0])
-                clock.start(timeout)
-                out = np.frombuffer(memories[number], np.uint8, int(np.prod(shape))).reshape(shape)
-                try:
-                    write_frames(out, numbers, decoder, reformatter, crop)
-                finally:
-                    del out
-            elif decoder is not None:
-                decoder.close()
-                decoder = None
-        except Exception as caught:
-            error = caught if isinstance(caught, VideoError) else RuntimeError(f"{type(caught).__name__}: {caught}")
-        with contextlib.suppress(OSError):
-            _send(channel, (answer, error))
-
-
-def _end_with(fd: int) -> None:
-    """End this process once the other end of the socket is closed, whatever the decoder is doing."""
-    watch = select.poll()
-    watch.register(fd, 0)  # a hang-up is always reported
-    watch.poll()
-    os._exit(1)

@@ -17,7 +17,7 @@ from vidjax.video.byte_sources import in_this_process
 from vidjax.video.decoder import Decoder
 from vidjax.video.errors import VideoError
 from vidjax.video.frame_buffers import Pool
-from vidjax.video.isolated import IsolatedDecoder
+from vidjax.video.isolated import IsolatedDecoder, check_limits
 from vidjax.video.pixels import Box, check_crop, target_size, write_frames
 from vidjax.video.worker import InThread
 
@@ -40,11 +40,15 @@ class VideoReader:
         Files that only this process can see (memory://) are decoded here in any case.
       max_pixels: most pixels that one call of `read` may decode: width × height × distinct frames asked for. The
         default, 2³⁶, is 33 000 frames of 1080p; a server that reads videos of strangers should set a lower one.
+      max_memory: most bytes that decoding may take, with `isolate`: the other process gets no more, and ends. None: 4
+        GiB. What is given back, `read`'s result, does not count.
+      patience: seconds of one call after which decoding gives way to all other work on the machine (on Linux), with
+        `isolate`; None: never.
 
     Raises:
       VideoError: if there is no such file, it is not a video, no frame decodes, a frame has more than 2²⁷ pixels, or
-        opening takes longer than `timeout`. Playlists and scripts that name other files (ffconcat, HLS, DASH …) are
-        refused, whatever their file names.
+        opening takes longer than `timeout` or more than `max_memory`. Playlists and scripts that name other files
+        (ffconcat, HLS, DASH …) are refused, whatever their file names.
     """
 
     def __init__(
@@ -56,16 +60,22 @@ class VideoReader:
         content: bytes | None = None,
         isolate: bool = False,
         max_pixels: int = 1 << 36,
+        max_memory: int | None = None,
+        patience: float | None = None,
     ):
         if not timeout > 0:
             raise ValueError(f"timeout = {timeout!r}: must be positive, in seconds")
         if not max_pixels > 0:
             raise ValueError(f"max_pixels = {max_pixels!r}: must be positive, in pixels of one call of read")
+        check_limits(isolate, max_memory=max_memory, patience=patience)
         self._max_pixels = max_pixels
         self.path = os.fspath(path)
         self.timeout = timeout
-        make = IsolatedDecoder if isolate and not (content is None and in_this_process(self.path)) else _ThreadDecoder
-        self._engine: IsolatedDecoder | _ThreadDecoder = make(self.path, stream, timeout, content)
+        self._engine: IsolatedDecoder | _ThreadDecoder
+        if isolate and not (content is None and in_this_process(self.path)):
+            self._engine = IsolatedDecoder(self.path, stream, timeout, content, memory=max_memory, patience=patience)
+        else:
+            self._engine = _ThreadDecoder(self.path, stream, timeout, content)
         facts = self._engine.facts
         self._length, self._height, self._width, self._fps = facts.length, facts.height, facts.width, facts.fps
         self._timestamps = facts.timestamps
@@ -130,8 +140,8 @@ class VideoReader:
         Raises:
           IndexError: if a number lies outside 0…N-1.
           ValueError: if the crop is empty or reaches beyond the frames, or the reader is closed.
-          VideoError: if a frame does not decode, reading takes longer than `timeout`, or the frames together have more
-            than `max_pixels`.
+          VideoError: if a frame does not decode, reading takes longer than `timeout` or more than `max_memory`, or the
+            frames together have more than `max_pixels`.
         """
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):

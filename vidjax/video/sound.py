@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vidjax.video.byte_sources import in_this_process
-from vidjax.video.isolated import IsolatedSound
+from vidjax.video.isolated import IsolatedSound, check_limits
 from vidjax.video.sound_decoder import SoundDecoder
 from vidjax.video.worker import InThread
 
@@ -28,6 +28,8 @@ class SoundReader:
       stream: number of the sound track, in the order of the file.
       content: bytes of the file, if they are in memory already; `path` then only names it.
       isolate: whether to decode in another process, as for `VideoReader`.
+      max_memory: most bytes that decoding may take, with `isolate`; None: 4 GiB.
+      patience: seconds after which decoding gives way to other work, with `isolate`; None: never.
 
     Raises:
       VideoError: if there is no such file, it has no sound, nothing of the sound decodes, or opening takes longer than
@@ -42,12 +44,18 @@ class SoundReader:
         stream: int = 0,
         content: bytes | None = None,
         isolate: bool = False,
+        max_memory: int | None = None,
+        patience: float | None = None,
     ):
         if not timeout > 0:
             raise ValueError(f"timeout = {timeout!r}: must be positive, in seconds")
+        check_limits(isolate, max_memory=max_memory, patience=patience)
         self.path, self.timeout = os.fspath(path), timeout
-        make = IsolatedSound if isolate and not (content is None and in_this_process(self.path)) else _ThreadSound
-        self._engine: IsolatedSound | _ThreadSound = make(self.path, stream, timeout, content)
+        self._engine: IsolatedSound | _ThreadSound
+        if isolate and not (content is None and in_this_process(self.path)):
+            self._engine = IsolatedSound(self.path, stream, timeout, content, memory=max_memory, patience=patience)
+        else:
+            self._engine = _ThreadSound(self.path, stream, timeout, content)
         self._facts = self._engine.facts
         self._end = weakref.finalize(self, self._engine.close)
 

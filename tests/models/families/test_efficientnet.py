@@ -91,6 +91,7 @@ def test_paddings_differ_with_a_stride_only():
         create_model("frame_pool_tiny", encoder="r19")
 
 
+@pytest.mark.slow
 def test_only_blocks_that_add_their_input_shift_it():
     network = drawn(lambda rngs: TemporalShiftResNet(3, **efficientnet("tiny", rngs=rngs)))
     assert [[b.shifts for b in blocks] for blocks in network.stages] == [[False], [False, True], [False]]
@@ -100,6 +101,7 @@ def test_only_blocks_that_add_their_input_shift_it():
     assert [np.array_equal(a[:, 1], b[:, 1]) for a, b in zip(maps, changed, strict=True)] == [True, False, False]
 
 
+@pytest.mark.slow
 def test_a_still_clip_is_its_picture_once_inflated():
     model = drawn(lambda rngs: inflated(3, scale="tiny", rngs=rngs))
     answer, x = nnx.jit(lambda m, v: m(v)), draw((2, 1, 32, 32, 3))

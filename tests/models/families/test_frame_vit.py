@@ -37,6 +37,7 @@ def test_named_networks_are_as_large_as_the_references(name, millions):
     assert count(params_of(name, num_classes=0)) / 1e6 == pytest.approx(millions, abs=0.01)
 
 
+@pytest.mark.slow
 def test_frames_are_seen_one_by_one_without_adapters():
     model, video = small(), draw((2, 3, 16, 16, 3))
     vectors = jnp.stack([model.features(video[:, t : t + 1]) for t in range(3)], axis=1)

@@ -59,6 +59,7 @@ def test_stages_halve_time_and_space():
     assert [m.shape for m in maps] == [(1, 8, 1, 1, 12), (1, 4, 1, 1, 14)]
 
 
+@pytest.mark.slow
 def test_windows_of_the_last_map():
     """A map of 3 × 8 × 8 has 2 × 2 × 2 windows of 2 × 7 × 7; a smaller one is one window."""
     graphdef, params, stats = split(abstract("i3d_inception_rgb"))

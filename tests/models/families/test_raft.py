@@ -63,6 +63,7 @@ def tiny():
     return create_flow_network("raft_tiny")
 
 
+@pytest.mark.slow
 def test_pictures_of_any_size(tiny):
     rng = np.random.default_rng(2)
     first, second = (rng.uniform(-1, 1, (1, 27, 43, 3)).astype(np.float32) for _ in range(2))

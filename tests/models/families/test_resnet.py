@@ -23,6 +23,7 @@ def clips(batch=4, frames=4, size=8):
     return jnp.asarray(np.random.default_rng(0).standard_normal((batch, frames, size, size, 3)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_parameters_statistics_and_gradients_stay_float32_in_half_precision():
     model = make(dtype=jnp.bfloat16)
     model.eval()

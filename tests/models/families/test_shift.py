@@ -32,6 +32,7 @@ def test_an_eighth_of_the_channels_comes_from_each_neighbour():
     np.testing.assert_array_equal(shifted, expected)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(cut=st.integers(1, 4), share=st.sampled_from([2, 8]))
 def test_the_causal_shift_goes_on_where_it_stopped(cut, share):

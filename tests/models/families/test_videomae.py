@@ -71,6 +71,7 @@ def test_specs_are_the_published_protocol():
         assert spec.sources == (sources[:2] if name == "videomae_huge" else sources)
 
 
+@pytest.mark.slow
 def test_model_protocol():
     model = tiny()
     model.eval()

@@ -67,6 +67,7 @@ def test_tubes_hide_the_same_places_at_all_times(ratio, seed):
     assert (mask.sum(axis=(2, 3)) == int(ratio * 16 + 1e-9)).all()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=5)
 @given(ratio=st.floats(0.1, 0.9), seed=st.integers(0, 100))
 def test_tokens_and_frames_are_hidden_one_by_one(ratio, seed):
@@ -106,6 +107,7 @@ def test_a_ratio_that_hides_nothing_or_everything_is_refused():
         abstract_with(0.5, masking="tubes")
 
 
+@pytest.mark.slow
 def test_protocol():
     model = tiny()
     mask = masks(model)

@@ -182,7 +182,7 @@ def test_settings_reach_the_step(halves, tmp_path, monkeypatch):
     class Reached(Exception):
         pass
 
-    def stop(model, optimizer, objective, options):
+    def stop(model, optimizer, objective, options, teacher):
         raise Reached(objective.mix)
 
     monkeypatch.setattr(compiled_step, "make_train_step", stop)

@@ -52,6 +52,7 @@ def test_loss_and_sums_add_up_over_any_parts_of_a_batch(mix, several):
         np.testing.assert_allclose(sum(map(of, parts)), whole, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_clips_are_mixed_before_differences_are_taken():
     """As mixing is linear it could come behind, but not where a box is cut out of one clip."""
     spec, seen = SPEC.with_video(enters="differences"), []

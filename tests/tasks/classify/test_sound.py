@@ -77,6 +77,7 @@ def test_spectrograms_are_masked_after_mixing():
     assert 0 < (seen == 0).mean() < 0.9
 
 
+@pytest.mark.slow
 def test_the_loss_adds_up_over_parts_of_a_batch():
     objective = ClassObjective(BOTH, mix=MixRule(mixup=0.8, per_clip=True), masks=SpecAugment(1, 6, 1, 30))
     examples = objective.prepare(examples_of(BOTH, 6), jax.random.key(1))

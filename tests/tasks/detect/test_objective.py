@@ -53,6 +53,7 @@ def test_gradients_of_focal_weights_are_finite_where_the_loss_is_nothing():
     chex.assert_tree_all_finite([grad(jnp.full((1, 1, 1), x)) for x in (-200.0, 0.0, 200.0)])
 
 
+@pytest.mark.slow
 def test_padding_changes_neither_loss_nor_gradient():
     network = create_model("slow_detect_tiny", num_classes=3)
     graphdef, params, stats = split(network)

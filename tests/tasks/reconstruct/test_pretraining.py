@@ -27,6 +27,8 @@ from .small import SMALL, pretrain_config
 
 QUIET = Console(quiet=True)
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture(scope="module")
 def pretrained(halves, tmp_path_factory):
@@ -78,7 +80,6 @@ def test_a_finished_pre_training_is_left_alone_but_for_what_is_missing(pretraine
     assert (workdir / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
-@pytest.mark.slow
 def test_stopped_and_continued_pre_training_is_bit_identical(pretrained, tmp_path):
     config, whole, _ = pretrained
     workdir = tmp_path / "broken"
@@ -145,7 +146,8 @@ AGAIN = [0.1, 0.2, 0.9, 0.4, 0.9], 3, True
     ("explained", "best", "again"),
     [
         ([0.1, 0.9, 0.3, 0.4], 2, False),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (([0.1, 0.2, 0.3, 0.4], 4, False), AGAIN)),
+        ([0.1, 0.2, 0.3, 0.4], 4, False),
+        AGAIN,
     ],
 )
 def test_an_evaluator_with_a_cadence_runs_at_every_so_many_and_at_the_last(

@@ -78,12 +78,12 @@ def test_the_other_kind_is_refused():
         convert(state, recognise(state, "csn_ir_r152"), shapes)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("reference", "name"),
     [
-        ("pytorchvideo_csn_r101_16x224", "csn_r101"),
         ("mmaction2_csn_ir50_16x224", "csn_ir_r50"),
+        ("pytorchvideo_csn_r101_16x224", "csn_r101"),
         ("mmaction2_csn_ir152_16x224", "csn_ir_r152"),
         ("mmaction2_csn_ip152_16x224", "csn_ip_r152"),
     ],

@@ -180,7 +180,7 @@ def answer(reference):
     return [(found[i, :count], rows[i][:, -80:]) for i, count in enumerate(counts)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("reference", GOLDENS)
 def test_logits_are_the_references(reference):
     for found, wanted in answer(reference):

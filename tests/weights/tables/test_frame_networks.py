@@ -154,7 +154,7 @@ def test_logits_are_mmaction2s():
     assert max(errors("mmaction2_tsm_r50_8x224", "tsm_r50")) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("name", ["tsn_r50", "single_frame_r50", "early_fusion_r50"])
 def test_a_still_clip_is_the_image(name):
     expected = golden("torchvision2d_resnet50_224")

@@ -150,7 +150,7 @@ def test_other_networks_are_refused(shared):
         convert(first_version, recognise(first_version, "mvit_v2_s"), shapes_of("mvit_v2_s"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("reference", GOLDENS)
 def test_logits_are_the_references(reference):
     assert max(errors(reference, GOLDENS[reference])) < 1e-4

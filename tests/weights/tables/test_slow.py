@@ -120,7 +120,7 @@ def test_networks_are_told_from_each_other():
             convert(state, recognise(state, name), {**params, **stats})
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("reference", "name"),
     [
@@ -134,7 +134,7 @@ def test_logits_are_the_references(reference, name):
     assert max(errors(reference, name)) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("reference", "name", "flipped"),
     [

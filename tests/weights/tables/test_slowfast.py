@@ -138,7 +138,7 @@ def test_networks_are_told_from_each_other():
             convert(state, recognise(state, name), {**params, **stats})
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("reference", "name"),
     [

@@ -117,7 +117,7 @@ def test_a_deeper_network_is_refused_by_name(shared):
     assert any("features.4.17.mlp.3.weight" in line for lines in caught.value.problems.values() for line in lines)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     "reference", ["torchvision_swin3d_t_32x224", "torchvision_swin3d_t_8x224", "mmaction2_swin_tiny_32x224"]
 )

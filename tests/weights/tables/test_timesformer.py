@@ -196,7 +196,7 @@ def test_a_checkpoint_of_another_length_and_size_gives_what_its_own_model_gives_
     np.testing.assert_allclose(run(large, video), run(small, video), rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("reference", "name"),
     [

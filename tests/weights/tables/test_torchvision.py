@@ -97,17 +97,17 @@ def test_another_kind_of_network_is_refused(shared):
         recognise(state, "r2plus1d_18")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=3)
 @pytest.mark.parametrize(
     ("reference", "name"),
     [
+        ("torchvision2d_resnet50_224", "frame_pool_r50"),
+        ("torchvision_r3d_18_8x112", "r3d_18"),
+        ("torchvision_r2plus1d_18_8x112", "r2plus1d_18"),
+        ("torchvision_mc3_18_8x112", "mc3_18"),
         ("torchvision2d_resnet18_224", "frame_pool_r18"),
         ("torchvision2d_resnet34_224", "frame_pool_r34"),
-        ("torchvision2d_resnet50_224", "frame_pool_r50"),
         ("torchvision2d_resnet101_224", "frame_pool_r101"),
-        ("torchvision_r3d_18_8x112", "r3d_18"),
-        ("torchvision_mc3_18_8x112", "mc3_18"),
-        ("torchvision_r2plus1d_18_8x112", "r2plus1d_18"),
     ],
 )
 def test_logits_are_the_references(reference, name):

@@ -143,7 +143,7 @@ def test_a_bias_of_the_keys_is_not_dropped(shared, miniature):
         convert(state, recognise(state, "videomae_base"), miniature)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("reference", "name"),
     [
@@ -217,7 +217,7 @@ def test_what_a_classifier_leaves_out_is_reported(caplog):
     assert "newly initialised: fc_norm.scale" in caplog.text or "newly initialised: fc_norm.bias" in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     "reference",
     [

@@ -104,7 +104,7 @@ def test_the_networks_of_slowfast_are_built_with_their_norm(tmp_path):
     assert not split(model)[1]["stages.0.0.shortcut.norm.scale"].any()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("reference", "name"),
     [

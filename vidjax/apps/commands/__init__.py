@@ -10,12 +10,17 @@ from vidjax.apps.command_parser import Commands
 # Commands in the order of `vidjax --help`, and whether they take settings (--config.field=value).
 COMMANDS = {
     "predict": False,
+    "predict-many": False,
+    "serve": False,
+    "stream": False,
     "convert": False,
     "models": False,
     "fuse": False,
     "compare": False,
     "calibrate": False,
     "cascade": False,
+    "export": True,
+    "quantize": True,
     "explain": False,
     "check": True,
     "inspect": True,
@@ -39,4 +44,4 @@ COMMANDS = {
 def add_all(commands: Commands) -> None:
     """Add the parsers of all commands."""
     for name in COMMANDS:
-        importlib.import_module(f"vidjax.apps.commands.{name}").add(commands)
+        importlib.import_module(f"vidjax.apps.commands.{name.replace('-', '_')}").add(commands)

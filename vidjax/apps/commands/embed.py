@@ -3,6 +3,7 @@
 import argparse
 
 from vidjax.apps.command_parser import Commands, positive
+from vidjax.launch import add_place_flags, place
 
 
 def add(commands: Commands) -> None:
@@ -29,12 +30,15 @@ def add(commands: Commands) -> None:
     parser.add_argument("--hop", type=positive, help="source frames from clip to clip, instead of a number of clips")
     parser.add_argument("--batch-size", type=positive, help="views at a time (default: 1 on CPUs, else 16)")
     parser.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
+    add_place_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    own = place(args.process_id, args.num_processes)
+    own.claim()
     from vidjax.apps.embed import embed
 
     return embed(
@@ -48,5 +52,7 @@ def run(args: argparse.Namespace) -> int:
         hop=args.hop,
         batch_size=args.batch_size,
         step=args.step,
+        rank=own.number,
+        count=own.count,
         as_json=args.json,
     )

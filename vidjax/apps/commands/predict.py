@@ -8,7 +8,9 @@ from vidjax.apps.command_parser import Commands, positive
 def add(commands: Commands) -> None:
     """Add the command's parser."""
     parser = commands.add_parser("predict", help="classify video files with a trained model")
-    parser.add_argument("checkpoint", help="work directory of a run, or folder written by convert")
+    parser.add_argument(
+        "checkpoint", help="work directory of a run, or folder written by convert, export, quantize or cascade"
+    )
     parser.add_argument("videos", nargs="+", metavar="video", help="video file")
     parser.add_argument(
         "--labels",

@@ -142,8 +142,8 @@ class ClipReader:
 
     def _open(self, path: str) -> tuple[AnyReader, StoredFlow | None]:
         """Open a video, and its stored fields of flow, if they are used."""
-        how, fields, fps = self.config.reading, self.spec.video.flow, folder_fps(self.config)
-        options = {"timeout": how.timeout, "folder_fps": fps, "isolate": how.isolate}
+        fields, fps = self.spec.video.flow, folder_fps(self.config)
+        options = {"folder_fps": fps} | self.config.reading.limits
         if fields is None or fields.on_device:
             return open_video(path, **options), None
         if fields.method == "folder" and not is_address(path):

@@ -49,25 +49,25 @@ def parse_address(path: str) -> tuple[str, str, int | None, str]:
 
 
 def open_video(
-    path: str, *, timeout: float = 60.0, folder_fps: float = ASSUMED_FPS, isolate: bool = True
+    path: str, *, folder_fps: float = ASSUMED_FPS, isolate: bool = True, **limits: Any
 ) -> "VideoReader | FrameReader":
     """Open the video at `path`: a file or a folder of images, local or remote (gs://bucket/clip.mp4), or the address of
     a stored video.
 
     Args:
       path: path, URL or address of the video.
-      timeout: time limit of opening and of each read, seconds.
       folder_fps: frame rate of folders of images, frames per second.
       isolate: whether to decode in another process, see `VideoReader`.
+      limits: `timeout`, `max_pixels`, `max_memory` and `patience` of videos that are files, see `VideoReader`.
 
     Raises:
       VideoError: if the video cannot be read.
     """
-    return open_stored(path, timeout=timeout, folder_fps=folder_fps, isolate=isolate)[0]
+    return open_stored(path, folder_fps=folder_fps, isolate=isolate, **limits)[0]
 
 
 def open_stored(
-    path: str, *, timeout: float = 60.0, folder_fps: float = ASSUMED_FPS, isolate: bool = True
+    path: str, *, folder_fps: float = ASSUMED_FPS, isolate: bool = True, **limits: Any
 ) -> "tuple[VideoReader | FrameReader, StoredFlow | None]":
     """Open a video, see `open_video`, and the fields of flow that a prepared data set stores beside it, if any.
 
@@ -78,11 +78,11 @@ def open_stored(
     if match is None and is_folder(path):
         return FrameReader(path, ImageFiles(path), folder_fps), None
     if match is None:
-        return VideoReader(path, timeout=timeout, isolate=isolate), None
+        return VideoReader(path, isolate=isolate, **limits), None
     features, kind = stored(path)
     images, flow = features["video"].bytes_list.value, _flow(path, features)
     if kind == "file":
-        return VideoReader(path, timeout=timeout, content=images[0], isolate=isolate), flow
+        return VideoReader(path, content=images[0], isolate=isolate, **limits), flow
     rates = features["fps"].float_list.value if "fps" in features else ()
     # Rates are stored in single precision; real rates, such as 30000/1001, are small fractions.
     fps = float(Fraction(rates[0]).limit_denominator(1001)) if rates else ASSUMED_FPS

@@ -6,6 +6,7 @@ backwards, backwards. So what is heard with a frame stays with it. Only `data.so
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,20 +22,20 @@ from vidjax.video import VideoError
 from vidjax.video.sound import SoundReader
 
 
-def open_sound(path: str, *, timeout: float = 60.0, isolate: bool = True) -> SoundReader:
+def open_sound(path: str, *, isolate: bool = True, **limits: Any) -> SoundReader:
     """Open the sound of a video or sound file, local or remote, or of a stored video by its address.
 
     Args:
       path: path, URL or address.
-      timeout: time limit of opening and of each read, seconds.
       isolate: whether to decode in another process, see `SoundReader`.
+      limits: `timeout`, `max_memory` and `patience`, see `SoundReader`.
 
     Raises:
       VideoError: if there is no sound, or it cannot be read.
       DataError: if the video is stored as frames in a data set that was prepared without sound.
     """
     if not is_address(path):
-        return SoundReader(path, timeout=timeout, isolate=isolate)
+        return SoundReader(path, isolate=isolate, **limits)
     features, kind = stored(path)
     if kind != "file" and "sound" not in features:
         raise DataError(
@@ -43,7 +44,7 @@ def open_sound(path: str, *, timeout: float = 60.0, isolate: bool = True) -> Sou
     (content,) = features["video" if kind == "file" else "sound"].bytes_list.value
     if not content:
         raise VideoError(path, "has no sound", "prepare the data set again from a video with a sound track")
-    return SoundReader(path, timeout=timeout, content=content, isolate=isolate)
+    return SoundReader(path, content=content, isolate=isolate, **limits)
 
 
 def to_int16(wave: np.ndarray) -> np.ndarray:
@@ -127,7 +128,7 @@ class SoundFollower:
         changes = None if rng is None else _Changes.draw(self.config.sound, len(views), rng)
         if changes is not None:
             windows = _Windows(windows.starts + changes.shift, windows.speed, windows.reversed)
-        with open_sound(record.path, timeout=how.timeout, isolate=how.isolate) as reader:
+        with open_sound(record.path, **how.sound_limits) as reader:
             samples = windows.read(reader, self.input, None if changes is None else changes.gain)
         if changes is not None:
             samples[changes.dropped] = UNHEARD
@@ -195,8 +196,7 @@ class SoundClips:
             return windows.read(reader, self.input), self._views(windows)
 
     def _open(self, record: Record) -> SoundReader:
-        how = self.config.reading
-        return open_sound(record.path, timeout=how.timeout, isolate=how.isolate)
+        return open_sound(record.path, **self.config.reading.sound_limits)
 
     def _views(self, windows: _Windows) -> Views:
         times = windows.starts[:, None] + np.array([0, self.input.seconds]) * windows.speed[:, None]

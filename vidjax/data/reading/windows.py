@@ -85,6 +85,18 @@ def frames_at(timestamps: np.ndarray, own: float, fps: float) -> np.ndarray:
     return np.clip(np.searchsorted(timestamps, times + 0.25 / own, side="right") - 1, 0, len(timestamps) - 1)
 
 
+def view_of(picture: np.ndarray, spec: Spec, config: DataConfig) -> np.ndarray:
+    """A picture, uint8 RGB `(H, W, 3)`, resized and cropped as in evaluation, uint8 `(size, size, 3)`."""
+    rule = config.clip.resize_rule
+    return _cropped(transforms.resize(picture[None], spec.video.target, rule)[0], spec.video.size, rule)
+
+
+def _cropped(frame: np.ndarray, size: int, rule: str) -> np.ndarray:
+    """The middle of a resized frame."""
+    (box,) = transforms.eval_boxes(*frame.shape[:2], size, 1, rule)
+    return transforms.crop(frame[None], box, size)[0].copy()
+
+
 class WindowReader:
     """A video, open for reading its windows in order.
 
@@ -105,9 +117,8 @@ class WindowReader:
         if spec.video.flow is not None:
             check_method(spec.video.flow.method)
         self._spec, self._config, self.windows = spec, config, windows
-        how = config.reading
         self._reader: VideoReader | FrameReader = open_video(
-            path, timeout=how.timeout, folder_fps=folder_fps(config), isolate=how.isolate
+            path, folder_fps=folder_fps(config), **config.reading.limits
         )
         self.fps = fps or spec.video.fps or self._reader.fps
         self._numbers = frames_at(self._reader.timestamps, self._reader.fps, self.fps)
@@ -172,9 +183,7 @@ class WindowReader:
             yield from self._with_flow(numbers, video.flow)
             return
         for number, frame in self._resized(numbers):
-            height, width = frame.shape[:2]
-            (box,) = transforms.eval_boxes(height, width, video.size, 1, rule)
-            yield number, transforms.crop(frame[None], box, video.size)[0].copy()
+            yield number, _cropped(frame, video.size, rule)
 
     def _resized(self, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Frames of the file, resized, with their numbers."""

@@ -18,11 +18,11 @@ from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, Widths
 from vidjax.models.families.frame_vit import CLIP, CLIP_PIXELS, FrameTransformer
 from vidjax.models.registry import Variant, tiny_spec
+from vidjax.models.text_transformer import TextSize, TextTransformer
 from vidjax.models.text_video import TextVideoNetwork, unit
 from vidjax.nn.blocks import Execution
 from vidjax.nn.frame_blocks import ACTIVATIONS, Form
 from vidjax.nn.init import normal_002
-from vidjax.nn.text_transformer import TextSize, TextTransformer
 from vidjax.nn.vision_transformer import BASE, LARGE, TransformerSize
 
 

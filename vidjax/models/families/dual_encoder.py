@@ -19,10 +19,10 @@ from vidjax.models.arguments import by_field
 from vidjax.models.base import Features, VideoNetwork
 from vidjax.models.families.resnet3d import VARIANTS as RESNET3D
 from vidjax.models.registry import Variant, construct, get_spec
+from vidjax.models.text_transformer import TextSize, TextTransformer
 from vidjax.models.text_video import TextVideoNetwork, unit
 from vidjax.nn.blocks import Execution
 from vidjax.nn.init import normal_002
-from vidjax.nn.text_transformer import TextSize, TextTransformer
 
 DEFAULT = TextSize(vocabulary=8192, text_length=64, text_dim=256, text_depth=4, text_heads=4)
 

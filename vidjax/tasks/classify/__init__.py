@@ -13,6 +13,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     """Build the task; see `vidjax.tasks.make_task`."""
     from vidjax.evaluation import metrics
     from vidjax.nn.spec_augment import SpecAugment
+    from vidjax.tasks.classify.distillation import Distillation
     from vidjax.tasks.classify.evaluator import ClassEvaluator
     from vidjax.tasks.classify.losses import ClassLoss, prior_bias
     from vidjax.tasks.classify.mix import MixRule
@@ -41,14 +42,27 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
             dtype,
             ClassLoss.of(settings, labels),
             SpecAugment.of(config.data.sound),
+            Distillation.of(config.train),
         ),
         evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype, config.eval.ensemble)},
         metrics=tuple(f"{level}/{name}" for level in ("video", "clip") for name in names),
         words=f"of {len(labels.names)} classes" + (" (a video may have several)" if labels.several else ""),
         balance=settings.balance,
         present=metrics.sigmoid if labels.several else metrics.softmax,
+        answer=functools.partial(_answer, labels),
         start=functools.partial(_start, labels.several, prior_bias(settings.prior) if settings.prior else None),
     )
+
+
+def _answer(labels: LabelSpace, outputs: Any, temperature: float) -> dict[str, Any]:
+    """Logits and calibrated probabilities, float32 `(B, K)` each; of a network without a classifier its features."""
+    import jax
+
+    if not labels.names:
+        return {"features": outputs.astype("float32")}
+    logits = outputs.astype("float32")
+    probabilities = jax.nn.sigmoid if labels.several else jax.nn.softmax
+    return {"probabilities": probabilities(logits / temperature), "logits": logits}
 
 
 def _start(several: bool, bias: float | None, network: Any) -> None:
@@ -78,6 +92,7 @@ def _set_bias(value: float, network: Any) -> None:
     network.head.bias = nnx.Param(jnp.full_like(bias.get_value(), value))
 
 
+LEARNS_FROM_TEACHERS = True
 MASKS_SOUND = True  # spectrograms are masked in training, if the settings say so
 
-__all__ = ["KINDS", "MASKS_SOUND", "make"]
+__all__ = ["KINDS", "LEARNS_FROM_TEACHERS", "MASKS_SOUND", "make"]

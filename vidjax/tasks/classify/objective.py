@@ -12,9 +12,11 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.inputs import AudioInput, VideoInput
+from vidjax.models.teacher import Teacher
 from vidjax.nn.enter import enter, is_heard, normalise, read_pixels, spectrogram
 from vidjax.nn.fast_variables import dropout_stream
 from vidjax.nn.spec_augment import SpecAugment, masked
+from vidjax.tasks.classify.distillation import Distillation
 from vidjax.tasks.classify.losses import CROSS_ENTROPY, ClassLoss
 from vidjax.tasks.classify.mix import MixRule, draw_mix, mix_clips, mix_sounds
 from vidjax.tasks.task import Examples, Sum
@@ -96,6 +98,7 @@ class ClassObjective:
       dtype: type of the network's inputs; None: float32.
       loss: loss of one clip.
       masks: masks of spectrograms; None: there are none.
+      distil: loss against the answers of a teacher; None: there is none.
     """
 
     spec: Spec
@@ -104,6 +107,7 @@ class ClassObjective:
     dtype: Any = None
     loss: ClassLoss = CROSS_ENTROPY
     masks: SpecAugment | None = None
+    distil: Distillation | None = None
 
     sums: ClassVar[Mapping[str, Sum]] = {"correct": Sum("accuracy", "top-1")}
     whole_batch: ClassVar[bool] = False
@@ -131,16 +135,31 @@ class ClassObjective:
     def __call__(
         self, network: nnx.Module, examples: Examples, key: jax.Array, teacher: nnx.Module | None = None
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
-        """Compute the summed loss and the number of clips classified correctly."""
-        del teacher
-        labels, inputs, mixed, partner = examples["targets"]["label"], examples["inputs"], (), {}
+        """Compute the summed loss and the number of clips classified correctly.
+
+        With a teacher, clips may hold more frames than the network takes: it and its teacher see their own shares.
+        """
+        mixed = (examples["partner"]["label"], examples["mix"].weight) if "mix" in examples else ()
+        labels, rngs = examples["targets"]["label"], dropout_stream(key)
+        entered = self._entered(examples, self.spec, network)
+        learning = self.distil if isinstance(teacher, Teacher) else None
+        logits, features = learning.answers(network, entered, rngs) if learning else (network(entered, rngs=rngs), None)
+        loss = classification_loss(logits, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
+        if learning and isinstance(teacher, Teacher):
+            given = learning.answers(teacher.network, self._entered(examples, teacher.spec, teacher.network))
+            several = jnp.issubdtype(labels.dtype, jnp.floating)
+            loss = learning.added(loss, (logits, features), given, several=several)
+        return loss, {"correct": num_correct(logits, labels, *mixed)}
+
+    def _entered(self, examples: Examples, spec: Spec, network: nnx.Module) -> dict[str, jax.Array]:
+        """Inputs of a network with the spec `spec`, mixed and masked as drawn for the batch."""
+        inputs, partner = _frames_of(examples["inputs"], spec), {}
         if "mix" in examples:
-            partner = examples["partner"]["inputs"]
-            mixed = (examples["partner"]["label"], examples["mix"].weight)
+            partner = _frames_of(examples["partner"]["inputs"], spec)
 
         def between(name: str, array: jax.Array) -> jax.Array:
             # Partners are normalised for each part here: the batch stays as it was read until it is used.
-            own = self.spec.inputs[name]
+            own = spec.inputs[name]
             if partner and isinstance(own, VideoInput):
                 others = read_pixels(partner[name], own, network)
                 array = mix_clips(array, normalise(others, own), examples["mix"])
@@ -149,10 +168,21 @@ class ClassObjective:
                 array = mix_sounds(array, spectrogram(partner[name], own), examples["mix"], *heard)
             return masked(array, examples["masks"][name]) if name in examples.get("masks", {}) else array
 
-        entered = enter(inputs, self.spec.inputs, self.dtype, between, network=network)
+        entered = enter(inputs, spec.inputs, self.dtype, between, network=network)
         if partner and "heard" in entered:
-            both = [is_heard(x) for name, x in partner.items() if isinstance(self.spec.inputs[name], AudioInput)]
+            both = [is_heard(x) for name, x in partner.items() if isinstance(spec.inputs[name], AudioInput)]
             entered["heard"] |= both[0]
-        logits = network(entered, rngs=dropout_stream(key))
-        loss = classification_loss(logits, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
-        return loss, {"correct": num_correct(logits, labels, *mixed)}
+        return entered
+
+
+def _frames_of(inputs: Mapping[str, jax.Array], spec: Spec) -> dict[str, jax.Array]:
+    """Inputs with as many frames as a network takes: of more frames every k-th, from the middle of the first k."""
+
+    def chosen(name: str, array: jax.Array) -> jax.Array:
+        own = spec.inputs[name]
+        if not isinstance(own, VideoInput) or array.shape[1] == own.num_frames:
+            return array
+        every = array.shape[1] // own.num_frames
+        return array[:, every // 2 :: every]
+
+    return {name: chosen(name, array) for name, array in inputs.items()}

@@ -30,7 +30,16 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         evaluators={"boxes": lambda videos: BoxEvaluator(videos, spec, settings, start, dtype)},
         metrics=("boxes/mAP",),
         words=f"of {len(labels.names)} classes of boxes",
+        answer=_answer,
     )
+
+
+def _answer(outputs: Any, temperature: float) -> dict[str, Any]:
+    """Logits and probabilities of the boxes' classes, float32 `(B, R, K)` each."""
+    import jax
+
+    logits = outputs.astype("float32")
+    return {"probabilities": jax.nn.sigmoid(logits / temperature), "logits": logits}
 
 
 def _check(config: Config) -> None:

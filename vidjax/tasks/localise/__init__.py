@@ -30,6 +30,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         evaluators={"segments": lambda videos: SegmentEvaluator(videos, spec, config, dtype)},
         metrics=tuple(f"{name}/mAP" for name in dict.fromkeys((settings.thresholds, *settings.also))),
         words=f"of segments of {len(labels.names)} classes",
+        answer=lambda outputs, temperature: outputs,
     )
 
 

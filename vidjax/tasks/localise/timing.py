@@ -105,7 +105,7 @@ class FrameTiming:
         if record.path not in self._videos:
             how, sampling, video = self._config.reading, self._config.sampling, self._spec.video
             rate = folder_fps(self._config)
-            with open_video(record.path, timeout=how.timeout, folder_fps=rate, isolate=how.isolate) as reader:
+            with open_video(record.path, folder_fps=rate, **how.limits) as reader:
                 first, count = segment_frames(reader.timestamps, (record.start, record.end))
                 clips = first + clip_indices(sampling.eval, count, reader.fps, self._spec, sampling)
                 step = 1 / video.fps if video.fps else video.stride / reader.fps

@@ -1,0 +1,196 @@
+"""What a trained run can answer about a video: its classes, and its feature vectors."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidjax.config import ReadingConfig, SamplingConfig
+from vidjax.config.choices import WHOLE_VIDEO_RULES
+from vidjax.errors import UserError
+from vidjax.inputs import AudioInput, VideoInput
+from vidjax.predictor import Predictor
+from vidjax.serving.batcher import View
+from vidjax.serving.limits import Limits
+from vidjax.training.checkpoints import load_meta
+from vidjax.video import VideoError
+from vidjax.view_batches import Example
+
+_PATIENCE = 0.1  # seconds after which decoding a file gives way to that of others
+_CLIPS = 10  # of a video, where the run would look at all of it
+
+
+class Answer(Protocol):
+    """An answer about a file.
+
+    Attributes:
+      summary: what it is, for people.
+      schema: JSON schema of the answer.
+    """
+
+    summary: str
+    schema: Mapping[str, Any]
+
+    def of(self, example: Example, outputs: np.ndarray) -> dict[str, Any]:
+        """The answer, as plain values for JSON, from what was read of a file and the outputs for its views."""
+        ...
+
+
+class Run(Protocol):
+    """A trained run, as a server needs it.
+
+    Attributes:
+      answers: its answers by name.
+      facts: what it is, as plain values for JSON.
+    """
+
+    answers: dict[str, Answer]
+    facts: dict[str, Any]
+
+    def read(self, path: str) -> Example:
+        """Read the views of a file.
+
+        Raises:
+          VideoError: if it cannot be read.
+        """
+        ...
+
+    def blank(self) -> View:
+        """A view without a video, for compiling."""
+        ...
+
+    def compute(self, views: Sequence[View], size: int) -> np.ndarray:
+        """Outputs for views, from which all answers are made; see `vidjax.serving.batcher.Compute`."""
+        ...
+
+
+class TrainedRun:
+    """Run of a network that sees videos or hears sound.
+
+    Args:
+      folder: work directory of a run, or folder written by `convert`.
+      limits: limits of decoding.
+      num_clips: clips per video; None: as in the run's config, or 10 if that would be all of a video.
+      num_crops: crops per clip; None: as in the run's config.
+      step: update number of the checkpoint; None: the best.
+      top: number of classes in an answer.
+
+    Raises:
+      UserError: if the network takes anything but video and sound.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        limits: Limits,
+        *,
+        num_clips: int | None = None,
+        num_crops: int | None = None,
+        step: int | None = None,
+        top: int = 5,
+    ):
+        reading = ReadingConfig(
+            timeout=limits.decode_seconds,
+            max_memory=limits.decode_gib,
+            max_pixels=limits.max_pixels,
+            patience=_PATIENCE,
+            isolate=True,
+        )
+        views: dict[str, Any] = {"num_clips": num_clips, "num_crops": num_crops, "step": step, "top": top}
+        if load_meta(folder).config.data.sampling.eval in WHOLE_VIDEO_RULES:  # a client would say how much is computed
+            views |= {"num_clips": num_clips or _CLIPS, "sampling": SamplingConfig(eval="multi_clip")}
+        self._predictor = predictor = Predictor(folder, reading=reading, **views)
+        spec = predictor.spec
+        if not {type(value) for value in spec.inputs.values()} <= {VideoInput, AudioInput}:
+            given = " and ".join(value.kind for value in spec.inputs.values())
+            raise UserError(f"{folder}: {spec.name} takes {given}; only networks of video and sound can be served")
+        width = predictor.width()
+        self.answers: dict[str, Answer] = {}
+        if predictor.has_classes:
+            self.answers["predict"] = _Classes(predictor, width)
+        self.answers["embed"] = _Vectors(predictor, width)
+
+        def outputs(network: Any, inputs: dict[str, jax.Array]) -> jax.Array:
+            vectors = network.features(inputs).astype(jnp.float32)
+            if not predictor.has_classes:
+                return vectors
+            return jnp.concatenate([vectors, network(inputs).astype(jnp.float32)], axis=-1)  # compiled, it runs once
+
+        self._forward = predictor.compiled(outputs)
+        self.facts = {
+            "model": spec.name,
+            "fingerprint": predictor.fingerprint,
+            "classes": list(predictor.class_names) if "predict" in self.answers else [],
+            "views": predictor.sampling,
+        }
+
+    def read(self, path: str) -> Example:
+        """Read the views of a file; see `Run.read`."""
+        return self._predictor.read(path)
+
+    def blank(self) -> View:
+        """A view without a video."""
+        return self._predictor.blank()
+
+    def compute(self, views: Sequence[View], size: int) -> np.ndarray:
+        """Vectors of views and, with classes, the network's outputs behind them; see `Run.compute`."""
+        return self._predictor.applying(size, self._forward)(views)
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties}
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+def _clips(**more: Any) -> dict[str, Any]:
+    return _list(_object(start={"type": "number"}, end={"type": "number"}, **more))
+
+
+_TOP = _list(_object(**{"class": {"type": "string"}, "score": {"type": "number"}}))
+
+
+class _Classes:
+    """Classes of a file, best first, and those of its clips."""
+
+    summary = "Classes of a video, best first, with their probabilities; of its clips too, if there are several."
+    schema: Mapping[str, Any] = MappingProxyType(_object(top=_TOP, shown=_TOP, clips=_clips(top=_TOP)))
+
+    def __init__(self, predictor: Predictor, width: int):
+        self._predictor, self._width = predictor, width
+
+    def of(self, example: Example, outputs: np.ndarray) -> dict[str, Any]:
+        """Classes as `vidjax predict --json` gives them; see `Answer.of`."""
+        found = self._predictor.prediction("", example[1], outputs[:, self._width :]).to_dict()
+        return {name: value for name, value in found.items() if name != "path"}
+
+
+class _Vectors:
+    """Feature vectors of a file's clips."""
+
+    summary = "Feature vectors of a video, one per clip: the classifier's input, averaged over the clip's crops."
+    schema: Mapping[str, Any] = MappingProxyType(_object(clips=_clips(vector=_list({"type": "number"}))))
+
+    def __init__(self, predictor: Predictor, width: int):
+        self._predictor, self._width = predictor, width
+
+    def of(self, example: Example, outputs: np.ndarray) -> dict[str, Any]:
+        """Vectors of clips; see `Answer.of`."""
+        found = self._predictor.vectors("", example[1], outputs[:, : self._width])
+        assert found.vectors is not None and found.start is not None and found.end is not None
+        rows = zip(found.start.tolist(), found.end.tolist(), found.vectors.tolist(), strict=True)
+        return {"clips": [{"start": start, "end": end, "vector": vector} for start, end, vector in rows]}
+
+
+def reason_of(error: Exception, path: str) -> str:
+    """What a client is told of an error with its file: without the name that the file has here."""
+    if isinstance(error, VideoError):
+        return f"the file {error.reason.replace(path, 'upload')}; {error.mend}"
+    if isinstance(error, UserError):
+        return str(error).replace(path, "the file")
+    return "the file cannot be decoded"
