@@ -74,7 +74,7 @@ class Captioner:
         found = [value for value in self.spec.inputs.values() if isinstance(value, PromptInput)]
         if len(found) != 1:
             raise UserError(f"{run}: {self.spec.name} gives no text; a run of the task caption is needed here")
-        settings = meta.config.task.caption
+        settings = getattr(meta.config.task, self.spec.task)
         self.decoding = decoding or Decoding(settings.length, settings.beams, settings.length_power)
         self._input, self._data, self._key = found[0], meta.config.data, jax.random.key(seed)
         self._tokenizer = self._input.reader()
