@@ -99,3 +99,30 @@ def test_what_does_not_fit_is_named(runs, tmp_path, capsys):
     (tmp_path / "fast" / "config.json").unlink()
     assert main(["cascade", *runs, "--out", str(out)]) == 1
     assert "has no config.json, from which its cost is counted" in capsys.readouterr().err
+
+
+def test_the_dear_network_sees_the_clips_of_which_the_cheap_one_is_surest(runs, files, tmp_path, capsys):
+    out = tmp_path / "clips"
+    assert main(["cascade", *runs, "--out", str(out), "--drop", "0.9", "--salient", "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out)
+    assert chosen["clips"] == 1 and chosen["slow alone"]["top1"] == 1.0
+    assert chosen["surest clips"]["gmacs"] == pytest.approx(3 * GMACS)  # two views of the cheap one, one of the other
+    assert chosen["as many in equal distances"]["gmacs"] == pytest.approx(GMACS)
+    cascade, slow = open_predictor(out), vidjax.Predictor(runs[1])
+    cheap = vidjax.Predictor(runs[0])
+    for path, found in zip(files, cascade.predict(files), strict=True):
+        if found.error:
+            continue
+        (clip,) = [max(range(2), key=lambda c, p=path: cheap(p).clips[c].scores.max())]
+        np.testing.assert_allclose(found.scores, slow(path).clips[clip].scores, rtol=1e-6)
+        assert len(found.clips) == 1 and found.clips[0].start == cheap(path).clips[clip].start
+    assert "the dear network saw 1 clip of each file" in cascade.told and cascade.files == 6
+    assert main(["cascade", *runs, "--out", str(out), "--drop", "0", "--salient"]) == 0
+    assert "those of which the fast one is surest" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(UserError, match="has 2 clips, so that there is no"):
+        slow.of_clips(files[0], [2])
+    arrays = dict(np.load(tmp_path / "fast" / "scores.npz"))
+    arrays["view_scores"], arrays["num_views"] = arrays["view_scores"][:, :1], np.full(6, 1)
+    np.savez(tmp_path / "fast" / "scores.npz", **arrays)
+    assert main(["cascade", *runs, "--out", str(out), "--salient"]) == 1
+    assert "the fast run has 1 clip of a video, and the slow one 2" in capsys.readouterr().err

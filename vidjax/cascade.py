@@ -1,4 +1,5 @@
-"""Classes of video files from two networks: the dear one sees only files of which the cheap one is not sure."""
+"""Classes of video files from two networks, of which the dear one sees only a part: files of which the cheap one is not
+sure, or the clips of every file of which it is surest."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,9 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vidjax.errors import UserError
+from vidjax.evaluation.cascade import surest
 from vidjax.predictions import Prediction
 from vidjax.predictor import File, Predictor
+from vidjax.wording import things
 
 CASCADE = "cascade.json"
 
@@ -22,12 +27,15 @@ class CascadeSettings:
       slow: folder of the dear run, likewise.
       threshold: confidence of the cheap network below which the dear one is asked.
       gmacs: multiply-adds of a clip in each network, 10⁹.
+      clips: number of clips of every file that the dear network sees, those of which the cheap one is surest; 0: it
+        sees all clips of files below the threshold.
     """
 
     fast: str
     slow: str
     threshold: float
     gmacs: tuple[float, float]
+    clips: int = 0
 
 
 def write_settings(folder: Path, settings: CascadeSettings) -> Path:
@@ -69,7 +77,7 @@ class Cascade:
         found = read_settings(folder)
         if found is None:
             raise UserError(f"{folder} holds no cascade: write one with `vidjax cascade FAST SLOW --out {folder}`")
-        self._threshold, self._gmacs = found.threshold, found.gmacs
+        self._threshold, self._gmacs, self._clips = found.threshold, found.gmacs, found.clips
         self._fast = Predictor(Path(folder) / found.fast, **options)
         self._slow = Predictor(Path(folder) / found.slow, **options)
         if self._fast.class_names != self._slow.class_names:
@@ -85,11 +93,17 @@ class Cascade:
                 continue
             self.files += 1
             self._cost += self._fast.views_of(prediction) * self._gmacs[0]
-            if prediction.classes[0].score < self._threshold:
+            if self._clips or prediction.classes[0].score < self._threshold:
                 self.asked += 1
-                (prediction,) = self._slow.stream(prediction.path)
+                prediction = self._dear(prediction)
                 self._cost += self._slow.views_of(prediction) * self._gmacs[1]
             yield prediction
+
+    def _dear(self, cheap: Prediction) -> Prediction:
+        if not self._clips:
+            (prediction,) = self._slow.stream(cheap.path)
+            return prediction
+        return self._slow.of_clips(cheap.path, surest(np.stack([c.scores for c in cheap.clips]), self._clips))
 
     def predict(self, paths: Iterable[File] | File) -> list[Prediction]:
         """Predict several files, in their order."""
@@ -104,6 +118,9 @@ class Cascade:
         """What the files so far have cost, in words; empty before the first."""
         if not self.files:
             return ""
+        if self._clips:
+            seen = f"the dear network saw {things(self._clips, 'clip')} of each file"
+            return f"{seen}; {self._cost / self.files:.3g} GMACs per file on average"
         return (
             f"the dear network was asked about {self.asked} of {self.files} files; "
             f"{self._cost / self.files:.3g} GMACs per file on average"

@@ -38,6 +38,7 @@ from vidjax.tasks import make_task
 from vidjax.training.checkpoints import CheckpointFolderError, load_model, run_folder
 from vidjax.video import VideoError
 from vidjax.view_batches import Apply, Example, apply, in_batches
+from vidjax.wording import things
 
 log = logging.getLogger("vidjax")
 
@@ -287,6 +288,27 @@ class Predictor:
         inputs, views = self.read(path)
         ((_, _, outputs),) = in_batches([(str(path), (inputs, views))], self.applying(1), 1)
         return self.prediction(str(path), views, outputs), inputs, views
+
+    def of_clips(self, path: File, clips: Sequence[int]) -> Prediction:
+        """Predict the classes of one file from some of its clips.
+
+        Args:
+          path: the file.
+          clips: numbers of the clips in the order of time, from 0.
+
+        Raises:
+          VideoError: if the file cannot be decoded.
+          UserError: if the network has no classifier, or the file has no such clip.
+        """
+        self.need_classes()
+        inputs, views = self.read(path)
+        crops = self._views[1]
+        if not clips or min(clips) < 0 or max(clips) >= len(views) // crops:
+            raise UserError(f"{path} has {things(len(views) // crops, 'clip')}, so that there is no {list(clips)}")
+        rows = (np.asarray(sorted(clips))[:, None] * crops + np.arange(crops)).ravel()
+        views, inputs = views.only(rows), {name: array[rows] for name, array in inputs.items()}
+        ((_, _, outputs),) = in_batches([(str(path), (inputs, views))], self.applying(1), 1)
+        return self.prediction(str(path), views, outputs)
 
     def entered(self, inputs: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Inputs as they enter the network, from arrays as read, `(V, …)` each."""

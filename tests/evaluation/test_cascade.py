@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidjax.evaluation.cascade import curve, held_out
+from vidjax.evaluation.cascade import by_clips, curve, held_out, surest
 
 RNG = np.random.default_rng(0)
 TARGETS = RNG.integers(0, 4, 300)
@@ -42,3 +42,16 @@ def test_equal_confidences_are_on_one_side():
 def test_held_out_figures_lie_between_the_networks():
     accuracy, asked = held_out(scores(1.0), scores(3.0), TARGETS, 0.01)
     assert 0.7 < accuracy <= 1 and 0 < asked < 1
+
+
+def test_the_surest_clips_come_first_and_all_of_them_give_the_mean():
+    clips = np.array([[0.5, 0.5], [0.1, 0.9], [0.8, 0.2], [0.9, 0.1]])
+    assert surest(clips, 1) == [1] and surest(clips, 3) == [1, 2, 3] and surest(clips, 9) == [0, 1, 2, 3]
+    # The dear network is right on the second clip of the first video alone, where the cheap one is sure.
+    fast = np.stack([clips, clips[::-1]])
+    slow = np.tile([0.4, 0.6], (2, 4, 1))
+    slow[0, [0, 2, 3]] = [0.9, 0.1]
+    chosen, spread = by_clips(fast, slow, np.array([1, 1]))
+    assert chosen[0] == 1.0 and chosen[-1] == spread[-1] == 0.5 and spread[0] == 0.5
+    highest, _ = by_clips(fast, slow, np.array([0, 1]), "max")
+    assert highest.tolist() == [0.5, 1.0, 1.0, 1.0]

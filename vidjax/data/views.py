@@ -22,6 +22,12 @@ class Views:
     def __len__(self) -> int:
         return len(self.mirrored)
 
+    def only(self, rows: np.ndarray) -> "Views":
+        """Some of the views, by their numbers, int `(N,)`."""
+        speed = None if self.speed is None else self.speed[rows]
+        kept = (self.frames[rows], self.times[rows], self.mirrored[rows], self.affine[rows])
+        return Views(*kept, speed, self.unheard)
+
     @classmethod
     def of(
         cls,

@@ -148,6 +148,8 @@ class ViewScores:
     Attributes:
       scores: scores of the videos, as evaluated.
       step: update of the evaluated checkpoint; None: the evaluation does not name it.
+      ensemble: rule that joins the scores of views, "mean" or "max".
+      num_crops: number of crops of every clip.
 
     Raises:
       UserError: if there are no scores of views.
@@ -162,7 +164,8 @@ class ViewScores:
         self._is_view = np.arange(self._views.shape[1]) < count[:, None]
         told = identity.read(folder) or {}
         self.step: int | None = told.get("step")
-        self._ensemble = told.get("views", {}).get("ensemble", "mean")
+        self.ensemble: str = told.get("views", {}).get("ensemble", "mean")
+        self.num_crops: int = told.get("views", {}).get("num_crops", 1)
 
     @property
     def mean_views(self) -> float:
@@ -177,11 +180,28 @@ class ViewScores:
           rows: numbers of the videos; all by default.
         """
         views = tempered(self._views[rows], temperature, self.scores.targets.ndim == 2)
-        return join_views(views, self._ensemble, self._is_view[rows])
+        return join_views(views, self.ensemble, self._is_view[rows])
 
-    def calibrated(self, folder: Path) -> VideoScores:
-        """Scores at the temperature stored with the run in `folder`, as predictions have them."""
-        temperature = 1.0 if self.step is None else stored_temperature(folder, self.step)
+    def of_clips(self, temperature: float) -> np.ndarray:
+        """Scores of the clips of every video, each joined from those of its crops, float64 `(N, clips, K)`.
+
+        Args:
+          temperature: divisor of the logits.
+
+        Raises:
+          UserError: if videos have different numbers of clips.
+        """
+        if not self._is_view.all():
+            raise UserError("the videos of the evaluation have different numbers of clips, which cannot be compared")
+        views = tempered(self._views, temperature, self.scores.targets.ndim == 2)
+        return join_views(views.reshape(len(views), -1, self.num_crops, views.shape[-1]), self.ensemble)
+
+    def temperature(self, folder: Path) -> float:
+        """Temperature stored with the run in `folder` for the evaluated checkpoint; 1: there is none."""
+        return 1.0 if self.step is None else stored_temperature(folder, self.step)
+
+    def calibrated(self, temperature: float) -> VideoScores:
+        """Scores at a temperature, as predictions have them."""
         return replace(self.scores, scores=self.at(temperature))
 
 

@@ -1,10 +1,12 @@
-"""Cascade of two classifiers: the dear one is asked only where the cheap one is not sure."""
+"""Cascade of two classifiers: the dear one is asked only where the cheap one is not sure, or sees only the clips of a
+video of which the cheap one is surest."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from vidjax.evaluation.calibration import halves
+from vidjax.evaluation.metrics import join_views
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,43 @@ def held_out(fast: np.ndarray, slow: np.ndarray, targets: np.ndarray, drop: floa
         answers = np.where(unsure, slow[own].argmax(axis=1), fast[own].argmax(axis=1))
         right, asked = right + (answers == targets[own]).sum(), asked + unsure.sum()
     return float(right / len(targets)), float(asked / len(targets))
+
+
+def surest(scores: np.ndarray, count: int) -> list[int]:
+    """Numbers of the clips with the highest probability of any class, ascending; of equal ones the first.
+
+    Args:
+      scores: scores of the V clips of one video, `(V, K)`.
+      count: number of clips wanted; all if there are fewer.
+    """
+    return sorted(np.argsort(-scores.max(axis=1), kind="stable")[:count].tolist())
+
+
+def by_clips(
+    fast: np.ndarray, slow: np.ndarray, targets: np.ndarray, how: str = "mean"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy of the dear network on 1, 2, … V clips of every video, float64 `(V,)` twice: on those of which the cheap
+    network is surest, and, to compare with, on as many in equal distances.
+
+    Args:
+      fast: scores of the cheap network for the V clips of N videos, `(N, V, K)`.
+      slow: scores of the dear network for the same clips.
+      targets: classes of the videos, int `(N,)`.
+      how: "mean" or "max" of the clips' scores, see `config.eval.ensemble`.
+    """
+    count = slow.shape[1]
+    order = np.argsort(-fast.max(axis=2), axis=1, kind="stable")
+
+    def accuracy(rows: np.ndarray) -> float:
+        joined = join_views(np.take_along_axis(slow, rows[:, :, None], axis=1), how)
+        return float((joined.argmax(axis=1) == targets).mean())
+
+    def spread(number: int) -> np.ndarray:
+        places = ((np.arange(number) + 0.5) * count / number).astype(np.int64)
+        return np.broadcast_to(places, (len(slow), number))
+
+    numbers = range(1, count + 1)
+    return (
+        np.array([accuracy(order[:, :number]) for number in numbers]),
+        np.array([accuracy(spread(number)) for number in numbers]),
+    )

@@ -7,12 +7,17 @@ from vidjax.apps.command_parser import Commands
 
 def add(commands: Commands) -> None:
     """Add the command's parser."""
-    parser = commands.add_parser("cascade", help="ask a dear network only where a cheap one is not sure")
+    parser = commands.add_parser("cascade", help="ask a dear network only about what a cheap one chooses")
     parser.add_argument("fast", metavar="FAST", help="work directory of the cheap, evaluated run")
     parser.add_argument("slow", metavar="SLOW", help="work directory of the dear run, evaluated on the same videos")
     parser.add_argument("--out", required=True, help="folder to write the cascade to, for `vidjax predict`")
     parser.add_argument(
         "--drop", type=float, default=0.005, help="accepted loss of accuracy, as a fraction (default: 0.005)"
+    )
+    parser.add_argument(
+        "--salient",
+        action="store_true",
+        help="show the dear network only the clips of every video of which the cheap one is surest",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)
@@ -22,4 +27,4 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from vidjax.apps.cascade import cascade
 
-    return cascade(args.fast, args.slow, out=args.out, drop=args.drop, as_json=args.json)
+    return cascade(args.fast, args.slow, out=args.out, drop=args.drop, salient=args.salient, as_json=args.json)
