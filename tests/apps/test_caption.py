@@ -71,6 +71,7 @@ def test_captions_and_answers_are_printed(run, videos, capsys):
     assert "".join(captioner.stream(videos[0])).strip() == captioner(videos[0]) != text
 
 
+@pytest.mark.slow
 def test_subtitles_cover_the_whole_video(run, videos, tmp_path, capsys):
     assert main(["caption", str(run), str(videos[0]), "--out", str(tmp_path), "--beams", "2"]) == 0
     assert capsys.readouterr().out == f"subtitles of 1 video in {tmp_path}\n"
@@ -81,6 +82,7 @@ def test_subtitles_cover_the_whole_video(run, videos, tmp_path, capsys):
     assert parts[-1].end > parts[-1].start
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_refused(run, videos, tmp_path, capsys):
     with pytest.raises(UserError, match=r"the prompt has [0-9]+ tokens, but the network takes texts of 32"):
         Captioner(run)(videos[0], "which colour is the square? " * 9)
@@ -95,6 +97,7 @@ def test_what_cannot_be_done_is_refused(run, videos, tmp_path, capsys):
     assert str(broken) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["smolvlm2_tiny", "videollama3_tiny"])
 def test_language_models_answer_with_as_many_placeholders_as_tokens(name, videos, tmp_path):
     file = chatty(256)
