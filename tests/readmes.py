@@ -16,7 +16,10 @@ from vidjax.data.listing.class_lists import read_class_names
 from vidjax.data.synthetic import write_motion
 
 ROOT = Path(__file__).parents[1]
-READMES = ("README.md", "configs/README.md", "vidjax/weights/README.md", "tests/benchmarks/README.md")
+READMES = (
+    "README.md", "configs/README.md", "vidjax/weights/README.md", "tests/benchmarks/README.md", "docs/production.md",
+    "docs/words.md",
+)  # fmt: skip
 PYTHON = ("python", ".venv/bin/python")  # what a reader calls the interpreter
 
 
