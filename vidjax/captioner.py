@@ -74,7 +74,7 @@ class Captioner:
         found = [value for value in self.spec.inputs.values() if isinstance(value, PromptInput)]
         if len(found) != 1:
             raise UserError(f"{run}: {self.spec.name} gives no text; a run of the task caption is needed here")
-        settings = meta.config.task.caption
+        settings = getattr(meta.config.task, self.spec.task)
         self.decoding = decoding or Decoding(settings.length, settings.beams, settings.length_power)
         self._input, self._data, self._key = found[0], meta.config.data, jax.random.key(seed)
         self._tokenizer = self._input.reader()
@@ -85,7 +85,7 @@ class Captioner:
         self._seen = dataclasses.replace(self.spec, inputs=pictures)
         dtype = parallel.compute_dtype(meta.config.model.compute_dtype)
         graphdef, params, stats = split(network)
-        self._weights, self._network = (params, stats), network
+        self._weights, self._head = (params, stats), network.head
 
         def whole(weights: Any) -> Any:
             return merge(graphdef, *weights)
@@ -210,7 +210,7 @@ class Captioner:
         if self._dialogue is None:
             return tokens, *self._padded([self._prompts.prompt(question)])
         times = views.times[0]
-        if getattr(self._network.head, "prunes", False):
+        if self._head.prunes:
             counts = np.asarray(self._changed(self._weights, arrays))[0].sum(axis=(1, 2)).tolist()
             kept = sum(counts)
         else:
@@ -218,9 +218,11 @@ class Captioner:
             counts = [kept // len(times)] * len(times)
         ids: list[int] = []
         for part in self._dialogue.parts(times.tolist(), duration, counts, question):
-            more = [self._network.head.placeholder] * part if isinstance(part, int) else None
-            ids += self._tokenizer.encode(part, special=True) if more is None else more
-        need_placeholders(ids.count(self._network.head.placeholder), kept)
+            if isinstance(part, int):
+                ids += [self._head.placeholder] * part
+            else:
+                ids += self._tokenizer.encode(part, special=True)
+        need_placeholders(ids.count(self._head.placeholder), kept)
         return tokens, *self._padded([ids])
 
     def _padded(self, prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

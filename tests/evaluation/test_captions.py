@@ -72,7 +72,7 @@ def test_cider_of_one_video_is_zero():
 
 
 def test_what_cannot_be_scored_is_named():
-    with pytest.raises(UserError, match="2 captions for the references of 1 video"):
+    with pytest.raises(UserError, match="2 sentences for the references of 1 video"):
         caption_scores(["a", "b"], [["a"]])
     with pytest.raises(UserError, match="no captions"):
         caption_scores([], [])

@@ -80,7 +80,7 @@ def convert(
     takes = inspect.signature(build.__init__ if inspect.isclass(build) else build).parameters
     grid = {key: changed[key] for key in ("num_frames", "size") if key in changed and key in takes}
     model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes, **grid)
-    count = getattr(getattr(model, "head", None), "out_features", 0)
+    count = 0 if get_variant(name).words else getattr(getattr(model, "head", None), "out_features", 0)
     names = _names_of_classes(count, said, checkpoint, class_names, anew=num_classes is not None)
     config = Config(model=ModelConfig(name=name, kwargs=kwargs), data=data)
     save_model(out, model, Meta(config, resolve_spec(own, data), LabelSpace(names)))

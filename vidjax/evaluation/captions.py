@@ -57,7 +57,7 @@ def caption_scores(captions: Sequence[str], references: Sequence[Sequence[str]])
     """
     if len(captions) != len(references):
         raise UserError(
-            f"there are {things(len(captions), 'caption')} for the references of {things(len(references), 'video')}"
+            f"there are {things(len(captions), 'sentence')} for the references of {things(len(references), 'video')}"
         )
     if not captions:
         raise UserError("there are no captions to score")

@@ -43,3 +43,19 @@ def test_what_lacks_captions_is_refused(tmp_path):
     (tmp_path / "captions.csv").write_text("path,caption\na.mp4,run\n")
     with pytest.raises(DataError, match="annotations are caption, but labels are needed"):
         open_sources(str(tmp_path / "captions.csv"), "")
+
+
+def test_questions_of_one_video_are_rows_of_their_own(tmp_path):
+    text = "path,question,answer\na.mp4,what colour?,red\na.mp4,what form?,square\na.mp4,what colour?,dark red\n"
+    first, second = rows_of(tmp_path, text, need_files=False)
+    assert first.annotation == Caption(("red", "dark red"), "what colour?")
+    assert second.annotation == Caption(("square",), "what form?")
+    with pytest.raises(DataError, match=r"2: the question of 'a\.mp4' is empty"):
+        rows_of(tmp_path, "path,question,answer\na.mp4,,red\n", need_files=False)
+
+
+def test_json_lines_have_questions_too(tmp_path):
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"path": "a.mp4", "question": "what colour?", "caption": ["red"]}\n', encoding="utf-8")
+    (row,) = read_rows(open_sources(str(file), "", KINDS, need_files=False), KINDS)
+    assert row.annotation == Caption(("red",), "what colour?")

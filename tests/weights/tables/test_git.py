@@ -77,7 +77,7 @@ def test_logits_are_those_of_transformers(theirs, ours, inputs):
     assert relative_error(compiled(ours)(inputs), asked(theirs, inputs)) < 1e-4
 
 
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_words_are_those_of_transformers(theirs, ours, inputs, beams):
     """Also where a text has ended, by padding, and whatever pads the prompt."""
     prompt = {**inputs, "text": inputs["text"][:, :3]}

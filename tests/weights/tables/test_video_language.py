@@ -102,6 +102,7 @@ def test_what_is_written_is_what_was_read(state, ours):
     chex.assert_trees_all_equal(back, {key.removeprefix("model."): array for key, array in state.items()})
 
 
+@pytest.mark.slow
 def test_another_number_of_placeholders_is_refused(ours, inputs):
     with pytest.raises(UserError, match="the prompt has 11 placeholders for the 12 tokens of the video"):
         ours({**inputs, "text": inputs["text"][:, 5:]})
@@ -150,6 +151,7 @@ def test_places_that_do_not_change_are_left_out():
     np.testing.assert_array_equal(kept[0], wanted)
 
 
+@pytest.mark.slow
 def test_its_own_names_and_files_with_one_name_for_the_words_are_read_too():
     state = llama_state()
     once = {key: array for key, array in state.items() if key != "lm_head.weight"}

@@ -248,7 +248,7 @@ def _llama3(name: str, vocabulary: int, **kwargs: Any) -> Variant:
 
 
 _TINY_TEXT = _text(48, 2, 6, 2, 80)
-_TINY = {"dim": 48, "depth": 2, "heads": 3, "patch": 16, "placeholder": 63, **_TINY_TEXT}
+_TINY = {"dim": 48, "depth": 2, "heads": 3, "patch": 16, "placeholder": 255, **_TINY_TEXT}
 
 VARIANTS = {
     "smolvlm2_256m": _smol("smolvlm2_256m", 512, **_text(576, 30, 9, 3, 1536)),
@@ -259,11 +259,11 @@ VARIANTS = {
     "videollama3_2b": _llama3("videollama3_2b", 151936, tied=True, **_text(1536, 28, 12, 2, 8960)),
     "videollama3_7b": _llama3("videollama3_7b", 152064, **_text(3584, 28, 28, 4, 18944)),
     "smolvlm2_tiny": _variant(
-        SmolVLM, tiny_spec("smolvlm2_tiny", SMOL, task="caption", num_classes=64), 64, "smolvlm2",
+        SmolVLM, tiny_spec("smolvlm2_tiny", SMOL, task="caption", num_classes=256), 512, "smolvlm2",
         size=64, shuffle=2, **_TINY,
     ),
     "videollama3_tiny": _variant(
-        VideoLlama3, tiny_spec("videollama3_tiny", LLAMA3, task="caption", num_classes=64), 64, "videollama3",
+        VideoLlama3, tiny_spec("videollama3_tiny", LLAMA3, task="caption", num_classes=256), 512, "videollama3",
         **{**_TINY, "text_bias": True, "tied": True},
     ),
 }  # fmt: skip

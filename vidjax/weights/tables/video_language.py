@@ -49,10 +49,10 @@ def _text(root: str) -> tuple[Rule, ...]:
 _OUTPUT = Rule("lm_head.weight", "head.output.kernel", LINEAR)
 
 
-def _same(*arrays: np.ndarray) -> np.ndarray:
-    if not np.array_equal(*arrays):
+def _same(words: np.ndarray, output: np.ndarray) -> np.ndarray:
+    if not np.array_equal(words, output):
         raise ValueError("the table of words and the last layer should be one array, but differ")
-    return arrays[0]
+    return words
 
 
 _TIED = Transform("one array under two names", _same, lambda x: (x, x))
