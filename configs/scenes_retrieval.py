@@ -2,7 +2,9 @@
 
     python train.py --config=configs/scenes_retrieval.py --workdir=runs/scenes_retrieval
 
-Writes its videos to runs/data/scenes on first use, and trains a tokenizer on their sentences. 2 CPU cores.
+Writes its videos to runs/data/scenes on first use, and trains a tokenizer on their sentences. Measured, of 300 held-out
+videos with 300 different sentences: text to video R@1 7.3 %, R@5 32.0 %, R@10 52.7 %, and still rising; 20 epochs are 9
+minutes of one CPU core.
 """
 
 from vidjax.config import (
@@ -12,7 +14,6 @@ from vidjax.config import (
     EvalConfig,
     ModelConfig,
     OptimizerConfig,
-    SamplingConfig,
     TrainConfig,
 )
 
@@ -24,12 +25,11 @@ def get_config() -> Config:
             synthetic="scenes",
             train="runs/data/scenes/train.csv",
             eval="runs/data/scenes/val.csv",
-            clip=ClipConfig(size=64, resize=(64,)),
-            sampling=SamplingConfig(train="random"),
+            clip=ClipConfig(size=32, resize=(32,)),
         ),
         optimizer=OptimizerConfig(
-            name="adamw", learning_rate=2e-3, warmup_epochs=2.0, weight_decay=0.05, clip_norm=1.0
+            name="adamw", learning_rate=3e-3, warmup_epochs=2.0, weight_decay=0.05, clip_norm=1.0
         ),
-        train=TrainConfig(batch_size=50, epochs=40, eval_epochs=10, checkpoint_epochs=10),
-        eval=EvalConfig(num_clips=2, batch_size=50),
+        train=TrainConfig(batch_size=32, epochs=20, eval_epochs=4, checkpoint_epochs=4),
+        eval=EvalConfig(batch_size=50),
     )

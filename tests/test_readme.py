@@ -96,6 +96,7 @@ PARSED = {
     r"kubectl apply -f configs/launch/jobset.yaml": "needs a cluster; tests/test_launch.py runs the pods' command",
     r"python -m tests.benchmarks.data.loading": "measures against decord, which the tests do without",
     r"python -m tests.benchmarks.data.(views|prepared|sound|flow)": "fails where its ratio is missed",
+    r"python -m tests.benchmarks.(predict_many|serving) --out .*": "minutes; tests/apps has small ones",
     r"python -m tests.benchmarks.scorers --official .*": "needs ActivityNet's code",
     r"python -m tests.benchmarks.models .*": "full-size networks against PyTorch's; minutes each",
     r"python -m tests.benchmarks.blocks --topology .*": "the TPU's compiler takes minutes",

@@ -153,6 +153,10 @@ class Predictor:
         task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
         self._present, self._ensemble = task.present, config.eval.ensemble
         self.several = several
+        self._model: nnx.Module | None
+        self._weights: Any
+        self._forward: Forward
+        self._describing: Callable[[str], Forward]
         if exported:
             chosen = exported.info.thresholds
             self._thresholds = np.asarray(chosen) if several and chosen else None
@@ -162,6 +166,7 @@ class Predictor:
         folder = Path(self.title) if own_folder and several else None
         self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
         self._temperature = stored_temperature(run_folder(self.title), loaded) if own_folder else 1.0
+        assert isinstance(model, nnx.Module)
         graphdef, params, stats = split(model)
         model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
         self._model = model

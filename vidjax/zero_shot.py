@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from vidjax.config.choices import DATASETS
 from vidjax.data.listing.class_lists import read_class_names
 from vidjax.errors import UserError
 from vidjax.inputs import TextInput
-from vidjax.models.state import merge, split
+from vidjax.models.state import Arrays, merge, split
 from vidjax.models.text_video import TextHead, TextVideoNetwork, unit
 
 # Sentences around the name of a class, whose vectors are averaged.
@@ -41,7 +42,11 @@ def encode_texts(network: nnx.Module, spec: Spec, texts: Sequence[str]) -> np.nd
         )
     rows = inputs[0].reader().rows(texts, inputs[0].length)
     graphdef, params, stats = split(network)
-    encode = jax.jit(lambda params, stats, rows: merge(graphdef, params, stats).encode_text(rows))
+
+    @jax.jit
+    def encode(params: Arrays, stats: Arrays, rows: np.ndarray) -> jax.Array:
+        return cast(TextVideoNetwork, merge(graphdef, params, stats)).encode_text(jnp.asarray(rows))
+
     vectors = []
     for first in range(0, len(rows), _TOGETHER):
         part = rows[first : first + _TOGETHER]
@@ -72,7 +77,7 @@ def read_labels(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def name_classes(network: nnx.Module, spec: Spec, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Spec:
+def name_classes(network: Any, spec: Spec, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Spec:
     """Give a network of videos and texts, in place, a head whose classes are words.
 
     The vector of a class is the mean of those of its name in each template, of length 1; `_` in a name is a space.

@@ -10,6 +10,7 @@ import pytest
 
 import vidjax
 from tests.export.runs import write_run
+from tests.models.abstract import filled
 from tests.peers import needs
 from vidjax.__main__ import main
 from vidjax.config import Config, ModelConfig
@@ -21,6 +22,7 @@ from vidjax.evaluation.metrics import softmax
 from vidjax.export import parity
 from vidjax.export.folder import read_info
 from vidjax.export.program import TrainedNetwork
+from vidjax.models.registry import abstract_model
 from vidjax.training.checkpoints import Meta, save_model
 
 for package in ("jax2onnx", "onnx", "onnxruntime"):
@@ -145,6 +147,6 @@ def test_a_network_without_an_answer_is_refused(tmp_path):
     name = "videomae_tiny_pretrain"
     spec = vidjax.get_spec(name)
     config = Config(model=ModelConfig(name=name))
-    folder = save_model(tmp_path / "run", vidjax.create_model(name), Meta(config, spec, LabelSpace(())))
-    with pytest.raises(UserError, match="trained to reconstruct, which gives no answer about a video"):
+    folder = save_model(tmp_path / "run", filled(abstract_model(name)), Meta(config, spec, LabelSpace(())))
+    with pytest.raises(UserError, match="trained to reconstruct, for which nothing is exported"):
         TrainedNetwork.load(folder)

@@ -34,6 +34,14 @@ def told(seconds: list[float]) -> dict[str, float]:
     return {name: round(1000 * float(np.quantile(seconds, q)), 1) for name, q in (("p50", 0.5), ("p99", 0.99))}
 
 
+def batches(port: int) -> tuple[float, float, float]:
+    """Number of batches so far, of their views, and of decoders that broke unexpectedly."""
+    figures = dict(line.rsplit(" ", 1) for line in ask(port, "/metrics")[1].splitlines() if line[0] != "#")
+    names = ("batch_views_count", "batch_views_sum", "decoding_defects_total")
+    count, views, defects = (float(figures[f"vidjax_{name}"]) for name in names)
+    return count, views, defects
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
@@ -73,12 +81,13 @@ def main() -> None:
             attack_seconds = time.perf_counter() - begin
             outcomes = Counter(future.result()[0] for future in futures)
         by_kind = {name: future.result()[0] for (name, _), future in zip(attacks, futures, strict=True)}
+        before = batches(port)
         with ThreadPoolExecutor(args.parallel) as pool:
             times: list[float] = []
             begin = time.perf_counter()
             parallel = Counter(pool.map(lambda _: timed(port, good, times), range(4 * args.parallel)))
             seconds = time.perf_counter() - begin
-        figures = dict(line.rsplit(" ", 1) for line in ask(port, "/metrics")[1].splitlines() if line[0] != "#")
+        count, views, defects = (late - early for late, early in zip(batches(port), before, strict=True))
         over.set()
         watching.join()
         result = {
@@ -87,14 +96,12 @@ def main() -> None:
             "seconds of the attack": round(attack_seconds, 1),
             "other files read": sorted(set(names)),
             "server alive": served.process.poll() is None,
-            "defects": float(figures["vidjax_decoding_defects_total"]),
+            "defects": before[2] + defects,
             "memory before, most, MiB": [memory[0] >> 20, max(memory) >> 20],
             "good requests, quiet, ms": told(quiet) | {"statuses": dict(quiet_statuses)},
             "good requests, attacked, ms": told(loud) | {"statuses": dict(loud_statuses), "count": len(loud)},
             "parallel": {"statuses": dict(parallel), "per second": round(len(times) / seconds, 1), **told(times)},
-            "views per batch": round(
-                float(figures["vidjax_batch_views_sum"]) / float(figures["vidjax_batch_views_count"]), 2
-            ),
+            "views per batch, parallel": round(views / count, 2),
         }
     print(json.dumps(result, indent=2))
 

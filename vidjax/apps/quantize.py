@@ -121,7 +121,7 @@ def _compared(
     """Figures of every level by name of the network, and "agreement", the share of clips with the same answer."""
     spec, labels, mesh = info.meta.spec, info.meta.labels, parallel.make_mesh(1)
     (name, make), *_ = make_task(config, spec, labels).evaluators.items()
-    evaluators = {each: _Recorded(make(videos)) for each in networks}
+    evaluators: Any = {each: _Recorded(make(videos)) for each in networks}
     forwards = {each: evaluators[each].given(network) for each, network in networks.items()}
     batches = engine.batches_of(videos, ExampleReader(spec, config.data), config.eval, mesh, console)
     readable, *_ = engine.collect(forwards, evaluators, ({}, {}), batches, mesh)

@@ -64,7 +64,7 @@ def serve(
         )  # fmt: skip
         with _ending_quietly():
             uvicorn.Server(config).run(sockets=[listener])
-    print(f"stopped after {things(server.answered, 'answer')} and refusals")
+    print(f"stopped after {things(server.answered, 'request')}")
     return 0
 
 

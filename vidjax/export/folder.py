@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import vidjax
 from vidjax.errors import UserError
 from vidjax.export.program import TrainedNetwork
 from vidjax.training.checkpoints import Meta
@@ -85,7 +84,7 @@ class ExportInfo:
     def write(self, folder: Path) -> None:
         """Write `export.json` and `classes.txt` to a folder."""
         values = asdict(replace(self, meta=None)) | {"meta": self.meta.to_dict()}  # pyrefly: ignore[bad-argument-type]
-        text = json.dumps({"format": FORMAT, "vidjax": vidjax.__version__, **values}, indent=2)
+        text = json.dumps({"format": FORMAT, **values}, indent=2)
         (folder / INFO).write_text(text + "\n", encoding="utf-8")
         if names := self.meta.labels.names:
             (folder / CLASSES).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
@@ -103,7 +102,6 @@ def read_info(folder: str | Path) -> ExportInfo | None:
         number = values.pop("format")
         if number > FORMAT:
             raise UserError(f"{path} has format {number}, and this version of vidjax reads up to {FORMAT}: update it")
-        del values["vidjax"]
         shapes = {part: {n: (tuple(s), t) for n, (s, t) in values[part].items()} for part in ("inputs", "outputs")}
         thresholds = None if values["thresholds"] is None else tuple(values["thresholds"])
         meta = Meta.from_dict(values["meta"])

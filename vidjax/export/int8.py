@@ -108,7 +108,8 @@ def quantise(
             whole = error(without=kept)
         make(out, without=kept)
         # Integer convolutions of few channels may be slower than float ones.
-        if few := [layer for layer in _of_few_channels(model) if layer not in kept]:
+        few = [layer for layer in _of_few_channels(model) if layer not in kept]
+        if few and not settings.symmetric:  # what TensorRT takes is not measured here
             changed = error(without=[*kept, *few])
             if _is_faster(tried, out, judged):
                 kept, whole = [*kept, *few], changed

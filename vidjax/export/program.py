@@ -57,20 +57,20 @@ class TrainedNetwork:
 
         Raises:
           CheckpointFolderError: if there is no such checkpoint.
-          UserError: if the network is only trained for others to start from.
+          UserError: if its task has no answer in arrays, such as that of networks for others to start from.
         """
         model, meta, step = load_model(folder, step=step, sharding=parallel.replicated(parallel.make_mesh(1)))
         if make_task(meta.config, meta.spec, meta.labels).answer is None:
             raise UserError(
-                f"{folder}: {meta.spec.name} is trained to {meta.spec.task}, which gives no answer about a video; "
+                f"{folder}: {meta.spec.name} is trained to {meta.spec.task}, for which nothing is exported; "
                 "train a classifier from it with --config.model.init_from, and export that"
             )
         _, params, stats = split(model)
         run = run_folder(folder)
         found = read_thresholds(run, meta.labels.names) if meta.labels.several else None
         thresholds = None if found is None else tuple(float(value) for value in found)
-        arrays = ({path: np.asarray(array) for path, array in part.items()} for part in (params, stats))
-        return cls(str(folder), meta, step, *arrays, stored_temperature(run, step), thresholds)
+        own, running = ({path: np.asarray(array) for path, array in part.items()} for part in (params, stats))
+        return cls(str(folder), meta, step, own, running, stored_temperature(run, step), thresholds)
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -119,7 +119,7 @@ class TrainedNetwork:
         """Shape of one clip's answer, and its type, by name."""
         graphdef = self.structure()
         found = jax.eval_shape(
-            lambda inputs: self.answers(merge(graphdef, self.params, self.stats), inputs), self.inputs(1)
+            lambda inputs: self.answers(merge(graphdef, *self._parts(self.weights)), inputs), self.inputs(1)
         )
         return {name: (tuple(array.shape[1:]), str(array.dtype)) for name, array in found.items()}
 
@@ -134,8 +134,7 @@ class TrainedNetwork:
             graphdef = self.structure(dtype)
 
         def run(weights: Mapping[str, jax.Array], inputs: Mapping[str, jax.Array]) -> Named:
-            parts = ({path: weights[path] for path in part} for part in (self.params, self.stats))
-            params, stats = parts
+            params, stats = self._parts(weights)
             return self.answers(merge(graphdef, in_float32(params), stats), inputs, dtype)
 
         return run
@@ -159,8 +158,7 @@ class TrainedNetwork:
         graphdef, weights = self.structure(), in_numpy32(self.weights)
         folding = self._folding(graphdef, weights)
         folded = folding.weights(weights)
-        params, stats = ({path: folded[path] for path in part} for part in (self.params, self.stats))
-        network: Any = merge(graphdef, params, stats)
+        network: Any = merge(graphdef, *self._parts(folded))
 
         def run(inputs: Mapping[str, jax.Array]) -> Named:
             plain = conv_formulation("native") if native else contextlib.nullcontext()
@@ -169,8 +167,12 @@ class TrainedNetwork:
 
         return run
 
+    def _parts(self, weights: Mapping[str, Any]) -> tuple[Named, Named]:
+        """Parameters and statistics among weights."""
+        return {path: weights[path] for path in self.params}, {path: weights[path] for path in self.stats}
+
     def _folding(self, graphdef: nnx.GraphDef, weights: Weights) -> Folding:
-        network: Any = merge(graphdef, *({path: weights[path] for path in part} for part in (self.params, self.stats)))
+        network: Any = merge(graphdef, *self._parts(weights))
         entered = jax.eval_shape(lambda inputs: enter(inputs, self.meta.spec.inputs, network=network), self.inputs(1))
         return fold(network, entered, weights)
 

@@ -174,6 +174,11 @@ def padded(x: jax.Array, pads: Sequence[Pair], mode: str = "constant") -> jax.Ar
     """Pad T, H, W of `x` as `jnp.pad` does in `mode`."""
     if not any(map(any, pads)):
         return x
+    if mode == "edge":  # `jnp.pad` would also join parts of size 0, which not every runtime knows
+        for axis, (low, high) in enumerate(pads, start=1):
+            first, last = (lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, x.shape[axis] - 1))
+            x = jnp.concatenate([first] * low + [x] + [last] * high, axis=axis) if low or high else x
+        return x
     return jnp.pad(x, ((0, 0), *pads, (0, 0)), mode=mode)
 
 

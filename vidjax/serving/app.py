@@ -130,7 +130,7 @@ class Server:
                 return JSONResponse(content, status, _RETRY if status in (429, 503) else None)
 
             endpoint.__annotations__["request"] = Request  # known only now
-            responses = {
+            responses: dict[int | str, dict[str, Any]] = {
                 status: {"description": text, "content": {"application/json": {"schema": _DETAIL}}}
                 for status, text in _WRONG.items()
             }

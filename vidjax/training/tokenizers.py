@@ -50,7 +50,7 @@ def with_tokenizer(spec: Spec, config: Config, videos: VideoSet) -> Spec:
     texts = [text for each in captions for text in (*each.texts, each.question) if text]
     file = train_tokenizer(texts, inputs[0].vocabulary, inputs[0].rules)
     spec = set_tokenizer(spec, file)
-    logger.info("trained a tokenizer on %s", things(len(texts), "text"))
+    logger.info("trained a tokenizer on %s", things(len(texts), "sentence"))
     return spec
 
 

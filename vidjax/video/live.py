@@ -1,7 +1,8 @@
 """Frames of a live source as they come: a camera, an rtsp:// address, or a file played at its own pace.
 
 A reader that is too slow gets the newest frames: a few wait for it, older ones are dropped and counted, so that it
-never lags behind by more than those. Decoding runs in a thread of this process; a source is the choice of whoever starts it.
+never lags behind by more than those. Decoding runs in a thread of this process; a source is the choice of whoever
+starts it.
 """
 
 import re
@@ -23,6 +24,7 @@ from vidjax.video.errors import VideoError
 _CAMERA = re.compile(r"/dev/video\d+")
 # What FFmpeg may open for an address of each kind, and nothing else.
 _PROTOCOLS = {"rtsp://": "rtsp,rtp,udp,tcp", "rtsps://": "rtsp,rtp,udp,tcp,tls"}
+_SOON = {"analyzeduration": "1000000"}  # microseconds of a stream that are looked at before it begins
 _MEND = "look at the camera, the address, the network or the file"
 _STALL = 10.0  # seconds without a frame after which a source is given up
 
@@ -74,7 +76,8 @@ class LiveSource:
         self.dropped = 0
         self._frames: deque[LiveFrame] = deque()
         self._changed = threading.Condition()
-        self._over, self._error = False, None
+        self._over = False
+        self._error: VideoError | None = None
         self._thread = threading.Thread(target=self._read, name="vidjax-live", daemon=True)
         self._thread.start()
 
@@ -115,7 +118,7 @@ class LiveSource:
         scheme = next((scheme for scheme in _PROTOCOLS if self.path.startswith(scheme)), "")
         try:
             if scheme:
-                options = {"protocol_whitelist": _PROTOCOLS[scheme], "rtsp_transport": "tcp"}
+                options = {"protocol_whitelist": _PROTOCOLS[scheme], "rtsp_transport": "tcp"} | _SOON
                 return av.open(self.path, format="rtsp", options=options, timeout=_STALL)
             return av.open(self.path, format="v4l2", options={"protocol_whitelist": "file"}, timeout=_STALL)
         except (av.FFmpegError, ValueError) as error:

@@ -26,7 +26,7 @@ def test_the_parts_are_the_two_networks_and_a_projection():
 def test_sizes_are_those_of_the_video_network():
     spec = get_spec("dual_encoder", {"video": "slow_r50", "text_length": 40})
     assert spec.video == get_spec("slow_r50").video and spec.inputs["text"].length == 40
-    with pytest.raises(UserError, match="video = 'ast_base': takes audio to classify; give a network that classifies"):
+    with pytest.raises(UserError, match="video = 'ast_base': takes audio; give a network of clips alone"):
         get_spec("dual_encoder", {"video": "ast_base"})
 
 

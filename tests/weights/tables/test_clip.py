@@ -91,6 +91,7 @@ def test_it_answers_as_open_clip_with_either_activation(source, quick):
     state = {key: array.numpy() for key, array in theirs.state_dict().items() if key != "attn_mask"}
     model, written = loaded(state, source)
     video, numbers = inputs()
+    numbers = np.pad(numbers, ((0, 0), (0, 4)))  # it takes no shorter ones
     with torch.inference_mode():
         pixels = torch.from_numpy(video).flatten(0, 1).permute(0, 3, 1, 2)
         frames, texts = theirs.encode_image(pixels), theirs.encode_text(torch.from_numpy(numbers).long())

@@ -14,7 +14,8 @@ from vidjax.data.listing.rows import LISTED, Row
 from vidjax.data.records import Caption
 from vidjax.data.text import DataError
 
-NEEDED = ("path", "caption")
+_TEXT = Caption.kind  # name of the column, too
+NEEDED = ("path", _TEXT)
 ASKED = ("path", "question", "answer")
 
 
@@ -85,4 +86,4 @@ class CaptionCsv:
 
 def has_captions(path: str) -> bool:
     """Whether the CSV file at a path or an address has a column of captions or answers in its header."""
-    return not {"caption", "answer"}.isdisjoint(read_header(path))
+    return not {_TEXT, "answer"}.isdisjoint(read_header(path))

@@ -5,6 +5,7 @@ Training, evaluation and prediction share `ClipReader`, so that all three see th
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class ClipReader:
     def _open(self, path: str) -> tuple[AnyReader, StoredFlow | None]:
         """Open a video, and its stored fields of flow, if they are used."""
         fields, fps = self.spec.video.flow, folder_fps(self.config)
-        options = {"folder_fps": fps} | self.config.reading.limits
+        options: dict[str, Any] = {"folder_fps": fps} | self.config.reading.limits
         if fields is None or fields.on_device:
             return open_video(path, **options), None
         if fields.method == "folder" and not is_address(path):

@@ -93,7 +93,8 @@ def view_of(picture: np.ndarray, spec: Spec, config: DataConfig) -> np.ndarray:
 
 def _cropped(frame: np.ndarray, size: int, rule: str) -> np.ndarray:
     """The middle of a resized frame."""
-    (box,) = transforms.eval_boxes(*frame.shape[:2], size, 1, rule)
+    height, width = frame.shape[:2]
+    (box,) = transforms.eval_boxes(height, width, size, 1, rule)
     return transforms.crop(frame[None], box, size)[0].copy()
 
 

@@ -115,7 +115,7 @@ def _variant(name: str, kwargs: Mapping[str, Any], video: VideoInput, published:
     """Named network, whose texts are as its arguments say."""
 
     def inputs(kwargs: Mapping[str, Any]) -> dict[str, Input]:
-        size = {"vocabulary": TextSize.vocabulary, "text_length": TextSize.text_length} | kwargs
+        size = {"vocabulary": TextSize.vocabulary, "text_length": TextSize.text_length} | dict(kwargs)
         return {"video": video, "text": TextInput(size["text_length"], size["vocabulary"], "clip")}
 
     spec = Spec(name, inputs(kwargs), task="retrieve", num_classes=0, paper=_PAPER, published=published, **facts)

@@ -119,17 +119,17 @@ def _video_of(kwargs: Mapping[str, Any]) -> VideoInput:
       UserError: if it takes another input.
     """
     spec = get_spec(kwargs["video"])
-    if list(spec.inputs) != ["video"] or spec.task != "classify":
+    if list(spec.inputs) != ["video"]:
         raise UserError(
-            f"video = {kwargs['video']!r}: takes {', '.join(spec.inputs)} to {spec.task}; give a network that "
-            "classifies clips, such as r2plus1d_18"
+            f"video = {kwargs['video']!r}: takes {', '.join(spec.inputs)}; give a network of clips alone, such as "
+            "r2plus1d_18"
         )
     return spec.video
 
 
 def _inputs(kwargs: Mapping[str, Any]) -> dict[str, Input]:
     """Inputs of a network with these arguments."""
-    size = vars(DEFAULT) | kwargs
+    size = vars(DEFAULT) | dict(kwargs)
     return {"video": _video_of(kwargs), "text": TextInput(size["text_length"], size["vocabulary"], "clip")}
 
 
