@@ -61,7 +61,7 @@ def test_reading_leaves_what_was_read_as_it_is():
 
 
 def test_kinds_of_later_versions_are_refused_by_name():
-    message = r"input 'radar' has kind 'points'; this version of vidjax supports video, audio, text, features, sequence"
+    message = r"has kind 'points'; this version of vidjax supports video, audio, text, prompt, features, sequence"
     with pytest.raises(UserError, match=message):
         inputs.from_dict({"radar": {"kind": "points", "rate": 10}})
 
