@@ -68,8 +68,8 @@ class Captioner:
           UserError: if its network does not speak, or has no tokenizer.
         """
         self._mesh = parallel.make_mesh(1)
-        network: Any
-        network, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
+        model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
+        network: Any = model
         self.spec: Spec = meta.spec
         found = [value for value in self.spec.inputs.values() if isinstance(value, PromptInput)]
         if len(found) != 1:
