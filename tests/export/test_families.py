@@ -21,7 +21,7 @@ for package in ("jax2onnx", "onnx", "onnxruntime"):
 
 # Families of which jax2onnx converts nothing, and why.
 CANNOT: dict[str, str] = {}
-SECONDS = 120  # of CPU, for all of them; 91 seen
+SECONDS = 100  # of CPU, for all of them; 68 to 91 seen
 
 
 @pytest.mark.slow
