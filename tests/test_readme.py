@@ -90,7 +90,8 @@ RUN = {
 PARSED = {
     r"python train.py --config=configs/motion_people.py .*": "tests/apps/test_detect_people.py trains a small one",
     r"python -m vidjax detect runs/people .*": "needs that run",
-    r"python (eval.py|-m vidjax (convert|predict|embed)) .*(runs/clip|runs/openai).*|python -m vidjax search index .*": "needs CLIP's weights",
+    r"python (eval.py|-m vidjax (convert|predict|embed)) .*(runs/clip|runs/openai).*": "needs CLIP's weights",
+    r"python -m vidjax search index .*": "needs CLIP's weights",
     r"python train.py --config=configs/scenes_\w+.py .*": "tests/tasks train small ones",
     r"python -m vidjax (caption|ask) .*": "needs a run; tests/apps/test_caption.py has a small one",
     r"python -m vidjax convert smolvlm2_256m .*": "needs its weights",
