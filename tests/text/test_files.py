@@ -28,7 +28,11 @@ def test_packing_keeps_the_content():
         ("tokenizer.json", b"\xff", "tokenizer.json: not a tokenizer: "),
         ("x.model", b"nothing", "x.model: not a tokenizer: "),
         ("words.csv", b"a,b", "words.csv: not a tokenizer; give a tokenizer.json"),
-        ("bpe.txt.gz", gzip.compress(b"version\na b\n", mtime=0), "not CLIP's list of merges, 48894 lines of two parts"),
+        (
+            "bpe.txt.gz",
+            gzip.compress(b"version\na b\n", mtime=0),
+            "not CLIP's list of merges, 48894 lines of two parts",
+        ),
         ("bpe.txt.gz", b"not gzip", "not CLIP's list of merges: "),
         ("", b"", "no tokenizer in this folder; there should be tokenizer.json or tokenizer.model"),
     ],
