@@ -166,6 +166,7 @@ FORMULATIONS = {
     "temporal": convolution((3, 1, 1), (2, 1, 1), formulation="temporal"),
     "taps": convolution((3, 3, 3), formulation="taps"),
     "stack": convolution((3, 3, 3), formulation="stack"),
+    "blocks": convolution((3, 3, 3), (1, 1, 2), formulation="blocks"),
     "row": convolution((3, 3, 3), formulation="row"),
     "together": convolution((3, 3, 3), formulation="together"),
     "winograd": convolution((1, 3, 3), (1, 1, 1), formulation="winograd"),

@@ -72,7 +72,7 @@ def _print_models(console: Console, costs: dict[str, Cost]) -> None:
         title=f"{len(costs)} models",
         caption=f"per view; K: 10³, M: 10⁶, G: 10⁹, GMACs: 10⁹ multiply-adds{elsewhere}",
         box=None,
-        padding=(0, 2, 0, 0),
+        padding=(0, 2 if wide else 1, 0, 0),
         pad_edge=False,
     )
     for column in ("model", "clip"):
