@@ -58,6 +58,7 @@ def chatty(count):
     return TokenizerFile.of("tokenizer.json", made.to_str().encode())
 
 
+@pytest.mark.slow
 def test_captions_and_answers_are_printed(run, videos, capsys):
     assert main(["caption", str(run), str(videos[0].parent)]) == 0
     lines = capsys.readouterr().out.splitlines()

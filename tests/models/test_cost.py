@@ -156,6 +156,7 @@ def test_vjepa2_by_its_widths(name, dim, depth, mlp, tokens, published):
     assert encoder == pytest.approx(published, rel=0.06)
 
 
+@pytest.mark.slow
 def test_every_named_model_can_be_counted_at_its_own_clip():
     small = [name for name in list_models("*_tiny")]
     assert small

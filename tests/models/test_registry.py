@@ -108,6 +108,7 @@ def test_assign_refuses_other_shapes():
     np.testing.assert_array_equal(model.head.bias[...], 1)
 
 
+@pytest.mark.slow(after=1)
 @pytest.mark.parametrize("name", ["conv3d_tiny", "single_frame_tiny", "vivit_tiny"])
 def test_without_classes_a_call_gives_the_features(name):
     spec = vidjax.get_spec(name)

@@ -98,6 +98,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow(after=6)
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_are_those_of_dense_attention(name):
     case, changes = CASES[name]
@@ -188,6 +189,7 @@ def interpreted(monkeypatch):
     monkeypatch.setattr(attention_plan, "plan_for", partial(plan_for, interpret=True))
 
 
+@pytest.mark.slow(after=3)
 @pytest.mark.parametrize("heads", [4, 3])
 @pytest.mark.parametrize("extra", ["nothing", "bias", "ids", "keys", "causal"])
 def test_each_device_works_on_its_own_part(interpreted, extra, heads):

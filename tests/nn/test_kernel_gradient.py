@@ -23,6 +23,7 @@ def check(x, kernel, strides, pads):
     chex.assert_trees_all_close(gradient, transpose(dy)[0], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow(after=4)
 @pytest.mark.parametrize("inputs", [2, 17], ids=["few inputs", "many inputs"])
 @pytest.mark.parametrize("outputs", [3, 16], ids=["few outputs", "many outputs"])
 @pytest.mark.parametrize("strides", [(1, 1, 1), (2, 1, 2), (1, 2, 1)])

@@ -49,6 +49,7 @@ def test_windows_are_pytorchs(window, strides, padding):
         chex.assert_trees_all_close(ours, theirs.numpy().transpose(0, 2, 3, 4, 1), atol=1e-5)
 
 
+@pytest.mark.slow(after=2)
 @pytest.mark.parametrize(
     ("window", "strides", "padding"),
     [((1, 3, 3), (1, 2, 2), (0, 1, 1)), (3, 1, 1), ((1, 1, 2), (1, 1, 3), 0), ((2, 3, 2), (3, 2, 1), (1, 1, 0))],

@@ -247,6 +247,7 @@ def test_losses_and_sums_are_added_over_parts(one):
     assert one.task.objective.weight(one.examples) > 0
 
 
+@pytest.mark.slow(after=3)
 @settings(deadline=None, max_examples=5)
 @given(order=st.permutations(range(CLIPS)))
 def test_the_order_of_clips_does_not_matter(one, order):
@@ -308,6 +309,7 @@ def test_evaluators_merge_and_batches_do_not_matter(one, tmp_path):
             assert all((folder / file).exists() for file in first.write(folder, "a run"))
 
 
+@pytest.mark.slow(after=4)
 def test_its_metrics_are_those_it_promises(one):
     summary = {"levels": []}
     for _, make, views in outputs(one):

@@ -56,6 +56,7 @@ def test_best_and_last_are_kept(model, tmp_path):
         ckpt.load_model(tmp_path, step=4)
 
 
+@pytest.mark.slow(after=1)
 @pytest.mark.parametrize("ema", [False, True])
 def test_state_comes_back_as_it_was(model, tmp_path, ema):
     state = state_of(model, 7, ema)

@@ -71,6 +71,7 @@ def test_damage_is_seen_at_a_glance(three, tmp_path, kind):
     assert str(folder) in visible_damage(folder)
 
 
+@pytest.mark.slow(after=2)
 @READS_LEFT
 @pytest.mark.parametrize("kind", ["cut meta", "garbage index", "cut arrays", "garbage arrays", "no arrays"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(three, model, tmp_path, caplog, kind):

@@ -111,6 +111,7 @@ def test_a_run_stores_what_enters_and_predicts_by_it(finished, halves):
     assert scores.shape == (2,) and np.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_a_run_on_both_starts_from_one_on_frames(finished):
     folder, config = finished
     model = build_model(config, 2, dtype=None)

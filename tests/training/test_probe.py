@@ -153,6 +153,7 @@ def test_a_run_is_evaluated_and_predicts_by_itself(finished, source, halves, tmp
         convert_back(str(workdir), str(tmp_path / "x.pth"), "torchvision2d")
 
 
+@pytest.mark.slow
 def test_a_network_starts_from_a_linear_probe_as_its_classifier(finished):
     _, workdir, _ = finished
     probe, _, _ = load_model(workdir)

@@ -32,6 +32,7 @@ def save(folder, data, frames=2, labels=LABELS, seed=3, **clip):
     return save_model(folder, network, Meta(config, spec, labels))
 
 
+@pytest.mark.slow
 def test_a_taught_run_stands_alone(halves, tmp_path):
     save(tmp_path / "teacher", halves)
     taught = {"teacher": str(tmp_path / "teacher"), "teacher_weight": 1.0}
@@ -48,6 +49,7 @@ def test_a_taught_run_stands_alone(halves, tmp_path):
         train(config, tmp_path / "again", QUIET)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_half_way_ends_as_one_in_one_piece(halves, tmp_path, monkeypatch):
     config = make_config(halves, steps=4, log_every=1, teacher=str(save(tmp_path / "teacher", halves, frames=4)),
                          checkpoint_epochs=0.25, batch_norm="sync", ema_decay=0.5)  # fmt: skip

@@ -69,6 +69,7 @@ def stuck(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
 
+@pytest.mark.slow(after=1)
 @pytest.mark.parametrize("name", ["a.mp4", "b.ts", "counted.avi"])
 def test_frames_are_the_same(tmp_path, name):
     path = write(tmp_path / name, range(40))

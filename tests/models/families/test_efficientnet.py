@@ -28,6 +28,7 @@ PARAMETERS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow(after=3)
 @pytest.mark.parametrize("scale", SCALES)
 def test_parameters_are_the_references(scale):
     shapes = params_of(f"frame_pool_effnet_{scale}", num_classes=1000)

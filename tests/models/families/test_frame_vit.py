@@ -46,6 +46,7 @@ def test_frames_are_seen_one_by_one_without_adapters():
     assert (found.tokens.shape, found.grid, found.maps[8].shape) == ((2, 12, 24), (3, 2, 2), (2, 3, 2, 2, 24))
 
 
+@pytest.mark.slow(after=1)
 @pytest.mark.parametrize("kind", ["st", "aim"])
 def test_adapters_see_other_frames_and_start_as_the_image_network(kind):
     options = {"norm_before": True, "patch_bias": False}

@@ -46,6 +46,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow(after=2)
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_stream_gives_the_answers_to_the_clips_so_far(kind):
     model, video, state = NETWORKS[kind](), draw((2, 3, 6, 6, 3)), None

@@ -76,6 +76,7 @@ def test_published_protocols():
         assert name.endswith("_tiny") or "_flow" in name or get_spec(name).published.startswith("K400 ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SHRUNKEN)
 def test_it_overfits_three_clips(family):
     model = tiny(dropout=0.1, **SHRUNKEN[family])

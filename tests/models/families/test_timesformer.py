@@ -88,6 +88,7 @@ def test_variants_differ_from_the_base_as_published():
     assert {name: round(millions[name] - 0.2, 1) for name in expected} == expected
 
 
+@pytest.mark.slow(after=3)
 @pytest.mark.parametrize("attention", KINDS)
 def test_model_protocol(attention):
     model = awake(tiny(attention, depth=1 + (attention == "alternating")))

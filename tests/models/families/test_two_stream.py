@@ -48,6 +48,7 @@ def test_any_two_networks_by_config():
     assert answer.shape == (2, 7)
 
 
+@pytest.mark.slow(after=3)
 @pytest.mark.parametrize(
     "pair",
     [

@@ -121,6 +121,7 @@ def test_protocol():
             model(pixels(), wrong)
 
 
+@pytest.mark.slow
 def test_hidden_pixels_reach_neither_encoder_nor_prediction():
     model = tiny()
     mask, video = masks(model), pixels()

@@ -22,6 +22,7 @@ def clips(*shape: int) -> jax.Array:
     return jax.numpy.asarray(np.random.default_rng(1).standard_normal((*shape, 3)), np.float32)
 
 
+@pytest.mark.slow(after=2)
 @pytest.mark.parametrize(
     ("name", "width", "pooled"),
     [

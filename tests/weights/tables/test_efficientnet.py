@@ -37,6 +37,7 @@ def test_every_model_of_these_tables_names_its_sources():
         assert served and all(table.name in get_spec(name).sources for name in served)
 
 
+@pytest.mark.slow(after=2)
 @pytest.mark.parametrize(("listing", "name", "source"), NETWORKS)
 def test_every_key_has_its_place_and_is_written(listing, name, source):
     keys = keys_here(listing)
@@ -48,6 +49,7 @@ def test_every_key_has_its_place_and_is_written(listing, name, source):
     assert {key: array.shape for key, array in written.items()} == keys
 
 
+@pytest.mark.slow(after=2)
 @pytest.mark.parametrize(
     "name",
     ["tsm_effnet_lite0", "single_frame_effnet_lite0", "i3d_effnet_lite0", "early_fusion_effnet_lite0",
