@@ -291,8 +291,7 @@ class Predictor:
         """
         self.need_classes()
         inputs, views = self.read(path)
-        ((_, _, outputs),) = in_batches([(str(path), (inputs, views))], self.applying(1), 1)
-        return self.prediction(str(path), views, outputs), inputs, views
+        return self._answered(str(path), inputs, views), inputs, views
 
     def of_clips(self, path: File, clips: Sequence[int]) -> Prediction:
         """Predict the classes of one file from some of its clips.
@@ -311,9 +310,12 @@ class Predictor:
         if not clips or min(clips) < 0 or max(clips) >= len(views) // crops:
             raise UserError(f"{path} has {things(len(views) // crops, 'clip')}, so that there is no {list(clips)}")
         rows = (np.asarray(sorted(clips))[:, None] * crops + np.arange(crops)).ravel()
-        views, inputs = views.only(rows), {name: array[rows] for name, array in inputs.items()}
-        ((_, _, outputs),) = in_batches([(str(path), (inputs, views))], self.applying(1), 1)
-        return self.prediction(str(path), views, outputs)
+        return self._answered(str(path), {name: array[rows] for name, array in inputs.items()}, views.only(rows))
+
+    def _answered(self, path: str, inputs: dict[str, np.ndarray], views: Views) -> Prediction:
+        """Classes of a file from what was read of it, one view at a time."""
+        ((_, _, outputs),) = in_batches([(path, (inputs, views))], self.applying(1), 1)
+        return self.prediction(path, views, outputs)
 
     def entered(self, inputs: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Inputs as they enter the network, from arrays as read, `(V, …)` each."""
