@@ -2,6 +2,10 @@
 
 import dataclasses
 import itertools
+import multiprocessing
+import os
+import signal
+import threading
 
 import chex
 import jax
@@ -168,6 +172,28 @@ def test_evaluation_and_training_workers_give_the_same_batches(videos):
     threads = take(training(videos, reader(), batch_size=4, seed=5), 3)
     workers = take(training(videos, reader(num_workers=2), batch_size=4, seed=5), 3)
     assert_same(threads, workers)
+
+
+def test_an_interrupt_never_ends_a_worker_not_even_one_that_has_just_been_started(videos):
+    batches, interrupted, done = training(videos, reader(num_workers=2), batch_size=4, seed=5), set(), threading.Event()
+
+    def interrupt_every_worker():
+        while not done.is_set():
+            for child in multiprocessing.active_children():
+                if child.pid is not None:
+                    os.kill(child.pid, signal.SIGINT)
+                    interrupted.add(child.pid)
+
+    thread = threading.Thread(target=interrupt_every_worker)
+    thread.start()
+    try:
+        workers = take(batches, 3)
+    finally:
+        done.set()
+        thread.join()
+    assert len(interrupted) == 2
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert_same(take(training(videos, reader(), batch_size=4, seed=5), 3), workers)
 
 
 def test_resolved_spec_keeps_what_is_not_overridden():

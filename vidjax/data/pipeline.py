@@ -318,9 +318,26 @@ def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(config.reading.num_workers, per_worker_buffer_size=_QUEUE)
         batches = batches.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
+        return _with_interrupts_left_to_this_process(iter(batches))
     return iter(batches)
 
 
+def _with_interrupts_left_to_this_process(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches. Ctrl-C reaches all processes of a terminal, and this one still needs batches.
+
+    Workers start with the first batch, and import for seconds before they can ignore a signal. They begin with the
+    blocked signals of the thread that starts them, so that Ctrl-C cannot end them in between either.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        first = next(batches, None)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    if first is not None:
+        yield first
+        yield from batches
+
+
 def _leave_interrupts_to_the_parent(*_: int) -> None:
-    """Ignore Ctrl-C, which reaches all processes of a terminal: the training process still needs batches."""
+    """Ignore Ctrl-C in a worker, once it runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
