@@ -27,6 +27,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 FLOORS = (
     *(
         "errors",
+        "interrupts",
         "wording",
         "unpickle",
         "spectrograms",

@@ -15,7 +15,6 @@ does not change gives the same batches with any number of processes.
 """
 
 import copy
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any, cast
 import grain
 import numpy as np
 
+from vidjax import interrupts
 from vidjax.batch import Batch, BatchLayout
 from vidjax.config import DataConfig
 from vidjax.data.order import Order, make_strata
@@ -317,27 +317,15 @@ def _iterate(dataset: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
         if not flags.FLAGS.is_parsed():  # Grain reads absl flags in its worker processes; a library user has none
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(config.reading.num_workers, per_worker_buffer_size=_QUEUE)
-        batches = batches.mp_prefetch(options, worker_init_fn=_leave_interrupts_to_the_parent)
-        return _with_interrupts_left_to_this_process(iter(batches))
+        # This process still needs batches after Ctrl-C.
+        return _started_apart(iter(batches.mp_prefetch(options, worker_init_fn=interrupts.ignore)))
     return iter(batches)
 
 
-def _with_interrupts_left_to_this_process(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches. Ctrl-C reaches all processes of a terminal, and this one still needs batches.
-
-    Workers start with the first batch, and import for seconds before they can ignore a signal. They begin with the
-    blocked signals of the thread that starts them, so that Ctrl-C cannot end them in between either.
-    """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+def _started_apart(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, of workers that Ctrl-C does not end; they start with the first batch."""
+    with interrupts.left_to_this_process():
         first = next(batches, None)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if first is not None:
         yield first
         yield from batches
-
-
-def _leave_interrupts_to_the_parent(*_: int) -> None:
-    """Ignore Ctrl-C in a worker, once it runs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,7 +7,6 @@ import os
 import queue
 import resource
 import select
-import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vidjax import interrupts
 from vidjax.video.channel import receive, send
 from vidjax.video.deadline import Clock
 from vidjax.video.decoder import Decoder
@@ -31,7 +31,7 @@ _DECODERS: dict[str, Any] = {"video": Decoder, "sound": SoundDecoder}
 
 def serve(fd: int) -> None:
     """Answer requests from the socket `fd` until its other end closes, or memory has run out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    interrupts.ignore()  # the parent ends this process
     channel = socket.socket(fileno=fd)
     threading.Thread(target=_end_with, args=(fd,), daemon=True).start()
     reformatter, memories = VideoReformatter(), {}

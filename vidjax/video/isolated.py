@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from vidjax import interrupts
 from vidjax.video.channel import receive, send
 from vidjax.video.deadline import Clock
 from vidjax.video.errors import VideoError
@@ -175,13 +176,14 @@ class _Process:
             code = f"from vidjax.video.decoding_process import serve; serve({theirs.fileno()})"
             # The child finds modules where the parent does, but does not import the parent's __main__.
             paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", code],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # No thread pool for linear algebra, which would take memory and never be used.
-                env=os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},
-            )
+            with interrupts.left_to_this_process():
+                self._child = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    # No thread pool for linear algebra, which would take memory and never be used.
+                    env=os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"},
+                )
         self._dead = False
         self._spare: list[_Memory] = []
         self._numbers = iter(range(1 << 62))
