@@ -35,12 +35,28 @@ jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Many tests compile the same programs. A folder named in the environment is kept, so that running a few tests again
-# costs little.
-if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    _compiled = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
-    jax.config.update("jax_compilation_cache_dir", _compiled.name)
+# Many tests compile the same programs, in both workers and in the processes that they start. A folder named in the
+# environment is kept, so that running a few tests again costs little.
+_FOLDER, _LEAST = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+_compiled = os.environ.get(_FOLDER)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_configure(config):
+    global _compiled
+    if not _compiled:
+        if hasattr(config, "workerinput"):
+            _compiled = config.workerinput["compiled"]
+        else:
+            folder = tempfile.TemporaryDirectory(prefix="vidjax-tests-")
+            config.add_cleanup(folder.cleanup)
+            _compiled = folder.name
+    jax.config.update("jax_compilation_cache_dir", _compiled)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["compiled"] = _compiled
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,14 +80,10 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _processes_share_compiled_programs(tmp_path_factory):
-    """Those that tests start, in a folder apart from the tests' own: they are killed, also while they write to it.
-
-    Not at import: the process that only hands out tests would pass it on to its workers as if a user had named it.
-    """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+def _processes_share_compiled_programs():
+    """Not at import: the process that only hands out tests would pass it on to its workers as if a user had named it."""
+    os.environ[_FOLDER] = _compiled
+    os.environ.setdefault(_LEAST, "0.3")
 
 
 @pytest.fixture(scope="session")
