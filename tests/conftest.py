@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _processes_share_compiled_programs():
-    """Not at import: the process that only hands out tests would pass it on to its workers as if a user had named it."""
+    """Not at import: the process that hands out the tests would pass it on to its workers as if a user had named it."""
     os.environ[_FOLDER] = _compiled
     os.environ.setdefault(_LEAST, "0.3")
 
