@@ -1,4 +1,4 @@
-"""Kernel gradients by matrix products are those of XLA's convolution."""
+"""Kernel gradients by matrix products, and line by line, are those of XLA's convolution."""
 
 import chex
 import jax
@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidjax.nn.formulations import native
-from vidjax.nn.kernel_gradient import kernel_gradient
+from vidjax.nn.kernel_gradient import depthwise_kernel_gradient, kernel_gradient
 
 
 def draw(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
-def check(x, kernel, strides, pads):
-    y, transpose = jax.vjp(lambda kernel: native(x, kernel, strides, pads, 1), kernel)
+def check(x, kernel, strides, pads, groups=1):
+    y, transpose = jax.vjp(lambda kernel: native(x, kernel, strides, pads, groups), kernel)
     dy = draw(y.shape, 2)
-    gradient = kernel_gradient(x, dy, kernel.shape, strides, pads)
+    of_kernel = kernel_gradient if groups == 1 else depthwise_kernel_gradient
+    gradient = of_kernel(x, dy, kernel.shape, strides, pads)
     chex.assert_trees_all_close(gradient, transpose(dy)[0], atol=1e-4, rtol=1e-4)
 
 
@@ -37,6 +38,13 @@ def test_single_taps(shape):
     check(draw(shape), draw((1, 1, 1, 2, 3), 1), (2, 1, 2), ((0, 0),) * 3)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "strides"), [((1, 3, 3), (1, 2, 1)), ((3, 2, 3), (2, 1, 2)), ((2, 1, 1), (1, 1, 1))]
+)
+def test_depthwise(kernel, strides):
+    check(draw((2, 5, 6, 7, 4)), draw((*kernel, 1, 4), 1), strides, ((1, 0), (2, 1), (0, 1)), groups=4)
+
+
 @pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.data())
@@ -51,4 +59,6 @@ def test_any_shape(data):
 
 def test_sums_of_16_bit_floats_are_32_bits_wide():
     x, dy = draw((1, 3, 4, 4, 2)).astype(jnp.bfloat16), draw((1, 3, 4, 4, 3), 1).astype(jnp.bfloat16)
-    assert kernel_gradient(x, dy, (1, 1, 1, 2, 3), (1, 1, 1), ((0, 0),) * 3).dtype == jnp.float32
+    strides, pads = (1, 1, 1), ((0, 0),) * 3
+    assert kernel_gradient(x, dy, (1, 1, 1, 2, 3), strides, pads).dtype == jnp.float32
+    assert depthwise_kernel_gradient(x, dy[..., :2], (1, 1, 1, 1, 2), strides, pads).dtype == jnp.float32

@@ -19,7 +19,7 @@ from vidjax.nn.clips import need_floats
 from vidjax.nn.formulations import FORMULATIONS, Pads, Pair, out_size, padded
 from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.init import kaiming_fan_out
-from vidjax.nn.kernel_gradient import kernel_gradient
+from vidjax.nn.kernel_gradient import depthwise_kernel_gradient, kernel_gradient
 from vidjax.nn.packed import columns_in, packed_kernel
 from vidjax.nn.remat import layer_result
 from vidjax.nn.target_backend import backend as traced_for
@@ -189,7 +189,7 @@ def conv3d(
         kernel, strides, pads = packed_kernel(kernel, strides, pads, columns * x.shape[3], columns)
     width = out_size(x.shape[3] + sum(pads[2]), kernel.shape[2], strides[2])
     name = choose(kernel.shape, strides, width, groups, x.dtype)
-    if name not in ("native", "shift") and groups == 1 and traced_for() == "cpu":
+    if name != "native" and (groups == 1 or name == "shift") and traced_for() == "cpu":
         return _with_own_gradient(name, strides, pads, x, kernel)
     return _traced_once(name, strides, pads, groups, x, kernel)
 
@@ -202,21 +202,29 @@ def _traced_once(name: str, strides: Triple, pads: Pads, groups: int, x: jax.Arr
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _with_own_gradient(name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Run a formulation, with a kernel gradient of matrix products, not XLA's."""
-    return FORMULATIONS[name](x, kernel, strides, pads, 1)
+    """Run a formulation of one group, or of a depthwise kernel, with a gradient of the kernel that is not XLA's."""
+    return _traced_once(name, strides, pads, 1, x, kernel)
 
 
 def _forward(name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.Array):
-    return FORMULATIONS[name](x, kernel, strides, pads, 1), (x, kernel)
+    return _traced_once(name, strides, pads, 1, x, kernel), (x, kernel)
 
 
 def _backward(name: str, strides: Triple, pads: Pads, saved: tuple[jax.Array, jax.Array], dy: jax.Array):
-    x, kernel = saved
-    in_rows = name in ("row", "together", "winograd")
-    if in_rows and strides == (1, 1, 1) and _full(pads, kernel.shape):
+    return _gradients(name, strides, pads, *saved, dy)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _gradients(
+    name: str, strides: Triple, pads: Pads, x: jax.Array, kernel: jax.Array, dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Gradients of the input and the kernel, traced once for all layers of the same shapes."""
+    in_rows, depthwise = name in ("row", "together", "winograd"), name == "shift"
+    if (in_rows or depthwise) and strides == (1, 1, 1) and _full(pads, kernel.shape):
         # The same convolution with the reversed kernel, which may have more outputs.
         name = "row" if name == "together" else name
-        back = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
+        back = kernel[::-1, ::-1, ::-1]
+        back = back if depthwise else back.swapaxes(3, 4)
         rest = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False))
         dx = FORMULATIONS[name](dy, back, strides, rest, 1)
     else:
@@ -226,7 +234,8 @@ def _backward(name: str, strides: Triple, pads: Pads, saved: tuple[jax.Array, ja
         # It is one product already.
         (dk,) = jax.linear_transpose(lambda kernel: FORMULATIONS[name](x, kernel, strides, pads, 1), kernel)(dy)
     else:
-        dk = kernel_gradient(x, dy, kernel.shape, strides, pads).astype(kernel.dtype)
+        of_kernel = depthwise_kernel_gradient if depthwise else kernel_gradient
+        dk = of_kernel(x, dy, kernel.shape, strides, pads).astype(kernel.dtype)
     return dx, dk
 
 

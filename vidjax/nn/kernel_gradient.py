@@ -8,6 +8,10 @@ by frame, the widened matrices stay in the cache.
 
 With few channels, such as those of pictures, columns are assembled as rows, channel by channel: this copies whole
 lines instead of a few numbers at each position.
+
+Of a depthwise kernel each tap is a sum over all positions, channel by channel. XLA writes it as a reduction, whose
+inner loop goes over the positions and uses no vector instructions. Line by line, added to a line of sums for each tap,
+the inner loop goes over columns and channels, which lie side by side.
 """
 
 import itertools
@@ -95,6 +99,40 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, kernel_shape: Sequence[int], st
     total = total.sum(axis=0).reshape(*seen_taps, inputs, *answer_taps, outputs)
     # One of each axis's two sizes is 1: (t, h, w, I, t, h, w, O) → (t, t, h, h, w, w, I, O).
     return total.transpose(0, 4, 1, 5, 2, 6, 3, 7).reshape(*kernel_shape)
+
+
+def depthwise_kernel_gradient(
+    x: jax.Array, dy: jax.Array, kernel_shape: Sequence[int], strides: Triple, pads: Pads
+) -> jax.Array:
+    """Gradient of `sum(conv3d(x, kernel, groups=C) * dy)` with respect to the kernel of a depthwise convolution.
+
+    Args:
+      x: input, (B, T, H, W, C).
+      dy: gradient of the convolution's result, (B, T', H', W', C).
+      kernel_shape: shape (kt, kh, kw, 1, C).
+      strides: strides along T, H, W.
+      pads: zero padding, (low, high) of T, H, W.
+
+    Returns:
+      Array of `kernel_shape`, float32 or wider.
+    """
+    kt, kh, kw, _, channels = kernel_shape
+    st, sh, sw = strides
+    batch, frames, height, width = dy.shape[:4]
+    x = padded(x, pads)
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+
+    def add(sums: list[jax.Array], line: jax.Array) -> tuple[list[jax.Array], None]:
+        clip, frame, row = line // (frames * height), line // height % frames, line % height
+        seen = lax.dynamic_slice(x, (clip, frame * st, row * sh, 0, 0), (1, kt, kh, *x.shape[3:]))[0].astype(dtype)
+        answer = lax.dynamic_slice(dy, (clip, frame, row, 0, 0), (1, 1, 1, *dy.shape[3:]))[0, 0, 0].astype(dtype)
+        taps = itertools.product(range(kt), range(kh), range(kw))
+        columns = (seen[t, h, w : w + (width - 1) * sw + 1 : sw] for t, h, w in taps)
+        return [total + column * answer for total, column in zip(sums, columns, strict=True)], None
+
+    zeros = [jnp.zeros((width, channels), dtype)] * (kt * kh * kw)
+    sums, _ = lax.scan(add, zeros, jnp.arange(batch * frames * height))
+    return jnp.stack(sums).sum(axis=1).reshape(*kernel_shape)
 
 
 def _lines(x: jax.Array, stride: int) -> jax.Array:
