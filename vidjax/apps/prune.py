@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
@@ -49,7 +50,8 @@ def prune_run(run: str, out: str, *, share: float = 0.5, step: int | None = None
     assign(small, {path: jnp.asarray(a) for path, a in found.arrays.items()})
     assign(model, {path: jnp.asarray(a) for path, a in found.masked.items()})
     clip = np.random.default_rng(0).normal(size=(1, video.num_frames, video.size, video.size, video.channels))
-    expected, got = (np.asarray(each(jnp.asarray(clip, jnp.float32))) for each in (model, small))
+    given = jnp.asarray(clip, jnp.float32)
+    expected, got = (np.asarray(jax.jit(lambda clip, each=each: each(clip))(given)) for each in (model, small))
     error = float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not error <= _TOLERANCE:
         raise UserError(
@@ -59,7 +61,7 @@ def prune_run(run: str, out: str, *, share: float = 0.5, step: int | None = None
     save_model(out, small, Meta(config, meta.spec, meta.labels))
     costs = [gmacs_of(to_dict(each), count) for each in (meta.config, config)]
     sizes = [sum(a.size for a in part.values()) for part in (before, after)]
-    given = " ".join(
+    settings = " ".join(
         f"--config.model.kwargs.{key}={value!r}".replace(" ", "")
         for key, value in kwargs.items()
         if meta.config.model.kwargs.get(key) != value
@@ -71,7 +73,7 @@ def prune_run(run: str, out: str, *, share: float = 0.5, step: int | None = None
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     console.print(
-        f"now fine-tune it: the config of {run} with --config.model.init_from={out} {given}",
+        f"now fine-tune it: the config of {run} with --config.model.init_from={out} {settings}",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     return 0

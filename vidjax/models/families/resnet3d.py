@@ -51,6 +51,12 @@ class Layout:
     stem: Mapping[str, Any] = field(default_factory=dict)
     block: type[BasicBlock] = BasicBlock
 
+    def widened(self, width: int) -> "Layout":
+        """The layout with another width of the first stage, and the channels inside the stem in proportion."""
+        inside = {"mid_features"} & self.stem.keys()
+        scaled = {name: max(1, self.stem[name] * width // self.width) for name in inside}
+        return replace(self, width=width, stem={**self.stem, **scaled})
+
     def stages(self) -> list[Stage]:
         """Stages of the network: all but the first halve height and width, and time if their kernels span frames."""
         stages = []
@@ -82,7 +88,7 @@ def spacetime_resnet(
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
     """
-    layout = layout if width is None else replace(layout, width=width)
+    layout = layout if width is None else layout.widened(width)
     stem = Stem(layout.width, (3, 7, 7), in_channels=in_channels, **layout.stem, dtype=dtype, rngs=rngs)
     network = {"stem": stem, "stem_features": layout.width, "stages": layout.stages(), "block": layout.block}
     return ResNet(num_classes, **network, dtype=dtype, rngs=rngs, **kwargs)
