@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def ask(port: int, path: str, content: Any = None, kind: str = VIDEO) -> tuple[i
         response = connection.getresponse()
         text = response.read()
         told = response.headers.get("Content-Type", "")
-        return response.status, json.loads(text) if told == "application/json" else text.decode()
+        return response.status, json.loads(text) if told == "application/json" else text.decode(errors="replace")
     finally:
         connection.close()
 
@@ -49,17 +50,23 @@ class Served:
 @contextlib.contextmanager
 def serving(run: str, *options: str) -> Iterator[Served]:
     """A server process of a run, ready."""
-    command = [sys.executable, "-m", "vidjax", "serve", run, "--port", "0", *options]
+    with listening("serve", run, *options) as served:
+        deadline = time.monotonic() + 300
+        while ask(served.port, "/ready")[0] != 200:
+            assert served.process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        yield served
+
+
+@contextlib.contextmanager
+def listening(command: str, run: str, *options: str) -> Iterator[Served]:
+    """A process of a command that listens at a port of its own."""
+    words = [sys.executable, "-m", "vidjax", command, run, "--port", "0", *options]
     environment = os.environ | {"COLUMNS": "1000"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         line = process.stderr.readline()
-        port = int(line.split("http://127.0.0.1:")[1].split(":")[0])
-        deadline = time.monotonic() + 300
-        while ask(port, "/ready")[0] != 200:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        yield Served(process, port, line)
+        yield Served(process, int(re.search(r"http://127.0.0.1:(\d+)", line)[1]), line)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)

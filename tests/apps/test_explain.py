@@ -64,3 +64,22 @@ def test_an_unknown_class_and_a_broken_file(folder, video, tmp_path, capsys):
 def test_a_layer_of_covered_blocks_is_refused(folder, video, tmp_path, capsys):
     assert main(["explain", folder, video, "--out", str(tmp_path), "--method", "occlusion", "--layer", "norms.1"]) == 1
     assert "layer = 'norms.1': covered blocks are of the clip, not of a layer" in capsys.readouterr().err
+
+
+def test_a_rollout_needs_a_transformer(folder, video, tmp_path, capsys):
+    assert main(["explain", folder, video, "--out", str(tmp_path), "--method", "rollout"]) == 1
+    assert "is no Transformer over places of the clip, so that there is no rollout" in capsys.readouterr().err
+    assert main(["explain", folder, video, "--out", str(tmp_path), "--method", "rollout", "--layer", "norms.1"]) == 1
+    assert "the rollout is of all attention, not of a layer" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_rollout_of_a_transformer(video, tmp_path):
+    spec = resolve_spec(vidjax.get_spec("timesformer_tiny"), CONFIG.data)
+    model = vidjax.create_model("timesformer_tiny", num_classes=3, num_frames=4, size=16, patch=8)
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, name="timesformer_tiny"))
+    save_model(tmp_path / "run", model, Meta(config, spec, LabelSpace(NAMES)))
+    command = ["explain", str(tmp_path / "run"), video, "--out", str(tmp_path / "why"), "--method", "rollout"]
+    assert main([*command, "--num-clips", "1"]) == 0
+    told = json.loads((tmp_path / "why" / "explanation.json").read_text())
+    assert told["method"] == "rollout" and told["layer"].endswith("attentions")

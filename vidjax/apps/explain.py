@@ -5,24 +5,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from vidjax.apps.overlay import enlarged, overlaid, pictures_of, write_overlay
 from vidjax.errors import UserError
-from vidjax.inputs import VideoInput
 from vidjax.lettering import lettering
 from vidjax.models.base import VideoNetwork
+from vidjax.models.rollout import rollout
 from vidjax.models.saliency import METHODS, class_activation, occluded, reordered
 from vidjax.predictor import Predictor
 from vidjax.progress import progress_bar
-from vidjax.video.flow import dequantise
-from vidjax.video.flow_colours import flow_colours
-from vidjax.video.write import VideoWriter
+from vidjax.wording import things
 
-_SIDE = 256  # least height of the video's pictures, pixels
 _SHOWN = 8  # frames in the picture
 
 
@@ -46,23 +43,24 @@ def explain(
       class_name: class to explain; empty: the best of the video.
       layer: path of the layer of the maps; empty: the last with places.
       method: "hirescam" or "gradcam", see `vidjax.models.saliency.class_activation`; or "occlusion", the loss of the
-        logit when a block is covered.
+        logit when a block is covered; or "rollout", see `vidjax.models.rollout`, which is the same for all classes.
       blocks: for "occlusion": number of blocks along each axis of time and space.
       num_clips: clips of the video; None: as in the run's config.
 
     Raises:
-      UserError: if the class is unknown, the network takes no video or has no classifier, or there is a layer for
-        "occlusion".
+      UserError: if the class is unknown, the network takes no video or has no classifier, there is a layer for
+        "occlusion" or "rollout", or no attention for "rollout".
       VideoError: if the file cannot be decoded.
     """
     predictor = Predictor(folder, num_clips=num_clips, num_crops=1)
     if "video" not in predictor.spec.inputs:
         raise UserError(f"{folder}: {predictor.spec.name} takes no video, of which places could be shown")
-    if layer and method == "occlusion":
-        raise UserError(f"layer = {layer!r}: covered blocks are of the clip, not of a layer; leave it out")
+    if layer and method in ("occlusion", "rollout"):
+        seen = "covered blocks are of the clip" if method == "occlusion" else "the rollout is of all attention"
+        raise UserError(f"layer = {layer!r}: {seen}, not of a layer; leave it out")
     prediction, read, views = predictor.with_views(video)
     assert prediction.scores is not None, "errors of one file are raised"
-    number = _class(class_name or prediction.classes[0].name, predictor.class_names)
+    number = class_number(class_name or prediction.classes[0].name, predictor.class_names)
     entered = predictor.entered(read)
     network = cast(VideoNetwork, predictor.network)
     logits = jax.jit(lambda inputs: network(inputs))
@@ -71,7 +69,10 @@ def explain(
     grid = (min(blocks, frames), min(blocks, height), min(blocks, width))
     maps: Any = []
     losses, orders, seen = [], [], f"{'×'.join(map(str, grid))} blocks"
-    if method != "occlusion":
+    if method == "rollout":
+        maps, count = rollout(network, entered)
+        seen = things(count, "attention")
+    elif method != "occlusion":
         every = jnp.full(len(views), number)
         maps, seen = class_activation(network, entered, every, layer=layer, method=method)
     with progress_bar(Console(stderr=True)) as bar:
@@ -84,7 +85,7 @@ def explain(
             probabilities = reordered(logits, clip, classes, several=predictor.several)
             orders.append({name: float(value[0]) for name, value in probabilities.items()})
             bar.advance(task)
-    heats = [_enlarged(each, (frames, height, width)) for each in maps]
+    heats = [enlarged(each, (frames, height, width)) for each in maps]
     order = {name: float(np.mean([each[name] for each in orders])) for name in orders[0]}
     told = {
         "video": video,
@@ -100,8 +101,8 @@ def explain(
     }
     where = Path(out)
     where.mkdir(parents=True, exist_ok=True)
-    pictures = _pictures(read["video"], predictor.spec.video)
-    _write_video(where / "explanation.mp4", pictures, heats, views.times)
+    pictures = pictures_of(read["video"], predictor.spec.video)
+    write_overlay(where / "explanation.mp4", pictures, heats, views.times)
     _draw(where / "explanation.png", told, pictures, heats, views.times, losses)
     (where / "explanation.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     console = Console()
@@ -115,53 +116,15 @@ def explain(
     return 0
 
 
-def _pictures(video: np.ndarray, input: VideoInput) -> np.ndarray:
-    """Clips as people can see them, RGB uint8 `(V, T, H, W, 3)`: colours, or the first field of flow on its wheel."""
-    if input.flow is None or input.content != "flow" or input.flow.on_device:
-        return video[..., :3]
-    fields = dequantise(video[..., :2], 127.5)
-    longest = float(np.hypot(fields[..., 0], fields[..., 1]).max())
-    colours = [flow_colours(field, longest) for field in fields.reshape(-1, *fields.shape[2:])]
-    return np.stack(colours).reshape(*video.shape[:-1], 3)
+def class_number(name: str, names: Sequence[str]) -> int:
+    """Number of a class by its name.
 
-
-def _class(name: str, names: Sequence[str]) -> int:
+    Raises:
+      UserError: if there is no such class.
+    """
     if name not in names:
         raise UserError(f"{name!r} is no class of this network; it has {', '.join(names[:10])}, … ({len(names)})")
     return list(names).index(name)
-
-
-def _enlarged(maps: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
-    """Maps `(t, h, w)` as shares of the largest positive value for every pixel of a clip, float32 `(T, H, W)`."""
-    positive = np.maximum(maps, 0) / max(float(maps.max()), 1e-12)
-    times, height, width = size
-    planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in positive]
-    places = np.clip((np.arange(times) + 0.5) * len(planes) / times - 0.5, 0, len(planes) - 1)
-    low = np.floor(places).astype(int)
-    high, share = np.minimum(low + 1, len(planes) - 1), (places - low)[:, None, None]
-    stacked = np.stack(planes)
-    return ((1 - share) * stacked[low] + share * stacked[high]).astype(np.float32)
-
-
-def _overlaid(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Picture with warm colours where the map is high, uint8 `(H, W, 3)`."""
-    from matplotlib import colormaps
-
-    colour = 255 * colormaps["inferno"](heat)[..., :3]
-    grey = np.repeat(picture.mean(axis=-1, keepdims=True), 3, axis=-1)
-    share = 0.25 + 0.6 * heat[..., None]
-    return np.rint((1 - share) * (0.5 * grey + 0.5 * picture) + share * colour).astype(np.uint8)
-
-
-def _write_video(path: Path, pictures: np.ndarray, heats: list[np.ndarray], times: np.ndarray) -> None:
-    steps = np.diff(times, axis=1)
-    fps = 1 / float(np.median(steps[steps > 0])) if (steps > 0).any() else 10.0
-    scale = max(1, -(-_SIDE // pictures.shape[2]))
-    with VideoWriter(path, fps=min(fps, 60.0)) as file:
-        for clip, heat in zip(pictures, heats, strict=True):
-            for picture, own in zip(clip, heat, strict=True):
-                both = np.concatenate([picture, _overlaid(picture, own)], axis=1)
-                file.write(both.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
 def _draw(
@@ -182,7 +145,7 @@ def _draw(
         grid = figure.add_gridspec(3, 2 * len(shown), height_ratios=(1, 1, 1.6))
         for column, frame in enumerate(shown):
             picture, heat = pictures[best][frame], heats[best][frame]
-            for row, content in enumerate((picture, _overlaid(picture, heat))):
+            for row, content in enumerate((picture, overlaid(picture, heat))):
                 axes: Any = figure.add_subplot(grid[row, 2 * column : 2 * column + 2])
                 axes.imshow(content)
                 axes.set_axis_off()

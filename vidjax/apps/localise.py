@@ -1,13 +1,13 @@
 """Segments of actions in long videos (`vidjax localise RUN VIDEO --out DIR`)."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from vidjax import parallel
 from vidjax.apps.clip_network import ClipNetwork
@@ -38,6 +38,8 @@ LEAST = 0.3  # score from which segments are shown
 _EVALUATOR = "segments"  # of the tasks whose networks find segments
 _NO_SMOOTHING = "none"
 _CANDIDATES = 2000  # best segments of a classifier's scores, before suppression
+
+Tell = Callable[[str], None]
 
 
 def localise(
@@ -96,7 +98,7 @@ def localise(
         return follow_videos(network, paths, folder, window=window, fps=fps, least=LEAST if least is None else least)
     if finds_segments and smoothing:
         raise UserError("--smoothing is for the scores of a classifier; leave it out")
-    finder: _Finder
+    finder: Finder
     if finds_segments and not features_run:
         if stride or window or fps:
             raise UserError(f"{run}: sees clips as in training; --stride, --window and --fps are for other networks")
@@ -106,33 +108,46 @@ def localise(
             run, features_run, folder, stride=stride, window=window, fps=fps, batch_size=batch_size, step=step
         )
     else:
-        finder = _OfScores(
+        finder = ScoreFinder(
             run, smoothing or "median", stride=stride, window=window, fps=fps, batch_size=batch_size, step=step
         )
     return _localise(finder, paths, folder, video, LEAST if least is None else least)
 
 
 @dataclass(frozen=True)
-class _Result:
-    """Segments of a video, and what its timeline shows besides."""
+class Segments:
+    """Segments of a video, and what its timeline shows besides.
+
+    Attributes:
+      found: the segments, seconds.
+      duration: length of the video, seconds.
+      times: times of the scores, seconds, `(T,)`; None: there are none.
+      scores: scores over time, `(T, K)`; None: there are none.
+    """
 
     found: Detections
     duration: float
-    times: np.ndarray | None = None  # of the scores, seconds, (T,)
-    scores: np.ndarray | None = None  # (T, K)
+    times: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+    def timeline(self, path: str, names: tuple[str, ...], least: float) -> Timeline:
+        """What is shown of the video at `path`: its segments with a score of `least` or more."""
+        return Timeline(path, self.duration, names, self.found.best_of_each_place(least), self.times, self.scores)
 
 
-class _Finder(Protocol):
+class Finder(Protocol):
     """Way to find the segments of a video."""
 
     classes: tuple[str, ...]
     reading: ReadingConfig
     facts: dict[str, str]
 
-    def find(self, path: str, bar: Progress, task: TaskID) -> _Result: ...
+    def find(self, path: str, tell: Tell) -> Segments:
+        """Find the segments of a video; `tell` is called with what is under way."""
+        ...
 
 
-def _localise(finder: _Finder, paths: list[str], folder: Path, video: bool, least: float) -> int:
+def _localise(finder: Finder, paths: list[str], folder: Path, video: bool, least: float) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     console, names = Console(stderr=True), finder.classes
     entries, bad, count = {}, [], 0
@@ -140,11 +155,10 @@ def _localise(finder: _Finder, paths: list[str], folder: Path, video: bool, leas
         task = bar.add_task("localising", total=len(paths), info="")
         for path in paths:
             try:
-                result = finder.find(path, bar, task)
-                shown = result.found.best_of_each_place(least)
-                line = Timeline(path, result.duration, names, shown, result.times, result.scores)
+                result = finder.find(path, lambda info: bar.update(task, info=info))
+                line = result.timeline(path, names, least)
                 entries[video_id(path)] = result.found.entries(names)
-                count += len(shown)
+                count += len(line.found)
                 write_timeline(folder / f"{video_id(path)}.png", line)
                 write_subtitles(folder / f"{video_id(path)}.srt", line)
                 if video:
@@ -167,19 +181,33 @@ def _localise(finder: _Finder, paths: list[str], folder: Path, video: bool, leas
     return int(bool(bad))
 
 
-class _OfScores:
-    """Segments from the scores of a classifier over time."""
+class ScoreFinder:
+    """Segments from the scores of a classifier over time.
+
+    Args:
+      run: run of the classifier.
+      smoothing: smoothing of its scores, "median", "gaussian" or "none".
+      stride, window, fps, batch_size, step: as for `vidjax.apps.features.features`; 0 and None: the defaults.
+
+    Attributes:
+      classes: names of the classes.
+      reading: settings of reading.
+      facts: what finds the segments, for their file.
+
+    Raises:
+      UserError: if the network takes anything but one video, or has no classes.
+    """
 
     def __init__(
         self,
         run: str,
-        smoothing: str,
+        smoothing: str = "median",
         *,
-        stride: int,
-        window: int,
-        fps: float,
-        batch_size: int | None,
-        step: int | None,
+        stride: int = 0,
+        window: int = 0,
+        fps: float = 0.0,
+        batch_size: int | None = None,
+        step: int | None = None,
     ):
         self._network = ClipNetwork(run, step=step, batch_size=batch_size)
         self._network.needs_classes(run)
@@ -192,14 +220,14 @@ class _OfScores:
             "method": "thresholds",
         }
 
-    def find(self, path: str, bar: Progress, task: TaskID) -> _Result:
+    def find(self, path: str, tell: Tell) -> Segments:
         """Find the segments of a video."""
         with WindowReader(path, self._network.spec, self._network.data, self._windows, self._fps) as reader:
             rows = []
             for number, outputs in enumerate(self._network(reader.clips()), 1):
                 rows.append(outputs["scores"].astype(np.float32))
                 if number % 16 == 0:
-                    bar.update(task, info=f"{os.path.basename(path)} {100 * number / len(reader):.0f} %")
+                    tell(f"{os.path.basename(path)} {100 * number / len(reader):.0f} %")
             grid = Grid.of_frames(self._windows.stride, self._windows.window, reader.fps)
             scores, duration = np.stack(rows), reader.duration
         segments, values, labels = find_runs(scores, self._rules)
@@ -207,7 +235,7 @@ class _OfScores:
         found = Found(grid.seconds(segments[best]), values[best], labels[best])
         times = grid.seconds(np.arange(len(scores)))
         smoothed = smooth(scores, self._rules.smoothing, self._rules.width)
-        return _Result(suppressed(found, Suppression(), duration), duration, times, smoothed)
+        return Segments(suppressed(found, Suppression(), duration), duration, times, smoothed)
 
 
 class _OfFeatures:
@@ -241,16 +269,16 @@ class _OfFeatures:
         own = network.spec.video.fps
         self._writer = Writer(network, windows, fps or (wanted.fps if own is None else 0.0) or 0.0)
         self._folder = folder / "features"
-        self._segments = _Segments(run, step, batch_size=1, folder="")
+        self._segments = _Localiser(run, step, batch_size=1, folder="")
         self.classes, self.reading = meta.labels.names, network.data.reading
         self.facts = {"model": meta.spec.name, "features": network.spec.name, "fingerprint": network.fingerprint}
 
-    def find(self, path: str, bar: Progress, task: TaskID) -> _Result:
+    def find(self, path: str, tell: Tell) -> Segments:
         """Find the segments of a video; its features are kept in the folder `features` of the results."""
         job = Job(path, self._folder / f"{video_id(path)}.npz")
         if not self._writer.is_done(job.out):
             for share in self._writer.write(job):
-                bar.update(task, info=f"{os.path.basename(path)} {100 * share:.0f} %")
+                tell(f"{os.path.basename(path)} {100 * share:.0f} %")
         return self._segments.of(str(job.out))
 
 
@@ -258,17 +286,17 @@ class _OfClips:
     """Segments by a network that finds them in clips of video."""
 
     def __init__(self, run: str, *, batch_size: int | None, step: int | None):
-        self._segments, meta = _Segments(run, step, batch_size=batch_size or 1), load_meta(run)
+        self._segments, meta = _Localiser(run, step, batch_size=batch_size or 1), load_meta(run)
         self.classes, self.reading = meta.labels.names, meta.config.data.reading
         self.facts = {"model": meta.spec.name, "fingerprint": self._segments.fingerprint}
 
-    def find(self, path: str, bar: Progress, task: TaskID) -> _Result:
+    def find(self, path: str, tell: Tell) -> Segments:
         """Find the segments of a video."""
-        bar.update(task, info=os.path.basename(path))
+        tell(os.path.basename(path))
         return self._segments.of(path)
 
 
-class _Segments:
+class _Localiser:
     """Network that finds segments, with the evaluator of its task, which decodes them.
 
     Args:
@@ -291,7 +319,7 @@ class _Segments:
         self._weights = split(model)[1:]
         self._forward = compile_forward(model, self._make(VideoSet((), meta.labels)).forward, self._mesh)
 
-    def of(self, path: str) -> _Result:
+    def of(self, path: str) -> Segments:
         """Segments in the file at `path`.
 
         Raises:
@@ -303,4 +331,4 @@ class _Segments:
         _, _, bad = collect({_EVALUATOR: self._forward}, {_EVALUATOR: evaluator}, self._weights, batches, self._mesh)
         if bad:
             raise VideoError(bad[0].path, bad[0].reason)
-        return _Result(*evaluator.detections(0))
+        return Segments(*evaluator.detections(0))

@@ -1,15 +1,12 @@
 """A trained run behind HTTP (`vidjax serve RUN`)."""
 
-import contextlib
-import signal
-import socket
 import tempfile
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 from rich.console import Console
 
+from vidjax.apps.http_server import ending_quietly, listening
 from vidjax.errors import UserError, install
 from vidjax.serving.answers import TrainedRun
 from vidjax.serving.app import Server
@@ -49,7 +46,7 @@ def serve(
     """
     uvicorn = _uvicorn()
     served = TrainedRun(run, limits, num_clips=num_clips, num_crops=num_crops, step=step, top=top)
-    with tempfile.TemporaryDirectory(prefix="vidjax-serve-") as folder, _listening(host, port) as listener:
+    with tempfile.TemporaryDirectory(prefix="vidjax-serve-") as folder, listening(host, port) as listener:
         server = Server(served, limits, folder, allow_hosts)
         config = uvicorn.Config(
             server.app, log_config=None, access_log=False, timeout_graceful_shutdown=int(limits.drain) or 1,
@@ -62,39 +59,10 @@ def serve(
             "GET /health, /ready, /metrics, /openapi.json",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
-        with _ending_quietly():
+        with ending_quietly():
             uvicorn.Server(config).run(sockets=[listener])
     print(f"stopped after {things(server.answered, 'request')}")
     return 0
-
-
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Any:
-    """Context with a socket that listens, so that a port in use is one clear line."""
-    try:
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-            listener.listen(1024)
-            yield listener
-    except OSError as error:
-        raise UserError(
-            f"cannot listen at {host}:{port} ({error.strerror or error}); give another --port or --host"
-        ) from None
-
-
-@contextlib.contextmanager
-def _ending_quietly() -> Any:
-    """Context in which signals that end a server do so without ending the process, or printing a traceback."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in kept:
-        signal.signal(number, lambda *_: None)  # uvicorn sends the signal again when it is done
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 def _uvicorn() -> ModuleType:

@@ -112,6 +112,17 @@ def arguments_of(build: Callable[..., nnx.Module]) -> list[str]:
     return sorted(_signature(build).keys() - set(GIVEN))
 
 
+def default_of(build: Callable[..., nnx.Module], name: str) -> Any:
+    """Default of an argument of a network's class, or of a function that builds one; None: it must be given.
+
+    Args:
+      build: the class or function.
+      name: an argument, one of `arguments_of(build)`.
+    """
+    default = _signature(build)[name].default
+    return None if default is inspect.Parameter.empty else default
+
+
 def _signature(build: Callable[..., nnx.Module]) -> dict[str, inspect.Parameter]:
     if not inspect.isclass(build):
         own = dict(inspect.signature(build).parameters)

@@ -52,7 +52,7 @@ def class_activation(
     """
     if method not in METHODS:
         raise ValueError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
-    first, *_ = clips = _one_by_one(inputs)
+    first, *_ = clips = one_by_one(inputs)
     found = _places(network, first)
     if layer and layer not in found:
         near = ", ".join(list(found)[-3:])
@@ -73,7 +73,7 @@ def class_activation(
     return np.concatenate(maps), path
 
 
-def _one_by_one(inputs: Inputs) -> list[dict[str, jax.Array]]:
+def one_by_one(inputs: Inputs) -> list[dict[str, jax.Array]]:
     """Each clip as a batch of its own: a network's outputs and their gradients take the memory of a training step."""
     count = len(inputs["video"])
     return [{name: array[clip : clip + 1] for name, array in inputs.items()} for clip in range(count)]

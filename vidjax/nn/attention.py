@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.nn import attention_kernel, attention_plan
+from vidjax.nn.attention_weights import record
 from vidjax.nn.kernel_mesh import own_part
 from vidjax.nn.remat import attention_part, layer_result
 from vidjax.nn.ring_attention import ring_attention
@@ -78,6 +79,7 @@ def attention(
             f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'pallas', 'blocks', 'xla'"
         )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    record(q, k, scale, bias, lambda: _joined(mask, ids, q, k, causal))
     of_keys = (mask is None or mask.shape[1:3] == (1, 1)) and (ids is None or ids[0].shape[0] in (1, q.shape[0]))
     ring = ring_layout(q, k) if implementation == "auto" and bias is None and of_keys and not causal else None
     if ring is not None and scale > 0:

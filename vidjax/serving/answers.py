@@ -67,6 +67,18 @@ class Run(Protocol):
         ...
 
 
+def limited_clips(folder: str, num_clips: int | None) -> dict[str, Any]:
+    """Arguments of a `Predictor` for files that others choose, who would otherwise say how much is computed.
+
+    Args:
+      folder: work directory of a run, or folder written by `convert`.
+      num_clips: clips per video; None: as in the run's config, or 10 if that would be all of a video.
+    """
+    if load_meta(folder).config.data.sampling.eval not in WHOLE_VIDEO_RULES:
+        return {"num_clips": num_clips}
+    return {"num_clips": num_clips or _CLIPS, "sampling": SamplingConfig(eval="multi_clip")}
+
+
 class TrainedRun:
     """Run of a network that sees videos or hears sound.
 
@@ -99,10 +111,8 @@ class TrainedRun:
             patience=_PATIENCE,
             isolate=True,
         )
-        views: dict[str, Any] = {"num_clips": num_clips, "num_crops": num_crops, "step": step, "top": top}
-        if load_meta(folder).config.data.sampling.eval in WHOLE_VIDEO_RULES:  # a client would say how much is computed
-            views |= {"num_clips": num_clips or _CLIPS, "sampling": SamplingConfig(eval="multi_clip")}
-        self._predictor = predictor = Predictor(folder, reading=reading, **views)
+        more: dict[str, Any] = {"num_crops": num_crops, "step": step, "top": top}
+        self._predictor = predictor = Predictor(folder, reading=reading, **limited_clips(folder, num_clips), **more)
         spec = predictor.spec
         if not {type(value) for value in spec.inputs.values()} <= {VideoInput, AudioInput}:
             given = " and ".join(value.kind for value in spec.inputs.values())

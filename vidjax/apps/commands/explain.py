@@ -14,8 +14,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("video", help="video file")
     parser.add_argument("--out", required=True, help="folder to write the video, the plot and the figures to")
     parser.add_argument("--class", dest="class_name", default="", help="class to explain (default: the best)")
-    methods = ("hirescam", "gradcam", "occlusion")
-    parser.add_argument("--method", choices=methods, default=methods[0], help=f"kind of map (default: {methods[0]})")
+    methods = ("hirescam", "gradcam", "rollout", "occlusion")
+    parser.add_argument(
+        "--method",
+        choices=methods,
+        default=methods[0],
+        help=f"kind of map; rollout: of attention, whatever the class (default: {methods[0]})",
+    )
     parser.add_argument("--layer", default="", help="path of the layer of the maps (default: the last with places)")
     parser.add_argument("--blocks", type=positive, default=4, help="for occlusion: blocks along each axis (default: 4)")
     parser.add_argument("--num-clips", type=positive, help="clips of the video (default: as in the config)")

@@ -5,7 +5,7 @@ Reference code: torchvision `models/video/resnet.py`; of `r2plus1d_34` mmaction2
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -51,6 +51,12 @@ class Layout:
     stem: Mapping[str, Any] = field(default_factory=dict)
     block: type[BasicBlock] = BasicBlock
 
+    def widened(self, width: int) -> "Layout":
+        """The layout with another width of the first stage, and the channels inside the stem in proportion."""
+        inside = {"mid_features"} & self.stem.keys()
+        scaled = {name: max(1, self.stem[name] * width // self.width) for name in inside}
+        return replace(self, width=width, stem={**self.stem, **scaled})
+
     def stages(self) -> list[Stage]:
         """Stages of the network: all but the first halve height and width, and time if their kernels span frames."""
         stages = []
@@ -63,17 +69,26 @@ class Layout:
 
 
 def spacetime_resnet(
-    num_classes: int, *, layout: Layout, in_channels: int = 3, dtype: Any = None, rngs: nnx.Rngs, **kwargs: Any
+    num_classes: int,
+    *,
+    layout: Layout,
+    width: int | None = None,
+    in_channels: int = 3,
+    dtype: Any = None,
+    rngs: nnx.Rngs,
+    **kwargs: Any,
 ) -> ResNet:
     """Build a network of this family. Further arguments are those of `ResNet`.
 
     Args:
       num_classes: K, number of classes.
       layout: layout of the network.
+      width: channels of the stem and the first stage; None: the layout's.
       in_channels: C, channels of the video.
       dtype: dtype of activations; None: float32.
       rngs: random streams for the initial weights.
     """
+    layout = layout if width is None else layout.widened(width)
     stem = Stem(layout.width, (3, 7, 7), in_channels=in_channels, **layout.stem, dtype=dtype, rngs=rngs)
     network = {"stem": stem, "stem_features": layout.width, "stages": layout.stages(), "block": layout.block}
     return ResNet(num_classes, **network, dtype=dtype, rngs=rngs, **kwargs)
