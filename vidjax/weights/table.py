@@ -41,6 +41,7 @@ TABLES = (
     "git",
     "image_vit",
     "inception",
+    "internvideo2",
     "image_cnn",
     "mbt",
     "mvit",
@@ -57,9 +58,11 @@ TABLES = (
     "vggish",
     "video_language",
     "videomae",
+    "videoprism",
     "vivit",
     "vjepa2",
     "x3d",
+    "xclip",
 )
 
 
@@ -157,6 +160,8 @@ class Source:
         sets them.
       read_only: whether a model cannot be written as this source: the source's network is only a part of the model, as
         an image network is of one with adapters, or names a layer after the preceding one.
+      stacked: part of keys before the layers' own names, such as "x_layers", if an array there holds a parameter of
+        all layers along its first axis: rules are written for one layer, `x_layers.{i}.…`. Empty: none is.
       conventions: what this source's networks do where sources differ although their arrays have the same shapes,
         see `vidjax.models.base.VideoNetwork.conventions`; a network of another convention does not take its weights.
     """
@@ -176,6 +181,7 @@ class Source:
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     read_only: bool = False
     conventions: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    stacked: str = ""
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     problem: Callable[[Mapping[str, np.ndarray]], str] | None = None
 
@@ -200,6 +206,32 @@ class Source:
                 raise CheckpointError(f"source {self.name}: {out[short]} and {key} both map to {short}")
             out[short] = key
         return out
+
+    def unstacked(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """State dict with a key for each layer of the stacked arrays."""
+        if not self.stacked:
+            return state
+        out: dict[str, np.ndarray] = {}
+        for key, array in state.items():
+            before, found, after = key.partition(f"{self.stacked}.")
+            if found and np.ndim(array):
+                out |= {f"{before}{found}{index}.{after}": layer for index, layer in enumerate(array)}
+            else:
+                out[key] = array
+        return out
+
+    def restacked(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """State dict as the source's files have it: `unstacked`, backwards."""
+        if not self.stacked:
+            return dict(state)
+        layers: dict[str, dict[int, np.ndarray]] = {}
+        for key in state:
+            before, found, after = key.partition(f"{self.stacked}.")
+            if found:
+                index, _, after = after.partition(".")
+                layers.setdefault(f"{before}{found}{after}", {})[int(index)] = state[key]
+        whole = {key: array for key, array in state.items() if f"{self.stacked}." not in key}
+        return whole | {key: np.stack([rows[i] for i in sorted(rows)]) for key, rows in layers.items()}
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Reasons why keys are not this source's: missing keys of the signature, and `not KEY` for excluded ones."""
