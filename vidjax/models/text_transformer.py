@@ -159,8 +159,8 @@ class ClassTokenTexts(nnx.Module):
         length, dim = _length(numbers, self.length), self.token_embed.shape[1]
         x = jnp.take(self.token_embed[...], numbers, axis=0) * math.sqrt(dim) + _sinusoids(length, dim)[None]
         x = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))
-        ends = jnp.max(jnp.where(numbers != 0, jnp.arange(1, length + 1), 0), axis=1)
-        here = (jnp.arange(length + 1) == ends[:, None])[..., None]
+        ends = jnp.max(jnp.where(numbers != 0, jnp.arange(1, length + 1)[None], 0), axis=1)
+        here = (jnp.arange(length + 1)[None] == ends[:, None])[..., None]
         x = jnp.where(here, self.cls_token[...] * math.sqrt(dim), x)
         x = self.execution.run(self.blocks, x.astype(self.execution.dtype or jnp.float32))
         return self.norm(jnp.take_along_axis(x, ends[:, None, None], axis=1)[:, 0].astype(jnp.float32))

@@ -35,10 +35,10 @@ class TextVideoNetwork(VideoNetwork):
     logit_scale: nnx.Param
     logit_bias: nnx.Param | None = None
 
-    def make_temperature(self, biased: bool) -> None:
-        """Set the first factor of cosines: 1/0.07 (CLIP), or with a bias 10, and -10 as the bias (SigLIP, arXiv
-        2303.15343)."""
-        self.logit_scale = nnx.Param(jnp.float32(math.log(10) if biased else -math.log(0.07)))
+    def make_temperature(self, biased: bool, temperature: float = 0.07) -> None:
+        """Set the first factor of cosines: 1/`temperature` (CLIP: 1/0.07), or with a bias 10, and -10 as the bias
+        (SigLIP, arXiv 2303.15343)."""
+        self.logit_scale = nnx.Param(jnp.float32(math.log(10) if biased else -math.log(temperature)))
         self.logit_bias = nnx.Param(jnp.float32(-10)) if biased else nnx.data(None)
 
     def text_vectors(self, numbers: jax.Array) -> jax.Array:

@@ -94,5 +94,5 @@ class QueryAttention(nnx.Module):
         query = jnp.broadcast_to(self.query[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
         q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (self.q(query), self.k(x), self.v(x)))
         factors = _SOFTPLUS / math.sqrt(q.shape[-1]) * jax.nn.softplus(self.feature_scale[...])
-        y = attention(q * factors.astype(q.dtype), k, v, scale=1.0)
+        y = attention(q * factors.astype(q.dtype)[None, None, None], k, v, scale=1.0)
         return self.norm(self.proj(y.reshape(x.shape[0], -1)).astype(jnp.float32))

@@ -173,4 +173,4 @@ class VideoPrompts(nnx.Module):
         x = jnp.broadcast_to(texts.astype(self.dtype or texts.dtype)[None], (places.shape[0], *texts.shape))
         for layer in self.layers:
             x = layer(x, places)
-        return self.alpha[...] * x.astype(jnp.float32)
+        return self.alpha[...][None, None] * x.astype(jnp.float32)

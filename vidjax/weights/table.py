@@ -148,8 +148,8 @@ class Source:
         more.
       fresh: shell-style patterns of the model's parameters that the source's network may lack: if the checkpoint has
         none of their keys, they keep their initial values, and the `LoadReport` and the log name them.
-      kept: shell-style patterns of running statistics that belong to training here and are in no checkpoint of this
-        source: they keep their values, and are not written.
+      kept: shell-style patterns of running statistics that belong to training here, and of constants of the source's
+        code, which are in no checkpoint of this source: they keep their values, and are not written.
       problem: function from the state dict without prefixes to what is wrong with arrays that the model computes by
         itself, as a clause; empty: nothing. None: there are no such arrays to compare.
       buffers: function from the state dict without prefixes to the arrays other than parameters that the source keeps,
@@ -158,6 +158,8 @@ class Source:
         out, and the `LoadReport` and the log name them.
       kwargs: constructor arguments for this source's network if it differs from the named model; `load_pretrained`
         sets them.
+      configured: further constructor arguments, which a folder's `config.json` states, see
+        `vidjax.weights.hf_config.configured`.
       read_only: whether a model cannot be written as this source: the source's network is only a part of the model, as
         an image network is of one with adapters, or names a layer after the preceding one.
       stacked: part of keys before the layers' own names, such as "x_layers", if an array there holds a parameter of
@@ -179,6 +181,7 @@ class Source:
     dropped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    configured: Mapping[str, tuple[str, int]] = field(default_factory=dict, hash=False)
     read_only: bool = False
     conventions: Mapping[str, Any] = field(default_factory=dict, hash=False)
     stacked: str = ""

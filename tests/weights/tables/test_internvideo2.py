@@ -7,6 +7,7 @@ import pytest
 from tests.golden import channels_last, coarse_noise, fill_state, language_golden, language_keys, relative_error
 from vidjax.models.registry import abstract_model
 from vidjax.models.state import merge, split
+from vidjax.models.text_video import unit
 from vidjax.weights import load_pretrained
 from vidjax.weights.mapping import convert
 from vidjax.weights.table import recognise
@@ -49,7 +50,8 @@ def test_the_full_network_answers_as_the_reference(shared):
     @jax.jit
     def run(arrays, video, numbers):
         own = merge(graphdef, *arrays)
-        return own.video_vectors(video), own.text_vectors(numbers), own.similarity(video, numbers)
+        videos, texts = own.video_vectors(video), own.text_vectors(numbers)
+        return videos, texts, own.scaled(unit(videos) @ unit(texts).T)
 
     given = run(arrays, channels_last(coarse_noise((2, 3, 8, 224, 224))), golden["input_ids"])
     for array, name in zip(given, ("coarse_video_embeds", "text_embeds", "coarse_logits"), strict=True):

@@ -23,7 +23,8 @@ def answers(model, video, numbers):
     @jax.jit
     def run(arrays, video, numbers):
         own = merge(graphdef, *arrays)
-        return own.video_vectors(video), own.tokens(video), own.text_vectors(numbers)
+        vectors, tokens, _ = own.encoded_video(video)
+        return vectors, tokens, own.text_vectors(numbers)
 
     return [np.asarray(part) for part in run(arrays, video, numbers)]
 

@@ -1,5 +1,7 @@
 """Tables of X-CLIP: transformers' answers, texts that differ beside each video, and both ways."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ from tests.golden import channels_last, coarse_noise, language_golden, noise, re
 from tests.peers import needs, transformers
 from vidjax.models.state import merge, split
 from vidjax.weights import load_pretrained, write
+from vidjax.weights.hf_config import configured
+from vidjax.weights.read import CheckpointError
+from vidjax.weights.tables.xclip import TRANSFORMERS
 from vidjax.weights.write import to_state_dict
 
 SMALL = {"dim": 32, "depth": 2, "heads": 2, "size": 32, "patch": 16, "embed": 24, "num_frames": 3, "vocabulary": 100,
@@ -23,8 +28,8 @@ def answers(model, video, numbers):
     def run(arrays, video, numbers):
         own = merge(graphdef, *arrays)
         features = own.encode(video)
-        beside = own.texts_beside(features, own.encode_text(numbers))
-        return features.pooled, beside, own.similarity(video, numbers)
+        texts = own.encode_text(numbers)
+        return features.pooled, own.texts_beside(features, texts), own.scaled(own.compare(features, texts))
 
     return [np.asarray(part) for part in run(arrays, video, numbers)]
 
@@ -62,6 +67,17 @@ def test_it_answers_as_transformers_and_is_written_as_it_was():
         written = to_state_dict(model, "xclip_b16", "xclip")
     assert written.keys() == {key for key in state if not key.endswith("position_ids")}
     assert all(np.array_equal(written[key], state[key]) for key in written)
+
+
+def test_heads_are_those_of_the_folder(tmp_path):
+    """Arrays have the same shapes with any number of them."""
+    assert configured(tmp_path, TRANSFORMERS.configured) == {}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"vision_config": {"mit_num_attention_heads": 12}, "prompt_num_attention_heads": None}))
+    assert configured(tmp_path, TRANSFORMERS.configured) == {"integration_heads": 12, "prompt_heads": 8}
+    file.write_text(json.dumps({"prompt_num_attention_heads": "many"}))
+    with pytest.raises(CheckpointError, match="prompt_num_attention_heads = 'many' must be a positive whole number"):
+        configured(tmp_path, TRANSFORMERS.configured)
 
 
 @pytest.mark.slow

@@ -245,9 +245,7 @@ class InternVideo2Clip(TextVideoNetwork, InternVideo2):
         self.proj = nnx.Linear(pool_features, embed, kernel_init=normal_002, rngs=rngs)
         kept = dataclasses.replace(execution, remat="" if execution.remat == "attention" else execution.remat)
         self.text = TextTransformer(text, embed, execution=kept, rngs=rngs)
-        self.make_temperature(biased)
-        if not biased:
-            self.logit_scale = nnx.Param(jnp.float32(-math.log(_TEMPERATURE)))
+        self.make_temperature(biased, _TEMPERATURE)
         self.widths = dataclasses.replace(self.widths, pooled=embed)
 
     def text_vectors(self, numbers: jax.Array) -> jax.Array:

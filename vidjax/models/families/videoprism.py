@@ -10,7 +10,6 @@ google-deepmind/videoprism `encoders.py`, `layers.py`; transformers `models/vide
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -188,23 +187,17 @@ class VideoPrismLvt(TextVideoNetwork, VideoPrism):
         self.auxiliary_blocks = stack(block, auxiliary_depth, 0.0)
         kept = dataclasses.replace(execution, remat="" if execution.remat == "attention" else execution.remat)
         self.text = ClassTokenTexts(text, execution=kept, rngs=rngs)
-        self.make_temperature(biased)
-        if not biased:
-            self.logit_scale = nnx.Param(jnp.float32(-math.log(_TEMPERATURE)))
+        self.make_temperature(biased, _TEMPERATURE)
 
     def text_vectors(self, numbers: jax.Array) -> jax.Array:
         """Vectors of texts of any length, float32 `(N, E)`; see `TextVideoNetwork.text_vectors`."""
         return self.text(numbers)
 
-    def _encoded(self, video: jax.Array, rngs: nnx.Rngs | None) -> tuple[jax.Array, jax.Array, Grid]:
-        """Vectors of clips of any length, `(B, E)`, the encoder's tokens and their grid."""
+    def encoded_video(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, jax.Array, Grid]:
+        """Vectors of clips `(B, T, H, W, C)`, of any length, float32 `(B, E)`, the encoder's tokens and their grid."""
         tokens, grid = self.tokens_of(video, rngs)
         x = tokens.astype(self.execution.dtype or jnp.float32)
         return self.pool(self.execution.run(self.auxiliary_blocks, x, grid, rngs=rngs)), tokens, grid
-
-    def video_vectors(self, video: jax.Array) -> jax.Array:
-        """Vectors of clips `(B, T, H, W, C)` of any length, float32 `(B, E)`."""
-        return self._encoded(video, None)[0]
 
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """Encode float clips `(B, T, H, W, C)` of values in 0…1: `pooled` has length 1, tokens are the encoder's.
@@ -212,7 +205,7 @@ class VideoPrismLvt(TextVideoNetwork, VideoPrism):
         Raises:
           ValueError: if the patch does not divide the frames, or the tables are for clips of another length or size.
         """
-        vectors, tokens, grid = self._encoded(video, rngs)
+        vectors, tokens, grid = self.encoded_video(video, rngs)
         return Features(unit(vectors), tokens, grid, self.patch_map(tokens, grid))
 
 

@@ -129,7 +129,7 @@ class XClip(ClipNetwork):
         assert features.tokens is not None and features.grid is not None
         tokens = features.tokens.astype(jnp.float32)
         places = tokens.reshape(tokens.shape[0], features.grid[0], -1, tokens.shape[-1]).mean(axis=1)
-        return unit(texts.astype(jnp.float32) + self.prompts(texts, self.prompt_proj(places)))
+        return unit(texts.astype(jnp.float32)[None] + self.prompts(texts, self.prompt_proj(places)))
 
     def compare(self, features: Features, texts: jax.Array) -> jax.Array:
         """Cosines of videos and texts beside them, float32 `(B, N)`.

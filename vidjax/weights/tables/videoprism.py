@@ -16,7 +16,7 @@ from vidjax.weights.tables.clip import moved
 
 _HEAD, _POOL_HEAD = 64, 256
 _ENCODERS, _LVT = ("videoprism_base", "videoprism_large"), ("videoprism_lvt_base", "videoprism_lvt_large")
-_NEW_HEAD, _NEW_SCALE = ("pool.*", "head.*"), ("logit_scale", "logit_bias")
+_NEW_HEAD = ("pool.*", "head.*")
 
 
 def _into_heads(features: int) -> tuple[Transform, Transform, Transform]:
@@ -118,7 +118,8 @@ FLAX_LVT = Source(
     ),
     head="",
     prefixes=("params.",),
-    fresh=_NEW_SCALE,
+    fresh=("logit_bias",),
+    kept=("logit_scale",),
     stacked="x_layers",
 )
 
@@ -180,7 +181,8 @@ TRANSFORMERS_LVT = replace(
     # Positions of texts, computed here, as the publisher's code does.
     ignore=("text_model.embeddings.position_*",),
     head="",
-    fresh=_NEW_SCALE,
+    fresh=("logit_bias",),
+    kept=("logit_scale",),
 )
 
 SOURCES = (FLAX, FLAX_LVT, TRANSFORMERS, TRANSFORMERS_LVT)

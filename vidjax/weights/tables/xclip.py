@@ -55,6 +55,10 @@ TRANSFORMERS = Source(
     head="",
     fresh=("logit_bias",),
     kwargs=_QUICK,
+    configured={
+        "integration_heads": ("vision_config.mit_num_attention_heads", 8),
+        "prompt_heads": ("prompt_num_attention_heads", 8),
+    },
     conventions=_QUICK,
 )
 
