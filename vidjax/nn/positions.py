@@ -117,13 +117,14 @@ class Table:
     """Learned position table: its axes of the token grid, and the way to resize it.
 
     A table is `(…, n, D)`: rows for tokens before the grid, such as a class token, then the grid's. `axes` are of
-    (T, H, W); without any the table has no grid, and its number of rows is resized. `mode` is one of `MODES`, or
-    one for each axis. `first` are the possible numbers of rows before the grid's.
+    (T, H, W); without any the table has no grid, and its number of rows is resized. `mode` is one of `MODES`. `first`
+    are the possible numbers of rows before the grid's. `space` is the mode along H and W, if it is another one.
     """
 
     axes: tuple[int, ...]
-    mode: str | tuple[str, ...]
+    mode: str
     first: tuple[int, ...] = (0, 1)
+    space: str = ""
 
     def fit(self, table: np.ndarray, shape: tuple[int, ...], old: Grid, new: Grid) -> np.ndarray:
         """Resize `table` from the grid `old` to the grid `new`, as float32 of `shape`.
@@ -141,7 +142,7 @@ class Table:
             raise ValueError("cannot resize a position table of {} tokens to {}".format(*sides))
         values = np.moveaxis(table[..., first:, :], -2, 0)
         values = values.reshape(*before, *values.shape[1:]).astype(np.float64)
-        modes = (self.mode,) * len(after) if isinstance(self.mode, str) else self.mode
+        modes = [(axis and self.space) or self.mode for axis in self.axes] or [self.mode]
         for axis, (mode, n_old, n_new) in enumerate(zip(modes, before, after, strict=True)):
             values = np.moveaxis(np.tensordot(MODES[mode](n_old, n_new), values, axes=(1, axis)), 0, axis)
         values = np.moveaxis(values.reshape(-1, *values.shape[len(after) :]), 0, -2)

@@ -126,8 +126,9 @@ def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> No
         save_file(dict(state), file)
         return
     if file.suffix == ".npz":
+        tree: dict[str, Any] = {key.replace(".", "/"): array for key, array in state.items()}
         with file.open("xb") as opened:
-            np.savez(opened, **{key.replace(".", "/"): array for key, array in state.items()})
+            np.savez(opened, **tree)
         return
     if file.suffix not in (".pth", ".pt", ".pyth", ".th", ".ckpt", ".bin"):
         raise CheckpointError(f"{file}: end it in .pth, .pt or .pyth (PyTorch's), .safetensors, or .npz (Flax's)")

@@ -16,7 +16,13 @@ SIZE = TextSize(vocabulary=20, text_length=6, text_dim=8, text_depth=1, text_hea
 
 
 # Counted by transformers, which has no temperature.
-@pytest.mark.parametrize(("name", "count"), [("videoprism_lvt_base", 247623424), ("videoprism_lvt_large", 579877120)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("videoprism_lvt_base", 247623424),
+        pytest.param("videoprism_lvt_large", 579877120, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_named_networks_are_as_large_as_the_references(name, count):
     assert sum(int(np.prod(shape)) for shape in params_of(name).values()) == count + 1
 

@@ -25,9 +25,12 @@ def tokens(model, video):
     return np.asarray(jax.jit(lambda arrays, video: merge(graphdef, *arrays).encode(video).tokens)(arrays, video))
 
 
+OTHERS = (("xclip_b16_16f", 194933249), ("xclip_l14", 575673601))
+
+
 # Counted by transformers.
 @pytest.mark.parametrize(
-    ("name", "count"), [("xclip_b32", 196585729), ("xclip_b16_16f", 194933249), ("xclip_l14", 575673601)]
+    ("name", "count"), [("xclip_b32", 196585729), *(pytest.param(*row, marks=pytest.mark.exhaustive) for row in OTHERS)]
 )
 def test_named_networks_are_as_large_as_the_references(name, count):
     assert sum(int(np.prod(shape)) for shape in params_of(name).values()) == count

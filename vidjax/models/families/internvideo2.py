@@ -138,7 +138,7 @@ class InternVideo2(VisionTransformer, VideoNetwork):
       ValueError: if the heads do not divide the width or the patch the size, or the width is no multiple of 16.
     """
 
-    positions: ClassVar[Mapping[str, Table]] = {"pos_embed": Table((0, 1, 2), ("linear", "cubic", "cubic"))}
+    positions: ClassVar[Mapping[str, Table]] = {"pos_embed": Table((0, 1, 2), "linear", space="cubic")}
 
     @by_field
     def __init__(

@@ -54,8 +54,8 @@ _TABLE = Transform("1·1·N·D → N·D", lambda x: x.reshape(x.shape[-2:]), lam
 # A temperature as the logarithm of a factor.
 _FACTOR = Transform(
     "τ → -ln τ",
-    lambda x: np.float32(-np.log(np.asarray(x, np.float64))),
-    lambda x: (np.float32(np.exp(-np.asarray(x, np.float64))),),
+    lambda x: np.asarray(-np.log(np.asarray(x, np.float64)), np.float32),
+    lambda x: (np.asarray(np.exp(-np.asarray(x, np.float64)), np.float32),),
 )
 _LAYER, _TEXT = "text_encoder.transformer.{i}", "text.blocks.{i}"
 CLIP = Source(
