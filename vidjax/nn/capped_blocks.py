@@ -84,7 +84,7 @@ class QueryAttention(nnx.Module):
         self.heads = heads
         linear = partial(nnx.Linear, kernel_init=LECUN_NORMAL, dtype=dtype, rngs=rngs)
         self.query = nnx.Param(LECUN_NORMAL(rngs.params(), (1, dim))[None])
-        self.q, self.k, self.v = (linear(dim, features) for _ in range(3))
+        self.q, self.kv = linear(dim, features), linear(dim, 2 * features)
         self.feature_scale = nnx.Param(jnp.zeros(features // heads))
         self.proj = linear(features, dim)
         self.norm = OffsetLayerNorm(dim)
@@ -92,7 +92,8 @@ class QueryAttention(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `(B, N, D)` to `(B, D)`."""
         query = jnp.broadcast_to(self.query[...].astype(x.dtype), (x.shape[0], 1, x.shape[2]))
-        q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (self.q(query), self.k(x), self.v(x)))
+        q, (k, v) = self.q(query), jnp.split(self.kv(x), 2, axis=-1)
+        q, k, v = (y.reshape(*y.shape[:2], self.heads, -1) for y in (q, k, v))
         factors = _SOFTPLUS / math.sqrt(q.shape[-1]) * jax.nn.softplus(self.feature_scale[...])
         y = attention(q * factors.astype(q.dtype)[None, None, None], k, v, scale=1.0)
         return self.norm(self.proj(y.reshape(x.shape[0], -1)).astype(jnp.float32))

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from vidjax.weights.layer_rules import conv, dense, layer_norm
-from vidjax.weights.layouts import LINEAR, QKV_BIAS, QKV_LINEAR, TOKENS, Transform
+from vidjax.weights.layouts import COPY, LINEAR, QKV_BIAS, QKV_LINEAR, TOKENS, Transform, joined
 from vidjax.weights.table import Rule, Source
 from vidjax.weights.tables.clip import moved
 
@@ -30,16 +30,26 @@ def _into_heads(features: int) -> tuple[Transform, Transform, Transform]:
 
 _KERNEL, _BIAS, _POST = _into_heads(_HEAD)
 _POOL_KERNEL, _POOL_BIAS, _POOL_POST = _into_heads(_POOL_HEAD)
-_QKV_KERNEL = Transform(
-    "3 × I·H·d → I·3O",
-    lambda *parts: np.concatenate([_KERNEL.forward(x) for x in parts], axis=1),
-    lambda x: tuple(_KERNEL.inverse(part)[0] for part in np.split(x, 3, axis=1)),
-)
-_QKV_HEAD_BIAS = Transform(
-    "3 × H·d → 3O",
-    lambda *parts: np.concatenate([np.ravel(x) for x in parts]),
-    lambda x: tuple(_BIAS.inverse(part)[0] for part in np.split(x, 3)),
-)
+
+
+def _side_by_side(count: int, kernel: Transform, bias: Transform) -> tuple[Transform, Transform]:
+    """Transforms of the kernels, and of the biases, of several projections of one input to those of one."""
+    return (
+        Transform(
+            f"{count} × {kernel.name}",
+            lambda *parts: np.concatenate([kernel.forward(x) for x in parts], axis=1),
+            lambda x: tuple(kernel.inverse(part)[0] for part in np.split(x, count, axis=1)),
+        ),
+        Transform(
+            f"{count} × {bias.name}",
+            lambda *parts: np.concatenate([bias.forward(x) for x in parts]),
+            lambda x: tuple(bias.inverse(part)[0] for part in np.split(x, count)),
+        ),
+    )
+
+
+_QKV_KERNEL, _QKV_HEAD_BIAS = _side_by_side(3, _KERNEL, _BIAS)
+_KV_KERNEL, _KV_HEAD_BIAS = _side_by_side(2, _POOL_KERNEL, _POOL_BIAS)
 # Rows of a patch, then columns, then colours.
 _PATCH = Transform(
     "p·p·3·D → 1·p·p·3·D",
@@ -99,14 +109,10 @@ FLAX_LVT = Source(
         *moved(_FLAX_ENCODER, "vision_encoder."),
         *_flax_blocks("auxiliary_encoder.transformers_stack", "auxiliary_blocks"),
         Rule(f"{_POOLER}_query", "pool.query", TOKENS),
-        *(
-            rule
-            for theirs, ours in (("query", "q"), ("key", "k"), ("value", "v"))
-            for rule in (
-                Rule(f"{_POOLER}.{theirs}.w", f"pool.{ours}.kernel", _POOL_KERNEL),
-                Rule(f"{_POOLER}.{theirs}.b", f"pool.{ours}.bias", _POOL_BIAS),
-            )
-        ),
+        Rule(f"{_POOLER}.query.w", "pool.q.kernel", _POOL_KERNEL),
+        Rule(f"{_POOLER}.query.b", "pool.q.bias", _POOL_BIAS),
+        Rule((f"{_POOLER}.key.w", f"{_POOLER}.value.w"), "pool.kv.kernel", _KV_KERNEL),
+        Rule((f"{_POOLER}.key.b", f"{_POOLER}.value.b"), "pool.kv.bias", _KV_HEAD_BIAS),
         Rule(f"{_POOLER}.per_dim_scale.per_dim_scale", "pool.feature_scale"),
         Rule(f"{_POOLER}.post.w", "pool.proj.kernel", _POOL_POST),
         Rule(f"{_POOLER}.post.b", "pool.proj.bias"),
@@ -162,14 +168,9 @@ TRANSFORMERS_LVT = replace(
         *moved(_ENCODER, "video_model.vision_model."),
         *_blocks("video_model.auxiliary_layers", "auxiliary_blocks"),
         Rule("video_model.head.pooling_attention_query", "pool.query"),
-        *(
-            rule
-            for part in "qkv"
-            for rule in (
-                Rule(f"video_model.head.{part}_proj.weight", f"pool.{part}.kernel", LINEAR),
-                Rule(f"video_model.head.{part}_proj.bias", f"pool.{part}.bias"),
-            )
-        ),
+        *dense("video_model.head.q_proj", "pool.q"),
+        Rule(tuple(f"video_model.head.{part}_proj.weight" for part in "kv"), "pool.kv.kernel", joined(2, LINEAR)),
+        Rule(tuple(f"video_model.head.{part}_proj.bias" for part in "kv"), "pool.kv.bias", joined(2, COPY)),
         Rule("video_model.head.per_dim_scale", "pool.feature_scale"),
         *dense("video_model.head.o_proj", "pool.proj"),
         *layer_norm("video_model.head_layernorm", "pool.norm"),
