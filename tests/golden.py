@@ -186,3 +186,22 @@ def relative_error(y: Any, g: Any) -> float:
     y, g = np.asarray(y, np.float64), np.asarray(g, np.float64)
     assert y.shape == g.shape, f"{y.shape} is compared with {g.shape}"
     return float(np.linalg.norm(y - g) / np.linalg.norm(g))
+
+
+def language_golden(shared: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """State dict by the rule and stored arrays of a golden of videos and language, which are kept beside the project.
+
+    Args:
+      shared: folder of the references.
+      name: name of the golden.
+    """
+    folder = shared / "reference" / "golden-language-segmentation"
+    with np.load(folder / f"{name}.npz") as file:
+        return fill_state(language_keys(shared, name)), dict(file)
+
+
+def language_keys(shared: Path, table: str) -> Keys:
+    """Keys, shapes and element types of a table of these."""
+    file = shared / "reference" / "golden-language-segmentation" / "keys" / f"{table}.tsv"
+    rows = (line.split("\t") for line in file.read_text().splitlines())
+    return [(key, tuple(int(n) for n in shape.split("x") if n), dtype) for key, shape, dtype in rows]

@@ -29,7 +29,7 @@ def spec(name: str = "clip_tiny"):
 @functools.cache
 def network(name: str = "clip_tiny", **kwargs):
     """Network with drawn weights, in evaluation mode."""
-    return filled(abstract_model(name, **KWARGS, **kwargs))
+    return filled(abstract_model(name, **KWARGS | kwargs))
 
 
 def save(folder: Path, name: str = "clip_tiny") -> Path:

@@ -16,7 +16,7 @@ from vidjax.data.listing.class_lists import read_class_names
 from vidjax.errors import UserError
 from vidjax.inputs import TextInput
 from vidjax.models.state import Arrays, merge, split
-from vidjax.models.text_video import TextHead, TextVideoNetwork, unit
+from vidjax.models.text_video import TextHead, TextVideoNetwork
 
 # Sentences around the name of a class, whose vectors are averaged.
 TEMPLATES = ("{}", "a video of {}", "a video of a person {}", "a photo of {}", "a person is {}")
@@ -24,7 +24,7 @@ _TOGETHER = 64  # texts that go through the network at a time
 
 
 def encode_texts(network: nnx.Module, spec: Spec, texts: Sequence[str]) -> np.ndarray:
-    """Vectors of texts, of length 1, float32 `(N, E)`.
+    """Vectors of texts, float32 `(N, E)`, see `TextVideoNetwork.encode_text`.
 
     Args:
       network: network of videos and texts.
@@ -80,7 +80,8 @@ def read_labels(text: str) -> tuple[str, ...]:
 def name_classes(network: Any, spec: Spec, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> Spec:
     """Give a network of videos and texts, in place, a head whose classes are words.
 
-    The vector of a class is the mean of those of its name in each template, of length 1; `_` in a name is a space.
+    The vector of a class is the mean of those of its name in each template, of length 1; `_` in a name is a space. If a
+    text has another vector beside each video, the mean is taken there.
 
     Args:
       network: network of videos and texts.
@@ -99,6 +100,6 @@ def name_classes(network: Any, spec: Spec, names: Sequence[str], templates: Sequ
     words = [name.replace("_", " ") for name in names]
     texts = [template.replace("{}", word) for word in words for template in templates]
     vectors = encode_texts(network, spec, texts).reshape(len(words), len(templates), -1)
-    network.head = TextHead(unit(jnp.asarray(vectors).mean(axis=1)))
+    network.head = TextHead(network.class_vectors(jnp.asarray(vectors)))
     video = {name: value for name, value in spec.inputs.items() if not isinstance(value, TextInput)}
     return dataclasses.replace(spec, inputs=video, task="classify", num_classes=len(words))

@@ -59,18 +59,19 @@ def test_one_attention_is_half_of_it_and_half_of_the_tokens():
     np.testing.assert_allclose(twice[0, 0], both[0, 1:])
 
 
-def test_recorded_weights_are_those_of_the_attention():
+@pytest.mark.parametrize("cap", [0.0, 0.5])
+def test_recorded_weights_are_those_of_the_attention(cap):
     rng = np.random.default_rng(0)
     q, k, v = (jnp.asarray(rng.normal(size=(2, 5, 2, 4)), jnp.float32) for _ in range(3))
     with recorded_weights() as found:
-        y = attention(q, k, v, causal=True)
+        y = attention(q, k, v, causal=True, cap=cap)
     attention(q, k, v)
     (weights,) = found
     assert weights.shape == (2, 5, 5) and not np.triu(weights[0], 1).any()
     np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-6)
     one = [slice(None), slice(None), slice(0, 1)]  # of one head, the weights give the output
     with recorded_weights() as found:
-        y = attention(q[tuple(one)], k[tuple(one)], v[tuple(one)])
+        y = attention(q[tuple(one)], k[tuple(one)], v[tuple(one)], cap=cap)
     np.testing.assert_allclose(y[:, :, 0], found[0] @ v[:, :, 0], rtol=1e-4, atol=1e-5)
 
 

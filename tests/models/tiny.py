@@ -37,6 +37,8 @@ _CHANGES = {
     "audio_resnet_tiny": {"mels": 16, "width": 4},
     "panns_tiny": {"mels": 16, "widths": (4, 8, 16)},
     "vggish_tiny": {"mels": 16, "frames": 8, "stages": ((8,), (16,)), "hidden": 32, "embedding": 32},
+    "internvideo2_tiny": {**_CLIP, **_NARROW, "patch": 8, "pool_heads": 2, "pool_features": 16},
+    "videoprism_tiny": {**_CLIP, **_NARROW, "patch": 8, "temporal_depth": 1},
     "x3d_tiny": {"widths": (8, 16), "depths": (1, 1), "out_features": 16},
     "slowfast_tiny": {"width": 16},
     "avslowfast_tiny": {"width": 16},

@@ -19,9 +19,11 @@ from vidjax.nn.attentive import AttentivePooler, CrossAttentionBlock, QueryPooli
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.boundary_matching import BoundaryMatching
 from vidjax.nn.cached_attention import CachedAttention, causal_mask
+from vidjax.nn.capped_blocks import CappedBlock, QueryAttention
 from vidjax.nn.caption_decoder import CaptionDecoder, DecoderLayer, DecoderSize
 from vidjax.nn.conv import Conv3D, conv_formulation
 from vidjax.nn.cross_conv import CrossConv
+from vidjax.nn.cross_frame import CrossFrameBlock, FrameIntegration, PromptLayer, VideoPrompts
 from vidjax.nn.dilated import DilatedConv3D
 from vidjax.nn.droppath import DropPath
 from vidjax.nn.factorised import Conv2Plus1D
@@ -30,7 +32,7 @@ from vidjax.nn.masked_conv import MaskedTower, TimeConv
 from vidjax.nn.mlp import Mlp
 from vidjax.nn.noise import Noise
 from vidjax.nn.nonlocal_ import NonLocal
-from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm, InstanceNorm
+from vidjax.nn.norm import LAYER_NORM_EPSILON, BatchNorm, InstanceNorm, OffsetLayerNorm
 from vidjax.nn.patches import TubeletEmbedding
 from vidjax.nn.pooling_attention import PoolingAttention, TokenPool
 from vidjax.nn.recurrent import CELLS, CONV_CELLS, Recurrent, unroll
@@ -260,6 +262,7 @@ LAYERS = {
     "batch norm, not affine": Layer(partial(BatchNorm, 4, affine=False), CLIPS, CLIP, same, computes="input"),
     "instance norm": Layer(lambda rngs: InstanceNorm(), CLIPS, CLIP, same, computes="input"),
     "layer norm": Layer(partial(nnx.LayerNorm, 4, epsilon=LAYER_NORM_EPSILON), FRAMES, FRAME, same),
+    "layer norm, offset": Layer(partial(OffsetLayerNorm, 4), FRAMES, FRAME, same),
     "mlp": Layer(
         partial(Mlp, 4, 6, 3, dropout=0.5),
         st.one_of(FRAMES, CLIPS), FRAME, lambda s: (*s[:-1], 3), with_rngs, draws=True,
@@ -334,6 +337,32 @@ LAYERS = {
         )
         for kind in ("", "st", "aim")
     },
+    "block across frames": Layer(
+        partial(CrossFrameBlock, 4, 2, frame_blocks.Form(), frame_blocks.Adapters(), drop_path=0.5),
+        st.tuples(st.integers(1, 4), st.just(1 + 6), st.just(4)), (3, 7, 4), same,
+        lambda layer, x, rngs: adapted(layer, x, rngs, rngs=rngs), computes="dtype, added", draws=True,
+    ),
+    "integration of frames": Layer(
+        partial(FrameIntegration, 4, 5, 2, frame_blocks.Form()), st.just(FRAME), FRAME, lambda s: (4,),
+        computes="dtype, then float32",
+    ),
+    "texts beside places": Layer(
+        partial(PromptLayer, 4, 2), FRAMES, FRAME, lambda s: (1, 4), lambda layer, x, rngs: layer(x[:, :1], x),
+        computes="dtype, added",
+    ),
+    "prompts of a clip": Layer(
+        partial(VideoPrompts, 4, 2, 1, frame_blocks.Form()), FRAMES, FRAME, lambda s: (3, 4),
+        lambda layer, x, rngs: layer(jnp.eye(3, 4), x), computes="dtype, then float32",
+    ),
+    "capped block": Layer(
+        partial(CappedBlock, 4, 2, drop_path=0.5), FRAMES, FRAME, same, with_rngs, computes="dtype, added", draws=True
+    ),
+    "capped block, causal": Layer(
+        partial(CappedBlock, 4, 2, causal=True), FRAMES, FRAME, same, computes="dtype, added"
+    ),
+    "attention of a query": Layer(
+        partial(QueryAttention, 4, 2, 6), FRAMES, FRAME, lambda s: (4,), computes="dtype, then float32"
+    ),
     "bottleneck": Layer(partial(Bottleneck, 4, 3), FRAMES, FRAME, same),
     "attention with a cache": Layer(
         partial(CachedAttention, 4, 2, 1, head_dim=4, theta=100.0, norm_epsilon=1e-6), FRAMES, FRAME, same,
@@ -389,6 +418,8 @@ LAYERS = {
     **{f"self-attention, {name}": patterned(name) for name in ("global", "factorised")},
     "attention": function(by_halves, FRAMES, FRAME),
     "attention, causal": function(partial(by_halves, causal=True), FRAMES, FRAME),
+    "attention, capped": function(partial(by_halves, cap=1.0), FRAMES, FRAME),
+    "attention, capped, by blocks": function(partial(by_halves, cap=1.0, implementation="blocks"), FRAMES, FRAME),
     "attention, by blocks": function(partial(by_halves, implementation="blocks"), FRAMES, FRAME),
     "self-attention block": Layer(
         lambda rngs, dtype=None: SelfAttentionBlock(4, 2, dtype=dtype, rngs=rngs),

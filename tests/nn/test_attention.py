@@ -376,3 +376,20 @@ def test_cudnn_gets_even_numbers_of_tokens_and_gives_the_same(monkeypatch, n, m,
     expected = jax.jit(jax.value_and_grad(loss("xla"), (0, 1, 2)))(q, k, v)
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
     assert got == [("cudnn", n + n % 2, m + m % 2)]
+
+
+def test_scores_may_have_a_bound(monkeypatch):
+    """On each path: c·tanh(s/c), before the bias."""
+    q, k, v = tokens(3)
+    bias, cap = extras(3)["bias"], 0.5
+    bounded = cap * np.tanh(np.einsum("bnhd,bmhd->bhnm", q, k) / 2 / cap)
+    # Queries of zeros leave nothing but the bias of the written-out attention.
+    wanted = plain(jnp.zeros_like(q), k, v, bounded + np.asarray(bias))
+    ways = [jax.jit(lambda q, way=way: attention(q, k, v, bias=bias, cap=cap, implementation=way)) for way in
+            ("xla", "blocks", "auto")]  # fmt: skip
+    for way in ways[:2]:
+        np.testing.assert_allclose(way(q), wanted, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(module, "_SCORES_PER_HEAD", 1)  # head by head
+    np.testing.assert_allclose(ways[2](q), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="'pallas': the kernel takes no cap of the scores; use 'auto'"):
+        attention(q, k, v, cap=cap, implementation="pallas")

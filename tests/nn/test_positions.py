@@ -181,3 +181,12 @@ def test_unknown_positions_are_refused():
         fixed_positions("flat")
     with pytest.raises(ValueError, match="need 6 features or more, not 5"):
         axis_positions((1, 1, 1), 5, (1, 1, 1))
+
+
+def test_time_and_space_may_have_modes_of_their_own():
+    table = np.random.default_rng(0).standard_normal((1, 1 + 8, 3)).astype(np.float32)
+    both, grid = Table((0, 1, 2), "linear", space="cubic"), (2, 2, 2)
+    for new, mode in (((2, 3, 3), "cubic"), ((3, 2, 2), "linear")):
+        shape = (1, 1 + math.prod(new), 3)
+        wanted = Table((0, 1, 2), mode).fit(table, shape, grid, new)
+        np.testing.assert_array_equal(both.fit(table, shape, grid, new), wanted)

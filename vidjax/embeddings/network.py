@@ -116,7 +116,8 @@ class Queries:
 
         Raises:
           VectorsError: if the vectors of the index are those of a layer, or as `network_of`.
-          UserError: if the network of the index reads no text, or the words are too many for it.
+          UserError: if the network of the index reads no text, or looks at the video beside it, or the words are too
+            many for it.
         """
         if self._index.origin.layer:
             raise VectorsError(
@@ -124,6 +125,12 @@ class Queries:
                 "embed anew without --layer"
             )
         network = self._loaded()
+        if getattr(network.network, "texts_vary", False):
+            raise UserError(
+                f"{words!r} is no file, and as words: in {network.spec.name} a text has another vector beside each "
+                "video, of which an index keeps too little. Ask it for classes, with `vidjax predict --labels`, or "
+                "embed with a network whose texts stand by themselves, such as clip_b32"
+            )
         try:
             return ClipVectors(words, encode_texts(network.network, network.spec, [words]))
         except UserError as error:

@@ -45,6 +45,7 @@ FAMILIES = (
     "frame_vit",
     "git",
     "inception",
+    "internvideo2",
     "localise_linear",
     "mbt",
     "mvit",
@@ -64,9 +65,11 @@ FAMILIES = (
     "video_language",
     "videomae",
     "videomae_pretrain",
+    "videoprism",
     "vivit",
     "vjepa2",
     "x3d",
+    "xclip",
 )
 
 

@@ -22,7 +22,8 @@ class TextVideoNetwork(VideoNetwork):
     """Base class of networks of videos and texts.
 
     A family defines `encode`, whose `pooled` is the video's vector of length 1, and `text_vectors`, and calls
-    `make_temperature`. Where texts look different beside each video, it defines `compare`, too.
+    `make_temperature`. Where texts have another vector beside each video, it sets `texts_vary` and defines `compare`,
+    `encode_text` and `class_vectors`, too.
 
     Attributes:
       texts_vary: whether a text has another vector beside each video.
@@ -34,10 +35,10 @@ class TextVideoNetwork(VideoNetwork):
     logit_scale: nnx.Param
     logit_bias: nnx.Param | None = None
 
-    def make_temperature(self, biased: bool) -> None:
-        """Set the first factor of cosines: 1/0.07 (CLIP), or with a bias 10, and -10 as the bias (SigLIP, arXiv
-        2303.15343)."""
-        self.logit_scale = nnx.Param(jnp.float32(math.log(10) if biased else -math.log(0.07)))
+    def make_temperature(self, biased: bool, temperature: float = 0.07) -> None:
+        """Set the first factor of cosines: 1/`temperature` (CLIP: 1/0.07), or with a bias 10, and -10 as the bias
+        (SigLIP, arXiv 2303.15343)."""
+        self.logit_scale = nnx.Param(jnp.float32(math.log(10) if biased else -math.log(temperature)))
         self.logit_bias = nnx.Param(jnp.float32(-10)) if biased else nnx.data(None)
 
     def text_vectors(self, numbers: jax.Array) -> jax.Array:
@@ -54,6 +55,14 @@ class TextVideoNetwork(VideoNetwork):
     def encode_text(self, numbers: jax.Array) -> jax.Array:
         """Vectors of texts, of length 1, float32 `(N, E)`; see `text_vectors`."""
         return unit(self.text_vectors(numbers))
+
+    def class_vectors(self, texts: jax.Array) -> jax.Array:
+        """What a `TextHead` keeps of the texts of classes: their mean, of length 1, float32 `(K, E)`.
+
+        Args:
+          texts: result of `encode_text` for M texts of each of K classes, float32 `(K, M, E)`.
+        """
+        return unit(texts.mean(axis=1))
 
     def encode_video(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
         """Vectors of normalised float clips `(B, T, H, W, C)`, of length 1, float32 `(B, E)`."""
@@ -93,7 +102,7 @@ class TextHead(nnx.Module):
     """Classes given by texts, as the head of a network of videos and texts, which compares clips with them.
 
     Args:
-      texts: vectors of the classes' texts, of length 1, float32 `(K, E)`.
+      texts: vectors of the classes' texts, float32 `(K, …)`, see `TextVideoNetwork.class_vectors`.
 
     Attributes:
       out_features: K, number of classes.

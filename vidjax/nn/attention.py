@@ -43,6 +43,7 @@ def attention(
     ids: Ids | None = None,
     causal: bool = False,
     scale: float | None = None,
+    cap: float = 0.0,
     implementation: Implementation = "auto",
 ) -> jax.Array:
     """Compute attention, `softmax(q·kᵀ·scale + bias)·v`, the softmax in float32 or wider.
@@ -58,6 +59,7 @@ def attention(
         padded sequences. A query of sequence b sees the keys that have its number in row b mod C. Excludes `mask`.
       causal: whether a query sees only keys up to its own position.
       scale: factor of the scores; None: 1/√d.
+      cap: bound c of the scores, before any bias: a score s becomes c·tanh(s/c). 0: none. Excludes the fused kernels.
       implementation: formulation of the attention. `"pallas"`: the kernel for TPUs of `nn/attention_kernel.py`;
         `"cudnn"`: the fused kernel of `jax.nn.dot_product_attention` for NVIDIA GPUs; both raise where they do not
         apply. `"blocks"`: matrix products and a softmax, some queries at a time, recomputed in the backward pass, so
@@ -79,14 +81,17 @@ def attention(
             f"implementation = {implementation!r}: must be one of 'auto', 'cudnn', 'pallas', 'blocks', 'xla'"
         )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    record(q, k, scale, bias, lambda: _joined(mask, ids, q, k, causal))
+    if cap and implementation in ("pallas", "cudnn"):
+        raise ValueError(f"implementation = {implementation!r}: the kernel takes no cap of the scores; use 'auto'")
+    record(q, k, scale, cap, bias, lambda: _joined(mask, ids, q, k, causal))
     of_keys = (mask is None or mask.shape[1:3] == (1, 1)) and (ids is None or ids[0].shape[0] in (1, q.shape[0]))
-    ring = ring_layout(q, k) if implementation == "auto" and bias is None and of_keys and not causal else None
+    alone = bias is None and of_keys and not causal and not cap
+    ring = ring_layout(q, k) if implementation == "auto" and alone else None
     if ring is not None and scale > 0:
         return ring_attention(q, k, v, ring, scale=scale, ids=_numbers(mask, ids, q, k))
-    plain = bias is None and mask is None and ids is None and not causal
+    plain = bias is None and mask is None and ids is None and not causal and not cap
     chosen = _choose(q, k, v, plain=plain) if implementation == "auto" else implementation
-    attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, implementation=chosen)
+    attend = partial(_attend, bias=bias, mask=mask, ids=ids, causal=causal, scale=scale, cap=cap, implementation=chosen)
     return split_attention(attend, q, k, v, chosen == "cudnn")
 
 
@@ -115,10 +120,11 @@ def _attend(
     causal: bool,
     scale: float,
     implementation: str,
+    cap: float = 0.0,
 ) -> jax.Array:
     if implementation == "pallas" and mask is not None and mask.shape[1:3] != (1, 1):
         raise ValueError(f"implementation = 'pallas': the kernel takes no mask per pair, {mask.shape}; use 'auto'")
-    if implementation in ("pallas", "pallas or not") and (mask is None or mask.shape[1:3] == (1, 1)):
+    if implementation in ("pallas", "pallas or not") and (mask is None or mask.shape[1:3] == (1, 1)) and not cap:
         return _on_tpu(q, k, v, bias, mask, ids, causal, scale, must=implementation == "pallas")
     q, k, v = (attention_part(x) for x in (q, k, v))
     if implementation == "cudnn":
@@ -126,13 +132,14 @@ def _attend(
     mask = _joined(mask, ids, q, k, causal)
     many = q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD
     if implementation == "blocks" or (implementation == "pallas or not" and many):
-        return attention_part(_by_blocks(q, k, v, bias, mask, scale))
+        return attention_part(_by_blocks(q, k, v, bias, mask, scale, cap))
     if backend() == "cpu" and many:
-        return attention_part(_head_by_head(q, k, v, bias, mask, scale))
+        return attention_part(_head_by_head(q, k, v, bias, mask, scale, cap))
     # Heads before tokens: two plain batched matrix products on any backend.
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
-    with jax.named_scope(FUSABLE if bias is None and mask is None and _cudnn_takes(q, v) else "attention"):
-        y = _softmax_product(q, k, v, bias, mask, scale)
+    fusable = bias is None and mask is None and not cap and _cudnn_takes(q, v)
+    with jax.named_scope(FUSABLE if fusable else "attention"):
+        y = _softmax_product(q, k, v, bias, mask, scale, cap)
     return jnp.swapaxes(y, 1, 2)
 
 
@@ -343,11 +350,19 @@ def three_products(x: jax.Array, qkv: nnx.Linear, biases: Sequence[jax.Array | N
 
 
 def _softmax_product(
-    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    bias: jax.Array | None,
+    mask: jax.Array | None,
+    scale: float,
+    cap: float = 0.0,
 ) -> jax.Array:
     """Attention with tokens and features as the last two axes: `(…, N, d)`, `(…, M, d)`, `(…, M, e)` → `(…, N, e)`."""
     dtype = jnp.promote_types(q.dtype, jnp.float32)
     scores = jnp.einsum("...nd,...md->...nm", q, k, preferred_element_type=dtype) * scale
+    if cap:
+        scores = cap * jnp.tanh(scores / cap)
     if bias is not None:
         scores = scores + bias.astype(dtype)
     if mask is not None:
@@ -363,7 +378,7 @@ def _softmax_product(
 
 
 def _head_by_head(
-    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float
+    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float, cap: float
 ) -> jax.Array:
     """Attention as a loop over heads, whose scores stay in the cache and are recomputed in the backward pass.
 
@@ -379,13 +394,13 @@ def _head_by_head(
     @jax.checkpoint
     def one_head(args):
         (q, k, v), extras = args
-        return _softmax_product(q, k, v, extras.get("bias"), extras.get("mask"), scale)
+        return _softmax_product(q, k, v, extras.get("bias"), extras.get("mask"), scale, cap)
 
     return jnp.moveaxis(jax.lax.map(one_head, (tokens, per_head)), 0, 2)
 
 
 def _by_blocks(
-    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float
+    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float, cap: float
 ) -> jax.Array:
     """Attention as a loop over blocks of queries, whose scores are recomputed in the backward pass.
 
@@ -408,7 +423,7 @@ def _by_blocks(
     def one_block(k, v, whole, args):
         q, own = args
         both = whole | own
-        return _softmax_product(jnp.swapaxes(q, 1, 2), k, v, both.get("bias"), both.get("mask"), scale)
+        return _softmax_product(jnp.swapaxes(q, 1, 2), k, v, both.get("bias"), both.get("mask"), scale, cap)
 
     whole = {name: x for name, x in extras.items() if name not in cut}
     out = jax.lax.map(partial(one_block, k, v, whole), (blocks(q, 1), cut))  # (blocks, B, heads, size, e)

@@ -26,7 +26,12 @@ def recorded_weights() -> Iterator[list[jax.Array]]:
 
 
 def record(
-    q: jax.Array, k: jax.Array, scale: float, bias: jax.Array | None, mask: Callable[[], jax.Array | None]
+    q: jax.Array,
+    k: jax.Array,
+    scale: float,
+    cap: float,
+    bias: jax.Array | None,
+    mask: Callable[[], jax.Array | None],
 ) -> None:
     """Add the weights of a call to the list of the context, if there is one.
 
@@ -34,6 +39,7 @@ def record(
       q: queries `(B, N, heads, d)`.
       k: keys `(B, M, heads, d)`.
       scale: factor of the scores.
+      cap: bound of the scores, as for `attention`; 0: none.
       bias: added to the scores, broadcast to `(B, heads, N, M)`.
       mask: function that returns where attention is allowed, likewise; None: everywhere.
     """
@@ -41,6 +47,8 @@ def record(
     if found is None:
         return
     scores = scale * jnp.einsum("bnhd,bmhd->bhnm", q.astype(jnp.float32), k.astype(jnp.float32))
+    if cap:
+        scores = cap * jnp.tanh(scores / cap)
     if bias is not None:
         scores += bias
     if (allowed := mask()) is not None:

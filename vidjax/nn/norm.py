@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Generator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +99,37 @@ class BatchNorm(nnx.BatchNorm):
         scale, bias = (p[...].astype(parts.dtype)[None] for p in (self.scale, self.bias))
         y = (parts - spread(mean)) * spread(factor * scale) + spread(jnp.broadcast_to(bias, mean.shape))
         return y.reshape(x.shape).astype(x.dtype)
+
+
+class OffsetLayerNorm(nnx.Module):
+    """Layer normalisation whose factor is 1 plus a learned number, `(…, D)` to the same shape.
+
+    Statistics and arithmetic are in at least float32.
+
+    Args:
+      features: D, the last axis of the input.
+      epsilon: constant added to the variance.
+      dtype: dtype of the result; None: that of the input, at least float32.
+      rngs: not used: factors and biases start at 0.
+
+    Source: VideoPrism (arXiv 2402.13217), google-deepmind/videoprism `layers.py`.
+    """
+
+    def __init__(
+        self, features: int, *, epsilon: float = LAYER_NORM_EPSILON, dtype: Any = None, rngs: nnx.Rngs | None = None
+    ):
+        del rngs
+        self.scale, self.bias = nnx.Param(jnp.zeros(features)), nnx.Param(jnp.zeros(features))
+        self.epsilon, self.dtype = epsilon, dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalise `(…, D)`."""
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = wide - wide.mean(axis=-1, keepdims=True)
+        factor = jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + self.epsilon)
+        scale, bias = (jnp.expand_dims(p[...], tuple(range(x.ndim - 1))) for p in (self.scale, self.bias))
+        y = centred * factor * (1 + scale) + bias
+        return y.astype(self.dtype or y.dtype)
 
 
 class InstanceNorm(nnx.Module):

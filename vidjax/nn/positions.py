@@ -118,12 +118,13 @@ class Table:
 
     A table is `(…, n, D)`: rows for tokens before the grid, such as a class token, then the grid's. `axes` are of
     (T, H, W); without any the table has no grid, and its number of rows is resized. `mode` is one of `MODES`. `first`
-    are the possible numbers of rows before the grid's.
+    are the possible numbers of rows before the grid's. `space` is the mode along H and W, if it is another one.
     """
 
     axes: tuple[int, ...]
     mode: str
     first: tuple[int, ...] = (0, 1)
+    space: str = ""
 
     def fit(self, table: np.ndarray, shape: tuple[int, ...], old: Grid, new: Grid) -> np.ndarray:
         """Resize `table` from the grid `old` to the grid `new`, as float32 of `shape`.
@@ -141,8 +142,9 @@ class Table:
             raise ValueError("cannot resize a position table of {} tokens to {}".format(*sides))
         values = np.moveaxis(table[..., first:, :], -2, 0)
         values = values.reshape(*before, *values.shape[1:]).astype(np.float64)
-        for axis, (n_old, n_new) in enumerate(zip(before, after, strict=True)):
-            values = np.moveaxis(np.tensordot(MODES[self.mode](n_old, n_new), values, axes=(1, axis)), 0, axis)
+        modes = [(axis and self.space) or self.mode for axis in self.axes] or [self.mode]
+        for axis, (mode, n_old, n_new) in enumerate(zip(modes, before, after, strict=True)):
+            values = np.moveaxis(np.tensordot(MODES[mode](n_old, n_new), values, axes=(1, axis)), 0, axis)
         values = np.moveaxis(values.reshape(-1, *values.shape[len(after) :]), 0, -2)
         return np.concatenate([table[..., :first, :], values], axis=-2).astype(np.float32)
 
@@ -185,6 +187,13 @@ def _interpolation(old: int, new: int) -> np.ndarray:
     return np.stack([np.interp(centres, np.arange(old), column) for column in np.eye(old)], axis=1)
 
 
+def _antialiased(old: int, new: int) -> np.ndarray:
+    """Linear weights `(new, old)` of `jax.image.resize`: for fewer rows, means over all those that each stands for."""
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(old)) / max(old / new, 1), 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def _middle(old: int, new: int) -> np.ndarray:
     return _interpolation(old, new) if new > old else np.eye(old)[old // 2 - new // 2 :][:new]
 
@@ -196,5 +205,6 @@ MODES: dict[str, Callable[[int, int], np.ndarray]] = {
     "aligned": aligned,  # linear between rows, both ends kept
     "linear": _interpolation,  # linear between rows, token centres aligned as for resized images
     "cubic": _cubic,  # cubic, token centres aligned as for resized images
+    "antialiased": _antialiased,  # as "linear", or, for fewer rows, means of several
     "middle": _middle,  # the middle rows, or, for more rows, as "linear"
 }

@@ -1,4 +1,4 @@
-"""Reading of Flax's own checkpoint files, as Scenic and other projects in Linen save them: one MessagePack file."""
+"""Reading of Flax's checkpoint files, as projects in Linen save them: one MessagePack file, or a NumPy archive."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +30,24 @@ def read_msgpack(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"a {type(content).__name__}, not a training state")
     return _flat(_parameters(content))
+
+
+def read_archive_of_tree(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a NumPy archive (`.npz`) by their paths, joined by dots instead of slashes.
+
+    NumPy knows no bfloat16 and stores it as two bytes without a type: these are read as the upper half of a float32.
+
+    Raises:
+      Exception: of any kind, if the file is damaged; ValueError: if it holds anything but arrays of numbers.
+    """
+    out = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            array = archive[name]
+            if array.dtype.kind == "V" and array.dtype.itemsize == 2:
+                array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+            out[name.replace("/", ".")] = array
+    return out
 
 
 def _parameters(content: Mapping[str, Any]) -> Mapping[str, Any]:

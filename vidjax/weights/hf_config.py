@@ -193,6 +193,34 @@ def describe(checkpoint: str | os.PathLike | Mapping[str, Any]) -> Description:
     return Description(_labels(config, folder / "config.json"), clip)
 
 
+def configured(
+    checkpoint: str | os.PathLike | Mapping[str, Any], places: Mapping[str, tuple[str, int]]
+) -> dict[str, int]:
+    """Constructor arguments that the shapes of a checkpoint's arrays do not tell, from a folder's `config.json`.
+
+    Args:
+      checkpoint: as for `read_state_dict`; anything but a folder with that file says nothing.
+      places: for each argument the path of its number there, joined by dots, and transformers' own number, which such
+        files leave out.
+
+    Raises:
+      CheckpointError: if one is no positive whole number; it names the file and the field.
+    """
+    if not places or isinstance(checkpoint, Mapping) or not os.path.isdir(checkpoint):
+        return {}
+    file = Path(checkpoint) / "config.json"
+    config = read_object(file)
+    found = {}
+    for argument, (path, default) in places.items() if config else ():
+        value: Any = config
+        for name in path.split("."):
+            value = value.get(name, {}) if isinstance(value, Mapping) else {}
+        found[argument] = default if value in ({}, None) else value
+        if not _is_count(found[argument]):
+            raise CheckpointError(f"{file}: {path} = {value!r} must be a positive whole number. Correct it.")
+    return found
+
+
 def read_object(file: Path) -> dict[str, Any]:
     """Content of a JSON file that holds an object; {} if there is no such file.
 

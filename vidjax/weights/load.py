@@ -23,7 +23,7 @@ from vidjax.models.state import assign, split
 from vidjax.models.streams import Streams
 from vidjax.weights import imagenet
 from vidjax.weights.fit import Conversion
-from vidjax.weights.hf_config import describe, other_input
+from vidjax.weights.hf_config import configured, describe, other_input
 from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.positions import position_fit
 from vidjax.weights.read import CheckpointError, SourceError, read_state_dict
@@ -189,7 +189,7 @@ def _made_for(name: str, checkpoint: Checkpoint, source: str | None) -> tuple[di
     state_dict = read_state_dict(found)
     with _named(found, name, state_dict):
         table = recognise(state_dict, name, source)
-        return dict(table.kwargs), head_classes(state_dict, table), found
+        return {**table.kwargs, **configured(found, table.configured)}, head_classes(state_dict, table), found
 
 
 def load_into(

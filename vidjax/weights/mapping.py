@@ -70,6 +70,7 @@ def head_classes(state_dict: Mapping[str, np.ndarray], source: Source) -> int | 
     """
     if not source.head:
         return None
+    state_dict = source.unstacked(state_dict)
     plan = _plan(state_dict, source)
     for leaf in ("bias", "kernel"):
         if found := plan.params.get(f"{source.head}.{leaf}"):
@@ -141,6 +142,7 @@ def conversion(
     """
     if inflation:
         check_inflation(inflation, source.name, source.inflates)
+    state_dict = source.unstacked(state_dict)
     plan = _plan(state_dict, source)
     problems = list(plan.problems)
     left = [f"{key} ({dims(np.shape(state_dict[key]))})" for key in plan.unmatched]

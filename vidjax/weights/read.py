@@ -15,7 +15,7 @@ import numpy as np
 
 from vidjax.errors import UserError
 from vidjax.unpickle import ForbiddenError, load
-from vidjax.weights.flax_files import is_msgpack, read_msgpack
+from vidjax.weights.flax_files import is_msgpack, read_archive_of_tree, read_msgpack
 from vidjax.weights.torch_files import LEGACY_MAGIC, read_archive, read_legacy
 
 # Entries under which training scripts save the state dict, beside the epoch, the optimiser and the like.
@@ -56,9 +56,10 @@ def read_state_dict(
     Args:
       checkpoint: a PyTorch file (`.pth`, `.pt`, `.pyth`, `.th`, `.ckpt`, `.bin`; zip or legacy pickle), a plain pickle
         of NumPy arrays (caffe2's `.pkl`; from Python 2 too), a `.safetensors` file, a training state of Flax in
-        MessagePack, a folder as transformers saves it (whole or in shards), or a mapping of PyTorch tensors, NumPy or
-        JAX arrays. The arrays may be nested under the names in `WRAPPERS`, several levels deep; entries beside these
-        names are ignored. Where there is a moving average of the weights, `AVERAGE`, it is taken.
+        MessagePack, parameters of Flax in a NumPy archive (`.npz`; slashes in names become dots), a folder as
+        transformers saves it (whole or in shards), or a mapping of PyTorch tensors, NumPy or JAX arrays. The arrays may
+        be nested under the names in `WRAPPERS`, several levels deep; entries beside these names are ignored. Where
+        there is a moving average of the weights, `AVERAGE`, it is taken.
       prefixes: prefixes removed, repeatedly, if every key has them.
 
     Returns:
@@ -157,15 +158,15 @@ def _read_path(path: Path) -> Any:
         return _read_safetensors(path)
     if start.startswith(b"PK"):
         if _is_numpy_archive(path):
-            raise CheckpointError(f"{path}: is a NumPy archive. Read it with numpy.load and give the mapping.")
+            return _read_with(read_archive_of_tree, path)
         return _read_with(read_archive, path)
     if start.startswith(b"\x80"):
         return _read_with(read_legacy if _TORCH_MAGIC in start else _read_pickle, path)
     if is_msgpack(start):
         return _read_with(read_msgpack, path)
     raise CheckpointError(
-        f"{path}: is neither a PyTorch file (zip or pickle), safetensors nor Flax's MessagePack; it starts with "
-        f"{start[:16]!r}."
+        f"{path}: is neither a PyTorch file (zip or pickle), safetensors, a NumPy archive nor Flax's MessagePack; it "
+        f"starts with {start[:16]!r}."
     )
 
 

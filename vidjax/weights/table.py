@@ -41,6 +41,7 @@ TABLES = (
     "git",
     "image_vit",
     "inception",
+    "internvideo2",
     "image_cnn",
     "mbt",
     "mvit",
@@ -57,9 +58,11 @@ TABLES = (
     "vggish",
     "video_language",
     "videomae",
+    "videoprism",
     "vivit",
     "vjepa2",
     "x3d",
+    "xclip",
 )
 
 
@@ -145,8 +148,8 @@ class Source:
         more.
       fresh: shell-style patterns of the model's parameters that the source's network may lack: if the checkpoint has
         none of their keys, they keep their initial values, and the `LoadReport` and the log name them.
-      kept: shell-style patterns of running statistics that belong to training here and are in no checkpoint of this
-        source: they keep their values, and are not written.
+      kept: shell-style patterns of running statistics that belong to training here, and of constants of the source's
+        code, which are in no checkpoint of this source: they keep their values, and are not written.
       problem: function from the state dict without prefixes to what is wrong with arrays that the model computes by
         itself, as a clause; empty: nothing. None: there are no such arrays to compare.
       buffers: function from the state dict without prefixes to the arrays other than parameters that the source keeps,
@@ -155,8 +158,12 @@ class Source:
         out, and the `LoadReport` and the log name them.
       kwargs: constructor arguments for this source's network if it differs from the named model; `load_pretrained`
         sets them.
+      configured: further constructor arguments, which a folder's `config.json` states, see
+        `vidjax.weights.hf_config.configured`.
       read_only: whether a model cannot be written as this source: the source's network is only a part of the model, as
         an image network is of one with adapters, or names a layer after the preceding one.
+      stacked: part of keys before the layers' own names, such as "x_layers", if an array there holds a parameter of
+        all layers along its first axis: rules are written for one layer, `x_layers.{i}.…`. Empty: none is.
       conventions: what this source's networks do where sources differ although their arrays have the same shapes,
         see `vidjax.models.base.VideoNetwork.conventions`; a network of another convention does not take its weights.
     """
@@ -174,8 +181,10 @@ class Source:
     dropped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    configured: Mapping[str, tuple[str, int]] = field(default_factory=dict, hash=False)
     read_only: bool = False
     conventions: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    stacked: str = ""
     buffers: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     problem: Callable[[Mapping[str, np.ndarray]], str] | None = None
 
@@ -200,6 +209,32 @@ class Source:
                 raise CheckpointError(f"source {self.name}: {out[short]} and {key} both map to {short}")
             out[short] = key
         return out
+
+    def unstacked(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """State dict with a key for each layer of the stacked arrays."""
+        if not self.stacked:
+            return state
+        out: dict[str, np.ndarray] = {}
+        for key, array in state.items():
+            before, found, after = key.partition(f"{self.stacked}.")
+            if found and np.ndim(array):
+                out |= {f"{before}{found}{index}.{after}": layer for index, layer in enumerate(array)}
+            else:
+                out[key] = array
+        return out
+
+    def restacked(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """State dict as the source's files have it: `unstacked`, backwards."""
+        if not self.stacked:
+            return dict(state)
+        layers: dict[str, dict[int, np.ndarray]] = {}
+        for key in state:
+            before, found, after = key.partition(f"{self.stacked}.")
+            if found:
+                index, _, after = after.partition(".")
+                layers.setdefault(f"{before}{found}{after}", {})[int(index)] = state[key]
+        whole = {key: array for key, array in state.items() if f"{self.stacked}." not in key}
+        return whole | {key: np.stack([rows[i] for i in sorted(rows)]) for key, rows in layers.items()}
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """Reasons why keys are not this source's: missing keys of the signature, and `not KEY` for excluded ones."""

@@ -44,6 +44,7 @@ _LAYOUTS = {
     "slowfast": _Layout("model_state"),
     "timesformer": _Layout("model_state", "model."),
     "videomae": _Layout("model"),
+    "videoprism": _Layout("", "params."),
     **dict.fromkeys(("smolvlm2", "videollama3", "videollama3_original"), _Layout("", "model.", ("lm_head.",))),
 }
 _COUNTERS = "*.num_batches_tracked"
@@ -83,7 +84,7 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
     out = written(arrays, filled)
     if table.buffers is not None:
         out |= table.buffers(out)
-    out = with_counters(out, table)
+    out = table.restacked(with_counters(out, table))
     prefix, bare = _LAYOUTS.get(to, _Layout()).prefix, _LAYOUTS.get(to, _Layout()).bare
     return {key if key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
 
@@ -110,7 +111,8 @@ def written(arrays: Mapping[str, np.ndarray], filled: Filled) -> StateDict:
 
 
 def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> None:
-    """Write a state dict as `.safetensors`, or for `torch.load`, nested as in the framework's own files.
+    """Write a state dict as `.safetensors`, as a NumPy archive of a Flax tree, or for `torch.load`, nested as in the
+    framework's own files.
 
     Raises:
       CheckpointError: if the file exists, or its name has another ending.
@@ -123,8 +125,13 @@ def write_file(file: str | Path, state: Mapping[str, np.ndarray], to: str) -> No
 
         save_file(dict(state), file)
         return
+    if file.suffix == ".npz":
+        tree: dict[str, Any] = {key.replace(".", "/"): array for key, array in state.items()}
+        with file.open("xb") as opened:
+            np.savez(opened, **tree)
+        return
     if file.suffix not in (".pth", ".pt", ".pyth", ".th", ".ckpt", ".bin"):
-        raise CheckpointError(f"{file}: end it in .pth, .pt or .pyth (PyTorch's), or .safetensors")
+        raise CheckpointError(f"{file}: end it in .pth, .pt or .pyth (PyTorch's), .safetensors, or .npz (Flax's)")
     entry = _LAYOUTS.get(to, _Layout()).entry
     write_archive(file, {entry: state} if entry else state)
 

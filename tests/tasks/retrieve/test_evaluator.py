@@ -3,6 +3,8 @@
 import csv
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from vidjax.data.records import Caption, LabelSpace, Record, VideoSet
 from vidjax.data.text import DataError
 from vidjax.errors import UserError
 from vidjax.evaluation.evaluator import Rows
+from vidjax.models.state import merge, split
+from vidjax.nn.enter import enter
 from vidjax.tasks.retrieve.evaluator import RetrievalEvaluator
 
 TEXTS = (("a red square",), ("a blue circle", "a circle moves right"), ("a square",))
@@ -87,3 +91,33 @@ def test_videos_without_captions_and_texts_too_long_are_refused():
     with pytest.raises(UserError, match="tokens, but the network takes 24"):
         RetrievalEvaluator(long, spec())
     RetrievalEvaluator(long, spec(), cut=True)
+
+
+def test_clips_beside_which_texts_vary_are_compared_with_all_captions():
+    """Ranks are those of the cosines, of which one is computed once more by itself."""
+    size = {"num_frames": 4, "integration_heads": 2, "prompt_heads": 2, "prompt_depth": 1}
+    model, own = network("xclip_tiny", **size), spec("xclip_tiny")
+    evaluator = RetrievalEvaluator(VIDEOS, own)
+    clips = np.random.default_rng(0).integers(0, 256, (3, 4, 16, 16, 3)).astype(np.uint8)
+    graphdef, *arrays = split(model)
+
+    @jax.jit
+    def run(arrays, clips, number):
+        inputs = {"video": clips, "text": jnp.zeros((3, 24), jnp.int32)}
+        pair = merge(graphdef, *arrays)
+        clip = enter({"video": clips[:1]}, {"video": own.video}, None, network=pair)["video"]
+        return evaluator.forward(pair, inputs, number), pair.compare(pair.encode(clip), pair.encode_text(numbers))
+
+    numbers = jnp.asarray(own.inputs["text"].reader().rows([TEXTS[1][1]], 24))
+    out, pair = run(arrays, clips, np.array([0, 1000, 2000], np.int32))
+    assert out["cosines"].shape == (3, 3, 2)
+    evaluator.add(rows(0, 1, 2), {"cosines": np.asarray(out["cosines"])})
+    _, found, best = evaluator.ranks()
+    cosines = np.asarray(out["cosines"])
+    captions = [(video, number) for video, texts in enumerate(TEXTS) for number in range(len(texts))]
+    wanted = [
+        1 + sum(cosines[other, v, n] >= cosines[v, v, n] for other in range(3) if other != v) for v, n in captions
+    ]
+    assert found.tolist() == wanted and len(best) == 3
+    assert evaluator.details() == {"num_captions": 4}
+    np.testing.assert_allclose(cosines[0, 1, 1], pair[0, 0], rtol=1e-4, atol=1e-5)

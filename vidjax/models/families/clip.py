@@ -5,7 +5,7 @@ openai/CLIP `clip/model.py`, mlfoundations/open_clip, transformers `models/clip`
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from flax import nnx
 from vidjax.config import Spec
 from vidjax.inputs import Input, TextInput, VideoInput
 from vidjax.models.arguments import by_field
-from vidjax.models.base import Features, Widths
+from vidjax.models.base import Features, VideoNetwork, Widths
 from vidjax.models.families.frame_vit import CLIP, CLIP_PIXELS, FrameTransformer
 from vidjax.models.registry import Variant, tiny_spec
 from vidjax.models.text_transformer import TextSize, TextTransformer
@@ -111,22 +111,39 @@ _SOURCES = ("clip", "clip_openai", "open_clip")
 _MSRVTT = "MSR-VTT 1k-A text to video R@1 43.1, trained on 9k, 12 frames (mmaction2)"
 
 
-def _variant(name: str, kwargs: Mapping[str, Any], video: VideoInput, published: str = "", **facts: Any) -> Variant:
-    """Named network, whose texts are as its arguments say."""
+def clip_variant(
+    name: str,
+    build: Callable[..., VideoNetwork],
+    kwargs: Mapping[str, Any],
+    video: VideoInput,
+    *,
+    rules: str = "clip",
+    **facts: Any,
+) -> Variant:
+    """Named network of videos and texts, whose texts are as its arguments say.
+
+    Args:
+      name: name of the network.
+      build: class of the network.
+      kwargs: its arguments, among them fields of `TextSize`.
+      video: its videos.
+      rules: rules of its tokenizer, a key of `vidjax.text.RULES`.
+      **facts: further fields of `Spec`.
+    """
 
     def inputs(kwargs: Mapping[str, Any]) -> dict[str, Input]:
         size = {"vocabulary": TextSize.vocabulary, "text_length": TextSize.text_length} | dict(kwargs)
-        return {"video": video, "text": TextInput(size["text_length"], size["vocabulary"], "clip")}
+        return {"video": video, "text": TextInput(size["text_length"], size["vocabulary"], rules)}
 
-    spec = Spec(name, inputs(kwargs), task="retrieve", num_classes=0, paper=_PAPER, published=published, **facts)
-    return Variant(ClipNetwork, spec, dict(kwargs), inputs_of=inputs)
+    spec = Spec(name, inputs(kwargs), task="retrieve", num_classes=0, **facts)
+    return Variant(build, spec, dict(kwargs), inputs_of=inputs)
 
 
 def _published(name: str, size: TransformerSize, patch: int, side: int = 224, published: str = "") -> Variant:
     wide = {"text_dim": 768, "text_heads": 12, "embed": 768} if size is LARGE else {}
     video = VideoInput(12, fps=1.0, size=side, resize=(side,), **CLIP_PIXELS)
     kwargs = {**vars(size), **CLIP, "patch": patch, "size": side, **wide}
-    return _variant(name, kwargs, video, published, sources=_SOURCES)
+    return clip_variant(name, ClipNetwork, kwargs, video, published=published, sources=_SOURCES, paper=_PAPER)
 
 
 _TEXT = {"vocabulary": 512, "text_length": 32, "text_dim": 32, "text_depth": 2, "text_heads": 2, "embed": 32}
@@ -139,6 +156,6 @@ VARIANTS = {
         _published("clip_b16", BASE, 16),
         _published("clip_l14", LARGE, 14),
         _published("clip_l14_336", LARGE, 14, 336),
-        _variant("clip_tiny", _TINY, tiny_spec("clip_tiny", _PAPER).video),
+        clip_variant("clip_tiny", ClipNetwork, _TINY, tiny_spec("clip_tiny", _PAPER).video, paper=_PAPER),
     )
 }

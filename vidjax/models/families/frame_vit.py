@@ -63,6 +63,7 @@ class FrameTransformer(VisionTransformer, VideoNetwork):
         "pos_embed": Table((1, 2), "cubic"),
         "time_embed": Table((0,), "linear"),
     }
+    block_type: ClassVar[type[Block]] = Block  # of a family's own networks, one with the same arguments
 
     @by_field
     def __init__(
@@ -107,7 +108,7 @@ class FrameTransformer(VisionTransformer, VideoNetwork):
         self.norm_before = norm() if form.norm_before else None
 
         def block(_: int, rate: float) -> Block:
-            return Block(dim, transformer.heads, form, adapters, drop_path=rate, dtype=dtype, rngs=rngs)
+            return self.block_type(dim, transformer.heads, form, adapters, drop_path=rate, dtype=dtype, rngs=rngs)
 
         self.blocks = stack(block, transformer.depth, drop_path)
         self.norm = norm()

@@ -12,7 +12,6 @@ import numpy as np
 from vidjax.config import Spec
 from vidjax.data.records import Caption, VideoSet
 from vidjax.data.text import DataError
-from vidjax.errors import UserError
 from vidjax.evaluation.evaluator import Rows
 from vidjax.evaluation.retrieval import cosine, match_ranks, rank_figures
 from vidjax.inputs import TextInput
@@ -26,7 +25,9 @@ class RetrievalEvaluator:
     """Ranks of videos by all captions of a set, and of captions by its videos.
 
     A video's vector is the mean of those of its clips. Each caption asks for its video; a video asks for any of its
-    captions, and the best one counts. Of equally similar ones, the right one is the last.
+    captions, and the best one counts. Of equally similar ones, the right one is the last. Where a text has another
+    vector beside each video, a clip is compared with all captions of the set as soon as it is seen, so that they are
+    encoded again for each batch.
 
     Args:
       videos: videos to evaluate, with their captions.
@@ -47,17 +48,15 @@ class RetrievalEvaluator:
         self._captions: dict[int, np.ndarray] = {}
 
     def forward(self, network: Any, inputs: Mapping[str, jax.Array], number: jax.Array) -> dict[str, jax.Array]:
-        """Compute the vectors of clips, float32 `(B, E)`, and of their videos' captions, `(B, M, E)`.
-
-        Raises:
-          UserError: if a text's vector depends on the video beside it.
-        """
-        if network.texts_vary:
-            raise UserError(
-                f"{self._spec.name}: a text has another vector beside each video, so that every pair would be computed "
-                "by itself; evaluate classes, with `vidjax evaluate --labels`"
-            )
+        """Compute the vectors of clips, float32 `(B, E)`, and of their videos' captions, `(B, M, E)`; where texts vary,
+        the cosines of clips with all captions of all V videos, `(B, V, M)`."""
         entered = enter(inputs, self._spec.inputs, self._dtype, network=network)
+        if network.texts_vary:
+            features = network.encode(entered["video"])
+            cosines = jax.lax.map(
+                lambda rows: network.compare(features, network.encode_text(rows)), jnp.asarray(self._numbers)
+            )
+            return {"cosines": jnp.swapaxes(cosines, 0, 1)}
         rows = jnp.asarray(self._numbers)[number // _VIEWS]
         # One caption of each video at a time, as there may be dozens.
         texts = jax.lax.map(network.encode_text, jnp.swapaxes(rows, 0, 1))
@@ -68,7 +67,11 @@ class RetrievalEvaluator:
         return bool((index >= 0).any())
 
     def add(self, rows: Rows, outputs: Mapping[str, np.ndarray]) -> None:
-        """Add the vectors of one view."""
+        """Add the vectors, or the cosines, of one view."""
+        if "cosines" in outputs:
+            for index, cosines in zip(rows.index.tolist(), outputs["cosines"], strict=True):
+                self._clips.setdefault(index, []).append(cosines)
+            return
         for index, video, texts in zip(rows.index.tolist(), outputs["video"], outputs["text"], strict=True):
             self._clips.setdefault(index, []).append(video)
             self._captions[index] = texts[: len(self._texts[index])]
@@ -88,8 +91,12 @@ class RetrievalEvaluator:
             return none, none, none
         # In a fixed order, as sums of floats depend on it.
         means = [np.mean(np.sort(np.stack(self._clips[i]).astype(np.float64), axis=0), axis=0) for i in order]
-        owner = np.repeat(np.arange(len(order)), [len(self._captions[i]) for i in order])
-        similarity = cosine(np.concatenate([self._captions[i] for i in order]), np.stack(means))
+        owner = np.repeat(np.arange(len(order)), [len(self._texts[i]) for i in order])
+        if self._captions:
+            similarity = cosine(np.concatenate([self._captions[i] for i in order]), np.stack(means))
+        else:
+            beside = [np.concatenate([mean[i, : len(self._texts[i])] for i in order]) for mean in means]
+            similarity = np.stack(beside, axis=1)
         right = owner[:, None] == np.arange(len(order))
         return np.array(order)[owner], match_ranks(similarity, right), match_ranks(similarity.T, right.T)
 
@@ -105,7 +112,7 @@ class RetrievalEvaluator:
 
     def details(self) -> dict[str, Any]:
         """Report the number of captions."""
-        return {"num_captions": sum(len(texts) for texts in self._captions.values())}
+        return {"num_captions": sum(len(self._texts[index]) for index in self._clips)}
 
     def write(self, folder: Path, title: str) -> list[str]:
         """Write `ranks.csv`: each caption, its video and the rank at which it finds this."""
