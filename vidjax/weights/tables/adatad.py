@@ -86,7 +86,7 @@ def _buffers(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     norm = {"weight": np.ones(dim, np.float32), "bias": np.zeros(dim, np.float32)}
     return {
         f"{_ENCODER}pos_embed": position_buffer(dim),
-        "rpn_head.loss_normalizer": np.float32(_POSITIVES),
+        "rpn_head.loss_normalizer": np.array(_POSITIVES, np.float32),
         **{f"{_ENCODER}fc_norm.{leaf}": array for leaf, array in norm.items()},
     }
 
