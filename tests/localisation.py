@@ -1,8 +1,9 @@
 """Goldens of temporal localisation: the rule by which their weights and inputs are drawn, and where they are.
 
 Weights are those of `tests.golden.fill`, with three additions for what classifiers do not have: norms and branch scales
-of shape (1, C, 1) are filled as (C,), keys that end in "scale" are about 1, and BMN's sampling matrix is computed. The
-large arrays are in the shared material; decodings are in `data/golden/localisation`.
+of shape (1, C, 1) are filled as (C,), keys that end in "scale" are about 1, and BMN's sampling matrix, VideoMAE's
+positions and the number that a loss is divided by are not drawn. Decodings and small arrays are in
+`data/golden/localisation`, the large ones in the shared material.
 """
 
 import json
@@ -20,7 +21,7 @@ INDEX = json.loads((SMALL / "index.json").read_text())["goldens"]
 
 def fill(key, shape):
     """The float32 tensor that stands under `key`; None for a computed one."""
-    if key.endswith(("sample_mask", "bm_mask")):
+    if key.endswith(("sample_mask", "bm_mask", "pos_embed", "loss_normalizer")):
         return None
     norm = len(shape) == 3 and shape[0] == shape[2] == 1 and not key.startswith(("x_1d_s", "x_1d_e"))
     inner = shape[1:2] if norm else shape

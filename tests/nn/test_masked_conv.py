@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from tests.models.abstract import drawn
-from vidjax.nn.masked_conv import MaskedTower, TimeConv, halved_max, joined_levels, split_levels
+from vidjax.nn.masked_conv import MaskedTower, NormRule, TimeConv, halved_max, joined_levels, split_levels
 
 
 def draw(*shape, seed=0):
@@ -40,3 +40,12 @@ def test_levels_side_by_side_do_not_see_each_other():
     assert joined.shape == (2, 8 + 2 + 4 + 2 + 2, 4)
     for part, level in zip(split_levels(joined, (8, 4, 2), 2), levels, strict=True):
         np.testing.assert_array_equal(part, level)
+
+
+@pytest.mark.parametrize("hides", [True, False])
+def test_padding_is_seen_unless_what_norms_make_of_it_is_hidden(hides):
+    mask = np.arange(8)[None] < 5
+    x = draw(1, 8, 4) * mask[..., None]
+    tower = drawn(lambda rngs: MaskedTower(4, 5, 3, rule=NormRule(hides=hides), rngs=rngs))
+    padded, alone = tower([x], [mask])[0][:, :5], tower([x[:, :5]], [mask[:, :5]])[0]
+    assert (np.abs(padded - alone).max() < 1e-5) == hides

@@ -25,7 +25,7 @@ from vidjax.models.registry import Variant
 from vidjax.models.sequences import sequence_of
 from vidjax.nn.clips import ClipError
 from vidjax.nn.fast_variables import RunningStatistic
-from vidjax.nn.masked_conv import MaskedTower, TimeConv, channel_norm, masked, split_levels
+from vidjax.nn.masked_conv import ACTIONFORMER_NORMS, MaskedTower, NormRule, TimeConv, masked, split_levels
 from vidjax.nn.positions import resize_table, sinusoid_table
 
 PRIOR = 0.01  # probability of each class at each place, at first
@@ -116,20 +116,31 @@ class Embedding(nnx.Module):
       dim: C, channels of the result.
       depth: number of convolutions.
       positions: length of the table of sinusoids that is added, divided by √C; 0: none.
+      rule: what its norms do.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams; `params` draws the initial weights.
     """
 
-    def __init__(self, width: int, dim: int, depth: int, positions: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        width: int,
+        dim: int,
+        depth: int,
+        positions: int,
+        *,
+        rule: NormRule = ACTIONFORMER_NORMS,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
         widths = [width] + [dim] * depth
         self.convs = nnx.List(TimeConv(a, dim, use_bias=False, dtype=dtype, rngs=rngs) for a in widths[:-1])
-        self.norms = nnx.List(channel_norm(dim, dtype=dtype, rngs=rngs) for _ in range(depth))
-        self.positions = positions
+        self.norms = nnx.List(rule.norm(dim, dtype=dtype, rngs=rngs) for _ in range(depth))
+        self.positions, self.rule = positions, rule
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """Map `(B, T, D)` and its mask `(B, T)` to `(B, T, C)`."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = nnx.relu(norm(conv(x, mask)))
+            x = self.rule.result(nnx.relu(norm(conv(x, mask))), mask)
         if self.positions:
             x = x + masked(jnp.asarray(self._table(x), x.dtype)[None], mask)
         return x
@@ -153,6 +164,7 @@ class SegmentHead(nnx.Module):
       levels: number of levels, each with a learned factor of the distances.
       outputs: outputs of the second tower.
       kernel_size: kernel of all convolutions.
+      rule: what its norms do.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams; `params` draws the initial weights.
     """
@@ -166,10 +178,11 @@ class SegmentHead(nnx.Module):
         levels: int,
         outputs: int = 2,
         kernel_size: int = 3,
+        rule: NormRule = ACTIONFORMER_NORMS,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
-        tower = functools.partial(MaskedTower, in_features, features, dtype=dtype, rngs=rngs)
+        tower = functools.partial(MaskedTower, in_features, features, rule=rule, dtype=dtype, rngs=rngs)
         self.classes = tower(num_classes, kernel_size=kernel_size, bias=PRIOR_BIAS)
         self.offsets = tower(outputs, kernel_size=kernel_size)
         self.scales = nnx.List(nnx.Param(jnp.ones(())) for _ in range(levels))

@@ -6,6 +6,7 @@ happyharrycn/actionformer_release, `libs/modeling/blocks.py`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -17,6 +18,31 @@ from vidjax.nn.init import uniform_fan_in
 from vidjax.nn.pooling import max_pool3d
 
 CHANNEL_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class NormRule:
+    """What norms between convolutions do where sources differ although their arrays have the same shapes.
+
+    Attributes:
+      epsilon: what is added to the variance.
+      hides: whether the result is 0 where a sequence has no feature. Otherwise what a norm makes of zeros stands there,
+        and the next convolution sees it.
+    """
+
+    epsilon: float = CHANNEL_NORM_EPSILON
+    hides: bool = False
+
+    def norm(self, features: int, *, dtype: Any = None, rngs: nnx.Rngs) -> nnx.LayerNorm:
+        """Build a layer norm over the channels of each place."""
+        return channel_norm(features, epsilon=self.epsilon, dtype=dtype, rngs=rngs)
+
+    def result(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """Return what comes after norm and activation, `(B, T, C)`, hidden by the mask, bool `(B, T)`, if so."""
+        return masked(x, mask) if self.hides else x
+
+
+ACTIONFORMER_NORMS = NormRule()
 
 
 class TimeConv(nnx.Module):
@@ -63,9 +89,11 @@ class TimeConv(nnx.Module):
         return y if mask is None else masked(y, mask)
 
 
-def channel_norm(features: int, *, dtype: Any = None, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def channel_norm(
+    features: int, *, epsilon: float = CHANNEL_NORM_EPSILON, dtype: Any = None, rngs: nnx.Rngs
+) -> nnx.LayerNorm:
     """Layer norm over the channels of each place, whose variance is that of differences from the mean."""
-    return nnx.LayerNorm(features, epsilon=CHANNEL_NORM_EPSILON, use_fast_variance=False, dtype=dtype, rngs=rngs)
+    return nnx.LayerNorm(features, epsilon=epsilon, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
 def masked(x: jax.Array, mask: jax.Array) -> jax.Array:
@@ -111,6 +139,7 @@ class MaskedTower(nnx.Module):
       depth: number of convolutions before the last.
       kernel_size: k of all convolutions.
       bias: initial bias of the outputs.
+      rule: what its norms do.
       dtype: dtype of the computation; None: the input's.
       rngs: random streams; `params` draws the initial weights.
     """
@@ -124,6 +153,7 @@ class MaskedTower(nnx.Module):
         depth: int = 2,
         kernel_size: int = 3,
         bias: float = 0.0,
+        rule: NormRule = ACTIONFORMER_NORMS,
         dtype: Any = None,
         rngs: nnx.Rngs,
     ):
@@ -131,16 +161,16 @@ class MaskedTower(nnx.Module):
         self.convs = nnx.List(
             TimeConv(a, features, kernel_size, use_bias=False, dtype=dtype, rngs=rngs) for a in widths[:-1]
         )
-        self.norms = nnx.List(channel_norm(features, dtype=dtype, rngs=rngs) for _ in range(depth))
+        self.norms = nnx.List(rule.norm(features, dtype=dtype, rngs=rngs) for _ in range(depth))
         self.out = TimeConv(widths[-1], out_features, kernel_size, dtype=dtype, rngs=rngs)
         if bias:
             self.out.conv.bias = nnx.Param(jnp.full(out_features, bias))
-        self.gap = kernel_size // 2
+        self.gap, self.rule = kernel_size // 2, rule
 
     def __call__(self, levels: Sequence[jax.Array], masks: Sequence[jax.Array]) -> list[jax.Array]:
         """Map levels `(B, T_l, C)` and their masks `(B, T_l)` to `(B, T_l, O)` each, 0 where masked."""
         mask, x = joined_levels(masks, self.gap), joined_levels(levels, self.gap)
         inside = joined_levels([jnp.ones_like(each) for each in masks], self.gap)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = masked(nnx.relu(norm(conv(x, mask))), inside)
+            x = masked(self.rule.result(nnx.relu(norm(conv(x, mask))), mask), inside)
         return split_levels(self.out(x, mask), [each.shape[1] for each in masks], self.gap)

@@ -42,6 +42,7 @@ _LAYOUTS = {
     "video_swin": _Layout("state_dict", "backbone.", ("cls_head.",)),
     "pytorchvideo": _Layout("model_state"),
     "slowfast": _Layout("model_state"),
+    "opentad": _Layout("state_dict_ema", "module."),
     "timesformer": _Layout("model_state", "model."),
     "videomae": _Layout("model"),
     "videoprism": _Layout("", "params."),

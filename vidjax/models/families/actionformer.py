@@ -10,7 +10,7 @@ happyharrycn/actionformer_release, with its `configs/*.yaml`.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from flax import nnx
@@ -29,7 +29,7 @@ from vidjax.models.pyramid import (
     sequence_variant,
 )
 from vidjax.nn.local_attention import ConvAttentionBlock
-from vidjax.nn.masked_conv import channel_norm
+from vidjax.nn.masked_conv import ACTIONFORMER_NORMS, NormRule
 
 THUMOS = SegmentTraining()
 PAPER = "https://arxiv.org/abs/2202.07925"
@@ -58,6 +58,8 @@ class ActionFormer(Pyramid):
       ValueError: if `windows` or `ranges` are not one per level.
     """
 
+    rule: ClassVar[NormRule] = ACTIONFORMER_NORMS  # of the norms outside of the blocks
+
     @by_field
     def __init__(
         self,
@@ -82,11 +84,12 @@ class ActionFormer(Pyramid):
         if not len(windows) == len(self.ranges) == 1 + halvings:
             raise ValueError(f"depths = {depths}: give windows and ranges for each of the {1 + halvings} levels")
         options = {"dropout": dropout, "drop_path": drop_path, "dtype": dtype, "rngs": rngs}
-        self.embedding = Embedding(width, dim, convs, positions, dtype=dtype, rngs=rngs)
+        normed = {"rule": self.rule, "dtype": dtype, "rngs": rngs}
+        self.embedding = Embedding(width, dim, convs, positions, **normed)
         self.stem = nnx.List(ConvAttentionBlock(dim, heads, windows[0], **options) for _ in range(first))
         self.branch = nnx.List(ConvAttentionBlock(dim, heads, window, 2, **options) for window in windows[1:])
-        self.norms = nnx.List(channel_norm(dim, dtype=dtype, rngs=rngs) for _ in windows)
-        self.head = SegmentHead(dim, num_classes, features=dim, levels=len(windows), dtype=dtype, rngs=rngs)
+        self.norms = nnx.List(self.rule.norm(dim, dtype=dtype, rngs=rngs) for _ in windows)
+        self.head = SegmentHead(dim, num_classes, features=dim, levels=len(windows), **normed)
 
     def pyramid(self, x: jax.Array, mask: jax.Array, rngs: nnx.Rngs | None) -> tuple[list[jax.Array], list[jax.Array]]:
         """Map vectors `(B, T, D)` and their mask `(B, T)` to the levels `(B, T_l, C)` and their masks `(B, T_l)`."""

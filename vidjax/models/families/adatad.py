@@ -5,13 +5,13 @@ adapters are trained and see the chunks' tokens as one sequence in time. Tokens 
 to a vector per frame, and go to ActionFormer with attention to all places.
 
 Source: Liu et al., "End-to-end temporal action detection with 1B parameters across 1000 frames" (arXiv 2311.17241), and
-sming256/OpenTAD, `opentad/models/backbones/vit_adapter.py` and `configs/adatad`. There layer norms of the detector have
-another epsilon, and masks follow norms; the detector here is ActionFormer's own.
+sming256/OpenTAD, `opentad/models/backbones/vit_adapter.py` and `configs/adatad`. Its detector differs from
+ActionFormer's own in norms outside of the blocks: another epsilon, and what follows them is masked.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from vidjax.nn.adapters import TemporalAdapter
 from vidjax.nn.blocks import Execution, stack
 from vidjax.nn.clips import ClipError, need_clips
 from vidjax.nn.grids import Grid
-from vidjax.nn.masked_conv import masked
+from vidjax.nn.masked_conv import NormRule, masked
 from vidjax.nn.positions import MODES, Table, sinusoid_positions
 from vidjax.nn.vision_transformer import ClipSize, TransformerSize, VisionTransformer
 
@@ -127,6 +127,8 @@ class AdaTAD(ActionFormer):
       ValueError: if the tubelet does not divide a chunk, or `ranges` are not one per level.
     """
 
+    rule: ClassVar[NormRule] = NormRule(epsilon=1e-6, hides=True)
+
     @by_field
     def __init__(
         self,
@@ -198,7 +200,7 @@ def _variant(name: str, published: str = "", frames: int = 768, picture: int = 1
         task="localise",
         num_classes=20,
         paper=PAPER,
-        sources=() if name.endswith("_tiny") else ("videomae", "mmaction2"),
+        sources=() if name.endswith("_tiny") else ("opentad", "videomae", "mmaction2"),
         published=published,
     )
     return Variant(AdaTAD, spec, kwargs)
@@ -215,6 +217,7 @@ VARIANTS = {
         _variant("adatad_videomae_small", "THUMOS14 mAP 69.03, 0.3:0.7 (OpenTAD)", **SIZES["small"]),
         _variant("adatad_videomae_base", "THUMOS14 mAP 71.14, 0.3:0.7 (OpenTAD)", **SIZES["base"]),
         _variant("adatad_videomae_large", "THUMOS14 mAP 73.51, 0.3:0.7 (OpenTAD)", **SIZES["large"]),
+        _variant("adatad_videomae_huge", "THUMOS14 mAP 74.95, 0.3:0.7 (OpenTAD)", **SIZES["huge"]),
         _variant("adatad_tiny", frames=64, picture=16, **_TINY),
     )
 }

@@ -6,6 +6,8 @@ network by the first two. All have the same layers; the keys of attention have n
 
 from dataclasses import replace
 
+import numpy as np
+
 from vidjax.nn.positions import sinusoid_table
 from vidjax.weights.layer_rules import conv, dense, layer_norm
 from vidjax.weights.layouts import COPY, LINEAR, QKV_LINEAR
@@ -80,6 +82,12 @@ _ORIGINAL_ENCODER = _encoder_alone(
     _ORIGINAL_PRETRAIN, ("mask_token", "encoder.norm.*", "encoder_to_decoder.*", "decoder.*")
 )
 
+
+def position_buffer(dim: int) -> np.ndarray:
+    """Sinusoids of 16 frames of 224², `(1, 1568, D)`, which mmaction2 stores; the model computes its own."""
+    return sinusoid_table(8 * 14 * 14, dim)[None]
+
+
 # open-mmlab/mmaction2, configs/recognition/videomae.
 MMACTION2 = Source(
     name="mmaction2",
@@ -93,8 +101,8 @@ MMACTION2 = Source(
         *dense("blocks.{i}.mlp.layers.1", "blocks.{i}.mlp.fc2"),
         *dense("cls_head.fc_cls", "head"),
     ),
-    ignore=("pos_embed",),  # a buffer: the sinusoid for 16×224², which the model computes itself
-    buffers=lambda state: {"pos_embed": sinusoid_table(8 * 14 * 14, len(state["fc_norm.weight"]))[None]},
+    ignore=("pos_embed",),
+    buffers=lambda state: {"pos_embed": position_buffer(len(state["fc_norm.weight"]))},
     prefixes=("backbone.",),
 )
 
