@@ -55,6 +55,17 @@ def test_crop():
     np.testing.assert_array_equal(reader.read([0, 0], crop=(2, 3, 10, 17), resize=(8, 8)), [small, small])
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_colours_are_red_green_blue(images, suffix):
+    pictures = [cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) for image in images]
+    stored = [cv2.imencode(suffix, picture)[1].tobytes() for picture in pictures]
+    as_stored = np.stack([cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR) for one in stored])[..., ::-1]
+    reader = FrameReader("x", stored, 5.0)
+    np.testing.assert_array_equal(reader.read(range(len(stored))), as_stored)
+    half = [cv2.resize(np.ascontiguousarray(one), (12, 10), interpolation=cv2.INTER_LINEAR) for one in as_stored]
+    np.testing.assert_array_equal(reader.read(range(len(stored)), resize=(10, 12)), half)
+
+
 def test_damaged_frame_and_empty_video(images):
     with pytest.raises(VideoError, match="frame 1 of 10 does not decode"):
         FrameReader("x", [images[0], b"no image", *images[2:]], 5.0).read([0, 1])

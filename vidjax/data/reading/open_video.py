@@ -169,7 +169,6 @@ class FrameReader:
                     check_crop(crop, *first)
                 out = np.empty((len(wanted), *target_size(*(crop[2:] if crop else first), resize), 3), np.uint8)
             fit(image, first, crop, out[t])
-            cv2.cvtColor(out[t], cv2.COLOR_BGR2RGB, dst=out[t])
             slots[number] = t
         if out is None:
             return np.empty((0, *target_size(*(crop[2:] if crop else self._shape), resize), 3), np.uint8)
@@ -185,7 +184,7 @@ class FrameReader:
         self.close()
 
     def _decode(self, number: int) -> np.ndarray:
-        image = cv2.imdecode(np.frombuffer(self._images[number], np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(self._images[number], np.uint8), cv2.IMREAD_COLOR_RGB)
         if image is None:
             mend = "extract the frames, or prepare the data set, again"
             raise VideoError(self.path, f"frame {number} of {len(self)} does not decode", mend)
