@@ -50,6 +50,7 @@ def runs(tmp_path, files):
     return [str(folder) for folder, _ in folders]
 
 
+@pytest.mark.slow
 def test_the_cascade_gives_the_answers_that_it_was_chosen_for(runs, files, tmp_path, capsys):
     out = tmp_path / "both"
     assert main(["cascade", *runs, "--out", str(out), "--drop", "0", "--json"]) == 0
@@ -74,6 +75,7 @@ def test_the_cascade_gives_the_answers_that_it_was_chosen_for(runs, files, tmp_p
     assert json.loads(printed)[-1]["error"] and cascade.told in told
 
 
+@pytest.mark.slow
 def test_confidences_are_the_calibrated_ones_of_predictions(runs, files, tmp_path, capsys):
     write_calibration(tmp_path / "fast", Calibration(3.0, 0, 6))
     out = tmp_path / "both"
@@ -101,6 +103,7 @@ def test_what_does_not_fit_is_named(runs, tmp_path, capsys):
     assert "has no config.json, from which its cost is counted" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_dear_network_sees_the_clips_of_which_the_cheap_one_is_surest(runs, files, tmp_path, capsys):
     out = tmp_path / "clips"
     assert main(["cascade", *runs, "--out", str(out), "--drop", "0.9", "--salient", "--json"]) == 0

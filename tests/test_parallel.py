@@ -151,6 +151,7 @@ def everything_is_large(monkeypatch):
     monkeypatch.setattr(parallel, "LARGE", 64)
 
 
+@pytest.mark.slow
 def test_state_is_split_and_trains_as_on_one_device(everything_is_large):
     mesh = parallel.make_mesh(1, fsdp=2, model=2)
     whole, state = trained(small_vit, mesh, 3)
@@ -231,6 +232,7 @@ def test_tokens_are_split_in_training_of_transformers_alone():
         validate(config)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch():
     mesh = parallel.make_mesh(1)
     agree(trained(small_vit, mesh, 1, accumulate=4)[0], trained(small_vit, mesh, 1)[0], 1e-6)

@@ -24,6 +24,7 @@ def test_texts_are_encoded_in_any_number():
     np.testing.assert_allclose(vectors[[0, 1, 69]], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_templates_are_averaged_and_the_logits_scaled_cosines():
     model, templates = copy(), ("{}", "a video of {}")
     made = name_classes(model, spec(), ("jumping", "red_square"), templates)

@@ -33,6 +33,7 @@ def flags(folder, *further):
     return ["bench", "data", "--seconds", "0.5", *further, *(f"--config.{k}={v}" for k, v in settings.items())]
 
 
+@pytest.mark.slow
 def test_figures_fit_together(folder, capsys):
     assert main(flags(folder, "--json", "--accelerator", "H200", "--mfu", "0.25")) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -121,6 +121,7 @@ def test_a_transformers_folder_keeps_its_names_and_its_pixels_both_ways(tmp_path
         assert a.read() == b.read()
 
 
+@pytest.mark.slow
 def test_a_file_of_class_names_counts_before_the_folders_and_says_so(tmp_path, folder, capsys):
     for names, told in ((NAMES[::-1], "same names in another order"), ((*NAMES[:6], "else"), "has other names")):
         (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")

@@ -44,6 +44,7 @@ def port(run):
         assert served.process.wait(120) == 0
 
 
+@pytest.mark.slow
 def test_classes_come_first_then_the_timeline_then_the_map(run, video, tmp_path):
     showing = Showing(run, tmp_path, num_clips=2, step=None, top=2)
     assert showing.title == "conv3d_tiny, 3 classes"
@@ -59,6 +60,7 @@ def test_classes_come_first_then_the_timeline_then_the_map(run, video, tmp_path)
         list(showing.of(str(video), "d", "hirescam"))
 
 
+@pytest.mark.slow
 def test_a_network_without_classes_is_refused(tmp_path, capsys):
     spec = resolve_spec(vidjax.get_spec("conv3d_tiny"), DATA)
     save_model(tmp_path, vidjax.create_model("conv3d_tiny", num_classes=0), Meta(CONFIG, spec, LabelSpace(())))

@@ -40,6 +40,7 @@ def boxes_of(path, lines):
     return str(path)
 
 
+@pytest.mark.slow
 def test_everything_is_written_and_the_last_line_says_where(video, tmp_path, capsys):
     many = [f"clip.mp4,0.5,{i / 20},0.1,{i / 20 + 0.3},0.9,0.9" for i in range(11)]  # the network takes 8
     file = boxes_of(tmp_path / "b.csv", [*many, "clip.mp4,1.5,0.1,0.1,0.4,0.9,0.95", "clip.mp4,1.5,0,0,1,1,0.1"])

@@ -74,6 +74,7 @@ def told(capsys):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_the_network_clip_by_clip(run, library, index):
     found = read_index(index)
     assert len(found.videos) == 13 and [video.path for video in found.unusable] == [str(library / "odd/broken.mp4")]
@@ -222,6 +223,7 @@ def test_recommendations_leave_out_what_is_given(index, library, tmp_path, capsy
     assert cv2.imread(str(tmp_path / "recommend.png")) is not None
 
 
+@pytest.mark.slow
 def test_another_network_is_refused_with_both_names(run, index, library, tmp_path, capsys):
     other = save(tmp_path / "other", seed=1)
     names = [read_index(index).origin.fingerprint, vidjax.Predictor(other).fingerprint]

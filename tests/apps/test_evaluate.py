@@ -54,6 +54,7 @@ def evaluate(folder, step=None, out=None, **settings):
     return evaluate_checkpoint(folder, config, step=step, out=out, console=QUIET)
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_figures_in_the_same_place(workdir):
     before = (workdir / "eval.json").read_bytes(), (workdir / "config.json").read_bytes()
     (workdir / "scores.npz").unlink()
@@ -63,6 +64,7 @@ def test_the_same_settings_give_the_same_figures_in_the_same_place(workdir):
     assert (workdir / "scores.npz").exists() and not list(workdir.glob("eval_*"))
 
 
+@pytest.mark.slow
 def test_what_differs_goes_into_a_folder_of_its_own(workdir, capsys):
     before = (workdir / "eval.json").read_bytes()
     evaluate(workdir, eval__num_clips=4, eval__num_crops=3)
@@ -77,6 +79,7 @@ def test_what_differs_goes_into_a_folder_of_its_own(workdir, capsys):
     assert sorted(labels) == ["frame_pool_tiny, 1×1 views", "frame_pool_tiny, 4×3 views"]
 
 
+@pytest.mark.slow
 def test_a_runs_own_result_is_never_written_over(workdir, tmp_path):
     before = (workdir / "eval.json").read_bytes()
     with pytest.raises(UserError, match=r"has a run and its own result, which this evaluation would replace"):
@@ -94,6 +97,7 @@ def test_clip_settings_of_the_evaluation_are_its_own(workdir):
     assert (workdir / "eval_num_frames-4" / "eval.json").exists()
 
 
+@pytest.mark.slow
 def test_table_and_last_line_say_what_was_evaluated_and_where_it_lies(workdir, capsys):
     config = dataclasses.replace(load_meta(workdir).config, eval=EvalConfig(num_clips=3))
     evaluate_checkpoint(workdir, config, console=Console(width=300))

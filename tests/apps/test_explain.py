@@ -42,6 +42,7 @@ def test_a_video_a_plot_and_figures(folder, video, tmp_path, capsys, method):
     assert f"results in {tmp_path / 'why'}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_flow_is_shown_in_colours(video, tmp_path):
     data = dataclasses.replace(CONFIG.data, flow="dis_ultrafast")
     config = dataclasses.replace(CONFIG, data=data, model=dataclasses.replace(CONFIG.model, input="flow"))

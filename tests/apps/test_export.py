@@ -71,6 +71,7 @@ def stranger(code, folder, clips):
     return {name: np.array(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "code"),
     [

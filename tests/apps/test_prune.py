@@ -14,6 +14,7 @@ from vidjax.data.records import LabelSpace
 from vidjax.training.checkpoints import Meta, load_model, save_model
 
 
+@pytest.mark.slow
 def test_a_run_with_half_the_channels(tmp_path, capsys):
     run, out = save(tmp_path / "run"), str(tmp_path / "small")
     assert main(["prune", run, out]) == 0

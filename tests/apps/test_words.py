@@ -37,6 +37,7 @@ def test_predict_with_classes_in_words(run, scenes, capsys):
     assert "--template is for --labels" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_with_classes_in_words(run, tmp_path):
     folder = write_motion(tmp_path / "motion", num_train=6, num_eval=6, num_frames=8, size=32)
     config = load_meta(run).config

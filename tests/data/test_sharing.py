@@ -94,6 +94,7 @@ orders = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(1, 5), orders, st.integers(0, 1000), st.integers(0, 9))
 def test_processes_share_batches_without_gap_or_overlap(count, processes, share, order, seed, start):

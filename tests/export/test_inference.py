@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from flax import nnx
 
 from tests.models.abstract import drawn
@@ -34,6 +35,7 @@ class Net(nnx.Module):
         return self.last(self.dropout(nnx.relu(x), rngs=None))
 
 
+@pytest.mark.slow
 def test_norms_go_into_the_layers_that_they_alone_read():
     model = drawn(Net)
     x = np.random.default_rng(0).standard_normal((2, 1, 2, 2, 3)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from vidjax.config import Config, ModelConfig
@@ -11,6 +12,7 @@ from vidjax.models.state import split
 CONFIG = Config(model=ModelConfig(name="conv3d_tiny"), seed=3)
 
 
+@pytest.mark.slow
 def test_a_task_may_bring_its_head():
     def head(network, rngs):
         return nnx.Linear(network.widths.pooled, 7, rngs=rngs)

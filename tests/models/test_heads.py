@@ -37,6 +37,7 @@ def test_the_answer_is_float32_and_dropout_falls_on_each_window():
     np.testing.assert_array_equal(head(x, lambda x: x.at[:, 0].set(0)), head(x.at[:, 0].set(0)))
 
 
+@pytest.mark.slow
 def test_a_head_takes_anothers_place_and_all_other_parameters_keep_theirs():
     model = ResNet(3, **network())
     model.eval()

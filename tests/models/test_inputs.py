@@ -73,6 +73,7 @@ def test_any_model_takes_flow(name, input, fields, channels):
     assert out.shape == (1, 400)
 
 
+@pytest.mark.slow
 def test_a_network_made_for_flow_has_it_anyway():
     assert abstract("tsn_r50_flow").channels == 10 and abstract("tsn_r50_flow", flow_fields=2).channels == 4
     assert abstract("slow_r50_flow_mm").channels == abstract("i3d_inception_flow", input="flow").channels == 2

@@ -42,10 +42,10 @@ def test_every_family_can_be_probed(name, kind):
     ("name", "pooled"),
     [
         ("vivit_tiny", lambda model, x: x[:, 0]),
-        ("vivit_fe_tiny", lambda model, x: x[:, 0]),
+        pytest.param("vivit_fe_tiny", lambda model, x: x[:, 0], marks=pytest.mark.slow),
         ("vivit_fsa_tiny", lambda model, x: x.mean(axis=1)),
-        ("timesformer_tiny", lambda model, x: x[:, 0]),
-        ("swin3d_tiny", lambda model, x: x.mean(axis=1)),
+        pytest.param("timesformer_tiny", lambda model, x: x[:, 0], marks=pytest.mark.slow),
+        pytest.param("swin3d_tiny", lambda model, x: x.mean(axis=1), marks=pytest.mark.slow),
         ("videomae_tiny", lambda model, x: model.fc_norm(x.mean(axis=1))),
         ("frame_pool_tiny", lambda model, x: x.mean(axis=1)),
         pytest.param("mvit_tiny", lambda model, x: x[:, 0], marks=pytest.mark.slow),

@@ -87,6 +87,7 @@ def test_heads_are_replaced_and_left_out(name):
     assert traced(replaced, audio).shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_a_layer_inside_answers_by_its_path():
     model, audio = tiny("panns_tiny"), clips("panns_tiny")
     found = model.intermediates({"audio": audio}, "blocks.*")

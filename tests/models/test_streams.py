@@ -105,6 +105,7 @@ def test_probabilities_of_classes_that_are_not_exclusive():
     np.testing.assert_allclose(sigmoid(call(model)), (rgb + flow) / 2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_losses_of_logits_are_those_of_the_mixture():
     """Cross-entropy of the fused logits is that of the averaged probabilities, and its gradient is finite."""
     head, labels = network().head, np.array([2, 0])

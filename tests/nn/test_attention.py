@@ -43,6 +43,7 @@ def extras(seed, batch=2, n=5, m=7, heads=3):
     return {"bias": jnp.asarray(rng.standard_normal((1, heads, n, m)), jnp.float32), "mask": jnp.asarray(mask)}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(
     st.integers(1, 2),
@@ -212,6 +213,7 @@ def test_pallas_says_what_it_cannot_take():
         attention(*tokens(0), mask=jnp.ones((1, 1, 5, 7), bool), implementation="pallas")
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(
     st.integers(1, 40),
@@ -354,6 +356,7 @@ def test_three_products_for_a_kernel_give_what_one_gives(kind):
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow(after=4)
 @pytest.mark.parametrize(("n", "m"), [(5, 7), (5, 8), (6, 7), (6, 8)])
 @pytest.mark.parametrize("extra", ["nothing", "causal", "bias", "mask"])
 def test_cudnn_gets_even_numbers_of_tokens_and_gives_the_same(monkeypatch, n, m, extra):

@@ -147,6 +147,7 @@ def test_operations_one_by_one_in_float64_give_the_same(name):
     close(rounded, exact, 1e-5)
 
 
+@pytest.mark.slow(after=45)
 @every()
 def test_samples_of_a_batch_do_not_know_of_each_other(name):
     x, (together, alone, _, _) = batch(name), computed(name)
@@ -188,6 +189,7 @@ def test_training_draws_and_evaluation_does_not(name):
     assert str(programs[0]) == str(programs[1])
 
 
+@pytest.mark.slow
 def test_blocks_give_the_same_whatever_recomputes_or_loops():
     """Gradients in training mode, and how often was drawn."""
     graphdef, params, _ = split(drawn(lambda rngs: nnx.Sequential(*stack(partial(Block, rngs=rngs), 2, 0.5))))

@@ -62,6 +62,7 @@ def test_enough_beams_find_the_best_of_all_texts(power):
         np.testing.assert_array_equal(found[sequence], [*best, *[-1] * (length - len(best))])
 
 
+@pytest.mark.slow
 def test_a_sequence_does_not_depend_on_the_others():
     for decoding in (Decoding(6), Decoding(6, beams=3)):
         alone = generate(step, *start(1), decoding, end=END, pad=-1)

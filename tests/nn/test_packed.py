@@ -89,6 +89,7 @@ def test_a_packed_slowfast_computes_and_learns_the_same():
     chex.assert_trees_all_close(*answers, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_inner_outputs_stay_as_they_are():
     graphdef, params, stats = split(vidjax.create_model("slowfast_tiny", num_classes=3))
 

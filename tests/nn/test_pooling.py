@@ -164,6 +164,7 @@ def vlad():
     return pooling, jax.jit(pooling)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(seed=st.integers(0, 99), frames=st.integers(1, 4))
 def test_netvlad_is_the_sum_over_frames_and_centres(seed, frames):

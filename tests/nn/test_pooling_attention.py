@@ -98,6 +98,7 @@ def test_attention_is_its_definition(stride_q, stride_kv, grid, residual, relati
     np.testing.assert_allclose(y, by_definition(model, x, grid), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_attention_with_every_term_is_its_definition():
     model, x = layer(), tokens((3, 4, 6))
     np.testing.assert_allclose(run(model, x, (3, 4, 6)), by_definition(model, x, (3, 4, 6)), atol=2e-5)

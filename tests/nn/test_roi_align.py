@@ -95,6 +95,7 @@ def test_a_side_that_is_a_multiple_of_the_bins_has_no_sample_more():
         np.testing.assert_allclose(pooled, by_definition(image[0, ..., 0], box, 7, 0, True), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_gives_zero_and_no_gradient():
     maps = jnp.ones((1, 4, 4, 2))
     boxes = jnp.asarray([[[0.0, 0.0, 64.0, 64.0], [0.0, 0.0, 0.0, 0.0]]])

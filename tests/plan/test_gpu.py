@@ -59,6 +59,7 @@ def test_the_fields_are_those_of_a_plan_for_tpus():
     assert figures["memory"]["usable"] == 0.75 * GPUS["h200"].memory and figures["fits"]
 
 
+@pytest.mark.slow
 def test_parts_of_the_state_and_the_network_between_machines(monkeypatch):
     monkeypatch.setattr("vidjax.parallel.LARGE", 256)
     whole, split, far = (Gpus(name).figures(config(**mesh), FACTS, 25.0) for name, mesh in (

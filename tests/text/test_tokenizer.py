@@ -9,6 +9,7 @@ from vidjax.errors import UserError
 from vidjax.text import Tokenizer
 
 
+@pytest.mark.slow
 def test_clips_numbers_are_those_of_its_own_tokenizer(shared):
     tokenizer = Tokenizer(clip())
     assert (tokenizer.size, tokenizer.start, tokenizer.end) == (49408, 49406, 49407)

@@ -48,6 +48,7 @@ def short_run(halves):
     return make_config(halves, ema_decay=0.9, eval_epochs=0, checkpoint_epochs=0)
 
 
+@pytest.mark.slow
 def test_updates_neither_wait_for_their_outcome_nor_compile_again(halves, tmp_path, monkeypatch):
     make, update = compiled_step.make_train_step, loop._Run._update
     compilations, updates = [], 0

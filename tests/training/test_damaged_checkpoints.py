@@ -63,6 +63,7 @@ DAMAGES = {
 READS_LEFT = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+@pytest.mark.slow(after=2)
 @pytest.mark.parametrize("kind", [k for k in DAMAGES if "arrays" not in k and k != "garbage index"])
 def test_damage_is_seen_at_a_glance(three, tmp_path, kind):
     folder = shutil.copytree(three[0] / "checkpoints" / "3", tmp_path / "3")
@@ -115,6 +116,7 @@ def test_evaluating_a_damaged_checkpoint_is_an_error_that_names_the_others(three
         ckpt.load_model(tmp_path, step=3)
 
 
+@pytest.mark.slow
 def test_other_frameworks_files_in_a_work_directory_are_no_run(model, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("model.pth", "model.safetensors", "checkpoints/10.pth", "checkpoints/20.safetensors"):

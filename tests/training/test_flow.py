@@ -10,6 +10,7 @@ from vidjax.training import flow
 from vidjax.training.flow import sequence_loss
 
 
+@pytest.mark.slow
 def test_loss_by_its_definition():
     rng = np.random.default_rng(0)
     flows, true = rng.normal(size=(3, 2, 4, 5, 2)).astype(np.float32), rng.normal(size=(2, 4, 5, 2)).astype(np.float32)

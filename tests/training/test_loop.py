@@ -95,6 +95,7 @@ def test_run_leaves_its_files(finished):
     assert [m["step"] for m in logged(workdir) if m["kind"] == "train"] == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_checkpoint_is_complete_in_itself(finished, tmp_path):
     config, workdir, _ = finished
     moved = shutil.copytree(workdir / "checkpoints", tmp_path / "elsewhere")

@@ -62,6 +62,7 @@ def again(whole, tmp_path, monkeypatch):
     return whole[0], shutil.copytree(whole[1], tmp_path / "run"), best_early(monkeypatch)
 
 
+@pytest.mark.slow
 def test_every_file_of_a_run_is_of_its_best_checkpoint(whole, tmp_path):
     config, workdir, evaluations, said = whole
     assert evaluations == 3  # at updates 2, 4 and 6, and not again

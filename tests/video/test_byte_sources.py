@@ -83,6 +83,7 @@ def test_servers_without_ranges(folder):
         assert site.sent <= 2 * len(data)
 
 
+@pytest.mark.slow
 def test_blocks_are_forgotten_in_turn(large, monkeypatch):
     monkeypatch.setattr(byte_sources, "_BLOCK", 1 << 14)
     monkeypatch.setattr(byte_sources, "_BLOCKS", 3)

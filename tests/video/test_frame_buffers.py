@@ -4,6 +4,7 @@ import gc
 import threading
 
 import numpy as np
+import pytest
 
 from vidjax.video.frame_buffers import Pool
 
@@ -14,6 +15,7 @@ def place(array):
     return array.__array_interface__["data"][0]
 
 
+@pytest.mark.slow
 def test_freed_memory_serves_the_next_array():
     pool = Pool()
     first = pool.empty(LARGE)
@@ -24,6 +26,7 @@ def test_freed_memory_serves_the_next_array():
     assert place(pool.empty((5, 800, 1000, 3))) == at
 
 
+@pytest.mark.slow
 def test_memory_in_use_is_not_given_away():
     pool = Pool()
     first = pool.empty(LARGE)
@@ -38,6 +41,7 @@ def test_memory_in_use_is_not_given_away():
     assert len({place(other) for other in others}) == 3
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_bounded():
     pool = Pool()
     arrays = [pool.empty(LARGE) for _ in range(5)]

@@ -122,6 +122,7 @@ def test_one_process_after_the_other(video):
         assert pid_of(last) == again
 
 
+@pytest.mark.slow
 def test_a_relative_path_starts_from_where_the_reader_is_made(tmp_path, monkeypatch):
     for name, tones in (("one", range(40)), ("two", range(40, 60))):
         (tmp_path / name).mkdir()
@@ -135,6 +136,7 @@ def test_a_relative_path_starts_from_where_the_reader_is_made(tmp_path, monkeypa
     assert len(pids) == 1
 
 
+@pytest.mark.slow
 def test_errors_are_the_same(tmp_path, video):
     (tmp_path / "text.mp4").write_text("to be or not to be\n" * 50)
     for path in (tmp_path / "text.mp4", tmp_path / "missing.mp4"):
@@ -167,6 +169,7 @@ def test_a_decoder_that_spins_is_killed(video, stuck):
     reader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["bytearray(1 << 24)", "'x' * (1 << 24)"])
 def test_a_decoder_that_takes_all_memory_is_ended(video, tmp_path, monkeypatch, what):
     (tmp_path / "sitecustomize.py").write_text(
@@ -191,6 +194,7 @@ def test_a_decoder_that_takes_all_memory_is_ended(video, tmp_path, monkeypatch, 
         reader.read([5])
 
 
+@pytest.mark.slow
 def test_a_decoder_that_takes_long_gives_way(video, stuck):
     """The thread that decodes, and nothing else of its process."""
     with VideoReader(video, isolate=True, patience=0.05, timeout=20) as reader:
@@ -210,6 +214,7 @@ def test_a_decoder_that_takes_long_gives_way(video, stuck):
                 reading.result()
 
 
+@pytest.mark.slow
 def test_the_limit_is_of_one_video(video, fresh):
     """A process is used again, with another limit, and none while it waits."""
     pids = set()
@@ -224,6 +229,7 @@ def test_the_limit_is_of_one_video(video, fresh):
     assert len(pids) == 1
 
 
+@pytest.mark.slow
 def test_a_stall_on_opening_is_killed(video, fresh):
     with VideoReader(video, isolate=True) as reader:
         pid = pid_of(reader)
@@ -235,6 +241,7 @@ def test_a_stall_on_opening_is_killed(video, fresh):
         np.testing.assert_array_equal(reader.read([7])[0], plain(video)[7])
 
 
+@pytest.mark.slow
 def test_a_crash_is_one_bad_video(video):
     reader = VideoReader(video, isolate=True)
     pid = pid_of(reader)
@@ -251,6 +258,7 @@ def test_a_crash_is_one_bad_video(video):
         assert reader.read([5]).shape == (1, 48, 64, 3)
 
 
+@pytest.mark.slow
 def test_processes_without_work_end(video, fresh, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(
         "from vidjax.video import decoding_process\ndecoding_process._REST = 0.2\n"
@@ -286,6 +294,7 @@ def test_processes_end_with_their_parent(video, stuck):
     assert wait_until(lambda: is_gone(pid))
 
 
+@pytest.mark.slow
 def test_interrupted_reads_do_not_mix_up(video, monkeypatch):
     reader = VideoReader(video, isolate=True)
     pid = pid_of(reader)
@@ -300,6 +309,7 @@ def test_interrupted_reads_do_not_mix_up(video, monkeypatch):
     assert is_gone(pid)
 
 
+@pytest.mark.slow
 def test_what_only_this_process_has_is_decoded_here(video):
     fsspec.filesystem("memory").pipe("/here/a.mp4", video.read_bytes())
     with VideoReader("memory://here/a.mp4", isolate=True) as reader:

@@ -209,6 +209,7 @@ def test_content_that_is_no_video():
         VideoReader("gone/a.mp4", content=b"this is no video")
 
 
+@pytest.mark.slow
 @given(reads=st.lists(st.lists(st.integers(0, 69), min_size=1, max_size=10), min_size=1, max_size=5))
 @settings(deadline=None, max_examples=20)
 def test_any_sequence_of_reads_is_exact(made, reads):
@@ -438,6 +439,7 @@ def test_slow_decoding_is_given_up_and_the_reader_lives(made, monkeypatch, name)
         np.testing.assert_array_equal(reader.read([69])[0], plain(made(name))[69])
 
 
+@pytest.mark.slow
 def test_threads_end_with_their_reader(made):
     def alive():
         return sum(t.name == "vidjax-decode" for t in threading.enumerate())

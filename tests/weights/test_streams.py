@@ -92,6 +92,7 @@ def test_other_classes_leave_that_stream_a_new_classifier(files, caplog):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_classifiers_of_the_streams_those_of_the_files_are_left_out(files, loaded):
     model = abstract_model("two_stream", num_classes=3, fusion="concat", **PAIR)
     report = load_into(model, f"rgb={files / 'rgb.pth'}", name="two_stream")

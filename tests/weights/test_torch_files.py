@@ -274,6 +274,7 @@ def test_a_part_of_a_storage_as_old_files_have_it(tmp_path):
     np.testing.assert_array_equal(read_state_dict(tmp_path / "a.pth")["x"], [2, 3])
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text(st.characters(codec="utf-8"), min_size=1, max_size=12),

@@ -170,6 +170,7 @@ def test_transformers_loads_the_folder_and_answers_alike(tmp_path, name, archite
         write_transformers(tmp_path / "out", {}, model, spec, names)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_says_why():
     with pytest.raises(CheckpointError, match=r"has no such network\. It can be written as torchvision\.$"):
         to_state_dict(empty("r3d_18", 3), "r3d_18", "transformers")

@@ -117,6 +117,7 @@ def test_clips_of_jpeg_frames_are_nearly_those_of_the_files(sets, as_jpeg):
     np.testing.assert_allclose(one["inputs"]["video"].astype(int), two["inputs"]["video"], atol=2)
 
 
+@pytest.mark.slow
 def test_workers_of_the_pipeline_read_prepared_data(as_files):
     train, _ = load_sets(DataConfig(train=as_files.folder))
     workers = ExampleReader(SPEC, with_settings(READER.config, {"reading.num_workers": 1}))

@@ -176,6 +176,7 @@ def test_one_clip_is_decoded_to_its_crop_and_a_much_enlarged_one_is_not(coloured
     assert [k.get("crop") is not None for k in asked] == [True, False, False]
 
 
+@pytest.mark.slow
 def test_chances_are_chances(coloured):
     still = {"scale": (1.0, 1.0), "flip": False, "sampling_train": "centre"}
     still["spec"] = SPEC.with_video(resize=(16, 16))

@@ -50,6 +50,7 @@ def test_evaluation_feeds_the_network_with_the_same_numbers(noisy, entering, res
     np.testing.assert_array_equal(vidjax.preprocess(frames[1], spec, resize_rule=rule), expected[1])
 
 
+@pytest.mark.slow
 def test_a_model_takes_what_its_spec_makes():
     frames = np.random.default_rng(0).integers(0, 256, (4, 50, 70, 3)).astype(np.uint8)
     for entering, channels in (("rgb", 3), ("rgb+diff", 6)):

@@ -35,6 +35,7 @@ def vectors(model, video):
     return model.encoder(video)
 
 
+@pytest.mark.slow
 def test_without_adapters_chunks_are_videomaes_and_do_not_see_each_other():
     model = nnx.clone(network())
     assign(model, {path: 0 * array for path, array in split(model)[1].items() if ".adapter.fc2." in path})
@@ -76,6 +77,7 @@ def test_only_adapters_and_detector_are_trained():
     assert frozen and all(path.startswith("encoder.") and ".adapter." not in path for path in frozen)
 
 
+@pytest.mark.slow
 def test_masks_and_other_lengths():
     model = network()
     answer = jax.eval_shape(model, {"video": jnp.zeros((1, 16, 16, 16, 3)), "mask": jnp.ones((1, 16), bool)})

@@ -51,6 +51,7 @@ def test_a_clip_without_sound_is_seen_as_by_slowfast():
     assert np.abs(heard.pooled[1, :seen] - found.pooled[1, :seen]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_sound_is_added_at_its_own_time():
     model, given = network(), inputs(1)
     late = np.array(given["audio"])

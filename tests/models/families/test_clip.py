@@ -20,6 +20,7 @@ def test_named_networks_are_as_large_as_the_references(name, count):
     assert sum(int(np.prod(shape)) for shape in params_of(name).values()) == count
 
 
+@pytest.mark.slow
 def test_a_videos_vector_is_the_mean_of_its_frames_of_length_1():
     model, video = network(), draw((2, 4, 16, 16, 3))
     frames = unit(model.frame_vectors(video))
@@ -30,6 +31,7 @@ def test_a_videos_vector_is_the_mean_of_its_frames_of_length_1():
     assert (model.widths.pooled, model.widths.tokens) == (8, 16)
 
 
+@pytest.mark.slow
 def test_what_follows_the_end_of_a_text_is_not_seen():
     model = network()
     longer = jnp.concatenate([NUMBERS, jnp.full((2, 3), 7, jnp.int32)], axis=1).at[:, 4].set(3)

@@ -71,6 +71,7 @@ def compare(network, theirs, x, mask):
     assert float(np.std(np.asarray(boxes), axis=1).min()) > 1e-4
 
 
+@pytest.mark.slow
 def test_answers_of_transformers():
     theirs = reference()
     network = load_detector("detr_tiny", theirs.state_dict())

@@ -14,6 +14,7 @@ from vidjax.models.text_video import unit
 NUMBERS = jnp.asarray([[254, 5, 255, 0]], jnp.int32)
 
 
+@pytest.mark.slow
 def test_the_parts_are_the_two_networks_and_a_projection():
     model = filled(abstract_model("dual_encoder_tiny", video="conv3d_tiny"))
     video = draw((2, 4, 16, 16, 3))

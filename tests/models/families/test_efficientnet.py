@@ -36,6 +36,7 @@ def test_parameters_are_the_references(scale):
     assert abstract(f"frame_pool_effnet_{scale}", num_classes=1000).widths.pooled == SCALES[scale].last
 
 
+@pytest.mark.slow
 def test_maps_have_the_strides_of_the_picture():
     model = abstract("frame_pool_effnet_lite0")
     features = nnx.eval_shape(lambda m, x: m.encode(x), model, jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32))

@@ -28,6 +28,7 @@ def count(shapes):
 
 
 # Parameters without a classifier, counted by timm, transformers and the authors' code at these sizes.
+@pytest.mark.slow(after=3)
 @pytest.mark.parametrize(
     ("name", "millions"),
     [("frame_vit_s16", 21.67), ("frame_vit_b16", 85.80), ("frame_vit_l16", 303.30), ("frame_dinov2_b14", 86.58),

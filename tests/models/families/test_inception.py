@@ -44,6 +44,7 @@ def test_strided_layers_pad_as_tensorflow_does(sizes):
     chex.assert_trees_all_close(nnx.jit(unit)(jnp.asarray(x)), np.maximum(expected / np.sqrt(1 + 1e-3), 0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_epsilon_is_the_references_everywhere():
     norms = [m for _, m in nnx.iter_modules(make(separable=True)) if isinstance(m, nnx.BatchNorm)]
     assert {norm.epsilon for norm in norms} == {1e-3} and len(norms) == 5 + 8

@@ -13,6 +13,7 @@ def network():
     return create_model("localise_linear_tiny", num_classes=3)
 
 
+@pytest.mark.slow
 def test_every_step_is_classified_by_itself(network):
     vectors = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 16)), jnp.float32)
     mask = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2])

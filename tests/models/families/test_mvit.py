@@ -149,6 +149,7 @@ def test_wrong_arguments_are_refused():
         tiny().features(jnp.zeros((1, 4, 32, 32, 1)))
 
 
+@pytest.mark.slow
 def test_maps_are_what_the_stages_end_with():
     model, video = tiny(depth=3, stages=(1,), in_channels=2), draw((2, *SHAPE, 2))
     parts = apply(model.encode, video)

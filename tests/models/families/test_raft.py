@@ -101,6 +101,7 @@ def test_gradients_stop_between_updates():
     np.testing.assert_allclose(bias, np.full(2, 8.0 * 32 * 32), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_a_network_refuses(tiny):
     ones = np.ones((1, 32, 32, 3), np.float32)
     with pytest.raises(ValueError, match=r"pictures of 36×32 pixels: both must be multiples of 8 and at least 32"):

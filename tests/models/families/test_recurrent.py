@@ -100,6 +100,7 @@ def test_the_last_outputs_of_both_directions_have_seen_the_whole_clip():
         assert jnp.abs(moved[:, :6]).max() > 1e-4 and jnp.abs(moved[:, 6:]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_convolutional_recurrence_overfits_four_clips():
     losses = overfit(rcn(), draw((4, 2, 6, 6, 3)), steps=30, rate=0.5)
     assert losses[-1] < 0.5 * losses[0]

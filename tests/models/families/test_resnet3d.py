@@ -54,6 +54,7 @@ def test_mmaction2s_widths_and_epsilons():
     assert epsilons == {("inside", 1e-5), ("behind", 1e-3)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plain_convolutions")
 def test_mmaction2s_blocks_learn():
     rngs = nnx.Rngs(0)

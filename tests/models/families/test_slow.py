@@ -88,6 +88,7 @@ def test_it_overfits_three_clips(family):
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.slow
 def test_residual_branches_start_as_nothing():
     model = evaluated(zero_init=True, depths=(2,), nonlocal_blocks=((1,),))
     x = jnp.abs(draw((1, 2, 4, 4, 32)))

@@ -63,6 +63,7 @@ def test_specs_are_the_published_protocol():
         assert "4×3 views" in spec.published
 
 
+@pytest.mark.slow
 def test_model_protocol():
     model = tiny()
     video = draw((2, *SHAPE, 3))

@@ -86,6 +86,7 @@ def test_model_protocol():
     assert isinstance(hash(split(model)[0]), int)
 
 
+@pytest.mark.slow
 def test_order_of_frames_matters():
     model = tiny()
     model.eval()

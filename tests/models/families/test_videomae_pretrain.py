@@ -36,6 +36,7 @@ def masks(model, batch=2, seed=0):
     return model.draw_masks(jax.random.split(jax.random.key(seed), batch), GRID)
 
 
+@pytest.mark.slow
 def test_sizes_are_the_published_ones():
     sizes = {"small": (384, 12, 192, 4), "base": (768, 12, 384, 4), "large": (1024, 24, 512, 12),
              "huge": (1280, 32, 640, 12)}  # fmt: skip
@@ -58,6 +59,7 @@ def test_the_encoder_has_the_paths_of_the_classifier():
         assert classifier.keys() - encoder.keys() == {"fc_norm.scale", "fc_norm.bias", "head.kernel", "head.bias"}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=5)
 @given(ratio=st.floats(0.1, 0.93), seed=st.integers(0, 100))
 def test_tubes_hide_the_same_places_at_all_times(ratio, seed):
@@ -153,6 +155,7 @@ def test_each_network_adds_the_positions_it_was_built_with(positions, monkeypatc
         tiny(positions="axis")
 
 
+@pytest.mark.slow
 def test_the_encoder_works_on_visible_tokens_alone():
     """Shapes of what its blocks are given."""
     model, seen = tiny(), []
@@ -195,6 +198,7 @@ def test_pictures_of_a_perfect_prediction_are_the_original(normalise):
     np.testing.assert_array_equal(grey.all(axis=-1), mask)
 
 
+@pytest.mark.slow
 def test_positions_belong_to_places_not_to_the_order_of_tokens():
     """With nothing but positions, the prediction for a place is the same whatever else is hidden."""
     model = tiny(depth=0, decoder_depth=0)
@@ -258,6 +262,7 @@ def test_without_a_mask_all_tokens_are_encoded_and_are_the_map():
     np.testing.assert_allclose(parts.pooled, parts.tokens.mean(axis=1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_videos_of_other_channels_are_told_in_as_many():
     model = drawn(lambda rngs: VideoMAEPretrain(**TINY, in_channels=2, rngs=rngs))
     video, mask = pixels()[..., :2], masks(model)

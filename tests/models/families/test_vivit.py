@@ -107,6 +107,7 @@ def without_positions(model):
     return model
 
 
+@pytest.mark.slow
 def test_what_each_kind_can_and_cannot_see():
     """Without positions, models 2 to 4 tell which tubelets share a frame, and model 1 cannot."""
     video = draw((1, 4, 16, 16, 3))

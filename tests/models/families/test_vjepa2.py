@@ -62,6 +62,7 @@ def test_longer_and_larger_clips_and_images():
         model(clips(1, 4, 10, 8))
 
 
+@pytest.mark.slow
 def test_positions_matter_and_the_mean_is_the_feature():
     model = tiny()
     video = clips(2, 4, 8, 8)
@@ -77,6 +78,7 @@ def test_heads_must_divide():
         tiny(pooler=True, pooler_heads=5)
 
 
+@pytest.mark.slow
 def test_remat_changes_nothing():
     video = clips(1, 4, 8, 8)
 
@@ -90,6 +92,7 @@ def test_remat_changes_nothing():
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_tokens_have_their_grid_and_are_the_map():
     model = tiny(in_channels=2)
     parts = model.encode(clips(1, 4, 8, 12)[..., :2])

@@ -17,6 +17,7 @@ def tiny(**kwargs):
     return X3D(3, **(sizes | {"dropout": 0.0} | kwargs), rngs=nnx.Rngs(0))
 
 
+@pytest.mark.slow
 def test_width_and_depth():
     small, large = params_of("x3d_m"), params_of("x3d_l")
     for shapes, depths in ((small, (3, 5, 11, 7)), (large, (5, 10, 25, 15))):
@@ -53,6 +54,7 @@ def test_published_protocol(name, clip, resize):
     assert spec.video.mean == (0.45,) * 3 and spec.video.std == (0.225,) * 3
 
 
+@pytest.mark.slow
 def test_a_larger_clip_has_several_windows_whose_probabilities_are_averaged():
     model = tiny(num_frames=2)
     model.head.kernel[...] = 4 * draw(model.head.kernel.shape)  # answers that differ from window to window

@@ -36,6 +36,7 @@ def test_named_networks_are_as_large_as_the_references(name, count):
     assert sum(int(np.prod(shape)) for shape in params_of(name).values()) == count
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_classs_texts_is_taken_beside_each_video():
     model, video, templates = small(), draw((2, 4, 16, 16, 3)), ("{}", "a video of {}")
     name_classes(model, spec("xclip_tiny"), ("jumping", "running"), templates)
@@ -48,6 +49,7 @@ def test_the_mean_of_a_classs_texts_is_taken_beside_each_video():
     assert np.abs(np.linalg.norm(texts, axis=1) - 1).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_frames_know_of_each_other_and_their_number_is_fixed():
     model, video = merge(*split(network("xclip_tiny", **SMALL | {"depth": 2}))), draw((1, 4, 16, 16, 3))
     before, after = (tokens(model, clip).reshape(4, 4, 16) for clip in (video, video.at[:, 3].set(0)))

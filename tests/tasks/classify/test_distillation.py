@@ -58,6 +58,7 @@ def test_the_loss_is_shared_between_labels_and_teacher(several):
     assert abs(loss - alone) > 1e-2 and sums == same
 
 
+@pytest.mark.slow
 def test_each_sees_its_share_of_the_frames_of_the_same_mixed_clip():
     spec, batch = SPEC.with_video(num_frames=6), longer(make_batch(8), 3)
     network, teacher = Watching(), Teacher(Watching(), spec)

@@ -89,6 +89,7 @@ def test_people_of_transformers(theirs, processor, tmp_path):
     assert 0 < some < 14
 
 
+@pytest.mark.slow
 def test_one_program_for_sizes_that_round_to_one(theirs):
     people = DetrPeople.load("detr_tiny", theirs.state_dict())
     for size in ((64, 80), (64, 90), (120, 180)):

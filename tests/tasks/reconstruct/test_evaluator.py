@@ -27,6 +27,7 @@ def test_explained_is_the_share_of_the_variance():
     assert np.isnan(list(PixelEvaluator(SPEC).summary()["reconstruction"].values())).all()
 
 
+@pytest.mark.slow
 def test_a_clip_is_masked_by_its_number_alone():
     model = network()
     graphdef, params, stats = split(model)

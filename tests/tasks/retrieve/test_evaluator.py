@@ -72,6 +72,7 @@ def test_the_file_has_a_line_for_each_caption(tmp_path):
     assert len(lines) == 5
 
 
+@pytest.mark.slow
 def test_all_captions_of_a_batchs_videos_are_encoded():
     evaluator, model = RetrievalEvaluator(VIDEOS, spec()), network()
     video = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)

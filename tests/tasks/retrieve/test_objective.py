@@ -75,6 +75,7 @@ def test_a_batch_of_one_video_gives_no_loss():
     assert loss_of(SIMILAR, [5] * 4, [1, 2, 3, 4])[0] == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_over_devices_are_those_of_the_whole_batch():
     rng, objective = np.random.default_rng(1), ContrastObjective(spec())
     examples = {
@@ -98,6 +99,7 @@ def test_gradients_over_devices_are_those_of_the_whole_batch():
     assert float(jnp.abs(whole[1]["text.proj.kernel"]).max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_pairs_need_a_bias():
     model = network()
     examples = {

@@ -75,6 +75,7 @@ def norm(key, width):
     return {f"roi_head.shared_head.{key}.{leaf}": (width,) for leaf in leaves}
 
 
+@pytest.mark.slow
 def test_layers_of_contexts_have_their_place():
     plane = "mmaction2_slowonly_r50_ava"
     bank = {}

@@ -49,6 +49,7 @@ def test_every_model_of_these_tables_names_its_sources():
         assert served and all(table.name in get_spec(name).sources for name in served)
 
 
+@pytest.mark.slow(after=2)
 @pytest.mark.parametrize(
     ("name", "listing"),
     [
@@ -74,6 +75,7 @@ def test_an_image_network_is_the_whole_body(shared, name, listing):
         assert all(path.startswith(("stem.", "stages.")) for path in arrays)
 
 
+@pytest.mark.slow
 def test_what_starts_anew_is_listed(resnet18, caplog):
     model = create_model("cnn_lstm_r18", num_classes=5, hidden=8, temporal_pooling="attention")
     before = split(model)[1]
@@ -89,6 +91,7 @@ def test_what_starts_anew_is_listed(resnet18, caplog):
     np.testing.assert_array_equal(after["stem.conv.kernel"][0], resnet18["conv1.weight"].transpose(2, 3, 1, 0))
 
 
+@pytest.mark.slow
 def test_a_pooling_with_more_features_gets_a_new_classifier(resnet18):
     model = create_model("frame_pool_r18", num_classes=1000, temporal_pooling="netvlad")
     head = np.asarray(model.head.kernel[...])
@@ -110,6 +113,7 @@ def test_the_first_kernel_of_early_fusion_is_repeated_and_divided(shared):
         np.testing.assert_allclose(5 * frame, state["conv1.weight"].transpose(2, 3, 1, 0), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_for_frames_start_a_network_for_frames_and_differences(resnet18):
     model = create_model("frame_pool_r18", num_classes=1000, input="rgb+diff")
     report = load_into(model, resnet18, name="frame_pool_r18")

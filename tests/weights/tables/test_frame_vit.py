@@ -54,6 +54,7 @@ def test_what_adapters_start_from_cannot_be_written():
         to_state_dict(abstract("aim_b16", num_classes=2), "aim_b16", "clip")
 
 
+@pytest.mark.slow
 def test_every_key_of_timms_vit_has_its_place_and_is_written():
     keys = keys_here("timm_vit_b16")
     state, shapes = zeros(keys), shapes_of("frame_vit_b16", num_classes=1000)
@@ -73,6 +74,7 @@ def test_adapters_answer_as_the_authors_code(reference, name):
         assert relative_error(one, answer) < 1e-4
 
 
+@pytest.mark.slow
 def test_adapters_start_from_an_image_network(caplog):
     """OpenAI's file of CLIP: its picture half under `visual.`, with what adapters lack."""
     own = (key for key in read_keys("st_adapter_small") if "adapter" not in key[0] and not key[0].startswith("fc."))

@@ -95,6 +95,7 @@ def test_words_are_those_of_transformers(theirs, ours, inputs, beams):
     assert not found[:, wanted.shape[1] :].any()
 
 
+@pytest.mark.slow
 def test_words_with_and_without_the_cache_are_the_same(ours, inputs):
     @jax.jit
     def both(video, ids):

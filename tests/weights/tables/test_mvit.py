@@ -73,6 +73,7 @@ def in_mmaction2s_names(state):
     return renamed
 
 
+@pytest.mark.slow(after=3)
 @pytest.mark.parametrize(("name", "listing", "source"), LISTINGS)
 def test_every_published_key_and_shape_has_its_place(shared, name, listing, source):
     state = listed(shared, listing)

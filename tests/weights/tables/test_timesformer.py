@@ -166,6 +166,7 @@ def test_mmaction2_names_of_joint_and_space_only_attention(kind):
         np.testing.assert_array_equal(params[path], array, err_msg=path)
 
 
+@pytest.mark.slow
 def test_networks_of_another_attention_are_refused(shared):
     states = {kind: without_memory(published(shared, f"timesformer_fb_{KINDS[kind]}")) for kind in KINDS}
     for state in states.values():

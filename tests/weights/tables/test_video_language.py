@@ -74,6 +74,7 @@ def inputs():
     return {"video": rng.standard_normal((2, 3, 64, 64, 3)).astype(np.float32), "text": ids}
 
 
+@pytest.mark.slow
 def test_logits_and_words_are_those_of_transformers(theirs, ours, inputs):
     torch = needs("torch")
     pictures = torch.from_numpy(inputs["video"]).permute(0, 1, 4, 2, 3)
@@ -113,6 +114,7 @@ def llama_state():
     return fill_state(read_keys("hf_videollama3_tiny"), aliases)
 
 
+@pytest.mark.slow
 def test_video_llama_answers_as_the_golden():
     """Its patches are in the order in which they are merged: 4 frames of 8×6 patches of 14² pixels."""
     expected = golden("hf_videollama3_tiny")

@@ -56,6 +56,7 @@ def reference(torch):
     return theirs, {key: array.numpy() for key, array in theirs.state_dict().items()}, video, numbers
 
 
+@pytest.mark.slow
 def test_it_answers_as_transformers_and_its_files_hold_the_same(tmp_path):
     torch = needs("torch")
     theirs, state, video, numbers = reference(torch)
@@ -83,6 +84,7 @@ def test_it_answers_as_transformers_and_its_files_hold_the_same(tmp_path):
     assert one.keys() == other.keys() and all(np.array_equal(one[path], other[path]) for path in one)
 
 
+@pytest.mark.slow
 def test_the_encoder_alone_starts_with_a_new_classifier():
     """Of the same arrays, without the parts of the LvT form."""
     _, state, _, _ = reference(needs("torch"))
