@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from vidjax.config import Spec
-from vidjax.config.choices import DATASETS
+from vidjax.config.choices import CLASSIFIED
 from vidjax.data.listing.class_lists import read_class_names
 from vidjax.errors import UserError
 from vidjax.inputs import TextInput
@@ -61,7 +61,7 @@ def read_labels(text: str) -> tuple[str, ...]:
     Raises:
       UserError: if there are fewer than two, one is empty, or one is repeated.
     """
-    if text in DATASETS:
+    if text in CLASSIFIED:
         names = list(read_class_names(text))
     elif Path(text).is_file():
         names = [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -72,7 +72,7 @@ def read_labels(text: str) -> tuple[str, ...]:
         problem = f"{', '.join(twice)} twice" if twice else f"{len([n for n in names if n])} of them"
         raise UserError(
             f"labels {text[:60]!r}: names {problem}; give at least two, separated by commas, a file with one per line, "
-            f"or one of {', '.join(DATASETS)}"
+            f"or one of {', '.join(CLASSIFIED)}"
         )
     return tuple(names)
 

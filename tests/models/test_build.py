@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vidjax.config import Config, ModelConfig
+from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig
 from vidjax.models.build import build_model
 from vidjax.models.state import split
 
@@ -27,3 +27,9 @@ def test_a_task_may_bring_its_head():
             np.testing.assert_array_equal(array, others[path])
     _, shapes, _ = split(build_model(CONFIG, 5, dtype=None, abstract=True, head=head))
     assert {path: array.shape for path, array in shapes.items()} == {p: a.shape for p, a in others.items()}
+
+
+@pytest.mark.parametrize(("name", "frames"), [("clip_tiny", 1), ("xclip_tiny", 3)])
+def test_tables_are_for_the_clips_and_those_of_places_alone_for_any_length(name, frames):
+    config = Config(model=ModelConfig(name=name), data=DataConfig(clip=ClipConfig(num_frames=3, size=48)))
+    assert build_model(config, 3, dtype=None, abstract=True).base_grid[0] == frames

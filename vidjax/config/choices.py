@@ -46,11 +46,13 @@ BOX_PROTOCOLS = ("official", "slowfast", "mmaction2")
 # Tasks by which feature vectors are judged, defined in vidjax/embeddings/benchmark.py.
 EMBEDDING_TASKS = ("retrieval", "neighbours", "linear", "few_shot", "clustering", "pairs")
 
-# Names of the data sets defined in vidjax/data/listing/datasets.py.
-DATASETS = (
+# Names of the data sets defined in vidjax/data/listing/datasets.py: those with classes, and those with captions.
+CLASSIFIED = (
     "activitynet", "ava", "ava_kinetics", "charades", "diving48", "hmdb51", "hvu", "jester", "jhmdb", "kinetics400",
     "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2", "ucf101", "ucf101_24",
 )  # fmt: skip
+CAPTIONED = ("activitynet_captions", "didemo", "msrvtt", "msrvtt_1ka", "msvd", "vatex")
+DATASETS = tuple(sorted(CLASSIFIED + CAPTIONED))
 
 # Data sets that vidjax/data/synthetic.py writes: name → numbers of classes and of training examples.
 SYNTHETIC = {

@@ -109,7 +109,9 @@ class Variant:
     def sized(self) -> dict[str, bool]:
         """Whether the arguments `num_frames` and `size` must be those of the clips."""
         tables = bool(getattr(self.build, "positions", {}))  # functions that build networks declare none
-        return {"num_frames": tables or self.fixed_length, "size": tables or self.fixed_size}
+        needed = {"num_frames": tables or self.fixed_length, "size": tables or self.fixed_size}
+        taken = arguments_of(self.build)  # tables of places alone are for clips of any length
+        return {argument: need and argument in taken for argument, need in needed.items()}
 
 
 def tiny_spec(name: str, paper: str, **changes: Any) -> Spec:

@@ -30,7 +30,9 @@ CLASSES = {
 
 
 def test_definitions_are_those_of_the_settings():
-    assert tuple(DATASETS) == choices.DATASETS == tuple(sorted(CLASSES))
+    assert tuple(DATASETS) == choices.DATASETS
+    assert tuple(sorted(CLASSES)) == choices.CLASSIFIED
+    assert {name for name, dataset in DATASETS.items() if not dataset.class_names} == set(choices.CAPTIONED)
     assert all(name == dataset.name for name, dataset in DATASETS.items())
 
 

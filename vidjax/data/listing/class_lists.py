@@ -8,7 +8,7 @@ import importlib.resources
 import re
 from collections.abc import Sequence
 
-from vidjax.config.choices import DATASETS
+from vidjax.config.choices import CLASSIFIED
 from vidjax.errors import UserError
 
 
@@ -52,8 +52,8 @@ def class_names_of(given: Sequence[str] | str | None, own: tuple[str, ...], coun
       UserError: for an unknown data set or another number of names.
     """
     if isinstance(given, str):
-        if given not in DATASETS:
-            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(DATASETS)}")
+        if given not in CLASSIFIED:
+            raise UserError(f"class_names = {given!r}: give K names, or one of {', '.join(CLASSIFIED)}")
         given = read_class_names(given)
     if given is None:
         return own or (numbered_classes(count) if count else ())

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 
 from vidjax.config import DataConfig
 from vidjax.data.listing import annotations as formats
+from vidjax.data.listing import published_captions as captions
 from vidjax.data.listing.activitynet import parse_activitynet
 from vidjax.data.listing.annotations import Parser
 from vidjax.data.listing.ava import parse_ava
 from vidjax.data.listing.class_lists import read_class_names
 from vidjax.data.listing.tubes import tube_parser
 from vidjax.data.reading.open_video import ASSUMED_FPS
-from vidjax.data.records import LABELS, Boxes
+from vidjax.data.records import LABELS, Boxes, Caption
 
+_CAPTIONS = frozenset({Caption.kind})
 _TUBE_FPS = 25.0  # of data sets whose boxes are annotated by frame number
 
 
@@ -62,13 +64,13 @@ class Dataset:
 
     @property
     def metric(self) -> str:
-        """Name in `eval.json` of the figure by which results are compared."""
+        """Name in `eval.json` of the figure by which results of classification are compared."""
         return "mAP" if self.several else "top1"
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the K classes, in the order of the publisher's class numbers if there are any."""
-        return read_class_names(self.labels or self.name)
+        """Names of the K classes, in the order of the publisher's class numbers if there are any; () of captions."""
+        return () if self.kinds == _CAPTIONS else read_class_names(self.labels or self.name)
 
     @property
     def mirrored(self) -> dict[int, int]:
@@ -100,6 +102,12 @@ def _kinetics(classes: int, train_videos: int) -> Dataset:
     )
 
 
+def _captioned(
+    name: str, title: str, url: str, parse: Parser, train: tuple[str, ...], evaluation: tuple[str, ...], videos: int
+) -> Dataset:
+    return Dataset(name, title, url, parse, train, evaluation, kinds=_CAPTIONS, train_videos=videos)
+
+
 DATASETS: dict[str, Dataset] = _define(
     Dataset(
         name="activitynet",
@@ -109,6 +117,15 @@ DATASETS: dict[str, Dataset] = _define(
         parse=parse_activitynet,
         train_files=("activity_net.v1-3.min.json", "activity_net*.json"),
         eval_files=("activity_net.v1-3.min.json", "activity_net*.json"),
+    ),
+    _captioned(
+        "activitynet_captions",
+        "ActivityNet Captions",
+        "https://cs.stanford.edu/people/ranjaykrishna/densevid",
+        captions.parse_activitynet_captions,
+        ("train.json",),
+        ("val_1.json",),
+        10009,
     ),
     Dataset(
         name="ava",
@@ -143,6 +160,15 @@ DATASETS: dict[str, Dataset] = _define(
         train_files=("Charades_v1_train.csv",),
         eval_files=("Charades_v1_test.csv",),
         several=True,
+    ),
+    _captioned(
+        "didemo",
+        "DiDeMo",
+        "https://github.com/LisaAnne/LocalizingMoments",
+        captions.parse_didemo,
+        ("train_data.json",),
+        ("test_data.json", "val_data.json"),
+        8395,
     ),
     Dataset(
         name="diving48",
@@ -208,6 +234,34 @@ DATASETS: dict[str, Dataset] = _define(
         train_files=("trainingSet.csv",),
         eval_files=("validationSet.csv",),
     ),
+    _captioned(
+        "msrvtt",
+        "MSR-VTT",
+        "https://www.microsoft.com/en-us/research/publication/msr-vtt-a-large-video-description-"
+        "dataset-for-bridging-video-and-language",
+        captions.parse_msrvtt,
+        ("MSRVTT_data.json", "videodatainfo.json", "train_val_videodatainfo.json"),
+        ("MSRVTT_data.json", "videodatainfo.json", "test_videodatainfo.json"),
+        6513,
+    ),
+    _captioned(
+        "msrvtt_1ka",
+        "MSR-VTT 1k-A",
+        "https://github.com/ArrowLuo/CLIP4Clip",
+        captions.parse_msrvtt_1ka,
+        ("MSRVTT_train.9k.csv",),
+        ("MSRVTT_JSFUSION_test.csv",),
+        9000,
+    ),
+    _captioned(
+        "msvd",
+        "MSVD",
+        "https://www.cs.utexas.edu/~ml/clamp/videoDescription",
+        captions.parse_msvd,
+        ("train_list.txt",),
+        ("test_list.txt",),
+        1200,
+    ),
     Dataset(
         name="multisports",
         train_videos=600_000,
@@ -261,6 +315,15 @@ DATASETS: dict[str, Dataset] = _define(
         eval_files=("UCF101v2-GT.pkl",),
         kinds=frozenset({Boxes.kind}),
         folder_fps=_TUBE_FPS,
+    ),
+    _captioned(
+        "vatex",
+        "VATEX",
+        "https://eric-xw.github.io/vatex-website",
+        captions.parse_vatex,
+        ("vatex_training_v1.0.json",),
+        ("vatex_validation_v1.0.json",),
+        25991,
     ),
 )
 

@@ -96,9 +96,8 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
     sources = _open(config, ("eval",), kinds)
     rows = {"eval": _rows(config, sources["eval"], kinds)}
     shown: tuple[int, ...] = ()
-    if config.dataset and kinds and not config.one_class:
-        (source,) = sources["eval"]
-        assert source.labels is not None  # published data sets declare their classes
+    source = sources["eval"][0]
+    if config.dataset and kinds and not config.one_class and source.labels is not None:
         boxes = Boxes.kind in source.kinds
         several = labels.several or (boxes and source.labels.several)  # a box may, whatever the model was trained with
         if source.labels.names == labels.names:

@@ -58,8 +58,10 @@ class Published:
         return self.dataset.kinds
 
     @property
-    def labels(self) -> LabelSpace:
+    def labels(self) -> LabelSpace | None:
         known = self.dataset
+        if not known.class_names:
+            return None
         return LabelSpace(known.class_names, known.several, known.directional, known.mirrored)
 
     def rows(self) -> list[Row]:
