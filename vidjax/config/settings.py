@@ -84,6 +84,11 @@ class ModelConfig(Section, path="model"):
         0, 0, "For probe=attentive: attention heads; 0: 16, or as many of these as divide the features.",
         meaning="16, or as many as divide the features",
     )  # fmt: skip
+    frozen: tuple[str, ...] = anything(
+        (),
+        "Parts of the network that training does not change, by the beginnings of their paths in the checkpoint, such "
+        "as vision and head of a language model, so that its projector alone is trained.",
+    )
     remat: str = choice(
         *REMAT,
         help="Values that a block keeps for the backward pass, recomputing the rest: everything (empty), outputs of "

@@ -158,6 +158,11 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
+def _member(parent: Any, name: str) -> Any:
+    """Attribute, or element of a list, by a name of a path."""
+    return parent[int(name)] if name.isdigit() else getattr(parent, name)
+
+
 class VideoNetwork(nnx.Module):
     """Base class of all networks.
 
@@ -215,10 +220,12 @@ class VideoNetwork(nnx.Module):
         super().__init_subclass__(**kwargs)
 
     def train(self, **attributes: Any) -> None:
-        """Set training mode, except for the network of flow."""
+        """Set training mode, except for frozen parts: they drop nothing, and keep their statistics."""
         super().train(**attributes)
-        if self.flow_network is not None:
-            self.flow_network.eval()
+        for prefix in self.frozen:
+            part = functools.reduce(_member, prefix.rstrip(".").split("."), self)
+            if isinstance(part, nnx.Module):
+                part.eval()
 
     @_checked
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:

@@ -11,6 +11,7 @@ from vidjax.inputs import DEVICE_FLOWS
 from vidjax.models.base import VideoNetwork
 from vidjax.models.flow_input import estimate_flow
 from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
+from vidjax.models.state import freeze
 
 MakeHead = Callable[[VideoNetwork, nnx.Rngs], nnx.Module]
 
@@ -28,7 +29,7 @@ def build_model(
       head: function that makes a head to replace the network's own; None: keep its own.
 
     Raises:
-      ConfigError: for settings that the network does not take.
+      ConfigError: for settings that the network does not take, or parts to freeze that it does not have.
     """
     model = _build(config, num_classes, dtype=dtype, abstract=abstract)
     if head is not None:
@@ -38,6 +39,11 @@ def build_model(
         model.eval()
     if config.data.flow in DEVICE_FLOWS:
         estimate_flow(model, config.data.flow, dtype=dtype, abstract=abstract)
+    if config.model.frozen:
+        try:
+            freeze(model, config.model.frozen)
+        except UserError as error:
+            raise cfg.ConfigError(f"config.model.frozen: {error}") from error
     return model
 
 

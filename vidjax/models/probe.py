@@ -81,11 +81,6 @@ class Probe(VideoNetwork):
         """Select the backbone's input from the argument of a call, and check it as the backbone does."""
         return self.backbone.taken(inputs)
 
-    def train(self, **attributes: Any) -> None:
-        """Set training mode, except for the backbone."""
-        super().train(**attributes)
-        self.backbone.eval()
-
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
         """Map normalised clips (B, T, H, W, C) to the backbone's features, with `pooled` replaced by the last layer's
         input before dropout."""

@@ -4,10 +4,13 @@
 also inside `jax.jit`.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from vidjax.errors import UserError
 from vidjax.models.base import VideoNetwork
 from vidjax.nn.fast_variables import RunningStatistic
 
@@ -31,6 +34,27 @@ def frozen_paths(model: nnx.Module) -> set[str]:
     _, params, stats = split(model)
     prefixes = model.frozen if isinstance(model, VideoNetwork) else ()
     return {path for path in (*params, *stats) if path.startswith(prefixes)}
+
+
+def freeze(model: VideoNetwork, parts: Sequence[str]) -> None:
+    """Freeze parts of a network, in place, beside those that are frozen already.
+
+    Args:
+      model: the network.
+      parts: beginnings of paths, whole names between dots, such as "vision" or "head.decoder.layers.0".
+
+    Raises:
+      UserError: if there is no such part, or nothing is left to train; the message names parts.
+    """
+    _, params, _ = split(model)
+    for part in parts:
+        prefixes = part if part in params else f"{part.rstrip('.')}."
+        if not any(path.startswith(prefixes) for path in params):
+            tops = dict.fromkeys(path.partition(".")[0] for path in params)
+            raise UserError(f"the network has no part {part!r}; its parts are {', '.join(tops)}")
+        model.frozen = (*model.frozen, prefixes)
+    if not params.keys() - frozen_paths(model):
+        raise UserError(f"{', '.join(parts)}: nothing is left to train")
 
 
 def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
