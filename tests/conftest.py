@@ -61,21 +61,25 @@ def pytest_configure_node(node):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks for some cases of a parametrised test.
+    """Marks for some cases of a parametrised test: `slow(after=N, first=M)`.
 
-    `slow(first=N)`: the first N are slow, and all others exhaustive; `slow(after=N)`: the first N always run.
+    The first N always run, the next M are slow, and all others exhaustive. Without `after` none always run; without
+    `first` none are exhaustive. What is exhaustive by a mark of its own is never slow, and does not count.
     """
     seen = collections.Counter()
     for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "slow"]
+            continue
         mark = item.get_closest_marker("slow")
         if mark is None or not mark.kwargs:
             continue
         test = item.nodeid.partition("[")[0]
         seen[test] += 1
-        early = seen[test] <= mark.kwargs.get("first", mark.kwargs.get("after"))
-        if early == ("after" in mark.kwargs):
+        after, first = mark.kwargs.get("after", 0), mark.kwargs.get("first", len(items))
+        if not after < seen[test] <= after + first:
             item.own_markers.remove(mark)
-            if not early:
+            if seen[test] > after:
                 item.add_marker(pytest.mark.exhaustive)
 
 
