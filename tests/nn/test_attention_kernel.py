@@ -248,7 +248,7 @@ NETWORKS = {  # (B, N, heads, d), keys, d of values, bias, rows of ids
 
 
 @needs_libtpu
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("chip", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 def test_the_compilers_of_tpus_take_it(chip):
     device = tpu_devices(chip)[0]

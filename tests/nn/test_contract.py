@@ -136,7 +136,7 @@ def test_shapes_and_types_are_those_of_the_docstring(name, data):
         assert y.dtype == added[layer.computes]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=30)
 @every()
 def test_operations_one_by_one_in_float64_give_the_same(name):
     """Neither the compiler nor the precision matters, and no constant or cast of a layer clashes with float64."""

@@ -69,7 +69,7 @@ def test_transformers_keep_less_from_policy_to_policy(name):
     assert sizes == sorted(set(sizes), reverse=True)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=2)
 @pytest.mark.parametrize("name", ["r2plus1d_tiny", "slow_tiny", "x3d_tiny", "csn_tiny", "tsm_tiny", "s3d_tiny"])
 def test_convolutional_networks_keep_less_from_policy_to_policy(name):
     sizes = [kept(name, remat) for remat in CONVOLUTIONAL]

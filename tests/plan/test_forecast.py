@@ -253,7 +253,7 @@ def test_options_of_other_questions_are_refused(flags, capsys):
 
 
 @needs_libtpu
-@pytest.mark.slow
+@pytest.mark.slow(first=2)
 @pytest.mark.parametrize("name", ["folder", "k400_i3d_r50", "motion", "motion_frame_pool"])
 def test_configs_plan(name, capsys):
     """Short and small clips, so that it compiles in seconds."""
@@ -268,7 +268,7 @@ def test_configs_plan(name, capsys):
 
 
 @needs_libtpu
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("topology", ["v4:2x2x1", "v5p:2x2x1", "v6e:2x2"])
 def test_every_generation_plans(topology, capsys):
     """v5e is that of the configs; here with parameters and features split too."""

@@ -247,7 +247,7 @@ def test_losses_and_sums_are_added_over_parts(one):
     assert one.task.objective.weight(one.examples) > 0
 
 
-@pytest.mark.slow(after=3)
+@pytest.mark.slow(after=3, first=2)
 @settings(deadline=None, max_examples=5)
 @given(order=st.permutations(range(CLIPS)))
 def test_the_order_of_clips_does_not_matter(one, order):

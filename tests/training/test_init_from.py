@@ -77,7 +77,7 @@ FITTED = {
 }
 
 
-@pytest.mark.slow(after=2)
+@pytest.mark.slow(after=2, first=2)
 @pytest.mark.parametrize("name", TINY)
 def test_a_checkpoint_runs_at_twice_the_frames_and_another_size(name, tmp_path, caplog):
     """As a user asks for it: the settings of the clip, and the checkpoint to start from."""

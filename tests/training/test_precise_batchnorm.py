@@ -147,7 +147,7 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_checkpoints_and_evaluations_have_precise_statistics(halves, tmp_path, monkeypatch, ema):
     """And a run that was stopped in between has the same ones at its end, since nothing from before enters them."""

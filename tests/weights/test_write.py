@@ -135,7 +135,7 @@ def small(name, **kwargs):
     return drawn(lambda rngs: build(5, rngs=rngs, **{**get_variant(name).kwargs, **SMALL, **kwargs}))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize(
     ("name", "architecture", "frames"),
     [

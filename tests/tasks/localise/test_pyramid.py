@@ -136,7 +136,7 @@ def test_the_distance_iou_loss_by_its_definition():
     np.testing.assert_allclose(diou_loss(jnp.asarray(found), jnp.asarray(wanted)), [1 - 2 / 4 + 1 / 16, 0], atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("name", ["tridet_tiny", "temporalmaxer_tiny"])
 def test_networks_learn_to_find_segments(name):
     """Of vectors that are noise outside of segments, and their class's direction inside; ActionFormer's turn comes with

@@ -105,7 +105,7 @@ def test_logits_are_timms(size):
         assert relative_error(one, answer) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("size", ["b0", "b5"])
 def test_torchvision_reads_and_is_read(size):
     import torch

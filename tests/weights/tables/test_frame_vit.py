@@ -29,7 +29,7 @@ def test_every_model_of_these_tables_names_its_sources():
         assert served and all(table.name in get_spec(name).sources for name in served)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=3)
 @pytest.mark.parametrize(
     ("source", "name"),
     [("vit_timm", "frame_vit_b16"), ("vit_torchvision", "frame_vit_b16"), ("dinov2", "frame_dinov2_b14"),

@@ -43,7 +43,7 @@ def shapes_of(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:
     return {path: array.shape for path, array in {**params, **stats}.items()}
 
 
-@pytest.mark.slow(after=4)
+@pytest.mark.slow(after=4, first=2)
 @pytest.mark.parametrize("name", LISTINGS)
 def test_every_published_key_and_shape_has_its_place(shared, name):
     state = empty_state(shared, LISTINGS[name])

@@ -202,7 +202,7 @@ def reference_of(name, library):
     return library.SmolVLMForConditionalGeneration(config)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("name", ["smolvlm2_500m", "smolvlm2_2_2b", "videollama3_7b"])
 def test_every_key_of_other_sizes_has_its_place(name):
     torch, library = needs("torch"), transformers()

@@ -112,7 +112,7 @@ def test_a_pooler_has_no_place_in_an_encoder(reference):
         load_pretrained("vjepa2_large", reference[1], **TINY)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=1)
 @pytest.mark.parametrize("name", ["vjepa2_giant_384_ssv2", "vjepa2_huge"])
 def test_every_key_of_a_published_size_has_its_place(name):
     """transformers' own network on the meta device: shapes alone."""
