@@ -96,8 +96,9 @@ def load_eval_set(config: DataConfig, labels: LabelSpace, kinds: frozenset[str] 
     sources = _open(config, ("eval",), kinds)
     rows = {"eval": _rows(config, sources["eval"], kinds)}
     shown: tuple[int, ...] = ()
-    source = sources["eval"][0]
-    if config.dataset and kinds and not config.one_class and source.labels is not None:
+    declared = config.dataset and kinds and not config.one_class
+    source = sources["eval"][0] if declared else None
+    if source is not None and source.labels is not None:  # those of captions declare no classes
         boxes = Boxes.kind in source.kinds
         several = labels.several or (boxes and source.labels.several)  # a box may, whatever the model was trained with
         if source.labels.names == labels.names:
