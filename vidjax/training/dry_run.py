@@ -82,7 +82,8 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
     trained = sum(_size(p) for path, p in params.items() if path not in frozen)
     parameters = f"{count / 1e6:.2f} M parameters"
     if frozen:
-        what = f"the {config.model.probe} probe" if config.model.probe else "adapters and classifier"
+        rest = f"all but {' and '.join(config.model.frozen)}" if config.model.frozen else "adapters and classifier"
+        what = f"the {config.model.probe} probe" if config.model.probe else rest
         parameters += f", of which {trained / 1e6:.2f} M, {what}, would be trained"
     if steps := ckpt.steps(workdir):
         start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would continue from the last"
