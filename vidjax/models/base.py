@@ -158,11 +158,6 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _member(parent: Any, name: str) -> Any:
-    """Attribute, or element of a list, by a name of a path."""
-    return parent[int(name)] if name.isdigit() else getattr(parent, name)
-
-
 class VideoNetwork(nnx.Module):
     """Base class of all networks.
 
@@ -222,10 +217,10 @@ class VideoNetwork(nnx.Module):
     def train(self, **attributes: Any) -> None:
         """Set training mode, except for frozen parts: they drop nothing, and keep their statistics."""
         super().train(**attributes)
-        for prefix in self.frozen:
-            part = functools.reduce(_member, prefix.rstrip(".").split("."), self)
-            if isinstance(part, nnx.Module):
-                part.eval()
+        if self.frozen:
+            for path, part in nnx.iter_modules(self):
+                if f"{'.'.join(map(str, path))}.".startswith(self.frozen):
+                    part.eval()
 
     @_checked
     def encode(self, video: jax.Array, rngs: nnx.Rngs | None = None) -> Features:
