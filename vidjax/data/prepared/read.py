@@ -162,6 +162,7 @@ def _number(version: Path) -> list[int]:
 @functools.lru_cache(maxsize=8)
 def _read_index(folder: str) -> Prepared:
     path = Path(folder) / INDEX
+    open_video.describe(folder)  # before any thread reads an example, see there
     if not path.is_file():
         return _index_others(folder)
     values = json.loads(path.read_text(encoding="utf-8"))
