@@ -117,6 +117,9 @@ def test_differences_name_the_fields():
     two.model.kwargs = {"pool": "max"}
     assert ckpt.differences(one, one) == []
     assert ckpt.differences(one, two) == ["model.kwargs: {} → {'pool': 'max'}", "optimizer.learning_rate: 0.01 → 0.5"]
+    one.model.kwargs, two.model.kwargs = {"tubelet": [2, 8, 8]}, {"tubelet": (2, 8, 8)}  # as stored, as given
+    two.optimizer.learning_rate = one.optimizer.learning_rate
+    assert ckpt.differences(one, two) == []
 
 
 def test_writing_and_reading_a_model_says_nothing(model, tmp_path, caplog, capfd):

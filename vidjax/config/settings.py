@@ -89,6 +89,24 @@ class ModelConfig(Section, path="model"):
         "Parts of the network that training does not change, by the beginnings of their paths in the checkpoint, such "
         "as vision and head of a language model, so that its projector alone is trained.",
     )
+    lora_rank: int = at_least(
+        0,
+        0,
+        "Rank of the low-rank matrices that are trained beside every linear layer (LoRA), with the classifier; all "
+        "else stays as it is, in evaluation mode. What is loaded from the run is an ordinary network.",
+        meaning="ordinary training",
+    )
+    lora_alpha: float = at_least(
+        0, 0.0, "For lora_rank: α, whose share α / rank multiplies the low-rank products.", meaning="twice the rank"
+    )
+    lora_layers: tuple[str, ...] = anything(
+        (), "For lora_rank: names in the paths of the linear layers to adapt, such as attn or q; empty: all of them."
+    )
+    lora_whole: tuple[str, ...] = anything(
+        (),
+        "For lora_rank: parts that are trained whole, such as the projector of a language model; empty: the "
+        "classifier, if the network has one.",
+    )
     remat: str = choice(
         *REMAT,
         help="Values that a block keeps for the backward pass, recomputing the rest: everything (empty), outputs of "

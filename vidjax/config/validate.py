@@ -27,7 +27,18 @@ def validate(config: Config) -> Config:
     config = from_dict(dataclasses.asdict(config))
     config.data = apply_preset(config.data)
     checks = _Checks(config)
-    for check in (_probe, _sampling, _reading, _training_clips, _evaluation, _classify, _optimizer, _train, _mesh):
+    for check in (
+        _probe,
+        _low_rank,
+        _sampling,
+        _reading,
+        _training_clips,
+        _evaluation,
+        _classify,
+        _optimizer,
+        _train,
+        _mesh,
+    ):
         check(config, checks)
     if checks.problems:
         raise ConfigError("\n".join(checks.problems))
@@ -72,6 +83,18 @@ def _probe(config: Config, checks: _Checks) -> None:
             f"needs a trainable backbone, but config.model.probe = {model.probe!r} freezes it; set it to 1 or drop the "
             "probe",
         )
+
+
+def _low_rank(config: Config, checks: _Checks) -> None:
+    """Settings allowed with low-rank pairs."""
+    model, need = config.model, checks.need
+    for name in ("lora_alpha", "lora_layers", "lora_whole"):
+        standard = getattr(ModelConfig(), name)
+        need(getattr(model, name) == standard or model.lora_rank > 0, f"model.{name}", "is for lora_rank")
+    if model.lora_rank:
+        need(not model.probe, "model.probe", "trains a classifier on a frozen network: give it or lora_rank")
+        need(not model.frozen, "model.frozen", "lora_rank freezes all but its pairs and lora_whole")
+        need(model.drop_path <= 0, "model.drop_path", "has no effect on the network that lora_rank freezes")
 
 
 def _sampling(config: Config, checks: _Checks) -> None:

@@ -21,6 +21,7 @@ from vidjax.data.pipeline import BadRecord, eval_batches
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import VideoSet
 from vidjax.evaluation.evaluator import Evaluator, Rows
+from vidjax.models.low_rank import summed
 from vidjax.models.state import Arrays, in_float32, merge, split
 from vidjax.progress import progress_bar
 
@@ -40,10 +41,11 @@ def compile_forward(
     """
     model.eval()
     graphdef, _, _ = split(model)
+    add_up = summed(model)
 
     def run(params: Arrays, stats: Arrays, inputs: Mapping[str, jax.Array], number: jax.Array) -> Any:
         with parallel.kernels_on(mesh):
-            return forward(merge(graphdef, in_float32(params), stats), inputs, number)
+            return forward(merge(graphdef, add_up(in_float32(params)), stats), inputs, number)
 
     return jax.jit(run, out_shardings=parallel.batch_sharding(mesh))
 

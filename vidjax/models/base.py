@@ -34,6 +34,10 @@ def unchanged(stride: int, x: jax.Array) -> jax.Array:
     return x
 
 
+# Names of the parameters that low-rank pairs add beside a kernel, see `vidjax.models.low_rank`.
+LOW_RANK = ("lora_in", "lora_out")
+
+
 class NoSuchPartError(UserError, ValueError):
     """Error: a network has no features of the requested kind; the message names both."""
 
@@ -173,7 +177,8 @@ class VideoNetwork(nnx.Module):
       dropout: dropout layer between the head's input and its last layer.
       widths: widths of the features.
       channels: C, channels of the clips.
-      frozen: path prefixes of the parameters that training does not change.
+      frozen: path prefixes of the parameters that training does not change, except for low-rank pairs.
+      low_rank_scale: factor of the products of low-rank pairs, see `vidjax.models.low_rank`; 0: there are none.
       flow_network: network that estimates the optical flow of clips on the device, always in evaluation mode; None:
         flow is read, or not needed. Its parameters are frozen.
       positions: learned position tables by patterns of their paths, see `vidjax.nn.positions`.
@@ -188,6 +193,7 @@ class VideoNetwork(nnx.Module):
     widths: Widths
     channels: int = 3
     frozen: tuple[str, ...] = ()
+    low_rank_scale: float = 0.0
     flow_network: nnx.Module | None = None
     positions: ClassVar[Mapping[str, Table]] = {}
     base_grid: Grid | None = None

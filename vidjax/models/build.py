@@ -10,6 +10,7 @@ from vidjax.errors import UserError
 from vidjax.inputs import DEVICE_FLOWS
 from vidjax.models.base import VideoNetwork
 from vidjax.models.flow_input import estimate_flow
+from vidjax.models.low_rank import add_low_rank
 from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
 from vidjax.models.state import freeze
 
@@ -37,6 +38,16 @@ def build_model(
             nnx.eval_shape(lambda: head(model, nnx.Rngs(0))) if abstract else head(model, nnx.Rngs(config.seed))
         )
         model.eval()
+    named = config.model
+    if named.lora_rank:
+        whole = named.lora_whole or _own_head(model, named.name, head)
+        try:
+            add_low_rank(
+                model, named.lora_rank, named.lora_alpha or 2 * named.lora_rank, layers=named.lora_layers, whole=whole,
+                seed=config.seed, abstract=abstract,
+            )  # fmt: skip
+        except UserError as error:
+            raise cfg.ConfigError(f"config.model.lora_rank: {error}") from error
     if config.data.flow in DEVICE_FLOWS:
         estimate_flow(model, config.data.flow, dtype=dtype, abstract=abstract)
     if config.model.frozen:
@@ -45,6 +56,11 @@ def build_model(
         except UserError as error:
             raise cfg.ConfigError(f"config.model.frozen: {error}") from error
     return model
+
+
+def _own_head(model: VideoNetwork, name: str, head: MakeHead | None) -> tuple[str, ...]:
+    """The part that is new for a task and trained as a whole: not the decoder of a network made for words."""
+    return () if model.head is None or (head is None and get_variant(name).words) else ("head",)
 
 
 def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) -> VideoNetwork:

@@ -164,7 +164,9 @@ def training_macs(model: nnx.Module, cost: Cost, passes: int = 3) -> int:
       passes: passes through the trained part: one forward, two for the gradients of each product's inputs, and one more
         if it is recomputed.
     """
-    frozen = {prefix.removesuffix(".") for prefix in model.frozen} if isinstance(model, VideoNetwork) else set()
+    frozen = set()
+    if isinstance(model, VideoNetwork) and not model.low_rank_scale:  # pairs need the gradients of their kernels
+        frozen = {prefix.removesuffix(".") for prefix in model.frozen}
     forward = sum(layer.macs for layer in cost.layers if layer.path in frozen)
     return passes * (cost.macs - forward) + forward
 

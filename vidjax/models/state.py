@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.errors import UserError
-from vidjax.models.base import VideoNetwork
+from vidjax.models.base import LOW_RANK, VideoNetwork
 from vidjax.nn.fast_variables import RunningStatistic
 
 Arrays = dict[str, jax.Array]
@@ -30,10 +30,11 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Arrays, Arrays]:
 
 
 def frozen_paths(model: nnx.Module) -> set[str]:
-    """Paths of frozen parameters: those that begin with a prefix in a network's attribute `frozen`."""
+    """Paths of frozen parameters: those that begin with a prefix in a network's attribute `frozen`, and are not of a
+    low-rank pair."""
     _, params, stats = split(model)
     prefixes = model.frozen if isinstance(model, VideoNetwork) else ()
-    return {path for path in (*params, *stats) if path.startswith(prefixes)}
+    return {path for path in (*params, *stats) if path.startswith(prefixes) and not path.endswith(LOW_RANK)}
 
 
 def freeze(model: VideoNetwork, parts: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ a run to resume.
 """
 
 import dataclasses
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from vidjax import parallel
 from vidjax.data.records import LabelSpace
 from vidjax.errors import UserError
 from vidjax.models.build import build_model
+from vidjax.models.low_rank import summed, without_pairs
 from vidjax.models.state import Arrays, merge, split
 from vidjax.tasks import make_task
 from vidjax.training import damaged_checkpoints
@@ -124,7 +126,8 @@ def load_model(
       dtype: type of activations; None: the config's `compute_dtype`.
 
     Returns:
-      `(model, meta, step)`.
+      `(model, meta, step)`. The products of low-rank pairs are added to the kernels: the model and the metadata are
+      those of a plain network.
 
     Raises:
       CheckpointFolderError: if there is no such checkpoint.
@@ -143,7 +146,8 @@ def load_model(
                 f"{checkpoints}: no checkpoint of step {step}; there are {', '.join(map(str, steps))}"
             )
         meta = read_meta(checkpoints, step)
-        graphdef, params, stats = split(abstract_model(meta, dtype))
+        model = abstract_model(meta, dtype)
+        graphdef, params, stats = split(model)
         like = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), {"params": params, "stats": stats}
         )
@@ -158,7 +162,13 @@ def load_model(
                 f"{checkpoints / str(step)} is damaged: {damaged_checkpoints.first_line(error)}. "
                 + (f"There are also checkpoints of steps {others}" if others else "There is no other checkpoint there")
             ) from error
-    return merge(graphdef, **items.model), meta, step
+    params, stats = items.model["params"], items.model["stats"]
+    if meta.config.model.lora_rank:
+        params = without_pairs(summed(model)(params))
+        plain = dataclasses.replace(meta.config.model, lora_rank=0)
+        meta = dataclasses.replace(meta, config=dataclasses.replace(meta.config, model=plain))
+        graphdef, _, _ = split(abstract_model(meta, dtype))
+    return merge(graphdef, params, stats), meta, step
 
 
 def abstract_model(meta: Meta, dtype: Any = None) -> nnx.Module:
@@ -292,6 +302,7 @@ def differences(old: cfg.Config, new: cfg.Config) -> list[str]:
     def walk(a: Any, b: Any, name: str) -> list[str]:
         if isinstance(a, dict) and isinstance(b, dict) and name != "model.kwargs":
             return [line for key in a for line in walk(a[key], b[key], f"{name}.{key}" if name else key)]
-        return [] if a == b else [f"{name}: {a!r} → {b!r}"]
+        # Tuples among the arguments of a network are stored as lists.
+        return [] if a == b or json.dumps(a) == json.dumps(b) else [f"{name}: {a!r} → {b!r}"]
 
     return walk(a, b, "")

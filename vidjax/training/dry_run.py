@@ -82,8 +82,14 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
     trained = sum(_size(p) for path, p in params.items() if path not in frozen)
     parameters = f"{count / 1e6:.2f} M parameters"
     if frozen:
-        rest = f"all but {' and '.join(config.model.frozen)}" if config.model.frozen else "adapters and classifier"
-        what = f"the {config.model.probe} probe" if config.model.probe else rest
+        named = config.model
+        what = "adapters and classifier"
+        if named.probe:
+            what = f"the {named.probe} probe"
+        elif named.lora_rank:
+            what = f"low-rank pairs of rank {named.lora_rank} and {' and '.join(named.lora_whole) or 'the classifier'}"
+        elif named.frozen:
+            what = f"all but {' and '.join(named.frozen)}"
         parameters += f", of which {trained / 1e6:.2f} M, {what}, would be trained"
     if steps := ckpt.steps(workdir):
         start = f"{workdir} has checkpoints of updates {', '.join(map(str, steps))}: it would continue from the last"

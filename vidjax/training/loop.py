@@ -32,6 +32,7 @@ from vidjax.evaluation.identity import BEST, identity
 from vidjax.inputs import DEVICE_FLOWS
 from vidjax.models.build import build_model
 from vidjax.models.flow_input import without_flow_network
+from vidjax.models.low_rank import without_low_rank
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
@@ -216,10 +217,12 @@ class _Run:
         resuming = self.checkpoints.latest_step is not None
         if self.config.model.init_from and not resuming:
             named = self.config.model
-            with without_flow_network(model):
+            with without_flow_network(model), without_low_rank(model):
                 start_from(model, named.init_from, named.name, named.inflation, self.spec)
         elif self.config.model.probe and not resuming:
             logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
+        elif self.config.model.lora_rank and not resuming:
+            logger.warning("config.model.init_from is empty: the frozen network beside the low-rank pairs is random")
         if self.config.data.flow in DEVICE_FLOWS and not resuming:
             load_flow(model, self.config.data.flow, self.config.data.flow_weights)
         state = self._initial_state(model, optimizer, resuming)

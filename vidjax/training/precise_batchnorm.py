@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from vidjax import parallel
+from vidjax.models.low_rank import summed
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
 from vidjax.tasks.task import Objective
@@ -40,10 +41,10 @@ def make_precise(
         graphdef, _, _ = split(model)
         model.eval()
     resting, _, _ = split(model)
-    frozen = frozen_paths(model)
+    frozen, add_up = frozen_paths(model), summed(model)
 
     def add(params: Arrays, stats: Arrays, so_far: Arrays, number: jax.Array, batch: dict[str, Any]) -> Arrays:
-        params = in_float32(params)
+        params = add_up(in_float32(params))
         network = merge(graphdef, params, stats)
         teacher = merge(resting, params, stats) if objective.teacher else None
         with parallel.kernels_on(mesh):

@@ -17,6 +17,7 @@ from einops import rearrange
 from flax import nnx
 
 from vidjax.config import ConfigError
+from vidjax.models.low_rank import summed
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
 from vidjax.nn.target_backend import backend
@@ -174,7 +175,7 @@ def make_train_step(
         graphdef, _, _ = split(model)
         model.eval()
     resting, _, _ = split(model if teacher is None else teacher)
-    frozen = frozen_paths(model)
+    frozen, add_up = frozen_paths(model), summed(model)
     accumulate, ema_decay, skip_bad_steps = options.accumulate, options.ema_decay, options.skip_bad_steps
     # Convolutions inside XLA:CPU loops are slow, so there the loop is unrolled.
     unroll = accumulate if backend() == "cpu" else 1
@@ -188,7 +189,7 @@ def make_train_step(
         key: jax.Array,
         other: dict[str, Arrays] | None,
     ):
-        network = merge(graphdef, params | trained, stats)
+        network = merge(graphdef, add_up(params | trained), stats)
         loss, sums = objective(network, examples, key, None if other is None else merge(resting, **other))
         return loss / total, (split(network)[2], sums)
 
@@ -196,7 +197,9 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(options.seed), state.step)
         examples = objective.prepare(clips_of(batch), jax.random.fold_in(key, _PREPARING))
         total = objective.weight(examples)
-        other = state.ema if objective.teacher else None if teacher is None else batch["teacher"]
+        other = None if teacher is None else batch["teacher"]
+        if objective.teacher:
+            other = state.ema | {"params": add_up(state.ema["params"])}
 
         whole = in_float32(state.params)
         trained = _without(whole, frozen)
