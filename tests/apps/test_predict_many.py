@@ -106,6 +106,53 @@ def test_processes_share_the_shards(run, listing, whole, tmp_path, capsys):
     assert main([*command, "--process-id", "0"]) == 1 and "give both" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_workers_of_ray_write_the_same_files(run, listing, whole, tmp_path):
+    needs("ray")
+    out = tmp_path / "out"
+    command = ["predict-many", run, str(listing), str(out), "--shard-size", "3", "--num-clips", "2"]
+
+    ray = [sys.executable, "-W", "ignore", "-m", "vidjax", *command, "--engine", "ray", "--workers", "2"]
+    done = subprocess.run(ray, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "5 videos predicted, 2 unreadable: 3 Parquet files" in " ".join(done.stdout.split())
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.slow
+def test_a_worker_that_fails_says_why(tmp_path):
+    """In a process of its own, as Ray leaves threads behind."""
+    needs("ray")
+    script = """if True:
+        from vidjax.parts.ray_engine import on_ray
+
+        def make():
+            def fail(shard):
+                raise OSError(28, f"no space left for shard {shard}")
+
+            return fail
+
+        try:
+            list(on_ray(make, [5], 1))
+        except Exception as error:
+            print(type(error).__name__, error)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert "UserError a worker of Ray failed" in done.stdout and "no space left for shard 5" in done.stdout, done
+
+
+def test_ray_divides_the_work_alone(run, listing, tmp_path, capsys, monkeypatch):
+    command = ["predict-many", run, str(listing), str(tmp_path / "out")]
+    assert main([*command, "--workers", "2"]) == 1 and "--workers 2: is for --engine ray" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main([*command, "--engine", "ray"]) == 1
+    assert "pip install -e '.[ray]'" in capsys.readouterr().err
+    monkeypatch.setattr("vidjax.apps.predict_many.ray", lambda: None)
+    assert main([*command, "--engine", "ray", "--num-processes", "2", "--process-id", "0"]) == 1
+    assert "start one process, with --workers" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_processes_share_an_index(run, listing, tmp_path):
     out = tmp_path / "index"
     command = ["embed", run, str(listing), str(out), "--num-clips", "2"]

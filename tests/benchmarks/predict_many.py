@@ -70,7 +70,7 @@ def measured(run: str, source: Path, out: Path) -> dict[str, float]:
             work(*args)
 
     predict_many.PredictionTable.to_bytes, PartFolder.write, predict_many.work = slow_to_bytes, slow_write, slow_work
-    predict_many.predict_many(run, str(source), str(out), num_clips=1)
+    predict_many.predict_many(run, str(source), str(out), predict_many.Views(num_clips=1))
     return spent
 
 

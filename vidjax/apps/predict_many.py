@@ -5,9 +5,11 @@ or why the video could not be used), `class` and `score` of the best class (null
 probabilities of all classes (NaN with an error), whose names are in the file's metadata under `vidjax`.
 """
 
+import functools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,8 +18,10 @@ from rich.console import Console
 
 from vidjax.apps.embed import list_videos
 from vidjax.data.records import Record
+from vidjax.errors import UserError
 from vidjax.inputs import to_dict
 from vidjax.parts.folder import PartFolder, from_parquet, parquet, to_parquet
+from vidjax.parts.ray_engine import on_ray, ray
 from vidjax.parts.work import Plan, digest, work
 from vidjax.predictions import Prediction
 from vidjax.predictor import Predictor
@@ -29,18 +33,89 @@ _REPEATED = ["class", "error"]  # columns in which values recur
 _LISTED = 10  # unreadable videos shown
 
 
+@dataclass(frozen=True)
+class Views:
+    """Which checkpoint sees which views of a video.
+
+    Attributes:
+      num_clips: clips per video; None: as in the run's config.
+      num_crops: crops per clip; None: as in the run's config.
+      batch_size: views that go through the network at a time; None: 1 on CPUs, 16 on accelerators.
+      step: update number of the checkpoint; None: the best.
+    """
+
+    num_clips: int | None = None
+    num_crops: int | None = None
+    batch_size: int | None = None
+    step: int | None = None
+
+
+class _Work:
+    """Everything that computes shards: the same in one process, in one of several, and in a worker of Ray.
+
+    Args:
+      run: work directory of a run, or folder written by `convert`.
+      source: list, folder or video.
+      out: folder for the results.
+      views: checkpoint and views.
+      shard_size: videos of a shard.
+    """
+
+    def __init__(self, run: str, source: str, out: str, views: Views, shard_size: int):
+        self.folder = PartFolder(out)
+        self.records = list_videos([source])
+        self.predictor = Predictor(run, top=1, num_clips=views.num_clips, num_crops=views.num_crops, step=views.step)
+        self.predictor.need_classes()
+        self.plan = Plan(
+            len(self.records),
+            digest(f"{record.path}\0{record.start}\0{record.end}" for record in self.records),
+            shard_size,
+            _origin(self.predictor),
+            {"run": os.path.abspath(run), "step": views.step, "source": source},
+        )
+        self.batch_size = views.batch_size or (1 if jax.default_backend() == "cpu" else 16)
+        self.table = PredictionTable(self.predictor.class_names)
+
+    def of(self, shard: int) -> Sequence[Record]:
+        """Videos of a shard."""
+        return self.plan.of(self.records, shard)
+
+    def do(self, shards: Sequence[int], advance: Callable[[], None]) -> None:
+        """Compute and write shards, one after the other, videos ahead; `advance` is called after every video."""
+
+        def save(shard: int, inputs: Sequence[Record], rows: list[Prediction]) -> None:
+            self.folder.write(self.plan.part(shard), self.table.to_bytes(inputs, rows))
+
+        work(
+            ((shard, self.of(shard)) for shard in shards),
+            functools.partial(self.predictor.stream, batch_size=self.batch_size),
+            save,
+            advance,
+        )
+
+
+def _shard_writer(*arguments: Any) -> Callable[[int], int]:
+    """Function that computes and writes one shard, and returns the number of its videos; for workers of Ray."""
+    own = _Work(*arguments)
+
+    def write(shard: int) -> int:
+        own.do([shard], lambda: None)
+        return len(own.of(shard))
+
+    return write
+
+
 def predict_many(
     run: str,
     source: str,
     out: str,
+    views: Views | None = None,
     *,
-    num_clips: int | None = None,
-    num_crops: int | None = None,
-    batch_size: int | None = None,
-    step: int | None = None,
     shard_size: int = SHARD,
     rank: int = 0,
     count: int = 1,
+    engine: str = "local",
+    workers: int = 0,
 ) -> int:
     """Predict the classes of videos, shard by shard; shards that have a file in `out` stay as they are.
 
@@ -50,12 +125,12 @@ def predict_many(
       run: work directory of a run, or folder written by `convert`.
       source: CSV file with a column `path`, JSON Lines, folder, or video, or the address of one.
       out: path or address of the folder for the results: a new one, or that of the same command.
-      num_clips: clips per video; None: as in the run's config.
-      num_crops: crops per clip; None: as in the run's config.
-      batch_size: views that go through the network at a time; None: 1 on CPUs, 16 on accelerators.
-      step: update number of the checkpoint; None: the best.
+      views: checkpoint and views; None: the best, and as in the run's config.
       shard_size: videos of a shard.
       rank, count: number of this process, and how many share the work; each takes every `count`-th shard.
+      engine: "local": this process; "ray": the workers of a Ray cluster, see `vidjax.parts.ray_engine`. Paths must be
+        the same on all of its machines.
+      workers: workers of Ray; 0: one per GPU, or per four processors.
 
     Returns:
       0.
@@ -63,42 +138,35 @@ def predict_many(
     Raises:
       PlanError: if `out` has the results of other videos, another network or other settings, or other files.
       DataError: if `source` names no videos.
-      UserError: if the network has no classes, or pyarrow is not installed.
+      UserError: if the network has no classes, pyarrow or Ray is not installed, or processes are given for Ray.
     """
     parquet()  # an error for a missing package comes before any work
-    folder = PartFolder(out)
-    records = list_videos([source])
-    predictor = Predictor(run, top=1, num_clips=num_clips, num_crops=num_crops, step=step)
-    predictor.need_classes()
-    plan = Plan(
-        len(records),
-        digest(f"{record.path}\0{record.start}\0{record.end}" for record in records),
-        shard_size,
-        _origin(predictor),
-        {"run": os.path.abspath(run), "step": step, "source": source},
-    )
+    if engine == "ray":
+        ray()
+        if count > 1:
+            raise UserError("--engine ray divides the work by itself: start one process, with --workers")
+    elif workers:
+        raise UserError(f"--workers {workers}: is for --engine ray")
+    arguments = (run, source, out, views or Views(), shard_size)
+    own = _Work(*arguments)
+    plan, folder = own.plan, own.folder
     plan.claim(folder)
     there = set(folder.names())
     todo = [shard for shard in plan.own(rank, count) if plan.part(shard) not in there]
     folder.clear([plan.part(shard) for shard in todo])
-    batch_size = batch_size or (1 if jax.default_backend() == "cpu" else 16)
-    own = sum(len(plan.of(records, shard)) for shard in plan.own(rank, count))
-    left = sum(len(plan.of(records, shard)) for shard in todo)
-    table = PredictionTable(predictor.class_names)
-
-    def compute(inputs: Iterable[Record]) -> Iterator[Prediction]:
-        return predictor.stream(inputs, batch_size=batch_size)
-
-    def save(shard: int, inputs: Sequence[Record], rows: list[Prediction]) -> None:
-        folder.write(plan.part(shard), table.to_bytes(inputs, rows))
-
+    total = sum(len(own.of(shard)) for shard in plan.own(rank, count))
+    before = total - sum(len(own.of(shard)) for shard in todo)
     with progress_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("predict", total=own, completed=own - left, info="")
+        task = bar.add_task("predict", total=total, completed=before, info="")
         try:
-            work(((shard, plan.of(records, shard)) for shard in todo), compute, save, lambda: bar.advance(task))
+            if engine == "ray" and todo:
+                for rows in on_ray(functools.partial(_shard_writer, *arguments), todo, workers):
+                    bar.advance(task, rows)
+            else:
+                own.do(todo, lambda: bar.advance(task))
         except KeyboardInterrupt:
             raise KeyboardInterrupt("whole shards are kept; the same command goes on from there") from None
-    _report(plan, folder, rank, count, own - left)
+    _report(plan, folder, rank, count, before)
     return 0
 
 

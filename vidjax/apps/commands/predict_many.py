@@ -24,6 +24,16 @@ def add(commands: Commands) -> None:
     parser.add_argument("--batch-size", type=positive, help="views at a time (default: 1 on CPUs, else 16)")
     parser.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
     parser.add_argument("--shard-size", type=positive, default=256, help="videos per file (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who computes: this process, or workers of Ray, on the cluster of RAY_ADDRESS or on this machine "
+        "(default: local)",
+    )
+    parser.add_argument(
+        "--workers", type=positive, default=0, help="workers of Ray (default: one per GPU, or per four processors)"
+    )
     add_place_flags(parser)
     parser.set_defaults(run=run)
 
@@ -33,17 +43,16 @@ def run(args: argparse.Namespace) -> int:
     own = place(args.process_id, args.num_processes)
     own.claim()
 
-    from vidjax.apps.predict_many import predict_many
+    from vidjax.apps.predict_many import Views, predict_many
 
     return predict_many(
         args.checkpoint,
         args.source,
         args.out,
-        num_clips=args.num_clips,
-        num_crops=args.num_crops,
-        batch_size=args.batch_size,
-        step=args.step,
+        Views(args.num_clips, args.num_crops, args.batch_size, args.step),
         shard_size=args.shard_size,
         rank=own.number,
         count=own.count,
+        engine=args.engine,
+        workers=args.workers,
     )
