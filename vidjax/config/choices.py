@@ -48,8 +48,9 @@ EMBEDDING_TASKS = ("retrieval", "neighbours", "linear", "few_shot", "clustering"
 
 # Names of the data sets defined in vidjax/data/listing/datasets.py: those with classes, and those with captions.
 CLASSIFIED = (
-    "activitynet", "ava", "ava_kinetics", "charades", "diving48", "hmdb51", "hvu", "jester", "jhmdb", "kinetics400",
-    "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2", "ucf101", "ucf101_24",
+    "activitynet", "audioset", "ava", "ava_kinetics", "charades", "diving48", "esc50", "hmdb51", "hvu", "jester",
+    "jhmdb", "kinetics400", "kinetics600", "kinetics700", "moments", "multisports", "something_v1", "something_v2",
+    "ucf101", "ucf101_24", "vggsound",
 )  # fmt: skip
 CAPTIONED = ("activitynet_captions", "didemo", "msrvtt", "msrvtt_1ka", "msvd", "vatex")
 DATASETS = tuple(sorted(CLASSIFIED + CAPTIONED))

@@ -23,10 +23,14 @@ from vidjax.data.records import Labels, LabelSpace, Record, VideoSet
 from vidjax.tasks.classify.targets import make_targets
 
 CLASSES = {
-    "activitynet": 200, "ava": 60, "ava_kinetics": 60, "charades": 157, "diving48": 48, "hmdb51": 51, "hvu": 3142,
+    "activitynet": 200, "audioset": 527, "ava": 60, "ava_kinetics": 60, "charades": 157, "diving48": 48, "esc50": 50,
+    "hmdb51": 51, "hvu": 3142,
     "jester": 27, "jhmdb": 21, "kinetics400": 400, "kinetics600": 600, "kinetics700": 700, "moments": 339,
     "multisports": 66, "something_v1": 174, "something_v2": 174, "ucf101": 101, "ucf101_24": 24,
+    "vggsound": 309,
 }  # fmt: skip
+SEVERAL = ("audioset", "ava", "ava_kinetics", "charades", "hvu", "multisports")
+SPLITS = {"ucf101": 3, "hmdb51": 3, "jhmdb": 3, "esc50": 5}
 
 
 def test_definitions_are_those_of_the_settings():
@@ -42,8 +46,8 @@ def test_classes(name):
     assert len(dataset.class_names) == len(set(dataset.class_names)) == CLASSES[name]
     index = ClassIndex(dataset.class_names)
     assert [index.get(label) for label in dataset.class_names] == list(range(CLASSES[name]))
-    assert dataset.metric == ("mAP" if name in ("ava", "ava_kinetics", "charades", "hvu", "multisports") else "top1")
-    assert dataset.splits == (3 if name in ("ucf101", "hmdb51", "jhmdb") else 1)
+    assert dataset.metric == ("mAP" if name in SEVERAL else "top1")
+    assert dataset.splits == SPLITS.get(name, 1)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_file_of_sentences_that_is_absent_is_named(tmp_path):
 
 
 def test_they_have_no_classes_to_give_to_others(tmp_path):
-    with pytest.raises(UserError, match=r"class_names = 'vatex': give K names, or one of activitynet, ava, "):
+    with pytest.raises(UserError, match=r"class_names = 'vatex': give K names, or one of activitynet, audioset, ava, "):
         class_names_of("vatex", (), 3)
     with pytest.raises(DataError, match="label"):
         load_sets(written(tmp_path, "vatex"))

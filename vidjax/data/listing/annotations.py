@@ -308,13 +308,17 @@ def lines(file: Path) -> Iterator[tuple[str, str]]:
             yield f"{file}:{number}", line.strip()
 
 
-def csv_rows(file: Path) -> Iterator[tuple[str, list[str]]]:
+def csv_rows(file: Path, spaced: bool = False) -> Iterator[tuple[str, list[str]]]:
     """Rows of a CSV file: location, such as "file.csv:12", and cells; empty lines are skipped.
+
+    Args:
+      file: path of the file.
+      spaced: whether cells have spaces before them, which do not count.
 
     Raises:
       DataError: if the file is not UTF-8, or a quote is not closed.
     """
-    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), strict=True, skipinitialspace=spaced)
     try:
         for cells in reader:
             if cells:

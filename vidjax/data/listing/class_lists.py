@@ -1,6 +1,7 @@
 """Classes of published data sets, listed in `vidjax/data/labels/NAME.txt`, one name per line.
 
-A line may begin with the publisher's number of the class, if not all numbers are in use: `80: watch (a person)`.
+A line may begin with the publisher's number of the class, if not all numbers are in use: `80: watch (a person)`; or
+with its identifier in Freebase: `/m/09x0r: Speech`.
 """
 
 import functools
@@ -13,10 +14,10 @@ from vidjax.errors import UserError
 
 
 @functools.cache
-def _lines(name: str) -> tuple[tuple[int | None, str], ...]:
+def _lines(name: str) -> tuple[tuple[str | None, str], ...]:
     text = (importlib.resources.files("vidjax.data") / "labels" / f"{name}.txt").read_text(encoding="utf-8")
-    matches = (re.fullmatch(r"(?:(\d+): )?(.+)", line.strip()) for line in text.splitlines() if line.strip())
-    return tuple((int(match[1]) if match[1] else None, match[2]) for match in matches if match)
+    matches = (re.fullmatch(r"(?:(\d+|/[a-z]/\w+): )?(.+)", line.strip()) for line in text.splitlines() if line.strip())
+    return tuple((match[1], match[2]) for match in matches if match)
 
 
 @functools.cache
@@ -28,7 +29,13 @@ def read_class_names(name: str) -> tuple[str, ...]:
 @functools.cache
 def read_class_numbers(name: str) -> dict[int, str]:
     """Read class names by the publisher's number, for lines that have one."""
-    return {number: label for number, label in _lines(name) if number is not None}
+    return {int(number): label for number, label in _lines(name) if number is not None}
+
+
+@functools.cache
+def read_class_ids(name: str) -> dict[str, int]:
+    """Read the numbers of classes, from 0, by the publisher's identifier, of a list whose lines all have one."""
+    return {identifier: number for number, (identifier, _) in enumerate(_lines(name)) if identifier is not None}
 
 
 def numbered_classes(count: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from vidjax.config import DataConfig
 from vidjax.data.listing import annotations as formats
 from vidjax.data.listing import published_captions as captions
+from vidjax.data.listing import published_sounds as sounds
 from vidjax.data.listing.activitynet import parse_activitynet
 from vidjax.data.listing.annotations import Parser
 from vidjax.data.listing.ava import parse_ava
@@ -39,12 +40,13 @@ class Dataset:
       folder_fps: frame rate of a data set distributed as one folder of JPEG files per video, frames/s; 0: video files.
       timed: whether files are also found by names that end in the start and end of a part of a video, in seconds:
         `ID_000010_000020.mp4`.
+      sound: whether its files may be of sound alone, and have one of the names in use for parts of YouTube's videos.
       labels: name of the class list in `labels/`, if it is another data set's.
       train_videos: number of videos in its first training split; fewer may still be available. UCF-101's is counted in
-        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, Charades, Diving48, HVU, Jester and
-        Something-Something V2 are their publishers'. Those of Kinetics, Moments and Something-Something V1 are
-        approximate, as the lists have changed or no publisher's figure was found; so are those of data sets with boxes,
-        in annotated frames.
+        its file, HMDB-51's is 70 per class by construction; those of ActivityNet, AudioSet, Charades, Diving48, ESC-50,
+        HVU, Jester and Something-Something V2 are their publishers'. Those of Kinetics, Moments, VGGSound and
+        Something-Something V1 are approximate, as the lists have changed or no publisher's figure was found; so are
+        those of data sets with boxes, in annotated frames.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dataset:
     directional: bool = False
     folder_fps: float = 0.0
     timed: bool = False
+    sound: bool = False
     labels: str = ""
     train_videos: int = 0
 
@@ -128,6 +131,17 @@ DATASETS: dict[str, Dataset] = _define(
         10009,
     ),
     Dataset(
+        name="audioset",
+        train_videos=2_063_949,
+        title="AudioSet",
+        url="https://research.google.com/audioset",
+        parse=sounds.parse_audioset,
+        train_files=("*train_segments.csv",),
+        eval_files=("eval_segments.csv",),
+        several=True,
+        sound=True,
+    ),
+    Dataset(
         name="ava",
         train_videos=211_000,
         title="AVA",
@@ -178,6 +192,17 @@ DATASETS: dict[str, Dataset] = _define(
         parse=formats.parse_diving48,
         train_files=("Diving48_V2_train.json", "Diving48_train.json"),
         eval_files=("Diving48_V2_test.json", "Diving48_test.json"),
+    ),
+    Dataset(
+        name="esc50",
+        train_videos=1600,
+        title="ESC-50",
+        url="https://github.com/karolpiczak/ESC-50",
+        parse=sounds.parse_esc50,
+        train_files=("esc50.csv", "meta/esc50.csv"),
+        eval_files=("esc50.csv", "meta/esc50.csv"),
+        splits=5,
+        sound=True,
     ),
     Dataset(
         name="hmdb51",
@@ -324,6 +349,16 @@ DATASETS: dict[str, Dataset] = _define(
         ("vatex_training_v1.0.json",),
         ("vatex_validation_v1.0.json",),
         25991,
+    ),
+    Dataset(
+        name="vggsound",
+        train_videos=184_000,
+        title="VGGSound",
+        url="https://www.robots.ox.ac.uk/~vgg/data/vggsound",
+        parse=sounds.parse_vggsound,
+        train_files=("vggsound.csv",),
+        eval_files=("vggsound.csv",),
+        sound=True,
     ),
 )
 

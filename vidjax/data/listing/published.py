@@ -16,7 +16,8 @@ from pathlib import Path
 from vidjax.config import DataConfig
 from vidjax.data.listing.annotations import AnnotationFile, ClassIndex
 from vidjax.data.listing.datasets import DATASETS, Dataset
-from vidjax.data.listing.paths import VIDEO_SUFFIXES
+from vidjax.data.listing.paths import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from vidjax.data.listing.published_sounds import part_names
 from vidjax.data.listing.rows import EVAL_SPLITS, OFFICIAL, TRAIN_SPLITS, Row
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError, raise_problems
@@ -157,6 +158,7 @@ class VideoFolder:
     def _files(self) -> dict[str, list[str]]:
         """Name without suffix → paths below the folder."""
         found, root, seen = defaultdict(list), self.root, set()
+        suffixes = VIDEO_SUFFIXES | SOUND_SUFFIXES if self._dataset.sound else VIDEO_SUFFIXES
         for folder, names, files in os.walk(root, followlinks=True):
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in seen:  # a link that leads back up
@@ -171,8 +173,10 @@ class VideoFolder:
             names.sort()
             for name in files:
                 stem, suffix = os.path.splitext(name)
-                if suffix.lower() in VIDEO_SUFFIXES and not name.startswith("."):
+                if suffix.lower() in suffixes and not name.startswith("."):
                     found[stem].append(os.path.normpath(os.path.join(below, name)))
+        if self._dataset.sound:  # of a video and its sound on its own, the video, which has both
+            return {stem: [p for p in paths if _is_video(p)] or paths for stem, paths in found.items()}
         return found
 
     @functools.cached_property
@@ -188,7 +192,8 @@ class VideoFolder:
     def find(self, row: Row, role: str) -> str | None:
         """Find the file, or the folder of frames, of a row; None if there is none."""
         stem = _without_suffix(os.path.basename(row.path))
-        if not (found := self._files.get(stem)):
+        stems = part_names(*cut_times(stem)) if self._dataset.sound else (stem,)
+        if not (found := next(filter(None, map(self._files.get, stems)), None)):
             at = row.at or 0.0
             found = [path for start, end, path in sorted(self._timed.get(stem, ())) if start <= at <= end]
         if not found:
@@ -257,4 +262,8 @@ def _plain(name: str) -> str:
 
 def _without_suffix(path: str) -> str:
     stem, suffix = os.path.splitext(path)
-    return stem if suffix.lower() in VIDEO_SUFFIXES else path
+    return stem if suffix.lower() in VIDEO_SUFFIXES | SOUND_SUFFIXES else path
+
+
+def _is_video(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
