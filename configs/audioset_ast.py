@@ -4,8 +4,8 @@
         --config.model.init_from=deit_base_distilled_patch16_384-d0272ac0.pth \\
         --config.data.dataset=audioset --config.data.train=SEGMENTS --config.data.root=SOUNDS
 
-SEGMENTS is the folder of AudioSet's *_segments.csv, or one of them; SOUNDS that of the sounds or videos, which are named
-after their identifiers. An own CSV file, without data.dataset, has a line `path,label` each, with all its classes
+SEGMENTS is the folder of AudioSet's *_segments.csv, or one of them; SOUNDS that of the sounds or videos, with their
+identifiers as names. An own CSV file, without data.dataset, has a line `path,label` each, with all its classes
 joined by `|`. Published: mAP 0.448 after five epochs of the two million clips of AudioSet (0.459 with the weights
 averaged over the epochs), and 0.347 on the balanced 20 thousand. From weights of AudioSet instead, such as a folder of
 transformers, for an own set of sounds:
