@@ -74,6 +74,8 @@ class Predictor:
       title: folder of the checkpoint, or class of the model.
       sampling: views of a file: `num_clips`, `num_crops`, and the `rule` and `hop` of its frames.
       class_names: K class names, in the order of the scores; empty for a network without a classifier.
+      data: settings of reading.
+      exported: whether the network is a program of `vidjax export`, which gives classes alone.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class Predictor:
         rule = config.data.sampling
         self.sampling: dict[str, Any] = {"num_clips": views.num_clips, "num_crops": views.num_crops}
         self.sampling |= {"rule": rule.eval, "hop": rule.hop}
-        self._reader = ExampleReader(self.spec, config.data)
+        self._reader, self.data, self.exported = ExampleReader(self.spec, config.data), config.data, bool(exported)
         head = getattr(model, "head", None)
         outputs = len(labels.names) if exported else 0 if head is None else head.out_features
         self.class_names = class_names_of(class_names, labels.names, outputs)
@@ -388,12 +390,10 @@ class Predictor:
         if isinstance(views, VideoError):
             return Prediction(path, error=views.reason)
         assert self._present is not None  # it has classes
-        scores = self._present(outputs)
+        # Thresholds are for the scores of evaluations, which have no temperature.
+        shown = self._shown(join_views(self._present(outputs), self._ensemble))
+        scores = self.scores(outputs)
         whole = join_views(scores, self._ensemble)
-        shown = self._shown(whole)  # by thresholds for the scores of evaluations, which have no temperature
-        if self._temperature != 1:
-            scores = tempered(scores, self._temperature, self.several)
-            whole = join_views(scores, self._ensemble)
         crops = self._views[1]
         each = join_views(scores.reshape(-1, crops, scores.shape[-1]), self._ensemble)
         times = views.times[::crops]
@@ -402,6 +402,12 @@ class Predictor:
             for time, row in zip(times, each, strict=True)
         )
         return Prediction(path, whole, self._best(whole), shown, found)
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """Probabilities of classes, with the run's temperature, from the network's outputs for views, `(V, K)` both."""
+        assert self._present is not None  # it has classes
+        scores = self._present(outputs)
+        return scores if self._temperature == 1 else tempered(scores, self._temperature, self.several)
 
     def _shown(self, scores: np.ndarray) -> tuple[ClassScore, ...] | None:
         if self._thresholds is None:

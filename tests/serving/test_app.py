@@ -25,7 +25,10 @@ class Sizes:
 
     summary, schema = "Size of a file.", {"type": "object"}
 
-    def of(self, example, outputs):
+    def __init__(self, read):
+        self.read = read
+
+    def of(self, read, outputs):
         return {"bytes": int(outputs[0])}
 
 
@@ -35,7 +38,7 @@ class FakeRun:
     facts = {"model": "sizes", "classes": []}  # noqa: RUF012
 
     def __init__(self):
-        self.answers = {"size": Sizes()}
+        self.answers = {"size": Sizes(self.read)}
         self.paths, self.go = [], threading.Event()
 
     def read(self, path):

@@ -27,9 +27,8 @@ from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.state import split
 from vidjax.progress import progress_bar
 from vidjax.tasks import make_task
-from vidjax.tasks.localise.detections import Detections, suppressed, video_id, write_results
-from vidjax.tasks.localise.nms import Found, Suppression
-from vidjax.tasks.localise.runs import RunSettings, find_runs, smooth
+from vidjax.tasks.localise.detections import Detections, of_scores, video_id, write_results
+from vidjax.tasks.localise.runs import RunSettings, smooth
 from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.video import VideoError
 from vidjax.wording import things
@@ -37,7 +36,6 @@ from vidjax.wording import things
 LEAST = 0.3  # score from which segments are shown
 _EVALUATOR = "segments"  # of the tasks whose networks find segments
 _NO_SMOOTHING = "none"
-_CANDIDATES = 2000  # best segments of a classifier's scores, before suppression
 
 Tell = Callable[[str], None]
 
@@ -230,12 +228,9 @@ class ScoreFinder:
                     tell(f"{os.path.basename(path)} {100 * number / len(reader):.0f} %")
             grid = Grid.of_frames(self._windows.stride, self._windows.window, reader.fps)
             scores, duration = np.stack(rows), reader.duration
-        segments, values, labels = find_runs(scores, self._rules)
-        best = np.argsort(-values, kind="stable")[:_CANDIDATES]
-        found = Found(grid.seconds(segments[best]), values[best], labels[best])
         times = grid.seconds(np.arange(len(scores)))
         smoothed = smooth(scores, self._rules.smoothing, self._rules.width)
-        return Segments(suppressed(found, Suppression(), duration), duration, times, smoothed)
+        return Segments(of_scores(scores, grid, duration, self._rules), duration, times, smoothed)
 
 
 class _OfFeatures:

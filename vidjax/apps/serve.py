@@ -31,7 +31,7 @@ def serve(
     """Answer requests until SIGTERM or Ctrl-C; those under way are answered first.
 
     Args:
-      run: work directory of a run, or folder written by `convert`.
+      run: work directory of a run, or folder written by `convert`, `export` or `quantize`.
       limits: limits of the server.
       host: address to listen at; the default is reached only from this machine.
       port: port to listen at; 0: a free one, which is printed.

@@ -1,4 +1,4 @@
-"""What a trained run can answer about a video: its classes, and its feature vectors."""
+"""What a trained run can answer about a video: its classes, its feature vectors, and when it shows its classes."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -10,17 +10,26 @@ import numpy as np
 
 from vidjax.config import ReadingConfig, SamplingConfig
 from vidjax.config.choices import WHOLE_VIDEO_RULES
+from vidjax.data.reading.feature_file import Grid
+from vidjax.data.reading.windows import WindowReader, Windows
 from vidjax.errors import UserError
+from vidjax.export.folder import read_info
 from vidjax.inputs import AudioInput, VideoInput
 from vidjax.predictor import Predictor
 from vidjax.serving.batcher import View
 from vidjax.serving.limits import Limits
+from vidjax.tasks.localise.detections import of_scores
 from vidjax.training.checkpoints import load_meta
 from vidjax.video import VideoError
-from vidjax.view_batches import Example
+from vidjax.view_batches import Inputs
 
 _PATIENCE = 0.1  # seconds after which decoding a file gives way to that of others
+_LEAST = 0.3  # score from which segments are told
 _CLIPS = 10  # of a video, where the run would look at all of it
+
+
+# Inputs of the views of a file by name, `(V, …)`, and what else an answer needs of it.
+Read = tuple[Inputs, Any]
 
 
 class Answer(Protocol):
@@ -34,7 +43,15 @@ class Answer(Protocol):
     summary: str
     schema: Mapping[str, Any]
 
-    def of(self, example: Example, outputs: np.ndarray) -> dict[str, Any]:
+    def read(self, path: str) -> Read:
+        """Read the views of a file that the answer needs.
+
+        Raises:
+          VideoError: if it cannot be read.
+        """
+        ...
+
+    def of(self, read: Read, outputs: np.ndarray) -> dict[str, Any]:
         """The answer, as plain values for JSON, from what was read of a file and the outputs for its views."""
         ...
 
@@ -50,14 +67,6 @@ class Run(Protocol):
     answers: dict[str, Answer]
     facts: dict[str, Any]
 
-    def read(self, path: str) -> Example:
-        """Read the views of a file.
-
-        Raises:
-          VideoError: if it cannot be read.
-        """
-        ...
-
     def blank(self) -> View:
         """A view without a video, for compiling."""
         ...
@@ -71,10 +80,12 @@ def limited_clips(folder: str, num_clips: int | None) -> dict[str, Any]:
     """Arguments of a `Predictor` for files that others choose, who would otherwise say how much is computed.
 
     Args:
-      folder: work directory of a run, or folder written by `convert`.
+      folder: work directory of a run, or folder written by `convert` or `export`.
       num_clips: clips per video; None: as in the run's config, or 10 if that would be all of a video.
     """
-    if load_meta(folder).config.data.sampling.eval not in WHOLE_VIDEO_RULES:
+    exported = read_info(folder)
+    meta = load_meta(folder) if exported is None else exported.meta
+    if meta.config.data.sampling.eval not in WHOLE_VIDEO_RULES:
         return {"num_clips": num_clips}
     return {"num_clips": num_clips or _CLIPS, "sampling": SamplingConfig(eval="multi_clip")}
 
@@ -117,11 +128,14 @@ class TrainedRun:
         if not {type(value) for value in spec.inputs.values()} <= {VideoInput, AudioInput}:
             given = " and ".join(value.kind for value in spec.inputs.values())
             raise UserError(f"{folder}: {spec.name} takes {given}; only networks of video and sound can be served")
-        width = predictor.width()
+        width = 0 if predictor.exported else predictor.width()
         self.answers: dict[str, Answer] = {}
         if predictor.has_classes:
             self.answers["predict"] = _Classes(predictor, width)
-        self.answers["embed"] = _Vectors(predictor, width)
+        if not predictor.exported:
+            self.answers["embed"] = _Vectors(predictor, width)
+        if predictor.has_classes and list(spec.inputs) == ["video"] and spec.video.flow is None:
+            self.answers["segments"] = _Segments(predictor, width, limits)
 
         def outputs(network: Any, inputs: dict[str, jax.Array]) -> jax.Array:
             vectors = network.features(inputs).astype(jnp.float32)
@@ -129,24 +143,20 @@ class TrainedRun:
                 return vectors
             return jnp.concatenate([vectors, network(inputs).astype(jnp.float32)], axis=-1)  # compiled, it runs once
 
-        self._forward = predictor.compiled(outputs)
+        self._forward = None if predictor.exported else predictor.compiled(outputs)
         self.facts = {
             "model": spec.name,
-            "fingerprint": predictor.fingerprint,
+            "fingerprint": "" if predictor.exported else predictor.fingerprint,
             "classes": list(predictor.class_names) if "predict" in self.answers else [],
             "views": predictor.sampling,
         }
-
-    def read(self, path: str) -> Example:
-        """Read the views of a file; see `Run.read`."""
-        return self._predictor.read(path)
 
     def blank(self) -> View:
         """A view without a video."""
         return self._predictor.blank()
 
     def compute(self, views: Sequence[View], size: int) -> np.ndarray:
-        """Vectors of views and, with classes, the network's outputs behind them; see `Run.compute`."""
+        """Vectors of views, but for an export, and, with classes, the outputs behind them; see `Run.compute`."""
         return self._predictor.applying(size, self._forward)(views)
 
 
@@ -174,9 +184,13 @@ class _Classes:
     def __init__(self, predictor: Predictor, width: int):
         self._predictor, self._width = predictor, width
 
-    def of(self, example: Example, outputs: np.ndarray) -> dict[str, Any]:
+    def read(self, path: str) -> Read:
+        """Read the views of a file; see `Answer.read`."""
+        return self._predictor.read(path)
+
+    def of(self, read: Read, outputs: np.ndarray) -> dict[str, Any]:
         """Classes as `vidjax predict --json` gives them; see `Answer.of`."""
-        found = self._predictor.prediction("", example[1], outputs[:, self._width :]).to_dict()
+        found = self._predictor.prediction("", read[1], outputs[:, self._width :]).to_dict()
         return {name: value for name, value in found.items() if name != "path"}
 
 
@@ -189,12 +203,61 @@ class _Vectors:
     def __init__(self, predictor: Predictor, width: int):
         self._predictor, self._width = predictor, width
 
-    def of(self, example: Example, outputs: np.ndarray) -> dict[str, Any]:
+    def read(self, path: str) -> Read:
+        """Read the views of a file; see `Answer.read`."""
+        return self._predictor.read(path)
+
+    def of(self, read: Read, outputs: np.ndarray) -> dict[str, Any]:
         """Vectors of clips; see `Answer.of`."""
-        found = self._predictor.vectors("", example[1], outputs[:, : self._width])
+        found = self._predictor.vectors("", read[1], outputs[:, : self._width])
         assert found.vectors is not None and found.start is not None and found.end is not None
         rows = zip(found.start.tolist(), found.end.tolist(), found.vectors.tolist(), strict=True)
         return {"clips": [{"start": start, "end": end, "vector": vector} for start, end, vector in rows]}
+
+
+class _Segments:
+    """Segments of a file in which its classes are to be seen, from their scores in sliding windows.
+
+    Args:
+      predictor: predictor of a classifier of video.
+      width: numbers before the classes in the outputs of a window.
+      limits: limits of the server.
+    """
+
+    summary = "When a video shows its classes: segments, best first, from scores of windows half a clip apart."
+    schema: Mapping[str, Any] = MappingProxyType(
+        _object(
+            duration={"type": "number"},
+            segments=_clips(score={"type": "number"}, **{"class": {"type": "string"}}),
+        )
+    )
+
+    def __init__(self, predictor: Predictor, width: int, limits: Limits):
+        self._predictor, self._width = predictor, width
+        self._most = max(1, min(limits.windows, limits.window_bytes // predictor.blank()["video"].nbytes))
+        self._windows = Windows.of(predictor.spec.video)
+
+    def read(self, path: str) -> Read:
+        """Read the windows of a file; see `Answer.read`."""
+        with WindowReader(path, self._predictor.spec, self._predictor.data, self._windows) as reader:
+            if len(reader) > self._most:
+                reason = (
+                    f"has {len(reader)} windows of {self._windows.window} frames; at most {self._most} are read here"
+                )
+                raise VideoError(path, reason, "send a part of it")
+            times = Grid.of_frames(self._windows.stride, self._windows.window, reader.fps), reader.duration
+            return {"video": np.stack(list(reader.clips()))}, times
+
+    def of(self, read: Read, outputs: np.ndarray) -> dict[str, Any]:
+        """Segments as `vidjax localise` finds them, without those that others cover; see `Answer.of`."""
+        grid, duration = read[1]
+        found = of_scores(self._predictor.scores(outputs[:, self._width :]), grid, duration).best_of_each_place(_LEAST)
+        best = sorted(found.entries(self._predictor.class_names), key=lambda each: -each["score"])
+        rows = [(*each["segment"], each["score"], each["label"]) for each in best]
+        return {
+            "duration": duration,
+            "segments": [{"start": a, "end": b, "score": score, "class": name} for a, b, score, name in rows],
+        }
 
 
 def reason_of(error: Exception, path: str) -> str:

@@ -18,12 +18,12 @@ from typing import Any
 
 from vidjax import __version__
 from vidjax.errors import UserError, install
-from vidjax.serving.answers import Run, reason_of
+from vidjax.serving.answers import Answer, Read, Run, reason_of
 from vidjax.serving.batcher import Batcher
 from vidjax.serving.limits import Limits
 from vidjax.serving.metrics import Metrics
 from vidjax.serving.uploads import Refused, Uploads
-from vidjax.view_batches import Example, split_views
+from vidjax.view_batches import split_views
 
 logger = logging.getLogger("vidjax")
 
@@ -202,17 +202,17 @@ class Server:
             try:
                 async with asyncio.timeout(until - time.monotonic()):
                     loop = asyncio.get_running_loop()
-                    example = await loop.run_in_executor(self._pool, self._read, path)
-                    views = split_views(example[0])
+                    read = await loop.run_in_executor(self._pool, self._read, answer, path)
+                    views = split_views(read[0])
                     outputs = await asyncio.wrap_future(self._batcher.submit(views))
             except TimeoutError:
                 raise Refused(504, f"there was no answer {limit}") from None
-        return answer.of(example, outputs)
+        return await asyncio.to_thread(answer.of, read, outputs)
 
-    def _read(self, path: str) -> Example:
+    def _read(self, answer: Answer, path: str) -> Read:
         begin = time.monotonic()
         try:
-            return self._run.read(path)
+            return answer.read(path)
         except Exception as error:  # whatever a file does to its decoder, the file is to blame
             if not isinstance(error, UserError):
                 self.metrics.defects.inc()

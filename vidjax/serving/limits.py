@@ -15,6 +15,8 @@ class Limits:
       decode_seconds: most time for opening a file, and for reading its frames.
       decode_gib: most memory for decoding a file, GiB.
       max_pixels: most pixels decoded of a file: width × height × frames.
+      windows: most sliding windows of a file of which segments are asked; more is answered with 422.
+      window_bytes: most memory of these windows, which may make them fewer.
       threads: files decoded at a time, each in a process of its own. More than CPUs, so that a few files that take all
         the time they may do not hold up the others.
       max_batch: most views that go through the network at a time.
@@ -28,6 +30,8 @@ class Limits:
     decode_seconds: float = 10.0
     decode_gib: float = 1.0
     max_pixels: int = 1 << 31
+    windows: int = 512
+    window_bytes: int = 256 << 20
     threads: int = field(default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)))
     max_batch: int = 8
     wait: float = 0.005

@@ -10,10 +10,13 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser(
         "serve",
         help="answer requests over HTTP",
-        description="Answer HTTP requests with a video file: its classes (POST /predict) and feature vectors (POST "
-        "/embed). Files are decoded in processes of their own, within limits, and clients need not be trusted.",
+        description="Answer HTTP requests with a video file: its classes (POST /predict), feature vectors (POST "
+        "/embed), and the segments in which it shows its classes (POST /segments). Files are decoded in processes of "
+        "their own, within limits, and clients need not be trusted.",
     )
-    parser.add_argument("checkpoint", metavar="run", help="work directory of a run, or folder written by convert")
+    parser.add_argument(
+        "checkpoint", metavar="run", help="work directory of a run, or folder written by convert or export"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8000, help="port; 0: a free one (default: %(default)s)")
     parser.add_argument("--num-clips", type=positive, help="clips per video (default: as in the run's config)")

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from vidjax.data.listing.json_document import JsonDocument
+from vidjax.data.reading.feature_file import Grid
 from vidjax.data.text import DataError
 from vidjax.tasks.localise.decode import with_video_classes
 from vidjax.tasks.localise.nms import Found, Suppression, suppress
+from vidjax.tasks.localise.runs import RunSettings, find_runs
+
+_CANDIDATES = 2000  # best segments of a classifier's scores, before suppression
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,20 @@ class Detections:
 def suppressed(found: Found, rule: Suppression, duration: float) -> Detections:
     """Detections within a video of `duration` seconds, without those that repeat better ones; see `nms.suppress`."""
     return Detections(*suppress(found, rule, duration)).clipped(duration)
+
+
+def of_scores(scores: np.ndarray, grid: Grid, duration: float, rules: RunSettings | None = None) -> Detections:
+    """Segments in the scores of a classifier over time, suppressed.
+
+    Args:
+      scores: scores in 0…1 of the windows of a video, float `(T, K)`.
+      grid: their times.
+      duration: length of the video, seconds.
+      rules: smoothing, thresholds and gaps; None: the defaults.
+    """
+    segments, values, labels = find_runs(scores, rules or RunSettings())
+    best = np.argsort(-values, kind="stable")[:_CANDIDATES]
+    return suppressed(Found(grid.seconds(segments[best]), values[best], labels[best]), Suppression(), duration)
 
 
 @dataclass(frozen=True)
