@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,8 @@ from vidjax.apps.localise import LEAST, ScoreFinder
 from vidjax.apps.overlay import enlarged, pictures_of, write_overlay
 from vidjax.apps.timeline import write_timeline
 from vidjax.errors import UserError, install
-from vidjax.models.saliency import METHODS, class_activation
+from vidjax.models.base import VideoNetwork
+from vidjax.models.saliency import METHODS, ClassActivation
 from vidjax.predictor import Predictor
 from vidjax.serving.answers import limited_clips, reason_of
 from vidjax.wording import things
@@ -53,7 +54,7 @@ class Showing:
     def __init__(self, run: str, folder: str | Path, *, num_clips: int | None, step: int | None, top: int):
         self._finder = ScoreFinder(run, step=step)
         self._predictor = Predictor(run, num_crops=1, step=step, top=top, **limited_clips(run, num_clips))
-        self._folder = Path(folder)
+        self._activation, self._folder = ClassActivation(cast(VideoNetwork, self._predictor.network)), Path(folder)
         self.class_names = self._predictor.class_names
         self.title = f"{self._predictor.spec.name}, {things(len(self.class_names), 'class', 'classes')}"
 
@@ -77,15 +78,11 @@ class Showing:
         yield scores, line, None
         name = prediction.classes[0].name if class_name == BEST else class_name
         classes = jnp.full(len(views), class_number(name, self.class_names))
-        maps, _ = class_activation(self._network, self._predictor.entered(read), classes, method=method)
+        maps, _ = self._activation(self._predictor.entered(read), classes, method)
         pictures = pictures_of(read["video"], self._predictor.spec.video)
         heats = [enlarged(each, pictures.shape[1:4]) for each in np.asarray(maps)]
         write_overlay(own / "overlay.mp4", pictures, heats, views.times)
         yield scores, line, str(own / "overlay.mp4")
-
-    @property
-    def _network(self) -> Any:
-        return self._predictor.network
 
 
 def demo(

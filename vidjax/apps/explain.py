@@ -15,7 +15,7 @@ from vidjax.errors import UserError
 from vidjax.lettering import lettering
 from vidjax.models.base import VideoNetwork
 from vidjax.models.rollout import rollout
-from vidjax.models.saliency import METHODS, class_activation, occluded, reordered
+from vidjax.models.saliency import METHODS, ClassActivation, occluded, reordered
 from vidjax.predictor import Predictor
 from vidjax.progress import progress_bar
 from vidjax.wording import things
@@ -42,7 +42,7 @@ def explain(
       out: folder to write `explanation.mp4`, `explanation.png` and `explanation.json` to.
       class_name: class to explain; empty: the best of the video.
       layer: path of the layer of the maps; empty: the last with places.
-      method: "hirescam" or "gradcam", see `vidjax.models.saliency.class_activation`; or "occlusion", the loss of the
+      method: "hirescam" or "gradcam", see `vidjax.models.saliency.ClassActivation`; or "occlusion", the loss of the
         logit when a block is covered; or "rollout", see `vidjax.models.rollout`, which is the same for all classes.
       blocks: for "occlusion": number of blocks along each axis of time and space.
       num_clips: clips of the video; None: as in the run's config.
@@ -74,7 +74,7 @@ def explain(
         seen = things(count, "attention")
     elif method != "occlusion":
         every = jnp.full(len(views), number)
-        maps, seen = class_activation(network, entered, every, layer=layer, method=method)
+        maps, seen = ClassActivation(network, layer)(entered, every, method)
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("explain", total=len(views), info="")
         for view in range(len(views)):

@@ -25,52 +25,66 @@ Run = Callable[[Inputs, jax.Array], tuple[Arrays, Arrays]]
 Logits = Callable[[Inputs], jax.Array]
 
 
-def class_activation(
-    network: VideoNetwork,
-    inputs: Inputs,
-    classes: jax.Array,
-    *,
-    layer: str = "",
-    method: str = METHODS[0],
-) -> tuple[np.ndarray, str]:
-    """Share of each place of a layer's output in a clip's logit.
+class ClassActivation:
+    """Share of each place of a layer's output in a clip's logit; compiled once for all clips of a size.
 
     Args:
       network: network in evaluation mode, with a classifier.
-      inputs: B clips as they enter the network, "video" `(B, T, H, W, C)` among them.
-      classes: class to explain for each clip, int `(B,)`.
       layer: path of a module, see `VideoNetwork.intermediates`; empty: the last one with places on which the logits
         depend.
-      method: "hirescam", gradient times output, which adds up to the logit less the bias before a mean and a linear
-        classifier; or "gradcam", the mean gradient of each channel times the output, where it is positive.
-
-    Returns:
-      Maps, float32 `(B, t, h, w)`, and the path of the layer.
-
-    Raises:
-      UserError: if the network has no such layer, or it has no places.
     """
-    if method not in METHODS:
-        raise ValueError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
-    first, *_ = clips = one_by_one(inputs)
-    found = _places(network, first)
-    if layer and layer not in found:
-        near = ", ".join(list(found)[-3:])
-        raise UserError(f"layer = {layer!r}: no module of that path gives maps or tokens; the last that do: {near}")
-    run, path, maps = _compiled(network, first, {layer: found[layer]} if layer else found), layer, []
-    for clip, number in zip(clips, classes[:, None], strict=True):
-        outputs, gradients = run(clip, number)
-        if not path:
-            paths = _that_matter(run, clip, number, outputs, gradients, found)
-            if not paths:
-                raise UserError(f"{type(network).__name__}: the logits depend on no layer with places")
-            path = paths[-1]
-        places, slope = (_of_grid(each[path], found[path]) for each in (outputs, gradients))
-        if method == "gradcam":
-            slope = slope.mean(axis=(1, 2, 3), keepdims=True)
-        own = (places * slope).sum(axis=-1)
-        maps.append(np.asarray(jax.nn.relu(own) if method == "gradcam" else own))
-    return np.concatenate(maps), path
+
+    def __init__(self, network: VideoNetwork, layer: str = ""):
+        self._network, self._layer = network, layer
+        self._known: dict[tuple[Any, ...], tuple[Run, dict[str, Grid]]] = {}
+
+    def __call__(self, inputs: Inputs, classes: jax.Array, method: str = METHODS[0]) -> tuple[np.ndarray, str]:
+        """Maps of clips.
+
+        Args:
+          inputs: B clips as they enter the network, "video" `(B, T, H, W, C)` among them.
+          classes: class to explain for each clip, int `(B,)`.
+          method: "hirescam", gradient times output, which adds up to the logit less the bias before a mean and a linear
+            classifier; or "gradcam", the mean gradient of each channel times the output, where it is positive.
+
+        Returns:
+          Maps, float32 `(B, t, h, w)`, and the path of the layer.
+
+        Raises:
+          UserError: if the network has no such layer, or it has no places.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method = {method!r}: must be one of {', '.join(METHODS)}")
+        first, *_ = clips = one_by_one(inputs)
+        run, found = self._for(first)
+        path, maps = self._layer, []
+        for clip, number in zip(clips, classes[:, None], strict=True):
+            outputs, gradients = run(clip, number)
+            if not path:
+                paths = _that_matter(run, clip, number, outputs, gradients, found)
+                if not paths:
+                    raise UserError(f"{type(self._network).__name__}: the logits depend on no layer with places")
+                path = paths[-1]
+            places, slope = (_of_grid(each[path], found[path]) for each in (outputs, gradients))
+            if method == "gradcam":
+                slope = slope.mean(axis=(1, 2, 3), keepdims=True)
+            own = (places * slope).sum(axis=-1)
+            maps.append(np.asarray(jax.nn.relu(own) if method == "gradcam" else own))
+        return np.concatenate(maps), path
+
+    def _for(self, clip: Inputs) -> tuple[Run, dict[str, Grid]]:
+        """Compiled function for clips of this size, and the layers with places."""
+        sizes = tuple((name, array.shape) for name, array in clip.items())
+        if sizes not in self._known:
+            found, layer = _places(self._network, clip), self._layer
+            if layer and layer not in found:
+                near = ", ".join(list(found)[-3:])
+                raise UserError(
+                    f"layer = {layer!r}: no module of that path gives maps or tokens; the last that do: {near}"
+                )
+            found = {layer: found[layer]} if layer else found
+            self._known[sizes] = _compiled(self._network, clip, found), found
+        return self._known[sizes]
 
 
 def one_by_one(inputs: Inputs) -> list[dict[str, jax.Array]]:
