@@ -77,7 +77,7 @@ def given(name, kwargs):
     return model, (2, spec.video.num_frames, spec.video.size, spec.video.size, channels), call
 
 
-@pytest.mark.slow(after=12)
+@pytest.mark.slow(after=12, first=8)
 @pytest.mark.parametrize(("name", "kwargs"), CASES)
 def test_integer_pixels_are_refused_with_the_mend(name, kwargs):
     model, shape, call = given(name, kwargs)
@@ -91,7 +91,7 @@ def test_integer_pixels_are_refused_with_the_mend(name, kwargs):
         model(heard(name, np.zeros(shape, np.uint8)))
 
 
-@pytest.mark.slow(after=12)
+@pytest.mark.slow(after=12, first=8)
 @pytest.mark.parametrize(("name", "kwargs"), CASES)
 def test_other_orders_are_refused_with_the_transposition(name, kwargs):
     model, (b, t, h, w, c), call = given(name, kwargs)
@@ -317,7 +317,7 @@ def test_a_module_inside_a_loop_has_no_one_output():
 CONTRACT = [*SMALL, "c3d", "vjepa2_large_ssv2"]
 
 
-@pytest.mark.slow(after=10)
+@pytest.mark.slow(after=10, first=8)
 @pytest.mark.parametrize("name", of_families(CONTRACT))
 def test_parts_are_as_wide_and_as_fine_as_is_announced(name):
     """Shapes alone, in the dtype of activations too."""

@@ -157,7 +157,7 @@ def test_activations_are_recomputed_if_asked_for(name):
 DEEPER = {"mbt_tiny": {"depth": 3, "fusion_layer": 2}, "mvit_tiny": {"depth": 4}, "swin3d_tiny": {"depths": (4, 1)}}
 
 
-@pytest.mark.slow(first=15)
+@pytest.mark.slow(first=10)
 @pytest.mark.parametrize("name", [*FAMILIES.values(), "vivit_fe_tiny"], ids=[*FAMILIES, "vivit, factorised encoder"])
 def test_gradients_are_the_same_whatever_recomputes_or_loops(name):
     deeper = DEEPER.get(name, {})
@@ -179,7 +179,7 @@ def test_gradients_are_the_same_whatever_recomputes_or_loops(name):
 IDLE = {"mvit_tiny": [f"blocks.1.attn.{path}" for path in ("pool_q.kernel", "relative_t", "relative_h", "relative_w")]}
 
 
-@pytest.mark.slow(first=15)
+@pytest.mark.slow(first=10)
 @family
 def test_it_overfits_three_clips(name):
     """And every parameter learns, and every statistic moves."""

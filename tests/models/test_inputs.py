@@ -43,7 +43,7 @@ def test_in_every_kind_of_model_the_first_layers_read_twice_the_channels(name):
         assert params[path].shape == (*shape[:3], 2 * channels, shape[4]) and shape[3] == channels
 
 
-@pytest.mark.slow(first=20)
+@pytest.mark.slow(first=10)
 @pytest.mark.parametrize("name", sorted(FIRST_OF_ITS_KIND.values()))
 def test_every_kind_of_model_takes_frames_and_differences(name):
     """Shapes alone."""

@@ -41,7 +41,7 @@ MARKS = dict.fromkeys(of_video("*"), "exhaustive") | dict.fromkeys(_KINDS.values
 MARKS |= {"csn_ip_r152": "exhaustive"} | dict.fromkeys(of_video("*_tiny"), "")
 
 
-@pytest.mark.slow(after=20, first=20)
+@pytest.mark.slow(after=20, first=10)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=getattr(pytest.mark, mark) if mark else ()) for name, mark in MARKS.items()]
 )

@@ -34,7 +34,8 @@ def test_a_mean_and_a_linear_classifier_add_up_to_the_logit(monkeypatch):
     assert positive.min() >= 0 and positive.shape == maps.shape
 
 
-@pytest.mark.parametrize("family", [f if f in QUICK else pytest.param(f, marks=pytest.mark.slow) for f in OF_CLIPS])
+@pytest.mark.slow(after=len(QUICK), first=12)
+@pytest.mark.parametrize("family", [*QUICK, *sorted(OF_CLIPS.keys() - set(QUICK))])
 def test_every_family_has_places_that_matter(family):
     name = OF_CLIPS[family]
     maps, layer = ClassActivation(tiny(name))(inputs(name), jnp.array([0, 1]))

@@ -136,7 +136,7 @@ def test_shapes_and_types_are_those_of_the_docstring(name, data):
         assert y.dtype == added[layer.computes]
 
 
-@pytest.mark.slow(first=30)
+@pytest.mark.slow(first=20)
 @every()
 def test_operations_one_by_one_in_float64_give_the_same(name):
     """Neither the compiler nor the precision matters, and no constant or cast of a layer clashes with float64."""
@@ -147,7 +147,7 @@ def test_operations_one_by_one_in_float64_give_the_same(name):
     close(rounded, exact, 1e-5)
 
 
-@pytest.mark.slow(after=45)
+@pytest.mark.slow(after=45, first=15)
 @every()
 def test_samples_of_a_batch_do_not_know_of_each_other(name):
     x, (together, alone, _, _) = batch(name), computed(name)
