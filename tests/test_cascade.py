@@ -1,7 +1,10 @@
 """Two runs → one cascade: the command that chooses the threshold, and predictions that use it."""
 
+import dataclasses
 import json
+import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +19,7 @@ from vidjax.errors import UserError
 from vidjax.evaluation.calibration import Calibration, write_calibration
 from vidjax.evaluation.metrics import join_views
 from vidjax.models.cost import model_cost
+from vidjax.models.state import assign, split
 from vidjax.training.checkpoints import Meta, save_model
 
 GMACS = model_cost("conv3d_tiny", num_classes=3, num_frames=4, size=16).gmacs
@@ -129,3 +133,64 @@ def test_the_dear_network_sees_the_clips_of_which_the_cheap_one_is_surest(runs, 
     np.savez(tmp_path / "fast" / "scores.npz", **arrays)
     assert main(["cascade", *runs, "--out", str(out), "--salient"]) == 1
     assert "the fast run has 1 clip of a video, and the slow one 2" in capsys.readouterr().err
+
+
+@pytest.fixture
+def exit_and_whole(tmp_path, files):
+    """A network, and a linear probe on an inner layer of it, both evaluated."""
+    whole = vidjax.create_model("conv3d_tiny", num_classes=3, seed=1)
+    early = vidjax.create_model(
+        "conv3d_tiny", num_classes=3, seed=2, probe="linear", probe_options={"layer": "convs.0", "norm": True}
+    )
+    _, params, stats = split(whole)
+    taken = {f"backbone.{path}": array for path, array in (params | stats).items() if not path.startswith("head.")}
+    assign(early, {**taken, "head.kernel": 3 * jnp.ones_like(early.head.kernel[...]).at[:, 0].set(-2)})
+    probing = dataclasses.replace(CONFIG.model, probe="linear", probe_layer="convs.0", probe_norm=True)
+    configs = {"early": dataclasses.replace(CONFIG, model=probing), "whole": CONFIG}
+    folders = []
+    for (name, config), model in zip(configs.items(), (early, whole), strict=True):
+        folder = save_model(tmp_path / name, model, Meta(config, SPEC, LabelSpace(NAMES)))
+        views = np.stack([[c.scores for c in p.clips] for p in vidjax.Predictor(folder).predict(files) if not p.error])
+        folders.append((folder, config, views))
+    targets = folders[1][2].mean(axis=1).argmax(axis=1)
+    for folder, config, views in folders:
+        np.savez(
+            folder / "scores.npz", scores=join_views(views, "mean"), view_scores=views, targets=targets,
+            num_views=np.full(6, 2), paths=np.array(files[:-1]), class_names=np.array(NAMES),
+        )  # fmt: skip
+        (folder / "config.json").write_text(json.dumps(to_dict(config)))
+        (folder / "eval.json").write_text(json.dumps({"step": 0}))
+    return [str(folder) for folder, _, _ in folders]
+
+
+@pytest.mark.slow
+def test_a_network_goes_on_from_its_early_exit(exit_and_whole, files, tmp_path, capsys):
+    early, whole = exit_and_whole
+    out = tmp_path / "both"
+    assert main(["cascade", early, whole, "--out", str(out), "--drop", "0", "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out)
+    settings = json.loads((out / "cascade.json").read_text())
+    assert settings["layer"] == "convs.0"
+    # Up to the exit, and from there on: the whole, and the exit's own classifier.
+    first, rest = settings["gmacs"]
+    assert chosen["slow alone"]["gmacs"] == pytest.approx(2 * GMACS)
+    assert first < GMACS and rest < GMACS and GMACS < first + rest < 1.01 * GMACS
+    cascade = Cascade(out)
+    fast, slow = (vidjax.Predictor(run).predict(files) for run in (early, whole))
+    asked = 0
+    for path, found, cheap, dear in zip(files, cascade.predict(files), fast, slow, strict=True):
+        assert found.path == path
+        if cheap.error:
+            assert found.error == cheap.error
+            continue
+        unsure = cheap.classes[0].score < chosen["threshold"]
+        asked += unsure
+        np.testing.assert_allclose(found.scores, (dear if unsure else cheap).scores, rtol=1e-5)
+        assert len(found.clips) == 2
+    assert cascade.asked == asked > 0 and cascade.files == 6
+    # A network trained further shares nothing with the exit.
+    other = vidjax.create_model("conv3d_tiny", num_classes=3, seed=5)
+    shutil.rmtree(tmp_path / "whole" / "checkpoints")
+    save_model(tmp_path / "whole", other, Meta(CONFIG, SPEC, LabelSpace(NAMES)))
+    assert main(["cascade", early, whole, "--out", str(out), "--drop", "0", "--json"]) == 0
+    assert json.loads((out / "cascade.json").read_text())["layer"] == ""

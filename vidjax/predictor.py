@@ -31,7 +31,7 @@ from vidjax.export.opened import ExportedNetwork, open_export
 from vidjax.inputs import VideoInput
 from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.layer_vectors import layer_vectors
-from vidjax.models.state import merge, split
+from vidjax.models.state import in_float32, merge, split
 from vidjax.nn.enter import enter
 from vidjax.predictions import ClassScore, ClipPrediction, ClipVectors, Prediction
 from vidjax.tasks import make_task
@@ -189,6 +189,25 @@ class Predictor:
 
         return compile_forward(self.network, forward, self._mesh)
 
+    def staged(self, stage: Callable[..., Any]) -> Callable[..., Any]:
+        """Compile a part of the network for single views.
+
+        Args:
+          stage: function of the network, the inputs of a view as they enter it, `(1, …)` each, and more arrays.
+
+        Returns:
+          Function of a view, its arrays `(…)` by the name of the input, and the same arrays.
+        """
+        graphdef, _, _ = split(self.network)
+
+        @jax.jit
+        def run(weights: Any, view: Mapping[str, jax.Array], *more: Any) -> Any:
+            params, stats = weights
+            network = merge(graphdef, in_float32(params), stats)
+            return stage(network, enter(view, self.spec.inputs, self._dtype, network=network), *more)
+
+        return lambda view, *more: run(self._weights, {name: array[None] for name, array in view.items()}, *more)
+
     def __call__(self, path: File) -> Prediction:
         """Predict the classes of one file.
 
@@ -214,7 +233,7 @@ class Predictor:
           batch_size: number of views that go through the network at a time, of one file or several.
         """
         self.need_classes()
-        found = in_batches(self._read(videos), self.applying(batch_size), batch_size)
+        found = in_batches(self.examples(videos), self.applying(batch_size), batch_size)
         return (self.prediction(*each) for each in found)
 
     def features(self, paths: Iterable[File] | File) -> np.ndarray:
@@ -248,7 +267,7 @@ class Predictor:
           UserError: if the network has no such layer, or it names several.
         """
         apply = self.applying(batch_size, self._describing(layer))
-        for path, views, rows in in_batches(self._read(videos), apply, batch_size):
+        for path, views, rows in in_batches(self.examples(videos), apply, batch_size):
             yield self.vectors(path, views, rows)
 
     def read(self, video: File | Record) -> Example:
@@ -362,7 +381,7 @@ class Predictor:
         if not self.class_names:
             raise UserError(f"{self.title} has no classifier: it gives only features(paths)")
 
-    def _read(self, videos: Iterable[File | Record] | File | Record) -> Iterator[tuple[str, Example | VideoError]]:
+    def examples(self, videos: Iterable[File | Record] | File | Record) -> Iterator[tuple[str, Example | VideoError]]:
         """Yield each file's views, or its error, decoded a few files ahead."""
 
         def read(record: Record) -> Example | VideoError:

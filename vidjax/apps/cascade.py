@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.apps.run_costs import gmacs_of
+from vidjax import config as cfg
+from vidjax.apps.run_costs import gmacs_of, rest_of
 from vidjax.cascade import CascadeSettings, write_settings
 from vidjax.errors import UserError
 from vidjax.evaluation import identity
@@ -19,6 +21,8 @@ from vidjax.evaluation.cascade import by_clips, curve, held_out
 from vidjax.evaluation.fusion import align
 from vidjax.evaluation.metrics import join_views, top_k_accuracy
 from vidjax.evaluation.summary_file import percent
+from vidjax.models.state import split
+from vidjax.training.checkpoints import load_model
 from vidjax.wording import things
 
 _ALWAYS = 2.0  # a threshold that no confidence reaches
@@ -26,16 +30,23 @@ _ALWAYS = 2.0  # a threshold that no confidence reaches
 
 @dataclass(frozen=True)
 class Compared:
-    """The evaluations of both runs: multiply-adds of a clip, 10⁹, and views of a video on average, cheap run first."""
+    """The evaluations of both runs: multiply-adds of a clip, 10⁹, and views of a video on average, cheap run first; and
+    the multiply-adds of the dear run where it is asked, fewer than alone if it goes on from a layer of both."""
 
     views: list[ViewScores]
     temperatures: list[float]
     gmacs: tuple[float, float]
+    asking: float
 
     @property
     def costs(self) -> list[float]:
         """Multiply-adds per video of each run alone, 10⁹."""
         return [gmacs * each.mean_views for gmacs, each in zip(self.gmacs, self.views, strict=True)]
+
+    @property
+    def rest(self) -> float:
+        """Multiply-adds per video of the dear run where it is asked, 10⁹."""
+        return self.asking * self.views[1].mean_views
 
 
 # Name → accuracy, multiply-adds per video, and the share of the dear network's views that are computed.
@@ -48,7 +59,8 @@ def cascade(
     """Choose what the dear network is asked, from the evaluations of both runs, and write the cascade.
 
     Args:
-      fast: work directory of the cheap, evaluated run.
+      fast: work directory of the cheap, evaluated run; if it is a linear probe on a layer of the dear run, the dear
+        network goes on from that layer.
       slow: work directory of the dear, evaluated run.
       out: folder to write `cascade.json` and the plot of accuracy against cost to.
       drop: accepted loss of accuracy against the dear run, 0…1.
@@ -70,19 +82,24 @@ def cascade(
     if views[0].scores.targets.ndim == 2:
         raise UserError(f"{fast}: a cascade needs one class per video; this run has several labels")
     count = len(views[0].scores.class_names)
-    gmacs = (_clip_gmacs(fast, count), _clip_gmacs(slow, count))
+    configs = [_config(run) for run in runs.values()]
+    gmacs = (gmacs_of(configs[0], count), gmacs_of(configs[1], count))
+    layer = "" if salient else _layer_of_both(fast, slow, configs)
+    asking = rest_of(configs[0], configs[1], count) if layer else gmacs[1]
     temperatures = [each.temperature(Path(run)) for each, run in zip(views, runs.values(), strict=True)]
-    compared = Compared(views, temperatures, gmacs)
+    compared = Compared(views, temperatures, gmacs, asking)
     folder = Path(out)
     near, far = (os.path.relpath(run, folder) for run in (fast, slow))
     choose = _by_clips if salient else _by_threshold
     settings, rows, lines, words = choose(compared, drop)
-    write_settings(folder, CascadeSettings(near, far, gmacs=gmacs, **settings))
+    write_settings(folder, CascadeSettings(near, far, gmacs=(gmacs[0], asking), layer=layer, **settings))
     _plot(lines, rows, folder / "cascade.png")
     if as_json:
         figures = {n: {"top1": a, "gmacs": g, "asked": s} for n, (a, g, s) in rows.items()}
         print(json.dumps({**settings, "num_videos": len(views[0].scores), **figures}, indent=2))
         return 0
+    if layer:
+        words += f", and goes on from its layer {layer}"
     table = Table("", "video top-1", "GMACs per video", "of slow alone", "asks slow")
     for name, (top1, cost, part) in rows.items():
         table.add_row(name, percent(top1), f"{cost:.3g}", percent(cost / compared.costs[1]), percent(part))
@@ -105,10 +122,10 @@ def _by_threshold(compared: Compared, drop: float) -> tuple[dict[str, Any], Rows
     rows = {
         "fast alone": (top_k_accuracy(cheap.scores, targets, 1), costs[0], 0.0),
         "slow alone": (top_k_accuracy(dear.scores, targets, 1), costs[1], 1.0),
-        "cascade": (float(found.accuracy[place]), costs[0] + asked * costs[1], asked),
-        "cascade, held out": (accuracy, costs[0] + share * costs[1], share),
+        "cascade": (float(found.accuracy[place]), costs[0] + asked * compared.rest, asked),
+        "cascade, held out": (accuracy, costs[0] + share * compared.rest, share),
     }
-    lines = {"any threshold": (costs[0] + found.asked * costs[1], found.accuracy)}
+    lines = {"any threshold": (costs[0] + found.asked * compared.rest, found.accuracy)}
     words = f"{len(cheap)} videos; the slow run is asked where the fast one is less than {percent(threshold)} sure"
     return {"threshold": threshold}, rows, lines, words
 
@@ -142,9 +159,21 @@ def _by_clips(compared: Compared, drop: float) -> tuple[dict[str, Any], Rows, Li
     return {"threshold": 0.0, "clips": place + 1}, rows, lines, words
 
 
-def _clip_gmacs(run: str, num_classes: int) -> float:
+def _layer_of_both(fast: str, slow: str, configs: Sequence[dict[str, Any]]) -> str:
+    """Path of the layer on which the cheap run is a probe, if the network up to it is the dear run's; or nothing."""
+    early, whole = (cfg.from_dict(dict(each)) for each in configs)
+    if not early.model.probe_layer or early.model.name != whole.model.name or whole.model.probe:
+        return ""
+    (_, mine, my_stats), (_, theirs, their_stats) = (split(load_model(run)[0]) for run in (fast, slow))
+    frozen = {p.removeprefix("backbone."): a for p, a in (mine | my_stats).items() if p.startswith("backbone.")}
+    other = theirs | their_stats
+    same = all(path in other and np.array_equal(a, other[path]) for path, a in frozen.items())
+    return early.model.probe_layer if same else ""
+
+
+def _config(run: str) -> dict[str, Any]:
     try:
-        return gmacs_of(json.loads((Path(run) / "config.json").read_text(encoding="utf-8")), num_classes)
+        return json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{run} has no config.json, from which its cost is counted: give the folder of a run") from None
 

@@ -77,6 +77,11 @@ class ModelConfig(Section, path="model"):
     probe_norm: bool = anything(
         False, "For probe=linear: whether to standardise features first, as in MAE's evaluations."
     )
+    probe_layer: str = anything(
+        "",
+        "For probe=linear: path of an inner layer, as `vidjax models NAME` lists it, whose output is read, averaged "
+        "over its places; later layers are not computed, so that it is an early exit of the network, for cascades.",
+    )
     probe_blocks: int = at_least(
         1, 1, "For probe=attentive: Transformer blocks, including the query's; V-JEPA 2 has 4."
     )

@@ -71,7 +71,8 @@ def _wrong_values(section: Any, prefix: str = "config.") -> Iterable[str]:
 def _probe(config: Config, checks: _Checks) -> None:
     """Settings allowed with a frozen network, and settings of each probe."""
     model, need = config.model, checks.need
-    for name, kind in (("probe_norm", "linear"), ("probe_blocks", "attentive"), ("probe_heads", "attentive")):
+    kinds = {"probe_norm": "linear", "probe_layer": "linear", "probe_blocks": "attentive", "probe_heads": "attentive"}
+    for name, kind in kinds.items():
         standard = getattr(ModelConfig(), name)
         need(getattr(model, name) == standard or model.probe == kind, f"model.{name}", f"is for probe = {kind!r}")
     need(not model.probe or model.drop_path <= 0, "model.drop_path", "has no effect on a probe's frozen network")

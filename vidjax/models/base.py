@@ -338,7 +338,8 @@ class VideoNetwork(nnx.Module):
           UserError: for a name without a module (the message names close ones) or with modules that do not run; for a
             module inside a loop (a recurrent cell), which has no single output.
         """
-        wanted = _chosen(type(self).__name__, list(module_paths(self)), [names] if isinstance(names, str) else names)
+        given = [names] if isinstance(names, str) else names
+        wanted = matching_paths(type(self).__name__, list(module_paths(self)), given)
         outside, found = get_opaque_trace_state(), {}
 
         def around(path: str, call: Callable[[], Any]) -> Any:
@@ -361,8 +362,17 @@ class VideoNetwork(nnx.Module):
         return found
 
 
-def _chosen(network: str, paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Match names with module paths: `{path: the name that matched it}`."""
+def matching_paths(network: str, paths: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Match names with module paths: `{path: the name that matched it}`.
+
+    Args:
+      network: name of the network, for messages.
+      paths: paths of its modules.
+      names: paths, or shell patterns of which "*" matches one part of a path.
+
+    Raises:
+      UserError: for a name without a module; the message names close ones.
+    """
     wanted: dict[str, str] = {}
     for name in names:
         parts = name.split(".")

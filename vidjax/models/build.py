@@ -111,4 +111,4 @@ def _build(config: cfg.Config, num_classes: int, *, dtype: Any, abstract: bool) 
 def _probe_options(model: cfg.ModelConfig) -> dict[str, Any]:
     if model.probe == "attentive":
         return {"blocks": model.probe_blocks, "heads": model.probe_heads}
-    return {"norm": model.probe_norm} if model.probe else {}
+    return {"norm": model.probe_norm, "layer": model.probe_layer} if model.probe else {}

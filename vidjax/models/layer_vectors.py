@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from vidjax.errors import UserError
 from vidjax.models.base import VideoNetwork
+from vidjax.models.cut import one_module
 
 
 def layer_vectors(network: VideoNetwork, inputs: Any, layer: str = "") -> jax.Array:
@@ -26,13 +27,23 @@ def layer_vectors(network: VideoNetwork, inputs: Any, layer: str = "") -> jax.Ar
     """
     if not layer:
         return network.features(inputs).astype(jnp.float32)
-    found = network.intermediates(inputs, layer)
-    if len(found) > 1:
-        some = ", ".join(list(found)[:3])
-        raise UserError(f"layer = {layer!r}: {len(found)} modules have such a path ({some}, …); choose one")
+    path = one_module(network, layer)
+    return mean_of_places(network.intermediates(inputs, path)[path], inputs, layer)
+
+
+def mean_of_places(output: Any, inputs: Any, layer: str) -> jax.Array:
+    """Mean of a module's output over its places, a vector for each clip, float32 `(B, D)`.
+
+    Args:
+      output: output of the module, with the channels last; of several arrays the means are joined.
+      inputs: B clips, from which it was computed.
+      layer: path of the module, for messages.
+
+    Raises:
+      UserError: if the output is not one of clips.
+    """
     count = len(jax.tree.leaves(inputs)[0])
-    parts = [_mean_of_places(output, count, layer) for output in jax.tree.leaves(found[next(iter(found))])]
-    return jnp.concatenate(parts, axis=-1)
+    return jnp.concatenate([_mean_of_places(part, count, layer) for part in jax.tree.leaves(output)], axis=-1)
 
 
 def _mean_of_places(output: jax.Array, count: int, layer: str) -> jax.Array:

@@ -4,14 +4,17 @@ Chosen by `create_model(name, probe="linear")` or `config.model.probe`.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from flax import nnx
 
 from vidjax.config.choices import PROBES
-from vidjax.models.base import Features, VideoNetwork
+from vidjax.models.base import Features, VideoNetwork, Widths
+from vidjax.models.cut import up_to
 from vidjax.models.heads import attentive_pooler
+from vidjax.models.layer_vectors import mean_of_places
 from vidjax.nn.init import normal_001, normal_002
 from vidjax.nn.norm import BatchNorm
 
@@ -29,6 +32,9 @@ class Probe(VideoNetwork):
       num_classes: K, number of classes.
       kind: kind of classifier. "linear": one layer on the features; "attentive": a learned query attends to all tokens
         or places, and one layer classifies the result.
+      layer: path of an inner module, see `VideoNetwork.intermediates`, whose output, averaged over its places, a linear
+        probe reads; what comes after it is not computed. Empty: the backbone's features.
+      example: shapes of the backbone's inputs, `(1, …)` by name, from which the width of the layer is found.
       norm: whether a linear probe standardises features first, by batch statistics in training and running statistics
         afterwards, as MAE does (arXiv 2111.06377, appendix A.1; `main_linprobe.py` in facebookresearch/mae).
       blocks: Transformer blocks of an attentive probe; the last is the query's cross-attention, the others are
@@ -51,6 +57,8 @@ class Probe(VideoNetwork):
         num_classes: int,
         *,
         kind: str,
+        layer: str = "",
+        example: Mapping[str, jax.ShapeDtypeStruct] | None = None,
         norm: bool = False,
         blocks: int = 1,
         heads: int = 0,
@@ -62,12 +70,18 @@ class Probe(VideoNetwork):
             raise ValueError(f"probe = {kind!r}: must be one of {', '.join(map(repr, PROBES))}")
         if kind == "linear" and (blocks != 1 or heads):
             raise ValueError(f"blocks = {blocks}, heads = {heads}: apply only to attentive probes")
-        if kind == "attentive" and norm:
-            raise ValueError("norm = True: applies only to linear probes")
+        if kind == "attentive" and (norm or layer):
+            raise ValueError(f"norm = {norm}, layer = {layer!r}: apply only to linear probes")
         features = backbone.width_of("tokens" if kind == "attentive" else "pooled", f"a probe of kind {kind!r}")
+        if layer:
+            backbone.eval()
+            features = jax.eval_shape(lambda inputs: _layer_vectors(backbone, inputs, layer), example).shape[1]
+        self.layer = layer
         backbone.head = nnx.data(None)
         self.channels = backbone.channels
-        self.widths = dataclasses.replace(backbone.widths, pooled=features, windows=False)
+        self.widths = (
+            Widths(features) if layer else dataclasses.replace(backbone.widths, pooled=features, windows=False)
+        )
         self.backbone = backbone
         self.norm = nnx.data(BatchNorm(features, epsilon=EPSILON, affine=False, rngs=rngs) if norm else None)
         attentive = kind == "attentive"
@@ -85,6 +99,20 @@ class Probe(VideoNetwork):
         """Map normalised clips (B, T, H, W, C) to the backbone's features, with `pooled` replaced by the last layer's
         input before dropout."""
         del rngs  # nothing is dropped in the backbone
+        if self.layer:
+            vectors = jax.lax.stop_gradient(_layer_vectors(self.backbone, video, self.layer))
+            return self._of(vectors)
         found = jax.lax.stop_gradient(self.backbone.encode(video))
         pooled = found.pooled if self.pooler is None else self.pooler(found.tokens)
         return dataclasses.replace(found, pooled=pooled if self.norm is None else self.norm(pooled), windows=None)
+
+    def classified(self, vectors: jax.Array) -> jax.Array:
+        """Logits `(B, K)` of a probe on a layer, from the means of that layer's output, `(B, D)`."""
+        return self.apply_head(self._of(vectors))
+
+    def _of(self, vectors: jax.Array) -> Features:
+        return Features(vectors if self.norm is None else self.norm(vectors))
+
+
+def _layer_vectors(network: VideoNetwork, inputs: Any, layer: str) -> jax.Array:
+    return mean_of_places(up_to(network, inputs, layer), inputs, layer)

@@ -331,7 +331,12 @@ def _build(
             raise ValueError(f"probe = {probe!r}: {name} has no classifier; use the model that is fine-tuned from it")
         if isinstance(model.head, Head) and model.head.reads:
             raise ValueError(f"probe = {probe!r}: {name} classifies {', '.join(model.head.reads)}, not whole clips")
-        model = Probe(model, outputs, kind=probe, dtype=dtype, rngs=rngs, **(probe_options or {}))
+        options = dict(probe_options or {})
+        if options.get("layer"):
+            spec = get_spec(name, kwargs)
+            seen = with_input(spec, entering[0], FlowFields("", entering[1], 0)) if channels else spec
+            options["example"] = {n: jax.ShapeDtypeStruct((1, *i.shape), "float32") for n, i in seen.inputs.items()}
+        model = Probe(model, outputs, kind=probe, dtype=dtype, rngs=rngs, **options)
     elif probe_options:
         raise ValueError(f"probe_options = {dict(probe_options)}: apply only to a probe")
     if not num_classes:

@@ -99,7 +99,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     _, params, stats = split(model)
     own = params | stats
     if meta.config.model.probe and not isinstance(model, Probe):
-        arrays = _unwrapped(arrays, own, checkpoint)
+        arrays = _unwrapped(arrays, own, checkpoint, meta.config.model.probe_layer)
     if meta.spec.task != get_spec(name).task:
         arrays = _encoder(arrays, own, f"{checkpoint} ({meta.config.model.name}) into {name}")
     video = spec.any_video if spec else None
@@ -197,12 +197,13 @@ def _encoder(arrays: Arrays, own: Arrays, title: str) -> Arrays:
     return {path: a for path, a in arrays.items() if path not in dropped} | {path: own[path] for path in new}
 
 
-def _unwrapped(arrays: Arrays, own: Arrays, title: str) -> Arrays:
+def _unwrapped(arrays: Arrays, own: Arrays, title: str, layer: str) -> Arrays:
     """A probe's `arrays` as those of its backbone network; a classifier that does not fit that network is replaced by
     the one in `own`."""
     network = {path.removeprefix("backbone."): a for path, a in arrays.items() if path.startswith("backbone.")}
-    if any(path.startswith("pooler.") for path in arrays):
-        logger.warning("%s: the attentive probe is left out; the head is newly initialised", title)
+    if layer or any(path.startswith("pooler.") for path in arrays):
+        probe = f"probe of {layer}" if layer else "attentive probe"
+        logger.warning("%s: the %s is left out; the head is newly initialised", title, probe)
         return network | {path: a for path, a in own.items() if path.startswith("head.")}
     kernel, bias = arrays["head.kernel"], arrays["head.bias"]
     if "norm.mean" in arrays:
