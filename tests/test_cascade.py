@@ -33,6 +33,17 @@ def files(tmp_path_factory):
     return [*map(str, made), str(where / "broken.mp4")]
 
 
+def evaluated(folder, config, views, right):
+    """Write what an evaluation leaves, of views `(N, V, K)`; the videos have the classes of the views `right`."""
+    np.savez(
+        folder / "scores.npz", scores=join_views(views, "mean"), view_scores=views, num_views=np.full(6, 2),
+        targets=right.mean(axis=1).argmax(axis=1), paths=np.array([f"{i}.mp4" for i in range(6)]),
+        class_names=np.array(NAMES),
+    )  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
+    (folder / "eval.json").write_text(json.dumps({"step": 0}))
+
+
 @pytest.fixture
 def runs(tmp_path, files):
     """A cheap run that is right where it is sure, and a dear one, with other weights, that always is."""
@@ -43,14 +54,8 @@ def runs(tmp_path, files):
         predictions = [p for p in vidjax.Predictor(folder).predict(files) if not p.error]
         views = np.stack([[c.scores for c in p.clips] for p in predictions])
         folders.append((folder, views))
-    targets = folders[1][1].mean(axis=1).argmax(axis=1)
     for folder, views in folders:
-        np.savez(
-            folder / "scores.npz", scores=join_views(views, "mean"), view_scores=views, targets=targets,
-            num_views=np.full(6, 2), paths=np.array(files[:-1]), class_names=np.array(NAMES),
-        )  # fmt: skip
-        (folder / "config.json").write_text(json.dumps(to_dict(CONFIG)))
-        (folder / "eval.json").write_text(json.dumps({"step": 0}))
+        evaluated(folder, CONFIG, views, folders[1][1])
     return [str(folder) for folder, _ in folders]
 
 
@@ -152,14 +157,8 @@ def exit_and_whole(tmp_path, files):
         folder = save_model(tmp_path / name, model, Meta(config, SPEC, LabelSpace(NAMES)))
         views = np.stack([[c.scores for c in p.clips] for p in vidjax.Predictor(folder).predict(files) if not p.error])
         folders.append((folder, config, views))
-    targets = folders[1][2].mean(axis=1).argmax(axis=1)
     for folder, config, views in folders:
-        np.savez(
-            folder / "scores.npz", scores=join_views(views, "mean"), view_scores=views, targets=targets,
-            num_views=np.full(6, 2), paths=np.array(files[:-1]), class_names=np.array(NAMES),
-        )  # fmt: skip
-        (folder / "config.json").write_text(json.dumps(to_dict(config)))
-        (folder / "eval.json").write_text(json.dumps({"step": 0}))
+        evaluated(folder, config, views, folders[1][2])
     return [str(folder) for folder, _, _ in folders]
 
 

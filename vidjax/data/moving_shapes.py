@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -221,12 +222,40 @@ def write_set(
     return folder
 
 
-def check_size(least: Mapping[str, tuple[int, int]]) -> None:
-    """Check numbers of videos, frames and pixels, given as `{name: (value, least)}`; `size` must be even.
+@dataclass(frozen=True)
+class SetSize:
+    """Size of a generated set of videos.
 
-    Raises:
-      UserError: for one that is out of range.
+    Attributes:
+      num_train, num_eval: numbers of videos; the two sets share no draw.
+      num_frames: frames per video.
+      size: height and width, pixels; even.
+      seed: seed of all draws.
     """
-    for name, (value, bound) in least.items():
-        if value < bound or (name == "size" and value % 2):
-            raise UserError(f"{name} = {value}: must be {'even and ' if name == 'size' else ''}{bound} or more")
+
+    num_train: int
+    num_eval: int
+    num_frames: int
+    size: int
+    seed: int
+
+    def checked(self, *, frames: int = 1, pixels: int = 16) -> "SetSize":
+        """The same, with at least so many frames of so many pixels each way.
+
+        Raises:
+          UserError: for a number that is out of range.
+        """
+        for name, least in (("num_train", 1), ("num_eval", 1), ("num_frames", frames), ("size", pixels)):
+            value = getattr(self, name)
+            if value < least or (name == "size" and value % 2):
+                raise UserError(f"{name} = {value}: must be {'even and ' if name == 'size' else ''}{least} or more")
+        return self
+
+    @property
+    def splits(self) -> tuple[tuple[int, str, int], ...]:
+        """Number, name and number of videos of each split; the first is part of the seed of a video."""
+        return (0, "train", self.num_train), (1, "val", self.num_eval)
+
+    def stored(self, version: int, **more: Any) -> dict[str, Any]:
+        """What is written beside the videos, so that they are not taken for others."""
+        return {"version": version, **more, **asdict(self)}

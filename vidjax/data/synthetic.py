@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from vidjax.config import DataConfig
-from vidjax.data.moving_shapes import check_size, motion_clip, write_set
+from vidjax.data.moving_shapes import SetSize, motion_clip, write_set
 from vidjax.data.synthetic_long import write_long
 from vidjax.data.synthetic_people import write_people
 from vidjax.data.synthetic_scenes import write_scenes
@@ -67,20 +67,16 @@ def write_motion(
       UserError: if a parameter is out of range, or the folder holds such a data set, complete or not, with other
         parameters.
     """
-    check_size(
-        {"num_train": (num_train, 1), "num_eval": (num_eval, 1), "num_frames": (num_frames, 1), "size": (size, 16)}
-    )
-    wanted = {"version": _VERSION, "num_train": num_train, "num_eval": num_eval, "num_frames": num_frames,
-              "size": size, "seed": seed}  # fmt: skip
+    drawn = SetSize(num_train, num_eval, num_frames, size, seed).checked()
     videos, rows = {}, {"train": ["path,label"], "val": ["path,label"]}
-    for split_number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
+    for split_number, split, count in drawn.splits:
         for i in range(count):
             label = MOTION_CLASSES[i % len(MOTION_CLASSES)]
             rows[split].append(f"{split}/{i:04d}.mp4,{label}")
             draw = functools.partial(_drawn, label, (seed, split_number, i), num_frames, size)
             videos[f"{split}/{i:04d}.mp4"] = draw
     lists = {f"{split}.csv": "".join(f"{line}\n" for line in lines) for split, lines in rows.items()}
-    return write_set(Path(folder), "motion.json", wanted, videos, lists, console)
+    return write_set(Path(folder), "motion.json", drawn.stored(_VERSION), videos, lists, console)
 
 
 def _drawn(label: str, key: tuple[int, ...], num_frames: int, size: int) -> np.ndarray:

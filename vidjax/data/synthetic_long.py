@@ -15,7 +15,7 @@ from rich.console import Console
 from vidjax.data.moving_shapes import (
     RATE,
     STEPS,
-    check_size,
+    SetSize,
     contrasting_colour,
     draw_background,
     draw_outline,
@@ -142,13 +142,9 @@ def write_long(
       UserError: if a parameter is out of range, or the folder holds such a set with other parameters.
     """
     least = sum((_PAUSE[1], _ACTION[1], _PAUSE[0]))
-    check_size(
-        {"num_train": (num_train, 1), "num_eval": (num_eval, 1), "num_frames": (num_frames, least), "size": (size, 16)}
-    )
-    wanted = {"version": _VERSION, "num_train": num_train, "num_eval": num_eval, "num_frames": num_frames,
-              "size": size, "seed": seed}  # fmt: skip
+    drawn = SetSize(num_train, num_eval, num_frames, size, seed).checked(frames=least)
     videos, lists = {}, {}
-    for split_number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
+    for split_number, split, count in drawn.splits:
         lines = ["path,start,end,label,duration,fps"]
         for i in range(count):
             name, key = f"{split}/{split}_{i:04d}.mp4", (seed, split_number, i)
@@ -156,7 +152,7 @@ def write_long(
             for first, after, label in long_plan(np.random.default_rng(key), num_frames):
                 lines.append(f"{name},{first / RATE:g},{after / RATE:g},{label},{num_frames / RATE:g},{RATE}")
         lists[f"{split}.csv"] = "".join(f"{line}\n" for line in lines)
-    return write_set(Path(folder), "long.json", wanted, videos, lists, console)
+    return write_set(Path(folder), "long.json", drawn.stored(_VERSION), videos, lists, console)
 
 
 def _frames(key: tuple[int, ...], num_frames: int, size: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from vidjax.data.moving_shapes import (
     RATE,
     SHAPES,
     STEPS,
-    check_size,
+    SetSize,
     contrasting_colour,
     draw_background,
     draw_shape,
@@ -164,15 +164,10 @@ def write_people(
       UserError: if a parameter is out of range, or the folder holds such a data set, complete or not, with other
         parameters.
     """
-    check_size(
-        {"num_train": (num_train, 1), "num_eval": (num_eval, 1), "num_frames": (num_frames, max(KEY_FRAMES) + 1),
-         "size": (size, 64)}
-    )  # fmt: skip
-    wanted = {"version": _VERSION, "num_train": num_train, "num_eval": num_eval, "num_frames": num_frames,
-              "size": size, "seed": seed}  # fmt: skip
+    drawn = SetSize(num_train, num_eval, num_frames, size, seed).checked(frames=max(KEY_FRAMES) + 1, pixels=64)
     videos: dict[str, Callable[[], np.ndarray]] = {}
     lists = {}
-    for number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
+    for number, split, count in drawn.splits:
         lines = ["path,time,x1,y1,x2,y2,label,person"]
         for i in range(count):
             scene = draw_scene(np.random.default_rng((seed, number, i)), num_frames=num_frames, size=size)
@@ -183,4 +178,4 @@ def write_people(
                     corners = ",".join(f"{value:.4f}" for value in box)
                     lines.append(f"{name},{frame / RATE:g},{corners},{shape.label},{person}")
         lists[f"{split}.csv"] = "".join(f"{line}\n" for line in lines)
-    return write_set(Path(folder), "people.json", wanted, videos, lists, console)
+    return write_set(Path(folder), "people.json", drawn.stored(_VERSION), videos, lists, console)

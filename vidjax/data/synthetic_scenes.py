@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from vidjax.data.moving_shapes import RATE, SHAPES, STEPS, check_size, draw_background, draw_shape, write_set
+from vidjax.data.moving_shapes import RATE, SHAPES, STEPS, SetSize, draw_background, draw_shape, write_set
 
 _CIRCLE = [(0.45 * np.cos(a), 0.45 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 32, endpoint=False)]
 # The grammar: every word of a sentence is a key of this table, beside "a" and "and".
@@ -216,16 +216,11 @@ def write_scenes(
       UserError: if a parameter is out of range, or the folder holds such a data set, complete or not, with other
         parameters.
     """
-    check_size(
-        {"num_train": (num_train, 1), "num_eval": (num_eval, 1), "num_frames": (num_frames, max(ANNOTATED) + 1),
-         "size": (size, 32)}
-    )  # fmt: skip
-    wanted = {"version": _VERSION, "num_train": num_train, "num_eval": num_eval, "num_frames": num_frames,
-              "size": size, "seed": seed}  # fmt: skip
+    drawn = SetSize(num_train, num_eval, num_frames, size, seed).checked(frames=max(ANNOTATED) + 1, pixels=32)
     draw = functools.partial(draw_scene, num_frames=num_frames, size=size)
     videos: dict[str, Callable[[], np.ndarray]] = {}
     lists: dict[str, str] = {}
-    for number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
+    for number, split, count in drawn.splits:
         scenes, seen = [], set()
         attempt = 0
         while len(scenes) < count:
@@ -238,7 +233,7 @@ def write_scenes(
         videos |= {name: functools.partial(_frames_and_masks, scene, Path(folder), name)
                    for name, scene in zip(names, scenes, strict=True)}  # fmt: skip
         lists |= _lists(split, dict(zip(names, scenes, strict=True)))
-    return write_set(Path(folder), "scenes.json", wanted, videos, lists, console)
+    return write_set(Path(folder), "scenes.json", drawn.stored(_VERSION), videos, lists, console)
 
 
 def _frames_and_masks(scene: Scene, folder: Path, name: str) -> np.ndarray:

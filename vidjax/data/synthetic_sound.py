@@ -16,7 +16,7 @@ from rich.console import Console
 
 from vidjax.data.moving_shapes import (
     RATE,
-    check_size,
+    SetSize,
     contrasting_colour,
     draw_background,
     draw_outline,
@@ -175,20 +175,18 @@ def write_with_sound(
     """
     if lesson not in LESSONS:
         raise UserError(f"lesson = {lesson!r}: must be one of {', '.join(LESSONS)}")
-    check_size(
-        {"num_train": (num_train, 1), "num_eval": (num_eval, 1), "num_frames": (num_frames, 1), "size": (size, 16)}
-    )
-    wanted = {"version": _VERSION, "lesson": lesson, "num_train": num_train, "num_eval": num_eval,
-              "num_frames": num_frames, "size": size, "seed": seed}  # fmt: skip
+    drawn = SetSize(num_train, num_eval, num_frames, size, seed).checked()
     videos, lists, classes = {}, {}, LESSONS[lesson]
-    for split_number, (split, count) in enumerate((("train", num_train), ("val", num_eval))):
+    for split_number, split, count in drawn.splits:
         lines = ["path,label"]
         for i in range(count):
             name, label = f"{split}/{i:04d}.mp4", classes[i % len(classes)]
             lines.append(f"{name},{label}")
             videos[name] = functools.partial(_drawn, lesson, label, (seed, split_number, i), num_frames, size)
         lists[f"{split}.csv"] = "".join(f"{line}\n" for line in lines)
-    return write_set(Path(folder), "sound.json", wanted, videos, lists, console, sound_rate=SOUND_RATE)
+    return write_set(
+        Path(folder), "sound.json", drawn.stored(_VERSION, lesson=lesson), videos, lists, console, sound_rate=SOUND_RATE
+    )
 
 
 def _drawn(lesson: str, label: str, key: tuple[int, ...], num_frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:

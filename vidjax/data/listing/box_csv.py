@@ -5,12 +5,13 @@ box with several labels has a line for each, or joins them by `|`; without a lab
 without boxes is a line whose corners are empty. `person` is a whole number, the same for one person over time.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vidjax.data.listing.corners import refusal, within
-from vidjax.data.listing.csv_table import read_header, read_table
+from vidjax.data.listing.csv_table import parse_lines, read_header
 from vidjax.data.listing.gather import Gathered
 from vidjax.data.listing.paths import locate
 from vidjax.data.listing.rows import LISTED, Row
@@ -65,11 +66,8 @@ class BoxCsv:
     def rows(self) -> list[Row]:
         """Read the rows, one for each frame; see `Source`."""
         found, frames = Gathered(self.need_files), {}
-        for where, cells in read_table(self.path, NEEDED, ("person", "split", "group"), found):
-            try:
-                self._parse(cells, where, frames)
-            except ValueError as error:
-                found.note(where, str(error))
+        parse = functools.partial(self._parse, frames=frames)
+        parse_lines(self.path, NEEDED, ("person", "split", "group"), found, parse)
         for (path, seconds), frame in frames.items():
             found.add(frame.row(path, seconds), frame.given)
         if not (rows := found.rows()):

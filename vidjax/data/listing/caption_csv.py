@@ -4,10 +4,11 @@ Several lines of one path, or of one path and question, are several captions of 
 file and its videos may be remote.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vidjax.data.listing.csv_table import read_header, read_table
+from vidjax.data.listing.csv_table import parse_lines, read_header
 from vidjax.data.listing.gather import Gathered
 from vidjax.data.listing.paths import locate
 from vidjax.data.listing.rows import LISTED, Row
@@ -54,11 +55,8 @@ class CaptionCsv:
         """Read the rows, one for each video and question; see `Source`."""
         found, videos = Gathered(self.need_files), {}
         needed = ASKED if "answer" in read_header(self.path) else NEEDED
-        for where, cells in read_table(self.path, needed, ("split", "group"), found):
-            try:
-                self._parse(cells, where, videos, needed[-1])
-            except ValueError as error:
-                found.note(where, str(error))
+        parse = functools.partial(self._parse, videos=videos, column=needed[-1])
+        parse_lines(self.path, needed, ("split", "group"), found, parse)
         for (path, question), video in videos.items():
             row = Row(path, video.where, Caption(tuple(video.texts), question), video.split, video.group)
             found.add(row, video.given)

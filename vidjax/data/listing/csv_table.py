@@ -3,7 +3,7 @@
 import csv
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vidjax.data.listing.gather import Gathered
 from vidjax.data.text import DataError, decode, list_mend
@@ -45,6 +45,29 @@ def read_table(
                     yield where, {name: value.strip() for name, value in cells.items()}
         except csv.Error as error:
             raise DataError(f"{path}:{reader.line_num}: not a valid CSV line ({error})") from None
+
+
+def parse_lines(
+    path: str,
+    needed: Sequence[str],
+    optional: Sequence[str],
+    found: Gathered,
+    parse: Callable[[dict[str, str], str], None],
+) -> None:
+    """Parse the lines below the header one by one; what `parse` raises as a ValueError is a problem of the line.
+
+    Args:
+      path, needed, optional, found: as for `read_table`.
+      parse: function of the cells of a line by column, and its location.
+
+    Raises:
+      DataError: as `read_table` does.
+    """
+    for where, cells in read_table(path, needed, optional, found):
+        try:
+            parse(cells, where)
+        except ValueError as error:
+            found.note(where, str(error))
 
 
 def read_header(path: str) -> list[str]:
