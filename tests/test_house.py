@@ -43,7 +43,17 @@ FLOORS = (
         "nn",
     ),
     *("parallel", "models", "data", "weights", "evaluation", "tasks", "training", "plan"),
-    *("parts", "predictions", "view_batches", "export", "zero_shot", "predictor", "captioner", "cascade"),
+    *(
+        "parts",
+        "predictions",
+        "view_batches",
+        "export",
+        "zero_shot",
+        "opened_network",
+        "predictor",
+        "captioner",
+        "cascade",
+    ),
     *("embeddings", "serving"),
     *("apps", "__main__"),
 )

@@ -23,26 +23,22 @@ from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.records import LabelSpace, Record
 from vidjax.data.views import Views
 from vidjax.errors import UserError
-from vidjax.evaluation.calibration import stored_temperature, tempered
+from vidjax.evaluation.calibration import tempered
 from vidjax.evaluation.engine import Forward, compile_forward
 from vidjax.evaluation.metrics import join_views
-from vidjax.evaluation.several import read_thresholds
-from vidjax.export.opened import ExportedNetwork, open_export
-from vidjax.inputs import VideoInput
 from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.layer_vectors import layer_vectors
 from vidjax.models.state import in_float32, merge, split
 from vidjax.nn.enter import enter
+from vidjax.opened_network import File, open_network
 from vidjax.predictions import ClassScore, ClipPrediction, ClipVectors, Prediction
 from vidjax.tasks import make_task
-from vidjax.training.checkpoints import CheckpointFolderError, load_model, run_folder
+from vidjax.training.checkpoints import CheckpointFolderError
 from vidjax.video import VideoError
 from vidjax.view_batches import Apply, Example, apply, in_batches
 from vidjax.wording import things
 
 log = logging.getLogger("vidjax")
-
-File = str | Path
 
 
 class Predictor:
@@ -120,25 +116,9 @@ class Predictor:
             raise UserError(f"top = {top}: give the number of classes to list, 1 or more")
         self._top = top
         self._mesh = parallel.make_mesh(1)
-        self.title = str(model) if isinstance(model, str | Path) else type(model).__name__
-        self.spec: cfg.Spec
-        own_folder = isinstance(model, str | Path)
-        exported: ExportedNetwork | None = None
-        if isinstance(model, str | Path):
-            if spec is not None:
-                raise UserError(f"{model}: a folder has its own spec; leave it out")
-            exported = open_export(model)
-            if exported is None:
-                model, meta, loaded = load_model(model, step=step, sharding=parallel.replicated(self._mesh))
-            else:
-                meta, loaded = exported.info.meta, exported.info.step
-                _need_step(self.title, step, loaded)
-            self.spec, config, labels = meta.spec, _read_by(meta.config, sampling, reading), meta.labels
-            dtype = parallel.compute_dtype(config.model.compute_dtype)
-        else:
-            self.spec, labels, dtype = _check_model(model, spec, step), LabelSpace(()), None
-            config, loaded = cfg.Config(model=cfg.ModelConfig(name=self.spec.name)), 0
-            config = _read_by(config, sampling, reading)
+        opened = open_network(model, spec, step, sampling, reading, parallel.replicated(self._mesh))
+        config, labels, dtype = opened.config, opened.labels, opened.dtype
+        self.title, self.spec = opened.title, opened.spec
         views = cfg.EvalConfig(
             num_clips=num_clips or config.eval.num_clips, num_crops=num_crops or config.eval.num_crops
         )
@@ -147,33 +127,25 @@ class Predictor:
         rule = config.data.sampling
         self.sampling: dict[str, Any] = {"num_clips": views.num_clips, "num_crops": views.num_crops}
         self.sampling |= {"rule": rule.eval, "hop": rule.hop}
-        self._reader, self.data, self.exported = ExampleReader(self.spec, config.data), config.data, bool(exported)
-        head = getattr(model, "head", None)
-        outputs = len(labels.names) if exported else 0 if head is None else head.out_features
-        self.class_names = class_names_of(class_names, labels.names, outputs)
-        several = labels.several if several is None else several
-        task = make_task(config, self.spec, LabelSpace(self.class_names, several), dtype)
+        self._reader, self.data = ExampleReader(self.spec, config.data), config.data
+        self.exported = opened.exported is not None
+        self.class_names = class_names_of(class_names, labels.names, opened.outputs)
+        self.several = labels.several if several is None else several
+        task = make_task(config, self.spec, LabelSpace(self.class_names, self.several), dtype)
         self._present, self._ensemble = task.present, config.eval.ensemble
-        self.several = several
-        self._model: nnx.Module | None
-        self._weights: Any
+        self._thresholds = opened.thresholds(self.class_names) if self.several else None
+        self._temperature = opened.temperature
+        self._model: nnx.Module | None = None
+        self._weights: Any = ({}, {})
         self._forward: Forward
         self._describing: Callable[[str], Forward]
-        if exported:
-            chosen = exported.info.thresholds
-            self._thresholds = np.asarray(chosen) if several and chosen else None
-            self._temperature, self._model, self._weights = exported.info.temperature, None, ({}, {})
-            self._forward, self._describing = exported.logits, self._refuse
+        if opened.exported is not None:
+            self._forward, self._describing = opened.exported.logits, self._refuse
             return
-        folder = Path(self.title) if own_folder and several else None
-        self._thresholds = read_thresholds(run_folder(folder), self.class_names) if folder else None
-        self._temperature = stored_temperature(run_folder(self.title), loaded) if own_folder else 1.0
-        assert isinstance(model, nnx.Module)
-        graphdef, params, stats = split(model)
-        model = merge(graphdef, params, stats)  # a copy: the caller's model may be in training mode, and stays so
-        self._model = model
+        graphdef, params, stats = split(opened.own_model)
+        # A copy: the caller's model may be in training mode, and stays so.
+        self._model = merge(graphdef, params, stats)
         self._weights = jax.device_put((params, stats), parallel.replicated(self._mesh))
-
         self._dtype = dtype
         self._forward = self.compiled(lambda network, inputs: network(inputs).astype(np.float32))
         self._describing = functools.cache(
@@ -451,40 +423,3 @@ class Predictor:
         """Inputs of a view of nothing, zeros by name, in the shapes and types of those that are read."""
         shapes = self._reader.layout().shapes(1, 1)["inputs"]
         return {name: np.zeros(shape[2:], dtype) for name, (shape, dtype) in shapes.items()}
-
-
-def _read_by(config: cfg.Config, sampling: SamplingConfig | None, reading: ReadingConfig | None) -> cfg.Config:
-    """A config with other rules of reading; None: its own."""
-    data = config.data
-    if sampling is not None:
-        rule = {name: getattr(sampling, name) for name in ("eval", "hop", "short_video")}
-        data = dataclasses.replace(data, sampling=dataclasses.replace(data.sampling, **rule))
-    if reading is not None:
-        data = dataclasses.replace(data, reading=reading)
-    return dataclasses.replace(config, data=data)
-
-
-def _need_step(folder: str, step: int | None, exported: int) -> None:
-    if step not in (None, exported):
-        raise UserError(f"{folder} was exported from update {exported}, so that there is no {step}; leave the step out")
-
-
-def _check_model(model: nnx.Module, spec: cfg.Spec | None, step: int | None) -> cfg.Spec:
-    """Check a model and its spec, and return the spec."""
-    if not isinstance(model, nnx.Module):
-        raise UserError(f"model = {model!r}: give the folder of a run, or a model from vidjax.create_model")
-    if spec is None:
-        raise UserError(
-            "give the model's spec too, Predictor(model, vidjax.get_spec(NAME)): it sets how frames are sampled and "
-            "normalised"
-        )
-    if step is not None:
-        raise UserError(f"step = {step}: only the folder of a run has steps; leave it out for a model")
-    videos = [value for value in spec.inputs.values() if isinstance(value, VideoInput)]
-    for video in videos:
-        if video.channels != getattr(model, "channels", video.channels):
-            raise UserError(
-                f"the model takes {model.channels} channels, and the spec ({spec.name}, {video.enters}) gives "
-                f"{video.channels}: give the spec it was built with, such as spec.with_video(enters='both')"
-            )
-    return spec
