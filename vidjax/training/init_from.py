@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidjax.config import ConfigError, Spec
+from vidjax.config import Config, ConfigError, Spec
 from vidjax.config.spec import other_flow
-from vidjax.inputs import VideoInput
+from vidjax.inputs import DEVICE_FLOWS, VideoInput
 from vidjax.models.flow_input import PREFIX, without_flow_network
 from vidjax.models.inputs import fit_channels
+from vidjax.models.low_rank import without_low_rank
 from vidjax.models.probe import EPSILON, Probe
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays, assign, split
@@ -29,6 +30,29 @@ from vidjax.weights.streams import by_stream, example, spec_of
 _NEW = ("head.", "fc_norm.")
 
 logger = logging.getLogger("vidjax")
+
+
+def start(model: nnx.Module, config: Config, spec: Spec) -> None:
+    """Give a new run's network the weights that its config names; a warning is logged where frozen parts stay random.
+
+    Args:
+      model: the network, as `build_model` made it.
+      config: config of the run.
+      spec: spec of its clips.
+
+    Raises:
+      CheckpointError, CheckpointFolderError, ConfigError: as `start_from` and `load_flow` do.
+    """
+    named = config.model
+    if named.init_from:
+        with without_flow_network(model), without_low_rank(model):
+            start_from(model, named.init_from, named.name, named.inflation, spec)
+    elif named.probe:
+        logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
+    elif named.lora_rank:
+        logger.warning("config.model.init_from is empty: the frozen network beside the low-rank pairs is random")
+    if config.data.flow in DEVICE_FLOWS:
+        load_flow(model, config.data.flow, config.data.flow_weights)
 
 
 def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "", spec: Spec | None = None) -> None:

@@ -7,7 +7,6 @@ depend only on the seed and the step's number.
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +28,7 @@ from vidjax.evaluation import report
 from vidjax.evaluation.engine import Forward, Outcome, cadences, compile_forward, flat_metrics
 from vidjax.evaluation.engine import run as evaluate
 from vidjax.evaluation.identity import BEST, identity
-from vidjax.inputs import DEVICE_FLOWS
 from vidjax.models.build import build_model
-from vidjax.models.flow_input import without_flow_network
-from vidjax.models.low_rank import without_low_rank
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
@@ -42,7 +38,7 @@ from vidjax.training import workdir as workdir_of
 from vidjax.training.compiled_step import batch_shapes, compilation_cache, count_steps, jit_step
 from vidjax.training.device_prefetch import Feed
 from vidjax.training.dry_run import say_share, say_start
-from vidjax.training.init_from import load_flow, start_from
+from vidjax.training.init_from import start
 from vidjax.training.logs import BadRecordLog, MetricsLog, failed_before
 from vidjax.training.optimizer import make_optimizer, make_schedule
 from vidjax.training.precise_batchnorm import make_precise
@@ -56,8 +52,6 @@ from vidjax.training.teacher import load_teacher, reading_spec
 from vidjax.training.throughput import Meter, averages, in_short, in_words
 from vidjax.training.tokenizers import with_tokenizer
 from vidjax.wording import things
-
-logger = logging.getLogger("vidjax")
 
 # Without a terminal there is no progress bar; a line at this interval shows that the run is alive.
 _SECONDS_BETWEEN_LINES = 15.0
@@ -215,16 +209,8 @@ class _Run:
     ) -> dict[str, Any]:
         workdir = self.workdir
         resuming = self.checkpoints.latest_step is not None
-        if self.config.model.init_from and not resuming:
-            named = self.config.model
-            with without_flow_network(model), without_low_rank(model):
-                start_from(model, named.init_from, named.name, named.inflation, self.spec)
-        elif self.config.model.probe and not resuming:
-            logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
-        elif self.config.model.lora_rank and not resuming:
-            logger.warning("config.model.init_from is empty: the frozen network beside the low-rank pairs is random")
-        if self.config.data.flow in DEVICE_FLOWS and not resuming:
-            load_flow(model, self.config.data.flow, self.config.data.flow_weights)
+        if not resuming:
+            start(model, self.config, self.spec)
         state = self._initial_state(model, optimizer, resuming)
         self.forwards = {
             name: compile_forward(model, make(self.eval_videos).forward, self.mesh)
