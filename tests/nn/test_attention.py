@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vidjax.nn import attention as module
+from vidjax.nn import dense_attention
 from vidjax.nn.attention import SelfAttention, attention
 from vidjax.nn.target_backend import targeting
 
@@ -76,7 +77,7 @@ def test_head_by_head_gives_the_same_values_and_gradients(monkeypatch, names):
 
     gradient = jax.grad(run, argnums=(0, 1, 2, 3), has_aux=True)
     at_once = gradient(*inputs, bias)
-    monkeypatch.setattr(module, "_SCORES_PER_HEAD", 0)
+    monkeypatch.setattr(module, "MANY_SCORES", 0)
     looped = gradient(*inputs, bias)
     chex.assert_trees_all_close(looped, at_once, atol=1e-5)
     assert float(jnp.abs(looped[0][0]).max()) > 0.01
@@ -91,7 +92,7 @@ def test_large_scores_go_head_by_head_on_the_cpu():
 
 
 def test_a_batch_split_over_devices_stays_split(monkeypatch):
-    monkeypatch.setattr(module, "_SCORES_PER_HEAD", 0)
+    monkeypatch.setattr(module, "MANY_SCORES", 0)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     split = NamedSharding(mesh, PartitionSpec("data"))
     inputs = [jax.device_put(x, split) for x in tokens(0, batch=8)]
@@ -122,7 +123,7 @@ def test_extreme_scores_stay_finite():
 @pytest.mark.parametrize("looped", [False, True])
 def test_values_of_another_length(monkeypatch, features, looped):
     if looped:
-        monkeypatch.setattr(module, "_SCORES_PER_HEAD", 0)
+        monkeypatch.setattr(module, "MANY_SCORES", 0)
     q, k, _ = tokens(0)
     v = tokens(1, d=features)[2]
     y = attention(q, k, v)
@@ -191,9 +192,9 @@ def test_which_implementation_is_chosen(monkeypatch, backend, capability, dtype,
     # The last two get keys with the heads before the tokens, as queries too.
     monkeypatch.setattr(jax.nn, "dot_product_attention", record("cudnn", lambda q: q))
     monkeypatch.setattr(module.attention_kernel, "fused_attention", record("pallas", lambda q: q))
-    monkeypatch.setattr(module, "_by_blocks", record("blocks", lambda q: q))
-    monkeypatch.setattr(module, "_head_by_head", record("head by head", lambda q: q))
-    monkeypatch.setattr(module, "_softmax_product", record("xla", lambda q: q))
+    monkeypatch.setattr(module, "by_blocks", record("blocks", lambda q: q))
+    monkeypatch.setattr(module, "head_by_head", record("head by head", lambda q: q))
+    monkeypatch.setattr(module, "softmax_product", record("xla", lambda q: q))
     with targeting(backend, FakeDevice(capability, "some device")):
         attention(*tokens(0, d=d, dtype=dtype, **sizes), **extra)
     assert calls == [chosen]
@@ -235,12 +236,12 @@ def test_by_blocks_equals_all_at_once(n, m, extra, block):
     def loss(implementation):
         return lambda *x: jnp.sum(jnp.sin(attention(*x, **more, implementation=implementation)))
 
-    before = module._BLOCK
+    before = dense_attention._BLOCK
     try:
-        module._BLOCK = block
+        dense_attention._BLOCK = block
         found = jax.jit(jax.value_and_grad(loss("blocks"), (0, 1, 2)))(q, k, v)
     finally:
-        module._BLOCK = before
+        dense_attention._BLOCK = before
     expected = jax.jit(jax.value_and_grad(loss("xla"), (0, 1, 2)))(q, k, v)
     chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -392,7 +393,7 @@ def test_scores_may_have_a_bound(monkeypatch):
             ("xla", "blocks", "auto")]  # fmt: skip
     for way in ways[:2]:
         np.testing.assert_allclose(way(q), wanted, rtol=1e-4, atol=1e-5)
-    monkeypatch.setattr(module, "_SCORES_PER_HEAD", 1)  # head by head
+    monkeypatch.setattr(module, "MANY_SCORES", 1)  # head by head
     np.testing.assert_allclose(ways[2](q), wanted, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="'pallas': the kernel takes no cap of the scores; use 'auto'"):
         attention(q, k, v, cap=cap, implementation="pallas")

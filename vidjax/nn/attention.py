@@ -13,6 +13,7 @@ from flax import nnx
 
 from vidjax.nn import attention_kernel, attention_plan
 from vidjax.nn.attention_weights import record
+from vidjax.nn.dense_attention import MANY_SCORES, by_blocks, head_by_head, softmax_product
 from vidjax.nn.kernel_mesh import own_part
 from vidjax.nn.remat import attention_part, layer_result
 from vidjax.nn.ring_attention import ring_attention
@@ -24,13 +25,6 @@ Ids = tuple[jax.Array, jax.Array]
 
 # Name, in a trace, of attention that a fused kernel could compute where there is one.
 FUSABLE = "fusable_attention"
-
-# Scores per head from which the CPU works head by head. 512×512 float32 scores take 1 MiB, about a core's own cache;
-# with all heads at once every pass over the scores is a pass over main memory. At 1568 tokens, 12 heads and
-# d = 64 on 2 cores, forward / forward + backward take 98 / 453 ms at once and 55 / 169 ms head by head; below 400
-# tokens there is no difference. Above it, accelerators without a kernel for the inputs work block by block.
-_SCORES_PER_HEAD = 512 * 512
-_BLOCK = 512  # queries per block
 
 
 def attention(
@@ -104,7 +98,7 @@ def _choose(q: jax.Array, k: jax.Array, v: jax.Array, *, plain: bool) -> str:
         if plain and _cudnn_takes(q, v) and device.capability >= 8.0:
             return "cudnn"
         # An unknown GPU may have a kernel, see FUSABLE.
-        if device.kind and q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD:
+        if device.kind and q.shape[1] * k.shape[1] >= MANY_SCORES:
             return "blocks"
     return "xla"
 
@@ -130,16 +124,16 @@ def _attend(
     if implementation == "cudnn":
         return _by_cudnn(q, k, v, bias, _joined(mask, ids, q, k), causal, scale)
     mask = _joined(mask, ids, q, k, causal)
-    many = q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD
+    many = q.shape[1] * k.shape[1] >= MANY_SCORES
     if implementation == "blocks" or (implementation == "pallas or not" and many):
-        return attention_part(_by_blocks(q, k, v, bias, mask, scale, cap))
+        return attention_part(by_blocks(q, k, v, bias, mask, scale, cap))
     if backend() == "cpu" and many:
-        return attention_part(_head_by_head(q, k, v, bias, mask, scale, cap))
+        return attention_part(head_by_head(q, k, v, bias, mask, scale, cap))
     # Heads before tokens: two plain batched matrix products on any backend.
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
     fusable = bias is None and mask is None and not cap and _cudnn_takes(q, v)
     with jax.named_scope(FUSABLE if fusable else "attention"):
-        y = _softmax_product(q, k, v, bias, mask, scale, cap)
+        y = softmax_product(q, k, v, bias, mask, scale, cap)
     return jnp.swapaxes(y, 1, 2)
 
 
@@ -177,7 +171,7 @@ def _on_tpu(
                 f"implementation = 'pallas': q {q.shape}, k {k.shape}, v {v.shape} of {q.dtype} with this bias do not "
                 "fit the kernel; use 'auto'"
             )
-        implementation = "blocks" if q.shape[1] * k.shape[1] >= _SCORES_PER_HEAD else "xla"
+        implementation = "blocks" if q.shape[1] * k.shape[1] >= MANY_SCORES else "xla"
         y = _attend(q, k, v, bias=bias, mask=None, ids=ids, causal=causal, scale=scale, implementation=implementation)
         return y.reshape(*y.shape[:2], -1)
 
@@ -347,89 +341,6 @@ def three_products(x: jax.Array, qkv: nnx.Linear, biases: Sequence[jax.Array | N
         y = x.astype(dtype) @ kernel.astype(dtype)
         parts.append(y if bias is None else y + jnp.expand_dims(bias.astype(dtype), tuple(range(y.ndim - 1))))
     return parts
-
-
-def _softmax_product(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    bias: jax.Array | None,
-    mask: jax.Array | None,
-    scale: float,
-    cap: float = 0.0,
-) -> jax.Array:
-    """Attention with tokens and features as the last two axes: `(…, N, d)`, `(…, M, d)`, `(…, M, e)` → `(…, N, e)`."""
-    dtype = jnp.promote_types(q.dtype, jnp.float32)
-    scores = jnp.einsum("...nd,...md->...nm", q, k, preferred_element_type=dtype) * scale
-    if cap:
-        scores = cap * jnp.tanh(scores / cap)
-    if bias is not None:
-        scores = scores + bias.astype(dtype)
-    if mask is not None:
-        scores = jnp.where(mask, scores, jnp.finfo(dtype).min)
-    # Dividing the (N, d) result instead of the (N, M) weights saves a pass over the largest array there is. The
-    # maximum cancels out of the quotient, so it needs no gradient.
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    # Inputs of the quotient's gradient, no larger than the result.
-    total = attention_part(weights.sum(axis=-1, keepdims=True))
-    out = jnp.einsum("...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=dtype)
-    out = attention_part(out)
-    return (out / total).astype(q.dtype)
-
-
-def _head_by_head(
-    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float, cap: float
-) -> jax.Array:
-    """Attention as a loop over heads, whose scores stay in the cache and are recomputed in the backward pass.
-
-    The batch stays inside the loop, so that a batch split over devices stays split.
-    """
-    heads = q.shape[2]
-    tokens = [jnp.moveaxis(x, 2, 0) for x in (q, k, v)]
-    per_head = {}
-    for name, extra in (("bias", bias), ("mask", mask)):
-        if extra is not None:
-            per_head[name] = jnp.moveaxis(jnp.broadcast_to(extra, (extra.shape[0], heads, *extra.shape[2:])), 1, 0)
-
-    @jax.checkpoint
-    def one_head(args):
-        (q, k, v), extras = args
-        return _softmax_product(q, k, v, extras.get("bias"), extras.get("mask"), scale, cap)
-
-    return jnp.moveaxis(jax.lax.map(one_head, (tokens, per_head)), 0, 2)
-
-
-def _by_blocks(
-    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None, mask: jax.Array | None, scale: float, cap: float
-) -> jax.Array:
-    """Attention as a loop over blocks of queries, whose scores are recomputed in the backward pass.
-
-    The batch and the heads stay inside the loop, so that arrays split over devices stay split.
-    """
-    n = q.shape[1]
-    size = -(-n // -(-n // _BLOCK))
-    spare = -n % size  # padding queries, results discarded
-
-    def blocks(x: jax.Array, axis: int) -> jax.Array:
-        x = jnp.pad(x, [(0, spare if a == axis else 0) for a in range(x.ndim)])
-        x = x.reshape(*x.shape[:axis], -1, size, *x.shape[axis + 1 :])
-        return jnp.moveaxis(x, axis, 0)
-
-    extras = {name: x for name, x in (("bias", bias), ("mask", mask)) if x is not None}
-    cut = {name: blocks(x, 2) for name, x in extras.items() if x.shape[2] > 1}
-    k, v = (jnp.swapaxes(x, 1, 2) for x in (k, v))
-
-    @jax.checkpoint
-    def one_block(k, v, whole, args):
-        q, own = args
-        both = whole | own
-        return _softmax_product(jnp.swapaxes(q, 1, 2), k, v, both.get("bias"), both.get("mask"), scale, cap)
-
-    whole = {name: x for name, x in extras.items() if name not in cut}
-    out = jax.lax.map(partial(one_block, k, v, whole), (blocks(q, 1), cut))  # (blocks, B, heads, size, e)
-    out = jnp.moveaxis(out, 0, 2)
-    out = out.reshape(*out.shape[:2], -1, out.shape[-1])[:, :, :n]
-    return jnp.swapaxes(out, 1, 2)
 
 
 def _cudnn_takes(q: jax.Array, v: jax.Array) -> bool:
