@@ -64,9 +64,10 @@ def add_low_rank(
         if path[0] not in whole and (not layers or set(layers) & set(path))
     }
     if not found:
-        names = dict.fromkeys(path[-1] for path, _ in _linear_layers(model) if path[0] not in whole)
-        has = f"those of its linear layers are {', '.join(names)}" if names else "it has no linear layer to adapt"
-        raise UserError(f"no linear layer of the network matches {', '.join(layers) or 'its frozen parts'}; {has}")
+        names = dict.fromkeys(str(path[-1]) for path, _ in _linear_layers(model) if path[0] not in whole)
+        if not names:
+            raise UserError("the network has no linear layer, besides those that are trained whole: nothing to adapt")
+        raise UserError(f"no linear layer has {' or '.join(layers)} in its path; they end in {', '.join(names)}")
     for key, layer in zip(jax.random.split(jax.random.key(seed), len(found)), found.values(), strict=True):
         *stack, inputs, outputs = layer.kernel.shape
         first, second = (*stack, inputs, rank), (*stack, rank, outputs)
