@@ -165,10 +165,15 @@ def load_model(
     params, stats = items.model["params"], items.model["stats"]
     if meta.config.model.lora_rank:
         params = without_pairs(summed(model)(params))
-        plain = dataclasses.replace(meta.config.model, lora_rank=0)
-        meta = dataclasses.replace(meta, config=dataclasses.replace(meta.config, model=plain))
+        meta = as_loaded(meta)
         graphdef, _, _ = split(abstract_model(meta, dtype))
     return merge(graphdef, params, stats), meta, step
+
+
+def as_loaded(meta: Meta) -> Meta:
+    """Metadata of the network that `load_model` returns: without low-rank pairs."""
+    model = dataclasses.replace(meta.config.model, lora_rank=0)
+    return dataclasses.replace(meta, config=dataclasses.replace(meta.config, model=model))
 
 
 def abstract_model(meta: Meta, dtype: Any = None) -> nnx.Module:

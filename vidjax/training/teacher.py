@@ -11,7 +11,7 @@ from vidjax.inputs import VideoInput
 from vidjax.models.base import VideoNetwork
 from vidjax.models.state import Arrays, split
 from vidjax.models.teacher import Teacher
-from vidjax.training.checkpoints import abstract_model, load_meta, load_model
+from vidjax.training.checkpoints import abstract_model, as_loaded, load_meta, load_model
 
 
 def reading_spec(config: Config, spec: Spec, labels: LabelSpace) -> Spec:
@@ -82,7 +82,7 @@ def load_teacher(folder: str, sharding: NamedSharding) -> tuple[Teacher, dict[st
 def abstract_teacher(folder: str) -> tuple[Teacher, dict[str, Arrays]]:
     """The teacher with abstract arrays, without reading weights."""
     meta = load_meta(folder)
-    return _with_arrays(abstract_model(meta), meta.spec)
+    return _with_arrays(abstract_model(as_loaded(meta)), meta.spec)
 
 
 def _with_arrays(model: Any, spec: Spec) -> tuple[Teacher, dict[str, Arrays]]:
