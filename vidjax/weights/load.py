@@ -24,7 +24,7 @@ from vidjax.models.streams import Streams
 from vidjax.weights import imagenet
 from vidjax.weights.fit import Conversion
 from vidjax.weights.hf_config import configured, describe, other_input
-from vidjax.weights.mapping import conversion, head_classes
+from vidjax.weights.mapping import conversion, copied, head_classes
 from vidjax.weights.positions import position_fit
 from vidjax.weights.read import CheckpointError, SourceError, read_state_dict
 from vidjax.weights.streams import joined, need_by_stream, of_streams, video_of
@@ -250,7 +250,7 @@ def _set(
         _check_conventions(table, conventions)
         made = _converted(
             model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation,
-            video=video or get_spec(name).any_video,
+            video=video or get_spec(name).any_video, copy=lambda array: jnp.asarray(copied(array)),
         )  # fmt: skip
         checkpoint_classes = head_classes(state_dict, table)
         if table.problem:

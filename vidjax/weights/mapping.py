@@ -93,7 +93,7 @@ def convert(
     return conversion(state_dict, source, shapes, allow_head_mismatch=allow_head_mismatch).arrays
 
 
-def _copied(array: np.ndarray) -> np.ndarray:
+def copied(array: np.ndarray) -> np.ndarray:
     """Copy an array to float32 in C order."""
     if array.ndim < 2 or array.flags.c_contiguous:
         return np.array(array, np.float32)
@@ -129,7 +129,7 @@ def conversion(
       inflation: kind of inflation of image kernels, one of `INFLATIONS`; empty: the table's.
       grid: the model's number of tokens along T, H and W, for resizing position tables.
       positions: function from a path to the fit of its position table, for rules without a fit.
-      copy: function applied to each array of the result; None: a float32 copy.
+      copy: function applied to each array of the result as it is made; None: a float32 copy.
       video: video that the network reads, for the channels of first kernels; None: colours or a field of flow.
 
     Returns:
@@ -184,7 +184,7 @@ def conversion(
                                  f"and {error}")  # fmt: skip
                 continue
         if array.shape == wanted:
-            arrays[path] = (copy or _copied)(array)
+            arrays[path] = (copy or copied)(array)
             continue
         in_head = source.of_head(path)
         same_inputs = len(wanted) == array.ndim and wanted[:-1] == array.shape[:-1]

@@ -214,22 +214,31 @@ _DTYPES = {
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError, deserialize
+    """Arrays of a file, mapped into memory: what is not used is not read, and nothing is held twice."""
+    from safetensors import SafetensorError, safe_open
 
     try:
-        tensors = deserialize(path.read_bytes())
+        with safe_open(path, framework="numpy"):  # checks the header, and the length of the file against it
+            pass
     except SafetensorError as error:
         raise _broken(path, str(error)) from error
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+    empty = path.stat().st_size == start
+    data = np.empty(0, np.uint8) if empty else np.asarray(np.memmap(path, np.uint8, "r", offset=start))
     out = {}
-    for key, tensor in tensors:
-        dtype, shape, data = tensor["dtype"], tensor["shape"], tensor["data"]
+    for key, tensor in header.items():
+        if key == "__metadata__":
+            continue
+        dtype, (first, end) = tensor["dtype"], tensor["data_offsets"]
         if dtype == "BF16":
-            array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+            array = (data[first:end].view("<u2").astype(np.uint32) << 16).view(np.float32)
         elif dtype in _DTYPES:
-            array = np.frombuffer(data, _DTYPES[dtype])
+            array = data[first:end].view(_DTYPES[dtype])
         else:
             raise CheckpointError(f"{path}: {key} has elements of type {dtype}. Convert it to float32 first.")
-        out[key] = array.reshape(shape)
+        out[key] = array.reshape(tensor["shape"])
     return out
 
 
