@@ -1,6 +1,7 @@
 """Runs that learn from another run (`train.teacher`): whole ones, and what is refused."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -74,6 +75,21 @@ def test_a_run_stopped_half_way_ends_as_one_in_one_piece(halves, tmp_path, monke
     for path in one:
         np.testing.assert_array_equal(one[path], other[path], err_msg=path)
     assert logged(tmp_path / "whole")[-1] == logged(tmp_path / "parts")[-1]
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_other_weights_of_its_teacher(halves, tmp_path, monkeypatch):
+    config = make_config(halves, steps=2, teacher=str(save(tmp_path / "teacher", halves)))
+    from vidjax.training import loop
+
+    monkeypatch.setattr(loop._Run, "_finish", lambda *_: {})  # it is stopped before its end
+    monkeypatch.setattr(loop._Run, "_steps", lambda self, state, *_: self.checkpoints.save(state, self.meta, None))
+    train(config, tmp_path / "run", QUIET)
+    train(config, tmp_path / "run", QUIET)
+    shutil.rmtree(tmp_path / "teacher")
+    save(tmp_path / "teacher", halves, seed=4)
+    with pytest.raises(CheckpointFolderError, match="was taught by weights with the fingerprint"):
+        train(config, tmp_path / "run", QUIET)
 
 
 def test_clips_have_the_frames_of_the_one_that_sees_more(halves, tmp_path):

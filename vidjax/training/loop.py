@@ -29,6 +29,7 @@ from vidjax.evaluation.engine import Forward, Outcome, cadences, compile_forward
 from vidjax.evaluation.engine import run as evaluate
 from vidjax.evaluation.identity import BEST, identity
 from vidjax.models.build import build_model
+from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays
 from vidjax.progress import progress_bar
@@ -219,7 +220,10 @@ class _Run:
         self.kept = Kept(self.config.train.best_metric)
         teacher = None
         if self.config.train.teacher:
-            teacher, self.constant["teacher"] = load_teacher(self.config.train.teacher, parallel.replicated(self.mesh))
+            folder = self.config.train.teacher
+            teacher, self.constant["teacher"] = load_teacher(folder, parallel.replicated(self.mesh))
+            known = weights_fingerprint(teacher.network)
+            parallel.on_writer(lambda: workdir_of.refuse_another_teacher(self.workdir, folder, known))
         step = jit_step(self.config, model, optimizer, state, self.task.objective, self.mesh, teacher)
         self.precise = None
         if self.config.train.batch_norm == "precise":

@@ -28,6 +28,7 @@ _MAY_CHANGE = (
 )  # fmt: skip
 _LENGTH = ("train.epochs", "train.steps")
 _LOCK = ".lock"
+_TEACHER = "teacher.txt"  # fingerprint of its weights
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -75,6 +76,28 @@ def refuse_classes(workdir: Path, old: Sequence[str], new: Sequence[str]) -> Non
             f"{workdir} was trained on the classes {', '.join(old)}, but the data now has {', '.join(new)}; "
             "choose a new --workdir"
         )
+
+
+def refuse_another_teacher(workdir: Path, teacher: str, fingerprint: str) -> None:
+    """Note by which weights a run is taught, or refuse to continue it with others.
+
+    Args:
+      workdir: work directory.
+      teacher: folder of the teacher, for the message.
+      fingerprint: fingerprint of its weights, see `vidjax.models.fingerprint`.
+
+    Raises:
+      WorkdirError: if it was taught by others; a file of an earlier version, which lacks the note, is completed.
+    """
+    path = workdir / _TEACHER
+    if ckpt.is_checkpoint(workdir) and path.exists():
+        if (there := path.read_text(encoding="utf-8").strip()) != fingerprint:
+            raise WorkdirError(
+                f"{workdir} was taught by weights with the fingerprint {there}, but {teacher} now holds {fingerprint}: "
+                "put those back, or choose a new --workdir"
+            )
+        return
+    path.write_text(f"{fingerprint}\n", encoding="utf-8")
 
 
 def check(workdir: Path, config: cfg.Config) -> None:
