@@ -19,6 +19,7 @@ from vidjax.nn.clips import need_floats
 from vidjax.nn.formulations import FORMULATIONS, Pads, Pair, out_size, padded
 from vidjax.nn.grids import Triple, triple_of
 from vidjax.nn.init import kaiming_fan_out
+from vidjax.nn.input_gradient import depthwise_input_gradient
 from vidjax.nn.kernel_gradient import depthwise_kernel_gradient, kernel_gradient
 from vidjax.nn.packed import columns_in, packed_kernel
 from vidjax.nn.remat import layer_result
@@ -220,11 +221,12 @@ def _gradients(
 ) -> tuple[jax.Array, jax.Array]:
     """Gradients of the input and the kernel, traced once for all layers of the same shapes."""
     in_rows, depthwise = name in ("row", "together", "winograd"), name == "shift"
-    if (in_rows or depthwise) and strides == (1, 1, 1) and _full(pads, kernel.shape):
+    if depthwise:
+        dx = depthwise_input_gradient(dy, kernel, x.shape[1:4], strides, pads)
+    elif in_rows and strides == (1, 1, 1) and _full(pads, kernel.shape):
         # The same convolution with the reversed kernel, which may have more outputs.
         name = "row" if name == "together" else name
-        back = kernel[::-1, ::-1, ::-1]
-        back = back if depthwise else back.swapaxes(3, 4)
+        back = kernel[::-1, ::-1, ::-1].swapaxes(3, 4)
         rest = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape, pads, strict=False))
         dx = FORMULATIONS[name](dy, back, strides, rest, 1)
     else:

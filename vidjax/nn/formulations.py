@@ -7,6 +7,7 @@ it is used.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import jax
@@ -174,12 +175,42 @@ def padded(x: jax.Array, pads: Sequence[Pair], mode: str = "constant") -> jax.Ar
     """Pad T, H, W of `x` as `jnp.pad` does in `mode`."""
     if not any(map(any, pads)):
         return x
-    if mode == "edge":  # `jnp.pad` would also join parts of size 0, which not every runtime knows
+    if mode == "edge":
         for axis, (low, high) in enumerate(pads, start=1):
-            first, last = (lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, x.shape[axis] - 1))
-            x = jnp.concatenate([first] * low + [x] + [last] * high, axis=axis) if low or high else x
+            x = _with_edges(axis, low, high, x) if low or high else x
         return x
     return jnp.pad(x, ((0, 0), *pads, (0, 0)), mode=mode)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _with_edges(axis: int, low: int, high: int, x: jax.Array) -> jax.Array:
+    """Repeat the first slice along an axis `low` times before it, and the last one `high` times after it.
+
+    The gradient is put together from slices. JAX's own adds up padded arrays, with which XLA fuses what comes before on
+    CPUs: every sum of taps is then computed several times, and asks for the borders.
+    """
+    # `jnp.pad` would also join parts of size 0, which not every runtime knows.
+    first, last = (lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, x.shape[axis] - 1))
+    return jnp.concatenate([first] * low + [x] + [last] * high, axis=axis)
+
+
+def _edges_forward(axis: int, low: int, high: int, x: jax.Array) -> tuple[jax.Array, None]:
+    return _with_edges(axis, low, high, x), None
+
+
+def _edges_backward(axis: int, low: int, high: int, _: None, g: jax.Array) -> tuple[jax.Array]:
+    size = g.shape[axis] - low - high
+    if size == 1:
+        return (g.sum(axis=axis, keepdims=True),)
+    parts = [
+        lax.slice_in_dim(g, 0, low + 1, axis=axis).sum(axis=axis, keepdims=True),
+        lax.slice_in_dim(g, low + 1, low + size - 1, axis=axis),
+        lax.slice_in_dim(g, low + size - 1, g.shape[axis], axis=axis).sum(axis=axis, keepdims=True),
+    ]
+    return (jnp.concatenate([part for part in parts if part.shape[axis]], axis=axis),)
+
+
+_with_edges.defvjp(_edges_forward, _edges_backward)
 
 
 def out_size(size: int, kernel: int, stride: int) -> int:
