@@ -75,14 +75,19 @@ def draw_costs(groups: Sequence[Compared], name: str, chance: float | None, path
       path: file to write.
     """
     figure, axes = _start(9, 4.6 + 0.19 * len(groups))
+    numbers: dict[tuple[float, float], list[str]] = {}  # of the groups at the same place
     for number, group in enumerate(groups, 1):
         x, y, spread = group.gmacs, 100 * group.mean("video"), 100 * (group.deviation("video") or 0)
         axes.errorbar(x, y, yerr=spread, fmt="o", color=f"C{(number - 1) % 10}", capsize=3, elinewidth=1, zorder=3,
                       label=f"{number}  {group.label}: {figure_of(group, 'video')}")  # fmt: skip
-        axes.annotate(str(number), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=9, zorder=4)
+        numbers.setdefault((round(x or 0, 6), round(y, 3)), []).append(str(number))
+    for place, found in numbers.items():
+        axes.annotate(", ".join(found), place, xytext=(5, 4), textcoords="offset points", fontsize=9, zorder=4)
     if chance is not None:
         axes.axhline(100 * chance, color="#c44", linestyle="--", linewidth=1, label="chance")
     axes.set(xscale="log", xlabel="multiply-adds per clip, 10⁹", ylabel=f"{_worded(name)} of videos, %")
+    for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        which(lambda value, _: f"{value:g}")
     _finish(figure, axes, groups, name, path, grid="both")
 
 
