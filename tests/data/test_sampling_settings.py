@@ -172,11 +172,11 @@ def test_another_process_may_have_longer_videos(videos, monkeypatch):
 
 
 def test_prediction_refuses_views_that_the_rule_lacks(monkeypatch):
-    from vidjax import predictor
+    from vidjax import opened_network, predictor
 
     config = Config(data=DataConfig(train="x", sampling=SamplingConfig(eval="linspace")))
     meta = types.SimpleNamespace(config=config, labels=LabelSpace(("a", "b")), spec=get_spec("r2plus1d_tiny"))
-    monkeypatch.setattr(predictor, "load_model", lambda *_, **__: (None, meta, 0))
+    monkeypatch.setattr(opened_network, "load_model", lambda *_, **__: (None, meta, 0))
     with pytest.raises(ConfigError, match=r"config.eval.num_clips = 3.*'linspace'"):
         predictor.Predictor("run", num_clips=3)
 

@@ -7,7 +7,7 @@ import pytest
 import vidjax
 from vidjax.errors import UserError
 from vidjax.models.fingerprint import weights_fingerprint
-from vidjax.models.layer_vectors import layer_vectors
+from vidjax.models.layer_vectors import layer_vectors, mean_of_places
 from vidjax.models.state import assign, merge, split
 
 CLIPS = np.random.default_rng(0).random((3, 4, 16, 16, 3), np.float32)
@@ -28,27 +28,17 @@ def test_a_layers_vector_is_the_mean_over_its_places(network):
     np.testing.assert_array_equal(layer_vectors(network, {"video": CLIPS}), network.features(CLIPS))
 
 
-class Odd:
-    """A network whose layers give what those of networks of frames, or of pathways, give."""
-
-    def __init__(self, output):
-        self.output = output
-
-    def intermediates(self, inputs, layer):
-        return {layer: self.output}
-
-
 def test_frames_of_a_clip_and_pathways_are_joined():
     frames = np.arange(3 * 4 * 2 * 5, dtype=np.float32).reshape(12, 2, 5)
     expected = frames.reshape(3, 8, 5).mean(axis=1)
-    np.testing.assert_allclose(layer_vectors(Odd(jnp.asarray(frames)), CLIPS, "x"), expected)
+    np.testing.assert_allclose(mean_of_places(jnp.asarray(frames), CLIPS, "x"), expected)
     both = (jnp.asarray(frames), jnp.ones((3, 7)))
-    found = layer_vectors(Odd(both), {"video": CLIPS}, "x")
+    found = mean_of_places(both, {"video": CLIPS}, "x")
     assert found.shape == (3, 12)
     np.testing.assert_allclose(found[:, :5], expected)
     for wrong in (jnp.ones(3), jnp.ones((4, 2))):
         with pytest.raises(UserError, match="not one or more vectors for each"):
-            layer_vectors(Odd(wrong), CLIPS, "x")
+            mean_of_places(wrong, CLIPS, "x")
 
 
 def test_several_layers_or_none_are_refused(network):
