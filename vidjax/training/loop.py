@@ -222,8 +222,10 @@ class _Run:
         if self.config.train.teacher:
             folder = self.config.train.teacher
             teacher, self.constant["teacher"] = load_teacher(folder, parallel.replicated(self.mesh))
-            known = weights_fingerprint(teacher.network)
-            parallel.on_writer(lambda: workdir_of.refuse_another_teacher(self.workdir, folder, known))
+            network = teacher.network
+            parallel.on_writer(
+                lambda: workdir_of.refuse_another_teacher(self.workdir, folder, weights_fingerprint(network))
+            )
         step = jit_step(self.config, model, optimizer, state, self.task.objective, self.mesh, teacher)
         self.precise = None
         if self.config.train.batch_norm == "precise":
