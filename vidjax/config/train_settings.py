@@ -51,6 +51,14 @@ class TrainConfig(Section, path="train"):
         0, 0.0, "For train.teacher: weight of a loss that compares how alike the tokens of a clip are to each other in "
         "both networks, see vidjax/nn/distil.py; 0: none.", meaning="none",
     )  # fmt: skip
+    quantize: str = choice(
+        "",
+        "int8",
+        "fp8",
+        help="Round both operands of linear layers' products, and with int8 on TPUs and CPUs those of convolutions, to "
+        "8 bits in training (extra quantize); gradients, parameters and evaluations stay as they are. Empty: no "
+        "rounding.",
+    )
     skip_bad_steps: int = at_least(
         0,
         0,

@@ -182,17 +182,28 @@ def conv3d(
     Raises:
       ValueError: in the context `vidjax.nn.packed.packed_maps`, for groups, or for a kernel that does not fit.
     """
-    strides = triple(strides, "strides")
-    pads = pads_of(padding, x.shape[1:4], kernel.shape[:3], strides)
-    if (columns := columns_in(x, groups * kernel.shape[3])) > 1:
-        if groups > 1:
-            raise ValueError("a convolution with groups takes no packed maps")
-        kernel, strides, pads = packed_kernel(kernel, strides, pads, columns * x.shape[3], columns)
+    kernel, strides, pads = packed_to(x, kernel, triple(strides, "strides"), padding, groups)
     width = out_size(x.shape[3] + sum(pads[2]), kernel.shape[2], strides[2])
     name = choose(kernel.shape, strides, width, groups, x.dtype)
     if name != "native" and (groups == 1 or name == "shift") and traced_for() == "cpu":
         return _with_own_gradient(name, strides, pads, x, kernel)
     return _traced_once(name, strides, pads, groups, x, kernel)
+
+
+def packed_to(
+    x: jax.Array, kernel: jax.Array, strides: Triple, padding: Padding, groups: int
+) -> tuple[jax.Array, Triple, Pads]:
+    """Kernel, strides and padding of `conv3d` as they are for its input, whose columns may be packed into channels.
+
+    Raises:
+      ValueError: for packed columns and groups, or for a kernel that does not fit.
+    """
+    pads = pads_of(padding, x.shape[1:4], kernel.shape[:3], strides)
+    if (columns := columns_in(x, groups * kernel.shape[3])) == 1:
+        return kernel, strides, pads
+    if groups > 1:
+        raise ValueError("a convolution with groups takes no packed maps")
+    return packed_kernel(kernel, strides, pads, columns * x.shape[3], columns)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -297,6 +308,8 @@ class Conv3D(nnx.Module):
       ValueError: if the groups do not divide the channels, or for an unknown `padding_mode`.
     """
 
+    convolve = staticmethod(conv3d)  # see `vidjax.nn.quantised`
+
     def __init__(
         self,
         in_features: int,
@@ -343,7 +356,8 @@ class Conv3D(nnx.Module):
             outside = ((0, 0), (0, 0))
             x = padded(x, (time, *(space if self.padding_mode == "replicate" else outside)), mode="edge")
             padding = 0 if self.padding_mode == "replicate" else ((0, 0), *space)
-        y = conv3d(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=self.feature_group_count)
+        groups = self.feature_group_count
+        y = self.convolve(x, kernel.astype(x.dtype), strides=self.strides, padding=padding, groups=groups)
         if self.bias is not None:
             bias = self.bias[...].astype(y.dtype)
             columns = y.shape[-1] // bias.size

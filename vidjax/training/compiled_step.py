@@ -61,6 +61,7 @@ def jit_step(
         accumulate=config.train.accumulate,
         skip_bad_steps=config.train.skip_bad_steps,
         norm_groups=parallel.batch_shards(mesh) if config.train.batch_norm == "device" else 1,
+        quantize=config.train.quantize,
     )
     step = make_train_step(model, optimizer, objective, options, teacher)
 

@@ -20,6 +20,7 @@ from vidjax.config import ConfigError
 from vidjax.models.low_rank import summed
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
+from vidjax.nn.quantised import quantising
 from vidjax.nn.target_backend import backend
 from vidjax.tasks.task import Examples, Objective
 from vidjax.training.stochastic_rounding import round_stochastically
@@ -121,6 +122,7 @@ class StepOptions:
       skip_bad_steps: number of updates in a row that may be skipped because their loss or gradient is not finite; a
         skipped update changes only the step and the counts, and one more sets `bad_step`. 0: the first sets it.
       norm_groups: number of parts of a batch that batch normalisation treats separately, see `nn.norm`.
+      quantize: type that operands of products are rounded to, see `nn.quantised`; "": none.
     """
 
     seed: int
@@ -128,6 +130,7 @@ class StepOptions:
     accumulate: int = 1
     skip_bad_steps: int = 0
     norm_groups: int = 1
+    quantize: str = ""
 
 
 def clips_of(batch: dict[str, Any]) -> Examples:
@@ -170,7 +173,7 @@ def make_train_step(
         )
     if objective.teacher and not options.ema_decay:
         raise ConfigError("config.train.ema_decay = 0: this task learns from the moving average; give 0.99 or more")
-    with normalising(model, groups=options.norm_groups):
+    with normalising(model, groups=options.norm_groups), quantising(model, options.quantize):
         model.train()
         graphdef, _, _ = split(model)
         model.eval()
