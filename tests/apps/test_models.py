@@ -84,9 +84,7 @@ def test_checkpoints_of_one_model_have_their_origin_and_licence(capsys, monkeypa
 
 
 def test_the_table_of_origins_has_a_line_for_each_place():
-    rows = [
-        line.strip("| ").split(" | ") for line in origins_table(["xclip_b32", "vivit_base_16x2", "ast_base"])
-    ]
+    rows = [line.strip("| ").split(" | ") for line in origins_table(["xclip_b32", "vivit_base_16x2", "ast_base"])]
     assert rows[0][:2] == ["checkpoints", "from"]
     firsts = [row[0] for row in rows[2:]]
     assert firsts == sorted(firsts) and {"xclip", "transformers of `vivit_*`", "transformers of `ast_*`"} <= set(firsts)
