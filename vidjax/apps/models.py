@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,8 @@ from vidjax.models.cost import Cost, Layer, model_cost
 from vidjax.models.cost_table import cost_of
 from vidjax.models.detectors import DETECTORS
 from vidjax.models.registry import family_of, get_spec, list_models
-from vidjax.weights.imagenet import package_of
+from vidjax.weights.imagenet import NAME, package_of
+from vidjax.weights.origins import EVERY, Origin, origin_of
 
 _WIDE = 120  # columns of a terminal with room for published accuracies and checkpoints
 
@@ -23,7 +25,7 @@ def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False,
     Args:
       pattern: a name, or a shell-style pattern.
       as_json: print JSON instead of a table.
-      markdown: print the README's table.
+      markdown: print the README's tables.
       depth: depth, in modules, of the layers listed for a single model; 0: all.
 
     Returns:
@@ -41,7 +43,7 @@ def models(pattern: str = "*", *, as_json: bool = False, markdown: bool = False,
     if as_json:
         console.print_json(json.dumps([_record(name, cost, name == pattern) for name, cost in costs.items()]))
     elif markdown:
-        print("\n".join(markdown_table(costs)))
+        print("\n".join([*markdown_table(costs), "", *origins_table(costs)]))
     elif names == [pattern]:
         _print_layers(console, pattern, costs[pattern], depth)
     else:
@@ -59,8 +61,19 @@ def markdown_table(costs: dict[str, Cost]) -> list[str]:
         spec = get_spec(name)
         lines.append(
             f"| `{name}` | {_clip(spec)} | {cost.params / 1e6:.1f} M | {_gmacs(cost)} | {spec.published} "
-            f"| {', '.join(_checkpoints(spec, link=True))} |"
+            f"| {_checkpoints(spec)} |"
         )
+    return lines
+
+
+def origins_table(names: Iterable[str]) -> list[str]:
+    """Lines of a Markdown table of the models' checkpoints: a line for each place where some are."""
+    lines = ["| checkpoints | from | licence of the weights, or of the software where none is stated for them |"]
+    lines.append("|---|---|---|")
+    found = {origin for name in names for origin in _origins(get_spec(name))}
+    for origin in sorted(found, key=lambda origin: (origin.source, origin.models == EVERY, origin.address)):
+        patterns = "" if origin.models == EVERY else f" of {', '.join(f'`{pattern}`' for pattern in origin.models)}"
+        lines.append(f"| {origin.source}{patterns} | {origin.address} | {origin.licence} |")
     return lines
 
 
@@ -68,6 +81,7 @@ def _print_models(console: Console, costs: dict[str, Cost]) -> None:
     """Print one line per model for 80 columns; published accuracies and checkpoints need a wider terminal."""
     wide = console.width >= _WIDE
     elsewhere = "" if wide else f"; published accuracy and checkpoints: with {_WIDE} columns, --json or --markdown"
+    elsewhere += "; licences of checkpoints: with one model's name, --json or --markdown"
     table = Table(
         title=f"{len(costs)} models",
         caption=f"per view; K: 10³, M: 10⁶, G: 10⁹, GMACs: 10⁹ multiply-adds{elsewhere}",
@@ -83,7 +97,7 @@ def _print_models(console: Console, costs: dict[str, Cost]) -> None:
         table.add_column(column)
     for name, cost in costs.items():
         spec = get_spec(name)
-        others = (spec.published, ", ".join(_checkpoints(spec))) if wide else ()
+        others = (spec.published, _checkpoints(spec)) if wide else ()
         params = f"{cost.params / 1e6:.{0 if cost.params >= 1e8 else 2}f} M"
         figures = params, _narrow(cost.gmacs), _short(cost.activations)
         # In a narrow terminal length and size of the first input; --json has the others, and fields of flow.
@@ -114,7 +128,7 @@ def _print_layers(console: Console, name: str, cost: Cost, depth: int) -> None:
         ("pixels", "; ".join(filter(None, (value.preparation for value in spec.inputs.values())))),
         ("published", spec.published),
         ("paper", spec.paper),
-        ("checkpoints", ", ".join(_checkpoints(spec))),
+        *(("checkpoints", f"{origin.source}, {origin.address}, {origin.licence}") for origin in _origins(spec)),
     ):
         if text:
             console.print(f"{title}: {text}", highlight=False, soft_wrap=True)
@@ -135,18 +149,22 @@ def shown(layers: tuple[Layer, ...], depth: int) -> list[tuple[Layer, int]]:
 def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
     record = {"name": name, **get_spec(name).to_dict(), **dataclasses.asdict(cost)}
     record["gmacs"] = cost.gmacs
+    keys = ("source", "address", "licence")
+    record["checkpoints"] = [{key: getattr(origin, key) for key in keys} for origin in _origins(get_spec(name))]
     if not layers:
         del record["layers"]
     return record
 
 
-def _checkpoints(spec: Spec, *, link: bool = False) -> list[str]:
-    """Checkpoints that a model takes: formats, and weights of an installable package with their licence."""
+def _origins(spec: Spec) -> list[Origin]:
+    """Origins of the checkpoints that a model takes: of its sources, and of the weights of an installable package."""
     package = package_of(spec.name)
-    if package is None:
-        return list(spec.sources)
-    name = f"[imagenet]({package.source})" if link else "imagenet"
-    return [*spec.sources, f"{name} ({package.licence})"]
+    packaged = [] if package is None else [Origin(NAME, package.source, package.licence)]
+    return [*(origin_of(source, spec.name) for source in spec.sources), *packaged]
+
+
+def _checkpoints(spec: Spec) -> str:
+    return ", ".join(origin.source for origin in _origins(spec))
 
 
 def _clip(spec: Spec) -> str:

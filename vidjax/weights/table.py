@@ -135,7 +135,8 @@ class Source:
 
     Args:
       name: name of the source in `Spec.sources` and `load_pretrained(source=…)`. Several tables may share a name (a
-        framework has several networks) if their models or signatures distinguish them.
+        framework has several networks) if their models or signatures distinguish them. Where its checkpoints come from
+        and under which licence: `vidjax.weights.origins`.
       models: shell-style patterns of the names of the models it serves.
       signature: keys that every checkpoint of this source has; it is recognised by them.
       rules: mapping rules; if several match a key, the first one counts.
