@@ -308,7 +308,7 @@ class Conv3D(nnx.Module):
       ValueError: if the groups do not divide the channels, or for an unknown `padding_mode`.
     """
 
-    convolve = staticmethod(conv3d)  # see `vidjax.nn.quantised`
+    convolve = staticmethod(conv3d)  # see `vidjax.training.quantised`
 
     def __init__(
         self,

@@ -20,9 +20,9 @@ from vidjax.config import ConfigError
 from vidjax.models.low_rank import summed
 from vidjax.models.state import Arrays, frozen_paths, in_float32, merge, split
 from vidjax.nn.norm import normalising
-from vidjax.nn.quantised import quantising
 from vidjax.nn.target_backend import backend
 from vidjax.tasks.task import Examples, Objective
+from vidjax.training.quantised import quantising
 from vidjax.training.stochastic_rounding import round_stochastically
 
 # Folded into an update's key for draws of the whole update; its parts are numbered from 0.
@@ -122,7 +122,7 @@ class StepOptions:
       skip_bad_steps: number of updates in a row that may be skipped because their loss or gradient is not finite; a
         skipped update changes only the step and the counts, and one more sets `bad_step`. 0: the first sets it.
       norm_groups: number of parts of a batch that batch normalisation treats separately, see `nn.norm`.
-      quantize: type that operands of products are rounded to, see `nn.quantised`; "": none.
+      quantize: type that operands of products are rounded to, see `training.quantised`; "": none.
     """
 
     seed: int

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.peers import needs
-from tests.training.toys import Toy, make_batch, run
 from vidjax.errors import UserError
 from vidjax.models.state import merge, split
 from vidjax.nn.conv import Conv3D, conv3d
-from vidjax.nn.quantised import KINDS, convolution, linear, quantising
+from vidjax.training.quantised import KINDS, convolution, linear, quantising
+
+from .toys import Toy, make_batch, run
 
 needs("qwix")
 
