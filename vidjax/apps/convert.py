@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig, Spec
+from vidjax.config.choices import CLASSIFIED
 from vidjax.config.spec import resolve_spec
-from vidjax.data.listing.class_lists import numbered_classes
+from vidjax.data.listing.class_lists import numbered_classes, read_class_names
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
 from vidjax.errors import UserError
@@ -24,6 +25,7 @@ from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model,
 from vidjax.training.tokenizers import set_tokenizer
 from vidjax.weights.hf_config import Description, describe, other_input
 from vidjax.weights.load import load_with_arguments, warn_of_pixels
+from vidjax.weights.packages import classes_of
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.streams import spec_of
 from vidjax.weights.table import sources
@@ -53,8 +55,8 @@ def convert(
       out: new folder, which then works with `predict`, `eval.py --checkpoint` and `config.model.init_from`.
       source: naming scheme of the checkpoint; None: recognised by its keys.
       num_classes: number of classes of a new head; None: the checkpoint's.
-      class_names: file with one class name per line; None: the names in a transformers folder, or else class_000,
-        class_001, …
+      class_names: file with one class name per line, or the name of a data set, such as kinetics400; None: the names in
+        a transformers folder, those of an installed package's network, or else class_000, class_001, …
       tokenizer: file of the tokenizer, for a network that reads texts; empty: that in the checkpoint's folder, if any.
 
     Returns:
@@ -68,6 +70,8 @@ def convert(
     """
     own = _with_tokenizer(get_spec(name), checkpoint, tokenizer)
     said = describe(checkpoint)
+    if data_set := classes_of(checkpoint, name):
+        said = Description(read_class_names(data_set))
     changed: dict[str, Any] = {}
     if any(isinstance(value, VideoInput) for value in own.inputs.values()):
         changed = other_input(said.clip, own.video, ("num_frames", "size", "resize", "mean", "std"))
@@ -188,13 +192,13 @@ def list_sources() -> int:
 def _names_of_classes(
     count: int, said: Description, checkpoint: str, file: str | None, *, anew: bool
 ) -> tuple[str, ...]:
-    """Class names from `file`, or else from the checkpoint, or else made from numbers.
+    """Class names from `file`, or else those known of the checkpoint, or else made from numbers.
 
     Args:
       count: number of classes; 0: there is no classifier.
-      said: description in the checkpoint.
+      said: what is known of the checkpoint.
       checkpoint: path of the checkpoint, for messages.
-      file: path of a file with one name per line, if given.
+      file: path of a file with one name per line, or name of a data set, if given.
       anew: whether the number of classes was given, so that the classifier may be new.
     """
     own = said.class_names if count else ()
@@ -211,7 +215,7 @@ def _names_of_classes(
     if own and names != own:
         first = next(i for i, (a, b) in enumerate(zip(names, own, strict=True)) if a != b)
         logger.warning(
-            "%s has %s than id2label in %s/config.json, and takes precedence: class %d is %r, there %r",
+            "%s has %s than are known of %s, and takes precedence: class %d is %r, there %r",
             file, "the same names in another order" if set(names) == set(own) else "other names", checkpoint,
             first, names[first], own[first],
         )  # fmt: skip
@@ -219,7 +223,10 @@ def _names_of_classes(
 
 
 def _class_names(file: str, count: int) -> tuple[str, ...]:
-    names = tuple(line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip())
+    if file in CLASSIFIED:
+        names = read_class_names(file)
+    else:
+        names = tuple(line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip())
     if len(names) != count:
         raise DataError(f"{file}: {len(names)} class names for a head of {count} classes")
     if len(set(names)) < count:

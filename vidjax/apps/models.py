@@ -13,8 +13,8 @@ from vidjax.models.cost import Cost, Layer, model_cost
 from vidjax.models.cost_table import cost_of
 from vidjax.models.detectors import DETECTORS
 from vidjax.models.registry import family_of, get_spec, list_models
-from vidjax.weights.imagenet import NAME, package_of
 from vidjax.weights.origins import EVERY, Origin, origin_of
+from vidjax.weights.packages import packages_of
 
 _WIDE = 120  # columns of a terminal with room for published accuracies and checkpoints
 
@@ -157,9 +157,8 @@ def _record(name: str, cost: Cost, layers: bool) -> dict[str, Any]:
 
 
 def _origins(spec: Spec) -> list[Origin]:
-    """Origins of the checkpoints that a model takes: of its sources, and of the weights of an installable package."""
-    package = package_of(spec.name)
-    packaged = [] if package is None else [Origin(NAME, package.source, package.licence)]
+    """Origins of the checkpoints that a model takes: of its sources, and of the weights of installable packages."""
+    packaged = (Origin(word, package.source, package.licence) for word, package in packages_of(spec.name).items())
     return [*(origin_of(source, spec.name) for source in spec.sources), *packaged]
 
 

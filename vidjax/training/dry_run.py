@@ -23,7 +23,7 @@ from vidjax.models.state import frozen_paths, split
 from vidjax.models.streams import Streams
 from vidjax.training import checkpoints as ckpt
 from vidjax.training import workdir as workdir_of
-from vidjax.weights import imagenet
+from vidjax.weights import packages
 from vidjax.weights.streams import by_stream
 
 _SHOWN = 2  # first records of each process that are named
@@ -99,7 +99,7 @@ def say_start(config: cfg.Config, workdir: Path, num_classes: int, console: Cons
             parts = by_stream(source, model) or parts
             named |= dict(model.names)
         for stream, path in parts.items():
-            if not Path(str(imagenet.found(path, named[stream]))).expanduser().exists():
+            if not Path(str(packages.found(path, named[stream]))).expanduser().exists():
                 raise cfg.ConfigError(f"config.model.init_from = {source!r}: no such file or folder as {path}")
         start = f"{workdir} has no checkpoints: it would start from {source}"
     else:

@@ -1,4 +1,4 @@
-"""Reading of Flax's checkpoint files, as projects in Linen save them: one MessagePack file, or a NumPy archive."""
+"""Reading of Flax's checkpoints, as projects in Linen save them: a MessagePack file, a NumPy archive, or variables."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,10 @@ import numpy as np
 
 # Where training states keep the parameters, the newest layout first.
 _PLACES = (("params",), ("optimizer", "target"), ("target",))
+
+# Collections of variables with the weights of a module: trained ones and running statistics.
+_COLLECTIONS = {"params", "batch_stats"}
+_LEVELS = 32  # deepest nesting of modules: a malicious file can hold a mapping within itself
 
 
 def is_msgpack(start: bytes) -> bool:
@@ -29,7 +33,7 @@ def read_msgpack(path: Path) -> dict[str, Any]:
     content = msgpack_restore(path.read_bytes())
     if not isinstance(content, Mapping):
         raise ValueError(f"a {type(content).__name__}, not a training state")
-    return _flat(_parameters(content))
+    return {path: np.asarray(value) for path, value in _flat(_parameters(content)).items()}
 
 
 def read_archive_of_tree(path: Path) -> dict[str, np.ndarray]:
@@ -50,6 +54,21 @@ def read_archive_of_tree(path: Path) -> dict[str, np.ndarray]:
     return out
 
 
+def flat_variables(content: Any) -> Any:
+    """Flatten the variables of a Linen module to arrays by their paths, joined by dots: `params.Conv_0.kernel`.
+
+    Args:
+      content: mapping of nested arrays, `{"params": …}` or `{"params": …, "batch_stats": …}`; anything else is returned
+        as it is.
+
+    Raises:
+      ValueError: if one mapping stands in several places, or within itself.
+    """
+    if not isinstance(content, Mapping) or "params" not in content or content.keys() - _COLLECTIONS:
+        return content
+    return _flat(content) if all(isinstance(part, Mapping) for part in content.values()) else content
+
+
 def _parameters(content: Mapping[str, Any]) -> Mapping[str, Any]:
     for place in _PLACES:
         inner: Any = content
@@ -60,9 +79,19 @@ def _parameters(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return content
 
 
-def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        where = f"{path}.{name}" if path else name
-        flat |= _flat(value, where) if isinstance(value, Mapping) else {where: np.asarray(value)}
+    seen: set[int] = set()  # a file of a kilobyte could hold one mapping in any number of places
+
+    def add(branch: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        if id(branch) in seen or len(path) > _LEVELS:
+            raise ValueError(f"{'.'.join(path[:4])} holds a mapping that is elsewhere too, or too many levels")
+        seen.add(id(branch))
+        for name, value in branch.items():
+            if isinstance(value, Mapping):
+                add(value, (*path, str(name)))
+            else:
+                flat[".".join((*path, str(name)))] = value
+
+    add(tree, ())
     return flat

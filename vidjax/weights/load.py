@@ -21,7 +21,7 @@ from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model, family_of, list_models
 from vidjax.models.state import assign, split
 from vidjax.models.streams import Streams
-from vidjax.weights import imagenet
+from vidjax.weights import packages
 from vidjax.weights.fit import Conversion
 from vidjax.weights.hf_config import configured, describe, other_input
 from vidjax.weights.mapping import conversion, copied, head_classes
@@ -80,8 +80,8 @@ def load_pretrained(
 
     Args:
       name: name of the model, one of `vidjax.list_models()`.
-      checkpoint: a file or folder, or a mapping of arrays by the source's keys, see `read_state_dict`; or "imagenet":
-        the trained image network of an installed package, see `vidjax.weights.imagenet`. For a network of several
+      checkpoint: a file or folder, or a mapping of arrays by the source's keys, see `read_state_dict`; or "imagenet" or
+        "kinetics": the trained network of an installed package, see `vidjax.weights.packages`. For a network of several
         streams one for each, see `vidjax.weights.streams.by_stream`.
       num_classes: K, number of classes; None: that of the checkpoint. If it differs from the checkpoint's, the
         classifier starts anew from `seed`, and a warning is logged.
@@ -185,7 +185,7 @@ def load_with_arguments(
 
 def _made_for(name: str, checkpoint: Checkpoint, source: str | None) -> tuple[dict[str, Any], int | None, Checkpoint]:
     """Arguments of the network for which a checkpoint is made, its number of classes, and the checkpoint as read."""
-    found = imagenet.found(checkpoint, name)
+    found = packages.found(checkpoint, name)
     state_dict = read_state_dict(found)
     with _named(found, name, state_dict):
         table = recognise(state_dict, name, source)
@@ -206,8 +206,8 @@ def load_into(
 
     Args:
       model: the model, as built by `create_model(name, …)`.
-      checkpoint: a file or folder, or a mapping of arrays by the source's keys, see `read_state_dict`; or "imagenet":
-        the trained image network of an installed package, see `vidjax.weights.imagenet`.
+      checkpoint: a file or folder, or a mapping of arrays by the source's keys, see `read_state_dict`; or "imagenet" or
+        "kinetics": the trained network of an installed package, see `vidjax.weights.packages`.
       name: name of the model.
       source: naming scheme of the checkpoint; None: recognised by its keys.
       allow_head_mismatch: whether the classifier keeps its weights, with a warning, if the number of classes differs;
@@ -227,7 +227,7 @@ def load_into(
             with model.alone(stream) as network:
                 reports[stream] = load_into(network, path, name=named[stream], video=own, **options)
         return joined(reports)
-    checkpoint = imagenet.found(checkpoint, name)
+    checkpoint = packages.found(checkpoint, name)
     return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation, video)
 
 

