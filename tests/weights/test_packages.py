@@ -90,12 +90,12 @@ def test_a_run_starts_from_it():
     assert not report.fresh and not report.dropped and not report.head_loaded
 
 
-CLIPS = {"arm_wrestling": "arm wrestling", "R6llTwEh07w": "using segway", "part_0": "cleaning pool"}
+CLIPS = {"arm_wrestling": "arm wrestling", "R6llTwEh07w": "using segway"}
 
 
 @pytest.fixture(scope="module")
 def clips(shared):
-    """16 frames of each, every second one of its first second, as I3D was trained: `(3, 16, 224, 224, 3)`, -1…1."""
+    """16 frames of each, every second one of its first second, as I3D was trained: `(2, 16, 224, 224, 3)`, -1…1."""
     spec, out = get_spec("i3d_inception_rgb"), []
     for name in CLIPS:
         with VideoReader(shared / "data" / "clips" / f"{name}.mp4") as reader:
