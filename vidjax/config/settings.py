@@ -196,7 +196,7 @@ class LocaliseConfig(Section, path="task.localise"):
 
     evaluated = (
         "protocol", "thresholds", "also", "min_score", "candidates", "min_length", "suppression", "sigma", "iou",
-        "per_class", "voting", "votes", "detections", "video_scores",
+        "per_class", "voting", "votes", "detections", "video_scores", "video_join",
     )  # fmt: skip
 
     protocol: str = choice(
@@ -215,6 +215,9 @@ class LocaliseConfig(Section, path="task.localise"):
         check=lambda names: "" if set(names) <= set(TIOUS) else f"must be some of {', '.join(TIOUS)}",
     )
     max_segments: int = at_least(1, 256, "Most segments of one training clip; more are an error.")
+    shortest: float = share(
+        0.0, "Share of a training clip's length that a segment must exceed to be learned; 0: any may be."
+    )
     min_score: float = at_least(0, 0.001, "Lowest score of a detection, before and in suppression.")
     candidates: int = at_least(1, 2000, "Best detections of each level of a clip before suppression.")
     min_length: float = at_least(0, 0.05, "Shortest detection.", unit="steps of the features")
@@ -244,6 +247,12 @@ class LocaliseConfig(Section, path="task.localise"):
         "",
         'JSON file {"class": [name, …], "results": {video: [score of each class, …]}} of another network: in the '
         "segments.json of an evaluation, every segment gets the 2 best classes of its video. Empty: the network's own.",
+    )
+    video_join: str = choice(
+        "root",
+        "product",
+        help="With video_scores, the new score of a segment: the product of its own and of the class's score (product, "
+        "as OpenTAD joins CUHK's), or the root of it (root, as ActionFormer does, and OpenTAD with other files).",
     )
 
 
