@@ -321,7 +321,12 @@ class OptimizerConfig(Section, path="optimizer"):
     )
     clip_norm: float = at_least(0, 0.0, "Largest norm of the whole gradient; 0: no clipping.")
     backbone_factor: float = above_zero(
-        1.0, "Factor of the learning rate for everything but the classifier.", whole="off"
+        1.0, "Factor of the learning rate for everything but the classifier, or the parts of full_rate.", whole="off"
+    )
+    full_rate: tuple[str, ...] = anything(
+        ("head",),
+        "For backbone_factor: parts of the network with the full rate, as the first words of their parameters' paths.",
+        check=lambda parts: "" if parts and all(parts) else "must name at least one part, such as head",
     )
     layer_decay: float = above_zero(
         1.0,

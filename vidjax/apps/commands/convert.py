@@ -30,6 +30,12 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--class-names", metavar="FILE", help="file of class names in head order, one per line")
     parser.add_argument("--tokenizer", default="", metavar="FILE", help="tokenizer of a network that reads texts")
+    parser.add_argument(
+        "--config",
+        default="",
+        metavar="FILE",
+        help="recipe for MODEL, whose settings of data and task the folder keeps",
+    )
     parser.add_argument("--list", action="store_true", help="print the sources that can be read or written, and exit")
     parser.set_defaults(run=run, parser=parser)
 
@@ -39,7 +45,14 @@ def run(args: argparse.Namespace) -> int:
     from vidjax.apps.convert import convert, convert_back, list_sources
 
     if args.to:
-        if args.checkpoint is None or args.out is not None or args.source or args.num_classes or args.class_names:
+        if (
+            args.checkpoint is None
+            or args.out is not None
+            or args.source
+            or args.num_classes
+            or args.class_names
+            or args.config
+        ):
             args.parser.error("--to FRAMEWORK takes only RUN, OUT, --step and --stream")
         return convert_back(args.model, args.checkpoint, args.to, step=args.step, stream=args.stream)
     if args.list:
@@ -54,4 +67,5 @@ def run(args: argparse.Namespace) -> int:
         num_classes=args.num_classes,
         class_names=args.class_names,
         tokenizer=args.tokenizer,
+        recipe=args.config,
     )
