@@ -8,7 +8,8 @@ it is; adapters learn at 2e-4, the detector at 1e-4.
 
 Published (OpenTAD; mAP 0.3:0.1:0.7): VideoMAE-S 69.03, B 71.14, L 73.51, H 74.95, VideoMAEv2-g 75.06 at 160², and
 77.07 at 224² with 1536 frames, every second (`--config.model.name=adatad_videomaev2_giant_224`). Not measured here.
-RandAugment is timm's, not imgaug's, and videos shorter than a window are not cropped at random.
+RandAugment is timm's, not imgaug's. Videos shorter than a window are not cropped at random, and their last frame is
+held, where the source masks what comes after the end.
 
 With published weights, without training:
 

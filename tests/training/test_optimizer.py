@@ -9,7 +9,8 @@ import pytest
 
 from tests.models.abstract import params_of
 from tests.peers import needs
-from vidjax.config import Config, ConfigError, OptimizerConfig, validate
+from vidjax.config import Config, ConfigError, OptimizerConfig
+from vidjax.config.validate import validate
 from vidjax.training.optimizer import decayed, layer_numbers, make_optimizer, make_schedule, warmup_steps
 
 

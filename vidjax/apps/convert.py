@@ -10,9 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.config import Config, ConfigError, ModelConfig, Spec, validate
+from vidjax.config import Config, ConfigError, ModelConfig, Spec
 from vidjax.config.files import read_config
 from vidjax.config.spec import resolve_spec
+from vidjax.config.validate import validate
 from vidjax.data.listing.class_lists import numbered_classes
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
