@@ -8,6 +8,7 @@ import pytest
 
 from tests import localisation
 from vidjax.config import LocaliseConfig
+from vidjax.data.reading.feature_file import Grid
 from vidjax.data.records import Record
 from vidjax.models.pyramid import SegmentOutputs
 from vidjax.tasks.localise import decode
@@ -56,9 +57,8 @@ def test_decodings_are_the_references(name):
     )  # fmt: skip
     after = suppress(before.found, suppression_of(outputs, settings))
     assert len(after.scores) == entry["num_after"]
-    seconds = decode.to_seconds(
-        after.segments, meta["feat_stride"], meta["feat_num_frames"], meta["fps"], meta["duration"]
-    )
+    grid = Grid.of_frames(meta["feat_stride"], meta["feat_num_frames"], meta["fps"])
+    seconds = np.clip(grid.seconds(after.segments), 0, meta["duration"])
     close(after._replace(segments=seconds), arrays, "")
     settings = LocaliseConfig(suppression="hard", iou=0.3, min_score=0.01, detections=50)
     hard = suppress(before.found, suppression_of(outputs, settings))

@@ -112,19 +112,6 @@ def decode_pyramid(outputs: Any, settings: Any) -> Candidates:
     return found._replace(segments=found.segments * outputs.reduction, places=found.places * outputs.reduction)
 
 
-def to_seconds(segments: np.ndarray, stride: float, window: float, fps: float, duration: float) -> np.ndarray:
-    """Convert segments `(N, 2)` in vectors to seconds within the video.
-
-    Args:
-      segments: starts and ends, in vectors.
-      stride: distance between neighbouring vectors, in frames.
-      window: frames that a vector is computed from; it stands for their middle.
-      fps: frames per second.
-      duration: length of the video, seconds.
-    """
-    return np.clip((segments * stride + 0.5 * window) / fps, 0, duration)
-
-
 def with_video_classes(found: Found, scores: np.ndarray, best: int = 2, join: str = "root") -> Found:
     """Give every segment the best classes of its whole video, found by another network.
 

@@ -1,4 +1,4 @@
-"""Segments of a clip of features: where they lie on the clip's grid, and their classes."""
+"""Segments of a clip of features or frames: where they lie on the clip's grid, and their classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
