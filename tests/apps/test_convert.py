@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import localisation
 from tests.golden import golden, relative_error
 from tests.peers import needs
 from tests.videos import numbered_frames, write_video
@@ -20,7 +21,7 @@ from vidjax.training.checkpoints import load_meta, load_model
 from vidjax.training.init_from import start_from
 from vidjax.weights import describe, load_pretrained
 from vidjax.weights.tables.videomae import TRANSFORMERS_5
-from vidjax.weights.write import to_state_dict, write_transformers
+from vidjax.weights.write import to_state_dict, write_file, write_transformers
 
 
 @pytest.mark.slow
@@ -61,6 +62,41 @@ def test_a_packages_network_knows_its_classes(tmp_path, caplog):
     assert (len(names), names[0], names[-1]) == (400, "abseiling", "zumba") and not caplog.records
     assert main(["convert", "i3d_inception_rgb", "kinetics", str(tmp_path / "new"), "--num-classes", "2"]) == 0
     assert load_meta(tmp_path / "new").labels.names == ("class_0", "class_1")
+
+
+RECIPE = """
+from vidjax.config import ClipConfig, Config, DataConfig, LocaliseConfig, ModelConfig, SamplingConfig, TaskConfig
+
+def get_config():
+    tiny = {"dim": 66, "depth": 3, "heads": 3, "mlp": 288, "unadapted": 1, "detector_dim": 32}
+    return Config(
+        model=ModelConfig(name="adatad_videomaev2_giant_224", kwargs=tiny),
+        data=DataConfig(
+            clip=ClipConfig(num_frames=64, size=28, resize=(28,)),
+            sampling=SamplingConfig(train="opentad_whole", eval="opentad_whole"),
+        ),
+        task=TaskConfig(localise=LocaliseConfig(detections=5)),
+    )
+"""
+
+
+@pytest.mark.slow
+def test_a_recipes_settings_are_kept_so_that_the_folder_finds_segments(tmp_path, capsys):
+    weights, out, recipe = tmp_path / "ada.safetensors", tmp_path / "ada", tmp_path / "recipe.py"
+    recipe.write_text(RECIPE)
+    state = localisation.state_of("opentad_adatad_patch14")
+    write_file(weights, {key: np.asarray(array) for key, array in state.items()}, "opentad")
+    command = ["convert", "adatad_videomaev2_giant_224", str(weights), str(out)]
+    assert main([*command, f"--config={recipe}"]) == 0
+    config = load_meta(out).config
+    assert config.data.sampling.eval == "opentad_whole" and config.task.localise.detections == 5
+    video = write_video(tmp_path / "film.mp4", numbered_frames(97))  # 9.7 seconds
+    assert main(["localise", str(out), str(video), "--out", str(tmp_path / "found")]) == 0
+    (found,) = json.loads((tmp_path / "found" / "segments.json").read_text())["results"].values()
+    assert len(found) == 5 and all(0 <= one["segment"][0] < one["segment"][1] <= 9.7 for one in found)
+    capsys.readouterr()
+    assert main(["convert", "frame_pool_r18", str(weights), str(tmp_path / "x"), f"--config={recipe}"]) == 1
+    assert "is for adatad_videomaev2_giant_224, not frame_pool_r18" in capsys.readouterr().err
 
 
 def test_errors_are_messages(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Schedules and optimisers against their formulas and PyTorch."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -7,7 +9,8 @@ import pytest
 
 from tests.models.abstract import params_of
 from tests.peers import needs
-from vidjax.config import ConfigError, OptimizerConfig
+from vidjax.config import Config, ConfigError, OptimizerConfig
+from vidjax.config.validate import validate
 from vidjax.training.optimizer import decayed, layer_numbers, make_optimizer, make_schedule, warmup_steps
 
 
@@ -183,3 +186,17 @@ def test_the_backbone_learns_at_a_share_of_the_rate():
     for path, update in updates[1.0].items():
         share = 1.0 if path == "head.kernel" else 0.1
         np.testing.assert_allclose(updates[0.1][path], share * np.asarray(update), rtol=1e-6)
+
+
+def test_other_parts_may_have_the_full_rate():
+    params = {"head.kernel": jnp.ones(2), "stem.0.kernel": jnp.ones(2), "encoder.kernel": jnp.ones(2)}
+    config = OptimizerConfig(momentum=0.0, weight_decay=0.0, backbone_factor=0.1, full_rate=("head", "stem"))
+    optimizer = make_optimizer(config, lambda _: 0.5)
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    found = {path: float(update[0]) for path, update in updates.items()}
+    assert found == pytest.approx({"head.kernel": -0.5, "stem.0.kernel": -0.5, "encoder.kernel": -0.05})
+    optimizer = make_optimizer(dataclasses.replace(config, full_rate=("heads",)), lambda _: 0.5)
+    with pytest.raises(ConfigError, match=r"full_rate: no trained parameter is of heads; .* are encoder, head, stem"):
+        optimizer.update(params, optimizer.init(params), params)
+    with pytest.raises(ConfigError, match=r"optimizer\.full_rate.*is for optimizer.backbone_factor"):
+        validate(Config(optimizer=dataclasses.replace(config, backbone_factor=1.0)))

@@ -97,6 +97,17 @@ def test_slowfast_and_pytorchvideo_in_test(name, kwargs, expected):
     np.testing.assert_array_equal(clips(name, **kwargs), expected)
 
 
+@pytest.mark.parametrize("N", [1, 5, 8, 100, 2000, 1536, 3072])
+def test_opentad_whole(N):
+    """By the source's own expression; T = 768 divides the last two, where middles lie between frames."""
+    for T in (8, 768):
+        step = N / T
+        ideal = np.arange(step / 2 - 0.5, N + step / 2 - 0.5, step)[:T]
+        expected = np.clip(ideal, 0, N - 1).round().astype(int)
+        np.testing.assert_array_equal(clips("opentad_whole", N, T, rng=np.random.default_rng(0)), [expected])
+    np.testing.assert_array_equal(clips("opentad_whole", 24, 4), [[2, 8, 14, 20]])  # 2.5, 8.5, 14.5 and 20.5
+
+
 @pytest.mark.parametrize("name", ["slowfast", "slowfast_offset", "pytorchvideo"])
 def test_slowfast_and_pytorchvideo_in_training(name):
     draws = clips(name, 40, 4, stride=8, K=500, rng=np.random.default_rng(0))

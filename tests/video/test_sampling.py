@@ -17,7 +17,7 @@ WINDOWS = ("random", "dense", "centre", "multi_clip", "sliding_window")
 # Those with rules of their own for short videos, most of them of other projects.
 PROTOCOLS = {"key_frame": ("hold",), "mmaction2_sample": ("loop", "hold"), "mmaction2_tsn": ("loop", "hold"),
              "mmaction2_uniform": ("spread",), "mmaction2_dense": ("loop",), "slowfast": ("hold",),
-             "slowfast_offset": ("hold",), "pytorchvideo": ("spread",)}  # fmt: skip
+             "slowfast_offset": ("hold",), "pytorchvideo": ("spread",), "opentad_whole": ("spread",)}  # fmt: skip
 SINGLE = ("centre", "key_frame", "sliding_window", "all", "linspace", "mmaction2_tsn")
 
 videos = {

@@ -3,15 +3,18 @@
 import contextlib
 import inspect
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.config import ClipConfig, Config, DataConfig, ModelConfig, Spec
+from vidjax.config import Config, ConfigError, ModelConfig, Spec
 from vidjax.config.choices import CLASSIFIED
+from vidjax.config.files import read_config
 from vidjax.config.spec import resolve_spec
+from vidjax.config.validate import validate
 from vidjax.data.listing.class_lists import numbered_classes, read_class_names
 from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
@@ -43,6 +46,7 @@ def convert(
     num_classes: int | None = None,
     class_names: str | None = None,
     tokenizer: str = "",
+    recipe: str = "",
 ) -> int:
     """Load `checkpoint` into the model `name` and write it to the new folder `out`.
 
@@ -58,6 +62,8 @@ def convert(
       class_names: file with one class name per line, or the name of a data set, such as kinetics400; None: the names in
         a transformers folder, those of an installed package's network, or else class_000, class_001, …
       tokenizer: file of the tokenizer, for a network that reads texts; empty: that in the checkpoint's folder, if any.
+      recipe: config file, or name of a recipe, for this model: its settings of data, task and evaluation are kept, so
+        that what uses the folder reads and decodes as they say; empty: the defaults.
 
     Returns:
       0, the exit status.
@@ -68,6 +74,7 @@ def convert(
         be used; it names every key.
       DataError: if there are more or fewer class names than classes.
     """
+    given = _given(recipe, name)
     own = _with_tokenizer(get_spec(name), checkpoint, tokenizer)
     said = describe(checkpoint)
     if data_set := classes_of(checkpoint, name):
@@ -79,14 +86,16 @@ def convert(
         warn_of_pixels(checkpoint, said.clip, own, name)
     if "size" in changed:  # the model's own resizing does not suit another size
         changed["resize"] = said.clip.get("resize", own.video.resize)
-    data = DataConfig(clip=ClipConfig(**changed))
+    data = replace(given.data, clip=replace(given.data.clip, **changed))
     build = get_variant(name).build
     takes = inspect.signature(build.__init__ if inspect.isclass(build) else build).parameters
     grid = {key: changed[key] for key in ("num_frames", "size") if key in changed and key in takes}
-    model, kwargs = load_with_arguments(name, checkpoint, source=source, num_classes=num_classes, **grid)
+    model, kwargs = load_with_arguments(
+        name, checkpoint, source=source, num_classes=num_classes, **{**given.model.kwargs, **grid}
+    )
     count = 0 if get_variant(name).words else getattr(getattr(model, "head", None), "out_features", 0)
     names = _names_of_classes(count, said, checkpoint, class_names, anew=num_classes is not None)
-    config = Config(model=ModelConfig(name=name, kwargs=kwargs), data=data)
+    config = Config(model=ModelConfig(name=name, kwargs=kwargs), data=data, task=given.task, eval=given.eval)
     save_model(out, model, Meta(config, resolve_spec(own, data), LabelSpace(names)))
     if changed:
         logger.warning(
@@ -103,6 +112,16 @@ def convert(
         soft_wrap=True,
     )
     return 0
+
+
+def _given(recipe: str, name: str) -> Config:
+    """Settings of a recipe for the model `name`; without a recipe, the defaults."""
+    if not recipe:
+        return Config()
+    given = validate(read_config([f"--config={recipe}"]))
+    if given.model.name != name:
+        raise ConfigError(f"--config={recipe}: is for {given.model.name}, not {name}; give a config for this model")
+    return given
 
 
 def _with_tokenizer(spec: Spec, checkpoint: str, tokenizer: str) -> Spec:

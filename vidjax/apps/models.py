@@ -71,7 +71,9 @@ def origins_table(names: Iterable[str]) -> list[str]:
     lines = ["| checkpoints | from | licence of the weights, or of the software where none is stated for them |"]
     lines.append("|---|---|---|")
     found = {origin for name in names for origin in _origins(get_spec(name))}
-    for origin in sorted(found, key=lambda origin: (origin.source, origin.models == EVERY, origin.address)):
+    for origin in sorted(
+        found, key=lambda origin: (origin.source, origin.models == EVERY, origin.models, origin.address)
+    ):
         patterns = "" if origin.models == EVERY else f" of {', '.join(f'`{pattern}`' for pattern in origin.models)}"
         lines.append(f"| {origin.source}{patterns} | {origin.address} | {origin.licence} |")
     return lines

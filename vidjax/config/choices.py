@@ -76,10 +76,18 @@ SAMPLING_RULES: dict[str, tuple[str, ...]] = {
     "slowfast": ("hold",),
     "slowfast_offset": ("hold",),
     "pytorchvideo": ("spread",),
+    "opentad_whole": ("spread",),
 }
 RANDOM_RULES = ("random", "dense")  # draws differ each time: for training only
 WHOLE_VIDEO_RULES = ("sliding_window", "all")  # as many clips as the video needs: for evaluation only
-ONE_CLIP_RULES = ("centre", "key_frame", "linspace", "mmaction2_tsn", *WHOLE_VIDEO_RULES)  # `eval.num_clips` must be 1
+ONE_CLIP_RULES = (
+    "centre",
+    "key_frame",
+    "linspace",
+    "mmaction2_tsn",
+    "opentad_whole",
+    *WHOLE_VIDEO_RULES,
+)  # `eval.num_clips` must be 1
 # Rules that take every τ-th frame, unless a rate is given.
 STRIDED_RULES = (
     "random", "dense", "centre", "key_frame", "multi_clip", "sliding_window", "all", "mmaction2_sample",

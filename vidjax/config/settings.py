@@ -197,7 +197,7 @@ class LocaliseConfig(Section, path="task.localise"):
 
     evaluated = (
         "protocol", "thresholds", "also", "min_score", "candidates", "min_length", "suppression", "sigma", "iou",
-        "per_class", "voting", "votes", "detections", "video_scores",
+        "per_class", "voting", "votes", "detections", "video_scores", "video_join",
     )  # fmt: skip
 
     protocol: str = choice(
@@ -216,6 +216,9 @@ class LocaliseConfig(Section, path="task.localise"):
         check=lambda names: "" if set(names) <= set(TIOUS) else f"must be some of {', '.join(TIOUS)}",
     )
     max_segments: int = at_least(1, 256, "Most segments of one training clip; more are an error.")
+    shortest: float = share(
+        0.0, "Share of a training clip's length that a segment must exceed to be learned; 0: any may be."
+    )
     min_score: float = at_least(0, 0.001, "Lowest score of a detection, before and in suppression.")
     candidates: int = at_least(1, 2000, "Best detections of each level of a clip before suppression.")
     min_length: float = at_least(0, 0.05, "Shortest detection.", unit="steps of the features")
@@ -245,6 +248,12 @@ class LocaliseConfig(Section, path="task.localise"):
         "",
         'JSON file {"class": [name, …], "results": {video: [score of each class, …]}} of another network: in the '
         "segments.json of an evaluation, every segment gets the 2 best classes of its video. Empty: the network's own.",
+    )
+    video_join: str = choice(
+        "root",
+        "product",
+        help="With video_scores, the new score of a segment: the product of its own and of the class's score (product, "
+        "as OpenTAD joins CUHK's), or the root of it (root, as ActionFormer does, and OpenTAD with other files).",
     )
 
 
@@ -313,7 +322,12 @@ class OptimizerConfig(Section, path="optimizer"):
     )
     clip_norm: float = at_least(0, 0.0, "Largest norm of the whole gradient; 0: no clipping.")
     backbone_factor: float = above_zero(
-        1.0, "Factor of the learning rate for everything but the classifier.", whole="off"
+        1.0, "Factor of the learning rate for everything but the classifier, or the parts of full_rate.", whole="off"
+    )
+    full_rate: tuple[str, ...] = anything(
+        ("head",),
+        "For backbone_factor: parts of the network with the full rate, as the first words of their parameters' paths.",
+        check=lambda parts: "" if parts and all(parts) else "must name at least one part, such as head",
     )
     layer_decay: float = above_zero(
         1.0,

@@ -9,6 +9,7 @@ from vidjax.config import (
     Config,
     ConfigError,
     ModelConfig,
+    OptimizerConfig,
     ReadingConfig,
     TrainConfig,
     apply_preset,
@@ -184,6 +185,11 @@ def _optimizer(config: Config, checks: _Checks) -> None:
         rising and bool(opt.step_epochs) == (opt.schedule == "steps"),
         "optimizer.step_epochs",
         "give ascending numbers of epochs with optimizer.schedule = 'steps', and none with another schedule",
+    )
+    checks.need(
+        opt.backbone_factor != 1 or opt.full_rate == OptimizerConfig().full_rate,
+        "optimizer.full_rate",
+        "is for optimizer.backbone_factor, the factor of all other parts",
     )
 
 

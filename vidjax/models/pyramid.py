@@ -41,7 +41,7 @@ TINY_RANGES: tuple[Range, ...] = ((0, 4), (4, 8), (8, 16), (16, 10000))
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["classes", "offsets", "mask", "start", "end"],
-    meta_fields=["levels"],
+    meta_fields=["levels", "reduction"],
 )
 @dataclass(frozen=True)
 class SegmentOutputs:
@@ -54,7 +54,8 @@ class SegmentOutputs:
       mask: bool `(B, N)`, True where there is a vector.
       start: logits `(B, N, K)` of a start at each place; None: the offsets are distances.
       end: logits `(B, N, K)` of an end at each place; None: the offsets are distances.
-      levels: number of places of each level; level l has a stride of 2^l vectors.
+      levels: number of places of each level; level l has a stride of 2^l places of the first.
+      reduction: vectors or frames of the input per place of the first level.
     """
 
     classes: jax.Array
@@ -63,6 +64,7 @@ class SegmentOutputs:
     start: jax.Array | None = None
     end: jax.Array | None = None
     levels: tuple[int, ...] = ()
+    reduction: int = 1
 
     def distances(self) -> jax.Array:
         """Distances to the left and right end, in strides of the level: `(B, N, 2)`, or `(B, N, K, 2)` per class.
@@ -236,12 +238,14 @@ class Pyramid(VideoNetwork):
 
     Attributes:
       ranges: per level, the least and largest distance to the farther end of a segment for which it is responsible, in
-        vectors.
+        places of the first level.
       training: options of training.
       positives: running number of positive places per clip, float32 `()`; training divides its losses by it.
+      reduction: vectors or frames of the input per place of the first level.
     """
 
     positives: RunningStatistic
+    reduction: int = 1
 
     def __init__(self, width: int, dim: int, ranges: Sequence[Range], training: SegmentTraining):
         self.width, self.training = width, training
@@ -287,7 +291,7 @@ class Pyramid(VideoNetwork):
         levels = split_levels(features.tokens, features.levels)
         found = self.head(levels, split_levels(features.mask, features.levels))
         joined = {name: jnp.concatenate(x, axis=1).astype(_wide(x[0])) for name, x in found.items()}
-        return SegmentOutputs(**joined, mask=features.mask, levels=features.levels)
+        return SegmentOutputs(**joined, mask=features.mask, levels=features.levels, reduction=self.reduction)
 
     def __call__(self, video: Any, rngs: nnx.Rngs | None = None) -> Any:
         """Map vectors `(B, T, D)`, see `taken`, to `SegmentOutputs`; without a head, to features `(B, C)`."""

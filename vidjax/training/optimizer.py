@@ -62,15 +62,21 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
             parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
         parts.append(optax.sgd(schedule, config.momentum or None, config.nesterov, momentum))
     if config.backbone_factor < 1:
-        parts.append(optax.stateless(lambda updates, _: _scaled_backbone(updates, config.backbone_factor)))
+        parts.append(optax.stateless(lambda updates, _: _scaled_backbone(updates, config)))
     if config.layer_decay < 1:
         parts.append(optax.stateless(lambda updates, _: _scaled_by_layer(updates, config.layer_decay)))
     return optax.chain(*parts)
 
 
-def _scaled_backbone(updates: optax.Updates, factor: float) -> Arrays:
-    arrays = cast(Arrays, updates)
-    return {path: update * (1 if path.startswith("head.") else factor) for path, update in arrays.items()}
+def _scaled_backbone(updates: optax.Updates, config: OptimizerConfig) -> Arrays:
+    arrays, factor = cast(Arrays, updates), config.backbone_factor
+    parts = {path.partition(".")[0] for path in arrays}
+    if config.full_rate != OptimizerConfig().full_rate and (unknown := set(config.full_rate) - parts):
+        raise ConfigError(
+            f"config.optimizer.full_rate: no trained parameter is of {', '.join(sorted(unknown))}; the network's parts "
+            f"are {', '.join(sorted(parts))}"
+        )
+    return {path: x * (1 if path.partition(".")[0] in config.full_rate else factor) for path, x in arrays.items()}
 
 
 def _scaled_by_layer(updates: optax.Updates, decay: float) -> Arrays:

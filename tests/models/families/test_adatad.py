@@ -32,7 +32,7 @@ def clips(frames=16, seed=0):
 
 @nnx.jit
 def vectors(model, video):
-    return model.encoder(video)
+    return model.encoder(video, video.shape[1])
 
 
 @pytest.mark.slow

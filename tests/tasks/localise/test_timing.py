@@ -20,6 +20,7 @@ from vidjax.tasks.localise.timing import FrameTiming
 LABELS = LabelSpace(("a", "b"))
 SPANS = ((1.05, 4.05, 0), (4.05, 7.85, 1))
 SAMPLING = SamplingConfig(eval="sliding_window", hop=30, short_video="hold")
+WHOLE = SamplingConfig(train="opentad_whole", eval="opentad_whole")
 
 
 def spec_of(stride, frames=16):
@@ -83,6 +84,42 @@ def test_targets_are_in_frames_of_the_clip(record, stride):
     np.testing.assert_allclose(shown, kept, atol=1e-4)
 
 
+@pytest.mark.parametrize("stated", [None, 10.0])
+def test_frames_spread_over_the_whole_video(record, stated):
+    record = dataclasses.replace(record, annotation=Segments(SPANS, duration=stated))
+    spec, data = spec_of(1), DataConfig(sampling=WHOLE)
+    timing, (clips, views) = FrameTiming(spec, data), ClipReader(spec, data).evaluate(record, 1, 1)
+    assert len(clips) == 1 and views.frames[0].tolist() == [round(i * 97 / 16 + 97 / 32 - 0.5) for i in range(16)]
+    length, part = stated or 9.7, timing.part(record, 0, 1)
+    assert timing.duration(record) == pytest.approx(length)
+    np.testing.assert_allclose(part.grid.seconds(np.arange(17)), np.linspace(0, length, 17))
+    assert part.first < 0 and part.last > 16 and part.start == 0
+    _, views = ClipReader(spec, data).train(record, np.random.default_rng(0), mirror=False)
+    targets = SegmentTargets(LABELS, 4, shortest=0.35, frames=True, whole=True)
+    # Where no length is stated, that of the clip's times, to a frame: a hundredth of the video.
+    expected, tolerance = np.array(SPANS[1][:2]) / length * 16, 1e-4 if stated else 0.16
+    found = targets.of(record, views)  # the first segment is less than a third of the video
+    np.testing.assert_allclose(found["segments"][0, 0], expected, atol=tolerance)
+    assert found["classes"][0, 0] == 1 and (found["segments"][0, 1:] == 0).all()
+
+
+def test_a_part_of_a_video_has_its_own_grid(record):
+    part = dataclasses.replace(record, start=2.0, end=6.0)
+    spec, data = spec_of(1), DataConfig(sampling=WHOLE)
+    np.testing.assert_allclose(
+        FrameTiming(spec, data).part(part, 0, 1).grid.seconds(np.arange(17)), np.linspace(2, 6, 17)
+    )
+    _, views = ClipReader(spec, data).evaluate(part, 1, 1)
+    found = SegmentTargets(LABELS, 4, frames=True, whole=True).of(part, views)
+    np.testing.assert_allclose(found["segments"][0, :2], [[0, 2.05 * 4], [2.05 * 4, 16]], atol=1e-4)
+
+
+def test_clips_of_frames_are_mirrored_unless_classes_tell_left_from_right():
+    data = DataConfig(sampling=WHOLE)
+    assert make(Config(data=data), spec_of(1), LABELS).targets.mirrors
+    assert not make(Config(data=data), spec_of(1), dataclasses.replace(LABELS, directional=True)).targets.mirrors
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -90,6 +127,7 @@ def test_targets_are_in_frames_of_the_clip(record, stride):
         ({"hop": 0}, r"config.data.sampling.hop, frames from clip to clip"),
         ({"short_video": "loop"}, r"needs train=random and short_video=hold"),
         ({"train": "uniform"}, r"needs train=random"),
+        ({"eval": "opentad_whole"}, r"sampling.train: needs opentad_whole"),
         ({"reverse": 0.5}, r"would move the annotated segments"),
         ({"speed": (0.5, 2.0)}, r"would move the annotated segments"),
     ],

@@ -35,6 +35,12 @@ def add(commands: Commands) -> None:
         help="file of class names in head order, one per line, or the name of a data set, such as kinetics400",
     )
     parser.add_argument("--tokenizer", default="", metavar="FILE", help="tokenizer of a network that reads texts")
+    parser.add_argument(
+        "--config",
+        default="",
+        metavar="FILE",
+        help="recipe for MODEL, whose settings of data and task the folder keeps",
+    )
     parser.add_argument("--list", action="store_true", help="print the sources that can be read or written, and exit")
     parser.set_defaults(run=run, parser=parser)
 
@@ -44,7 +50,14 @@ def run(args: argparse.Namespace) -> int:
     from vidjax.apps.convert import convert, convert_back, list_sources
 
     if args.to:
-        if args.checkpoint is None or args.out is not None or args.source or args.num_classes or args.class_names:
+        if (
+            args.checkpoint is None
+            or args.out is not None
+            or args.source
+            or args.num_classes
+            or args.class_names
+            or args.config
+        ):
             args.parser.error("--to FRAMEWORK takes only RUN, OUT, --step and --stream")
         return convert_back(args.model, args.checkpoint, args.to, step=args.step, stream=args.stream)
     if args.list:
@@ -59,4 +72,5 @@ def run(args: argparse.Namespace) -> int:
         num_classes=args.num_classes,
         class_names=args.class_names,
         tokenizer=args.tokenizer,
+        recipe=args.config,
     )

@@ -46,6 +46,12 @@ class Grid:
         """Make the grid of vectors from `window` frames each, `stride` frames apart, of a video of `fps` frames/s."""
         return cls(stride / fps, 0.5 * window / stride)
 
+    @classmethod
+    def spread(cls, start: float, end: float, places: int) -> "Grid":
+        """Make the grid of places spread evenly from `start` to `end`, seconds: place i is the start of its part."""
+        step = max(end - start, 1e-9) / places
+        return cls(step, 0.0, start / step)
+
     def seconds(self, place: Any) -> np.ndarray:
         """Times of places on the grid, float64, seconds from the first frame."""
         return (np.asarray(place, np.float64) + self.first + self.reach) * self.step

@@ -5,9 +5,12 @@ all tokens is normalised and classified.
 
 Source: Tong et al., "VideoMAE: masked autoencoders are data-efficient learners for self-supervised video pre-training"
 (arXiv 2203.12602); the layers, their names and epsilons are those of `modeling_finetune.py` in MCG-NJU/VideoMAE.
+VideoMAE V2 (Wang et al., arXiv 2303.16727; OpenGVLab/VideoMAEv2) has the same layers; its giant has patches of 14
+pixels, 16 heads, and MLPs 48/11 as wide as its tokens.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,6 +42,7 @@ from vidjax.nn.vision_transformer import (
 )
 
 PAPER = "https://arxiv.org/abs/2203.12602"
+PAPER_V2 = "https://arxiv.org/abs/2303.16727"
 IMAGES = ("vit_timm", "vit_torchvision")
 CLIP = ClipSize(16)
 
@@ -55,6 +59,7 @@ class Block(nnx.Module):
         dim: int,
         heads: int,
         *,
+        mlp: int | None = None,
         drop_path: float = 0.0,
         kernel_init: nnx.Initializer = whole_normal_002,
         dtype: Any = None,
@@ -63,7 +68,7 @@ class Block(nnx.Module):
         self.norm1 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
         self.attn = SelfAttention(dim, heads, qkv_bias="qv", kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.norm2 = nnx.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON, dtype=dtype, rngs=rngs)
-        self.mlp = Mlp(dim, 4 * dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(dim, mlp or 4 * dim, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: jax.Array, grid: Grid | None = None, rngs: nnx.Rngs | None = None) -> jax.Array:
@@ -83,6 +88,7 @@ class Encoder(VisionTransformer):
       drop_path: probability of dropping a residual branch in the last block; rises linearly from 0 in the first.
       execution: dtype, rematerialisation and scanning of the blocks.
       in_channels: C, channels of the clips.
+      mlp: features between the layers of a block's MLP; None: four times the width.
       position_mode: interpolation of the positions to clips of another size, see `fixed_positions`.
       embedding_init: initialiser of the embedding's kernel.
       kernel_init: initialiser of the blocks' kernels.
@@ -104,6 +110,7 @@ class Encoder(VisionTransformer):
         execution: Execution,
         in_channels: int,
         *,
+        mlp: int | None = None,
         position_mode: str = "linear",
         embedding_init: nnx.Initializer = TORCH_UNIFORM,
         kernel_init: nnx.Initializer = whole_normal_002,
@@ -121,7 +128,7 @@ class Encoder(VisionTransformer):
             kernel_init=embedding_init,
             rngs=rngs,
         )
-        self.blocks = block_stack(transformer, drop_path, kernel_init, execution, rngs)
+        self.blocks = block_stack(transformer, drop_path, kernel_init, execution, rngs, mlp=mlp)
 
     def placed(self, x: jax.Array, grid: Grid) -> jax.Array:
         """Add the sinusoid of their places to tokens `(B, N, D)` of `grid`."""
@@ -136,14 +143,17 @@ class Encoder(VisionTransformer):
 
 
 def block_stack(
-    size: TransformerSize, drop_path: float, kernel_init: nnx.Initializer, execution: Execution, rngs: nnx.Rngs
+    size: TransformerSize,
+    drop_path: float,
+    kernel_init: nnx.Initializer,
+    execution: Execution,
+    rngs: nnx.Rngs,
+    mlp: int | None = None,
 ) -> nnx.List:
     """Make VideoMAE's blocks, of an encoder or of a decoder."""
-
-    def block(_: int, rate: float) -> Block:
-        return Block(size.dim, size.heads, drop_path=rate, kernel_init=kernel_init, dtype=execution.dtype, rngs=rngs)
-
-    return stack(block, size.depth, drop_path)
+    options = {"mlp": mlp, "kernel_init": kernel_init, "dtype": execution.dtype, "rngs": rngs}
+    block = partial(Block, size.dim, size.heads, **options)
+    return stack(lambda _, rate: block(drop_path=rate), size.depth, drop_path)
 
 
 class VideoMAE(Encoder, VideoNetwork):
@@ -158,6 +168,7 @@ class VideoMAE(Encoder, VideoNetwork):
       dim: D, features of a token.
       depth: number of blocks.
       heads: attention heads per block; divides `dim`.
+      mlp: features between the layers of a block's MLP; None: four times `dim`.
       num_frames: T, frames of the clips for which the position table is made.
       size: height and width of the clips for which the position table is made, pixels.
       tubelet: frames, rows and columns of a token.
@@ -186,6 +197,7 @@ class VideoMAE(Encoder, VideoNetwork):
         num_classes: int,
         *,
         transformer: TransformerSize,
+        mlp: int | None = None,
         clip: ClipSize = CLIP,
         tubelet: Grid = (2, 16, 16),
         positions: str = "index",
@@ -200,7 +212,7 @@ class VideoMAE(Encoder, VideoNetwork):
     ):
         super().__init__(
             transformer, clip, tubelet, positions, drop_path, execution, in_channels,
-            position_mode=position_mode, rngs=rngs,
+            mlp=mlp, position_mode=position_mode, rngs=rngs,
         )  # fmt: skip
         dim = transformer.dim
         self.widths = Widths(dim, dim, {tubelet[1]: dim})
@@ -226,8 +238,10 @@ class VideoMAE(Encoder, VideoNetwork):
         return Features(pooled, x, grid, self.patch_map(x, grid))
 
 
-def _variant(name: str, published: str, **kwargs: Any) -> Variant:
-    # The published Kinetics-400 protocol: 16 frames, every 4th, short side 224 (run_class_finetuning.py's
+def _variant(
+    name: str, sources: tuple[str, ...], published: str, *, num_classes: int = 400, paper: str = PAPER, **kwargs: Any
+) -> Variant:
+    # The published Kinetics protocol: 16 frames, every 4th, short side 224 (run_class_finetuning.py's
     # short_side_size), ImageNet statistics, 5 clips × 3 crops.
     spec = Spec.of_video(
         name=name,
@@ -235,32 +249,47 @@ def _variant(name: str, published: str, **kwargs: Any) -> Variant:
         stride=4,
         size=224,
         resize=(224,),
-        paper=PAPER,
-        # No image ViT of this size has patches of 16 pixels.
-        sources=("videomae", "transformers", *(() if name.endswith("huge") else ("mmaction2", *IMAGES))),
-        published=f"K400 {published}, 5×3 views (VideoMAE)",
+        num_classes=num_classes,
+        paper=paper,
+        sources=sources,
+        published=published,
     )
     return Variant(VideoMAE, spec, kwargs)
 
 
 # Arguments by size, for classifiers and pre-training networks. The tiny one is for experiments on a CPU: 4×4×4 tokens
 # of a clip of 8 frames of 32².
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "tiny": {**dataclasses.asdict(TINY), "num_frames": 8, "size": 32, "tubelet": (2, 8, 8)},
     "small": dataclasses.asdict(SMALL),
     "base": dataclasses.asdict(BASE),
     "large": dataclasses.asdict(LARGE),
     "huge": dataclasses.asdict(HUGE),
+    "giant": {"dim": 1408, "depth": 40, "heads": 16, "mlp": 6144, "tubelet": (2, 14, 14)},
 }
 TINY_SPEC = Spec.of_video("videomae_tiny", num_frames=8, stride=2, size=32, resize=(32,), num_classes=6, paper=PAPER)
+_ALL = ("videomae", "transformers", "mmaction2", *IMAGES)
+_HUGE = ("videomae", "transformers")  # no image ViT of this size has patches of 16 pixels
+_V2 = ("videomae", "mmaction2")  # the second as converted by OpenTAD
+
+
+def _variant_v2(name: str, size: str, published: str, num_classes: int = 400) -> Variant:
+    published = f"{published}, 5×3 views (VideoMAEv2)"
+    return _variant(name, _V2, published, num_classes=num_classes, paper=PAPER_V2, **SIZES[size])
+
 
 VARIANTS = {
     variant.spec.name: variant
     for variant in (
         Variant(VideoMAE, TINY_SPEC, SIZES["tiny"]),
-        _variant("videomae_small", "79.0 / 93.8", **SIZES["small"]),
-        _variant("videomae_base", "81.5 / 95.1", **SIZES["base"]),
-        _variant("videomae_large", "85.2 / 96.8", **SIZES["large"]),
-        _variant("videomae_huge", "86.6 / 97.1", **SIZES["huge"]),
+        _variant("videomae_small", _ALL, "K400 79.0 / 93.8, 5×3 views (VideoMAE)", **SIZES["small"]),
+        _variant("videomae_base", _ALL, "K400 81.5 / 95.1, 5×3 views (VideoMAE)", **SIZES["base"]),
+        _variant("videomae_large", _ALL, "K400 85.2 / 96.8, 5×3 views (VideoMAE)", **SIZES["large"]),
+        _variant("videomae_huge", _HUGE, "K400 86.6 / 97.1, 5×3 views (VideoMAE)", **SIZES["huge"]),
+        # Taught by the giant; the others are fine-tuned, that of Kinetics-400 after Kinetics-710.
+        _variant_v2("videomaev2_small_k710", "small", "K710 77.6", 710),
+        _variant_v2("videomaev2_base_k710", "base", "K710 81.5", 710),
+        _variant_v2("videomaev2_giant_k710", "giant", "K710 83.8 / 96.4", 710),
+        _variant_v2("videomaev2_giant", "giant", "K400 88.4 / 98.0"),
     )
 }

@@ -1,11 +1,11 @@
-"""Localisation: when actions happen in long videos, from features computed beforehand."""
+"""Localisation: when actions happen in long videos, from features computed beforehand or from their frames."""
 
 from typing import Any
 
-from vidjax.config import Config, ConfigError, LocaliseConfig, Spec, short_video_rule
+from vidjax.config import Config, ConfigError, LocaliseConfig, Spec, mirrors, short_video_rule
 from vidjax.data.records import LabelSpace
 from vidjax.inputs import VideoInput
-from vidjax.tasks.localise.targets import KINDS, SegmentTargets
+from vidjax.tasks.localise.targets import KINDS, WHOLE_CLIP, SegmentTargets
 
 
 def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> Any:
@@ -20,12 +20,21 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
             raise ConfigError(f"config.eval.{name}: must be 1, as the length of a video decides its number of parts")
     _check(settings)
     frames = any(isinstance(value, VideoInput) for value in spec.inputs.values())
+    whole = frames and config.data.sampling.eval == WHOLE_CLIP
     if frames:
-        _check_frames(config)
+        _check_frames(config, whole)
     return Task(
         name="localise",
         labels=labels,
-        targets=SegmentTargets(labels, settings.max_segments, config.data.features.keep, frames),
+        targets=SegmentTargets(
+            labels,
+            settings.max_segments,
+            config.data.features.keep,
+            settings.shortest,
+            frames,
+            whole,
+            mirrors=frames and mirrors(config.data.augment, (), labels.directional),
+        ),
         objective=SegmentObjective(spec, dtype),
         evaluators={"segments": lambda videos: SegmentEvaluator(videos, spec, config, dtype)},
         metrics=tuple(f"{name}/mAP" for name in dict.fromkeys((settings.thresholds, *settings.also))),
@@ -41,21 +50,26 @@ def _check(settings: LocaliseConfig) -> None:
         raise ConfigError(f"{where}.voting: needs {where}.per_class=false")
     if settings.votes != "auto" and not settings.voting:
         raise ConfigError(f"{where}.votes: needs {where}.voting, the least IoU of detections that vote")
+    if settings.video_join != "root" and not settings.video_scores:
+        raise ConfigError(f"{where}.video_join: needs {where}.video_scores, the scores that it joins")
     if hard != bool(settings.iou):
         raise ConfigError(f"{where}.iou: needs {where}.suppression=hard, and hard suppression needs it above 0")
     if hard and settings.sigma:
         raise ConfigError(f"{where}.sigma: is for soft suppression; leave it out with {where}.suppression=hard")
 
 
-def _check_frames(config: Config) -> None:
-    """Raise a `ConfigError` unless clips of long videos are read so that each frame stands for its own time."""
+def _check_frames(config: Config, whole: bool) -> None:
+    """Raise a `ConfigError` unless clips of long videos are read so that the time of each frame is known."""
     sampling, where = config.data.sampling, "config.data.sampling"
-    if sampling.eval != "sliding_window" or not sampling.hop:
+    if not whole and (sampling.eval != "sliding_window" or not sampling.hop):
         raise ConfigError(
             f"{where}.eval: a network that finds segments in clips needs sliding_window here, and {where}.hop, frames "
-            "from clip to clip, fewer than those of a clip so that clips overlap"
+            "from clip to clip, fewer than those of a clip so that clips overlap; or, for clips of the whole video, "
+            f"{WHOLE_CLIP}"
         )
-    if sampling.train != "random" or short_video_rule(sampling, "random") != "hold":
+    if whole and sampling.train != WHOLE_CLIP:
+        raise ConfigError(f"{where}.train: needs {WHOLE_CLIP}, as {where}.eval has it")
+    if not whole and (sampling.train != "random" or short_video_rule(sampling, "random") != "hold"):
         raise ConfigError(f"{where}: a network that finds segments in clips needs train=random and short_video=hold")
     if sampling.speed != (1, 1) or sampling.reverse or sampling.temporal_jitter:
         raise ConfigError(

@@ -19,10 +19,10 @@ class Candidates(NamedTuple):
     """Detections of a clip before suppression; those of the first level come first, each level's best first.
 
     Attributes:
-      segments: starts and ends, float32 `(N, 2)`, in vectors from the first of the clip.
+      segments: starts and ends, float32 `(N, 2)`, in vectors or frames from the first of the clip.
       scores: scores in 0…1, float32 `(N,)`.
       labels: class numbers, int64 `(N,)`.
-      places: times of the places that found them, float32 `(N,)`, in vectors.
+      places: times of the places that found them, float32 `(N,)`, in vectors or frames.
     """
 
     segments: np.ndarray
@@ -105,23 +105,11 @@ def decode_pyramid(outputs: Any, settings: Any) -> Candidates:
 
         batched = jax.tree.map(lambda x: x[None], outputs)
         distances = np.asarray(batched.distances())[0]
-    return candidates(
+    found = candidates(
         outputs.classes, distances, outputs.mask, outputs.levels,
         min_score=settings.min_score, most=settings.candidates, min_length=settings.min_length,
     )  # fmt: skip
-
-
-def to_seconds(segments: np.ndarray, stride: float, window: float, fps: float, duration: float) -> np.ndarray:
-    """Convert segments `(N, 2)` in vectors to seconds within the video.
-
-    Args:
-      segments: starts and ends, in vectors.
-      stride: distance between neighbouring vectors, in frames.
-      window: frames that a vector is computed from; it stands for their middle.
-      fps: frames per second.
-      duration: length of the video, seconds.
-    """
-    return np.clip((segments * stride + 0.5 * window) / fps, 0, duration)
+    return found._replace(segments=found.segments * outputs.reduction, places=found.places * outputs.reduction)
 
 
 def with_video_classes(found: Found, scores: np.ndarray, best: int = 2, join: str = "root") -> Found:

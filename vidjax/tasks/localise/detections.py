@@ -101,19 +101,19 @@ class VideoScores:
 
     @classmethod
     def read(cls, path: str) -> "VideoScores":
-        """Read `{"class": [name, …], "results": {video: [score, …]}}`.
+        """Read `{"class": [name, …], "results": {video: [score, …]}}`; some files say "classes".
 
         Raises:
           DataError: if the file is another.
         """
         document = JsonDocument(Path(path).expanduser(), dict).value
-        names, scores = document.get("class"), document.get("results")
+        names, scores = document.get("class", document.get("classes")), document.get("results")
         if not isinstance(names, list) or not isinstance(scores, dict):
             raise DataError(f'{path}: must hold "class", a list of names, and "results", the scores of each video')
         return cls(path, tuple(map(str, names)), scores)
 
-    def join(self, found: Detections, video: str) -> Detections:
-        """Give every detection of a video its 2 best classes; the score is the root of the product of both.
+    def join(self, found: Detections, video: str, join: str = "root") -> Detections:
+        """Give every detection of a video its 2 best classes; `join` says how scores become one.
 
         Raises:
           DataError: if the file has no scores of the video.
@@ -121,7 +121,8 @@ class VideoScores:
         scores = self.scores.get(video, self.scores.get(video.removeprefix("v_")))
         if scores is None or len(scores) != len(self.names):
             raise DataError(f"{self.path}: has no {len(self.names)} scores of {video}")
-        joined = with_video_classes(Found(found.segments, found.scores, found.labels), np.asarray(scores, np.float64))
+        own = Found(found.segments, found.scores, found.labels)
+        joined = with_video_classes(own, np.asarray(scores, np.float64), join=join)
         order = np.argsort(-joined.scores, kind="stable")
         return Detections(joined.segments[order], joined.scores[order], joined.labels[order])
 

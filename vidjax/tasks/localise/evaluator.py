@@ -95,7 +95,8 @@ class SegmentEvaluator:
         names, found = self._videos.labels.names, self._all()
         if self._settings.video_scores:
             classes = VideoScores.read(self._settings.video_scores)
-            joined = {index: classes.join(one, self._id(index)) for index, one in found.items()}
+            join = self._settings.video_join
+            joined = {index: classes.join(one, self._id(index), join) for index, one in found.items()}
             entries = {self._id(index): one.entries(classes.names) for index, one in joined.items()}
         else:
             entries = {self._id(index): one.entries(names) for index, one in found.items()}

@@ -39,9 +39,10 @@ def segment_losses(
       training: options of the network.
       ranges: distances of its levels.
       outputs: outputs of the network for B clips.
-      segments: starts and ends, float32 `(B, S, 2)`, in vectors; one without length is padding.
+      segments: starts and ends, float32 `(B, S, 2)`, in vectors or frames; one without length is padding.
       labels: class numbers, int `(B, S)`.
     """
+    segments = segments / outputs.reduction
     targets = assignment(points_of(outputs.levels, ranges), training, outputs, segments, labels)
     return segment_sums(
         outputs.classes, outputs.distances(), outputs.mask, *targets,
@@ -60,7 +61,7 @@ def pyramid_loss(
     Args:
       network: network in training mode.
       outputs: its outputs for B clips.
-      segments: starts and ends, float32 `(B, S, 2)`, in vectors; one without length is padding.
+      segments: starts and ends, float32 `(B, S, 2)`, in vectors or frames; one without length is padding.
       labels: class numbers, int `(B, S)`.
     """
     clips = segments.shape[0]

@@ -13,6 +13,7 @@ from vidjax.data.reading.features import Parts
 from vidjax.data.reading.open_video import open_video
 from vidjax.data.records import Record, Segments
 from vidjax.inputs import SequenceInput
+from vidjax.tasks.localise.targets import WHOLE_CLIP, whole_grid
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class FeatureTiming:
 
 
 class FrameTiming:
-    """Times of the frames that a network sees; see `ClipReader` for the views, which overlap.
+    """Times of the frames that a network sees; see `ClipReader` for the views, which overlap or are the whole video.
 
     Args:
       spec: spec of the network.
@@ -86,15 +87,19 @@ class FrameTiming:
 
     def __init__(self, spec: Spec, config: DataConfig):
         self._spec, self._config = spec, config
+        self._whole = config.sampling.eval == WHOLE_CLIP
         self._videos: dict[str, tuple[np.ndarray, float, float]] = {}
 
     def duration(self, record: Record) -> float:
-        """Length of the video, seconds."""
-        return self._video(record)[2]
+        """Length of the video, seconds; for clips of whole videos, the annotation goes first, as in the source."""
+        stated = record.annotation.duration if self._whole and isinstance(record.annotation, Segments) else None
+        return stated or self._video(record)[2]
 
     def part(self, record: Record, view: int, views: int) -> Part:
         """Part that a view shows: it answers up to the middle of what it shares with its neighbours."""
-        starts, step, _ = self._video(record)
+        starts, step, seconds = self._video(record)
+        if self._whole:
+            return Part(whole_grid(record, seconds, self._spec.video.num_frames), 0.0, -np.inf, np.inf)
         length, start = self._spec.video.num_frames, starts[view]
         first = 0.5 * (starts[view - 1] + length - start) if view else -np.inf
         last = 0.5 * (starts[view + 1] + length - start) if view < views - 1 else np.inf

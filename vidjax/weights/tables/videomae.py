@@ -1,9 +1,11 @@
 """Weights of VideoMAE: the classifier, the pre-training network, and the part of it from which a classifier starts.
 
 The classifier is named by its own repository, transformers (before and since 5.0) and mmaction2, the pre-training
-network by the first two. All have the same layers; the keys of attention have no bias in any of them.
+network by the first two. All have the same layers; the keys of attention have no bias in any of them. VideoMAE V2 names
+its weights as its predecessor; mmaction2's names of them are those of OpenTAD's `convert_videomaev2.py`.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from vidjax.weights.layouts import COPY, LINEAR, QKV_LINEAR
 from vidjax.weights.table import Rule, Source
 
 _SIZES = ("small", "base", "large", "huge")
+V2 = ("videomaev2_small_k710", "videomaev2_base_k710", "videomaev2_giant_k710", "videomaev2_giant")
 MODELS = tuple(f"videomae_{size}" for size in _SIZES)
 PRETRAIN = tuple(f"videomae_{size}_pretrain" for size in _SIZES)
 # Newly initialised in a classifier that starts from a pre-trained encoder, as in the reference's fine-tuning.
@@ -40,10 +43,10 @@ def _original_block(key: str, path: str) -> tuple[Rule, ...]:
     )
 
 
-# MCG-NJU/VideoMAE, modeling_finetune.py.
+# MCG-NJU/VideoMAE and OpenGVLab/VideoMAEv2, modeling_finetune.py.
 ORIGINAL = Source(
     name="videomae",
-    models=MODELS,
+    models=(*MODELS, *V2),
     signature=("patch_embed.proj.weight", "blocks.0.attn.q_bias", "fc_norm.weight", "head.weight"),
     rules=(
         *conv("patch_embed.proj", "patch_embed"),
@@ -73,25 +76,30 @@ _ORIGINAL_PRETRAIN = Source(
 )
 
 
-def _encoder_alone(source: Source, dropped: tuple[str, ...]) -> Source:
+def _encoder_alone(source: Source, dropped: tuple[str, ...], models: tuple[str, ...] = MODELS) -> Source:
     """The table by which a classifier reads a pre-training checkpoint, without the parts that it does not need."""
-    return replace(source, models=MODELS, dropped=dropped, fresh=_FRESH, head="head", kwargs={})
+    return replace(source, models=models, dropped=dropped, fresh=_FRESH, head="head", kwargs={})
 
 
 _ORIGINAL_ENCODER = _encoder_alone(
-    _ORIGINAL_PRETRAIN, ("mask_token", "encoder.norm.*", "encoder_to_decoder.*", "decoder.*")
+    _ORIGINAL_PRETRAIN, ("mask_token", "encoder.norm.*", "encoder_to_decoder.*", "decoder.*"), (*MODELS, *V2)
 )
 
 
-def position_buffer(dim: int) -> np.ndarray:
-    """Sinusoids of 16 frames of 224², `(1, 1568, D)`, which mmaction2 stores; the model computes its own."""
-    return sinusoid_table(8 * 14 * 14, dim)[None]
+def position_buffer(patches: np.ndarray) -> np.ndarray:
+    """Sinusoids of the tubelets of 16 frames of 224², `(1, N, D)`, which mmaction2 stores; the model computes its own.
+
+    Args:
+      patches: kernel of the embedding of tubelets, `(D, C, t, h, w)`.
+    """
+    dim, _, *tubelet = patches.shape
+    return sinusoid_table(math.prod(n // k for n, k in zip((16, 224, 224), tubelet, strict=True)), dim)[None]
 
 
 # open-mmlab/mmaction2, configs/recognition/videomae.
 MMACTION2 = Source(
     name="mmaction2",
-    models=MODELS[:3],
+    models=(*MODELS[:3], *V2),
     signature=("patch_embed.projection.weight", "blocks.0.attn.q_bias", "fc_norm.weight", "cls_head.fc_cls.weight"),
     rules=(
         *conv("patch_embed.projection", "patch_embed"),
@@ -102,7 +110,7 @@ MMACTION2 = Source(
         *dense("cls_head.fc_cls", "head"),
     ),
     ignore=("pos_embed",),
-    buffers=lambda state: {"pos_embed": position_buffer(len(state["fc_norm.weight"]))},
+    buffers=lambda state: {"pos_embed": position_buffer(state["patch_embed.projection.weight"])},
     prefixes=("backbone.",),
 )
 
