@@ -174,7 +174,8 @@ class _Exit:
         """Predictions of the exit, and functions that go on to the end."""
         for path, example in self._early.examples(paths):
             if isinstance(example, VideoError):
-                yield self._early.prediction(path, example, np.empty(0)), lambda: Prediction("")
+                unread = self._early.prediction(path, example, np.empty(0))
+                yield unread, functools.partial(lambda same: same, unread)
                 continue
             inputs, views = example
             each = split_views(inputs)

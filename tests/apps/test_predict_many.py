@@ -108,15 +108,38 @@ def test_processes_share_the_shards(run, listing, whole, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_workers_of_ray_write_the_same_files(run, listing, whole, tmp_path):
+    """Predictions, and an index of more videos than a shard has, by one cluster in a process of its own."""
     needs("ray")
-    out = tmp_path / "out"
-    command = ["predict-many", run, str(listing), str(out), "--shard-size", "3", "--num-clips", "2"]
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(66):
+        os.link(listing.parent / f"{number % 5}.mp4", many / f"{number}.mp4")
+    (many / "broken.mp4").write_bytes(b"no video")
+    predict = ["predict-many", run, str(listing), str(tmp_path / "out"), "--shard-size", "3", "--num-clips", "2"]
+    embed = ["embed", run, str(many), str(tmp_path / "index"), "--num-clips", "1"]
+    script = f"""if True:
+        import ray
+        from vidjax.__main__ import main
 
-    ray = [sys.executable, "-W", "ignore", "-m", "vidjax", *command, "--engine", "ray", "--workers", "2"]
-    done = subprocess.run(ray, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "5 videos predicted, 2 unreadable: 3 Parquet files" in " ".join(done.stdout.split())
-    assert contents(out) == contents(whole)
+        ray.init(num_cpus=8, include_dashboard=False, logging_level="error", log_to_driver=False)
+        for command in ({predict}, {embed}):
+            print("status", main([*command, "--engine", "ray", "--workers", "2"]))
+    """
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=300)
+    told = " ".join(done.stdout.split())
+    assert "5 videos predicted, 2 unreadable: 3 Parquet files" in told and "status 0" in told, done
+    assert "66 embedded, 0 unchanged, 1 unreadable" in told and told.endswith("status 1"), done
+    files = [path.name for path in sorted((tmp_path / "index").glob("part-*"))]
+    assert len(files) == 2 and [name.rpartition("-")[2] for name in files] == ["0.parquet", "1.parquet"]
+    main([*embed[:3], str(tmp_path / "alone"), *embed[4:]])
+    found, alone = read_index(tmp_path / "index"), read_index(tmp_path / "alone")
+    assert {video.key for video in found.videos} == {video.key for video in alone.videos}
+    rows = {video.key: found.rows(number) for number, video in enumerate(found.videos)}
+    for number, video in enumerate(alone.videos):
+        np.testing.assert_allclose(
+            found.vectors[rows[video.key]], alone.vectors[alone.rows(number)], rtol=1e-5, atol=1e-6
+        )
+    assert contents(tmp_path / "out") == contents(whole)
 
 
 @pytest.mark.slow
@@ -141,14 +164,15 @@ def test_a_worker_that_fails_says_why(tmp_path):
     assert "UserError a worker of Ray failed" in done.stdout and "no space left for shard 5" in done.stdout, done
 
 
-def test_ray_divides_the_work_alone(run, listing, tmp_path, capsys, monkeypatch):
-    command = ["predict-many", run, str(listing), str(tmp_path / "out")]
-    assert main([*command, "--workers", "2"]) == 1 and "--workers 2: is for --engine ray" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["predict-many", "embed"])
+def test_ray_divides_the_work_alone(command, run, listing, tmp_path, capsys, monkeypatch):
+    words = [command, run, str(listing), str(tmp_path / "out")]
+    assert main([*words, "--workers", "2"]) == 1 and "--workers 2: is for --engine ray" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert main([*command, "--engine", "ray"]) == 1
+    assert main([*words, "--engine", "ray"]) == 1
     assert "pip install -e '.[ray]'" in capsys.readouterr().err
-    monkeypatch.setattr("vidjax.apps.predict_many.ray", lambda: None)
-    assert main([*command, "--engine", "ray", "--num-processes", "2", "--process-id", "0"]) == 1
+    monkeypatch.setattr("vidjax.parts.ray_engine.ray", lambda: None)
+    assert main([*words, "--engine", "ray", "--num-processes", "2", "--process-id", "0"]) == 1
     assert "start one process, with --workers" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
 

@@ -38,7 +38,7 @@ def videos(tmp_path_factory):
 def test_answers_are_those_of_the_predictor(run, videos):
     served = TrainedRun(run, Limits(), num_clips=2)
     predictor = vidjax.Predictor(run, num_clips=2)
-    example = served.answers["predict"].read(str(videos[0]))
+    example = served.answers["predict"].read(str(videos[0]), {})
     views = [{name: array[view] for name, array in example[0].items()} for view in range(2)]
     outputs = served.compute(views, 2)
     expected = predictor.predict(str(videos[0]))[0].to_dict()

@@ -24,12 +24,17 @@ class Sizes:
     """The answer: how many bytes a file has, by way of the network."""
 
     summary, schema = "Size of a file.", {"type": "object"}
+    fields = {"unit": {"type": "string"}}  # noqa: RUF012
 
     def __init__(self, read):
-        self.read = read
+        self._read = read
+
+    def read(self, path, given):
+        inputs, views = self._read(path)
+        return inputs, (views, given.get("unit", "bytes"))
 
     def of(self, read, outputs):
-        return {"bytes": int(outputs[0])}
+        return {read[1][1]: int(outputs[0])}
 
 
 class FakeRun:
@@ -71,12 +76,13 @@ def running(folder, limits=None, run=None, hosts=()):
         thread = threading.Thread(target=inner.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            assert wait_until(lambda: inner.started and server._ready)
+            assert wait_until(lambda: inner.started and server._ready, 120)
             yield port, server, run
         finally:
-            run.go.set()
+            if isinstance(run, FakeRun):
+                run.go.set()
             inner.should_exit = True
-            thread.join(20)
+            thread.join(60)
     assert not thread.is_alive()
 
 
@@ -123,6 +129,21 @@ def test_what_is_refused_has_its_status(served):
     assert server.metrics.defects._value.get() == 1 and not list(folder.iterdir())
     assert ask(port, "/size")[0] == 405 and ask(port, "/nothing", b"x")[0] == 404
     assert ask(port, "/size", b"x" * 9) == (200, {"bytes": 9})
+
+
+def test_fields_stand_in_the_address_or_in_the_form(served):
+    port, *_ = served
+    content, kind = form(b"y" * 77)
+    field = b'--%s\r\nContent-Disposition: form-data; name="unit"\r\n\r\noctets\r\n' % content[2:34]
+    assert ask(port, "/size?unit=octets", b"x" * 5) == (200, {"octets": 5})
+    assert ask(port, "/size", field + content, kind) == (200, {"octets": 77})
+    for path, body in (("/size?colour=red", b"x"), ("/size", field.replace(b'"unit"', b'"colour"') + content)):
+        status, told = ask(port, path, body, VIDEO if body == b"x" else kind)
+        assert status == 422 and told["detail"] == "the field colour is unknown; this answer takes unit"
+    post = ask(port, "/openapi.json")[1]["paths"]["/size"]["post"]
+    assert [(each["name"], each["in"]) for each in post["parameters"]] == [("unit", "query")]
+    in_form = post["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(in_form["properties"]) == {"file", "unit"} and in_form["required"] == ["file"]
 
 
 def test_an_upload_of_unknown_length_is_counted(served):
@@ -199,6 +220,8 @@ def test_addresses_of_allowed_hosts_are_fetched_and_no_others(tmp_path):
             return ask(port, "/size", b'{"url": "%s"}' % address.encode(), "application/json")
 
         assert ask_for(f"{site.url}/a.mp4") == (200, {"bytes": 50})
+        told = b'{"url": "%s/a.mp4", "unit": "octets"}' % site.url.encode()
+        assert ask(port, "/size", told, "application/json") == (200, {"octets": 50})
         for status, address, words in (
             (413, f"{site.url}/large.mp4", "larger"),
             (422, f"{site.url}/none.mp4", "answers with 404"),
@@ -213,7 +236,7 @@ def test_addresses_of_allowed_hosts_are_fetched_and_no_others(tmp_path):
         for text in (b"[]", b"{", b"[" * 60_000, b'{"url": 7}'):
             assert ask(port, "/size", text, "application/json")[0] == 422
         assert ask(port, "/size", b"[" * 70_000, "application/json")[0] == 413
-        assert site.sent <= 50 + 100_001
+        assert site.sent <= 2 * 50 + 100_001
 
 
 def test_a_name_that_leads_inside_is_refused(monkeypatch, tmp_path):

@@ -77,6 +77,20 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--engine` and `--workers`: who computes shards of videos."""
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who computes: this process, or workers of Ray, on the cluster of RAY_ADDRESS or on this machine "
+        "(default: local)",
+    )
+    parser.add_argument(
+        "--workers", type=positive, default=0, help="workers of Ray (default: one per GPU, or per four processors)"
+    )
+
+
 def windows_of(args: argparse.Namespace) -> dict[str, Any]:
     """Values of the arguments of `add_windows`, by name."""
     return {name: getattr(args, name) for name in ("stride", "window", "fps", "batch_size", "step")}

@@ -18,10 +18,9 @@ from rich.console import Console
 
 from vidjax.apps.embed import list_videos
 from vidjax.data.records import Record
-from vidjax.errors import UserError
 from vidjax.inputs import to_dict
 from vidjax.parts.folder import PartFolder, from_parquet, parquet, to_parquet
-from vidjax.parts.ray_engine import on_ray, ray
+from vidjax.parts.ray_engine import on_ray, uses_ray
 from vidjax.parts.work import Plan, digest, work
 from vidjax.predictions import Prediction
 from vidjax.predictor import Predictor
@@ -141,12 +140,7 @@ def predict_many(
       UserError: if the network has no classes, pyarrow or Ray is not installed, or processes are given for Ray.
     """
     parquet()  # an error for a missing package comes before any work
-    if engine == "ray":
-        ray()
-        if count > 1:
-            raise UserError("--engine ray divides the work by itself: start one process, with --workers")
-    elif workers:
-        raise UserError(f"--workers {workers}: is for --engine ray")
+    with_ray = uses_ray(engine, workers, count)
     arguments = (run, source, out, views or Views(), shard_size)
     own = _Work(*arguments)
     plan, folder = own.plan, own.folder
@@ -159,7 +153,7 @@ def predict_many(
     with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task("predict", total=total, completed=before, info="")
         try:
-            if engine == "ray" and todo:
+            if with_ray and todo:
                 for rows in on_ray(functools.partial(_shard_writer, *arguments), todo, workers):
                     bar.advance(task, rows)
             else:

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from vidjax.apps.http_server import ending_quietly, listening
 from vidjax.errors import UserError, install
-from vidjax.serving.answers import TrainedRun
 from vidjax.serving.app import Server
 from vidjax.serving.limits import Limits
+from vidjax.serving.task_run import open_run
 from vidjax.wording import things
 
 HOST, PORT = "127.0.0.1", 8000
@@ -26,7 +26,7 @@ def serve(
     num_clips: int | None = None,
     num_crops: int | None = None,
     step: int | None = None,
-    top: int = 5,
+    top: int | None = None,
 ) -> int:
     """Answer requests until SIGTERM or Ctrl-C; those under way are answered first.
 
@@ -36,7 +36,7 @@ def serve(
       host: address to listen at; the default is reached only from this machine.
       port: port to listen at; 0: a free one, which is printed.
       allow_hosts: hosts of addresses that clients may give instead of files; empty: none.
-      num_clips, num_crops, step, top: as for `TrainedRun`.
+      num_clips, num_crops, step, top: as for `open_run`.
 
     Returns:
       0.
@@ -45,7 +45,7 @@ def serve(
       UserError: if the run cannot be served, an extra is not installed, or the port is in use.
     """
     uvicorn = _uvicorn()
-    served = TrainedRun(run, limits, num_clips=num_clips, num_crops=num_crops, step=step, top=top)
+    served = open_run(run, limits, num_clips=num_clips, num_crops=num_crops, step=step, top=top)
     with tempfile.TemporaryDirectory(prefix="vidjax-serve-") as folder, listening(host, port) as listener:
         server = Server(served, limits, folder, allow_hosts)
         config = uvicorn.Config(

@@ -192,14 +192,25 @@ class IndexWriter:
       origin: network and settings that will make the vectors.
       every: number of videos after which they are written.
       rank, count: number of this process, and how many write to the folder, each other videos.
+      blind: whether only to add, in a process beside others, and to leave what is there unread, so that it is neither
+        known nor in the index of `close`.
 
     Raises:
       VectorsError: if the folder holds vectors of another origin (the message names both), or other files.
     """
 
-    def __init__(self, folder: str | Path, origin: Origin, every: int = 64, rank: int = 0, count: int = 1):
+    def __init__(
+        self,
+        folder: str | Path,
+        origin: Origin,
+        every: int = 64,
+        rank: int = 0,
+        count: int = 1,
+        *,
+        blind: bool = False,
+    ):
         self._folder, self._origin, self._every = PartFolder(folder), origin, every
-        self._rank, self._alone = rank, count == 1
+        self._rank, self._alone = rank, count == 1 and not blind
         self._waiting: list[tuple[Video, ClipVectors]] = []
         parquet()  # an error for a missing package comes before any work
         self._folder.make()
@@ -212,7 +223,7 @@ class IndexWriter:
             self._folder.write(INDEX, _to_json(origin).encode())
         if self._alone:
             self._folder.clear()
-        self._tables = list(self._readable())
+        self._tables = [] if blind else list(self._readable())
 
     def _readable(self) -> Iterator[Any]:
         """Tables of the parts; one that is damaged is put aside, so that its videos are embedded again."""

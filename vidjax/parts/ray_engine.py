@@ -28,6 +28,27 @@ def ray() -> ModuleType:
     return ray
 
 
+def uses_ray(engine: str, workers: int, count: int) -> bool:
+    """Whether workers of Ray compute shards, from the arguments of a command.
+
+    Args:
+      engine: "local": this process; "ray": workers of Ray.
+      workers: number of workers; 0: see `on_ray`.
+      count: number of processes of the command.
+
+    Raises:
+      UserError: if Ray is not installed, processes are given for it, or workers without it.
+    """
+    if engine != "ray":
+        if workers:
+            raise UserError(f"--workers {workers}: is for --engine ray")
+        return False
+    ray()
+    if count > 1:
+        raise UserError("--engine ray divides the work by itself: start one process, with --workers")
+    return True
+
+
 def on_ray(make: Callable[[], Callable[[int], int]], shards: Sequence[int], workers: int = 0) -> Iterator[int]:
     """Compute shards on the cluster that the environment variable RAY_ADDRESS names, or on one of this machine's own.
 

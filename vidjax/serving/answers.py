@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,41 +19,13 @@ from vidjax.predictor import Predictor
 from vidjax.serving.batcher import View
 from vidjax.serving.limits import Limits
 from vidjax.tasks.localise.detections import of_scores
+from vidjax.tasks.service import TOP, Answer, Read, list_schema, object_schema
 from vidjax.training.checkpoints import load_meta
 from vidjax.video import VideoError
-from vidjax.view_batches import Inputs
 
 _PATIENCE = 0.1  # seconds after which decoding a file gives way to that of others
 _LEAST = 0.3  # score from which segments are told
 _CLIPS = 10  # of a video, where the run would look at all of it
-
-
-# Inputs of the views of a file by name, `(V, …)`, and what else an answer needs of it.
-Read = tuple[Inputs, Any]
-
-
-class Answer(Protocol):
-    """An answer about a file.
-
-    Attributes:
-      summary: what it is, for people.
-      schema: JSON schema of the answer.
-    """
-
-    summary: str
-    schema: Mapping[str, Any]
-
-    def read(self, path: str) -> Read:
-        """Read the views of a file that the answer needs.
-
-        Raises:
-          VideoError: if it cannot be read.
-        """
-        ...
-
-    def of(self, read: Read, outputs: np.ndarray) -> dict[str, Any]:
-        """The answer, as plain values for JSON, from what was read of a file and the outputs for its views."""
-        ...
 
 
 class Run(Protocol):
@@ -74,6 +46,17 @@ class Run(Protocol):
     def compute(self, views: Sequence[View], size: int) -> np.ndarray:
         """Outputs for views, from which all answers are made; see `vidjax.serving.batcher.Compute`."""
         ...
+
+
+def guarded(limits: Limits) -> ReadingConfig:
+    """Settings of reading files that are not trusted."""
+    return ReadingConfig(
+        timeout=limits.decode_seconds,
+        max_memory=limits.decode_gib,
+        max_pixels=limits.max_pixels,
+        patience=_PATIENCE,
+        isolate=True,
+    )
 
 
 def limited_clips(folder: str, num_clips: int | None) -> dict[str, Any]:
@@ -115,13 +98,7 @@ class TrainedRun:
         step: int | None = None,
         top: int = 5,
     ):
-        reading = ReadingConfig(
-            timeout=limits.decode_seconds,
-            max_memory=limits.decode_gib,
-            max_pixels=limits.max_pixels,
-            patience=_PATIENCE,
-            isolate=True,
-        )
+        reading = guarded(limits)
         more: dict[str, Any] = {"num_crops": num_crops, "step": step, "top": top}
         self._predictor = predictor = Predictor(folder, reading=reading, **limited_clips(folder, num_clips), **more)
         spec = predictor.spec
@@ -160,32 +137,23 @@ class TrainedRun:
         return self._predictor.applying(size, self._forward)(views)
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties}
-
-
-def _list(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
 def _clips(**more: Any) -> dict[str, Any]:
-    return _list(_object(start={"type": "number"}, end={"type": "number"}, **more))
-
-
-_TOP = _list(_object(**{"class": {"type": "string"}, "score": {"type": "number"}}))
+    return list_schema(object_schema(start={"type": "number"}, end={"type": "number"}, **more))
 
 
 class _Classes:
     """Classes of a file, best first, and those of its clips."""
 
     summary = "Classes of a video, best first, with their probabilities; of its clips too, if there are several."
-    schema: Mapping[str, Any] = MappingProxyType(_object(top=_TOP, shown=_TOP, clips=_clips(top=_TOP)))
+    fields: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    schema: Mapping[str, Any] = MappingProxyType(object_schema(top=TOP, shown=TOP, clips=_clips(top=TOP)))
 
     def __init__(self, predictor: Predictor, width: int):
         self._predictor, self._width = predictor, width
 
-    def read(self, path: str) -> Read:
+    def read(self, path: str, given: Mapping[str, str]) -> Read:
         """Read the views of a file; see `Answer.read`."""
+        del given
         return self._predictor.read(path)
 
     def of(self, read: Read, outputs: np.ndarray) -> dict[str, Any]:
@@ -198,13 +166,15 @@ class _Vectors:
     """Feature vectors of a file's clips."""
 
     summary = "Feature vectors of a video, one per clip: the classifier's input, averaged over the clip's crops."
-    schema: Mapping[str, Any] = MappingProxyType(_object(clips=_clips(vector=_list({"type": "number"}))))
+    fields: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    schema: Mapping[str, Any] = MappingProxyType(object_schema(clips=_clips(vector=list_schema({"type": "number"}))))
 
     def __init__(self, predictor: Predictor, width: int):
         self._predictor, self._width = predictor, width
 
-    def read(self, path: str) -> Read:
+    def read(self, path: str, given: Mapping[str, str]) -> Read:
         """Read the views of a file; see `Answer.read`."""
+        del given
         return self._predictor.read(path)
 
     def of(self, read: Read, outputs: np.ndarray) -> dict[str, Any]:
@@ -225,8 +195,9 @@ class _Segments:
     """
 
     summary = "When a video shows its classes: segments, best first, from scores of windows half a clip apart."
+    fields: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
     schema: Mapping[str, Any] = MappingProxyType(
-        _object(
+        object_schema(
             duration={"type": "number"},
             segments=_clips(score={"type": "number"}, **{"class": {"type": "string"}}),
         )
@@ -237,8 +208,9 @@ class _Segments:
         self._most = max(1, min(limits.windows, limits.window_bytes // predictor.blank()["video"].nbytes))
         self._windows = Windows.of(predictor.spec.video)
 
-    def read(self, path: str) -> Read:
+    def read(self, path: str, given: Mapping[str, str]) -> Read:
         """Read the windows of a file; see `Answer.read`."""
+        del given
         with WindowReader(path, self._predictor.spec, self._predictor.data, self._windows) as reader:
             if len(reader) > self._most:
                 reason = (

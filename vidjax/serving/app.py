@@ -2,8 +2,8 @@
 
 A request's file is received, decoded in a process of its own, and goes through the network together with those of
 other requests. What a client does wrong is answered with 4xx: 408 (sends too slowly), 413 (too large), 415 (another
-type), 422 (no video that can be decoded), 429 (too many requests). 504 says that the time was not enough, 503 that the
-server is not ready.
+type), 422 (no video that can be decoded, or a wrong field beside it), 429 (too many requests). 504 says that the time
+was not enough, 503 that the server is not ready.
 """
 
 import asyncio
@@ -18,11 +18,12 @@ from typing import Any
 
 from vidjax import __version__
 from vidjax.errors import UserError, install
-from vidjax.serving.answers import Answer, Read, Run, reason_of
+from vidjax.serving.answers import Run, reason_of
 from vidjax.serving.batcher import Batcher
 from vidjax.serving.limits import Limits
 from vidjax.serving.metrics import Metrics
-from vidjax.serving.uploads import Refused, Uploads
+from vidjax.serving.uploads import Refused, Upload, Uploads
+from vidjax.tasks.service import Answer, Read, object_schema
 from vidjax.view_batches import split_views
 
 logger = logging.getLogger("vidjax")
@@ -32,12 +33,12 @@ _WRONG = {
     408: "The file came too slowly.",
     413: "The file is too large.",
     415: "The content type is not taken.",
-    422: "The file is no video that can be decoded.",
+    422: "The file is no video that can be decoded, or a field beside it cannot be used.",
     429: "There are too many requests at the moment.",
     503: "The server is not ready.",
     504: "The time was not enough.",
 }
-_DETAIL = {"type": "object", "properties": {"detail": {"type": "string"}}}
+_DETAIL = object_schema(detail={"type": "string"})
 
 
 class Server:
@@ -140,21 +141,29 @@ class Server:
             }
             app.post(
                 f"/{name}", summary=answer.summary, name=name, responses=responses, response_model=None,
-                openapi_extra={"requestBody": {"required": True, "content": self._bodies()}},
+                openapi_extra=self._asked(answer),
             )(endpoint)  # fmt: skip
 
         for name in self._run.answers:
             add(name)
         return app
 
-    def _bodies(self) -> dict[str, Any]:
-        """Bodies of requests, for OpenAPI."""
-        binary = {"type": "string", "format": "binary"}
+    def _asked(self, answer: Answer) -> dict[str, Any]:
+        """Bodies and parameters of requests for an answer, for OpenAPI."""
+        binary, fields = {"type": "string", "format": "binary"}, {n: dict(s) for n, s in answer.fields.items()}
         own = {
-            "multipart/form-data": {"type": "object", "properties": {"file": binary}, "required": ["file"]},
-            "application/json": {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]},
+            "multipart/form-data": object_schema(file=binary, **fields) | {"required": ["file"]},
+            "application/json": object_schema(url={"type": "string"}, **fields) | {"required": ["url"]},
         }
-        return {kind: {"schema": own.get(kind, binary)} for kind in self._uploads.types}
+        found: dict[str, Any] = {
+            "requestBody": {
+                "required": True,
+                "content": {kind: {"schema": own.get(kind, binary)} for kind in self._uploads.types},
+            }
+        }
+        if fields:  # beside a body that is the file
+            found["parameters"] = [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
+        return found
 
     async def _respond(self, name: str, request: Any) -> tuple[int, dict[str, Any]]:
         """Status and content of the response to a request for an answer."""
@@ -196,23 +205,26 @@ class Server:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(until - time.monotonic()):
-                    path = await stack.enter_async_context(self._uploads.receive(request))
+                    upload = await stack.enter_async_context(self._uploads.receive(request))
             except TimeoutError:
                 raise Refused(408, f"the file did not arrive {limit}") from None
             try:
                 async with asyncio.timeout(until - time.monotonic()):
                     loop = asyncio.get_running_loop()
-                    read = await loop.run_in_executor(self._pool, self._read, answer, path)
+                    read = await loop.run_in_executor(self._pool, self._read, answer, upload)
                     views = split_views(read[0])
                     outputs = await asyncio.wrap_future(self._batcher.submit(views))
             except TimeoutError:
                 raise Refused(504, f"there was no answer {limit}") from None
         return await asyncio.to_thread(answer.of, read, outputs)
 
-    def _read(self, answer: Answer, path: str) -> Read:
-        begin = time.monotonic()
+    def _read(self, answer: Answer, upload: Upload) -> Read:
+        if unknown := [name for name in upload.fields if name not in answer.fields]:
+            takes = ", ".join(answer.fields) or "nothing beside the file"
+            raise Refused(422, f"the field {unknown[0]} is unknown; this answer takes {takes}")
+        begin, path = time.monotonic(), upload.path
         try:
-            return answer.read(path)
+            return answer.read(path, upload.fields)
         except Exception as error:  # whatever a file does to its decoder, the file is to blame
             if not isinstance(error, UserError):
                 self.metrics.defects.inc()

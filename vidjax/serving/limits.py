@@ -15,8 +15,9 @@ class Limits:
       decode_seconds: most time for opening a file, and for reading its frames.
       decode_gib: most memory for decoding a file, GiB.
       max_pixels: most pixels decoded of a file: width × height × frames.
-      windows: most sliding windows of a file of which segments are asked; more is answered with 422.
-      window_bytes: most memory of these windows, which may make them fewer.
+      windows: most sliding windows of a file of which segments are asked, or most views around the boxes that are asked
+        about; more is answered with 422.
+      window_bytes: most memory of these, which may make them fewer.
       threads: files decoded at a time, each in a process of its own. More than CPUs, so that a few files that take all
         the time they may do not hold up the others.
       max_batch: most views that go through the network at a time.

@@ -4,8 +4,9 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,20 @@ class Refused(Exception):
         self.status, self.detail = status, detail
 
 
+@dataclass(frozen=True)
+class Upload:
+    """What a client has sent.
+
+    Attributes:
+      path: path of the file.
+      fields: what it gives beside the file, text by name: in the address of the request, in a form, or beside the
+        address of a file.
+    """
+
+    path: str
+    fields: Mapping[str, str]
+
+
 class Uploads:
     """Receiver of uploads.
 
@@ -45,8 +60,8 @@ class Uploads:
         return (*TYPES, _FORM, *((_ADDRESS,) if self._hosts else ()))
 
     @asynccontextmanager
-    async def receive(self, request: Any) -> AsyncIterator[str]:
-        """Context with the path of a request's file, which is removed at its end.
+    async def receive(self, request: Any) -> AsyncIterator[Upload]:
+        """Context with a request's file, which is removed at its end, and its fields.
 
         Args:
           request: Starlette request.
@@ -60,17 +75,17 @@ class Uploads:
         stated = request.headers.get("content-length", "")
         if stated.isdigit() and int(stated) > self._limits.max_bytes + (_PIECE if kind == _FORM else 0):
             raise self._too_large()
-        path = self._folder / uuid.uuid4().hex
+        path, fields = self._folder / uuid.uuid4().hex, dict(request.query_params)
         try:
             if kind == _ADDRESS:
-                await self._fetched(request, path)
+                fields |= await self._fetched(request, path)
             elif kind == _FORM:
-                await self._from_form(request, path)
+                fields |= await self._from_form(request, path)
             else:
                 await self._copy(request.stream(), path)
             if not path.stat().st_size:
                 raise Refused(422, "the file is empty (0 bytes)")
-            yield str(path)
+            yield Upload(str(path), fields)
         finally:
             path.unlink(missing_ok=True)
 
@@ -89,7 +104,7 @@ class Uploads:
                     raise self._too_large()
                 file.write(piece)
 
-    async def _from_form(self, request: Any, path: Path) -> None:
+    async def _from_form(self, request: Any, path: Path) -> dict[str, str]:
         from starlette.formparsers import MultiPartException, MultiPartParser
 
         try:
@@ -100,6 +115,7 @@ class Uploads:
             raise Refused(422, f"the form cannot be read ({told}); send one file") from None
         try:
             files = [value for _, value in form.multi_items() if not isinstance(value, str)]
+            fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
             if not files:
                 raise Refused(422, "the form has no file: send one, in a part with a file name")
             await asyncio.to_thread(_copied, files[0].file, path)
@@ -107,6 +123,7 @@ class Uploads:
             await form.close()
         if path.stat().st_size > self._limits.max_bytes:
             raise self._too_large()
+        return fields
 
     async def _counted(self, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         size = 0
@@ -115,14 +132,16 @@ class Uploads:
                 raise self._too_large()
             yield piece
 
-    async def _fetched(self, request: Any, path: Path) -> None:
+    async def _fetched(self, request: Any, path: Path) -> dict[str, str]:
         text = b""
         async for piece in request.stream():
             if len(text := text + piece) > _MOST_TEXT:
-                raise Refused(413, f"an address has {_MOST_TEXT:,} bytes at most")
+                raise Refused(413, f"an address and what is beside it has {_MOST_TEXT:,} bytes at most")
         try:
-            address = json.loads(text)["url"]
-        except (ValueError, TypeError, KeyError, RecursionError):
+            fields = json.loads(text)
+            address = fields.pop("url")
+            fields = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise Refused(422, 'the body must be {"url": "https://…"}') from None
         limits = self._limits
         try:
@@ -133,6 +152,7 @@ class Uploads:
             raise self._too_large() from None
         except ValueError as error:
             raise Refused(422, str(error)) from None
+        return fields
 
 
 def _private(path: str, flags: int) -> int:

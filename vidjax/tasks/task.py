@@ -11,6 +11,7 @@ from flax import nnx
 from vidjax.data.records import LabelSpace, VideoSet
 from vidjax.data.targets import Targets
 from vidjax.evaluation.evaluator import Evaluator
+from vidjax.tasks.service import Service, ServiceLimits
 
 # {"inputs": {name: (B, …)}, "targets": {name: (B, …)}} and additions of `prepare`; clips are every array's first axis.
 Examples = dict[str, Any]
@@ -82,6 +83,8 @@ class Task:
       present: outputs of one video's views `(V, …)` → probabilities `(V, K)`; None: the task has no answer to show.
       answer: outputs of the network and the temperature of its probabilities → arrays with first axis B, by name, that
         a program exported for other runtimes gives; None: the network is not for use outside of training.
+      service: maker of the answers about single files that a server offers, from what one file may take; None: those of
+        classes and vectors.
       balance: rule that balances classes in training, see `vidjax.data.order`; empty: none.
       start: change of a new network's first weights, before any are loaded from elsewhere; None: none.
       head: `(network, rngs)` → the head that replaces the network's own; None: keep the network's own.
@@ -96,6 +99,7 @@ class Task:
     words: str
     present: Callable[[np.ndarray], np.ndarray] | None = None
     answer: Callable[[Any, float], Any] | None = None
+    service: Callable[[ServiceLimits], Service] | None = None
     balance: str = ""
     start: Callable[[nnx.Module], None] | None = None
     head: Callable[[nnx.Module, nnx.Rngs], nnx.Module] | None = None

@@ -2,7 +2,7 @@
 
 import argparse
 
-from vidjax.apps.command_parser import Commands, positive
+from vidjax.apps.command_parser import Commands, add_engine, positive
 from vidjax.launch import add_place_flags, place
 
 
@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--hop", type=positive, help="source frames from clip to clip, instead of a number of clips")
     parser.add_argument("--batch-size", type=positive, help="views at a time (default: 1 on CPUs, else 16)")
     parser.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
+    add_engine(parser)
     add_place_flags(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=run)
@@ -39,20 +40,16 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     own = place(args.process_id, args.num_processes)
     own.claim()
-    from vidjax.apps.embed import embed
+    from vidjax.apps.embed import Settings, embed
 
     return embed(
         args.checkpoint,
         args.videos,
         args.out,
-        layer=args.layer,
-        per=args.per,
-        num_clips=args.num_clips,
-        num_crops=args.num_crops,
-        hop=args.hop,
-        batch_size=args.batch_size,
-        step=args.step,
+        Settings(args.layer, args.per, args.num_clips, args.num_crops, args.hop, args.batch_size, args.step),
         rank=own.number,
         count=own.count,
+        engine=args.engine,
+        workers=args.workers,
         as_json=args.json,
     )

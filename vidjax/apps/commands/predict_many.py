@@ -2,7 +2,7 @@
 
 import argparse
 
-from vidjax.apps.command_parser import Commands, positive
+from vidjax.apps.command_parser import Commands, add_engine, positive
 from vidjax.launch import add_place_flags, place
 
 
@@ -24,16 +24,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--batch-size", type=positive, help="views at a time (default: 1 on CPUs, else 16)")
     parser.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
     parser.add_argument("--shard-size", type=positive, default=256, help="videos per file (default: %(default)s)")
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="who computes: this process, or workers of Ray, on the cluster of RAY_ADDRESS or on this machine "
-        "(default: local)",
-    )
-    parser.add_argument(
-        "--workers", type=positive, default=0, help="workers of Ray (default: one per GPU, or per four processors)"
-    )
+    add_engine(parser)
     add_place_flags(parser)
     parser.set_defaults(run=run)
 

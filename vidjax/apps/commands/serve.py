@@ -11,8 +11,10 @@ def add(commands: Commands) -> None:
         "serve",
         help="answer requests over HTTP",
         description="Answer HTTP requests with a video file: its classes (POST /predict), feature vectors (POST "
-        "/embed), and the segments in which it shows its classes (POST /segments). Files are decoded in processes of "
-        "their own, within limits, and clients need not be trusted.",
+        "/embed), and the segments in which it shows its classes (POST /segments). A network of boxes answers with "
+        "the classes of those that a client gives (POST /boxes), one that speaks with a caption (POST /caption) or the "
+        "answer to a question (POST /ask). Files are decoded in processes of their own, within limits, and clients "
+        "need not be trusted.",
     )
     parser.add_argument(
         "checkpoint", metavar="run", help="work directory of a run, or folder written by convert or export"
@@ -24,7 +26,7 @@ def add(commands: Commands) -> None:
         "--num-crops", type=int, choices=(1, 3, 5, 10), help="crops per clip (default: as in the run's config)"
     )
     parser.add_argument("--step", type=int, help="update number of the checkpoint to use (default: the best)")
-    parser.add_argument("--top", type=positive, default=5, help="classes in an answer (default: %(default)s)")
+    parser.add_argument("--top", type=positive, help="classes in an answer (default: 5)")
     parser.add_argument("--max-mib", type=positive_float, default=64.0, help="MiB of an upload (default: %(default)g)")
     parser.add_argument("--seconds", type=positive_float, default=30.0, help="of a request (default: %(default)g)")
     parser.add_argument("--queue", type=positive, default=128, help="most requests at a time (default: %(default)s)")

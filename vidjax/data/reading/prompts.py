@@ -48,6 +48,21 @@ class PromptReader:
         first = [] if self._tokenizer.start is None else [self._tokenizer.start]
         return [*first, *(self._tokenizer.encode(question) if question else [])]
 
+    def question(self, question: str) -> np.ndarray:
+        """Length of the prompt, then its token numbers, int32 `(1 + L,)`, of a question, which may be empty.
+
+        Raises:
+          UserError: if the question leaves no room for an answer; names both lengths.
+        """
+        prompt, found = self.prompt(question), np.zeros(1 + self.input.length, np.int32)
+        if len(prompt) >= self.input.length:
+            raise UserError(
+                f"the prompt has {len(prompt)} tokens, but the network takes texts of {self.input.length}: shorten the "
+                "question"
+            )
+        found[0], found[1 : 1 + len(prompt)] = len(prompt), prompt
+        return found
+
     def row(self, question: str, text: str) -> np.ndarray:
         """Length of the prompt, then the token numbers of a question and a text, int32 `(1 + L,)`.
 

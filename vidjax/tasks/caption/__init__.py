@@ -1,5 +1,6 @@
 """Captions: what happens in a video, in words; an answer is a caption that begins with the question."""
 
+import functools
 from typing import Any
 
 from vidjax.config import Config, Spec
@@ -12,6 +13,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     from vidjax.nn.generation import Decoding
     from vidjax.tasks.caption.evaluator import CaptionEvaluator
     from vidjax.tasks.caption.objective import CaptionObjective
+    from vidjax.tasks.caption.service import service
     from vidjax.tasks.task import Task
 
     settings = config.task.caption
@@ -24,6 +26,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         evaluators={"captions": lambda videos: CaptionEvaluator(videos, spec, decoding, dtype)},
         metrics=tuple(f"caption/{name}" for name in ("cider", "exact", "bleu4", "rouge_l")),
         words="with captions",
+        service=functools.partial(service, config, spec, decoding, dtype),
     )
 
 

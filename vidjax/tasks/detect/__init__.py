@@ -18,6 +18,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     """
     from vidjax.tasks.detect.evaluator import BoxEvaluator
     from vidjax.tasks.detect.objective import BoxObjective
+    from vidjax.tasks.detect.service import service
     from vidjax.tasks.task import Task
 
     _check(config)
@@ -31,6 +32,7 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         metrics=("boxes/mAP",),
         words=f"of {len(labels.names)} classes of boxes",
         answer=_answer,
+        service=functools.partial(service, config, spec, labels, dtype),
     )
 
 
