@@ -98,6 +98,7 @@ PARSED = {
     r"python train.py --config=configs/scenes_\w+.py .*": "tests/tasks train small ones",
     r"python -m vidjax (caption|ask) .*": "needs a run; tests/apps/test_caption.py has a small one",
     r"python -m vidjax convert smolvlm2_256m .*": "needs its weights",
+    r"python -m vidjax convert --to smolvlm2 runs/lora .*": "needs it; tests/weights/test_low_rank.py has one",
     r"python -m vidjax serve .*": "runs until it is stopped; tests/apps/test_serve.py starts one",
     r"python -m vidjax demo .*": "runs until it is stopped; tests/apps/test_demo.py starts one",
     r"python -m vidjax stream .*": "needs a causal run and a camera; tests/apps/test_stream.py has a file",
