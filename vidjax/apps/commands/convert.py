@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--param-dtype", choices=("float32", "bfloat16"),
-        help="type in which parameters are stored (default: float32); captions and answers compute from it",
+        help="type in which parameters are stored (default: float32)",
     )  # fmt: skip
     parser.add_argument(
         "--only-adapter", action="store_true", help="with --to: only the run's low-rank pairs, as a folder for peft"
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             args.class_names,
             args.tokenizer,
             args.adapter,
-            args.param_dtype != "float32",
+            args.param_dtype,
         )
         if args.checkpoint is None or args.out is not None or any(others):
             args.parser.error("--to FRAMEWORK takes only RUN, OUT, --step, --stream and --only-adapter")
