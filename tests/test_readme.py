@@ -109,7 +109,7 @@ PARSED = {
     r"python -m tests.benchmarks.data.(views|prepared|sound|flow)": "fails where its ratio is missed",
     r"python -m tests.benchmarks.(predict_many|serving) --out .*": "minutes; tests/apps has small ones",
     r"python -m tests.benchmarks.scorers --official .*": "needs ActivityNet's code",
-    r"python -m tests.benchmarks.text_video.*": "full-size networks against transformers'; minutes",
+    r"python -m tests.benchmarks.(text_video|answers).*": "full-size networks against transformers'; minutes",
     r"python -m tests.benchmarks.features .*": "minutes; fails where its ratio is missed",
     r"python -m tests.benchmarks.models .*": "full-size networks against PyTorch's; minutes each",
     r"python -m tests.benchmarks.blocks --topology .*": "the TPU's compiler takes minutes",

@@ -176,7 +176,7 @@ class _NumpyType(ElementType):
 
 
 class Storage:
-    """Bytes of a file that tensors share, mapped into memory on first use.
+    """Bytes of a file that tensors share, mapped into memory on first use; writing to them does not change the file.
 
     Attributes:
       nbytes: number of bytes.
@@ -193,7 +193,7 @@ class Storage:
             if self.place + self.nbytes > self.path.stat().st_size:
                 raise OSError(f"{self.path} has become shorter while it was read")
             if self.nbytes:
-                self._bytes = np.asarray(np.memmap(self.path, np.uint8, "r", self.place, (self.nbytes,)))
+                self._bytes = np.asarray(np.memmap(self.path, np.uint8, "c", self.place, (self.nbytes,)))
             else:
                 self._bytes = np.empty(0, np.uint8)
         return self._bytes

@@ -70,7 +70,7 @@ def test_devices_share_the_batch_and_heads():
         assert (found["bytes"], found["bytes_per_device"] * share) == (whole, whole), sizes
     beams = cache("smolvlm2_tiny", config(beams=3))
     assert beams["bytes"] == 3 * whole
-    assert cache_row(beams)[1] == "0.00304 GiB per device for 4 videos, 3 beams, 532 tokens each"
+    assert cache_row(beams)[1] == "0.00152 GiB per device for 4 videos, 3 beams, 532 tokens each"
 
 
 def test_a_network_that_does_not_speak_has_none():
