@@ -68,7 +68,7 @@ class Captioner:
           UserError: if its network does not speak, or has no tokenizer.
         """
         self._mesh = parallel.make_mesh(1)
-        model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh))
+        model, meta, _ = load_model(run, step=step, sharding=parallel.replicated(self._mesh), as_stored=True)
         network: Any = model
         self.spec: Spec = meta.spec
         found = [value for value in self.spec.inputs.values() if isinstance(value, PromptInput)]

@@ -176,7 +176,7 @@ class _NumpyType(ElementType):
 
 
 class Storage:
-    """Bytes of a file that tensors share, read once, on first use.
+    """Bytes of a file that tensors share, mapped into memory on first use; writing to them does not change the file.
 
     Attributes:
       nbytes: number of bytes.
@@ -190,9 +190,12 @@ class Storage:
     def read(self) -> np.ndarray:
         if self._bytes is None:
             assert self.place is not None
-            self._bytes = np.fromfile(self.path, np.uint8, self.nbytes, offset=self.place)
-            if self._bytes.size != self.nbytes:
+            if self.place + self.nbytes > self.path.stat().st_size:
                 raise OSError(f"{self.path} has become shorter while it was read")
+            if self.nbytes:
+                self._bytes = np.asarray(np.memmap(self.path, np.uint8, "c", self.place, (self.nbytes,)))
+            else:
+                self._bytes = np.empty(0, np.uint8)
         return self._bytes
 
 

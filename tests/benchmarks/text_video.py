@@ -66,11 +66,12 @@ def compare(name: str, clips: int, texts: int, threads: int, repeats: int) -> tu
     difference = relative_error(network(), reference())
     if difference > TOLERANCE:
         raise SystemExit(f"{name}: similarities differ by {difference:.1e}")
-    turns = [(_seconds(network), _seconds(reference)) for _ in range(repeats)]
+    turns = [(seconds(network), seconds(reference)) for _ in range(repeats)]
     return [own for own, _ in turns], [theirs for _, theirs in turns]
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def seconds(run: Callable[[], Any]) -> float:
+    """Processor time of a call."""
     start = time.process_time()
     run()
     return time.process_time() - start

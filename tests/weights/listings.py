@@ -65,7 +65,7 @@ def assert_whole_both_ways(name: str, keys: Shapes, classes: int) -> Source:
     shapes = {path: array.shape for part in parts for path, array in part.items()}
     state = zeros(keys)
     table = recognise(state, name)
-    made = conversion(state, table, shapes, copy=np.shape)
+    made = conversion(state, table, shapes, put=lambda _, array: np.shape(array))
     assert made.arrays == shapes and not made.dropped and not made.fresh
     filled = [rule_of(table, path) for path in shapes]
     assert {key for _, names in filled for key in names} == set(table.stripped(keys))

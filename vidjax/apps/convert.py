@@ -24,15 +24,17 @@ from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.models.streams import Streams
 from vidjax.text import read_tokenizer
-from vidjax.training.checkpoints import CheckpointFolderError, Meta, load_model, save_model
+from vidjax.training.checkpoints import CheckpointFolderError, Meta, is_checkpoint, load_model, save_model
 from vidjax.training.tokenizers import set_tokenizer
 from vidjax.weights.hf_config import Description, describe, other_input
 from vidjax.weights.load import load_with_arguments, warn_of_pixels
+from vidjax.weights.low_rank import write_adapter
 from vidjax.weights.packages import classes_of
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.streams import spec_of
 from vidjax.weights.table import sources
 from vidjax.weights.write import to_state_dict, writable, write_file, write_transformers
+from vidjax.wording import things
 
 logger = logging.getLogger("vidjax")
 
@@ -47,6 +49,8 @@ def convert(
     class_names: str | None = None,
     tokenizer: str = "",
     recipe: str = "",
+    adapter: str = "",
+    param_dtype: str = "float32",
 ) -> int:
     """Load `checkpoint` into the model `name` and write it to the new folder `out`.
 
@@ -64,14 +68,16 @@ def convert(
       tokenizer: file of the tokenizer, for a network that reads texts; empty: that in the checkpoint's folder, if any.
       recipe: config file, or name of a recipe, for this model: its settings of data, task and evaluation are kept, so
         that what uses the folder reads and decodes as they say; empty: the defaults.
+      adapter: folder of low-rank pairs as peft writes them, whose products are added to the weights; empty: none.
+      param_dtype: type in which the parameters are stored, a value of `config.model.param_dtype`.
 
     Returns:
       0, the exit status.
 
     Raises:
       UserError: if the tokenizer cannot be used, or the network reads no text.
-      CheckpointError: if the checkpoint does not fit the model, or a folder's classes or preparation of pixels cannot
-        be used; it names every key.
+      CheckpointError: if the checkpoint or the adapter does not fit the model, or a folder's classes or preparation of
+        pixels cannot be used; it names every key.
       DataError: if there are more or fewer class names than classes.
     """
     given = _given(recipe, name)
@@ -91,11 +97,13 @@ def convert(
     takes = inspect.signature(build.__init__ if inspect.isclass(build) else build).parameters
     grid = {key: changed[key] for key in ("num_frames", "size") if key in changed and key in takes}
     model, kwargs = load_with_arguments(
-        name, checkpoint, source=source, num_classes=num_classes, **{**given.model.kwargs, **grid}
-    )
+        name, checkpoint, source=source, num_classes=num_classes, adapter=adapter, param_dtype=param_dtype,
+        **{**given.model.kwargs, **grid},
+    )  # fmt: skip
     count = 0 if get_variant(name).words else getattr(getattr(model, "head", None), "out_features", 0)
     names = _names_of_classes(count, said, checkpoint, class_names, anew=num_classes is not None)
-    config = Config(model=ModelConfig(name=name, kwargs=kwargs), data=data, task=given.task, eval=given.eval)
+    stored = ModelConfig(name=name, kwargs=kwargs, param_dtype=param_dtype)
+    config = Config(model=stored, data=data, task=given.task, eval=given.eval)
     save_model(out, model, Meta(config, resolve_spec(own, data), LabelSpace(names)))
     if changed:
         logger.warning(
@@ -139,7 +147,9 @@ def _with_tokenizer(spec: Spec, checkpoint: str, tokenizer: str) -> Spec:
     return spec
 
 
-def convert_back(run: str, out: str, to: str, *, step: int | None = None, stream: str = "") -> int:
+def convert_back(
+    run: str, out: str, to: str, *, step: int | None = None, stream: str = "", adapter: bool = False
+) -> int:
     """Write a trained model as another framework's checkpoint.
 
     Args:
@@ -148,17 +158,18 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None, stream
       to: naming scheme of the weights, one of those printed by `list_sources`.
       step: number of the update whose checkpoint is written; None: the best.
       stream: name of the stream that is written, of a network of several; empty: the whole network.
+      adapter: whether to write only what training with low-rank pairs has changed, as a new folder for peft.
 
     Returns:
       0, the exit status.
 
     Raises:
-      CheckpointError: if that framework has no such network, or `out` exists already.
+      CheckpointError: if that framework has no such network, `out` exists already, or there are no low-rank pairs.
       UserError: if there is no such stream.
       CheckpointFolderError: if there is no checkpoint, or it is a probe's.
       ImportError: if PyTorch is needed and missing.
     """
-    model, meta, step = load_model(run, step=step)
+    model, meta, step = load_model(run, step=step, pairs=adapter)
     name, kwargs = meta.config.model.name, meta.config.model.kwargs
     if meta.config.model.probe:
         raise CheckpointFolderError(
@@ -175,6 +186,11 @@ def convert_back(run: str, out: str, to: str, *, step: int | None = None, stream
             name, spec, model = dict(model.names)[stream], spec_of(spec, model, stream), network
         elif stream:
             raise CheckpointError(f"{run} holds {name}, which has no streams: leave --stream out")
+        if adapter:
+            base = "" if is_checkpoint(meta.config.model.init_from) else meta.config.model.init_from
+            count = write_adapter(out, model, name=name, to=to, base=base)
+            print(f"{name} of update {step} as {to}: {things(count, 'low-rank pair')}; written to {out}")
+            return 0
         state = to_state_dict(model, name, to, **kwargs)
         if to == "transformers":
             write_transformers(out, state, model, spec, meta.labels.names)

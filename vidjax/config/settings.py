@@ -113,6 +113,11 @@ class ModelConfig(Section, path="model"):
         "For lora_rank: parts that are trained whole, such as the projector of a language model; empty: the "
         "classifier, if the network has one.",
     )
+    lora_from: str = anything(
+        "",
+        "For lora_rank: folder of low-rank pairs as peft writes them, from which those of a new run start; empty: they "
+        "begin as nothing.",
+    )
     remat: str = choice(
         *REMAT,
         help="Values that a block keeps for the backward pass, recomputing the rest: everything (empty), outputs of "

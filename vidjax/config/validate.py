@@ -90,7 +90,7 @@ def _probe(config: Config, checks: _Checks) -> None:
 def _low_rank(config: Config, checks: _Checks) -> None:
     """Settings allowed with low-rank pairs."""
     model, need = config.model, checks.need
-    for name in ("lora_alpha", "lora_layers", "lora_whole"):
+    for name in ("lora_alpha", "lora_layers", "lora_whole", "lora_from"):
         standard = getattr(ModelConfig(), name)
         need(getattr(model, name) == standard or model.lora_rank > 0, f"model.{name}", "is for lora_rank")
     if model.lora_rank:

@@ -5,14 +5,18 @@ also inside `jax.jit`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from vidjax.errors import UserError
 from vidjax.models.base import LOW_RANK, VideoNetwork
 from vidjax.nn.fast_variables import RunningStatistic
+from vidjax.parallel import state_sharding
 
 Arrays = dict[str, jax.Array]
 
@@ -66,6 +70,51 @@ def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
 def in_float32(arrays: Arrays) -> Arrays:
     """Convert arrays to float32, which networks expect; float32 arrays are returned unchanged."""
     return {path: array.astype(jnp.float32) for path, array in arrays.items()}
+
+
+def like(current: Any, array: np.ndarray) -> jax.Array:
+    """An array of the host as one of the type, and in the place, of another.
+
+    Args:
+      current: array, or shape; if it is split over several devices, each gets its part alone.
+      array: array of that shape, or a view, such as of a file.
+    """
+    placed = current.sharding
+    if placed is None or len(placed.device_set) == 1:
+        return jnp.asarray(copied(array, current.dtype))
+    return jax.make_array_from_callback(array.shape, placed, lambda part: copied(array[part], current.dtype))
+
+
+def copied(array: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+    """Copy an array to a type in C order."""
+    if array.ndim < 2 or array.flags.c_contiguous:
+        return np.array(array, dtype)
+    # A transposed array is copied in groups of columns that fill a cache line, up to six times as fast as NumPy's copy,
+    # which visits each line again and again.
+    copy = np.empty(array.shape, dtype)
+    for start in range(0, array.shape[-1], 16):
+        copy[..., start : start + 16] = array[..., start : start + 16]
+    return copy
+
+
+def place(model: nnx.Module, dtype: Any = jnp.float32, mesh: Mesh | None = None) -> None:
+    """Give a network of shapes the type and the places that its parameters shall have, in place.
+
+    Args:
+      model: network whose arrays are shapes, from `abstract_model`.
+      dtype: type of the parameters; statistics are float32.
+      mesh: mesh from `parallel.make_mesh`, over which parameters are split by its rules; None: the default device.
+    """
+    _, params, stats = split(model)
+    places = {} if mesh is None else state_sharding({**params, **stats}, mesh)
+    types = {**dict.fromkeys(params, dtype), **dict.fromkeys(stats, jnp.float32)}
+    assign(
+        model,
+        {
+            path: jax.ShapeDtypeStruct(x.shape, types[path], sharding=places.get(path))
+            for path, x in {**params, **stats}.items()
+        },
+    )
 
 
 def assign(model: nnx.Module, arrays: Arrays) -> None:

@@ -20,6 +20,7 @@ from vidjax.models.registry import get_spec
 from vidjax.nn.target_backend import targeting
 from vidjax.parallel import HOST_MEMORY
 from vidjax.plan.chips import Chip, read_topology, slices, tpu_devices
+from vidjax.plan.generation import cache_figures
 from vidjax.plan.hlo import read_hlo
 from vidjax.plan.storage import storage
 from vidjax.tasks import kinds_of
@@ -223,7 +224,9 @@ def estimate(
         loops_unknown=reading.loops_unknown,
         hosts=len({device.process_index for device in program.mesh.devices.flat}),
     )
-    return figures_of(program.config, program.state, dict(program.mesh.shape), chip, facts, clips_per_core, work)
+    mesh = dict(program.mesh.shape)
+    answers = cache_figures(program.model, program.config, program.spec, mesh)
+    return figures_of(program.config, program.state, mesh, chip, facts, clips_per_core, work) | answers
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from vidjax.config.files import read_config
 from vidjax.config.validate import validate
 from vidjax.parallel import mesh_words
 from vidjax.plan.estimates import CLIPS_PER_CORE, UNRESOLVED, DataFacts, DoesNotFitError, Slice, Target, data_facts
+from vidjax.plan.generation import cache_row
 from vidjax.plan.storage import NOTE, storage_rows
 from vidjax.wording import duration, things
 
@@ -137,6 +138,7 @@ def _show(figures: dict[str, Any], console: Console) -> None:
             "memory per device: total",
             f"{memory['total'] / 2**30:.2f} of {memory['usable'] / 2**30:.2f} GiB: {fits} ({figures['usable_why']})",
         ),
+        *([cache_row(figures["cache"])] if "cache" in figures else ()),
         ("model's FLOP per device and step", f"{figures['model_flops']:.4g} (counted; what MFU means)"),
         ("XLA's FLOP, bytes", f"{figures['xla_flops']:.4g}, {figures['xla_bytes']:.4g} (loops counted once)"),
         *((kind, f"{c['count']} × in all {c['bytes'] / 1e6:.1f} MB") for kind, c in figures["collectives"].items()),

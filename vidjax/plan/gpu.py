@@ -15,6 +15,7 @@ from vidjax.nn.target_backend import targeting
 from vidjax.parallel import AXES, check_batch_size, mesh_sizes, state_sharding
 from vidjax.plan.chips import PER_MACHINE, read_gpus
 from vidjax.plan.estimates import DataFacts, DoesNotFitError, Work, figures_of, make_program, model_macs
+from vidjax.plan.generation import cache_figures
 from vidjax.plan.roofline import Roofline, roofline
 from vidjax.training.compiled_step import Program
 
@@ -63,7 +64,10 @@ class Gpus:
         cost = roofline(traced.jaxpr, self.chip, fused_attention=kind in _FUSED_ATTENTION)
         memory = {"arguments": held, "temporaries": int(cost.peak), "output": 0, "code": 0}
         work = self._work(program, sizes, cost, memory | {"total": sum(memory.values())}, lowered.cost_analysis() or {})
-        return {"target": self.name} | figures_of(config, program.state, sizes, self.chip, facts, clips_per_core, work)
+        with targeting("gpu"):
+            answers = cache_figures(program.model, config, program.spec, sizes)
+        figures = figures_of(config, program.state, sizes, self.chip, facts, clips_per_core, work)
+        return {"target": self.name} | figures | answers
 
     def sizes(self) -> "list[Gpus]":
         return [Gpus(f"{self.name.split(':')[0]}:{2**power}") for power in range(3, 10)]

@@ -19,7 +19,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from vidjax import config as cfg
 from vidjax import parallel
@@ -115,7 +115,14 @@ def steps(folder: str | Path) -> list[int]:
 
 
 def load_model(
-    folder: str | Path, *, step: int | None = None, sharding: NamedSharding | None = None, dtype: Any = None
+    folder: str | Path,
+    *,
+    step: int | None = None,
+    sharding: NamedSharding | None = None,
+    dtype: Any = None,
+    pairs: bool = False,
+    as_stored: bool = False,
+    mesh: Mesh | None = None,
 ) -> tuple[nnx.Module, Meta, int]:
     """Load a trained model in evaluation mode from a run or model folder.
 
@@ -124,10 +131,14 @@ def load_model(
       step: step of the checkpoint; None: the best by the run's metric or, without metrics, the newest.
       sharding: placement of the arrays; None: replicated over all devices.
       dtype: type of activations; None: the config's `compute_dtype`.
+      pairs: whether the network keeps its low-rank pairs, if it was trained with some.
+      as_stored: whether parameters keep the type in which they are stored, such as bfloat16; otherwise they are
+        float32.
+      mesh: mesh over whose devices the parameters are split as in training, in the place of `sharding`; None: none.
 
     Returns:
-      `(model, meta, step)`. The products of low-rank pairs are added to the kernels: the model and the metadata are
-      those of a plain network.
+      `(model, meta, step)`. Without `pairs`, the products of low-rank pairs are added to the kernels: the model and
+      the metadata are those of a plain network.
 
     Raises:
       CheckpointFolderError: if there is no such checkpoint.
@@ -148,11 +159,15 @@ def load_model(
         meta = read_meta(checkpoints, step)
         model = abstract_model(meta, dtype)
         graphdef, params, stats = split(model)
-        like = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), {"params": params, "stats": stats}
-        )
+        like: Any = {"params": params, "stats": stats}
+        places = parallel.state_sharding(like, mesh) if mesh else jax.tree.map(lambda _: sharding, like)
         try:
             check_fit(manager, step, like)
+            types = manager.item_metadata(step)["model"].tree if as_stored else like
+            like = jax.tree.map(
+                lambda x, place, stored: jax.ShapeDtypeStruct(x.shape, stored.dtype, sharding=place),
+                like, places, {kind: types.get(kind) or {} for kind in like},
+            )  # fmt: skip
             items = manager.restore(step, args=ocp.args.Composite(model=ocp.args.StandardRestore(like)))
         except (UserError, PermissionError, MemoryError, jax.errors.JaxRuntimeError):
             raise
@@ -163,7 +178,7 @@ def load_model(
                 + (f"There are also checkpoints of steps {others}" if others else "There is no other checkpoint there")
             ) from error
     params, stats = items.model["params"], items.model["stats"]
-    if meta.config.model.lora_rank:
+    if meta.config.model.lora_rank and not pairs:
         params = without_pairs(summed(model)(params))
         meta = as_loaded(meta)
         graphdef, _, _ = split(abstract_model(meta, dtype))

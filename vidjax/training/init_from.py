@@ -22,6 +22,7 @@ from vidjax.weights.flow_networks import load_flow_network
 from vidjax.weights.hf_config import describe
 from vidjax.weights.inflate import inflate
 from vidjax.weights.load import grouped, warn_of_pixels
+from vidjax.weights.low_rank import load_adapter
 from vidjax.weights.positions import position_fit
 from vidjax.weights.read import CheckpointError
 from vidjax.weights.streams import by_stream, example, spec_of
@@ -51,6 +52,8 @@ def start(model: nnx.Module, config: Config, spec: Spec) -> None:
         logger.warning("config.model.init_from is empty: the probe's frozen network has random weights")
     elif named.lora_rank:
         logger.warning("config.model.init_from is empty: the frozen network beside the low-rank pairs is random")
+    if named.lora_from:
+        load_adapter(model, named.lora_from, name=named.name)
     if config.data.flow in DEVICE_FLOWS:
         load_flow(model, config.data.flow, config.data.flow_weights)
 

@@ -13,18 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from vidjax.config import Spec
 from vidjax.config.spec import with_input
 from vidjax.inputs import AudioInput, FlowFields, VideoInput
 from vidjax.models import create_model, get_spec
 from vidjax.models.registry import abstract_model, family_of, list_models
-from vidjax.models.state import assign, split
+from vidjax.models.state import assign, like, place, split
 from vidjax.models.streams import Streams
 from vidjax.weights import packages
 from vidjax.weights.fit import Conversion
 from vidjax.weights.hf_config import configured, describe, other_input
-from vidjax.weights.mapping import conversion, copied, head_classes
+from vidjax.weights.low_rank import load_adapter
+from vidjax.weights.mapping import conversion, head_classes
 from vidjax.weights.positions import position_fit
 from vidjax.weights.read import CheckpointError, SourceError, read_state_dict
 from vidjax.weights.streams import joined, need_by_stream, of_streams, video_of
@@ -71,6 +73,9 @@ def load_pretrained(
     dtype: Any = None,
     seed: int = 0,
     inflation: str = "",
+    adapter: str | os.PathLike = "",
+    param_dtype: Any = jnp.float32,
+    mesh: Mesh | None = None,
     **kwargs: Any,
 ) -> nnx.Module:
     """Create a named model with a checkpoint's weights, in evaluation mode.
@@ -86,7 +91,7 @@ def load_pretrained(
       num_classes: K, number of classes; None: that of the checkpoint. If it differs from the checkpoint's, the
         classifier starts anew from `seed`, and a warning is logged.
       source: naming scheme of the checkpoint, one of the spec's `sources`; None: recognised by its keys.
-      dtype: dtype of the activations; parameters are float32.
+      dtype: dtype of the activations.
       seed: random seed for parameters that start anew.
       inflation: placement of an image network's kernels over time: `"central"` (in the middle frame, else 0) or
         `"average"` (in every frame, divided by their number); empty: the model's attribute `inflation` decides, or
@@ -99,8 +104,9 @@ def load_pretrained(
       ValueError: if the model, source or inflation is unknown, or nothing can be inflated.
     """
     model, _ = load_with_arguments(
-        name, checkpoint, num_classes=num_classes, source=source, dtype=dtype, seed=seed, inflation=inflation, **kwargs
-    )
+        name, checkpoint, num_classes=num_classes, source=source, dtype=dtype, seed=seed, inflation=inflation,
+        adapter=adapter, param_dtype=param_dtype, mesh=mesh, **kwargs,
+    )  # fmt: skip
     warn_of_pixels(
         checkpoint, describe(checkpoint).clip, get_spec(name), f"get_spec({name!r})", "normalise its input that way"
     )
@@ -146,6 +152,9 @@ def load_with_arguments(
     dtype: Any = None,
     seed: int = 0,
     inflation: str = "",
+    adapter: str | os.PathLike = "",
+    param_dtype: Any = jnp.float32,
+    mesh: Mesh | None = None,
     **kwargs: Any,
 ) -> tuple[nnx.Module, dict[str, Any]]:
     """Like `load_pretrained`, but also return the constructor arguments with which `create_model` rebuilds the network.
@@ -170,23 +179,26 @@ def load_with_arguments(
     num_classes = count if num_classes is None else num_classes
     # Drawing initial weights, only to replace them with the checkpoint's, would take most of the loading time.
     model = abstract_model(name, num_classes=num_classes, dtype=dtype, **kwargs)
+    place(model, param_dtype, mesh)
     spec = get_spec(name)
     if spec.any_video:
         spec = with_input(spec, kwargs.get("input"), FlowFields("", kwargs.get("flow_fields", 0), 0))
     load_into(model, checkpoint, name=name, source=source, inflation=inflation, video=spec.any_video)
     _, params, stats = split(model)
-    missing = [path for path, array in {**params, **stats}.items() if isinstance(array, jax.ShapeDtypeStruct)]
-    if missing:
+    shapes = {path: array for path, array in {**params, **stats}.items() if isinstance(array, jax.ShapeDtypeStruct)}
+    if shapes:
         _, params, stats = split(create_model(name, num_classes=num_classes, seed=seed, dtype=dtype, **kwargs))
         initial = {**params, **stats}
-        assign(model, {path: initial[path] for path in missing})
+        assign(model, {path: like(shape, np.asarray(initial[path])) for path, shape in shapes.items()})
+    if adapter:
+        load_adapter(model, adapter, name=name)
     return model, kwargs
 
 
 def _made_for(name: str, checkpoint: Checkpoint, source: str | None) -> tuple[dict[str, Any], int | None, Checkpoint]:
     """Arguments of the network for which a checkpoint is made, its number of classes, and the checkpoint as read."""
     found = packages.found(checkpoint, name)
-    state_dict = read_state_dict(found)
+    state_dict = read_state_dict(found, halves=True)
     with _named(found, name, state_dict):
         table = recognise(state_dict, name, source)
         return {**table.kwargs, **configured(found, table.configured)}, head_classes(state_dict, table), found
@@ -228,7 +240,9 @@ def load_into(
                 reports[stream] = load_into(network, path, name=named[stream], video=own, **options)
         return joined(reports)
     checkpoint = packages.found(checkpoint, name)
-    return _set(model, read_state_dict(checkpoint), checkpoint, name, source, allow_head_mismatch, inflation, video)
+    return _set(
+        model, read_state_dict(checkpoint, halves=True), checkpoint, name, source, allow_head_mismatch, inflation, video
+    )
 
 
 def _set(
@@ -250,14 +264,14 @@ def _set(
         _check_conventions(table, conventions)
         made = _converted(
             model, name, state_dict, table, shapes, allow_head_mismatch=allow_head_mismatch, inflation=inflation,
-            video=video or get_spec(name).any_video, copy=lambda array: jnp.asarray(copied(array)),
+            video=video or get_spec(name).any_video, put=lambda path, array: like(current[path], array),
         )  # fmt: skip
         checkpoint_classes = head_classes(state_dict, table)
         if table.problem:
             arrays = {short: state_dict[key] for short, key in table.stripped(state_dict).items()}
             if problem := table.problem(arrays):
                 raise CheckpointError(f"the checkpoint is of another network: {problem}")
-    assign(model, {path: jnp.asarray(array, current[path].dtype) for path, array in made.arrays.items()})
+    assign(model, made.arrays)
     model_classes = shapes[f"{table.head}.kernel"][-1] if f"{table.head}.kernel" in shapes else 0
     report = LoadReport(
         table.name, len(made.arrays), checkpoint_classes, model_classes,
@@ -330,7 +344,7 @@ def takers(state_dict: Mapping[str, Any], name: str) -> list[str]:
                 model = abstract_model(other, num_classes=head_classes(state_dict, table), **table.kwargs)
                 _, params, stats = split(model)
                 shapes = {path: array.shape for path, array in {**params, **stats}.items()}
-                _converted(model, other, state_dict, table, shapes, copy=np.shape)
+                _converted(model, other, state_dict, table, shapes, put=lambda _, array: np.shape(array))
                 found.add(other)
     return sorted(found, key=lambda other: (family_of(other) != family_of(name), other))
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from vidjax.inputs import VideoInput
 from vidjax.models.inputs import fit_channels
+from vidjax.models.state import copied
 from vidjax.nn.grids import Grid
 from vidjax.weights.fit import Conversion, Fit, by, check_inflation
 from vidjax.weights.layouts import Transform, dims
-from vidjax.weights.read import CheckpointError
+from vidjax.weights.read import CheckpointError, in_float32
 from vidjax.weights.table import Rule, Source, listed
 
 
@@ -93,18 +94,6 @@ def convert(
     return conversion(state_dict, source, shapes, allow_head_mismatch=allow_head_mismatch).arrays
 
 
-def copied(array: np.ndarray) -> np.ndarray:
-    """Copy an array to float32 in C order."""
-    if array.ndim < 2 or array.flags.c_contiguous:
-        return np.array(array, np.float32)
-    # A transposed array is copied in groups of columns that fill a cache line, up to six times as fast as NumPy's copy,
-    # which visits each line again and again.
-    copy = np.empty(array.shape, np.float32)
-    for start in range(0, array.shape[-1], 16):
-        copy[..., start : start + 16] = array[..., start : start + 16]
-    return copy
-
-
 def conversion(
     state_dict: Mapping[str, np.ndarray],
     source: Source,
@@ -114,7 +103,7 @@ def conversion(
     inflation: str = "",
     grid: Grid | None = None,
     positions: Callable[[str], Fit | None] = lambda path: None,
-    copy: Callable[[np.ndarray], Any] | None = None,
+    put: Callable[[str, np.ndarray], Any] | None = None,
     video: VideoInput | None = None,
 ) -> Conversion:
     """Convert a source's arrays to a model's parameters and statistics.
@@ -129,7 +118,7 @@ def conversion(
       inflation: kind of inflation of image kernels, one of `INFLATIONS`; empty: the table's.
       grid: the model's number of tokens along T, H and W, for resizing position tables.
       positions: function from a path to the fit of its position table, for rules without a fit.
-      copy: function applied to each array of the result as it is made; None: a float32 copy.
+      put: function of a path and an array, applied to each of the result as it is made; None: a float32 copy.
       video: video that the network reads, for the channels of first kernels; None: colours or a field of flow.
 
     Returns:
@@ -165,7 +154,7 @@ def conversion(
             left += [f"{key} ({dims(np.shape(state_dict[key]))}), for {path}" for key in keys]
             continue
         try:
-            array = rule.transform.forward(*(state_dict[key] for key in keys))
+            array = rule.transform.forward(*(in_float32(state_dict[key]) for key in keys))
         except ValueError as error:
             given = ", ".join(f"{key} ({dims(np.shape(state_dict[key]))})" for key in keys)
             problems.append(f"{path}: {rule.transform.name} cannot take {given}: {error}")
@@ -184,7 +173,7 @@ def conversion(
                                  f"and {error}")  # fmt: skip
                 continue
         if array.shape == wanted:
-            arrays[path] = (copy or copied)(array)
+            arrays[path] = put(path, array) if put else copied(array)
             continue
         in_head = source.of_head(path)
         same_inputs = len(wanted) == array.ndim and wanted[:-1] == array.shape[:-1]

@@ -7,10 +7,11 @@ unpickler that builds arrays and plain values and never runs code from the file.
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from vidjax.errors import UserError
@@ -26,7 +27,7 @@ _LEVELS = 16  # deepest nesting of these entries: a damaged or malicious file ca
 # Prefixes that wrapper modules (DataParallel, torch.compile, a Lightning module) add to every key.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
-
+_HALVES = ("float16", "bfloat16")
 # Start of a legacy PyTorch file: a pickle of this number.
 _TORCH_MAGIC = LEGACY_MAGIC.to_bytes(10, "little")
 
@@ -49,7 +50,7 @@ class SourceError(CheckpointError):
 
 
 def read_state_dict(
-    checkpoint: str | os.PathLike | Mapping[str, Any], prefixes: tuple[str, ...] = PREFIXES
+    checkpoint: str | os.PathLike | Mapping[str, Any], prefixes: tuple[str, ...] = PREFIXES, *, halves: bool = False
 ) -> dict[str, np.ndarray]:
     """Read the arrays of a checkpoint by their keys.
 
@@ -62,9 +63,11 @@ def read_state_dict(
         be nested under the names in `WRAPPERS`, several levels deep; entries beside these names are ignored. Where
         there is a moving average of the weights, `AVERAGE`, it is taken.
       prefixes: prefixes removed, repeatedly, if every key has them.
+      halves: whether 16-bit floats of files remain 16-bit, so that they can stay in the files until they are used.
 
     Returns:
-      `{key: array}`; 16-bit floats as float32, other types unchanged.
+      `{key: array}`; without `halves`, 16-bit floats as float32; other types unchanged. Arrays of safetensors and of
+      PyTorch's zip archives are mapped into memory: what is not used is not read.
 
     Raises:
       CheckpointError: if it cannot be read, holds code, or has something other than arrays among the arrays.
@@ -88,7 +91,7 @@ def read_state_dict(
         if array is None:
             odd.append(f"{key!r} ({type(value).__name__})")
         else:
-            arrays[key] = array
+            arrays[key] = array if halves else in_float32(array)
     if odd:
         raise CheckpointError(
             f"{where}: these entries among the weights are not arrays: {', '.join(odd)}. "
@@ -96,9 +99,16 @@ def read_state_dict(
         )
     if not arrays:
         raise CheckpointError(f"{where}: holds no weights")
-    while prefix := next((p for p in prefixes if all(key.startswith(p) for key in arrays)), ""):
-        arrays = {key.removeprefix(prefix): array for key, array in arrays.items()}
-    return arrays
+    start = len(common_start(arrays, prefixes))
+    return {key[start:]: array for key, array in arrays.items()}
+
+
+def common_start(keys: Collection[str], prefixes: Sequence[str] = PREFIXES) -> str:
+    """Prefixes, one after the other, with which every one of the keys begins."""
+    start = ""
+    while prefix := next((p for p in prefixes if keys and all(key.startswith(start + p) for key in keys)), ""):
+        start += prefix
+    return start
 
 
 def _unwrapped(content: Any, where: str) -> Mapping[Any, Any]:
@@ -124,7 +134,7 @@ def _unwrapped(content: Any, where: str) -> Mapping[Any, Any]:
 
 
 def _array(value: Any) -> np.ndarray | None:
-    """Convert a tensor or array to a NumPy array, 16-bit floats to float32; None for anything else."""
+    """Convert a tensor or array to a NumPy array, 16-bit floats of tensors to float32; None for anything else."""
     if hasattr(value, "detach") and hasattr(value, "numpy"):  # a PyTorch tensor, without importing PyTorch
         value = value.detach().cpu()
         if str(value.dtype) in ("torch.bfloat16", "torch.float16"):
@@ -139,9 +149,14 @@ def _array(value: Any) -> np.ndarray | None:
         array = np.asarray(value)
     except TypeError:  # a pickled array of objects
         return None
-    if array.dtype.name in ("float16", "bfloat16"):
-        return array.astype(np.float32)
+    if array.dtype.name in _HALVES:
+        return array
     return array if array.dtype.kind in "fiub" and array.dtype.isbuiltin != 2 else None  # 2: 8-bit floats
+
+
+def in_float32(array: np.ndarray) -> np.ndarray:
+    """An array with 16-bit floats as float32; other types are unchanged."""
+    return array.astype(np.float32) if array.dtype.name in _HALVES else array
 
 
 def _read_path(path: Path) -> Any:
@@ -211,10 +226,11 @@ def _broken(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(f"{path}: is damaged, incomplete or not a checkpoint ({reason}). Fetch it again.")
 
 
-# Safetensors' names of element types. bfloat16, which NumPy lacks, is read as the upper half of a float32.
+# Safetensors' names of element types.
 _DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+    "BF16": ml_dtypes.bfloat16,
 }  # fmt: skip
 
 
@@ -237,9 +253,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         if key == "__metadata__":
             continue
         dtype, (first, end) = tensor["dtype"], tensor["data_offsets"]
-        if dtype == "BF16":
-            array = (data[first:end].view("<u2").astype(np.uint32) << 16).view(np.float32)
-        elif dtype in _DTYPES:
+        if dtype in _DTYPES:
             array = data[first:end].view(_DTYPES[dtype])
         else:
             raise CheckpointError(f"{path}: {key} has elements of type {dtype}. Convert it to float32 first.")

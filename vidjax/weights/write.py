@@ -77,17 +77,42 @@ def to_state_dict(model: nnx.Module, name: str, to: str, **kwargs: Any) -> State
     """
     _, params, stats = split(model)
     arrays = {path: np.asarray(array) for path, array in {**params, **stats}.items()}
-    table, filled = _table(arrays, name, to)
-    _check_network(arrays, name, table, filled, kwargs)
-    if differs := table.differs(dict(getattr(model, "conventions", ()))):
-        theirs = "\n".join(f"  {key} = {value!r}" for key, value in differs.items())
-        raise CheckpointError(f"this {name} is not the network that {to} has, with the same shapes; there\n{theirs}")
+    table, filled = table_of(model, arrays, name, to, kwargs)
     out = written(arrays, filled)
     if table.buffers is not None:
         out |= table.buffers(out)
     out = table.restacked(with_counters(out, table))
-    prefix, bare = _LAYOUTS.get(to, _Layout()).prefix, _LAYOUTS.get(to, _Layout()).bare
-    return {key if key.startswith(bare) else prefix + key: np.array(a, order="C") for key, a in out.items()}
+    return {prefixed(key, to): np.array(a, order="C") for key, a in out.items()}
+
+
+def prefixed(key: str, to: str) -> str:
+    """A key as in a framework's own files."""
+    layout = _LAYOUTS.get(to, _Layout())
+    return key if key.startswith(layout.bare) else layout.prefix + key
+
+
+def table_of(
+    model: nnx.Module, arrays: Mapping[str, Any], name: str, to: str, kwargs: Mapping[str, Any] | None = None
+) -> tuple[Source, Filled]:
+    """The table by which a model is written, and the rule and keys of each array.
+
+    Args:
+      model: the model.
+      arrays: its parameters and statistics by path.
+      name, to: as for `to_state_dict`.
+      kwargs: further arguments with which the model was built, to check that its size is the framework's; None: it may
+        have any size.
+
+    Raises:
+      CheckpointError: as `to_state_dict` does.
+    """
+    table, filled = _table(arrays, name, to)
+    if kwargs is not None:
+        _check_network(arrays, name, table, filled, kwargs)
+    if differs := table.differs(dict(getattr(model, "conventions", ()))):
+        theirs = "\n".join(f"  {key} = {value!r}" for key, value in differs.items())
+        raise CheckpointError(f"this {name} is not the network that {to} has, with the same shapes; there\n{theirs}")
+    return table, filled
 
 
 def with_counters(state: StateDict, source: Source) -> StateDict:
@@ -166,7 +191,7 @@ def write_transformers(
         (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _table(arrays: Mapping[str, np.ndarray], name: str, to: str) -> tuple[Source, Filled]:
+def _table(arrays: Mapping[str, Any], name: str, to: str) -> tuple[Source, Filled]:
     """The first table of the framework that has every parameter, and the rule and keys of each."""
     known = writable(name)
     if to not in known:
@@ -208,7 +233,7 @@ def rule_of(table: Source, path: str) -> tuple[Rule, tuple[str, ...]] | None:
 
 
 def _check_network(
-    arrays: Mapping[str, np.ndarray], name: str, table: Source, filled: Filled, kwargs: Mapping[str, Any]
+    arrays: Mapping[str, Any], name: str, table: Source, filled: Filled, kwargs: Mapping[str, Any]
 ) -> None:
     """Check that a network differs from the reference's only in its classes and the sizes of its position tables."""
     variant, head = get_variant(name), arrays.get(f"{table.head}.kernel")

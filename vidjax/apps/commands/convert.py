@@ -11,7 +11,7 @@ def add(commands: Commands) -> None:
         "convert",
         help="convert another framework's checkpoint into a vidjax one, or back",
         usage="%(prog)s MODEL CHECKPOINT OUT [options]\n       %(prog)s --to FRAMEWORK RUN OUT [--step STEP] "
-        "[--stream NAME]\n"
+        "[--stream NAME] [--only-adapter]\n"
         "       %(prog)s --list",
     )
     parser.add_argument("model", nargs="?", help="name of the vidjax model, such as r2plus1d_18; with --to: the run")
@@ -41,6 +41,16 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="recipe for MODEL, whose settings of data and task the folder keeps",
     )
+    parser.add_argument(
+        "--adapter", default="", metavar="FOLDER", help="low-rank pairs of peft's to add to the weights"
+    )
+    parser.add_argument(
+        "--param-dtype", choices=("float32", "bfloat16"),
+        help="type in which parameters are stored (default: float32)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only-adapter", action="store_true", help="with --to: only the run's low-rank pairs, as a folder for peft"
+    )
     parser.add_argument("--list", action="store_true", help="print the sources that can be read or written, and exit")
     parser.set_defaults(run=run, parser=parser)
 
@@ -50,19 +60,23 @@ def run(args: argparse.Namespace) -> int:
     from vidjax.apps.convert import convert, convert_back, list_sources
 
     if args.to:
-        if (
-            args.checkpoint is None
-            or args.out is not None
-            or args.source
-            or args.num_classes
-            or args.class_names
-            or args.config
-        ):
-            args.parser.error("--to FRAMEWORK takes only RUN, OUT, --step and --stream")
-        return convert_back(args.model, args.checkpoint, args.to, step=args.step, stream=args.stream)
+        others = (
+            args.source,
+            args.num_classes,
+            args.class_names,
+            args.tokenizer,
+            args.config,
+            args.adapter,
+            args.param_dtype,
+        )
+        if args.checkpoint is None or args.out is not None or any(others):
+            args.parser.error("--to FRAMEWORK takes only RUN, OUT, --step, --stream and --only-adapter")
+        return convert_back(
+            args.model, args.checkpoint, args.to, step=args.step, stream=args.stream, adapter=args.only_adapter
+        )
     if args.list:
         return list_sources()
-    if args.out is None or args.step is not None or args.stream:
+    if args.out is None or args.step is not None or args.stream or args.only_adapter:
         args.parser.error("give MODEL CHECKPOINT OUT, --to FRAMEWORK RUN OUT, or --list")
     return convert(
         args.model,
@@ -73,4 +87,6 @@ def run(args: argparse.Namespace) -> int:
         class_names=args.class_names,
         tokenizer=args.tokenizer,
         recipe=args.config,
+        adapter=args.adapter,
+        param_dtype=args.param_dtype or "float32",
     )
