@@ -5,8 +5,8 @@
     python -m vidjax evaluate flow runs/data/flow/val --layout chairs --method runs/motion_flow
 
 Writes its pairs to runs/data/flow on first use: textured shapes that move by up to 12 pixels over a moving background,
-whose true flow is known, but where one covers another. The report has `epe_still` beside the end-point error `epe`: that
-of no motion at all, about 5.3 pixels, which a network must fall well below. It does not move for the first 100 updates.
+whose true flow is known, but where one covers another. The report has `epe_still` beside the end-point error `epe`:
+that of no motion at all, above which a network must not stay. In the first 100 updates or so it does.
 """
 
 from vidjax.config import Config, DataConfig, EvalConfig, ModelConfig, OptimizerConfig, TrainConfig
