@@ -14,6 +14,7 @@ from vidjax.inputs import (
     BoxInput,
     FeatureInput,
     FlowFields,
+    PairInput,
     PromptInput,
     SequenceInput,
     TextInput,
@@ -34,6 +35,7 @@ EVERY = {
     "boxes": BoxInput(12),
     "bank": BankInput(60, 8, seconds=30),
     "steps": SequenceInput(2304, 512),
+    "pair": PairInput(368, 496),
     "resized": SequenceInput(192, 512, resized=True),
 }
 

@@ -33,7 +33,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     pair = [rng.uniform(-1, 1, (1, args.height, args.width, 3)).astype(np.float32) for _ in range(2)]
     tensors = [torch.tensor(picture.transpose(0, 3, 1, 2).copy()) for picture in pair]
-    ours = jax.jit(lambda first, second: network(first, second))
+    ours = jax.jit(lambda first, second: network.flow(first, second))
     flow = np.asarray(ours(*pair))
     times: dict[str, list[float]] = {"vidjax": [], "torchvision": []}
     with torch.inference_mode():

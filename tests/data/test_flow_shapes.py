@@ -2,8 +2,12 @@
 
 import cv2
 import numpy as np
+import pytest
 
-from vidjax.data.flow_shapes import flow_batch, flow_pair
+from vidjax.data.flow_shapes import flow_pair, write_flow_pairs
+from vidjax.data.listing.flow_pairs import flow_pairs
+from vidjax.errors import UserError
+from vidjax.video.flow_files import read_flow
 
 
 def test_true_flow_finds_the_colours_again():
@@ -24,9 +28,19 @@ def test_true_flow_finds_the_colours_again():
     assert max(errors) < 4 and 0.8 < np.mean(shares) < 1
 
 
-def test_batches_of_a_seed():
-    one, same, other = flow_batch(1, 2, size=32), flow_batch(1, 2, size=32), flow_batch(2, 2, size=32)
-    assert [part.shape for part in one] == [(2, 32, 32, 3)] * 2 + [(2, 32, 32, 2), (2, 32, 32)]
-    for part, equal, differs in zip(one[:3], same, other, strict=False):
-        np.testing.assert_array_equal(part, equal)
-        assert not np.array_equal(part, differs)
+def test_files(tmp_path):
+    write_flow_pairs(tmp_path / "s", num_train=2, num_eval=1, size=32)
+    (pair,) = flow_pairs(tmp_path / "s" / "val", "chairs")
+    first, second, flow, known = flow_pair(np.random.default_rng((0, 1, 0)), size=32, fastest=12)
+    for path, picture in ((pair.first, first), (pair.second, second)):
+        np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], picture)
+    read, there = read_flow(pair.true)
+    np.testing.assert_array_equal(there, known)
+    np.testing.assert_array_equal(read[known], flow[known])
+    before = (tmp_path / "s" / "train" / "00002_flow.flo").read_bytes()
+    for path in (tmp_path / "s" / "complete.txt", *(tmp_path / "s" / "train").glob("00002*")):
+        path.unlink()
+    write_flow_pairs(tmp_path / "s", num_train=2, num_eval=1, size=32)
+    assert (tmp_path / "s" / "train" / "00002_flow.flo").read_bytes() == before
+    with pytest.raises(UserError, match="made with"):
+        write_flow_pairs(tmp_path / "s", num_train=3, num_eval=1, size=32)

@@ -15,6 +15,7 @@ from vidjax.data.records import (
     Masks,
     Record,
     Segments,
+    TrueFlow,
     VideoSet,
     classes_of,
     is_box,
@@ -28,6 +29,7 @@ EVERY = (
     Segments(((0.5, 2.0, "walk"), (1.0, 3.0, "run"))),
     Masks("masks/a", (1, 2)),
     Caption(("somebody walks, then runs",)),
+    TrueFlow("b.png", "a.flo"),
 )
 
 

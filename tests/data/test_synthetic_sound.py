@@ -1,11 +1,15 @@
 """Moving shapes with sound: what is heard, that neither stream tells the class alone, and files that hold both."""
 
 import csv
+from unittest import mock
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from vidjax.data import synthetic_sound
 from vidjax.data.moving_shapes import RATE
 from vidjax.data.synthetic_sound import (
     LESSONS,
@@ -25,6 +29,30 @@ def pitches(wave):
     """Strongest frequency of each 50 ms, Hz."""
     windows = wave[: len(wave) // 800 * 800].reshape(-1, 800) * np.hanning(800)
     return np.abs(np.fft.rfft(windows, 8000)).argmax(axis=1) * SOUND_RATE / 8000
+
+
+class Given:
+    """A generator whose first uniform number is given."""
+
+    def __init__(self, rng, first):
+        self.rng, self.first = rng, first
+
+    def __getattr__(self, name):
+        return self.first.pop(name, None) or getattr(self.rng, name)
+
+
+def onsets(wave):
+    """Hundredths of a second in which there is a click."""
+    return np.flatnonzero(np.abs(wave).reshape(-1, 160).max(axis=1) > 0.15)
+
+
+def gap(frames, wave):
+    """Tenths of a second from a turn to the next click, of the period of ten."""
+    # About a turn the frames are the same forwards and backwards.
+    movie = frames.astype(float)
+    errors = [np.abs(movie[t - 3 : t] - movie[t + 1 : t + 4][::-1]).mean() for t in range(3, 17)]
+    turn = 3 + int(np.argmin(errors))
+    return int(round(onsets(wave)[0] / 10 - turn) % 10)
 
 
 def sign(wave):
@@ -105,3 +133,41 @@ def test_files(tmp_path):
         write_with_sound(folder, lesson="agree", num_train=3, num_eval=1, num_frames=6, size=16)
     with pytest.raises(UserError, match="lesson = 'all': must be one of joint, agree, turns"):
         write_with_sound(tmp_path, lesson="all")
+
+
+@settings(max_examples=50, deadline=None)
+@given(phase=st.floats(0, 0.999), seed=st.integers(0, 2**32))
+def test_neither_stream_tells_whether_clicks_are_at_turns(phase, seed):
+    """Pictures are the same in both classes; the clicks of one are those of the other half a period away, and all times
+    from which to begin are as probable."""
+
+    def drawn(label, phase):
+        """Frames and times of clicks of a video whose first draw, the time of the turns, is given."""
+        first = {"uniform": lambda low, high: PERIOD * phase}
+        with mock.patch.object(synthetic_sound, "clicks", lambda times, rng, seconds: times):
+            frames, times = sound_clip(
+                "turns", label, Given(np.random.default_rng(seed), first), num_frames=20, size=16
+            )
+        return frames, times[(times > -1e-9) & (times < 2 - 1e-9)]
+
+    together, apart, moved = drawn("together", phase), drawn("apart", phase), drawn("apart", (phase + 0.5) % 1)
+    np.testing.assert_array_equal(together[0], apart[0])
+    np.testing.assert_allclose(together[1], moved[1], atol=1e-9)
+    assert len(apart[1]) == 2 and np.abs(together[1][:, None] - apart[1]).min() == pytest.approx(PERIOD / 2)
+
+
+def test_statistics_of_each_stream_do_not_depend_on_clicks_at_turns():
+    """Of 300 videos: motion and loudness over time, per class, differ by no more than chance."""
+    told = {label: [] for label in LESSONS["turns"]}
+    for index in range(300):
+        label = LESSONS["turns"][index % 2]
+        frames, sound = sound_clip("turns", label, np.random.default_rng((9, index)), num_frames=20, size=16)
+        motion = np.abs(np.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
+        loudness = np.abs(sound).reshape(20, -1).mean(axis=1)
+        told[label].append([*motion, *loudness, sound.std(), motion.mean(), loudness.argmax(), motion.argmin()])
+    apart, together = (np.array(told[label]) for label in LESSONS["turns"])
+    spread = np.sqrt((apart.var(axis=0) + together.var(axis=0)) / 150)
+    assert (np.abs(apart.mean(axis=0) - together.mean(axis=0)) < 4.5 * spread).all()
+    # And both together do: in which tenth of a second of the period clicks and turns fall.
+    assert {gap(*sound_clip("turns", "together", np.random.default_rng(s), size=32)) for s in range(6)} <= {0, 1, 9}
+    assert {gap(*sound_clip("turns", "apart", np.random.default_rng(s), size=32)) for s in range(6)} <= {4, 5, 6}

@@ -19,7 +19,7 @@ from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.examples import ExampleReader
 from vidjax.data.reading.prompts import PromptReader
 from vidjax.data.reading.text import TextReader
-from vidjax.data.records import Boxes, Caption, Labels, LabelSpace, Record, Segments, VideoSet, map_classes
+from vidjax.data.records import Boxes, Caption, Labels, LabelSpace, Record, Segments, TrueFlow, VideoSet, map_classes
 from vidjax.data.views import Views, whole
 from vidjax.evaluation.engine import flat_metrics
 from vidjax.evaluation.evaluator import Rows
@@ -29,6 +29,7 @@ from vidjax.tasks import TASKS, kinds_of, make_task
 from vidjax.tasks.task import Task
 from vidjax.text import train_tokenizer
 from vidjax.training.tokenizers import set_tokenizer
+from vidjax.video.flow_files import write_flow
 
 CLIPS = 4
 
@@ -63,6 +64,8 @@ def case(name: str, folder) -> Case:
         return of_pairs(kind)
     if task_name == "caption":
         return of_captions()
+    if task_name == "optical_flow":
+        return of_flow(folder)
     model = {"classify": "conv3d_tiny", "reconstruct": "videomae_tiny_pretrain"}[task_name]
     spec = get_spec(model).with_video(num_frames=4, size=16, resize=(16,))
     labels = LabelSpace(
@@ -175,8 +178,28 @@ def of_captions() -> Case:
     return Case(task, network, VideoSet(records, LabelSpace(())), examples)
 
 
+def of_flow(folder) -> Case:
+    """Pairs with a flow that is known everywhere, in places, nowhere, and that is too fast to count."""
+    spec = get_spec("raft_small_tiny")
+    spec = dataclasses.replace(spec, inputs={"pair": dataclasses.replace(spec.inputs["pair"], height=32, width=40)})
+    task = make_task(Config(model=ModelConfig(name="raft_small_tiny")), spec, LabelSpace(()))
+    network, rng, records = create_model("raft_small_tiny"), np.random.default_rng(0), []
+    for i, share in enumerate((1, 0.5, 0, 1)):
+        path = folder / f"{i}.flo"
+        write_flow(path, rng.normal(0, 500 if i == 3 else 3, (32, 40, 2)), rng.random((32, 40)) < share)
+        records.append(Record(f"{i}_1.ppm", TrueFlow(f"{i}_2.ppm", str(path))))
+    pair = layout_of(spec.inputs).draw(CLIPS, 1, seed=3)["inputs"]["pair"][:, 0]
+    targets = [task.targets.of(record, whole(1)) for record in records]
+    examples = {
+        "inputs": {"pair": jnp.asarray(pair)},
+        "targets": {name: jnp.asarray(np.stack([t[name][0] for t in targets])) for name in targets[0]},
+    }
+    return Case(task, network, VideoSet(tuple(records), LabelSpace(())), examples)
+
+
 CASES = [
     *("classify-single", "classify-several", "classify-partial", "detect", "reconstruct", "caption"),
+    "optical_flow",
     *("retrieve-softmax", "retrieve-sigmoid"),
     "localise-localise_linear_tiny",
 ]

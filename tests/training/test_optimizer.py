@@ -39,6 +39,12 @@ def test_constant_schedule():
     np.testing.assert_allclose(make_schedule(config, steps=10, steps_per_epoch=1, batch_size=1)(9), 0.1, rtol=1e-6)
 
 
+def test_linear():
+    config = OptimizerConfig(learning_rate=0.1, schedule="linear", warmup_epochs=1, final_factor=0.5)
+    schedule = make_schedule(config, steps=50, steps_per_epoch=10, batch_size=1)
+    np.testing.assert_allclose([schedule(step) for step in (0, 5, 10, 30, 50)], [0, 0.05, 0.1, 0.075, 0.05], rtol=1e-5)
+
+
 def test_steps():
     torch = needs("torch")
     config = OptimizerConfig(learning_rate=0.1, schedule="steps", step_epochs=(4.0, 6.5), step_factor=0.1)

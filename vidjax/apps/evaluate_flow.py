@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from vidjax.apps.flow_estimator import flow_estimator
+from vidjax.apps.flow_estimator import flow_estimator, is_run
 from vidjax.data.listing.flow_pairs import flow_pairs
 from vidjax.errors import UserError
 from vidjax.evaluation.flow import FlowScores
@@ -41,7 +41,7 @@ def evaluate_flow(
     Args:
       folder: folder of the benchmark.
       layout: its layout, see `vidjax.data.listing.flow_pairs.flow_pairs`.
-      method: name of the algorithm or network, see `vidjax.apps.flow_estimator.flow_estimator`.
+      method: name of the algorithm or network, or folder of a run, see `vidjax.apps.flow_estimator.flow_estimator`.
       weights: checkpoint of the network; empty for an algorithm.
       updates: number of the network's updates; 0: as its authors evaluate it, 32 on Sintel and 24 on the others.
       out: folder for `eval.json`; empty: nothing is written.
@@ -54,7 +54,7 @@ def evaluate_flow(
       UserError: if a file is absent or damaged, or the method cannot be used.
     """
     pairs = flow_pairs(folder, layout)
-    of_network = UPDATES[layout] if weights else 0
+    of_network = UPDATES[layout] if weights or is_run(method) else 0
     estimate = flow_estimator(method, weights, updates=updates or of_network, bottom=layout == "kitti")
     scores: dict[str, FlowScores] = {pair.group: FlowScores() for pair in pairs}
     with progress_bar(Console(stderr=True)) as bar:

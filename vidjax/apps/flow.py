@@ -37,7 +37,7 @@ def write_flow_of(
     Args:
       video: path of the video, or of a folder of pictures.
       out: path of the video to write, or of the folder of files, created if necessary.
-      method: name of the algorithm or network, see `vidjax.apps.flow_estimator.flow_estimator`.
+      method: name of the algorithm or network, or folder of a run, see `vidjax.apps.flow_estimator.flow_estimator`.
       weights: checkpoint of the network; empty for an algorithm.
       updates: number of the network's updates; 0: its own.
       form: "video" of colours, "flo" or "kitti".

@@ -157,8 +157,8 @@ def _add_flow(kinds: Any) -> None:
     parser.add_argument("folder", help="folder of the benchmark, as it is unpacked")
     parser.add_argument("--layout", required=True, choices=FLOW_LAYOUTS, help="whose folders these are")
     parser.add_argument(
-        "--method", choices=methods, default="dis_fast", metavar="NAME",
-        help=f"one of {', '.join(methods)} (default: dis_fast)",
+        "--method", default="dis_fast", metavar="NAME",
+        help=f"one of {', '.join(methods)}, or the folder of a run that trained a network (default: dis_fast)",
     )  # fmt: skip
     parser.add_argument("--weights", default="", metavar="FILE", help="checkpoint of raft_small or raft_large")
     parser.add_argument(

@@ -60,6 +60,7 @@ SYNTHETIC = {
     "motion": (6, 1500), "long": (6, 80), "people": (6, 800),
     "scenes": (0, 1500),
     "sound_joint": (4, 1200), "sound_agree": (2, 1200), "sound_turns": (2, 1200),
+    "flow": (0, 1000),
 }  # fmt: skip
 
 # Rules of vidjax/video/sampling.py → short-video rules that each supports; "auto" takes the first.

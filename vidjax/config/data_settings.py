@@ -20,6 +20,7 @@ from vidjax.config.fields import (
     strictly_between,
     weights,
 )
+from vidjax.config.pair_settings import PairConfig
 from vidjax.config.section import Section
 from vidjax.config.sound_settings import SoundConfig
 from vidjax.config.text_settings import TextConfig
@@ -308,7 +309,8 @@ class DataConfig(Section, path="data"):
         help="Data set to generate in the folder of data.train, unless it exists: shapes that move alike (motion), for "
         "a while each in long videos (long), each in its own way, with boxes (people), or each in its own way, with "
         "sentences, questions, boxes and masks (scenes); with tones that have a class "
-        "of their own (sound_joint), share one with the motion (sound_agree), or clicks at its turns (sound_turns).",
+        "of their own (sound_joint), share one with the motion (sound_agree), or clicks at its turns (sound_turns); or "
+        "pairs of pictures of shapes with true flow (flow).",
     )
     flow: str = choice(
         "",
@@ -348,6 +350,7 @@ class DataConfig(Section, path="data"):
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     sound: SoundConfig = field(default_factory=SoundConfig)
+    pairs: PairConfig = field(default_factory=PairConfig)
     text: TextConfig = field(default_factory=TextConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
 

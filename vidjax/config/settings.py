@@ -24,6 +24,7 @@ from vidjax.config.fields import (
     positive,
     share,
 )
+from vidjax.config.optical_flow_settings import OpticalFlowConfig
 from vidjax.config.retrieve_settings import RetrieveConfig
 from vidjax.config.section import Section
 from vidjax.config.train_settings import TrainConfig
@@ -274,9 +275,10 @@ class TaskConfig(Section, path="task"):
         "localise",
         "retrieve",
         "caption",
+        "optical_flow",
         help="Task of the network: labels (classify), labels of boxes (detect), segments of long videos (localise), "
-        "captions (retrieve), sentences and answers (caption) or, without labels, hidden pixels (reconstruct); auto: "
-        "the task the model is made for. Any other is an error.",
+        "captions (retrieve), sentences and answers (caption), the motion of every pixel (optical_flow) or, without "
+        "labels, hidden pixels (reconstruct); auto: the task the model is made for. Any other is an error.",
     )
     classify: ClassifyConfig = field(default_factory=ClassifyConfig)
     detect: DetectConfig = field(default_factory=DetectConfig)
@@ -284,6 +286,7 @@ class TaskConfig(Section, path="task"):
     localise: LocaliseConfig = field(default_factory=LocaliseConfig)
     retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
     caption: CaptionConfig = field(default_factory=CaptionConfig)
+    optical_flow: OpticalFlowConfig = field(default_factory=OpticalFlowConfig)
 
 
 @dataclass
@@ -296,7 +299,9 @@ class OptimizerConfig(Section, path="optimizer"):
         0, 0, "Batch size for which learning_rate is given; it scales linearly to the actual one; 0: no scaling.",
         unit="videos",
     )  # fmt: skip
-    schedule: str = choice("cosine", "constant", "steps", help="Course of the learning rate after the warm-up.")
+    schedule: str = choice(
+        "cosine", "linear", "constant", "steps", help="Course of the learning rate after the warm-up."
+    )
     step_epochs: tuple[float, ...] = anything(
         (), "For schedule=steps: times at which the learning rate drops.", unit="epochs"
     )
@@ -305,7 +310,7 @@ class OptimizerConfig(Section, path="optimizer"):
         0, 0.0, "Length of the linear warm-up; if it would fill the run, half of the run is used.", unit="epochs"
     )
     warmup_factor: float = share(0.0, "Learning rate at the start of the warm-up, as a share of the peak.")
-    final_factor: float = anything(0.0, "Learning rate at the end of the cosine, as a share of the peak.")
+    final_factor: float = anything(0.0, "Learning rate at the end of the cosine or the line, as a share of the peak.")
     momentum: float = anything(0.9, "For SGD: momentum.")
     nesterov: bool = anything(False, "For SGD: whether to use Nesterov momentum.")
     b1: float = anything(0.9, "For AdamW: decay of the first moment.")

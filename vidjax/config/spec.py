@@ -8,6 +8,7 @@ from typing import Any
 from vidjax import inputs as streams
 from vidjax.config.choices import PRESETS
 from vidjax.config.data_settings import DataConfig
+from vidjax.config.pair_settings import with_pairs
 from vidjax.config.section import ConfigError
 from vidjax.config.sound_settings import with_sound
 from vidjax.config.text_settings import need_text
@@ -126,8 +127,8 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
       input: input of the network as in `config.model.input`; None: the spec's.
 
     Raises:
-      ConfigError: if there are settings of features, boxes, a feature bank or flow for a network that reads none, or of
-        frames for one that only hears.
+      ConfigError: if there are settings of features, boxes, a feature bank, pairs or flow for a network that reads
+        none, or of frames for one that only hears or takes pairs.
     """
     if config.clip.boxes:
         spec = _with_boxes(spec, config.clip.boxes)
@@ -137,7 +138,7 @@ def resolve_spec(spec: Spec, config: DataConfig, input: str | None = None) -> Sp
         )
     spec = _with_features(spec, config)
     need_text(spec.name, spec.inputs, config.text)
-    if (inputs := with_sound(spec.name, spec.inputs, config.sound)) is not spec.inputs:
+    if (inputs := with_pairs(spec.name, with_sound(spec.name, spec.inputs, config.sound), config)) is not spec.inputs:
         spec = dataclasses.replace(spec, inputs=inputs)
     if not any(isinstance(value, VideoInput) for value in spec.inputs.values()):
         if config.flow:

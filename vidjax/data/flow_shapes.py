@@ -1,10 +1,16 @@
 """Pairs of pictures with true flow: textured shapes that move, each in its own way, over a moving background."""
 
+import functools
+from pathlib import Path
+
 import cv2
 import numpy as np
+from rich.console import Console
 
-from vidjax.data.moving_shapes import draw_outline, turned
+from vidjax.data.moving_shapes import SetSize, draw_outline, turned, write_set
+from vidjax.video.flow_files import write_flow
 
+_VERSION = 1  # version of the generated pairs
 _COARSE = (4, 8, 16)  # pixels between the random values of a texture
 _FRACTION_BITS = 6  # of OpenCV's fixed-point coordinates
 
@@ -43,10 +49,54 @@ def flow_pair(rng: np.random.Generator, *, size: int = 64, fastest: float = 6.0)
     return first, second, flow, known
 
 
-def flow_batch(seed: int, count: int, *, size: int = 64) -> tuple[np.ndarray, ...]:
-    """Draw a batch of pairs, see `flow_pair`: each array with an axis `count` in front, the same for the same seed."""
-    pairs = [flow_pair(np.random.default_rng((seed, index)), size=size) for index in range(count)]
-    return tuple(map(np.stack, zip(*pairs, strict=True)))
+def write_flow_pairs(
+    folder: str | Path,
+    *,
+    num_train: int = 1000,
+    num_eval: int = 100,
+    size: int = 64,
+    fastest: float = 12.0,
+    seed: int = 0,
+    console: Console | None = None,
+) -> Path:
+    """Write pairs to `train` and `val`, in the layout of FlyingChairs, unless they exist.
+
+    A pair is `train/00001_img1.ppm`, `train/00001_img2.ppm` and `train/00001_flow.flo`, see `flow_pair`; where the flow
+    is not known, the file says so as Middlebury's do.
+
+    Args:
+      folder: folder to write to, created if necessary; an interrupted earlier call is completed.
+      num_train, num_eval: numbers of pairs; the two sets share no draw.
+      size: height and width, pixels; even.
+      fastest: largest motion along each axis, pixels.
+      seed: seed of all draws.
+      console: console for a progress bar; None: no bar.
+
+    Returns:
+      Path of the folder.
+
+    Raises:
+      UserError: if a parameter is out of range, or the folder holds such a set with other parameters.
+    """
+    drawn = SetSize(num_train, num_eval, 2, size, seed).checked()
+    pairs = {
+        f"{split}/{i + 1:05d}_flow.flo": functools.partial(_drawn, (seed, number, i), size, fastest)
+        for number, split, count in drawn.splits
+        for i in range(count)
+    }
+    stored = drawn.stored(_VERSION, fastest=fastest)
+    return write_set(Path(folder), "flow.json", stored, pairs, {"complete.txt": ""}, console, save=_save)
+
+
+def _drawn(key: tuple[int, ...], size: int, fastest: float) -> tuple[np.ndarray, ...]:
+    return flow_pair(np.random.default_rng(key), size=size, fastest=fastest)
+
+
+def _save(path: Path, drawn: tuple[np.ndarray, ...]) -> None:
+    stem = path.name.removesuffix("_flow.flo")
+    for number, picture in enumerate(drawn[:2], 1):
+        cv2.imwrite(str(path.with_name(f"{stem}_img{number}.ppm")), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    write_flow(path, *drawn[2:])
 
 
 def _texture(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -177,6 +177,7 @@ def write_set(
     lists: Mapping[str, str],
     console: Console | None = None,
     sound_rate: int = 0,
+    save: Callable[[Path, Any], None] | None = None,
 ) -> Path:
     """Write a set of videos and its lists, unless they already exist.
 
@@ -191,6 +192,7 @@ def write_set(
       lists: text of each list, by path in the folder.
       console: console for a progress bar; None: no bar.
       sound_rate: samples per second of the sound; 0: the videos have none.
+      save: function that writes what is drawn to a path, at last the file of that name; None: `encode`.
 
     Raises:
       UserError: if the folder holds such a set, complete or not, with other parameters.
@@ -206,11 +208,13 @@ def write_set(
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / manifest, json.dumps(wanted) + "\n")
     for name in videos:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
 
     def write(name: str) -> None:
         if not (folder / name).exists():
             drawn = videos[name]()
+            if save is not None:
+                return save(folder / name, drawn)
             encode(folder / name, *(drawn if sound_rate else (drawn,)), sound_rate=sound_rate)
 
     with progress_bar(console or Console(quiet=True)) as bar, ThreadPoolExecutor(os.cpu_count()) as threads:

@@ -186,13 +186,14 @@ class _TrainLoader(grain.transforms.RandomMap):
             if failures < MAX_FAILURES:
                 try:
                     inputs, views = self._reader.train(record, rng, mirror=self._targets.mirrors)
+                    targets = self._targets.of(record, views)
                 except VideoError as error:
                     reason = error.reason
                     self._failed[element] = failures + 1, reason
                 else:
                     self._failed.pop(element, None)
                     bad += _unheard(element, record.path, views)
-                    targets, index = self._targets.of(record, views), np.int64(element)
+                    index = np.int64(element)
                     return {"inputs": inputs, "targets": targets, "index": index, "mask": np.True_, "bad": bad}
             bad.append(BadRecord(element, record.path, reason))
         raise DataError(

@@ -108,8 +108,22 @@ class Caption:
     question: str = ""
 
 
-Annotation = Labels[Class] | Boxes[Class] | Segments[Class] | Masks | Caption
-KINDS = tuple(kind.kind for kind in (Labels, Boxes, Segments, Masks, Caption))
+@dataclass(frozen=True)
+class TrueFlow:
+    """Optical flow from a picture, whose path is the record's, to another one.
+
+    Attributes:
+      second: path of the other picture.
+      path: path of the file of the flow, see `vidjax.video.flow_files.read_flow`.
+    """
+
+    kind: ClassVar[str] = "flow"
+    second: str
+    path: str
+
+
+Annotation = Labels[Class] | Boxes[Class] | Segments[Class] | Masks | Caption | TrueFlow
+KINDS = tuple(kind.kind for kind in (Labels, Boxes, Segments, Masks, Caption, TrueFlow))
 LABELS = frozenset({Labels.kind})  # kinds of annotations needed for classification
 UNKNOWN = -1.0  # target of a class of which it is not known whether a video shows it
 

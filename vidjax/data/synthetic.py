@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from vidjax.config import DataConfig
+from vidjax.data.flow_shapes import write_flow_pairs
 from vidjax.data.moving_shapes import SetSize, motion_clip, write_set
 from vidjax.data.synthetic_long import write_long
 from vidjax.data.synthetic_people import write_people
@@ -30,9 +31,12 @@ def write_asked(config: DataConfig, console: Console | None = None) -> None:
       config: data settings, of which `synthetic` and `train` are used.
       console: console for a progress bar; None: no bar.
     """
-    writers = {"motion": write_motion, "long": write_long, "people": write_people, "scenes": write_scenes} | {
-        f"sound_{lesson}": functools.partial(write_with_sound, lesson=lesson) for lesson in LESSONS
-    }
+    named = {"motion": write_motion, "long": write_long, "people": write_people, "scenes": write_scenes}
+    writers = (
+        named
+        | {"flow": write_flow_pairs}
+        | {f"sound_{lesson}": functools.partial(write_with_sound, lesson=lesson) for lesson in LESSONS}
+    )
     if write := writers.get(config.synthetic):
         write(Path(config.train).parent, console=console)
 

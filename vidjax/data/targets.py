@@ -29,5 +29,9 @@ class Targets(Protocol):
         ...
 
     def of(self, record: Record, views: Views) -> Mapping[str, np.ndarray]:
-        """Make the targets of one example; the first axis of each array is its V views."""
+        """Make the targets of one example; the first axis of each array is its V views.
+
+        Raises:
+          VideoError: if the annotation is a file that cannot be read.
+        """
         ...

@@ -84,7 +84,8 @@ def _spelled(name: str) -> str:
 
 
 def _figure(name: str, value: float | None) -> str:
-    """Format a loss and a rank as numbers and everything else as a percentage."""
-    if value is None or not math.isfinite(value) or not (name == "loss" or name.endswith("_rank")):
+    """Format a loss, an end-point error and a rank as numbers and everything else as a percentage."""
+    digits = 4 if name == "loss" else 3 if name.startswith("epe") else 1 if name.endswith("_rank") else None
+    if value is None or not math.isfinite(value) or digits is None:
         return percent(value)
-    return f"{value:.4f}" if name == "loss" else f"{value:.1f}"
+    return f"{value:.{digits}f}"

@@ -8,6 +8,7 @@ from vidjax.errors import UserError
 from vidjax.inputs.beside import BoxInput, PromptInput, TextInput
 from vidjax.inputs.features import BankInput, FeatureInput, SequenceInput
 from vidjax.inputs.field import Field
+from vidjax.inputs.pair import PairInput
 from vidjax.inputs.sound import UNHEARD, AudioInput
 from vidjax.inputs.video import CONTENTS, DEVICE_FLOWS, FlowFields, VideoInput, content_of
 from vidjax.text import TokenizerFile
@@ -24,6 +25,7 @@ __all__ = [
     "Field",
     "FlowFields",
     "Input",
+    "PairInput",
     "PromptInput",
     "SequenceInput",
     "TextInput",
@@ -32,11 +34,13 @@ __all__ = [
     "to_dict",
 ]
 
-Input = VideoInput | AudioInput | TextInput | PromptInput | FeatureInput | SequenceInput | BoxInput | BankInput
-KINDS: dict[str, type[Input]] = {
-    each.kind: each
-    for each in (VideoInput, AudioInput, TextInput, PromptInput, FeatureInput, SequenceInput, BoxInput, BankInput)
-}
+Input = (
+    VideoInput | AudioInput | TextInput | PromptInput | FeatureInput | SequenceInput | BoxInput | BankInput | PairInput
+)
+_ALL: tuple[type[Input], ...] = (
+    VideoInput, AudioInput, TextInput, PromptInput, FeatureInput, SequenceInput, BoxInput, BankInput, PairInput,
+)  # fmt: skip
+KINDS: dict[str, type[Input]] = {each.kind: each for each in _ALL}
 
 
 def to_dict(inputs: Mapping[str, Input]) -> dict[str, Any]:

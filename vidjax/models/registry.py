@@ -50,6 +50,7 @@ FAMILIES = (
     "mbt",
     "mvit",
     "panns",
+    "raft",
     "recurrent",
     "resnet3d",
     "s3d",

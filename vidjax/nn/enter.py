@@ -13,6 +13,7 @@ from vidjax.inputs import (
     BoxInput,
     FeatureInput,
     Input,
+    PairInput,
     PromptInput,
     SequenceInput,
     TextInput,
@@ -44,7 +45,7 @@ def read_pixels(video: jax.Array, input: VideoInput, network: Any = None) -> jax
     return colours_and_flow(video, input, flow_network)
 
 
-def normalise(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax.Array:
+def normalise(video: jax.Array, input: VideoInput | PairInput, dtype: Any = None) -> jax.Array:
     """Normalise uint8 `(…, C)` per channel: scale to 0…1, subtract the mean, divide by the deviation.
 
     Args:
@@ -83,6 +84,10 @@ def network_input(video: jax.Array, input: VideoInput, dtype: Any = None) -> jax
 
 def _enter_video(video: jax.Array, input: VideoInput, dtype: Any, between: Callable) -> jax.Array:
     return network_input(between(normalise(video, input)), input, dtype)
+
+
+def _enter_pair(pair: jax.Array, input: PairInput, dtype: Any, between: Callable) -> jax.Array:
+    return between(normalise(pair, input)).astype(dtype or jnp.float32)
 
 
 def is_heard(samples: jax.Array) -> jax.Array:
@@ -143,6 +148,7 @@ ENTER: dict[type[Input], Callable[..., Any]] = {
     BankInput: _enter_features,
     TextInput: _enter_text,
     PromptInput: _enter_prompt,
+    PairInput: _enter_pair,
 }
 
 

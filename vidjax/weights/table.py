@@ -47,6 +47,7 @@ TABLES = (
     "mvit",
     "panns",
     "r2plus1d",
+    "raft",
     "s3d",
     "slow",
     "slowfast",

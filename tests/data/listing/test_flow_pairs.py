@@ -1,9 +1,15 @@
 """Folders of benchmarks with true flow, as they are unpacked, and what is missing in them."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.flow_folders import LAYOUTS, invent
-from vidjax.data.listing.flow_pairs import flow_pairs
+from vidjax.config import DataConfig
+from vidjax.data.listing.flow_pairs import FlowFolder, flow_pairs
+from vidjax.data.listing.load import load_sets
+from vidjax.data.records import TrueFlow
+from vidjax.data.text import DataError
 from vidjax.errors import UserError
 
 
@@ -55,3 +61,31 @@ def test_what_is_missing(tmp_path):
     (tmp_path / "training" / "image_2" / "000001_11.png").unlink()
     with pytest.raises(UserError, match=r"000001_11\.png: no such picture, but there is its flow .*000001_10\.png"):
         flow_pairs(tmp_path, "kitti")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_folders_as_sources_of_training(tmp_path, layout):
+    """The layout is found by looking; a row is the pair that evaluation lists."""
+    invent(tmp_path, layout)
+    rows, pairs = FlowFolder("data", str(tmp_path)).rows(), flow_pairs(tmp_path, layout)
+    assert [(row.path, row.annotation) for row in rows] == [
+        (str(pair.first), TrueFlow(str(pair.second), str(pair.true))) for pair in pairs
+    ]
+    assert {row.group for row in rows} == ({"alley"} if layout == "sintel" else {""})
+
+
+def test_splits_of_folders_and_folders_without_flow(tmp_path):
+    invent(tmp_path, "chairs")
+    (tmp_path / "chairs_split.txt").write_text("2 1")
+    assert [row.split for row in FlowFolder("data", str(tmp_path)).rows()] == ["val", "train"]
+    config = DataConfig(train=str(tmp_path))
+    train, held_out = load_sets(config, kinds=FlowFolder.kinds)
+    assert [[Path(record.path).name for record in videos.records] for videos in (train, held_out)] == [
+        ["00002_img1.ppm"], ["00001_img1.ppm"],
+    ]  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no true flow found; expected the folder of a benchmark: Sintel \(training"):
+        load_sets(DataConfig(train=str(tmp_path / "empty")), kinds=FlowFolder.kinds)
+    (tmp_path / "data" / "00002_img2.ppm").unlink()
+    with pytest.raises(DataError, match=r"00002_img2\.ppm: no such picture"):
+        load_sets(config, kinds=FlowFolder.kinds)

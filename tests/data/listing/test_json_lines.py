@@ -8,7 +8,7 @@ import pytest
 from vidjax.config import DataConfig
 from vidjax.data.listing.json_lines import KEYS, read_annotation, write_annotation
 from vidjax.data.listing.load import list_videos, load_eval_set, load_sets
-from vidjax.data.records import KINDS, Boxes, Caption, Labels, LabelSpace, Masks, Segments
+from vidjax.data.records import KINDS, Boxes, Caption, Labels, LabelSpace, Masks, Segments, TrueFlow
 from vidjax.data.text import DataError
 
 BOX = {"corners": [0.1, 0.2, 0.5, 0.9], "label": "run"}
@@ -18,6 +18,7 @@ EVERY = {
     "segments": ({"segments": [[0, 2.5, "run"]]}, Segments(((0.0, 2.5, "run"),))),
     "masks": ({"mask": {"path": "m", "ids": [1, 2]}}, Masks("m", (1, 2))),
     "caption": ({"caption": ["a dog runs"]}, Caption(("a dog runs",))),
+    "flow": ({"flow": {"second": "b.png", "path": "a.flo"}}, TrueFlow("b.png", "a.flo")),
 }
 
 
@@ -118,6 +119,19 @@ def test_segments_masks_and_captions(write, tmp_path):
     assert load(path, "masks").records[0].annotation == Masks(str(tmp_path / "masks"))
     captioned = load(path, "caption")
     assert captioned.records[0].annotation == Caption(("über alles",)) and captioned.labels.names == ()
+
+
+def test_true_flow_of_pairs(write, tmp_path):
+    (tmp_path / "a.flo").touch()
+    path = write(line(0, flow={"second": "v1.mp4", "path": "a.flo"}))
+    assert load(path, "flow").records[0].annotation == TrueFlow(str(tmp_path / "v1.mp4"), str(tmp_path / "a.flo"))
+    wrong = write(
+        line(0, flow="a.flo"), line(1, flow={"path": "a.flo"}), line(2, flow={"second": "v1.mp4", "path": "b"})
+    )
+    with pytest.raises(DataError) as error:
+        load(wrong, "flow")
+    for message in (":1: flow must be", ":2: the second of the flow must be text", ":3: no such file or folder"):
+        assert message in str(error.value)
 
 
 def test_parts_of_one_video_are_records_of_their_own(write):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sounds import chirp, write_flash, write_sound
-from vidjax.config import ConfigError, DataConfig, ReadingConfig, SamplingConfig, SoundConfig, Spec
+from vidjax.config import AugmentConfig, ConfigError, DataConfig, ReadingConfig, SamplingConfig, SoundConfig, Spec
 from vidjax.data.pipeline import eval_batches, train_batches
 from vidjax.data.prepared.encode import Encoding
 from vidjax.data.prepared.read import load
@@ -67,6 +67,34 @@ def test_a_click_stays_at_its_flash(flashes, seed, codec, at, jitter, backwards)
         if found is not None:
             lit, click = found
             assert np.abs(lit - click).min() <= 1.25  # frames have whole numbers, and jitter moves them
+
+
+# Every rule of cropping, and every change of pictures.
+AUGMENTED = [
+    AugmentConfig(crop="square", scale=(0.3, 1.0), flip=True, colour_jitter=0.4, hue=0.2, greyscale=0.5),
+    AugmentConfig(crop="short_side", short_side=(32, 48), erase=1.0, erase_mode="const"),
+    AugmentConfig(crop="random_resized", flip=True, erase=1.0),
+    AugmentConfig(crop="multi_scale", randaugment_m=9.0),
+    AugmentConfig(augmix_m=3.0, colour_jitter=0.2),
+]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(AUGMENTED), st.sampled_from([37, 61]), st.booleans())
+def test_a_click_stays_at_its_flash_whatever_is_done_to_the_pictures(flashes, seed, augment, at, backwards):
+    """The frame that stands out is that of the flash, and the click is heard with it."""
+    sampling = SamplingConfig(speed=(0.5, 1.4), reverse=float(backwards), views=2)
+    reader = ExampleReader(BOTH, DataConfig(sampling=sampling, reading=HERE, augment=augment))
+    inputs, views = reader.train(Record(str(flashes[at, "pcm_s16le"])), np.random.default_rng(seed))
+    for view in range(2):
+        sound = np.where(inputs["audio"][view] == UNHEARD, 0, inputs["audio"][view]).astype(np.float64)
+        shown = np.flatnonzero(views.frames[view] == at)
+        if not len(shown) or len(shown) > 3 or np.abs(sound).max() < 1000:
+            continue
+        brightness = inputs["video"][view].mean(axis=(1, 2, 3))
+        assert np.abs(brightness - np.median(brightness)).argmax() in shown
+        click = np.abs(sound).argmax() / len(sound) * FRAMES - 0.5
+        assert np.abs(shown - click).min() <= 1.25
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -166,6 +194,9 @@ def test_every_odd_file_walks_through(shared):
         except VideoError:
             continue
         reader.layout().check({"inputs": inputs}, lead=1)
+        evaluated, again = reader.evaluate(Record(str(path)), 2, 1)
+        reader.layout().check({"inputs": evaluated}, lead=1)
+        assert (len(again), bool(again.unheard)) == (2, bool(views.unheard))
         assert bool(views.unheard) == (inputs["audio"] == UNHEARD).all()
         heard[path.name] = not views.unheard
     assert heard["nasa_13013.mp4"] and heard["no_duration.webm"] and heard["video_with_failing_audio.mp4"]

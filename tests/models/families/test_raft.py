@@ -67,7 +67,7 @@ def tiny():
 def test_pictures_of_any_size(tiny):
     rng = np.random.default_rng(2)
     first, second = (rng.uniform(-1, 1, (1, 27, 43, 3)).astype(np.float32) for _ in range(2))
-    network = nnx.jit(lambda a, b: tiny(a, b))
+    network = nnx.jit(lambda a, b: tiny.flow(a, b))
     for bottom, top in ((False, 2), (True, 0)):
         edges = ((0, 0), (top, 5 - top), (2, 3), (0, 0))
         whole = network(*(np.pad(x, edges, mode="edge") for x in (first, second)))
@@ -82,7 +82,7 @@ def test_fewer_updates_and_the_last_of_all(tiny):
     flows = jax.jit(lambda a, b: tiny.all_flows(a, b))(first, second)
     assert flows.shape == (3, 1, 32, 40, 2) and flows.dtype == jnp.float32
     for updates in (1, None):
-        flow = jax.jit(lambda a, b, updates=updates: tiny(a, b, updates=updates))(first, second)
+        flow = jax.jit(lambda a, b, updates=updates: tiny.flow(a, b, updates=updates))(first, second)
         np.testing.assert_allclose(flow, flows[(updates or 3) - 1], atol=1e-5)
 
 
@@ -105,13 +105,13 @@ def test_gradients_stop_between_updates():
 def test_what_a_network_refuses(tiny):
     ones = np.ones((1, 32, 32, 3), np.float32)
     with pytest.raises(ValueError, match=r"pictures of 36×32 pixels: both must be multiples of 8 and at least 32"):
-        tiny(*(np.ones((1, 36, 32, 3), np.float32),) * 2)
+        tiny.flow(*(np.ones((1, 36, 32, 3), np.float32),) * 2)
     with pytest.raises(ValueError, match="at least 32"):
-        tiny(ones[:, :24], ones[:, :24])
+        tiny.flow(ones[:, :24], ones[:, :24])
     with pytest.raises(ValueError, match="one shape"):
-        tiny(ones, np.ones((1, 32, 40, 3), np.float32))
+        tiny.flow(ones, np.ones((1, 32, 40, 3), np.float32))
     with pytest.raises(ClipError):
-        tiny(ones.astype(np.uint8), ones.astype(np.uint8))
+        tiny.flow(ones.astype(np.uint8), ones.astype(np.uint8))
     with pytest.raises(ValueError, match="norm = 'layer'"):
         Raft(context_norm="layer", rngs=nnx.Rngs(0))
 
@@ -119,10 +119,10 @@ def test_what_a_network_refuses(tiny):
 def test_half_precision_and_flow_networks_by_name():
     network = abstract_flow_network("raft_tiny", dtype=jnp.bfloat16)
     pair = [jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)] * 2
-    flow = nnx.eval_shape(lambda net, a, b: net(a, b), network, *pair)
+    flow = nnx.eval_shape(lambda net, a, b: net.flow(a, b), network, *pair)
     assert flow.shape == (1, 32, 32, 2) and flow.dtype == jnp.float32
     assert {array.dtype for array in split(network)[1].values()} == {jnp.dtype("float32")}
     with pytest.raises(UserError, match=r"no flow network 'raft_larg'\. Did you mean raft_large"):
         get_flow_network("raft_larg")
-    for spec in FLOW_NETWORKS.values():
-        assert spec.paper and bool(spec.origin) == bool(spec.licence)
+    for variant in FLOW_NETWORKS.values():
+        assert variant.spec.paper and variant.spec.sources

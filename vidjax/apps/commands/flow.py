@@ -21,8 +21,8 @@ def add(commands: Commands) -> None:
     parser.add_argument("video", metavar="VIDEO", help="video file, or folder of images")
     parser.add_argument("out", metavar="OUT", help="video file to write, such as flow.mp4; for files a folder")
     parser.add_argument(
-        "--method", choices=methods, default="dis_fast", metavar="NAME",
-        help=f"one of {', '.join(methods)} (default: dis_fast)",
+        "--method", default="dis_fast", metavar="NAME",
+        help=f"one of {', '.join(methods)}, or the folder of a run that trained a network (default: dis_fast)",
     )  # fmt: skip
     parser.add_argument("--weights", default="", metavar="FILE", help="checkpoint of raft_small or raft_large")
     parser.add_argument("--updates", type=positive, default=0, help="updates of the network (default: 12)")

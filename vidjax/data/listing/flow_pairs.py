@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidjax.data.listing.rows import LISTED, Row
+from vidjax.data.records import TrueFlow
+from vidjax.data.text import DataError
 from vidjax.errors import UserError
 
 
@@ -16,12 +19,48 @@ class FlowPair:
       second: path of the second one.
       true: path of the file of true flow.
       group: part of the benchmark that has figures of its own, such as Sintel's "clean"; empty: it has none.
+      scene: name shared by pairs of one scene; empty: each pair has its own.
+      split: "train" or "val", if the benchmark has a split; empty: it has none.
     """
 
     first: Path
     second: Path
     true: Path
     group: str = ""
+    scene: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class FlowFolder:
+    """Source of pairs of pictures with true flow: the folder of a benchmark, in a layout that is found by looking.
+
+    Attributes:
+      name: name as given in the setting.
+      path: path of the folder.
+    """
+
+    name: str
+    path: str
+    kinds = frozenset({TrueFlow.kind})
+    labels = None
+    splits = LISTED
+
+    def rows(self) -> list[Row]:
+        """List the pairs; see `Source`. Those of FlyingChairs have its split, where its file is there.
+
+        Raises:
+          DataError: if the folder is in none of the layouts, or a picture is absent.
+        """
+        try:
+            pairs = _pairs(self.path, _layout(Path(self.path)))
+        except UserError as error:
+            raise DataError(str(error)) from None
+        return [
+            Row(str(pair.first), str(pair.true), TrueFlow(str(pair.second), str(pair.true)), pair.split, pair.scene,
+                missing=False)
+            for pair in pairs
+        ]  # fmt: skip
 
 
 def flow_pairs(folder: str | Path, layout: str) -> list[FlowPair]:
@@ -41,6 +80,10 @@ def flow_pairs(folder: str | Path, layout: str) -> list[FlowPair]:
     Raises:
       UserError: if a folder or picture is absent, or there is no pair; it names the path and what was expected.
     """
+    return [pair for pair in _pairs(folder, layout) if pair.split != "train"]
+
+
+def _pairs(folder: str | Path, layout: str) -> list[FlowPair]:
     if layout not in LAYOUTS:
         raise UserError(f"--layout {layout}: must be one of {', '.join(LAYOUTS)}")
     root = Path(folder)
@@ -54,6 +97,25 @@ def flow_pairs(folder: str | Path, layout: str) -> list[FlowPair]:
             if not path.is_file():
                 raise UserError(f"{path}: no such picture, but there is its flow {pair.true}")
     return pairs
+
+
+def _layout(root: Path) -> str:
+    """Layout of a folder, by what is in it.
+
+    Raises:
+      UserError: if it is none of them.
+    """
+    parts = _training(root)
+    if (parts / "flow_occ").is_dir():
+        return "kitti"
+    if (parts / "flow").is_dir():
+        return "sintel"
+    if next(_data(root).glob("*_flow.flo"), None) is not None:
+        return "chairs"
+    raise UserError(
+        f"{root}: no true flow found; expected the folder of a benchmark: Sintel (training/flow), KITTI "
+        "(training/flow_occ) or FlyingChairs (data/00001_flow.flo)"
+    )
 
 
 def _training(root: Path) -> Path:
@@ -73,7 +135,7 @@ def _sintel(root: Path) -> list[FlowPair]:
                 raise UserError(f"{true}: expected a name such as frame_0001.flo")
             following = f"frame_{int(digits) + 1:0{len(digits)}d}.png"
             scene = root / group / true.parent.name
-            pairs.append(FlowPair(scene / f"{true.stem}.png", scene / following, true, group))
+            pairs.append(FlowPair(scene / f"{true.stem}.png", scene / following, true, group, true.parent.name))
     return pairs
 
 
@@ -88,22 +150,27 @@ def _kitti(root: Path) -> list[FlowPair]:
     ]
 
 
+def _data(root: Path) -> Path:
+    return root / "data" if (root / "data").is_dir() else root
+
+
 def _chairs(root: Path) -> list[FlowPair]:
-    data = root / "data" if (root / "data").is_dir() else root
+    data = _data(root)
     flows = sorted(data.glob("*_flow.flo"))
     names = ("chairs_split.txt", "FlyingChairs_train_val.txt")
+    parts = [""] * len(flows)
     if split := next((root / name for name in names if (root / name).is_file()), None):
         parts = split.read_text().split()
         if len(parts) != len(flows) or not set(parts) <= {"1", "2"}:
             raise UserError(
                 f"{split}: has {len(parts)} entries; expected 1 or 2 for each of {len(flows)} pairs in {data}"
             )
-        flows = [flow for flow, part in zip(flows, parts, strict=True) if part == "2"]
-    stems = [flow.name.removesuffix("_flow.flo") for flow in flows]
-    return [
-        FlowPair(data / f"{stem}_img1.ppm", data / f"{stem}_img2.ppm", flow)
-        for stem, flow in zip(stems, flows, strict=True)
-    ]
+    pairs = []
+    for true, part in zip(flows, parts, strict=True):
+        stem = true.name.removesuffix("_flow.flo")
+        first, second = data / f"{stem}_img1.ppm", data / f"{stem}_img2.ppm"
+        pairs.append(FlowPair(first, second, true, split={"1": "train", "2": "val"}.get(part, "")))
+    return pairs
 
 
 LAYOUTS: dict[str, Callable[[Path], list[FlowPair]]] = {"sintel": _sintel, "kitti": _kitti, "chairs": _chairs}

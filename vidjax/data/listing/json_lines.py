@@ -7,6 +7,7 @@
     {"path": "d.mp4", "segments": [[0.5, 4.0, "run"], [4.0, 6.5, "jump"]]}
     {"path": "e.mp4", "caption": "a dog runs along a beach", "start": 10.0, "end": 14.5}
     {"path": "f.mp4", "mask": {"path": "masks/f", "ids": [1, 2]}}
+    {"path": "g_1.png", "flow": {"second": "g_2.png", "path": "g_1.flo"}}
 
 Of classes named CATEGORY/CLASS, those of other categories than the given ones are not known of the video. Where labels
 are needed, segments are labels with their times. Times are seconds from the first frame; corners are left, top, right
@@ -24,7 +25,7 @@ from typing import Any
 from vidjax.data.listing.gather import Gathered
 from vidjax.data.listing.paths import Presence, locate
 from vidjax.data.listing.rows import LISTED, Row
-from vidjax.data.records import KINDS, Annotation, Boxes, Caption, Labels, Masks, Segments, is_box
+from vidjax.data.records import KINDS, Annotation, Boxes, Caption, Labels, Masks, Segments, TrueFlow, is_box
 from vidjax.data.text import DataError, decode
 from vidjax.video.byte_sources import read_bytes
 from vidjax.wording import things
@@ -38,6 +39,7 @@ KEYS = {
     "segments": ("segments",),
     "masks": ("mask",),
     "caption": ("caption",),
+    "flow": ("flow",),
 }
 _FIELDS = frozenset(
     {
@@ -63,7 +65,7 @@ class JsonLines:
       path: path or address of the file.
       root: base folder or address of relative paths.
       needed: kinds of annotations of which each line must have one; empty: annotations are ignored.
-      need_files: whether a missing video or mask is an error.
+      need_files: whether a missing video, or a file of its annotation, is an error.
     """
 
     name: str
@@ -78,7 +80,7 @@ class JsonLines:
     def rows(self) -> list[Row]:
         """Read the rows; see `Source`."""
         found, unknown = Gathered(self.need_files), set()
-        masks = Presence() if self.need_files else None
+        there = Presence() if self.need_files else None
         for number, line in enumerate(decode(self.path, read_bytes(self.path)).split("\n"), 1):
             if not line.strip():
                 continue
@@ -87,8 +89,9 @@ class JsonLines:
                 values = _object(line)
                 unknown |= values.keys() - _FIELDS
                 row = self._row(values, where)
-                if masks and isinstance(row.annotation, Masks) and not masks(row.annotation.path):
-                    raise _Wrong(f"no such file or folder: {row.annotation.path}")
+                for beside in _beside(row.annotation) if there else ():
+                    if not there(beside):
+                        raise _Wrong(f"no such file or folder: {beside}")
             except _Wrong as error:
                 found.note(where, str(error))
             else:
@@ -117,6 +120,16 @@ class _Wrong(ValueError):
     """Raised for an unusable line, with the reason."""
 
 
+def _beside(annotation: Annotation[str] | None) -> tuple[str, ...]:
+    """Paths of the files of an annotation."""
+    match annotation:
+        case Masks(path):
+            return (path,)
+        case TrueFlow(second, path):
+            return second, path
+    return ()
+
+
 def read_annotation(
     values: Mapping[str, Any], needed: frozenset[str], place: Callable[[str], str] = str
 ) -> Annotation[str] | None:
@@ -126,7 +139,7 @@ def read_annotation(
       values: values of the line, by key.
       needed: kinds of annotations of which the line must have one; the first of `KINDS` that is present is used. Empty:
         annotations are ignored.
-      place: function from a mask's path as given to its location.
+      place: function from the path of a file of the annotation as given to its location.
 
     Raises:
       ValueError: if there is no needed annotation, or it is malformed.
@@ -161,6 +174,8 @@ def write_annotation(annotation: Annotation[str]) -> dict[str, Any]:
             return {"mask": {"path": path, "ids": list(ids)}}
         case Caption(texts, question):
             return {"caption": list(texts)} | ({"question": question} if question else {})
+        case TrueFlow(second, path):
+            return {"flow": {"second": second, "path": path}}
 
 
 def _labels(values: Mapping[str, Any], place: Callable[[str], str]) -> Labels[str]:
@@ -227,12 +242,21 @@ def _caption(values: Mapping[str, Any], place: Callable[[str], str]) -> Caption:
     return Caption(tuple(_text(text, "caption") for text in texts), question)
 
 
+def _flow(values: Mapping[str, Any], place: Callable[[str], str]) -> TrueFlow:
+    flow = values["flow"]
+    if not isinstance(flow, dict):
+        raise _Wrong(f'flow must be {{"second": …, "path": …}}, the next picture and the file, not {_short(flow)}')
+    second, path = (place(_text(flow.get(key), f"{key} of the flow")) for key in ("second", "path"))
+    return TrueFlow(second, path)
+
+
 _READERS: dict[str, Callable[[Mapping[str, Any], Callable[[str], str]], Annotation[str]]] = {
     "labels": _labels,
     "boxes": _boxes,
     "segments": _segments,
     "masks": _masks,
     "caption": _caption,
+    "flow": _flow,
 }
 
 

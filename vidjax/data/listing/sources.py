@@ -13,6 +13,7 @@ from vidjax.data.listing.box_csv import BoxCsv, has_boxes
 from vidjax.data.listing.by_name import with_features, with_videos
 from vidjax.data.listing.caption_csv import CaptionCsv, has_captions
 from vidjax.data.listing.csv_file import CsvFile
+from vidjax.data.listing.flow_pairs import FlowFolder
 from vidjax.data.listing.folder import Folder
 from vidjax.data.listing.json_lines import JsonLines
 from vidjax.data.listing.prepared import open_prepared
@@ -93,6 +94,8 @@ def _open_files(name: str, root: str, kinds: frozenset[str], need_files: bool) -
         path, folder = name, name.rpartition("/")[0]
     else:
         local = Path(name).expanduser()
+        if local.is_dir() and kinds == FlowFolder.kinds:
+            return FlowFolder(name, str(local))
         if local.is_dir() and not (kinds == _SEGMENTS and is_segment_source(local)):
             return Folder(name, str(local), bool(kinds))
         if not local.exists():

@@ -16,6 +16,7 @@ from vidjax.data.reading.bank import BankReader
 from vidjax.data.reading.boxes import BoxReader
 from vidjax.data.reading.clips import ClipReader
 from vidjax.data.reading.features import FeatureReader, SequenceReader
+from vidjax.data.reading.pairs import PairReader
 from vidjax.data.reading.prompts import PromptReader
 from vidjax.data.reading.sound import SoundClips, SoundFollower
 from vidjax.data.reading.text import TextReader
@@ -28,6 +29,7 @@ from vidjax.inputs import (
     FeatureInput,
     Field,
     Input,
+    PairInput,
     PromptInput,
     SequenceInput,
     TextInput,
@@ -93,6 +95,7 @@ READERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Reader]] = {
     FeatureInput: lambda input, spec, config: FeatureReader(input, config),
     SequenceInput: lambda input, spec, config: SequenceReader(input, config),
     AudioInput: lambda input, spec, config: SoundClips(input, config),
+    PairInput: lambda input, spec, config: PairReader(input, config),
 }
 FOLLOWERS: dict[type[Input], Callable[[Any, Spec, DataConfig], Follower]] = {
     BoxInput: lambda input, spec, config: BoxReader(input, spec.video.size),
