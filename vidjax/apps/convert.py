@@ -5,7 +5,7 @@ import inspect
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +20,7 @@ from vidjax.data.records import LabelSpace
 from vidjax.data.text import DataError
 from vidjax.errors import UserError
 from vidjax.inputs import TextInput, VideoInput
+from vidjax.models.base import VideoNetwork
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.models.streams import Streams
@@ -188,7 +189,7 @@ def convert_back(
             raise CheckpointError(f"{run} holds {name}, which has no streams: leave --stream out")
         if adapter:
             base = "" if is_checkpoint(meta.config.model.init_from) else meta.config.model.init_from
-            count = write_adapter(out, model, name=name, to=to, base=base)
+            count = write_adapter(out, cast(VideoNetwork, model), name=name, to=to, base=base)
             print(f"{name} of update {step} as {to}: {things(count, 'low-rank pair')}; written to {out}")
             return 0
         state = to_state_dict(model, name, to, **kwargs)

@@ -124,7 +124,7 @@ def _shard_writer(
       numbers: numbers of the videos to embed among those, int64 `(N,)`.
     """
     own, records = _Work(run, out, settings), list_videos(videos)
-    shards = list(in_shards(numbers, _SHARD))
+    shards = list(in_shards(numbers.tolist(), _SHARD))
 
     def write(shard: int) -> int:
         writer = IndexWriter(out, own.origin, rank=shard, count=len(shards), blind=True)

@@ -4,7 +4,7 @@
 also inside `jax.jit`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -117,8 +117,8 @@ def place(model: nnx.Module, dtype: Any = jnp.float32, mesh: Mesh | None = None)
     )
 
 
-def assign(model: nnx.Module, arrays: Arrays) -> None:
-    """Set parameters and statistics in place; every path must exist with that shape."""
+def assign(model: nnx.Module, arrays: Mapping[str, Any]) -> None:
+    """Set parameters and statistics, arrays or their shapes, in place; every path must exist with that shape."""
     _, params, stats = split(model)
     for path, array in arrays.items():
         target = params if path in params else stats

@@ -13,17 +13,22 @@ Read = tuple[Mapping[str, np.ndarray], Any]
 
 
 class Answer(Protocol):
-    """An answer about a file.
+    """An answer about a file."""
 
-    Attributes:
-      summary: what it is, for people.
-      schema: JSON schema of the answer.
-      fields: JSON schemas of what a client may give beside the file, all of it text, by name.
-    """
+    @property
+    def summary(self) -> str:
+        """What it is, for people."""
+        ...
 
-    summary: str
-    schema: Mapping[str, Any]
-    fields: Mapping[str, Mapping[str, Any]]
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """JSON schema of the answer."""
+        ...
+
+    @property
+    def fields(self) -> Mapping[str, Mapping[str, Any]]:
+        """JSON schemas of what a client may give beside the file, all of it text, by name."""
+        ...
 
     def read(self, path: str, given: Mapping[str, str]) -> Read:
         """Read the views of a file that the answer needs.

@@ -282,7 +282,8 @@ def _places(table: Source, keys: list[str], current: Arrays) -> tuple[Places, li
         if path not in current:
             left.append(key)
             continue
-        _, slots = places.setdefault(path, (rule, [None] * len(needed)))
+        empty: list[str | None] = [None] * len(needed)
+        _, slots = places.setdefault(path, (rule, empty))
         slots[needed.index(short)] = key
     return places, left
 

@@ -89,8 +89,8 @@ class JsonLines:
                 values = _object(line)
                 unknown |= values.keys() - _FIELDS
                 row = self._row(values, where)
-                for beside in _beside(row.annotation) if there else ():
-                    if not there(beside):
+                for beside in _beside(row.annotation):
+                    if there and not there(beside):
                         raise _Wrong(f"no such file or folder: {beside}")
             except _Wrong as error:
                 found.note(where, str(error))

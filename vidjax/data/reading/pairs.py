@@ -84,7 +84,7 @@ class PairReader:
         """
         del num_clips, num_crops  # the task refuses other numbers than 1
         pair = self._read(record)
-        size, box = centred(*pair.shape[1:3], self.input)
+        size, box = centred(pair.shape[1], pair.shape[2], self.input)
         return _cut(pair, size, box)[None], _views((False,), (crop_affine(box, *size),))
 
     def _read(self, record: Record) -> np.ndarray:
@@ -102,7 +102,7 @@ class PairReader:
 
     def _view(self, pair: np.ndarray, rng: np.random.Generator, mirror: bool) -> tuple[np.ndarray, bool, np.ndarray]:
         """One view of a pair, whether it is mirrored left to right, and its map."""
-        size = self._size(*pair.shape[1:3], rng)
+        size = self._size(pair.shape[1], pair.shape[2], rng)
         tall, wide = self.input.height, self.input.width
         box = int(rng.integers(size[0] - tall + 1)), int(rng.integers(size[1] - wide + 1)), tall, wide
         mirrored = bool(rng.random() < 0.5) and mirror

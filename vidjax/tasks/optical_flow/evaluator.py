@@ -54,7 +54,7 @@ class FlowEvaluator:
             except VideoError as error:
                 self._untold[error.path] = error.reason
                 continue
-            affine = centred_affine(*known.shape, input)
+            affine = centred_affine(known.shape[0], known.shape[1], input)
             true, known = field_through(true, known, affine, input.height, input.width)
             self._scores.add(flow, true, known)
             self._still.add(np.zeros_like(true), true, known)
