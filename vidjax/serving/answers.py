@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -145,7 +145,7 @@ class _Classes:
     """Classes of a file, best first, and those of its clips."""
 
     summary = "Classes of a video, best first, with their probabilities; of its clips too, if there are several."
-    fields: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    fields: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     schema: Mapping[str, Any] = MappingProxyType(object_schema(top=TOP, shown=TOP, clips=_clips(top=TOP)))
 
     def __init__(self, predictor: Predictor, width: int):
@@ -166,7 +166,7 @@ class _Vectors:
     """Feature vectors of a file's clips."""
 
     summary = "Feature vectors of a video, one per clip: the classifier's input, averaged over the clip's crops."
-    fields: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    fields: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     schema: Mapping[str, Any] = MappingProxyType(object_schema(clips=_clips(vector=list_schema({"type": "number"}))))
 
     def __init__(self, predictor: Predictor, width: int):
@@ -195,7 +195,7 @@ class _Segments:
     """
 
     summary = "When a video shows its classes: segments, best first, from scores of windows half a clip apart."
-    fields: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    fields: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     schema: Mapping[str, Any] = MappingProxyType(
         object_schema(
             duration={"type": "number"},
