@@ -3,10 +3,11 @@
 Two or three shapes of a named form and colour each move in their own way over a grey background: left, right, up, down,
 or not at all. Places are uniform on a picture whose borders wrap around, so that a single frame tells nothing of the
 motion. Two shapes that cover each other all the time move together. Every video has a sentence, questions with answers
-of one word and, for some frames, boxes and a mask in which each shape has its number.
+of one word and, for some frames, boxes and a mask in which each shape has its number. A sentence names its shapes in
+the order of the alphabet, so that a scene has one sentence.
 
-    a red square moves left behind a blue circle
-    a green bar moves up and a white triangle stays still and a red circle moves down
+    a blue circle moves left in front of a red square
+    a green bar moves up and a red circle moves down and a white triangle stays still
 """
 
 import functools
@@ -33,7 +34,7 @@ GRAMMAR = {
 ANNOTATED = (2, 7, 12, 17)  # frames with boxes and masks
 _GAP = (0.25, 0.38)  # of the centres of two shapes that cover each other, as shares of the sum of their sizes
 _COUNTS = ("two", "three")
-_VERSION = 1  # version of the generated videos
+_VERSION = 2  # version of the generated videos
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ class Scene:
     Attributes:
       background: uint8 `(size, size, 3)`.
       shapes: two or three shapes of different names.
-      order: word of `GRAMMAR`, if the sentence tells which of two shapes covers the other; empty: it does not.
+      covers: whether the second of two shapes covers part of the first all the time, and the sentence tells so.
       num_frames: number of frames.
     """
 
     background: np.ndarray
     shapes: tuple[Shape, ...]
-    order: str
+    covers: bool
     num_frames: int
 
     def frames(self) -> np.ndarray:
@@ -100,15 +101,18 @@ class Scene:
 
     @property
     def told(self) -> tuple[Shape, ...]:
-        """Shapes in the order of the sentence: by name, or as the word for the order says."""
-        if self.order:
-            behind, before = self.shapes
-            return (behind, before) if self.order == "behind" else (before, behind)
+        """Shapes in the order of the sentence: by name."""
         return tuple(sorted(self.shapes, key=lambda shape: shape.name))
 
     @property
+    def order(self) -> str:
+        """Word of `GRAMMAR` for the place of the first shape of the sentence, if it tells; empty: it does not."""
+        words = {behind: word for word, behind in GRAMMAR["order"].items()}
+        return words[self.told[0] is self.shapes[0]] if self.covers else ""
+
+    @property
     def sentence(self) -> str:
-        """What happens, such as "a red square moves left behind a blue circle"."""
+        """What happens, such as "a blue circle moves left in front of a red square"."""
         first, *others = self.told
         if self.order:
             return f"a {first.name} {first.motion} {self.order} a {others[0].name}"
@@ -149,14 +153,14 @@ def draw_scene(rng: np.random.Generator, *, num_frames: int = 20, size: int = 64
     grey = draw_background(rng, size).mean(axis=-1, keepdims=True)
     background = np.repeat(np.clip(40 + 0.35 * grey, 0, 255).astype(np.uint8), 3, axis=-1)
     words = {name: list(table) for name, table in GRAMMAR.items()}
-    order = str(rng.choice(words["order"])) if rng.random() < 1 / 3 else ""
-    count = 2 if order else int(rng.integers(2, 4))
+    covers = bool(rng.random() < 1 / 3)
+    count = 2 if covers else int(rng.integers(2, 4))
     names: set[tuple[str, str]] = set()
     while len(names) < count:
         names = {(str(rng.choice(words["colour"])), str(rng.choice(words["form"]))) for _ in range(count)}
     sizes = rng.uniform(0.22, 0.3, count) * size
     motions, speeds = rng.choice(words["motion"], count), rng.uniform(0.02, 0.035, count) * size
-    if order:
+    if covers:
         motions, speeds = motions[[0, 0]], speeds[[0, 0]]
         angle, gap = rng.uniform(0, 2 * np.pi), rng.uniform(*_GAP) * sizes.sum()
         first = rng.uniform(0, size, 2)
@@ -168,8 +172,8 @@ def draw_scene(rng: np.random.Generator, *, num_frames: int = 20, size: int = 64
         steps = np.array(GRAMMAR["motion"][str(motion)][:2])
         start = tuple(((place - num_frames / 2 * speed * steps) % size).tolist())
         shapes.append(Shape(*name, str(motion), float(length), start, float(speed)))
-    order_of = rng.permutation(count)
-    return Scene(background, tuple(shapes[i] for i in order_of), order, num_frames)
+    drawn = rng.permutation(count)
+    return Scene(background, tuple(shapes[i] for i in drawn), covers, num_frames)
 
 
 def _apart(rng: np.random.Generator, sizes: np.ndarray, size: int) -> np.ndarray:
