@@ -19,7 +19,17 @@ from vidjax.models.state import frozen_paths, split
 from vidjax.tasks import make_task
 
 SMALL = {"num_frames": 4, "size": 16, "dim": 16, "depth": 2, "heads": 2}
-NETWORKS = [("r2plus1d_tiny", ("stages.0.0", "stages.1.0"), {}), ("videomae_tiny", ("blocks.0",), SMALL)]
+SHALLOW = {"num_frames": 4, "size": 16, "dim": 8, "depth": 2, "heads": 1, "stages": (1,)}
+WINDOWS = {"dim": 8, "depths": (2, 1), "heads": (2, 2), "window": (2, 3, 3)}
+NETWORKS = [
+    ("r2plus1d_tiny", ("stages.0.0", "stages.1.0"), {}), ("videomae_tiny", ("blocks.0",), SMALL),
+    *(pytest.param(*case, marks=pytest.mark.exhaustive) for case in (
+        ("tsm_tiny", ("stages.0.0", "stages.1.0"), {}), ("frame_pool_effnet_tiny", ("stages.0.0", "stages.1.0"), {}),
+        ("x3d_tiny", ("stages.0.0",), {}), ("mvit_tiny", ("blocks.0",), SHALLOW),
+        ("swin3d_tiny", ("stages.0.blocks.0", "stages.1.blocks.0"), WINDOWS),
+        ("timesformer_tiny", ("blocks.0",), SMALL),
+    )),
+]  # fmt: skip
 
 
 def network_of(name, layers, kwargs, **settings):

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from tests.tasks.classify.test_evaluator import IN_BATCHES, LOGITS, VIEWS, made
+from vidjax.config import Config, ModelConfig
 from vidjax.evaluation.calibration import ViewScores, tempered
 from vidjax.evaluation.evaluator import Rows
+from vidjax.models.build import build_model
+from vidjax.models.exits import all_logits, stage_gmacs
+from vidjax.models.registry import get_spec
+from vidjax.nn.enter import enter
+from vidjax.tasks import make_task
 from vidjax.tasks.classify.exits import ExitsEvaluator
 
 SEVERAL = np.stack([LOGITS[::-1], 2 * LOGITS, LOGITS], axis=2)  # (N, V, E + 1, K)
@@ -43,3 +49,17 @@ def test_each_exit_has_its_figures_and_what_it_costs(tmp_path):
     stem, stages = views.at_exits(1.0)
     np.testing.assert_allclose(stages.scores, views.at(0.5), rtol=1e-5)
     np.testing.assert_allclose(stem.scores[0], tempered(np.exp(LOGITS[5, :2]), 1.0).mean(axis=0), rtol=1e-5)
+
+
+def test_a_network_with_exits_is_evaluated_so():
+    config = Config(model=ModelConfig(name="conv3d_tiny", exits=("convs.0", "convs.1")))
+    spec, videos = get_spec("conv3d_tiny").with_video(num_frames=2, size=16), made()._videos
+    evaluator = make_task(config, spec, videos.labels).evaluators["classes"](videos)
+    network = build_model(config, 4, dtype=None)
+    video = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3)).astype(np.uint8)
+    outputs = np.asarray(evaluator.forward(network, {"video": video}, np.zeros(2, np.int32)))
+    expected = all_logits(network, enter({"video": video}, spec.inputs))
+    np.testing.assert_array_equal(outputs, np.stack(expected, axis=1))
+    evaluator.add(Rows(np.array([0, 3]), 0, np.array([1, 1])), outputs)
+    gmacs = [evaluator.summary()[f"video{at}"]["gmacs"] for at in ("@convs.0", "@convs.1", "")]
+    np.testing.assert_allclose(gmacs, np.cumsum(stage_gmacs(network, spec)))
