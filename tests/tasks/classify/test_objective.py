@@ -1,6 +1,7 @@
 """What a classifier is trained for: the loss against PyTorch's, how many are right, and all of fine-tuning together."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -130,16 +131,17 @@ def test_the_loss_of_exits_is_added_with_its_weight_and_reaches_them():
         model = merge(graphdef, params, stats)
         return [each for each in all_logits(model, enter(examples["inputs"], spec.inputs), dropout_stream(key))]
 
-    *early, end = by_hand(params)
+    *early, end = jax.jit(by_hand)(params)
     labels = examples["targets"]["label"]
-    (value, (correct, after)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    (value, (correct, after)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     expected = [float(classification_loss(each, jnp.asarray(labels))) for each in (*early, end)]
     np.testing.assert_allclose(value, expected[2] + 0.25 * (expected[0] + expected[1]), rtol=1e-6)
     assert correct == num_correct(end, jnp.asarray(labels))
     assert all(np.abs(array).max() > 0 for path, array in gradient.items() if path.endswith("kernel"))
     plain = build_model(dataclasses.replace(config, model=ModelConfig(name="conv3d_tiny")), 3, dtype=None)
     plain.train()
-    alone, sums = ClassObjective(spec)(plain, examples, key)
+    graphdef, params, stats = split(plain)
+    alone, (counted, plain_after) = jax.jit(functools.partial(loss, objective=ClassObjective(spec)))(params)
     np.testing.assert_allclose(alone, expected[2], rtol=1e-6)
-    assert sums["correct"] == correct
-    chex.assert_trees_all_close(split(plain)[2], after, rtol=1e-6)
+    assert counted == correct
+    chex.assert_trees_all_close(plain_after, after, rtol=1e-5)
