@@ -92,7 +92,7 @@ RUN = {
 PARSED = {
     r"python train.py --config=configs/motion_people.py .*": "tests/apps/test_detect_people.py trains a small one",
     r"python -m vidjax detect runs/people .*": "needs that run",
-    r"python (train.py .*--workdir=|-m vidjax cascade )runs/exit .*": "tests/test_cascade.py has a small one",
+    r"python (train.py .*--workdir=|-m vidjax (cascade|predict) )runs/exit.*": "tests/test_cascade.py has small ones",
     r"python (eval.py|-m vidjax (convert|predict|embed)) .*(runs/clip|runs/openai).*": "needs CLIP's weights",
     r"python -m vidjax search index .*": "needs CLIP's weights",
     r"python train.py --config=configs/scenes_\w+.py .*": "tests/tasks train small ones",

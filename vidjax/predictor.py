@@ -28,14 +28,14 @@ from vidjax.evaluation.engine import Forward, compile_forward
 from vidjax.evaluation.metrics import join_views
 from vidjax.models.fingerprint import weights_fingerprint
 from vidjax.models.layer_vectors import layer_vectors
-from vidjax.models.state import in_float32, merge, split
+from vidjax.models.state import merge, split
 from vidjax.nn.enter import enter
 from vidjax.opened_network import File, open_network
 from vidjax.predictions import ClassScore, ClipPrediction, ClipVectors, Prediction
 from vidjax.tasks import make_task
 from vidjax.training.checkpoints import CheckpointFolderError
 from vidjax.video import VideoError
-from vidjax.view_batches import Apply, Example, apply, in_batches
+from vidjax.view_batches import Apply, Example, Stage, apply, in_batches, staged
 from vidjax.wording import things
 
 log = logging.getLogger("vidjax")
@@ -161,24 +161,20 @@ class Predictor:
 
         return compile_forward(self.network, forward, self._mesh)
 
-    def staged(self, stage: Callable[..., Any]) -> Callable[..., Any]:
-        """Compile a part of the network for single views.
+    def staged(self, stage: Callable[..., Any], network: nnx.Module | None = None) -> Stage:
+        """Compile a part of the network for batches of views, see `vidjax.view_batches.staged`.
 
         Args:
-          stage: function of the network, the inputs of a view as they enter it, `(1, …)` each, and more arrays.
-
-        Returns:
-          Function of a view, its arrays `(…)` by the name of the input, and the same arrays.
+          stage: function of the network, the inputs of B views as they enter it, and arrays that the stage before has
+            left, to outputs `(B, …)` and arrays for the next.
+          network: network that is used in place of the predictor's own; None: its own.
         """
-        graphdef, _, _ = split(self.network)
+        network = self.network if network is None else network
 
-        @jax.jit
-        def run(weights: Any, view: Mapping[str, jax.Array], *more: Any) -> Any:
-            params, stats = weights
-            network = merge(graphdef, in_float32(params), stats)
-            return stage(network, enter(view, self.spec.inputs, self._dtype, network=network), *more)
+        def entering(network: Any, inputs: Any, left: Any) -> Any:
+            return stage(network, enter(inputs, self.spec.inputs, self._dtype, network=network), left)
 
-        return lambda view, *more: run(self._weights, {name: array[None] for name, array in view.items()}, *more)
+        return staged(network, entering)
 
     def __call__(self, path: File) -> Prediction:
         """Predict the classes of one file.
@@ -284,10 +280,11 @@ class Predictor:
         """
         self.need_classes()
         inputs, views = self.read(path)
-        return self._answered(str(path), inputs, views), inputs, views
+        ((_, _, outputs),) = in_batches([(str(path), (inputs, views))], self.applying(1), 1)
+        return self.prediction(str(path), views, outputs), inputs, views
 
-    def of_clips(self, path: File, clips: Sequence[int]) -> Prediction:
-        """Predict the classes of one file from some of its clips.
+    def read_clips(self, path: File, clips: Sequence[int]) -> Example:
+        """Read the views of some clips of one file, as `read` does those of all.
 
         Args:
           path: the file.
@@ -295,20 +292,14 @@ class Predictor:
 
         Raises:
           VideoError: if the file cannot be decoded.
-          UserError: if the network has no classifier, or the file has no such clip.
+          UserError: if the file has no such clip.
         """
-        self.need_classes()
         inputs, views = self.read(path)
         crops = self._views[1]
         if not clips or min(clips) < 0 or max(clips) >= len(views) // crops:
             raise UserError(f"{path} has {things(len(views) // crops, 'clip')}, so that there is no {list(clips)}")
         rows = (np.asarray(sorted(clips))[:, None] * crops + np.arange(crops)).ravel()
-        return self._answered(str(path), {name: array[rows] for name, array in inputs.items()}, views.only(rows))
-
-    def _answered(self, path: str, inputs: dict[str, np.ndarray], views: Views) -> Prediction:
-        """Classes of a file from what was read of it, one view at a time."""
-        ((_, _, outputs),) = in_batches([(path, (inputs, views))], self.applying(1), 1)
-        return self.prediction(path, views, outputs)
+        return {name: array[rows] for name, array in inputs.items()}, views.only(rows)
 
     def entered(self, inputs: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Inputs as they enter the network, from arrays as read, `(V, …)` each."""

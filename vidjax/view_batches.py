@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.sharding import Mesh
 
 from vidjax import parallel
 from vidjax.data.views import Views
 from vidjax.evaluation.engine import Forward
+from vidjax.models.state import in_float32, merge, split
 from vidjax.video import VideoError
 
 Inputs = Mapping[str, np.ndarray]
@@ -18,6 +21,9 @@ Example = tuple[dict[str, np.ndarray], Views]
 # Path of a file, its views, and the outputs for them, float32 (V, …); or the error that prevented them, and none.
 Found = tuple[str, Views | VideoError, np.ndarray]
 Apply = Callable[[Sequence[Inputs]], np.ndarray]
+Left = list[jax.Array]  # arrays of one view that a stage leaves to the next, on the device
+# Function from views, and what the stage before has left of each, to outputs `(views, …)`, and what it leaves itself.
+Stage = Callable[[Sequence[Inputs], Sequence[Left]], tuple[np.ndarray, list[Left]]]
 
 
 def apply(forward: Forward, weights: tuple[Any, Any], mesh: Mesh, views: Sequence[Inputs], size: int) -> np.ndarray:
@@ -34,6 +40,32 @@ def apply(forward: Forward, weights: tuple[Any, Any], mesh: Mesh, views: Sequenc
     inputs = {name: np.stack([view[name] for view in full]) for name in full[0]}
     placed = parallel.place((inputs, np.zeros(size, np.int32)), parallel.batch_sharding(mesh))
     return np.asarray(jax.device_get(forward(*weights, *placed)))[: len(views)]
+
+
+def staged(network: nnx.Module, stage: Callable[..., tuple[jax.Array, Left]]) -> Stage:
+    """Compile a part of a network, once for each number of views that it is called with.
+
+    Args:
+      network: the network, in evaluation mode.
+      stage: function of the network, inputs of B views, `(B, …)` by name, and arrays that the stage before has left, to
+        outputs `(B, …)` and arrays for the next. The first axis of arrays that are left is B, or a multiple of it with
+        the places of a view beside each other.
+    """
+    graphdef, params, stats = split(network)
+
+    @jax.jit
+    def run(weights: Any, views: Sequence[Inputs], left: Sequence[Left]) -> tuple[jax.Array, list[Left]]:
+        merged = merge(graphdef, in_float32(weights[0]), weights[1])
+        inputs = {name: jnp.stack([view[name] for view in views]) for name in views[0]}
+        joined = [jnp.concatenate(arrays) for arrays in zip(*left, strict=True)]
+        outputs, leaving = stage(merged, inputs, joined)
+        return outputs, [list(each) for each in zip(*(jnp.split(x, len(views)) for x in leaving), strict=True)]
+
+    def on_views(views: Sequence[Inputs], left: Sequence[Left]) -> tuple[np.ndarray, list[Left]]:
+        outputs, leaving = run((params, stats), views, left)
+        return np.asarray(outputs), leaving
+
+    return on_views
 
 
 def split_views(inputs: Inputs) -> list[dict[str, np.ndarray]]:

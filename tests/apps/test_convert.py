@@ -6,18 +6,21 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from tests import localisation
 from tests.golden import golden, relative_error
 from tests.peers import needs
 from tests.videos import numbered_frames, write_video
 from vidjax.__main__ import main
+from vidjax.config import Config, ModelConfig
 from vidjax.config.files import read_config
 from vidjax.config.spec import resolve_spec
-from vidjax.data.records import Record
+from vidjax.data.records import LabelSpace, Record
 from vidjax.models import create_model, get_spec
+from vidjax.models.build import build_model
 from vidjax.predictor import Predictor
-from vidjax.training.checkpoints import load_meta, load_model
+from vidjax.training.checkpoints import Meta, load_meta, load_model, save_model
 from vidjax.training.init_from import start_from
 from vidjax.weights import describe, load_pretrained
 from vidjax.weights.tables.videomae import TRANSFORMERS_5
@@ -213,3 +216,14 @@ def test_who_loads_the_network_alone_or_trains_it_on_is_told_of_its_pixels(tmp_p
         adapted = resolve_spec(spec, read_config(flags.split()).data)
         start_from(model, str(checkpoint), "videomae_tiny", spec=adapted)
         assert not caplog.records
+
+
+@pytest.mark.slow
+def test_exits_are_left_out_of_other_frameworks_files(tmp_path):
+    config = Config(model=ModelConfig(name="frame_pool_r18", exits=("stages.0.0",)))
+    model, spec = build_model(config, 3, dtype=None), get_spec("frame_pool_r18")
+    save_model(tmp_path / "run", model, Meta(config, spec, LabelSpace(("a", "b", "c"))))
+    assert main(["convert", "--to", "torchvision2d", str(tmp_path / "run"), str(tmp_path / "x.safetensors")]) == 0
+    written = load_file(tmp_path / "x.safetensors")
+    plain = to_state_dict(create_model("frame_pool_r18", num_classes=3), "frame_pool_r18", "torchvision2d")
+    assert written.keys() == plain.keys() and np.array_equal(written["conv1.weight"], plain["conv1.weight"])

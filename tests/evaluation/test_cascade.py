@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidjax.evaluation.cascade import by_clips, curve, held_out, surest
+from vidjax.evaluation.cascade import answering, by_clips, choose, curve, held_out, measured, surest
 
 RNG = np.random.default_rng(0)
 TARGETS = RNG.integers(0, 4, 300)
@@ -40,8 +40,32 @@ def test_equal_confidences_are_on_one_side():
 
 
 def test_held_out_figures_lie_between_the_networks():
-    accuracy, asked = held_out(scores(1.0), scores(3.0), TARGETS, 0.01)
-    assert 0.7 < accuracy <= 1 and 0 < asked < 1
+    accuracy, (everything, asked) = held_out([scores(1.0), scores(3.0)], TARGETS, 0.01)
+    assert 0.7 < accuracy <= 1 and 0 < asked < everything == 1
+
+
+def test_two_stages_have_the_cheapest_place_of_their_curve():
+    fast, slow = scores(1.0), scores(3.0)
+    found = curve(fast, slow, TARGETS)
+    for drop in (0.0, 0.02, 1.0):
+        place = found.place(drop)
+        (threshold,) = choose([fast, slow], TARGETS, drop)
+        assert threshold == found.thresholds[place]
+        accuracy, reached = measured([fast, slow], TARGETS, np.array([threshold]))
+        assert accuracy == pytest.approx(found.accuracy[place]) and reached[1] == pytest.approx(found.asked[place])
+
+
+def test_several_stages_lose_no_more_than_is_accepted_and_cost_less_for_more():
+    stages, asked = [scores(s) for s in (1.0, 2.0, 3.0)], []
+    whole = (stages[-1].argmax(axis=1) == TARGETS).mean()
+    for drop in (0.0, 0.02, 0.1, 1.0):
+        thresholds = choose(stages, TARGETS, drop)
+        accuracy, reached = measured(stages, TARGETS, thresholds)
+        assert accuracy >= whole - drop - 1e-9 and np.all(np.diff(reached) <= 0) and reached[0] == 1
+        asked.append(reached[1:].sum())
+        by_hand = [next((i for i in (0, 1) if stages[i][n].max() >= thresholds[i]), 2) for n in range(len(TARGETS))]
+        assert answering(stages, thresholds).tolist() == by_hand
+    assert asked == sorted(asked, reverse=True) and asked[-1] == 0 < asked[0]
 
 
 def test_the_surest_clips_come_first_and_all_of_them_give_the_mean():

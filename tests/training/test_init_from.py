@@ -114,3 +114,29 @@ def test_a_checkpoint_runs_at_twice_the_frames_and_another_size(name, tmp_path, 
     if name == "vivit_tiny":
         again, _, _ = load_model(folder)
         assert np.isfinite(jax.jit(lambda video: again(video))(video)).all()
+
+
+def test_exits_come_from_a_run_that_has_the_same_and_otherwise_stay_new(tmp_path):
+    def built(seed, *layers, classes=2):
+        config = Config(seed=seed, model=ModelConfig(name="conv3d_tiny", exits=layers))
+        return build_model(config, classes, dtype=None), config
+
+    def saved(name, model, config):
+        labels = LabelSpace(("left", "right"))
+        return str(save_model(tmp_path / name, model, Meta(config, get_spec("conv3d_tiny"), labels)))
+
+    sources = {name: saved(name, *built(1, *layers)) for name, layers in (("plain", ()), ("exits", ("convs.0",)))}
+    head = "exits.heads.convs_0.kernel"
+    for source, layers, classes, taken in (
+        ("plain", ("convs.0",), 2, False), ("exits", ("convs.0",), 2, True), ("exits", ("convs.0",), 3, False),
+        ("exits", (), 2, None),
+    ):  # fmt: skip
+        model, _ = built(2, *layers, classes=classes)
+        fresh = split(model)[1]
+        start_from(model, sources[source], "conv3d_tiny")
+        own, theirs = split(model)[1], split(load_model(sources[source])[0])[1]
+        assert own.keys() == fresh.keys()
+        np.testing.assert_array_equal(own["convs.0.kernel"], theirs["convs.0.kernel"])
+        if taken is not None:
+            np.testing.assert_array_equal(own[head], (theirs if taken else fresh)[head])
+            assert taken or head not in theirs or not np.array_equal(own[head], theirs[head])

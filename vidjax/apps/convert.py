@@ -21,6 +21,7 @@ from vidjax.data.text import DataError
 from vidjax.errors import UserError
 from vidjax.inputs import TextInput, VideoInput
 from vidjax.models.base import VideoNetwork
+from vidjax.models.exits import without_exits
 from vidjax.models.registry import get_spec, get_variant, list_models
 from vidjax.models.state import split
 from vidjax.models.streams import Streams
@@ -179,6 +180,7 @@ def convert_back(
         )
     spec = meta.spec
     with contextlib.ExitStack() as alone:
+        alone.enter_context(without_exits(model))
         if isinstance(model, Streams):
             if not stream:
                 raise CheckpointError(f"{run} holds {name}, a network of several streams: choose one with --stream")

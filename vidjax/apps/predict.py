@@ -68,7 +68,7 @@ def predict(
     else:
         _print_table(predictions)
     if isinstance(predictor, Cascade) and predictor.told:
-        Console(stderr=True).print(predictor.told, highlight=False)
+        Console(stderr=True).print(predictor.told, highlight=False, soft_wrap=True)
     return int(any(prediction.error for prediction in predictions))
 
 

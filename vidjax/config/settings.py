@@ -84,6 +84,12 @@ class ModelConfig(Section, path="model"):
         "For probe=linear: path of an inner layer, as `vidjax models NAME` lists it, whose output is read, averaged "
         "over its places; later layers are not computed, so that it is an early exit of the network, for cascades.",
     )
+    exits: tuple[str, ...] = anything(
+        (),
+        "Paths of inner layers, as `vidjax models NAME` lists them, in the order in which they run, that get a linear "
+        "classifier of their output's mean each, beside the network's own: early exits, for cascades.",
+    )
+    exit_weight: float = above_zero(1.0, "For exits: weight of each one's loss beside that of the end.")
     probe_blocks: int = at_least(
         1, 1, "For probe=attentive: Transformer blocks, including the query's; V-JEPA 2 has 4."
     )
@@ -332,7 +338,9 @@ class OptimizerConfig(Section, path="optimizer"):
     )
     clip_norm: float = at_least(0, 0.0, "Largest norm of the whole gradient; 0: no clipping.")
     backbone_factor: float = above_zero(
-        1.0, "Factor of the learning rate for everything but the classifier, or the parts of full_rate.", whole="off"
+        1.0,
+        "Factor of the learning rate for everything but the classifier, the exits, or the parts of full_rate.",
+        whole="off",
     )
     full_rate: tuple[str, ...] = anything(
         ("head",),

@@ -30,6 +30,7 @@ def validate(config: Config) -> Config:
     checks = _Checks(config)
     for check in (
         _probe,
+        _exits,
         _low_rank,
         _sampling,
         _reading,
@@ -84,6 +85,29 @@ def _probe(config: Config, checks: _Checks) -> None:
             f"optimizer.{name}",
             f"needs a trainable backbone, but config.model.probe = {model.probe!r} freezes it; set it to 1 or drop the "
             "probe",
+        )
+
+
+def _exits(config: Config, checks: _Checks) -> None:
+    """Settings allowed with early exits."""
+    model, need = config.model, checks.need
+    standard = ModelConfig().exit_weight
+    need(bool(model.exits) or model.exit_weight == standard, "model.exit_weight", "is for model.exits")
+    if not model.exits:
+        return
+    what = "trains a part of the network of its own; leave it or config.model.exits out"
+    need(not model.probe, "model.probe", what)
+    need(not model.lora_rank, "model.lora_rank", what)
+    need(
+        not config.train.teacher,
+        "train.teacher",
+        "teaches the end alone; leave it or config.model.exits out",
+    )
+    for name in ("remat", "scan_blocks"):
+        need(
+            not getattr(model, name),
+            f"model.{name}",
+            "has no effect with config.model.exits, whose layers run one by one",
         )
 
 

@@ -150,6 +150,7 @@ class ViewScores:
       step: update of the evaluated checkpoint; None: the evaluation does not name it.
       ensemble: rule that joins the scores of views, "mean" or "max".
       num_crops: number of crops of every clip.
+      exits: paths of the layers of the network's early exits.
 
     Raises:
       UserError: if there are no scores of views.
@@ -161,6 +162,8 @@ class ViewScores:
             if "view_scores" not in arrays:
                 raise UserError(f"{folder / 'scores.npz'} holds no scores of clips; evaluate the run again")
             self._views, count = arrays["view_scores"].astype(np.float64), arrays["num_views"]
+            self.exits: tuple[str, ...] = tuple(map(str, arrays["exits"])) if "exits" in arrays else ()
+            self._exit_views = arrays["exit_view_scores"].astype(np.float64) if self.exits else self._views[None]
         self._is_view = np.arange(self._views.shape[1]) < count[:, None]
         told = identity.read(folder) or {}
         self.step: int | None = told.get("step")
@@ -181,6 +184,15 @@ class ViewScores:
         """
         views = tempered(self._views[rows], temperature, self.scores.targets.ndim == 2)
         return join_views(views, self.ensemble, self._is_view[rows])
+
+    def at_exits(self, temperature: float) -> list[VideoScores]:
+        """Scores of videos at each of the network's early exits, at a temperature.
+
+        Args:
+          temperature: divisor of the logits.
+        """
+        each = [tempered(views, temperature) for views in (self._exit_views if self.exits else ())]
+        return [replace(self.scores, scores=join_views(views, self.ensemble, self._is_view)) for views in each]
 
     def of_clips(self, temperature: float) -> np.ndarray:
         """Scores of the clips of every video, each joined from those of its crops, float64 `(N, clips, K)`.

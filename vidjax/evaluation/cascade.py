@@ -1,6 +1,7 @@
-"""Cascade of two classifiers: the dear one is asked only where the cheap one is not sure, or sees only the clips of a
+"""Cascade of classifiers: a dearer one is asked only where the cheaper ones are not sure, or sees only the clips of a
 video of which the cheap one is surest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,20 +54,72 @@ def curve(fast: np.ndarray, slow: np.ndarray, targets: np.ndarray) -> Curve:
     return Curve(thresholds, number / len(targets), right / len(targets))
 
 
-def held_out(fast: np.ndarray, slow: np.ndarray, targets: np.ndarray, drop: float) -> tuple[float, float]:
-    """Accuracy and share of videos for the dear network, on halves of the videos with the other half's threshold.
+def choose(stages: Sequence[np.ndarray], targets: np.ndarray, drop: float) -> np.ndarray:
+    """Thresholds of a cascade of several stages for an accepted loss of accuracy, float64 `(S − 1,)`.
+
+    From the last but one stage to the first, each gets the smallest threshold that keeps within its share of the loss,
+    all stages after it having theirs.
 
     Args:
-      fast, slow, targets: as for `curve`.
-      drop: accepted loss of accuracy, 0…1.
+      stages: scores of each stage for N videos, cheap to dear, `(N, K)` each; the highest is its confidence.
+      targets: classes of the videos, int `(N,)`.
+      drop: accepted loss of accuracy against the last stage, 0…1.
     """
-    right, asked = 0, 0
+    *early, answers = stages
+    whole, thresholds = float((answers.argmax(axis=1) == targets).mean()), []
+    for done, own in enumerate(reversed(early), start=1):
+        found = curve(own, answers, targets)
+        lowest = whole - drop * done / len(early)
+        thresholds.append(found.thresholds[found.place(float(found.accuracy[-1]) - lowest)])
+        answers = np.where(own.max(axis=1, keepdims=True) < thresholds[-1], answers, own)
+    return np.array(thresholds[::-1])
+
+
+def answering(stages: Sequence[np.ndarray], thresholds: np.ndarray) -> np.ndarray:
+    """Number of the stage that answers each video, the first that is sure, int `(N,)`.
+
+    Args:
+      stages: scores of each stage for the videos, `(N, K)` each.
+      thresholds: confidences below which a stage leaves the answer to the next, `(S − 1,)`.
+    """
+    found = np.full(len(stages[-1]), len(stages) - 1)
+    for number in reversed(range(len(stages) - 1)):
+        found[stages[number].max(axis=1) >= thresholds[number]] = number
+    return found
+
+
+def measured(stages: Sequence[np.ndarray], targets: np.ndarray, thresholds: np.ndarray) -> tuple[float, np.ndarray]:
+    """Accuracy of a cascade, and the share of the videos that reach each stage, float64 `(S,)`.
+
+    Args:
+      stages, targets: as for `choose`.
+      thresholds: as for `answering`.
+    """
+    return _told(*_counted(stages, targets, thresholds), len(targets))
+
+
+def held_out(stages: Sequence[np.ndarray], targets: np.ndarray, drop: float) -> tuple[float, np.ndarray]:
+    """Measure a cascade, as `measured`, on halves of the videos with the other half's thresholds.
+
+    Args:
+      stages, targets, drop: as for `choose`.
+    """
+    right, reached = 0, np.zeros(len(stages))
     for own, other in halves(len(targets)):
-        found = curve(fast[other], slow[other], targets[other])
-        unsure = fast[own].max(axis=1) < found.thresholds[found.place(drop)]
-        answers = np.where(unsure, slow[own].argmax(axis=1), fast[own].argmax(axis=1))
-        right, asked = right + (answers == targets[own]).sum(), asked + unsure.sum()
-    return float(right / len(targets)), float(asked / len(targets))
+        thresholds = choose([each[other] for each in stages], targets[other], drop)
+        more = _counted([each[own] for each in stages], targets[own], thresholds)
+        right, reached = right + more[0], reached + more[1]
+    return _told(right, reached, len(targets))
+
+
+def _counted(stages: Sequence[np.ndarray], targets: np.ndarray, thresholds: np.ndarray) -> tuple[int, np.ndarray]:
+    answered = answering(stages, thresholds)
+    answers = np.stack([each.argmax(axis=1) for each in stages])[answered, np.arange(len(targets))]
+    return int((answers == targets).sum()), np.array([(answered >= number).sum() for number in range(len(stages))])
+
+
+def _told(right: int, reached: np.ndarray, count: int) -> tuple[float, np.ndarray]:
+    return right / count, reached / count
 
 
 def surest(scores: np.ndarray, count: int) -> list[int]:

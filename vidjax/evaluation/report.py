@@ -84,8 +84,16 @@ def _spelled(name: str) -> str:
 
 
 def _figure(name: str, value: float | None) -> str:
-    """Format a loss, an end-point error and a rank as numbers and everything else as a percentage."""
-    digits = 4 if name == "loss" else 3 if name.startswith("epe") else 1 if name.endswith("_rank") else None
+    """Format a loss, an end-point error, multiply-adds and a rank as numbers and everything else as a percentage."""
+    digits = (
+        4
+        if name == "loss"
+        else 3
+        if name.startswith("epe") or name == "gmacs"
+        else 1
+        if name.endswith("_rank")
+        else None
+    )
     if value is None or not math.isfinite(value) or digits is None:
         return percent(value)
     return f"{value:.{digits}f}"

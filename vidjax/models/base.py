@@ -9,14 +9,12 @@ from typing import Any, ClassVar
 
 import jax
 from flax import nnx
-from jax.extend.core import get_opaque_trace_state
 
 from vidjax.errors import UserError
-from vidjax.models.calls import intercepted, module_paths
+from vidjax.models.calls import module_paths, noted
 from vidjax.nn.clips import need_clips
 from vidjax.nn.grids import Grid, triple_of
 from vidjax.nn.maps import flat_map
-from vidjax.nn.packed import packing
 from vidjax.nn.positions import Table
 
 # Methods that take clips `(B, T, H, W, C)`, or `{"video": clips}`, as their first argument.
@@ -181,6 +179,8 @@ class VideoNetwork(nnx.Module):
       low_rank_scale: factor of the products of low-rank pairs, see `vidjax.models.low_rank`; 0: there are none.
       flow_network: network that estimates the optical flow of clips on the device, always in evaluation mode; None:
         flow is read, or not needed. Its parameters are frozen.
+      exits: early exits, classifiers of inner layers, see `vidjax.models.exits`, which a call does not compute; None:
+        there are none.
       positions: learned position tables by patterns of their paths, see `vidjax.nn.positions`.
       base_grid: grid of tokens for which the position tables are made; None: no tables.
       position_kind: name of the fixed positions added to the tokens; None: no fixed positions.
@@ -195,6 +195,7 @@ class VideoNetwork(nnx.Module):
     frozen: tuple[str, ...] = ()
     low_rank_scale: float = 0.0
     flow_network: nnx.Module | None = None
+    exits: Any = None
     positions: ClassVar[Mapping[str, Table]] = {}
     base_grid: Grid | None = None
     position_kind: str | None = None
@@ -340,21 +341,7 @@ class VideoNetwork(nnx.Module):
         """
         given = [names] if isinstance(names, str) else names
         wanted = matching_paths(type(self).__name__, list(module_paths(self)), given)
-        outside, found = get_opaque_trace_state(), {}
-
-        def around(path: str, call: Callable[[], Any]) -> Any:
-            out = call()
-            if path in wanted:
-                if get_opaque_trace_state() != outside:
-                    raise UserError(
-                        f"{type(self).__name__}: {path} runs inside a loop, once per step; choose a module "
-                        "outside of the loop"
-                    )
-                found.pop(path, None)
-                found[path] = out
-            return out
-
-        with packing(1), intercepted(self, around):
+        with noted(self, wanted) as found:
             self.encode(video, rngs=rngs)
         for name in dict.fromkeys(wanted.values()):
             if not any(wanted[path] == name for path in found):

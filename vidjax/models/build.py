@@ -6,12 +6,14 @@ from typing import Any
 from flax import nnx
 
 from vidjax import config as cfg
+from vidjax.config.spec import resolve_spec
 from vidjax.errors import UserError
 from vidjax.inputs import DEVICE_FLOWS
 from vidjax.models.base import VideoNetwork
+from vidjax.models.exits import add_exits
 from vidjax.models.flow_input import estimate_flow
 from vidjax.models.low_rank import add_low_rank
-from vidjax.models.registry import abstract_model, create_model, get_variant, need_transformer
+from vidjax.models.registry import abstract_model, create_model, get_spec, get_variant, need_transformer
 from vidjax.models.state import freeze
 
 MakeHead = Callable[[VideoNetwork, nnx.Rngs], nnx.Module]
@@ -39,6 +41,12 @@ def build_model(
         )
         model.eval()
     named = config.model
+    if named.exits:
+        try:
+            spec = resolve_spec(get_spec(named.name, named.kwargs), config.data, named.input)
+            add_exits(model, named.exits, num_classes, spec, seed=config.seed, abstract=abstract)
+        except UserError as error:
+            raise cfg.ConfigError(f"config.model.exits: {error}") from error
     if named.lora_rank:
         whole = named.lora_whole or _own_head(model, named.name, head)
         try:

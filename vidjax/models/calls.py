@@ -3,11 +3,14 @@
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from typing import Any
 
 from flax import nnx
+from jax.extend.core import get_opaque_trace_state
 
+from vidjax.errors import UserError
+from vidjax.nn.packed import packing
 from vidjax.nn.remat import straight
 
 # An active context changes classes, so that there is only one at a time.
@@ -66,3 +69,33 @@ def intercepted(model: nnx.Module, around: Callable[[str, functools.partial], An
                     del cls.__call__
                 else:
                     cls.__call__ = call
+
+
+@contextlib.contextmanager
+def noted(model: nnx.Module, paths: Collection[str], *, once: bool = False) -> Generator[dict[str, Any], None, None]:
+    """Context that keeps the outputs of inner modules, `{path: output}`, in the order of the calls.
+
+    Args:
+      model: network to watch.
+      paths: paths of the modules, see `module_paths`. Of one that runs several times, the last output is kept.
+      once: whether one that runs several times is an error instead.
+
+    Raises:
+      UserError: for a module inside a loop (a recurrent cell), which has no single output.
+    """
+    outside, found = get_opaque_trace_state(), {}
+
+    def around(path: str, call: Callable[[], Any]) -> Any:
+        out = call()
+        if path in paths:
+            name = f"{type(model).__name__}: {path}"
+            if get_opaque_trace_state() != outside:
+                raise UserError(f"{name} runs inside a loop, once per step; choose a module outside of the loop")
+            if once and path in found:
+                raise UserError(f"{name} runs several times; choose a module that runs once")
+            found.pop(path, None)
+            found[path] = out
+        return out
+
+    with packing(1), intercepted(model, around):
+        yield found

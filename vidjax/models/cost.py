@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.interpreters import partial_eval
 
 from vidjax.config import Spec
 from vidjax.models.base import VideoNetwork
@@ -153,6 +154,26 @@ def module_cost(model: nnx.Module, shapes: tuple[int, ...] | Mapping[str, tuple[
         for path, module in sorted(modules.items(), key=lambda item: place(item[0]))
     )
     return Cost(shape, sum(params.values()), macs[""], activations, layers)
+
+
+def traced_macs(model: nnx.Module, run: Callable[..., Any], *arrays: Any) -> tuple[int, Any]:
+    """Multiply-adds of a function of a model; what its results do not need is not counted.
+
+    Args:
+      model: model, real or abstract, in evaluation mode.
+      run: function of the model and the arrays.
+      *arrays: trees of shapes.
+
+    Returns:
+      The multiply-adds, and the shapes of the function's results.
+    """
+    graphdef, state = nnx.split(model)
+    with targeting("cpu"), conv_formulation("native"):
+        closed, shapes = jax.make_jaxpr(
+            lambda state, *given: run(nnx.merge(graphdef, state), *given), return_shape=True
+        )(state, *arrays)
+    jaxpr, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    return sum(macs for _, macs, _ in _products(jaxpr, (), 1)), shapes
 
 
 def training_macs(model: nnx.Module, cost: Cost, passes: int = 3) -> int:

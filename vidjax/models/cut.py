@@ -31,22 +31,7 @@ def up_to(network: VideoNetwork, inputs: Any, layer: str) -> list[jax.Array]:
     Raises:
       UserError: if there is no such module, several have such a path, or it does not run, or only in a loop.
     """
-    path, outside = one_module(network, layer), get_opaque_trace_state()
-
-    def around(called: str, call: Callable[[], Any]) -> Any:
-        out = call()
-        if called != path:
-            return out
-        if get_opaque_trace_state() != outside:
-            raise UserError(f"{type(network).__name__}: {path} runs inside a loop; choose a module outside of the loop")
-        raise _Reached(_arrays(out))
-
-    try:
-        with packing(1), intercepted(network, around):
-            network.encode(inputs)
-    except _Reached as reached:
-        return reached.args[0]
-    raise UserError(f"{type(network).__name__}: {path} does not run while clips are encoded")
+    return between(network, inputs, "", (), layer)
 
 
 def from_there(network: VideoNetwork, inputs: Any, layer: str, output: Sequence[jax.Array]) -> jax.Array:
@@ -61,7 +46,50 @@ def from_there(network: VideoNetwork, inputs: Any, layer: str, output: Sequence[
     Raises:
       UserError: as `up_to` does.
     """
-    path, used = one_module(network, layer), []
+    with packing(1), intercepted(network, _replacing(one_module(network, layer), output)):
+        return network(inputs)
+
+
+def between(network: VideoNetwork, inputs: Any, start: str, output: Sequence[jax.Array], end: str) -> list[jax.Array]:
+    """Arrays of the output of an inner module, as `up_to`, with `output` in the place of an earlier one's.
+
+    Args:
+      network: network in evaluation mode.
+      inputs: the clips.
+      start: path of the earlier module; empty: none, the clips alone.
+      output: result of `up_to` for the earlier module and the same clips.
+      end: path of the module.
+
+    Raises:
+      UserError: as `up_to` does.
+    """
+    path, outside = one_module(network, end), get_opaque_trace_state()
+    replaced = _replacing(one_module(network, start), output) if start else _as_is
+
+    def around(called: str, call: Callable[[], Any]) -> Any:
+        out = replaced(called, call)
+        if called != path:
+            return out
+        if get_opaque_trace_state() != outside:
+            raise UserError(f"{type(network).__name__}: {path} runs inside a loop; choose a module outside of the loop")
+        raise _Reached(_arrays(out))
+
+    try:
+        with packing(1), intercepted(network, around):
+            network.encode(inputs)
+    except _Reached as reached:
+        return reached.args[0]
+    raise UserError(f"{type(network).__name__}: {path} does not run while clips are encoded")
+
+
+def _as_is(called: str, call: Callable[[], Any]) -> Any:
+    del called
+    return call()
+
+
+def _replacing(path: str, output: Sequence[jax.Array]) -> Callable[[str, Callable[[], Any]], Any]:
+    """Put the arrays `output` in the place of those of a module's first output."""
+    used = []
 
     def around(called: str, call: Callable[[], Any]) -> Any:
         out = call()  # for its form; the compiler leaves it out, with all that only it needs
@@ -71,8 +99,7 @@ def from_there(network: VideoNetwork, inputs: Any, layer: str, output: Sequence[
         given = iter(output)
         return jax.tree.map(lambda leaf: next(given) if isinstance(leaf, jax.Array) else leaf, out)
 
-    with packing(1), intercepted(network, around):
-        return network(inputs)
+    return around
 
 
 def _arrays(out: Any) -> list[jax.Array]:

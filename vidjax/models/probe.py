@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from vidjax.config.choices import PROBES
@@ -101,18 +102,20 @@ class Probe(VideoNetwork):
         del rngs  # nothing is dropped in the backbone
         if self.layer:
             vectors = jax.lax.stop_gradient(_layer_vectors(self.backbone, video, self.layer))
-            return self._of(vectors)
+            return Features(vectors if self.norm is None else self.norm(vectors))
         found = jax.lax.stop_gradient(self.backbone.encode(video))
         pooled = found.pooled if self.pooler is None else self.pooler(found.tokens)
         return dataclasses.replace(found, pooled=pooled if self.norm is None else self.norm(pooled), windows=None)
 
-    def classified(self, vectors: jax.Array) -> jax.Array:
-        """Logits `(B, K)` of a probe on a layer, from the means of that layer's output, `(B, D)`."""
-        return self.apply_head(self._of(vectors))
-
-    def _of(self, vectors: jax.Array) -> Features:
-        return Features(vectors if self.norm is None else self.norm(vectors))
-
 
 def _layer_vectors(network: VideoNetwork, inputs: Any, layer: str) -> jax.Array:
     return mean_of_places(up_to(network, inputs, layer), inputs, layer)
+
+
+def plain_head(arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Kernel and bias of a linear probe's classifier for features that are not standardised, from its arrays."""
+    kernel, bias = arrays["head.kernel"], arrays["head.bias"]
+    if "norm.mean" in arrays:
+        kernel = kernel / jnp.sqrt(arrays["norm.var"] + EPSILON)[:, None]
+        bias = bias - arrays["norm.mean"] @ kernel
+    return {"kernel": kernel, "bias": bias}

@@ -119,7 +119,7 @@ def make_task(config: Config, spec: Spec, labels: "LabelSpace", dtype: Any = Non
       dtype: type of the network's inputs; None: float32.
 
     Raises:
-      ConfigError: if spectrograms shall be masked, or there is a teacher, and the task uses neither.
+      ConfigError: if spectrograms shall be masked, or there are a teacher or early exits, and the task uses none.
     """
     task, sound = _module(spec.task), config.data.sound
     if (sound.time_masks or sound.frequency_masks) and not getattr(task, "MASKS_SOUND", False):
@@ -129,4 +129,6 @@ def make_task(config: Config, spec: Spec, labels: "LabelSpace", dtype: Any = Non
             f"config.train.teacher = {config.train.teacher!r}: the task {spec.task!r} learns from no teacher; leave it "
             "out"
         )
+    if config.model.exits and not getattr(task, "HAS_EXITS", False):
+        raise ConfigError(f"config.model.exits: the task {spec.task!r} has no early exits; leave them out")
     return task.make(config, spec, labels, dtype)

@@ -9,10 +9,12 @@ from flax import nnx
 from vidjax.config import Config, ConfigError, Spec
 from vidjax.config.spec import other_flow
 from vidjax.inputs import DEVICE_FLOWS, VideoInput
+from vidjax.models.exits import PREFIX as PREFIX_OF_EXITS
+from vidjax.models.exits import without_exits
 from vidjax.models.flow_input import PREFIX, without_flow_network
 from vidjax.models.inputs import fit_channels
 from vidjax.models.low_rank import without_low_rank
-from vidjax.models.probe import EPSILON, Probe
+from vidjax.models.probe import Probe, plain_head
 from vidjax.models.registry import get_spec
 from vidjax.models.state import Arrays, assign, split
 from vidjax.models.streams import Streams
@@ -71,6 +73,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     A probe takes its backbone from a network's checkpoint, or everything from a probe's. A network takes the backbone
     of a probe's checkpoint, and a linear probe as its classifier.
 
+    Early exits are taken from a checkpoint of a run that has the same; otherwise they stay new.
+
     A network of several streams takes a checkpoint for each, or for some of them; streams without one start anew.
 
     Args:
@@ -96,7 +100,8 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     if not ckpt.is_checkpoint(checkpoint):
         try:
             network = model.backbone if isinstance(model, Probe) else model
-            load_into(network, checkpoint, name=name, inflation=inflation, video=spec.any_video if spec else None)
+            with without_exits(network):
+                load_into(network, checkpoint, name=name, inflation=inflation, video=spec.any_video if spec else None)
         except ValueError as error:
             if isinstance(error, CheckpointError) or not inflation:
                 raise
@@ -127,6 +132,7 @@ def start_from(model: nnx.Module, checkpoint: str, name: str, inflation: str = "
     own = params | stats
     if meta.config.model.probe and not isinstance(model, Probe):
         arrays = _unwrapped(arrays, own, checkpoint, meta.config.model.probe_layer)
+    arrays = _with_exits(arrays, own)
     if meta.spec.task != get_spec(name).task:
         arrays = _encoder(arrays, own, f"{checkpoint} ({meta.config.model.name}) into {name}")
     video = spec.any_video if spec else None
@@ -224,6 +230,14 @@ def _encoder(arrays: Arrays, own: Arrays, title: str) -> Arrays:
     return {path: a for path, a in arrays.items() if path not in dropped} | {path: own[path] for path in new}
 
 
+def _with_exits(arrays: Arrays, own: Arrays) -> Arrays:
+    """`arrays` with the exits that the model has: theirs, or the new ones among its `own` arrays if they differ."""
+    theirs, new = ({p: a for p, a in each.items() if p.startswith(PREFIX_OF_EXITS)} for each in (arrays, own))
+    if {p: a.shape for p, a in theirs.items()} == {p: a.shape for p, a in new.items()}:
+        return arrays
+    return {p: a for p, a in arrays.items() if p not in theirs} | new
+
+
 def _unwrapped(arrays: Arrays, own: Arrays, title: str, layer: str) -> Arrays:
     """A probe's `arrays` as those of its backbone network; a classifier that does not fit that network is replaced by
     the one in `own`."""
@@ -232,8 +246,4 @@ def _unwrapped(arrays: Arrays, own: Arrays, title: str, layer: str) -> Arrays:
         probe = f"probe of {layer}" if layer else "attentive probe"
         logger.warning("%s: the %s is left out; the head is newly initialised", title, probe)
         return network | {path: a for path, a in own.items() if path.startswith("head.")}
-    kernel, bias = arrays["head.kernel"], arrays["head.bias"]
-    if "norm.mean" in arrays:
-        kernel = kernel / jnp.sqrt(arrays["norm.var"] + EPSILON)[:, None]
-        bias = bias - arrays["norm.mean"] @ kernel
-    return network | {"head.kernel": kernel, "head.bias": bias}
+    return network | {f"head.{name}": array for name, array in plain_head(arrays).items()}

@@ -78,7 +78,10 @@ def _scaled_backbone(updates: optax.Updates, config: OptimizerConfig) -> Arrays:
             f"config.optimizer.full_rate: no trained parameter is of {', '.join(sorted(unknown))}; the network's parts "
             f"are {', '.join(sorted(parts))}"
         )
-    return {path: x * (1 if path.partition(".")[0] in config.full_rate else factor) for path, x in arrays.items()}
+    return {
+        path: x * (1 if path.partition(".")[0] in (*config.full_rate, "exits") else factor)
+        for path, x in arrays.items()
+    }
 
 
 def _scaled_by_layer(updates: optax.Updates, decay: float) -> Arrays:

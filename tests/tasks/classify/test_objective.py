@@ -1,5 +1,8 @@
 """What a classifier is trained for: the loss against PyTorch's, how many are right, and all of fine-tuning together."""
 
+import dataclasses
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,9 +12,15 @@ from flax import nnx
 
 from tests.peers import needs
 from tests.training.toys import SPEC, Toy, make_batch
-from vidjax.config import OptimizerConfig
+from vidjax.config import Config, ModelConfig, OptimizerConfig
+from vidjax.data.records import LabelSpace
+from vidjax.models.build import build_model
+from vidjax.models.exits import all_logits
 from vidjax.models.registry import create_model, get_spec
 from vidjax.models.state import merge, split
+from vidjax.nn.enter import enter
+from vidjax.nn.fast_variables import dropout_stream
+from vidjax.tasks import make_task
 from vidjax.tasks.classify.mix import MixRule
 from vidjax.tasks.classify.objective import ClassObjective, classification_loss, num_correct
 from vidjax.training.optimizer import make_optimizer, make_schedule
@@ -99,3 +108,40 @@ def test_everything_of_fine_tuning_together():
     ema = state.ema["params"]["head.kernel"]
     np.testing.assert_allclose(ema, (first.params["head.kernel"] + state.params["head.kernel"]) / 2, atol=1e-6)
     assert isinstance(merge(split(model)[0], state.params, state.stats), nnx.Module)
+
+
+def test_the_loss_of_exits_is_added_with_its_weight_and_reaches_them():
+    """In one pass, which is that of the network without exits, with the same batch statistics."""
+    config = Config(model=ModelConfig(name="conv3d_tiny", exits=("convs.0", "convs.1"), exit_weight=0.25))
+    network, spec = build_model(config, 3, dtype=None), get_spec("conv3d_tiny").with_video(num_frames=2, size=16)
+    objective = make_task(config, spec, LabelSpace(tuple("abc"))).objective
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (4, 2, 16, 16, 3)).astype(np.uint8)
+    examples = {"inputs": {"video": video}, "targets": {"label": np.array([0, 1, 2, 0], np.int32)}}
+    network.train()
+    graphdef, params, stats = split(network)
+    key = jax.random.key(1)
+
+    def loss(params, objective=objective):
+        model = merge(graphdef, params, stats)
+        value, sums = objective(model, examples, key)
+        return value, (sums["correct"], split(model)[2])
+
+    def by_hand(params):
+        model = merge(graphdef, params, stats)
+        return [each for each in all_logits(model, enter(examples["inputs"], spec.inputs), dropout_stream(key))]
+
+    *early, end = jax.jit(by_hand)(params)
+    labels = examples["targets"]["label"]
+    (value, (correct, after)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    expected = [float(classification_loss(each, jnp.asarray(labels))) for each in (*early, end)]
+    np.testing.assert_allclose(value, expected[2] + 0.25 * (expected[0] + expected[1]), rtol=1e-6)
+    assert correct == num_correct(end, jnp.asarray(labels))
+    assert all(np.abs(array).max() > 0 for path, array in gradient.items() if path.endswith("kernel"))
+    plain = build_model(dataclasses.replace(config, model=ModelConfig(name="conv3d_tiny")), 3, dtype=None)
+    plain.train()
+    graphdef, params, stats = split(plain)
+    alone, (counted, plain_after) = jax.jit(functools.partial(loss, objective=ClassObjective(spec)))(params)
+    np.testing.assert_allclose(alone, expected[2], rtol=1e-6)
+    assert counted == correct
+    chex.assert_trees_all_close(plain_after, after, rtol=1e-5)

@@ -14,7 +14,6 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
     from vidjax.evaluation import metrics
     from vidjax.nn.spec_augment import SpecAugment
     from vidjax.tasks.classify.distillation import Distillation
-    from vidjax.tasks.classify.evaluator import ClassEvaluator
     from vidjax.tasks.classify.losses import ClassLoss, prior_bias
     from vidjax.tasks.classify.mix import MixRule
     from vidjax.tasks.classify.objective import ClassObjective
@@ -43,8 +42,9 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
             ClassLoss.of(settings, labels),
             SpecAugment.of(config.data.sound),
             Distillation.of(config.train),
+            config.model.exit_weight,
         ),
-        evaluators={"classes": lambda videos: ClassEvaluator(videos, spec, dtype, config.eval.ensemble)},
+        evaluators={"classes": _evaluator(config, spec, labels, dtype)},
         metrics=tuple(f"{level}/{name}" for level in ("video", "clip") for name in names),
         words=f"of {len(labels.names)} classes" + (" (a video may have several)" if labels.several else ""),
         balance=settings.balance,
@@ -52,6 +52,25 @@ def make(config: Config, spec: Spec, labels: LabelSpace, dtype: Any = None) -> A
         answer=functools.partial(_answer, labels),
         start=functools.partial(_start, labels.several, prior_bias(settings.prior) if settings.prior else None),
     )
+
+
+def _evaluator(config: Config, spec: Spec, labels: LabelSpace, dtype: Any) -> Any:
+    """Maker of the evaluator of a video set, with the figures of early exits if the network has any."""
+    from vidjax.models.build import build_model
+    from vidjax.models.exits import stage_gmacs
+    from vidjax.tasks.classify.evaluator import ClassEvaluator
+    from vidjax.tasks.classify.exits import ExitsEvaluator
+
+    @functools.cache
+    def stages() -> tuple[Any, Any]:
+        network = build_model(config, len(labels.names), dtype=None, abstract=True)
+        return network.exits.layers, stage_gmacs(network, spec)
+
+    def of(videos: Any) -> Any:
+        single = functools.partial(ClassEvaluator, videos, spec, dtype, config.eval.ensemble)
+        return ExitsEvaluator(videos, single, *stages()) if config.model.exits else single()
+
+    return of
 
 
 def _answer(labels: LabelSpace, outputs: Any, temperature: float) -> dict[str, Any]:
@@ -92,7 +111,8 @@ def _set_bias(value: float, network: Any) -> None:
     network.head.bias = nnx.Param(jnp.full_like(bias.get_value(), value))
 
 
+HAS_EXITS = True
 LEARNS_FROM_TEACHERS = True
 MASKS_SOUND = True  # spectrograms are masked in training, if the settings say so
 
-__all__ = ["KINDS", "LEARNS_FROM_TEACHERS", "MASKS_SOUND", "make"]
+__all__ = ["HAS_EXITS", "KINDS", "LEARNS_FROM_TEACHERS", "MASKS_SOUND", "make"]

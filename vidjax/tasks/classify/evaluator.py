@@ -38,7 +38,11 @@ class ClassEvaluator:
     def forward(self, network: nnx.Module, inputs: Mapping[str, jax.Array], number: jax.Array) -> jax.Array:
         """Compute logits, float32 `(B, K)`."""
         del number  # nothing is drawn
-        return network(enter(inputs, self._spec.inputs, self._dtype, network=network)).astype(jnp.float32)
+        return network(self.entered(network, inputs)).astype(jnp.float32)
+
+    def entered(self, network: nnx.Module, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Inputs as they enter the network, from those that are read."""
+        return enter(inputs, self._spec.inputs, self._dtype, network=network)
 
     def wants(self, index: np.ndarray, view: int) -> bool:
         """Whether a batch has any view to score."""

@@ -12,6 +12,7 @@ from flax import nnx
 
 from vidjax.config import Spec
 from vidjax.inputs import AudioInput, VideoInput
+from vidjax.models.exits import all_logits
 from vidjax.models.teacher import Teacher
 from vidjax.nn.enter import enter, is_heard, normalise, read_pixels, spectrogram
 from vidjax.nn.fast_variables import dropout_stream
@@ -99,6 +100,7 @@ class ClassObjective:
       loss: loss of one clip.
       masks: masks of spectrograms; None: there are none.
       distil: loss against the answers of a teacher; None: there is none.
+      exit_weight: weight of the loss of each early exit of the network beside that of its end.
     """
 
     spec: Spec
@@ -108,6 +110,7 @@ class ClassObjective:
     loss: ClassLoss = CROSS_ENTROPY
     masks: SpecAugment | None = None
     distil: Distillation | None = None
+    exit_weight: float = 1.0
 
     sums: ClassVar[Mapping[str, Sum]] = {"correct": Sum("accuracy", "top-1")}
     whole_batch: ClassVar[bool] = False
@@ -137,14 +140,24 @@ class ClassObjective:
     ) -> tuple[jax.Array, Mapping[str, jax.Array]]:
         """Compute the summed loss and the number of clips classified correctly.
 
-        With a teacher, clips may hold more frames than the network takes: it and its teacher see their own shares.
+        With early exits, the loss is the weighted sum of theirs and the end's. With a teacher, clips may hold more
+        frames than the network takes: it and its teacher see their own shares.
         """
         mixed = (examples["partner"]["label"], examples["mix"].weight) if "mix" in examples else ()
         labels, rngs = examples["targets"]["label"], dropout_stream(key)
         entered = self._entered(examples, self.spec, network)
         learning = self.distil if isinstance(teacher, Teacher) else None
-        logits, features = learning.answers(network, entered, rngs) if learning else (network(entered, rngs=rngs), None)
-        loss = classification_loss(logits, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
+        if learning:
+            logits, features = learning.answers(network, entered, rngs)
+            early = ()
+        else:
+            *early, logits = all_logits(network, entered, rngs)
+            features = None
+        loss, *others = (
+            classification_loss(each, labels, self.label_smoothing, *(mixed or (None, None)), self.loss)
+            for each in (logits, *early)
+        )
+        loss += self.exit_weight * sum(others)
         if learning and isinstance(teacher, Teacher):
             given = learning.answers(teacher.network, self._entered(examples, teacher.spec, teacher.network))
             several = jnp.issubdtype(labels.dtype, jnp.floating)

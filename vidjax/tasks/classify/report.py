@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from vidjax.tasks.classify.scores import Scores
 _NAMED_CLASSES = 60
 
 
-def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = "") -> list[str]:
+def write_scores(
+    folder: Path, scores: Scores, videos: VideoSet, title: str = "", exits: Mapping[str, Scores] | None = None
+) -> list[str]:
     """Write `video_scores.csv`, `scores.npz` and, for single labels, `confusion.png` or, for several, `ap.png` and the
     best thresholds, `thresholds.json`.
 
@@ -27,6 +30,7 @@ def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = ""
       scores: scores of every video that could be read.
       videos: videos that were evaluated.
       title: title of the picture.
+      exits: scores of the same videos at the network's early exits, by layer; None: it has none.
 
     Returns:
       Names of the files.
@@ -48,6 +52,7 @@ def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = ""
         targets=targets,
         paths=np.array([r.path for r in records]),
         class_names=np.array(names),
+        **_of_exits(exits or {}),
     )
     if videos.labels.several:
         _write_thresholds(folder / THRESHOLDS, scores.video_scores, targets, names)
@@ -60,6 +65,14 @@ def write_scores(folder: Path, scores: Scores, videos: VideoSet, title: str = ""
     matrix = confusion_matrix(scores.video_scores.argmax(axis=1), targets, len(names))
     plot_confusion(folder / "confusion.png", matrix, names, heading)
     return ["video_scores.csv", "scores.npz", "confusion.png"]
+
+
+def _of_exits(exits: Mapping[str, Scores]) -> dict[str, np.ndarray]:
+    """Arrays of `scores.npz`: the layers of the exits, and the scores there as `view_scores`, `(E, N, V, K)`."""
+    if not exits:
+        return {}
+    scores = np.stack([each.view_scores for each in exits.values()])
+    return {"exits": np.array(list(exits)), "exit_view_scores": scores.astype(np.float32)}
 
 
 def _write_thresholds(path: Path, scores: np.ndarray, targets: np.ndarray, names: tuple[str, ...]) -> None:
