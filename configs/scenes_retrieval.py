@@ -3,8 +3,8 @@
     python train.py --config=configs/scenes_retrieval.py --workdir=runs/scenes_retrieval
 
 Writes its videos to runs/data/scenes on first use, and trains a tokenizer on their sentences. Measured, of 300 held-out
-videos with 300 different sentences: text to video R@1 7.3 %, R@5 32.0 %, R@10 52.7 %, flat since update 752 of 938. That
-was when two shapes that cover each other were told in either order.
+videos with 300 different sentences: text to video R@1 7.3 %, R@5 32.0 %, R@10 52.7 %, flat since update 752 of 938.
+That was when two shapes that cover each other were told in either order.
 """
 
 from vidjax.config import (
