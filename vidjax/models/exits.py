@@ -104,7 +104,7 @@ def add_exits(
     model.exits = make(lambda: Exits(widths, num_classes, rngs=nnx.Rngs(seed)))
 
 
-def all_logits(network: VideoNetwork, inputs: Any, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, ...]:
+def all_logits(network: nnx.Module, inputs: Any, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, ...]:
     """Logits of the exits, in their order, and of the end, float32 `(B, K)` each; the end's alone without exits.
 
     Args:
@@ -112,9 +112,9 @@ def all_logits(network: VideoNetwork, inputs: Any, rngs: nnx.Rngs | None = None)
       inputs: B clips as they enter the network, see `VideoNetwork.encode`.
       rngs: random streams; `dropout` is used in training mode.
     """
-    exits = network.exits if isinstance(network, VideoNetwork) else None
-    if exits is None:
-        return (network(inputs, rngs=rngs),)
+    if not isinstance(network, VideoNetwork) or network.exits is None:
+        return (network(inputs, rngs=rngs),)  # type: ignore[operator]
+    exits = network.exits
     with noted(network, exits.layers, once=True) as found:
         end = network(inputs, rngs=rngs)
     return (*(exits(layer, found[layer], inputs) for layer in exits.layers), end)

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def write_scores(
     return ["video_scores.csv", "scores.npz", "confusion.png"]
 
 
-def _of_exits(exits: Mapping[str, Scores]) -> dict[str, np.ndarray]:
+def _of_exits(exits: Mapping[str, Scores]) -> dict[str, Any]:
     """Arrays of `scores.npz`: the layers of the exits, and the scores there as `view_scores`, `(E, N, V, K)`."""
     if not exits:
         return {}
