@@ -21,7 +21,7 @@ from vidjax.config import Spec
 from vidjax.data.views import Views
 from vidjax.errors import UserError
 from vidjax.evaluation.cascade import surest
-from vidjax.models.exits import add_exits, stage
+from vidjax.models.exits import PREFIX, add_exits, stage
 from vidjax.models.probe import plain_head
 from vidjax.models.state import assign, merge, split
 from vidjax.predictions import Prediction
@@ -291,9 +291,7 @@ def _with_probe(network: Any, probe: Any, layers: Sequence[str], spec: Spec) -> 
     copy: Any = merge(*split(network))
     copy.eval()
     add_exits(copy, layers, probe.head.out_features, spec)
-    (prefix,) = (
-        path.removesuffix("kernel") for path in split(copy)[1] if path.startswith("exits.") and "kernel" in path
-    )
+    (prefix,) = (path.removesuffix("kernel") for path in split(copy)[1] if path.startswith(PREFIX) and "kernel" in path)
     _, params, stats = split(probe)
     assign(copy, {prefix + name: array for name, array in plain_head(params | stats).items()})
     return copy

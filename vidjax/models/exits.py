@@ -6,8 +6,8 @@ call gives the answer of its end. Families need nothing for it, as calls of modu
 Papers: Teerapittayanon et al., BranchyNet (1709.01686); Huang et al., Multi-Scale Dense Networks (1703.09844).
 """
 
-import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from vidjax.models.calls import noted
 from vidjax.models.cost import shapes_of, traced_macs
 from vidjax.models.cut import between, from_there, one_module
 from vidjax.models.layer_vectors import mean_of_places
+from vidjax.models.state import without_part
 from vidjax.nn.init import normal_001
 
 PREFIX = "exits."  # of the paths of their parameters
@@ -161,15 +162,6 @@ def stage_gmacs(network: VideoNetwork, spec: Spec) -> tuple[float, ...]:
     return tuple(found)
 
 
-@contextlib.contextmanager
-def without_exits(model: nnx.Module) -> Generator[None, None, None]:
-    """Context in which a network lacks its exits, so that other weights are those of the network itself."""
-    kept = model.exits if isinstance(model, VideoNetwork) else None
-    if kept is None or not isinstance(model, VideoNetwork):
-        yield
-        return
-    del model.exits
-    try:
-        yield
-    finally:
-        model.exits = kept
+def without_exits(model: nnx.Module) -> AbstractContextManager[None]:
+    """Context in which a network lacks its exits, see `without_part`."""
+    return without_part(model, "exits")

@@ -1,7 +1,6 @@
 """Networks whose clips' optical flow another network estimates on the device."""
 
-import contextlib
-from collections.abc import Generator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ from flax import nnx
 from vidjax.models.base import VideoNetwork
 from vidjax.models.families.raft import Raft, padded_flow, scaled
 from vidjax.models.flow_networks import abstract_flow_network, create_flow_network
+from vidjax.models.state import without_part
 
 PREFIX = "flow_network."  # of the paths of its parameters
 
@@ -45,15 +45,6 @@ def estimate_flow(model: VideoNetwork, method: str, *, dtype: Any = None, abstra
     model.frozen = (*model.frozen, PREFIX)
 
 
-@contextlib.contextmanager
-def without_flow_network(model: nnx.Module) -> Generator[None, None, None]:
-    """Context in which a network lacks its flow network, so that other weights are those of the network itself."""
-    kept = model.flow_network if isinstance(model, VideoNetwork) else None
-    if kept is None or not isinstance(model, VideoNetwork):
-        yield
-        return
-    del model.flow_network
-    try:
-        yield
-    finally:
-        model.flow_network = kept
+def without_flow_network(model: nnx.Module) -> AbstractContextManager[None]:
+    """Context in which a network lacks its flow network, see `without_part`."""
+    return without_part(model, "flow_network")

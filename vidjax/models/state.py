@@ -4,7 +4,8 @@
 also inside `jax.jit`.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -60,6 +61,25 @@ def freeze(model: VideoNetwork, parts: Sequence[str]) -> None:
         model.frozen = (*model.frozen, prefixes)
     if not params.keys() - frozen_paths(model):
         raise UserError(f"{', '.join(parts)}: nothing is left to train")
+
+
+@contextlib.contextmanager
+def without_part(model: nnx.Module, part: str) -> Generator[None, None, None]:
+    """Context in which a network lacks a part beside its own layers, so that other weights are those of the network.
+
+    Args:
+      model: the network; one that has no such part is left as it is.
+      part: name of the attribute, None in networks without it.
+    """
+    kept = getattr(model, part) if isinstance(model, VideoNetwork) else None
+    if kept is None:
+        yield
+        return
+    delattr(model, part)
+    try:
+        yield
+    finally:
+        setattr(model, part, kept)
 
 
 def merge(graphdef: nnx.GraphDef, params: Arrays, stats: Arrays) -> nnx.Module:
